@@ -1,0 +1,204 @@
+"""A concept: what was learned from one or more references, and its file.
+
+The file is safetensors: vectors as tensors, everything readable in its metadata. It holds no pixels, but for a small
+thumbnail on request.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from persam.errors import PersamError
+from persam.method.features import TargetFeatures
+from persam.method.settings import Settings
+
+FORMAT = "1"
+_PARTS = ("embedding", "direction", "tuned_direction", "background")
+
+
+@dataclass(frozen=True)
+class ReferenceRecord:
+    """What a concept remembers of a reference without keeping it: file name, hash of its bytes, photo size (H, W),
+    share of the photo that the mask covers, and the number of feature cells under it."""
+
+    source: str
+    sha256: str
+    size: tuple[int, int]
+    coverage: float
+    cells: int
+
+
+@dataclass(frozen=True)
+class Concept:
+    """An object that a model has learned. Made by `PerSAM.learn`, refined by `PerSAM.tune`.
+
+    Attributes:
+        name: what people call it.
+        settings: the form of the method it was learned with; it is segmented with the same.
+        model, model_name: fingerprint and name of the promptable model.
+        encoder, encoder_name: of the encoder of the confidence map; the model's own if there is no other.
+        targets: target features, one for each reference.
+        references: where they came from.
+        threshold: lowest confidence at which the concept counts as present.
+        scale_weights: PerSAM-F's weights of the decoder's three scales, or None.
+        created: when, UTC, ISO 8601.
+        thumbnail: a small PNG of the first reference, or None.
+        material: what `PerSAM.tune` needs of every reference, in memory only.
+    """
+
+    name: str
+    settings: Settings
+    model: str
+    model_name: str
+    encoder: str
+    encoder_name: str
+    targets: tuple[TargetFeatures, ...]
+    references: tuple[ReferenceRecord, ...]
+    threshold: float
+    scale_weights: tuple[float, float, float] | None = None
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    thumbnail: bytes | None = None
+    material: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def mode(self) -> str:
+        return self.settings.mode
+
+    @property
+    def tuned(self) -> bool:
+        return self.scale_weights is not None
+
+    @property
+    def embedding(self) -> Tensor:
+        """T of all references together: the mean of theirs, (C,)."""
+        return torch.stack([target.embedding for target in self.targets]).mean(0)
+
+    def to(self, device: torch.device) -> Concept:
+        """The same with its vectors on a device."""
+        if all(target.embedding.device == device for target in self.targets):
+            return self
+        return replace(
+            self,
+            targets=tuple(
+                TargetFeatures(**{part: getattr(t, part).to(device) for part in _PARTS}) for t in self.targets
+            ),
+        )
+
+    def metadata(self) -> dict[str, Any]:
+        """All but the vectors, as plain JSON values."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "mode": self.mode,
+            "settings": self.settings.to_dict(),
+            "model": {"name": self.model_name, "fingerprint": self.model},
+            "encoder": {"name": self.encoder_name, "fingerprint": self.encoder},
+            "threshold": round(self.threshold, 6),
+            "scale_weights": None if self.scale_weights is None else [round(w, 6) for w in self.scale_weights],
+            "references": [vars(reference) | {"size": list(reference.size)} for reference in self.references],
+            "created": self.created,
+            "has_thumbnail": self.thumbnail is not None,
+        }
+
+    def save(self, path: str | Path, *, thumbnail: bool = False) -> Path:
+        """Write the concept file, whole or not at all.
+
+        Args:
+            path: where; the folder must exist.
+            thumbnail: also store the thumbnail, if there is one.
+
+        Raises:
+            PersamError: the folder is missing, not writable, or the disk is full.
+        """
+        path = Path(path)
+        tensors = {
+            f"target.{i}.{part}": getattr(target, part).detach().float().cpu().contiguous()
+            for i, target in enumerate(self.targets)
+            for part in _PARTS
+        }
+        metadata = self.metadata()
+        words = {"persam": json.dumps(metadata, ensure_ascii=False), "format": "pt"}
+        if thumbnail and self.thumbnail is not None:
+            words["thumbnail"] = base64.b64encode(self.thumbnail).decode()
+        data = save(tensors, metadata=words)
+        try:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise PersamError(f"The concept could not be written to {path}: {error.strerror or error}.") from error
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Concept:
+        """Read a concept file.
+
+        Raises:
+            PersamError: missing, damaged, no concept of persam, or of a newer format.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise PersamError(f"There is no concept file {path}; make one with `persam learn`.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                words = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise PersamError(f"{path} is damaged or no safetensors file; learn the concept again.") from error
+        if "persam" not in words:
+            raise PersamError(f"{path} is a safetensors file, but holds no concept of persam.")
+        try:
+            return cls._from_file(json.loads(words["persam"]), tensors, words.get("thumbnail"))
+        except _NewerFormatError as error:
+            raise PersamError(
+                f"{path} has concept format {error}, this persam reads up to {FORMAT}; upgrade persam."
+            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise PersamError(f"{path} is a damaged concept file ({error}); learn the concept again.") from error
+
+    @classmethod
+    def _from_file(cls, meta: dict[str, Any], tensors: dict[str, Tensor], thumbnail: str | None) -> Concept:
+        if int(meta["format"]) > int(FORMAT):
+            raise _NewerFormatError(meta["format"])
+        weights = meta["scale_weights"]
+        return cls(
+            name=str(meta["name"]),
+            settings=Settings.from_dict(meta["settings"]),
+            model=meta["model"]["fingerprint"],
+            model_name=meta["model"]["name"],
+            encoder=meta["encoder"]["fingerprint"],
+            encoder_name=meta["encoder"]["name"],
+            targets=tuple(
+                TargetFeatures(**{part: tensors[f"target.{i}.{part}"] for part in _PARTS})
+                for i in range(len(meta["references"]))
+            ),
+            references=tuple(
+                ReferenceRecord(**(record | {"size": tuple(record["size"])})) for record in meta["references"]
+            ),
+            threshold=float(meta["threshold"]),
+            scale_weights=None if weights is None else (float(weights[0]), float(weights[1]), float(weights[2])),
+            created=meta["created"],
+            thumbnail=None if thumbnail is None else base64.b64decode(thumbnail),
+        )
+
+
+class _NewerFormatError(Exception):
+    """The file was written by a newer persam."""

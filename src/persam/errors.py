@@ -1,0 +1,41 @@
+"""What a user can put right: one sentence that says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+
+class PersamError(Exception):
+    """The job failed for a reason that the user can see and mend.
+
+    ``str(error)`` is one sentence for a person. Commands print it without a traceback and end with ``exit_code``.
+    """
+
+    exit_code = 1
+
+
+class UsageError(PersamError):
+    """The call itself was wrong: options that exclude each other, a value out of range."""
+
+    exit_code = 2
+
+
+_WRITE_PROBLEMS = {
+    errno.ENOSPC: "there is no room left on the disk; free some and run this again",
+    errno.EDQUOT: "your disk quota is used up; free some room and run this again",
+    errno.EACCES: "writing there is not allowed; choose another place",
+    errno.EPERM: "writing there is not allowed; choose another place",
+    errno.EROFS: "that disk is read-only; choose another place",
+    errno.ENOTDIR: "a part of that path is a file, not a folder; choose another place",
+    errno.EEXIST: "a file of that name is in the way; choose another place",
+    errno.EISDIR: "that is a folder; give the name of a file",
+    errno.ENAMETOOLONG: "the name is too long for this disk; choose a shorter one",
+    errno.ENOENT: "its folder does not exist; make it first",
+}
+
+
+def write_error(path: str | Path, error: OSError) -> PersamError:
+    """Turn the system's reason why ``path`` could not be written into a sentence."""
+    reason = _WRITE_PROBLEMS.get(error.errno or 0, f"the system says: {error.strerror or error}")
+    return PersamError(f"Cannot write {path}: {reason}.")

@@ -1,0 +1,59 @@
+"""Write files whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from persam.errors import write_error
+
+_LONGEST_NAME = 180  # bytes; most disks allow 255, and suffixes come on top
+_UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to; it becomes ``path`` when the block ends well, else it goes.
+
+    Missing folders are made.
+
+    Raises:
+        PersamError: The disk is full, the place is not writable, ... in one sentence.
+    """
+    target = Path(path).expanduser()
+    # The suffix stays last, because image writers choose the format by it.
+    temporary = target.with_name(f".{os.getpid()}.tmp{target.suffix}")
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(21, "Is a directory")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise write_error(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def safe_name(name: str, *, otherwise: str = "object") -> str:
+    """Make a file name of any text: unicode stays, what file systems forbid becomes ``_``."""
+    name = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).strip(" .")
+    while len(name.encode()) > _LONGEST_NAME:
+        name = name[:-1]
+    return name or otherwise

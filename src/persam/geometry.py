@@ -1,0 +1,114 @@
+"""Where things are: photo pixels, model pixels and feature cells, with the padding in mind.
+
+A model looks at a *canvas*: the photo resized to fit it and padded at the right and the bottom with nothing (SAM), or
+stretched over all of it (SAM 2).  The encoder cuts the canvas into *cells*.  `Frame` knows the way between the three.
+Points are (x, y), sizes (height, width).  Coordinates are pixel indices, as SAM counts: the point (0, 0) is the middle
+of the first pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The geometry of one photo in one model.
+
+    Attributes:
+        photo: size (H, W) of the photo.
+        content: size of the photo on the canvas, at its upper left.
+        canvas: size of the model's input; what lies outside `content` is padding.
+        grid: number of feature cells over the canvas, (rows, columns).
+    """
+
+    photo: Size
+    content: Size
+    canvas: Size
+    grid: Size
+
+    @classmethod
+    def padded(cls, photo: Size, side: int, grid: Size) -> Frame:
+        """SAM's way: the longest side becomes `side`, the rest of the square is padding (rounded as SAM rounds)."""
+        scale = side / max(photo)
+        content = (max(1, int(photo[0] * scale + 0.5)), max(1, int(photo[1] * scale + 0.5)))
+        return cls(photo, content, (side, side), grid)
+
+    @classmethod
+    def stretched(cls, photo: Size, canvas: Size, grid: Size) -> Frame:
+        """SAM 2's and most encoders' way: the photo fills the canvas, whatever its proportions."""
+        return cls(photo, canvas, canvas, grid)
+
+    @property
+    def padding_free(self) -> bool:
+        return self.content == self.canvas
+
+    def to_canvas(self, xy: np.ndarray) -> np.ndarray:
+        """Photo pixels (..., 2) to canvas pixels."""
+        scale = np.array([self.content[1] / self.photo[1], self.content[0] / self.photo[0]])
+        return np.asarray(xy, dtype=np.float64) * scale
+
+    def to_photo(self, xy: np.ndarray) -> np.ndarray:
+        """Canvas pixels (..., 2) to photo pixels."""
+        scale = np.array([self.photo[1] / self.content[1], self.photo[0] / self.content[0]])
+        return np.asarray(xy, dtype=np.float64) * scale
+
+    def to_photo_size(self, maps: Tensor) -> Tensor:
+        """Maps over the canvas, (B, M, h, w) of any resolution, to the photo's pixels (B, M, H, W).
+
+        Bilinear to the canvas, cut off the padding, bilinear to the photo: SAM's `postprocess_masks`.
+        """
+        maps = F.interpolate(maps.float(), self.canvas, mode="bilinear", align_corners=False)
+        maps = maps[..., : self.content[0], : self.content[1]]
+        if self.content == self.photo:
+            return maps
+        return F.interpolate(maps, self.photo, mode="bilinear", align_corners=False)
+
+    def cover(self, mask: Tensor, size: Size | None = None) -> Tensor:
+        """Share of every cell that a mask of the photo covers, (rows, columns) in [0, 1].
+
+        `mask` is (H, W), bool or a share itself; `size` another division of the canvas than the feature grid.
+        Padding counts as not covered, so a border cell can reach at most the share of photo in it.
+        """
+        size = size or self.grid
+        canvas = torch.zeros(self.canvas, device=mask.device)
+        resized = F.interpolate(mask.float()[None, None], self.content, mode="area")[0, 0]
+        canvas[: self.content[0], : self.content[1]] = resized
+        return F.adaptive_avg_pool2d(canvas[None, None], size)[0, 0]
+
+    def inside(self, size: Size | None = None, device: torch.device | str = "cpu") -> Tensor:
+        """Which cells show the photo (more than half of the cell), (rows, columns) bool. Never empty."""
+        rows, columns = size or self.grid
+        used_rows = max(1, round(rows * self.content[0] / self.canvas[0]))
+        used_columns = max(1, round(columns * self.content[1] / self.canvas[1]))
+        inside = torch.zeros(rows, columns, dtype=torch.bool, device=device)
+        inside[:used_rows, :used_columns] = True
+        return inside
+
+    def cell_centres(self, index: Tensor, size: Size) -> np.ndarray:
+        """Canvas pixels (N, 2) of the centres of cells, given as flat indices (N,) into a division of `size`."""
+        flat = index.detach().cpu().numpy()
+        y, x = np.divmod(flat, size[1])
+        centres = np.stack([(x + 0.5) * self.canvas[1] / size[1], (y + 0.5) * self.canvas[0] / size[0]], axis=-1)
+        return centres - 0.5
+
+    def transfer(self, maps: Tensor, to: Frame, size: Size) -> Tensor:
+        """Maps (B, M, h, w) over this canvas, as `to` divides its own canvas into `size` cells: bilinear, by place
+        in the photo. Cells of `to` in its padding get the nearest value of the photo's edge.
+        """
+        rows, columns = size
+        y = (torch.arange(rows, device=maps.device) + 0.5) * to.canvas[0] / rows / to.content[0]  # share of the photo
+        x = (torch.arange(columns, device=maps.device) + 0.5) * to.canvas[1] / columns / to.content[1]
+        y = y.clamp(0, 1) * self.content[0] / self.canvas[0] * 2 - 1
+        x = x.clamp(0, 1) * self.content[1] / self.canvas[1] * 2 - 1
+        places = torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), dim=-1)[None].to(maps.dtype)
+        return F.grid_sample(
+            maps, places.expand(len(maps), -1, -1, -1), mode="bilinear", padding_mode="border", align_corners=False
+        )

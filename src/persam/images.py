@@ -1,0 +1,157 @@
+"""Photos as people have them, as (H, W, 3) uint8 RGB, upright. Masks (`persam.masks`) are named here too."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from persam.errors import PersamError, UsageError
+from persam.masks import read_alpha, read_mask, read_mask_values
+from persam.picture_files import exif_orientation, open_picture, upright
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ImageSource",
+    "find_images",
+    "read_alpha",
+    "read_image",
+    "read_mask",
+    "read_mask_values",
+    "read_orientation",
+]
+
+ImageSource = str | Path | Image.Image | np.ndarray
+
+#: File names that a folder or a glob is searched for.
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif")
+)
+
+# Cameras and instruments write 10, 12 or 14 bits into 16-bit files.
+_SENSOR_MAXIMA = (255, 1023, 4095, 16383, 65535)
+
+
+def read_image(source: ImageSource, *, max_pixels: int | None = None) -> np.ndarray:
+    """Read a photo as every viewer shows it.
+
+    EXIF rotation is applied; grey, palette, CMYK, 16-bit and float pictures become RGB; of an animation the first
+    frame is taken; transparent places become white. 16-bit values are scaled by the smallest usual bit depth (8, 10,
+    12, 14 or 16) that holds the largest of them; float values in [0, 1] by 255, others from their range.
+
+    Args:
+        source: A path, a Pillow image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16 or bool.
+        max_pixels: Refuse larger pictures; default 250 million, or the environment variable ``PERSAM_MAX_PIXELS``.
+
+    Returns:
+        (H, W, 3) uint8, RGB, 0 to 255, contiguous.
+
+    Raises:
+        PersamError: The file is missing, empty, truncated, no picture or too large; the array has another form.
+    """
+    if isinstance(source, np.ndarray):
+        picture = _picture_from_array(source)
+    elif isinstance(source, Image.Image):
+        picture = source
+    elif isinstance(source, (str, os.PathLike)):
+        picture = open_picture(source, what="photo", max_pixels=max_pixels)
+    else:
+        raise UsageError(
+            f"A photo must be a path, a Pillow image or an (H, W, 3) uint8 array, not {type(source).__name__}."
+        )
+    if picture.width == 0 or picture.height == 0:
+        raise PersamError(f"The photo has no pixels ({picture.width} x {picture.height}); give another.")
+    return np.array(_to_rgb(upright(picture)))  # a copy: contiguous and writable
+
+
+def read_orientation(source: ImageSource) -> int:
+    """Return the EXIF orientation of a photo, 1 (stored upright) to 8; 1 for arrays."""
+    if isinstance(source, np.ndarray):
+        return 1
+    return exif_orientation(source if isinstance(source, Image.Image) else open_picture(source))
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """List the photos that files, folders and globs name, each once, in the order given, folders sorted by name.
+
+    A folder gives the pictures directly in it (by suffix, hidden ones left out); a glob such as ``'album/**/*.jpg'``
+    gives what it matches. A file that was named itself is listed whatever its suffix, even if it is missing: reading
+    it will say what is wrong with it, and the others go on.
+
+    Raises:
+        UsageError: A folder or a glob has no picture, or nothing was named at all.
+    """
+    found: dict[str, Path] = {}
+    for given in paths:
+        for file in _files_of(Path(given).expanduser()):
+            found.setdefault(str(file.absolute()), file)
+    if not found:
+        raise UsageError("No photos were named; give files, folders or globs.")
+    return list(found.values())
+
+
+def _files_of(path: Path) -> Sequence[Path]:
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if _is_photo_name(file))
+        if not files:
+            raise UsageError(
+                f"There are no pictures in the folder {path}; for those in its subfolders give '{path}/**/*.jpg'."
+            )
+        return files
+    if not path.exists() and glob.has_magic(str(path)):
+        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns too)
+        files = [file for file in files if _is_photo_name(file)]
+        if not files:
+            raise UsageError(f"No picture matches {str(path)!r}; check the pattern.")
+        return files
+    return [path]
+
+
+def _is_photo_name(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
+def _picture_from_array(array: np.ndarray) -> Image.Image:
+    wanted = "give an (H, W, 3) uint8 RGB array"
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.size == 0:
+        raise PersamError(f"The photo is an array without pixels, shape {array.shape}; {wanted}.")
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
+        raise PersamError(f"The photo is an array of shape {array.shape}; {wanted}.")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype == np.uint16:
+        array = _to_uint8(array)
+    elif array.dtype != np.uint8:
+        raise PersamError(f"The photo is an array of {array.dtype}; {wanted} with values from 0 to 255.")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return Image.fromarray(_to_uint8(np.asarray(picture))).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    """Scale values of more than 8 bits, integer or float, to 0..255."""
+    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+    is_fraction = bool(np.any(values != np.floor(values)))
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > _SENSOR_MAXIMA[-1]:  # no usual range: take its own
+        values, high = values - low, high - low
+        top = high or 1.0
+    elif is_fraction and high <= 1.0:
+        top = 1.0
+    else:
+        top = next(maximum for maximum in _SENSOR_MAXIMA if high <= maximum)
+    return np.round(values * (255.0 / top)).astype(np.uint8)

@@ -1,0 +1,156 @@
+"""Cascaded refinement: the decoder's passes from the location prior to the final mask (paper Fig. 3, published order).
+
+Pass 1: points and guidance. Pass 2: the same points and the mask so far. Pass 3: also its tight box.
+A tuned concept's pass 1 gives the weighted sum of the three scales, and its pass 2 already has the box (published).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from persam.geometry import Frame
+from persam.method.confidence import z_score
+from persam.method.location import Location
+from persam.method.settings import Settings
+from persam.method.trace import Step
+from persam.models.base import Decoded, Encoding, PromptableModel, Prompts
+from persam.models.guidance import Guidance
+
+RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What stays the same over the passes for one concept in one image.
+
+    Attributes:
+        encoding: of the image.
+        confidence: map on the canvas at the decoder's low resolution, (h, w).
+        location: the prior.
+    """
+
+    encoding: Encoding
+    confidence: Tensor
+    location: Location
+
+
+def run_cascade(
+    model: PromptableModel,
+    scene: Scene,
+    settings: Settings,
+    guidance: Guidance | None = None,
+    scale_weights: Tensor | None = None,
+) -> list[Step]:
+    """All passes; the last step that was not dropped holds the mask.
+
+    Args:
+        model: the promptable model.
+        scene: image, confidence map and location prior.
+        settings: which techniques run.
+        guidance: for the first pass.
+        scale_weights: PerSAM-F's weights of the three scales (3,), or None.
+    """
+    location = scene.location
+    first = model.decode(
+        scene.encoding,
+        _prompts(model, location, logits=location.dense),
+        multimask=scale_weights is not None or settings.first_pass == "scales",
+        guidance=guidance,
+    )
+    if scale_weights is not None:
+        taken = torch.einsum("m,mhw->hw", scale_weights.to(first.logits), first.logits[0])
+        if settings.fallback and not _good(taken, scene, None):
+            steps = [_choose("first pass, best scale", first, scene, settings)]
+        else:
+            steps = [Step("first pass, weighted scales", first.logits[0], first.scores[0], -1, taken)]
+    else:
+        steps = [_choose("first pass", first, scene, settings)]
+    if not settings.cascade:
+        return steps
+    for name, with_box in (("refined", scale_weights is not None), ("refined with box", True)):
+        before = last_good(steps)
+        box = tight_box(before.taken, scene.encoding.frame, settings.map == "photo") if with_box else None
+        if with_box and box is None:  # nothing to refine
+            break
+        decoded = model.decode(
+            scene.encoding, _prompts(model, location, box, before.taken[None, None]), multimask=True
+        )
+        steps.append(_choose(name, decoded, scene, settings, before.taken, box))
+    return steps
+
+
+def last_good(steps: list[Step]) -> Step:
+    """The step whose mask counts."""
+    return next((step for step in reversed(steps) if not step.dropped), steps[0])
+
+
+def tight_box(logits: Tensor, frame: Frame, photo: bool) -> np.ndarray | None:
+    """Smallest box around a mask given by its logits (h, w), as canvas pixels (x0, y0, x1, y1); None if it is empty.
+
+    With `photo` it is measured on the photo's pixels, inclusive indices, as published; otherwise on the low-resolution
+    mask itself, to the outer edges of its pixels.
+    """
+    if photo:
+        mask = frame.to_photo_size(logits[None, None])[0, 0] > 0
+    else:
+        mask = (logits > 0) & frame.inside((logits.shape[0], logits.shape[1]), logits.device)
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    if len(rows) == 0:
+        return None
+    corners = np.array([[int(columns[0]), int(rows[0])], [int(columns[-1]), int(rows[-1])]], dtype=np.float64)
+    if photo:
+        return frame.to_canvas(corners).reshape(4)
+    step = np.array([frame.canvas[1] / logits.shape[1], frame.canvas[0] / logits.shape[0]])
+    corners[1] += 1
+    limit = np.array([frame.content[1], frame.content[0]])
+    return (np.minimum(corners * step, limit) - 0.5).reshape(4)
+
+
+def _prompts(
+    model: PromptableModel, location: Location, box: np.ndarray | None = None, logits: Tensor | None = None
+) -> Prompts:
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=model.device)[None]
+
+    return Prompts(
+        tensor(location.points), tensor(location.labels), None if box is None else tensor(box), logits
+    )
+
+
+def _choose(
+    name: str,
+    decoded: Decoded,
+    scene: Scene,
+    settings: Settings,
+    before: Tensor | None = None,
+    box: np.ndarray | None = None,
+) -> Step:
+    """Take the mask with the highest predicted IoU, or, if so set, also with the best agreement with the map."""
+    logits, scores = decoded.logits[0], decoded.scores[0]
+    ranking = scores
+    if settings.agreement:
+        ranking = scores + settings.agreement * torch.stack([agreement(mask, scene) for mask in logits])
+    best = int(ranking.argmax())
+    dropped = settings.fallback and before is not None and not _good(logits[best], scene, before)
+    return Step(name, logits, scores, best, logits[best], box, dropped)
+
+
+def agreement(logits: Tensor, scene: Scene) -> Tensor:
+    """How well a mask (h, w) and the confidence map tell the same story: correlation in [-1, 1] within the photo."""
+    inside = scene.encoding.frame.inside((logits.shape[0], logits.shape[1]), logits.device)
+    mask = (logits > 0).float()
+    if bool(mask[inside].std() == 0):
+        return logits.new_tensor(-1.0)
+    return (z_score(mask, inside) * z_score(scene.confidence, inside))[inside].mean()
+
+
+def _good(logits: Tensor, scene: Scene, before: Tensor | None) -> bool:
+    """Neither empty nor run away over (almost) the whole photo, unless the mask before was as large already."""
+    inside = scene.encoding.frame.inside((logits.shape[0], logits.shape[1]), logits.device)
+    share = float((logits > 0)[inside].float().mean())
+    share_before = 0.0 if before is None else float((before > 0)[inside].float().mean())
+    return share > 0 and (share < RUNAWAY or share_before >= RUNAWAY)

@@ -1,0 +1,115 @@
+"""Which form of every technique runs: the three modes, and every switch between them for ablation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from persam.errors import UsageError
+
+Mode = Literal["official", "paper", "persam"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One form of the method. Make one with `Settings.of(mode)`, vary it with `.but(...)`.
+
+    Attributes:
+        mode: the preset that this started from.
+        reference_cells: which feature cells the reference mask selects. ``published``: the mask normalised like a
+            picture, then > 0; ``coverage``: cells at least half covered, or the most covered one.
+        target: what the confidence map compares with. ``mean``: cosine with the mean feature (published PerSAM);
+            ``max-mean``: cosine with (max + mean) / 2 (published PerSAM-F); ``cosines``: mean of the cosines with
+            every target cell (paper Eq. 5-6).
+        tuned_target: the same choice for a concept that was tuned.
+        background_subspace: share of the reference's background cells that spans the subspace which is removed from
+            all features before they are compared (REBASE); 0 switches it off.
+        map: where the confidence map is read. ``photo``: at the photo's full size, padding cut off (published);
+            ``cells``: on the cells of the photo, at the decoder's low resolution.
+        positive_points: how many positive points at most, spread over the confident region (1: the peak alone).
+        negative_point: also give the place of least confidence as a negative point (Eq. 7).
+        dense_prior: give the z-scored confidence map as the first pass's mask prompt (REBASE).
+        attention: target-guided attention (Eq. 8). ``sigmoid``: sigmoid of the z-scored map on a grid stretched over
+            the photo, added to the attention weights, second softmax (published); ``softmax``: alpha times the softmax
+            of the map, added to the weights, second softmax (the equation as printed, inert at alpha 1); ``logits``:
+            alpha times the z-scored map on the padded grid, added to the attention logits; ``off``.
+        alpha: balance of the attention guidance, for ``softmax`` and ``logits``.
+        semantic: target-semantic prompting (Eq. 9-10). ``mean``: add the mean un-normalised target feature (published);
+            ``unit``: the mean of the L2-normalised target features (as printed); ``off``.
+        first_pass: ``single``: the decoder's single-mask output (published); ``scales``: the best of its three.
+        cascade: the two refinement passes.
+        agreement: how much a mask's agreement with the confidence map counts beside its predicted IoU when one of
+            three masks is chosen; 0 is the published choice.
+        fallback: an empty or runaway step is dropped and the step before it counts.
+        tuned_prior: whether a tuned concept uses negative point and guidance as an untuned one does (the paper's text),
+            or only positive points (published PerSAM-F).
+    """
+
+    mode: Mode = "persam"
+    reference_cells: Literal["published", "coverage"] = "coverage"
+    target: Literal["mean", "max-mean", "cosines"] = "cosines"
+    tuned_target: Literal["mean", "max-mean", "cosines"] = "cosines"
+    background_subspace: float = 0.005
+    map: Literal["photo", "cells"] = "cells"
+    positive_points: int = 1
+    negative_point: bool = True
+    dense_prior: bool = True
+    attention: Literal["sigmoid", "softmax", "logits", "off"] = "logits"
+    alpha: float = 1.0
+    semantic: Literal["mean", "unit", "off"] = "mean"
+    first_pass: Literal["single", "scales"] = "scales"
+    cascade: bool = True
+    agreement: float = 0.0
+    fallback: bool = True
+    tuned_prior: bool = True
+
+    @classmethod
+    def of(cls, mode: str) -> Settings:
+        """The preset of a mode.
+
+        Raises:
+            UsageError: no such mode.
+        """
+        if mode not in PRESETS:
+            raise UsageError(f'There is no mode "{mode}"; use {", ".join(get_args(Mode))}.')
+        return PRESETS[mode]
+
+    def but(self, **changes: Any) -> Settings:
+        """The same with some switches set otherwise."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """From a concept file: unknown switches of a newer persam are ignored, missing ones take the mode's preset."""
+        known = {f.name for f in fields(cls)}
+        return cls.of(values.get("mode", "persam")).but(**{k: v for k, v in values.items() if k in known})
+
+
+PRESETS: dict[str, Settings] = {
+    "official": Settings(
+        mode="official",
+        reference_cells="published",
+        target="mean",
+        tuned_target="max-mean",
+        background_subspace=0.0,
+        map="photo",
+        dense_prior=False,
+        attention="sigmoid",
+        semantic="mean",
+        first_pass="single",
+        fallback=False,
+        tuned_prior=False,
+    ),
+    "paper": Settings(
+        mode="paper",
+        background_subspace=0.0,
+        dense_prior=False,
+        attention="softmax",
+        semantic="unit",
+        first_pass="single",
+    ),
+    "persam": Settings(),
+}

@@ -1,0 +1,132 @@
+"""From a name to a model: the bundled one, a hub id, a local folder, an original checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from persam.errors import PersamError, UsageError
+from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.sam import Sam
+
+BUNDLED = "tiny"
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """`auto` takes cuda, then mps, then the cpu.
+
+    Raises:
+        UsageError: an unknown device, or one that this machine does not have.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f'There is no device "{device}"; use auto, cpu, cuda or mps.') from None
+    if (chosen.type == "cuda" and not torch.cuda.is_available()) or (
+        chosen.type == "mps" and not torch.backends.mps.is_available()
+    ):
+        raise UsageError(f"PyTorch sees no {chosen.type} device on this machine; use --device auto or cpu.")
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """Number format of the image encoder. `auto` is bf16 where the machine computes in it, else float32.
+
+    Raises:
+        UsageError: an unknown format.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.get_device_capability(device) >= (8, 0)
+        else:  # a CPU without the matrix unit only emulates bf16, slower than float32
+            native = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if native else torch.float32
+    known = {"bf16": torch.bfloat16, "bfloat16": torch.bfloat16, "fp16": torch.float16, "float16": torch.float16,
+             "fp32": torch.float32, "float32": torch.float32}  # fmt: skip
+    if dtype not in known:
+        raise UsageError(f'There is no dtype "{dtype}"; use auto, float32, bfloat16 or float16.')
+    return known[dtype]
+
+
+def load_model(
+    name: str | Path = BUNDLED,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    decoder_heads: int = 8,
+) -> PromptableModel:
+    """Load a promptable model by name.
+
+    Args:
+        name: `"tiny"` (bundled, offline), a hub id (`"facebook/sam-vit-huge"`), a local folder in transformers' form,
+            or an original checkpoint (`"sam_vit_h_4b8939.pth"`).
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        dtype: number format of the image encoder: `auto`, `float32`, `bfloat16`, `float16`.
+        decoder_heads: attention heads of an original checkpoint's decoder, which its tensors do not show.
+
+    Raises:
+        PersamError: the model is not there, damaged, or of a kind that is not supported.
+        UsageError: an unknown device or dtype.
+    """
+    place = choose_device(device)
+    numbers = choose_dtype(dtype, place)
+    text, path = str(name), Path(name)
+    network: Any
+    if text == BUNDLED:
+        from persam.models.tiny.architecture import WEIGHTS, TinySam
+
+        network = TinySam.load(WEIGHTS)
+        size = network.image_size
+    elif path.suffix in {".pth", ".pt"}:
+        from persam.models.checkpoint import load_original
+
+        network = load_original(path, decoder_heads)
+        size, text = network.config.vision_config.image_size, path.stem
+    else:
+        network = _load_transformers(text)
+        size = network.config.vision_config.image_size
+    return Sam(network, name=text, image_size=size, device=place, encoder_dtype=numbers)
+
+
+def load_encoder(
+    name: str, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+) -> FeatureEncoder:
+    """Load an encoder for the confidence map by its transformers name (DINOv2, DINOv3, CLIP)."""
+    from persam.models.encoders import TransformersEncoder
+
+    place = choose_device(device)
+    return TransformersEncoder.load(name, place, choose_dtype(dtype, place))
+
+
+def _load_transformers(name: str) -> Any:
+    from transformers import AutoConfig, SamModel
+
+    config = hub_call(name, AutoConfig.from_pretrained)
+    if config.model_type != "sam":
+        raise PersamError(
+            f"{name} is a model of type {config.model_type}, which persam cannot use yet; name a SAM such as "
+            "facebook/sam-vit-base."
+        )
+    return hub_call(name, SamModel.from_pretrained)
+
+
+def hub_call(name: str, load: Any, **arguments: Any) -> Any:
+    """Call a `from_pretrained`, with one sentence for what people meet: a wrong name, no network, a gated model."""
+    try:
+        return load(name, **arguments)
+    except (OSError, ValueError) as error:
+        if Path(name).exists():
+            reason = str(error).strip().splitlines()[0]
+            raise PersamError(f"{name} is there, but holds no model that transformers can load: {reason}") from error
+        raise PersamError(
+            f"The model {name} could not be loaded: it is neither a local folder or file nor reachable on the hub. "
+            'Check the name and the network (for a gated model: `hf auth login`), or use the bundled model "tiny".'
+        ) from error

@@ -1,0 +1,126 @@
+"""SAM of transformers behind the protocol: hub id, local folder, converted checkpoint, and the bundled model."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from persam.geometry import Frame, Size
+from persam.models.base import Decoded, Encoding, Prompts
+from persam.models.guidance import Guidance, guided, install
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)  # SAM's, on the 0..255 scale
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class Sam:
+    """A SAM-like network with SAM's preprocessing.
+
+    Args:
+        network: transformers' `SamModel`, or one with the same parts (`vision_encoder`, `prompt_encoder`,
+            `mask_decoder`, `get_image_wide_positional_embeddings`).
+        name: how people call it.
+        image_size: side of the canvas in pixels.
+        device: where it computes.
+        encoder_dtype: number format of the image encoder, by far the largest part; prompts and masks stay float32.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        image_size: int,
+        device: torch.device,
+        encoder_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.name = name
+        self.device = device
+        self.image_size = image_size
+        self.fingerprint = fingerprint_of(network)
+        install(network.mask_decoder)  # type: ignore[arg-type]
+        self.network: Any = network.eval().requires_grad_(False).to(device)
+        self.network.vision_encoder.to(encoder_dtype)
+        self.encoder_dtype = encoder_dtype
+        self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
+        with torch.inference_mode():
+            self._positions: Tensor = self.network.get_image_wide_positional_embeddings()
+
+    @property
+    def grid(self) -> Size:
+        return tuple(self._positions.shape[-2:])  # type: ignore[return-value]
+
+    @property
+    def low_resolution(self) -> Size:
+        return self.grid[0] * 4, self.grid[1] * 4
+
+    def prepare(self, image: np.ndarray, frame: Frame, normalise: bool = True) -> Tensor:
+        """SAM's preprocessing of an (H, W, 3) uint8 image: resize as the published code does (PIL, bilinear with
+        antialias, in uint8), normalise, pad with zeros. Returns (1, 3, S, S)."""
+        height, width = frame.content
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)[None].float()
+        if normalise:
+            pixels = (pixels - self._mean) / self._std
+        return F.pad(pixels, (0, frame.canvas[1] - width, 0, frame.canvas[0] - height))
+
+    def frame(self, photo: Size) -> Frame:
+        return Frame.padded(photo, self.image_size, self.grid)
+
+    @torch.inference_mode()
+    def encode(self, image: np.ndarray) -> Encoding:
+        frame = self.frame((image.shape[0], image.shape[1]))
+        out = self.network.vision_encoder(self.prepare(image, frame).to(self.encoder_dtype))
+        features = out if isinstance(out, Tensor) else out[0]
+        return Encoding(features.float(), frame)
+
+    @torch.inference_mode()
+    def decode(
+        self, encoding: Encoding, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
+    ) -> Decoded:
+        # transformers counts (images, prompts, ...); a mask prompt is tied to an image there, so with several prompts
+        # each becomes an image of its own and the features are only viewed, not copied.
+        separate = prompts.logits is not None
+        points, labels, boxes = (
+            None if given is None else given.to(self.device, torch.float32)
+            for given in (prompts.points, prompts.labels, prompts.boxes)
+        )
+        sparse, dense = self.network.prompt_encoder(
+            input_points=None if points is None else (points[:, None] if separate else points[None]),
+            input_labels=None if labels is None else (labels[:, None] if separate else labels[None]),
+            # the network adds half a pixel to coordinates (`_embed_points`), as the published code does
+            input_boxes=None if boxes is None else (boxes[:, None] if separate else boxes[None]),
+            input_masks=None if prompts.logits is None else prompts.logits.to(self.device, torch.float32),
+        )
+        features = encoding.features
+        count = len(dense) if separate else 1
+        with guided(guidance, torch.float32) as arguments:
+            logits, scores = self.network.mask_decoder(
+                image_embeddings=features.expand(count, -1, -1, -1),
+                image_positional_embeddings=self._positions.expand(count, -1, -1, -1),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=multimask,
+                **arguments,
+            )
+        return Decoded(logits.flatten(0, 1), scores.flatten(0, 1))
+
+
+def fingerprint_of(network: nn.Module) -> str:
+    """Short hash of a network's weights: 12 hex digits from the names, shapes and a sample of the values.
+
+    A sample, because ViT-H has 636 million numbers; equal weights in another number format hash differently.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 64)][:64].float().cpu().numpy()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.tobytes())
+    return digest.hexdigest()[:12]

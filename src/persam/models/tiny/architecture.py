@@ -1,0 +1,215 @@
+"""The bundled promptable model: SAM's prompt encoder and mask decoder on a small convolutional image encoder.
+
+`TinySam` names its parts as transformers' `SamModel` does (`vision_encoder`, `shared_image_embedding`,
+`prompt_encoder`, `mask_decoder`), so that one adapter serves both. About 3 million parameters; any image size that is
+a multiple of 32 works at run time (`TinySam.resize`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import ResNetBackbone, ResNetConfig, SamConfig
+from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPositionalEmbedding, SamPromptEncoder
+
+PACKAGED_WEIGHTS = Path(__file__).with_name("weights.safetensors")
+SHARED_MATRIX = "prompt_encoder.shared_embedding.positional_embedding"  # the same tensor as the image's positions
+FORMAT = "persam-tiny-sam/1"
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """Shapes of a `TinySam`.
+
+    Attributes:
+        image_size: side of the square input that inference uses; a multiple of 32.
+        channels: width of the image embedding and of the decoder.
+        stem: channels of the first convolution.
+        widths: channels of the four stages of basic blocks (strides 4, 8, 16, 32).
+        depths: blocks in each stage.
+        mlp: hidden width of the decoder's MLPs.
+        heads: attention heads of the decoder.
+    """
+
+    image_size: int = 128
+    channels: int = 128
+    stem: int = 32
+    widths: tuple[int, ...] = (32, 64, 128, 192)
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    mlp: int = 512
+    heads: int = 4
+
+    stride = 8  # of the image embedding; fixed by the neck
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TinyConfig:
+        """Read what `dataclasses.asdict` and JSON made of a config."""
+        return cls(**{**values, "widths": tuple(values["widths"]), "depths": tuple(values["depths"])})
+
+
+class TopDownNeck(nn.Module):
+    """Add coarse stages onto finer ones, from stride 32 up to stride 8."""
+
+    def __init__(self, widths: tuple[int, ...], channels: int) -> None:
+        super().__init__()
+        self.lat = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths])
+        self.out = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, stages: tuple[Tensor, ...]) -> Tensor:
+        """Stages (B, width, S/8, S/8), (.., S/16, S/16), (.., S/32, S/32) -> (B, channels, S/8, S/8)."""
+        x = self.lat[-1](stages[-1])
+        for lateral, stage in zip(list(self.lat)[-2::-1], stages[-2::-1], strict=True):
+            x = lateral(stage) + F.interpolate(x, size=stage.shape[-2:], mode="bilinear")
+        out: Tensor = self.out(x)
+        return out
+
+
+class TinyVisionEncoder(nn.Module):
+    """A ResNet of basic blocks with a top-down neck."""
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__()
+        backbone = ResNetConfig(
+            embedding_size=config.stem,
+            hidden_sizes=list(config.widths),
+            depths=list(config.depths),
+            layer_type="basic",
+            out_features=["stage2", "stage3", "stage4"],
+        )
+        self.body = ResNetBackbone(backbone)
+        self.neck = TopDownNeck(config.widths[1:], config.channels)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Normalised pixels (B, 3, S, S) -> image embedding (B, C, S/8, S/8)."""
+        features: Tensor = self.neck(self.body(pixel_values).feature_maps)
+        return features
+
+
+class TinySam(nn.Module):
+    """The bundled model.
+
+    Attributes:
+        config: its shapes, and the image size that it was saved with.
+        image_size: side of the square input that it is set to now.
+        history: what it has been trained on so far and how it did (from the weights' file), JSON-able.
+    """
+
+    def __init__(self, config: TinyConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or TinyConfig()
+        self.history: dict[str, Any] = {}
+        sam = _sam_config(self.config)
+        self.vision_encoder = TinyVisionEncoder(self.config)
+        self.shared_image_embedding = SamPositionalEmbedding(sam.vision_config)
+        self.prompt_encoder = SamPromptEncoder(sam)
+        self.mask_decoder = SamMaskDecoder(sam.mask_decoder_config)
+        # One matrix of random frequencies for prompts and image; taken apart, nothing is learned.
+        matrix = self.shared_image_embedding.positional_embedding
+        matrix.data.normal_()
+        matrix.requires_grad_(False)
+        self.prompt_encoder.shared_embedding = self.shared_image_embedding
+        self.image_size = 0
+        self.resize(self.config.image_size)
+
+    def resize(self, image_size: int) -> TinySam:
+        """Set the side of the square input, in place; weights stay. Raises ValueError unless a multiple of 32."""
+        if image_size < 32 or image_size % 32:
+            raise ValueError(f"image size must be a positive multiple of 32, got {image_size}")
+        self.image_size = image_size
+        cells = image_size // TinyConfig.stride
+        self.prompt_encoder.input_image_size = image_size
+        self.prompt_encoder.image_embedding_size = (cells, cells)
+        return self
+
+    def get_image_wide_positional_embeddings(self) -> Tensor:
+        """Position of every cell of the image embedding, (1, C, S/8, S/8), as `SamModel` gives it."""
+        matrix = self.shared_image_embedding.positional_embedding
+        cells = self.image_size // TinyConfig.stride
+        centres = (torch.arange(cells, device=matrix.device, dtype=matrix.dtype) + 0.5) / cells
+        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        positions: Tensor = self.shared_image_embedding(torch.stack([x, y], dim=-1))  # (h, w, C)
+        return positions.permute(2, 0, 1)[None]
+
+    def save(self, path: str | Path, history: dict[str, Any] | None = None) -> None:
+        """Write the weights (float16; statistics and positions float32) with config and history; atomic."""
+        state = {name: _compact(name, value) for name, value in self.state_dict().items() if name != SHARED_MATRIX}
+        config = {**asdict(self.config), "image_size": self.image_size}
+        metadata = {
+            "format": FORMAT,
+            "config": json.dumps(config),
+            "history": json.dumps(self.history if history is None else history),
+        }
+        partial = Path(f"{path}.part")
+        save_file(state, partial, metadata=metadata)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path = PACKAGED_WEIGHTS) -> TinySam:
+        """Read weights written by `save`, as float32, ready for inference (`eval`).
+
+        Raises:
+            ValueError: the file is no such file.
+        """
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"{path} holds no weights of the bundled model (its format is not {FORMAT!r})")
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        model = cls(TinyConfig.from_dict(json.loads(metadata["config"])))
+        model.load_weights(state)
+        model.history = json.loads(metadata["history"])
+        return model.eval()
+
+    def load_weights(self, state: dict[str, Tensor]) -> None:
+        """Take over a state of any float type; the shared matrix of positions may be named once or twice."""
+        state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+        state[SHARED_MATRIX] = state["shared_image_embedding.positional_embedding"]
+        self.load_state_dict(state)
+
+
+def _sam_config(config: TinyConfig) -> SamConfig:
+    """What transformers' prompt encoder, mask decoder and positional embedding read from a `SamConfig`."""
+    cells = config.image_size // config.stride
+    sam = SamConfig(
+        vision_config={
+            "image_size": config.image_size,
+            "patch_size": config.stride,
+            "output_channels": config.channels,
+            "num_pos_feats": config.channels // 2,
+        },
+        prompt_encoder_config={
+            "hidden_size": config.channels,
+            "image_size": config.image_size,
+            "patch_size": config.stride,
+            "image_embedding_size": cells,
+        },
+        mask_decoder_config={
+            "hidden_size": config.channels,
+            "mlp_dim": config.mlp,
+            "num_attention_heads": config.heads,
+            "iou_head_hidden_dim": config.channels,
+        },
+    )
+    sam.mask_decoder_config._attn_implementation = "sdpa"
+    return sam
+
+
+def _compact(name: str, value: Tensor) -> Tensor:
+    """Half precision where it loses nothing that matters: not for running statistics, positions or counters."""
+    value = value.detach().cpu().contiguous()
+    if not value.is_floating_point() or "running_" in name or "positional" in name:
+        return value.clone()
+    return value.half()

@@ -1,0 +1,113 @@
+"""What the trainer reads and writes: initial weights, full checkpoints, and the average of the weights (EMA)."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from .architecture import FORMAT, TinyConfig, TinySam
+
+_TRIAL_NAMES = {
+    "enc.": "vision_encoder.",
+    "pe.": "shared_image_embedding.",
+    "prompt.": "prompt_encoder.",
+    "dec.": "mask_decoder.",
+}
+
+
+def from_trial(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of the first trial (`enc.`, `pe.`, `prompt.`, `dec.`) to `TinySam`'s names.
+
+    The trial's shapes are those of the default `TinyConfig`. Its prompt encoder's matrix of positions is a second name
+    for `pe.positional_embedding` and may be missing.
+    """
+    renamed = {}
+    for name, value in state.items():
+        prefix = next((prefix for prefix in _TRIAL_NAMES if name.startswith(prefix)), None)
+        if prefix is None:
+            raise ValueError(f"not a weight of the trial: {name}")
+        renamed[_TRIAL_NAMES[prefix] + name[len(prefix) :]] = value
+    return renamed
+
+
+def initial_model(path: str | Path | None, config: TinyConfig | None = None) -> TinySam:
+    """A model with the weights in `path`: `TinySam.save`'s file, the trial's (.safetensors or .pt), or random ones."""
+    if path is None:
+        return TinySam(config)
+    if str(path).endswith(".pt"):
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        if "model" in loaded:  # a full checkpoint of the trainer: its average
+            model = TinySam(TinyConfig.from_dict(loaded["config"]))
+            model.load_weights(loaded["ema"])
+            model.history = loaded["history"]
+            return model
+        model = TinySam(config)
+        model.load_weights(from_trial(loaded))
+        return model
+    with safe_open(path, framework="pt") as file:
+        if (file.metadata() or {}).get("format") == FORMAT:
+            return TinySam.load(path)
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    model = TinySam(config)
+    model.load_weights(from_trial(state))
+    return model
+
+
+class Average:
+    """An exponential moving average of a model's weights and statistics, with a warm-up of its decay."""
+
+    def __init__(self, model: TinySam, decay: float = 0.999) -> None:
+        self.decay = decay
+        self.steps = 0
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average a step towards `model`."""
+        self.steps += 1
+        weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        ours, theirs = [], []
+        for mine, new in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                ours.append(mine)
+                theirs.append(new.detach())
+            else:
+                mine.copy_(new)
+        torch._foreach_lerp_(ours, theirs, weight)
+
+
+def save_checkpoint(
+    path: str | Path, model: TinySam, average: Average, optimiser: torch.optim.Optimizer, progress: dict[str, Any]
+) -> None:
+    """Write everything that `resume` needs; atomic."""
+    from dataclasses import asdict
+
+    partial = Path(f"{path}.part")
+    content = {
+        "config": asdict(model.config),
+        "model": model.state_dict(),
+        "ema": average.model.state_dict(),
+        "ema_steps": average.steps,
+        "optimiser": optimiser.state_dict(),
+        "progress": progress,
+        "history": model.history,
+    }
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def resume(path: str | Path, model: TinySam, average: Average, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Take over a checkpoint of `save_checkpoint`, in place; returns its progress."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_weights(content["model"])
+    average.model.load_weights(content["ema"])
+    average.steps = content["ema_steps"]
+    optimiser.load_state_dict(content["optimiser"])
+    model.history = content["history"]
+    progress: dict[str, Any] = content["progress"]
+    return progress

@@ -1,0 +1,148 @@
+"""Training photos with object masks: read once from a tar or a folder, kept decoded in memory."""
+
+from __future__ import annotations
+
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.uint8]
+
+IGNORE = 255
+MIN_AREA = 200  # pixels of an object that is worth cutting out, in a photo of 256 pixels
+SETS_WITH_KINDS = ("pets", "horses", "parts")
+NO_KIND = "parts/noise"  # clutter, not one kind of thing
+
+
+@dataclass(frozen=True, eq=False)
+class Thing:
+    """One object of one photo: index of the photo, its id in the mask, its box (x0, y0, x1, y1) and its area."""
+
+    photo: int
+    id: int
+    box: tuple[int, int, int, int]
+    area: int
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An RGB image (H, W, 3), its mask (H, W) of 0 background, 1.. things, 255 ignore, and where it comes from.
+
+    `kind` is what the file name tells about its things (`pets/Abyssinian__1` -> `pets/Abyssinian`), where it does.
+    """
+
+    image: Array
+    mask: Array
+    source: str
+    kind: str | None
+
+
+class Photos:
+    """Photos with an index of their things, of their kinds, and of the things in each set."""
+
+    def __init__(self, photos: list[Photo]) -> None:
+        if not photos:
+            raise ValueError("no photo with a mask: expected SET/STEM.webp beside SET/STEM.png")
+        self.photos = photos
+        self.things = [thing for index, photo in enumerate(photos) for thing in things_of(index, photo.mask)]
+        if not self.things:
+            raise ValueError(f"none of {len(photos)} photos has an object of {MIN_AREA} pixels or more")
+        by_photo: dict[int, list[Thing]] = defaultdict(list)
+        self.by_kind: dict[str, list[Thing]] = defaultdict(list)
+        self.by_source: dict[str, list[Thing]] = defaultdict(list)
+        for thing in self.things:
+            by_photo[thing.photo].append(thing)
+            self.by_source[photos[thing.photo].source].append(thing)
+        for index, things in by_photo.items():
+            kind = photos[index].kind
+            if kind is not None and len(things) == 1:  # with several, which is the same kind is unclear
+                self.by_kind[kind].append(things[0])
+        self.by_kind = {kind: things for kind, things in self.by_kind.items() if len(things) > 1}
+        self.kinds = sorted(self.by_kind)
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Photo:
+        return self.photos[index]
+
+    def counts(self) -> dict[str, int]:
+        """Number of photos of each set."""
+        counts: dict[str, int] = defaultdict(int)
+        for photo in self.photos:
+            counts[photo.source] += 1
+        return dict(counts)
+
+
+def things_of(index: int, mask: Array) -> Iterator[Thing]:
+    """The things of a mask (H, W) that are large enough to be cut out."""
+    areas = np.bincount(mask.ravel(), minlength=256)
+    for number in np.flatnonzero(areas[1:IGNORE] >= MIN_AREA) + 1:
+        x, y, width, height = cv2.boundingRect((mask == number).astype(np.uint8))
+        yield Thing(index, int(number), (x, y, x + width, y + height), int(areas[number]))
+
+
+def read_photos(path: str | Path, longest: int = 320) -> Photos:
+    """Read SET/STEM.webp (or .jpg) with SET/STEM.png from a folder or a tar, no larger than `longest` pixels.
+
+    Raises:
+        ValueError: nothing usable is there.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    pairs: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
+    for name, content in _folder(path) if path.is_dir() else _tar(path):
+        parts = Path(name).parts
+        source = parts[-2] if len(parts) > 1 else path.stem
+        role = {".png": "mask", ".webp": "image", ".jpg": "image"}.get(Path(name).suffix.lower())
+        if role:
+            pairs[source, Path(name).stem][role] = content
+    photos = []
+    for (source, stem), files in sorted(pairs.items()):
+        if len(files) == 2:
+            photo = _decode(files["image"], files["mask"], source, stem, longest)
+            if photo is not None:
+                photos.append(photo)
+    return Photos(photos)
+
+
+def _folder(path: Path) -> Iterator[tuple[str, bytes]]:
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            yield str(file.relative_to(path)), file.read_bytes()
+
+
+def _tar(path: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield member.name, content.read()
+
+
+def _decode(image_file: bytes, mask_file: bytes, source: str, stem: str, longest: int) -> Photo | None:
+    image = cv2.imdecode(np.frombuffer(image_file, np.uint8), cv2.IMREAD_COLOR)
+    mask = cv2.imdecode(np.frombuffer(mask_file, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None or mask is None:
+        return None
+    if mask.shape != image.shape[:2]:
+        mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    scale = longest / max(mask.shape)
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    rgb = np.ascontiguousarray(image[..., ::-1]).astype(np.uint8)
+    return Photo(rgb, mask.astype(np.uint8), source, _kind(source, stem))
+
+
+def _kind(source: str, stem: str) -> str | None:
+    if source not in SETS_WITH_KINDS:
+        return None
+    kind = f"{source}/{stem.split('__')[0]}" if "__" in stem else source
+    return None if kind == NO_KIND else kind

@@ -1,0 +1,177 @@
+"""Reference: one photo that shows the object, and where in it the object is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from persam.errors import UsageError
+from persam.images import ImageSource, read_alpha, read_image, read_mask, read_mask_values, read_orientation
+from persam.masks import MaskSource
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A photo and one form of showing the object in it: a mask, a box and/or points, or a scribble.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB, upright.
+        mask: (H, W) bool, or None when a box, points or a scribble show the object.
+        mask_values: (h, w, 3) uint8, RGB: the mask's raw values at its own size, which mode ``official`` needs.
+        box: (x0, y0, x1, y1) in photo pixels.
+        points: (N, 2) float32 (x, y) in photo pixels.
+        labels: (N,) int64, 1 on the object, 0 beside it.
+        scribble: (H, W) bool, strokes that lie on the object.
+        source: The photo's file name as given, or "" for one from memory.
+        sha256: Hex digest of the photo's file, or of its pixels for one from memory.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None = None
+    mask_values: np.ndarray | None = None
+    box: Box | None = None
+    points: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    scribble: np.ndarray | None = None
+    source: str = ""
+    sha256: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the photo."""
+        return self.image.shape[0], self.image.shape[1]
+
+    @classmethod
+    def read(
+        cls,
+        image: ImageSource,
+        mask: MaskSource | None = None,
+        *,
+        box: Sequence[float] | None = None,
+        points: Any = None,
+        labels: Any = None,
+        scribble: MaskSource | None = None,
+    ) -> Reference:
+        """Read a photo and the one form in which the object is shown; box and points may go together.
+
+        A transparent cut-out needs nothing else: what is opaque is the object.
+
+        Args:
+            image: What `persam.images.read_image` reads.
+            mask: What `persam.masks.read_mask` reads; a rough one is enough.
+            box: (x0, y0, x1, y1) in photo pixels.
+            points: N pairs (x, y) in photo pixels.
+            labels: N values, 1 on the object, 0 beside it; all 1 by default.
+            scribble: A mask of strokes drawn on the object.
+
+        Raises:
+            UsageError: No form or several, or a box or points that do not lie in the photo.
+            PersamError: A file cannot be read, or the mask does not fit the photo.
+        """
+        _check_one_form(mask=mask, prompts=box if box is not None else points, scribble=scribble)
+        if labels is not None and points is None:
+            raise UsageError("Labels belong to points; give the points too.")
+        photo = read_image(image)
+        size = photo.shape[0], photo.shape[1]
+        source = str(image) if isinstance(image, (str, os.PathLike)) else ""
+        found: dict[str, Any] = {}
+        if mask is not None:
+            found["mask"] = read_mask(mask, size, photo_orientation=read_orientation(image))
+            found["mask_values"] = read_mask_values(mask)
+        elif scribble is not None:
+            orientation = read_orientation(image)
+            found["scribble"] = read_mask(scribble, size, what="scribble", photo_orientation=orientation)
+        elif box is not None or points is not None:
+            if box is not None:
+                found["box"] = _checked_box(box, size)
+            if points is not None:
+                found["points"], found["labels"] = _checked_points(points, labels, size, has_box=box is not None)
+        else:
+            opaque = read_alpha(image)
+            if opaque is None:
+                raise UsageError(
+                    f"Nothing shows where the object is in {source or 'the photo'}; "
+                    "give a mask, a box, points, a scribble, or a transparent cut-out."
+                )
+            found["mask"], found["mask_values"] = opaque, read_mask_values(opaque)
+        return cls(photo, **found, source=source, sha256=_digest(image, photo))
+
+    def scribble_points(self, count: int) -> np.ndarray:
+        """Spread points over the strokes of the scribble: the innermost first, then always the farthest from all.
+
+        Returns:
+            (n, 2) float32 (x, y) in photo pixels, n = min(count, number of stroke pixels); (0, 2) without a scribble.
+        """
+        if self.scribble is None:
+            return np.zeros((0, 2), np.float32)
+        bordered = cv2.copyMakeBorder(self.scribble.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        depth = cv2.distanceTransform(bordered, cv2.DIST_L2, 5)[1:-1, 1:-1]
+        rows, columns = np.nonzero(self.scribble)
+        strokes = np.stack([columns, rows], axis=1).astype(np.float32)  # (M, 2)
+        chosen = [int(depth[rows, columns].argmax())]
+        distance = np.full(len(strokes), np.inf, np.float32)
+        while len(chosen) < min(count, len(strokes)):
+            distance = np.minimum(distance, np.square(strokes - strokes[chosen[-1]]).sum(axis=1))
+            chosen.append(int(distance.argmax()))
+        return strokes[chosen[:count]]
+
+
+def _check_one_form(**forms: object) -> None:
+    given = [name for name, value in forms.items() if value is not None]
+    if len(given) > 1:
+        words = {"mask": "a mask", "prompts": "a box or points", "scribble": "a scribble"}
+        raise UsageError(f"Give one of {' and '.join(words[name] for name in given)}, not both: each shows the object.")
+
+
+def _checked_box(box: Sequence[float], size: tuple[int, int]) -> Box:
+    values = np.asarray(box, np.float64).reshape(-1)
+    if values.size != 4 or not np.isfinite(values).all():
+        raise UsageError(f"A box is four numbers x0,y0,x1,y1, not {box!r}.")
+    x0, y0, x1, y1 = (float(value) for value in values)
+    if x0 >= x1 or y0 >= y1:
+        raise UsageError(f"The box {x0:g},{y0:g},{x1:g},{y1:g} is empty; x0 must be left of x1 and y0 above y1.")
+    height, width = size
+    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+        raise UsageError(
+            f"The box {x0:g},{y0:g},{x1:g},{y1:g} reaches out of the photo, which is {width} x {height} pixels; "
+            "give x0,y0,x1,y1 in its pixels."
+        )
+    return x0, y0, x1, y1
+
+
+def _checked_points(points: Any, labels: Any, size: tuple[int, int], *, has_box: bool) -> tuple[np.ndarray, np.ndarray]:
+    pairs = np.asarray(points, np.float32)
+    if pairs.ndim == 1 and pairs.size == 2:
+        pairs = pairs[None]
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or len(pairs) == 0 or not np.isfinite(pairs).all():
+        raise UsageError("Points are pairs of numbers x,y in photo pixels; give at least one.")
+    height, width = size
+    for x, y in pairs.tolist():
+        if not (0 <= x < width and 0 <= y < height):
+            raise UsageError(
+                f"The point {x:g},{y:g} lies outside the photo, which is {width} x {height} pixels; "
+                "give x,y in its pixels."
+            )
+    signs = np.ones(len(pairs), np.int64) if labels is None else np.asarray(labels).reshape(-1).astype(np.int64)
+    if len(signs) != len(pairs) or not np.isin(signs, (0, 1)).all():
+        raise UsageError(f"Labels are one number a point, 1 on the object and 0 beside it; {len(pairs)} are needed.")
+    if not has_box and not signs.any():
+        raise UsageError("Every point lies beside the object; give at least one on it, or a box.")
+    return pairs, signs
+
+
+def _digest(image: ImageSource, photo: np.ndarray) -> str:
+    if isinstance(image, (np.ndarray, Image.Image)):
+        return hashlib.sha256(str(photo.shape).encode() + photo.tobytes()).hexdigest()
+    with Path(image).expanduser().open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

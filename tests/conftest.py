@@ -1,0 +1,52 @@
+"""Drawn photos and masks that several tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+settings.register_profile("persam", deadline=None, max_examples=50)
+settings.load_profile("persam")
+
+
+def draw_scene(
+    height: int = 120, width: int = 160, *, center: tuple[int, int] = (60, 70), radius: int = 28, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a red disc with a yellow stripe on a grey-blue, noisy ground; return photo (H, W, 3) and truth (H, W)."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    mask = (x - center[0]) ** 2 + (y - center[1]) ** 2 <= radius**2
+    image = np.stack([90 + 20 * np.sin(x / 9), 110 + 15 * np.cos(y / 7), 140 + 0 * x], axis=2)
+    image[mask] = (200, 30, 40)
+    image[mask & (np.abs(y - center[1]) < radius // 4)] = (240, 200, 40)
+    image += rng.normal(0, 4, image.shape)
+    return image.clip(0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture
+def scene() -> tuple[np.ndarray, np.ndarray]:
+    """A drawn photo (120, 160, 3) and its truth."""
+    return draw_scene()
+
+
+@pytest.fixture
+def photo_file(tmp_path: Path, scene: tuple[np.ndarray, np.ndarray]) -> Path:
+    """The drawn photo as a PNG."""
+    path = tmp_path / "photo.png"
+    Image.fromarray(scene[0]).save(path)
+    return path
+
+
+@pytest.fixture
+def mask_file(tmp_path: Path, scene: tuple[np.ndarray, np.ndarray]) -> Path:
+    """The truth of the drawn photo as a 0/255 PNG."""
+    path = tmp_path / "photo_mask.png"
+    Image.fromarray(scene[1]).save(path)
+    return path

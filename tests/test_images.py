@@ -1,0 +1,220 @@
+"""Photos in every form that people have them, and what is said of those that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from persam.errors import PersamError, UsageError
+from persam.images import find_images, read_image, read_orientation
+
+
+def save(path: Path, picture: Image.Image, **options: object) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def exif_with(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+class TestForms:
+    def test_rgb_keeps_its_values(self, scene, photo_file):
+        np.testing.assert_array_equal(read_image(photo_file), scene[0])
+        np.testing.assert_array_equal(read_image(str(photo_file)), scene[0])
+        np.testing.assert_array_equal(read_image(scene[0]), scene[0])
+        np.testing.assert_array_equal(read_image(Image.fromarray(scene[0])), scene[0])
+
+    def test_result_is_a_writable_copy(self, scene):
+        read = read_image(scene[0])
+        read[:] = 0
+        assert scene[0].any()
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", ".avif"])
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_exif_rotation_is_applied(self, tmp_path, orientation, suffix):
+        stored = np.zeros((24, 48, 3), np.uint8)
+        stored[:12, :24] = 255  # the top left quarter is white
+        options = {"quality": 95} if suffix != ".tif" else {}
+        path = save(tmp_path / f"a{suffix}", Image.fromarray(stored), exif=exif_with(orientation), **options)
+        image = read_image(path)
+        assert image.shape == ((24, 48, 3) if orientation < 5 else (48, 24, 3))
+        height, width = image.shape[:2]
+        corner = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}[orientation]
+        for row in (0, 1):
+            for column in (0, 1):
+                quarter = image[row * height // 2 :][: height // 2, column * width // 2 :][:, : width // 2]
+                assert (quarter.mean() > 128) == ((row, column) == corner)
+
+    def test_orientation_is_told(self, tmp_path, scene):
+        path = save(tmp_path / "a.jpg", Image.fromarray(scene[0]), exif=exif_with(6))
+        assert read_orientation(path) == 6
+        assert read_orientation(scene[0]) == 1
+
+    @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr", "LA", "RGBA", "I;16"])
+    def test_every_mode_gives_the_same_grey(self, tmp_path, mode):
+        grey = np.zeros((20, 30), np.uint8)
+        grey[5:15, 5:20] = 255
+        if mode == "I;16":
+            picture = Image.fromarray(grey.astype(np.uint16) * 257)
+        else:
+            picture = Image.fromarray(grey).convert("RGB").convert(mode)
+        path = save(tmp_path / ("a.tif" if mode in ("CMYK", "YCbCr") else "a.png"), picture)
+        image = read_image(path)
+        assert image.shape == (20, 30, 3)
+        assert image.dtype == np.uint8
+        np.testing.assert_allclose(image, np.repeat(grey[:, :, None], 3, 2), atol=2)
+
+    def test_cmyk_jpeg(self, tmp_path):
+        path = save(tmp_path / "a.jpg", Image.new("RGB", (16, 16), (255, 0, 0)).convert("CMYK"), quality=95)
+        assert read_image(path).mean(axis=(0, 1)).round().tolist() == pytest.approx([254, 0, 0], abs=6)
+
+    @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+    def test_16_bit_files_of_any_sensor_depth_use_the_whole_range(self, tmp_path, bits):
+        ramp = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16).reshape(16, 16)
+        image = read_image(save(tmp_path / "a.png", Image.fromarray(ramp)))
+        np.testing.assert_allclose(image[:, :, 0], np.arange(256).reshape(16, 16), atol=1)
+
+    def test_float_tiff(self, tmp_path):
+        ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+        image = read_image(save(tmp_path / "a.tif", Image.fromarray(ramp)))
+        np.testing.assert_allclose(image[:, :, 0], np.arange(256).reshape(16, 16), atol=1)
+
+    def test_transparent_places_become_white(self, tmp_path):
+        rgba = np.zeros((10, 10, 4), np.uint8)
+        rgba[:5] = (10, 20, 30, 255)
+        image = read_image(save(tmp_path / "a.png", Image.fromarray(rgba)))
+        assert image[0, 0].tolist() == [10, 20, 30]
+        assert image[9, 9].tolist() == [255, 255, 255]
+
+    @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+    def test_first_frame_of_an_animation(self, tmp_path, suffix):
+        frames = [Image.new("RGB", (12, 8), colour) for colour in ("red", "blue", "lime")]
+        options = {"lossless": True} if suffix == ".webp" else {}
+        path = save(tmp_path / f"a{suffix}", frames[0], save_all=True, append_images=frames[1:], **options)
+        assert read_image(path)[4, 6].tolist() == [255, 0, 0]
+
+    def test_one_pixel(self, tmp_path):
+        path = save(tmp_path / "a.png", Image.new("RGB", (1, 1), (1, 2, 3)))
+        assert read_image(path).tolist() == [[[1, 2, 3]]]
+
+    @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
+    def test_arrays(self, shape):
+        assert read_image(np.full(shape, 255, np.uint8)).shape == (4, 5, 3)
+
+
+class TestBadPhotos:
+    def refuse(self, source: object, *words: str, **options: object) -> None:
+        with pytest.raises(PersamError) as caught:
+            read_image(source, **options)
+        sentence = str(caught.value)
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+        for word in words:
+            assert word in sentence
+
+    def test_missing(self, tmp_path):
+        self.refuse(tmp_path / "gone.jpg", "There is no photo at", "gone.jpg", "check the path")
+
+    def test_folder(self, tmp_path):
+        self.refuse(tmp_path, "is a folder")
+
+    def test_empty(self, tmp_path):
+        (tmp_path / "a.jpg").touch()
+        self.refuse(tmp_path / "a.jpg", "is empty (0 bytes)")
+
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".gif", ".bmp"])
+    @pytest.mark.parametrize("share", [0.04, 0.3, 0.6, 0.9])
+    def test_truncated(self, tmp_path, suffix, share):
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+        path = save(tmp_path / f"a{suffix}", Image.fromarray(noise))
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(len(whole) * share)])
+        self.refuse(path, "is truncated or damaged", f"a{suffix}")
+
+    def test_no_picture(self, tmp_path):
+        (tmp_path / "a.jpg").write_text("dear diary")
+        self.refuse(tmp_path / "a.jpg", "is not a picture that can be read", "give a JPEG, PNG")
+
+    def test_heic_names_the_extra(self, tmp_path):
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+        self.refuse(tmp_path / "a.heic", "pip install 'persam[heic]'")
+
+    def test_bomb(self, tmp_path):
+        path = save(tmp_path / "a.png", Image.new("1", (3000, 2000)))
+        self.refuse(path, "3000 x 2000 = 6 million pixels", "1 million allowed", max_pixels=1_000_000)
+
+    def test_bomb_beyond_pillows_own_limit(self, tmp_path):
+        path = save(tmp_path / "a.png", Image.new("1", (20_000, 20_000)))
+        limit = Image.MAX_IMAGE_PIXELS
+        self.refuse(path, "400 million pixels", "PERSAM_MAX_PIXELS=400000000")
+        assert limit == Image.MAX_IMAGE_PIXELS
+
+    def test_limit_can_be_raised_and_lowered(self, tmp_path, monkeypatch):
+        path = save(tmp_path / "a.png", Image.new("1", (200, 200)))
+        monkeypatch.setenv("PERSAM_MAX_PIXELS", "39_999")
+        self.refuse(path, "PERSAM_MAX_PIXELS=40000")
+        monkeypatch.setenv("PERSAM_MAX_PIXELS", "40000")
+        assert read_image(path).shape == (200, 200, 3)
+        monkeypatch.setenv("PERSAM_MAX_PIXELS", "many")
+        self.refuse(path, "must be a number of pixels")
+
+    @pytest.mark.parametrize(
+        ("array", "words"),
+        [
+            (np.zeros((3, 40, 50), np.uint8), "shape (3, 40, 50)"),
+            (np.zeros((4, 5, 3), np.float32), "array of float32"),
+            (np.zeros((0, 5, 3), np.uint8), "without pixels"),
+            (np.zeros(7, np.uint8), "shape (7,)"),
+        ],
+    )
+    def test_arrays(self, array, words):
+        self.refuse(array, words)
+
+    def test_another_type(self):
+        self.refuse(42, "not int")
+
+
+class TestFindImages:
+    @pytest.fixture
+    def album(self, tmp_path) -> Path:
+        for name in ("b.JPG", "a.png", ".hidden.png", "notes.txt", "deep/c.webp", "[1].png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        return tmp_path
+
+    def names(self, album: Path, *given: str) -> list[str]:
+        return [str(path.relative_to(album)) for path in find_images([str(album / name) for name in given])]
+
+    def test_folder_is_sorted_without_hidden_and_other_files(self, album):
+        assert self.names(album, "") == ["[1].png", "a.png", "b.JPG"]
+
+    def test_glob(self, album):
+        assert self.names(album, "*.png") == ["[1].png", "a.png"]
+        assert self.names(album, "**/*") == ["[1].png", "a.png", "b.JPG", "deep/c.webp"]
+
+    def test_name_that_looks_like_a_glob(self, album):
+        assert self.names(album, "[1].png") == ["[1].png"]
+
+    def test_each_once_in_the_order_given(self, album):
+        assert self.names(album, "b.JPG", "*.png", "b.JPG") == ["b.JPG", "[1].png", "a.png"]
+
+    def test_named_files_stay_whatever_they_are(self, album):
+        assert self.names(album, "notes.txt", "gone.jpg") == ["notes.txt", "gone.jpg"]
+
+    @pytest.mark.parametrize(
+        ("given", "words"), [("nothing", "no pictures in the folder"), ("*.tiff", "No picture matches")]
+    )
+    def test_nothing_found(self, album, given, words):
+        (album / "nothing").mkdir()
+        with pytest.raises(UsageError, match=words):
+            self.names(album, given)
+
+    def test_nothing_named(self):
+        with pytest.raises(UsageError, match="No photos were named"):
+            find_images([])
