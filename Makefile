@@ -33,7 +33,8 @@ test-slow: $(VENV)/.installed-dev  ## Run the tests that take minutes
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow --timeout 3600
 
 bench: $(VENV)/.installed-dev  ## Print the speed benchmarks (tuning, added time)
-	$(BIN)/python -m persam.benchmark.speed
+	$(BIN)/persam bench tuning
+	$(BIN)/persam bench overhead
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "persam needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from persam import Concept, PerSAM
+from persam.encoded import EncodedImage
+from persam.learning import cells_as_published, shot_of
 from persam.method.confidence import ConfidenceMaps, confidence_cells
 from persam.method.guide import guidance_for
 from persam.method.instances import Target, find_one, locate
@@ -17,7 +20,6 @@ from persam.method.scale import tune_as_published
 from persam.method.trace import Step
 from persam.models.base import Prompts
 from persam.models.guidance import Guidance
-from persam.persam import EncodedImage
 from persam.reference import Reference
 
 HERE = Path(__file__).parent / "golden"
@@ -58,7 +60,7 @@ class Case:
         return self.persam.encode(self.folder / "test.png")
 
     def maps(self, tuned: bool = False) -> ConfidenceMaps:
-        return self.persam._maps(self.test_image, self.concept, tuned)
+        return self.test_image.maps(self.concept, self.persam.model, tuned=tuned)
 
     def steps(self, concept: Concept) -> tuple[Step, ...]:
         weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
@@ -99,7 +101,7 @@ def test_features(case: Case) -> None:
 
 def test_reference_cells_and_target(case: Case) -> None:
     encoded = case.persam.encode(case.reference.image)
-    cells = case.persam._published_cells(case.reference, torch.as_tensor(case.reference.mask), encoded)
+    cells = cells_as_published(case.reference, torch.as_tensor(case.reference.mask), encoded, case.persam.model)
     np.testing.assert_array_equal(cells.numpy(), case.expected["ref_mask_cells"])
     assert_close(case.concept.targets[0].embedding[None], case.expected["target_embedding"])
     assert_close(case.concept.targets[0].tuned_direction[None], case.expected["persam_f_target"].reshape(1, -1))
@@ -107,7 +109,9 @@ def test_reference_cells_and_target(case: Case) -> None:
 
 def test_confidence_map(case: Case) -> None:
     cells = confidence_cells(case.test_image.matching.features, case.concept.targets)
-    assert_close(cells.reshape(case.expected["persam_similarity_cells"].shape), case.expected["persam_similarity_cells"])
+    assert_close(
+        cells.reshape(case.expected["persam_similarity_cells"].shape), case.expected["persam_similarity_cells"]
+    )
     photo = case.maps().photo
     assert photo is not None
     assert_close(photo.reshape(case.expected["persam_similarity"].shape), case.expected["persam_similarity"])
@@ -123,7 +127,8 @@ def test_location_prior(case: Case) -> None:
 def test_attention_similarity(case: Case) -> None:
     frame = case.test_image.prompting.frame
     guidance = guidance_for(case.concept.settings, case.maps(), frame, case.concept.embedding)
-    assert guidance is not None and guidance.attention is not None
+    assert guidance is not None
+    assert guidance.attention is not None
     assert_close(guidance.attention, case.expected["persam_attention_similarity"])
 
 
@@ -161,13 +166,13 @@ def test_cascade(case: Case) -> None:
 def test_tuning(case: Case) -> None:
     reference = case.persam.encode(case.reference.image)
     location = locate(
-        case.persam._maps(reference, case.concept, tuned=True),
+        reference.maps(case.concept, case.persam.model, tuned=True),
         reference.prompting.frame,
         case.concept.settings.but(negative_point=False),
     )
     xy = reference.prompting.frame.to_photo(location.points)
     np.testing.assert_allclose(xy, case.expected["persam_f_ref_points_xy"], atol=1e-9)
-    shots = [case.persam._shot(m, case.concept, full_size=True) for m in case.concept.material]
+    shots = [shot_of(m, case.concept, case.persam.model, full_size=True) for m in case.concept.material]
     tuned = tune_as_published(shots)
     assert_close(np.array([*tuned.losses[::100], tuned.losses[-1]]), case.expected["persam_f_losses"])
     np.testing.assert_allclose(tuned.weights.numpy(), case.expected["persam_f_weights"], atol=2e-3)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from persam.errors import PersamError
+from persam.files import write_bytes
 from persam.method.features import TargetFeatures
 from persam.method.settings import Settings
 
@@ -74,10 +73,12 @@ class Concept:
 
     @property
     def mode(self) -> str:
+        """Mode of the settings."""
         return self.settings.mode
 
     @property
     def tuned(self) -> bool:
+        """Whether the scale weights were fitted (PerSAM-F)."""
         return self.scale_weights is not None
 
     @property
@@ -132,19 +133,7 @@ class Concept:
         words = {"persam": json.dumps(metadata, ensure_ascii=False), "format": "pt"}
         if thumbnail and self.thumbnail is not None:
             words["thumbnail"] = base64.b64encode(self.thumbnail).decode()
-        data = save(tensors, metadata=words)
-        try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                os.chmod(temporary, 0o644)
-                os.replace(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
-        except OSError as error:
-            raise PersamError(f"The concept could not be written to {path}: {error.strerror or error}.") from error
+        write_bytes(path, save(tensors, metadata=words))
         return path
 
     @classmethod

@@ -5,20 +5,21 @@ from __future__ import annotations
 import base64
 import html
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from persam.drawing import fit_text, font
 from persam.files import write_bytes, write_text
 from persam.segmentation import Segmentation
 
 _TILE = 240  # longest side of a picture in the PNG, pixels
 _HTML_TILE = 480  # longest side of a picture in the HTML, pixels
 _CAPTION = 46
+_HEADER = 52
 _GAP = 14
-_COLUMNS = 5
 _TILES_PER_PAGE = 60
 _INK, _SOFT, _PAPER = (32, 33, 36), (110, 115, 122), (250, 250, 248)
 
@@ -51,10 +52,12 @@ class ContactSheet:
 
     Args:
         title: Stands above.
+        columns: How many pictures stand beside each other in the PNG, at most.
     """
 
-    def __init__(self, title: str = "persam") -> None:
+    def __init__(self, title: str = "persam", *, columns: int = 5) -> None:
         self.title = title
+        self.columns = columns
         self._tiles: list[_Tile] = []
 
     def __len__(self) -> int:
@@ -63,16 +66,16 @@ class ContactSheet:
 
     def add(self, found: Segmentation, image: np.ndarray) -> None:
         """Add a photo (H, W, 3) uint8 with what was found in it."""
-        picture = found.overlay(image) if found.found else image
+        picture = _shrunk(image)
+        if found.found:  # drawn at the size at which it is shown, so that the outline stays visible
+            picture = _small(found, picture.shape[0], picture.shape[1]).overlay(picture)
         verdict = f"{found.concept} · {found.score:.2f}" if found.found else f"{found.concept} · not found"
         self.add_picture(picture, Path(found.image or "image").name, verdict, found=found.found)
 
     def add_picture(self, picture: np.ndarray, caption: str, note: str = "", *, found: bool = True) -> None:
         """Add any (H, W, 3) uint8 picture with a caption and a softer second line."""
-        small = Image.fromarray(picture)
-        small.thumbnail((_HTML_TILE, _HTML_TILE), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=85)
+        Image.fromarray(_shrunk(picture)).save(buffer, "JPEG", quality=88)
         self._tiles.append(_Tile(buffer.getvalue(), caption, note, found))
 
     def write_png(self, path: str | Path) -> list[Path]:
@@ -99,20 +102,41 @@ class ContactSheet:
         write_text(path, _PAGE.format(title=html.escape(self.title), summary=summary, figures=figures))
 
     def _draw(self, tiles: list[_Tile]) -> Image.Image:
-        columns = max(1, min(_COLUMNS, len(tiles)))
-        rows = -(-len(tiles) // columns)
-        cell, header = _TILE + _GAP, 52
-        sheet = Image.new("RGB", (max(360, columns * cell + _GAP), header + rows * (cell + _CAPTION) + _GAP), _PAPER)
-        draw = ImageDraw.Draw(sheet)
-        draw.text((_GAP, 14), _fit_text(self.title, sheet.width - 2 * _GAP, 22), font=_font(22), fill=_INK)
-        for index, tile in enumerate(tiles):
-            x, y = _GAP + index % columns * cell, header + index // columns * (cell + _CAPTION)
-            with Image.open(io.BytesIO(tile.jpeg)) as picture:
-                picture.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS)
-                sheet.paste(picture, (x + (_TILE - picture.width) // 2, y + (_TILE - picture.height) // 2))
-            draw.text((x, y + _TILE + 6), _fit_text(tile.caption, _TILE, 14), font=_font(14), fill=_INK)
-            draw.text((x, y + _TILE + 24), _fit_text(tile.note, _TILE, 13), font=_font(13), fill=_SOFT)
+        columns = max(1, min(self.columns, len(tiles)))
+        pictures = []
+        for tile in tiles:
+            with Image.open(io.BytesIO(tile.jpeg)) as stored:
+                stored.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS)
+                pictures.append(stored.copy())
+        starts = range(0, len(tiles), columns)
+        heights = [max(picture.height for picture in pictures[start : start + columns]) for start in starts]
+        size = (max(360, columns * (_TILE + _GAP) + _GAP), _HEADER + sum(heights) + len(heights) * (_CAPTION + _GAP))
+        sheet = Image.new("RGB", size, _PAPER)
+        draw, y = ImageDraw.Draw(sheet), _HEADER
+        draw.text((_GAP, 14), fit_text(self.title, sheet.width - 2 * _GAP, 22), font=font(22, self.title), fill=_INK)
+        for start, height in zip(starts, heights, strict=True):
+            y += height
+            for column, index in enumerate(range(start, min(start + columns, len(tiles)))):
+                tile, picture, x = tiles[index], pictures[index], _GAP + column * (_TILE + _GAP)
+                sheet.paste(picture, (x + (_TILE - picture.width) // 2, y - picture.height))
+                draw.text((x, y + 6), fit_text(tile.caption, _TILE, 14), font=font(14, tile.caption), fill=_INK)
+                draw.text((x, y + 24), fit_text(tile.note, _TILE, 13), font=font(13, tile.note), fill=_SOFT)
+            y += _CAPTION + _GAP
         return sheet
+
+
+def _shrunk(picture: np.ndarray) -> np.ndarray:
+    small = Image.fromarray(picture)
+    small.thumbnail((_HTML_TILE, _HTML_TILE), Image.Resampling.LANCZOS)
+    return np.asarray(small)
+
+
+def _small(found: Segmentation, height: int, width: int) -> Segmentation:
+    def resized(mask: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+    instances = tuple(replace(one, mask=resized(one.mask)) for one in found.instances)
+    return replace(found, mask=resized(found.mask), instances=instances)
 
 
 def _figure(tile: _Tile) -> str:
@@ -123,17 +147,3 @@ def _figure(tile: _Tile) -> str:
         f'<figure class="{kind}"><img alt="{caption}: {note}" src="data:image/jpeg;base64,{data}">'
         f"<figcaption>{caption}<br><small>{note}</small></figcaption></figure>"
     )
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _fit_text(text: str, width: int, size: int) -> str:
-    """Shorten a text in its middle until it fits: the ends of file names tell them apart."""
-    font, shown = _font(size), text
-    keep = len(text)
-    while keep > 4 and font.getlength(shown) > width:
-        keep -= 1
-        shown = f"{text[: keep // 2]}…{text[len(text) - keep // 2 :]}"
-    return shown

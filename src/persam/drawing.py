@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 
 import cv2
 import numpy as np
+from PIL import ImageFont
 
 Colour = tuple[int, int, int]
 
@@ -21,6 +23,8 @@ PALETTE: tuple[Colour, ...] = (
     (240, 228, 66),
 )
 
+_SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "Arial.ttf", "msyh.ttc", "arial.ttf")
+
 
 def colour_of(name: str) -> Colour:
     """Return the colour of a concept, always the same for the same name."""
@@ -28,7 +32,13 @@ def colour_of(name: str) -> Colour:
 
 
 def draw_overlay(
-    image: np.ndarray, mask: np.ndarray, colour: Colour = PALETTE[0], *, tint: float = 0.35, dim: float = 0.0
+    image: np.ndarray,
+    mask: np.ndarray,
+    colour: Colour = PALETTE[0],
+    *,
+    tint: float = 0.35,
+    dim: float = 0.0,
+    line: int | None = None,
 ) -> np.ndarray:
     """Tint the masked part of a photo and draw its outline, light inside dark, so that it reads everywhere.
 
@@ -38,6 +48,7 @@ def draw_overlay(
         colour: RGB of the tint and the outline.
         tint: How much of the colour lies over the object, 0 to 1.
         dim: How much darker the rest becomes, 0 to 1.
+        line: Width of the outline in pixels; by default it fits the photo's size.
 
     Returns:
         (H, W, 3) uint8, a new array.
@@ -51,7 +62,7 @@ def draw_overlay(
     flat[:] = colour
     out = np.where(mask[:, :, None], cv2.addWeighted(shown, 1 - tint, flat, tint, 0), shown)
     # The line is a ring between two sizes of the mask, so it cannot leave the photo or tear at thin parts.
-    width = max(1, round(max(mask.shape) / 320))
+    width = max(1, round(max(mask.shape) / 240)) if line is None else line
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     out[_ring(padded, 0, width)] = 0 if sum(colour) > 200 else 255
     out[_ring(padded, -width, 0)] = colour
@@ -70,3 +81,28 @@ def _grown(padded: np.ndarray, by: int) -> np.ndarray:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(by) + 1, 2 * abs(by) + 1))
     change = cv2.dilate if by > 0 else cv2.erode
     return change(padded, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
+
+
+def font(size: int, text: str = "") -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the font of all pictures: the one that Pillow brings, or one of the system that knows more letters.
+
+    Args:
+        size: Pixels.
+        text: What it is for: Pillow's own font knows little more than ASCII.
+    """
+    if all(" " <= letter <= "~" or letter in "·…“”" for letter in text):
+        return ImageFont.load_default(size)
+    for name in _SYSTEM_FONTS:
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(name, size)
+    return ImageFont.load_default(size)
+
+
+def fit_text(text: str, width: int, size: int) -> str:
+    """Shorten a text in its middle until it fits: the ends of file names tell them apart."""
+    letters, shown = font(size, text), text
+    keep = len(text)
+    while keep > 4 and letters.getlength(shown) > width:
+        keep -= 1
+        shown = f"{text[: keep // 2]}…{text[len(text) - keep // 2 :]}"
+    return shown

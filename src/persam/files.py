@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path).expanduser()
     # The suffix stays last, because image writers choose the format by it.
-    temporary = target.with_name(f".{os.getpid()}.tmp{target.suffix}")
+    temporary = target.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp{target.suffix}")
     try:
         if target.is_dir():
             raise IsADirectoryError(21, "Is a directory")

@@ -48,6 +48,7 @@ class Frame:
 
     @property
     def padding_free(self) -> bool:
+        """Whether the photo fills the canvas."""
         return self.content == self.canvas
 
     def to_canvas(self, xy: np.ndarray) -> np.ndarray:

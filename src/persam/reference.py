@@ -118,7 +118,8 @@ class Reference:
         depth = cv2.distanceTransform(bordered, cv2.DIST_L2, 5)[1:-1, 1:-1]
         rows, columns = np.nonzero(self.scribble)
         strokes = np.stack([columns, rows], axis=1).astype(np.float32)  # (M, 2)
-        chosen = [int(depth[rows, columns].argmax())]
+        middle = np.square(strokes - strokes.mean(axis=0)).sum(axis=1)
+        chosen = [int(np.lexsort((middle, -depth[rows, columns]))[0])]  # of the innermost, the one in the middle
         distance = np.full(len(strokes), np.inf, np.float32)
         while len(chosen) < min(count, len(strokes)):
             distance = np.minimum(distance, np.square(strokes - strokes[chosen[-1]]).sum(axis=1))

@@ -76,9 +76,7 @@ def run_cascade(
         box = tight_box(before.taken, scene.encoding.frame, settings.map == "photo") if with_box else None
         if with_box and box is None:  # nothing to refine
             break
-        decoded = model.decode(
-            scene.encoding, _prompts(model, location, box, before.taken[None, None]), multimask=True
-        )
+        decoded = model.decode(scene.encoding, _prompts(model, location, box, before.taken[None, None]), multimask=True)
         steps.append(_choose(name, decoded, scene, settings, before.taken, box))
     return steps
 
@@ -116,9 +114,7 @@ def _prompts(
     def tensor(values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=model.device)[None]
 
-    return Prompts(
-        tensor(location.points), tensor(location.labels), None if box is None else tensor(box), logits
-    )
+    return Prompts(tensor(location.points), tensor(location.labels), None if box is None else tensor(box), logits)
 
 
 def _choose(

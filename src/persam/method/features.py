@@ -1,8 +1,8 @@
 """Target features: what a reference's cells say about the object (paper Eq. 3-5).
 
 M_R is the reference mask, F_R the reference's features (C, rows, columns).  The published code takes the mean of the
-un-normalised features under the mask; the paper keeps every normalised one.  A mean of cosines with n unit vectors is the
-dot product with the mean of these vectors, so one vector holds either.
+un-normalised features under the mask; the paper keeps every normalised one.  A mean of cosines with n unit vectors is
+the dot product with the mean of these vectors, so one vector holds either.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ def published_attention(photo_map: Tensor, grid: Size) -> Tensor:
 
 
 def printed_attention(cells: Tensor, frame: Frame, alpha: float) -> Tensor:
-    """alpha * softmax(S) over the cells of the photo (rows, columns), 0 in the padding: (1, 1, 1, cells)."""
+    """Softmax of S times alpha over the cells of the photo (rows, columns), 0 in the padding: (1, 1, 1, cells)."""
     inside = frame.inside((cells.shape[0], cells.shape[1]), cells.device)
     weights = torch.softmax(cells.masked_fill(~inside, -torch.inf).flatten(), dim=0)
     return alpha * weights[None, None, None]
 
 
 def logit_attention(cells: Tensor, frame: Frame, alpha: float) -> Tensor:
-    """alpha * z-score of S (rows, columns) over the cells of the photo; the padding gets the lowest value."""
+    """The z-score of S times alpha (rows, columns) over the cells of the photo; the padding gets the lowest value."""
     inside = frame.inside((cells.shape[0], cells.shape[1]), cells.device)
     scores = z_score(cells, inside)
     scores = torch.where(inside, scores, scores[inside].min())

@@ -34,7 +34,7 @@ class Location:
 
 def photo_location(confidence: Tensor, frame: Frame, negative: bool, positives: int = 1) -> Location:
     """The published prior: the highest and the lowest pixel of the photo-sized map (H, W), first one on ties."""
-    height, width = confidence.shape
+    width = confidence.shape[1]
     flat = confidence.flatten()
     order = flat.topk(positives).indices
     if negative:

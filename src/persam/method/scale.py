@@ -1,7 +1,7 @@
 """Scale-aware tuning: PerSAM-F's two numbers (paper Eq. 11), fitted on the reference.
 
-M = w_1 M_1 + w_2 M_2 + w_3 M_3 with w_1 + w_2 + w_3 = 1, over the logits of the decoder's three scales.  These logits do
-not change while the weights are fitted, so they are computed once; what is left is a problem in two variables.
+M = w_1 M_1 + w_2 M_2 + w_3 M_3 with w_1 + w_2 + w_3 = 1, over the logits of the decoder's three scales.  These logits
+do not change while the weights are fitted, so they are computed once; what is left is a problem in two variables.
 Loss: dice + focal (alpha 0.25, gamma 2), weight 1 : 1, on the weighted logits.
 """
 
@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PUBLISHED_EPOCHS = 1000
-REACH = 0.5  # AdamW's learning rates sum to 0.5, so no published weight moves further from 1/3 than that
-MOST_PIXELS = 128 * 128  # the direct solver's resolution
+REACH = 0.6  # the published learning rates sum to 0.5, and momentum carries a weight a little further than that
+MOST_PIXELS = 64 * 64  # the direct solver's resolution
 
 
 @dataclass(frozen=True)
@@ -87,23 +87,51 @@ def tune_as_published(
 
 
 def tune_directly(shots: Sequence[Shot]) -> Tuned:
-    """The optimum of the same loss over all weights that the published procedure can reach (|w - 1/3| <= 0.5).
+    """The optimum of the same loss over all weights that the published procedure can reach (|w - 1/3| <= REACH).
 
-    A coarse grid finds the valley, finer grids around its lowest point find the bottom: two variables and one smooth
-    function need no gradient. Runs at a resolution of at most `MOST_PIXELS`.
+    Two variables and one smooth function: a coarse grid finds the valley, then a paraboloid through a 3 x 3 stencil
+    tells where its bottom is, and the stencil shrinks around it. Runs at a resolution of at most `MOST_PIXELS`.
     """
     small = [_reduce(shot) for shot in shots]
-    centre = small[0].logits.new_full((2,), 1 / 3)
-    lowest, highest = centre - REACH, centre + REACH
-    radius, best = REACH, centre
-    for points in (7, 5, 5, 5, 5, 5, 5):
-        offsets = torch.linspace(-radius, radius, points, device=centre.device)
-        candidates = best + torch.cartesian_prod(offsets, offsets)
-        candidates = torch.minimum(torch.maximum(candidates, lowest), highest)
-        losses = tuning_loss(_all_three(candidates), small)
-        best, loss = candidates[losses.argmin()], losses.min()
-        radius *= 2.2 / (points - 1)  # a little more than the grid's step, so that no valley is lost
-    return Tuned(_all_three(best), (float(loss),))
+    device = small[0].logits.device
+
+    def losses_at(candidates: Tensor) -> Tensor:
+        return tuning_loss(_all_three(candidates.to(device)), small).cpu()
+
+    lowest, highest = 1 / 3 - REACH, 1 / 3 + REACH
+    side = torch.linspace(lowest, highest, 5)
+    best, loss, _ = _lowest(torch.cartesian_prod(side, side), losses_at)
+    step = REACH / 4
+    for _ in range(6):
+        stencil = (best + step * _STENCIL).clamp(lowest, highest)
+        values = losses_at(stencil)
+        guess = _bottom(stencil, values).clamp(lowest, highest)
+        best, loss, _ = _lowest(torch.cat([stencil, guess[None]]), losses_at, values)
+        step *= 0.4
+    return Tuned(_all_three(best).to(device), (float(loss),))
+
+
+_STENCIL = torch.cartesian_prod(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0]))
+
+
+def _lowest(
+    candidates: Tensor, losses_at: Callable[[Tensor], Tensor], known: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The candidate (N, 2) with the lowest loss, its loss, and all losses; the first of them may be known already."""
+    known = candidates.new_zeros(0) if known is None else known
+    losses = torch.cat([known, losses_at(candidates[len(known) :])])
+    return candidates[losses.argmin()], losses.min(), losses
+
+
+def _bottom(points: Tensor, values: Tensor) -> Tensor:
+    """Where the paraboloid through values (9,) at points (9, 2) is lowest, (2,); the best point if it has no bottom."""
+    x, y = (points - points.mean(0)).double().T
+    columns = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=1)
+    _, bx, by, xx, xy, yy = torch.linalg.pinv(columns) @ values.double()
+    curvature = torch.stack([torch.stack([2 * xx, xy]), torch.stack([xy, 2 * yy])])
+    if not bool((torch.linalg.eigvalsh(curvature) > 1e-9).all()):
+        return points[values.argmin()]
+    return points.mean(0) - torch.linalg.solve(curvature, torch.stack([bx, by])).to(points.dtype)
 
 
 def _all_three(free: Tensor) -> Tensor:

@@ -79,6 +79,7 @@ class Settings:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a concept file."""
         return asdict(self)
 
     @classmethod

@@ -1,0 +1,1 @@
+"""Promptable models behind one small protocol (`base`), and encoders for the confidence map."""

@@ -1,6 +1,6 @@
 """Original SAM checkpoints (`sam_vit_h_4b8939.pth` and any state dict of that naming) as transformers' SamModel.
 
-Every size is read from the tensors, but for the number of decoder heads, which no tensor shows (8 in all published ones).
+Every size is read from the tensors, but for the number of decoder heads, which no tensor shows (8 in all published).
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def read_checkpoint(path: Path) -> StateDict:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise PersamError(f"There is no checkpoint {path}; give the path of a file such as sam_vit_b_01ec64.pth.") from None
+        raise PersamError(
+            f"There is no checkpoint {path}; give the path of a file such as sam_vit_b_01ec64.pth."
+        ) from None
     except Exception as error:  # torch raises a dozen kinds for foreign files
         raise PersamError(
             f"{path} is no PyTorch checkpoint that holds only weights ({type(error).__name__}); "
@@ -135,7 +137,9 @@ def to_transformers(state: StateDict) -> StateDict:
 
 def _rename_head_layer(name: str) -> str:
     """The decoder's heads: layers.0, .1, .2 -> proj_in, layers.0, proj_out (all published heads have three layers)."""
-    match = re.match(r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.(\d+)\.(.*)", name)
+    match = re.match(
+        r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.(\d+)\.(.*)", name
+    )
     if not match:
         return name
     place = {"0": "proj_in", "1": "layers.0", "2": "proj_out"}[match[2]]

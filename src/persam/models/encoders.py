@@ -1,8 +1,8 @@
 """Encoders for the confidence map alone: DINOv2, DINOv3, CLIP and their like, by name through transformers.
 
-The paper reaches its best numbers with DINOv2 features and SAM's decoder.  The photo keeps its proportions: it is resized
-to whole patches, about as many pixels as the square that the encoder was trained on, and no padding is needed, because
-all of these interpolate their positions.
+The paper reaches its best numbers with DINOv2 features and SAM's decoder.  The photo keeps its proportions: it is
+resized to whole patches, about as many pixels as the square that the encoder was trained on, and no padding is needed,
+because all of these interpolate their positions.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ class TransformersEncoder:
                 "CLIP model such as facebook/dinov2-base."
             )
         network = hub_call(name, (CLIPVisionModel if kind.startswith("clip") else AutoModel).from_pretrained)
-        return cls(
-            network, name=name, kind=kind, side=int(network.config.image_size), device=device, dtype=dtype
-        )
+        return cls(network, name=name, kind=kind, side=int(network.config.image_size), device=device, dtype=dtype)
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> Encoding:

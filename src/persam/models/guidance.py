@@ -88,10 +88,12 @@ def install(mask_decoder: nn.Module) -> None:
     """Prepare a transformers mask decoder for guidance. Without guidance it computes what it did before."""
     if getattr(mask_decoder, "_persam_guidance", False):
         return
-    mask_decoder.config._attn_implementation = ATTENTION_NAME  # type: ignore[union-attr]
-    final = mask_decoder.transformer.final_attn_token_to_image  # type: ignore[union-attr]
-    final.register_forward_pre_hook(_add_semantic_to_final_query, with_kwargs=True)  # type: ignore[operator]
-    mask_decoder._persam_guidance = True  # type: ignore[assignment]
+    decoder: Any = mask_decoder
+    decoder.config._attn_implementation = ATTENTION_NAME
+    decoder.transformer.final_attn_token_to_image.register_forward_pre_hook(
+        _add_semantic_to_final_query, with_kwargs=True
+    )
+    decoder._persam_guidance = True
 
 
 @contextmanager

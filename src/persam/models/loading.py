@@ -67,7 +67,8 @@ def load_model(
 
     Args:
         name: `"tiny"` (bundled, offline), a hub id (`"facebook/sam-vit-huge"`), a local folder in transformers' form,
-            or an original checkpoint (`"sam_vit_h_4b8939.pth"`).
+            an original checkpoint (`"sam_vit_h_4b8939.pth"`), or weights of the bundled model's kind that you trained
+            (`.safetensors`).
         device: `auto`, `cpu`, `cuda` or `mps`.
         dtype: number format of the image encoder: `auto`, `float32`, `bfloat16`, `float16`.
         decoder_heads: attention heads of an original checkpoint's decoder, which its tensors do not show.
@@ -81,10 +82,13 @@ def load_model(
     text, path = str(name), Path(name)
     network: Any
     if text == BUNDLED:
-        from persam.models.tiny.architecture import WEIGHTS, TinySam
+        from persam.models.tiny.architecture import TinySam
 
-        network = TinySam.load(WEIGHTS)
+        network = TinySam.load()
         size = network.image_size
+    elif path.suffix == ".safetensors":
+        network = _load_tiny(path)
+        size, text = network.image_size, path.stem
     elif path.suffix in {".pth", ".pt"}:
         from persam.models.checkpoint import load_original
 
@@ -104,6 +108,21 @@ def load_encoder(
 
     place = choose_device(device)
     return TransformersEncoder.load(name, place, choose_dtype(dtype, place))
+
+
+def _load_tiny(path: Path) -> Any:
+    from safetensors import SafetensorError
+
+    from persam.models.tiny.architecture import TinySam
+
+    if not path.is_file():
+        raise PersamError(f'There is no model file {path}; check the path, or use the bundled model "tiny".')
+    try:
+        return TinySam.load(path)
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise PersamError(
+            f"{path} holds no model that persam trained ({error}); give a hub id, a folder, or a .pth of SAM."
+        ) from error
 
 
 def _load_transformers(name: str) -> Any:

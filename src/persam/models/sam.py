@@ -33,7 +33,7 @@ class Sam:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         *,
         name: str,
         image_size: int,
@@ -44,8 +44,8 @@ class Sam:
         self.device = device
         self.image_size = image_size
         self.fingerprint = fingerprint_of(network)
-        install(network.mask_decoder)  # type: ignore[arg-type]
-        self.network: Any = network.eval().requires_grad_(False).to(device)
+        install(network.mask_decoder)
+        self.network = network.eval().requires_grad_(False).to(device)
         self.network.vision_encoder.to(encoder_dtype)
         self.encoder_dtype = encoder_dtype
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
@@ -55,10 +55,12 @@ class Sam:
 
     @property
     def grid(self) -> Size:
+        """Number of feature cells, (rows, columns)."""
         return tuple(self._positions.shape[-2:])  # type: ignore[return-value]
 
     @property
     def low_resolution(self) -> Size:
+        """Size of the logits, four times the grid."""
         return self.grid[0] * 4, self.grid[1] * 4
 
     def prepare(self, image: np.ndarray, frame: Frame, normalise: bool = True) -> Tensor:
@@ -72,10 +74,12 @@ class Sam:
         return F.pad(pixels, (0, frame.canvas[1] - width, 0, frame.canvas[0] - height))
 
     def frame(self, photo: Size) -> Frame:
+        """Where a photo of this size lies on the canvas."""
         return Frame.padded(photo, self.image_size, self.grid)
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> Encoding:
+        """Encode a photo, (H, W, 3) uint8 RGB."""
         frame = self.frame((image.shape[0], image.shape[1]))
         out = self.network.vision_encoder(self.prepare(image, frame).to(self.encoder_dtype))
         features = out if isinstance(out, Tensor) else out[0]
@@ -85,6 +89,7 @@ class Sam:
     def decode(
         self, encoding: Encoding, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
+        """Masks for P prompts: logits (P, 3 or 1, h, w) and predicted IoU; guidance steers this pass alone."""
         # transformers counts (images, prompts, ...); a mask prompt is tied to an image there, so with several prompts
         # each becomes an image of its own and the features are only viewed, not copied.
         separate = prompts.logits is not None

@@ -1,0 +1,1 @@
+"""The bundled model: its architecture, its weights, and the recipe that trained them."""

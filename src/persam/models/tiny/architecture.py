@@ -98,6 +98,16 @@ class TinyVisionEncoder(nn.Module):
         return features
 
 
+class ExactPositions(SamPositionalEmbedding):
+    """Positions in full precision: half precision would blur the phases of high frequencies under autocast."""
+
+    def forward(self, input_coords: Tensor, input_shape: tuple[int, int] | None = None) -> Tensor:
+        """Coordinates (..., 2) in 0..1, or in pixels of `input_shape` -> (..., C)."""
+        with torch.autocast(input_coords.device.type, enabled=False):
+            positions: Tensor = super().forward(input_coords.float(), input_shape)
+        return positions
+
+
 class TinySam(nn.Module):
     """The bundled model.
 
@@ -113,7 +123,7 @@ class TinySam(nn.Module):
         self.history: dict[str, Any] = {}
         sam = _sam_config(self.config)
         self.vision_encoder = TinyVisionEncoder(self.config)
-        self.shared_image_embedding = SamPositionalEmbedding(sam.vision_config)
+        self.shared_image_embedding = ExactPositions(sam.vision_config)
         self.prompt_encoder = SamPromptEncoder(sam)
         self.mask_decoder = SamMaskDecoder(sam.mask_decoder_config)
         # One matrix of random frequencies for prompts and image; taken apart, nothing is learned.
@@ -154,6 +164,7 @@ class TinySam(nn.Module):
         }
         partial = Path(f"{path}.part")
         save_file(state, partial, metadata=metadata)
+        partial.chmod(0o644)  # safetensors leaves it to its owner alone
         partial.replace(path)
 
     @classmethod

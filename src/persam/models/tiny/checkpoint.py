@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,6 @@ def save_checkpoint(
     path: str | Path, model: TinySam, average: Average, optimiser: torch.optim.Optimizer, progress: dict[str, Any]
 ) -> None:
     """Write everything that `resume` needs; atomic."""
-    from dataclasses import asdict
-
     partial = Path(f"{path}.part")
     content = {
         "config": asdict(model.config),

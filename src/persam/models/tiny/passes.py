@@ -40,8 +40,8 @@ class Shares:
     cascade: float = 0.9
     third_step: float = 0.5
     negative_point: float = 0.5
-    dense: float = 0.5
-    semantic: float = 0.75
+    dense: float = 0.7
+    semantic: float = 0.8
     attention: float = 0.33
     guided_cascade: float = 0.5
     contrastive: float = 0.4
@@ -49,17 +49,17 @@ class Shares:
 
 @dataclass
 class StepLoss:
-    """The sum to minimise, and figures to report."""
+    """The sum to minimise, and figures to report (on the device: reading them early would make it wait)."""
 
     total: Tensor
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, name: str, decoded: Decoded, target: Tensor, valid: Tensor, weight: float = 1.0) -> None:
         """Add the mask losses of a pass: target and valid (B, S/2, S/2)."""
         loss = mask_loss(decoded.logits, decoded.iou, target, valid)
         self.total = self.total + weight * (loss.mask + loss.quality).mean()
-        self.figures[name] = float(loss.mask.detach().mean())
-        self.figures[f"{name}_iou"] = float(loss.chosen_iou.mean())
+        self.figures[name] = loss.mask.detach().mean()
+        self.figures[f"{name}_iou"] = loss.chosen_iou.mean()
 
 
 def training_step(model: TinySam, batch: Batch, random: Random, shares: Shares) -> StepLoss:
@@ -91,7 +91,8 @@ def promptable_pass(
         decoded = decode(model, features, prompts, multimask=random.random() >= 2 * shares.single_mask)
         result.add("box", decoded, target, valid)
     else:
-        decoded = decode(model, features, Prompts(batch.points, labels), multimask=random.random() >= shares.single_mask)
+        prompts = Prompts(batch.points, labels)
+        decoded = decode(model, features, prompts, multimask=random.random() >= shares.single_mask)
         result.add("click", decoded, target, valid)
     if random.random() < shares.correction:
         half = slice(random.randrange(2), None, 2)
@@ -126,10 +127,10 @@ def personal_pass(
         other_pair.masked_fill(~inside.roll(-2, 0), -10).flatten(1),
     )
     result.total = result.total + shares.contrastive * contrast
-    result.figures["contrast"] = float(contrast.detach())
+    result.figures["contrast"] = contrast.detach()
 
     prompts, on_object = location_prompts(confidence, inside, own, targets, random, shares, size)
-    result.figures["located"] = float(on_object.float().mean())
+    result.figures["located"] = on_object.float().mean()
     target = _target(batch.masks, OWN)
     first = decode(model, features, prompts)
     result.add("personal", first, target, valid)
@@ -152,7 +153,8 @@ def cascade_pass(
 ) -> None:
     """PerSAM's second or third step for a part of the batch: the same points, the mask so far, and then its box."""
     features, target, valid, logits = features[part], target[part], valid[part], logits[part]
-    assert prompts.points is not None and prompts.labels is not None
+    assert prompts.points is not None
+    assert prompts.labels is not None
     points, labels = prompts.points[part], prompts.labels[part]
     guided = prompts.semantic is not None and random.random() < shares.guided_cascade
     semantic = prompts.semantic[part] if guided and prompts.semantic is not None else None

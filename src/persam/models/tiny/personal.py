@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..guidance import Guidance, guided, install
+from persam.models.guidance import Guidance, guided, install
+
 from .architecture import TinyConfig, TinySam
 from .prompts import boxes_of
 
@@ -32,7 +33,8 @@ class Decoded:
     def best(self) -> Tensor:
         """Logits of the output with the best predicted IoU, without gradient, (B, 1, S/2, S/2)."""
         chosen = self.iou.detach().argmax(1)
-        return self.logits.detach()[torch.arange(len(chosen)), chosen][:, None]
+        items = torch.arange(len(chosen), device=chosen.device)
+        return self.logits.detach()[items, chosen][:, None].float()
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ class Prompt:
     box: tuple[float, float, float, float]
 
 
-def sample_prompt(mask: Array, random: Random, own_share: float = 0.5, jitter: float = 0.1) -> Prompt:
+def sample_prompt(mask: Array, random: Random, own_share: float = 0.3, jitter: float = 0.1) -> Prompt:
     """A random prompt for a mask (S, S): `OWN` in `own_share` of the cases, else any thing; the background if none."""
     areas = np.bincount(mask.ravel(), minlength=256)
     smallest = 0.0025 * mask.size
@@ -63,7 +63,7 @@ def corrective_points(logits: Tensor, target: Tensor, valid: Tensor, image_size:
 
     Where nothing is wrong the label is -1, which SAM reads as no point.
     """
-    batch, height, width = logits.shape
+    batch, _, width = logits.shape
     wrong = (((logits > 0) != (target > 0.5)) & valid.bool()).flatten(1).float()
     any_wrong = wrong.sum(1) > 0
     place = torch.multinomial(torch.where(any_wrong[:, None], wrong, 1.0), 1)[:, 0]

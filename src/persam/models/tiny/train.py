@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from .architecture import PACKAGED_WEIGHTS, TinySam
+from .architecture import PACKAGED_WEIGHTS
 from .checkpoint import Average, initial_model, resume, save_checkpoint
 from .loader import batches
 from .passes import Shares, training_step
@@ -44,7 +44,7 @@ class Trainer:
         decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
         others = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=options.lr)
+        self.optimiser = torch.optim.AdamW(groups, lr=options.lr, fused=True)
         self.progress: dict[str, Any] = {"steps": 0, "photos": 0, "best": -1.0}
         if options.resume:
             self.progress = resume(options.resume, self.model, self.average, self.optimiser)
@@ -78,7 +78,7 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
             result = training_step(self.model, batch.to(self.device), self.random, Shares())
         self.optimiser.zero_grad(set_to_none=True)
-        result.total.backward()  # type: ignore[no-untyped-call]
+        result.total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         if torch.isfinite(norm):
             self.optimiser.step()
@@ -86,7 +86,11 @@ class Trainer:
         self.run_steps += 1
         self.progress["steps"] += 1
         self.progress["photos"] += len(batch.images)
-        return {"loss": float(result.total.detach()), "lr": rate, **result.figures}
+        return {
+            "loss": float(result.total.detach()),
+            "lr": rate,
+            **{name: float(figure) for name, figure in result.figures.items()},
+        }
 
     def validate(self, examples: Examples, photos: Photos) -> None:
         """Figures of the average on the validation photos; keep it if it is the best so far."""
@@ -144,6 +148,7 @@ def train(options: argparse.Namespace, stopped: Callable[[], bool]) -> Trainer:
     """Run until the time or the steps are over, or `stopped` says so."""
     if options.threads:
         torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
     photos = read_photos(options.data)
     cores = {int(core) for core in options.loader_cores.split(",")} if options.loader_cores else None
     trainer = Trainer(options)

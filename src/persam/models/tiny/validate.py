@@ -37,9 +37,9 @@ from .personal import (
     standardised,
     target_embedding,
 )
-from .photos import IGNORE, Photos, read_photos
+from .photos import IGNORE, Array, Photos, read_photos
 from .prompts import interior_point
-from .views import OWN, Mixture, View, sample_pair
+from .views import OWN, PADDING, Mixture, View, sample_pair
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,8 @@ def make_examples(photos: Photos, size: int, pairs: int = 128, seed: int = 0) ->
     )
 
 
-def letterbox(
-    image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: int
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def letterbox(image: Array, mask: Array, size: int) -> tuple[Array, Array]:
     """Longer side to `size`, padded at the right and bottom: image (S, S, 3), mask (S, S)."""
-    from .views import PADDING
-
     scale = size / max(mask.shape)
     width, height = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

@@ -38,8 +38,8 @@ class View:
 class Mixture:
     """Shares of the sorts of pairs, the rest being pasted, and how hard the pasted ones are."""
 
-    same_photo: float = 0.40
-    same_kind: float = 0.15
+    same_photo: float = 0.48
+    same_kind: float = 0.12
     same_scene: float = 0.25  # of the pasted pairs: both views have the same photo behind
     twin: float = 0.35  # of the pasted views: another thing of the same kind or set is pasted too
 
@@ -168,11 +168,11 @@ def paste(
     shrink = max(0.02, min(1.0, 1.5 * scale))
     if shrink < 0.75:  # warpAffine alone would alias
         new = (max(2, round(alpha.shape[1] * shrink)), max(2, round(alpha.shape[0] * shrink)))
-        pixels = cv2.resize(pixels, new, interpolation=cv2.INTER_AREA)
-        alpha = cv2.resize(alpha, new, interpolation=cv2.INTER_AREA)
+        pixels = cv2.resize(pixels, new, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        alpha = cv2.resize(alpha, new, interpolation=cv2.INTER_AREA).astype(np.uint8)
         scale *= longest / max(alpha.shape)
     if random.random() < 0.25:
-        alpha = cv2.GaussianBlur(alpha, (0, 0), random.uniform(0.5, 1.5))
+        alpha = cv2.GaussianBlur(alpha, (0, 0), random.uniform(0.5, 1.5)).astype(np.uint8)
     height, width = alpha.shape
     angle = math.radians(random.gauss(0, 20) if random.random() < 0.85 else random.uniform(-180, 180))
     mirror, stretch = random.choice((-1, 1)), math.exp(random.uniform(-0.15, 0.15))
@@ -217,7 +217,7 @@ def finish(image: Array, mask: Array, frame: tuple[int, int], random: Random) ->
     """The last steps of a view: sometimes blur or noise; then the padding is made clean again."""
     height, width = frame
     if random.random() < 0.15:
-        image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.5, 1.3))
+        image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.5, 1.3)).astype(np.uint8)
     if random.random() < 0.15:
         noise = np.random.default_rng(random.getrandbits(32)).normal(0, random.uniform(3, 12), image.shape)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)

@@ -1,0 +1,48 @@
+"""Where words go: results to stdout, all else to stderr; colour only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_PIPE_WIDTH = 160  # a pipe has no width of its own; tables must not break lines at 80
+
+
+def out() -> Console:
+    """The console for results (made anew, because tests and pipes replace the stream)."""
+    return Console(
+        file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False
+    )
+
+
+def err() -> Console:
+    """The console for messages and progress."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Tell what happened, on stderr."""
+    err().print(escape(text))
+
+
+def complain(text: str) -> None:
+    """Tell what went wrong, in red on stderr."""
+    err().print(f"[red]{escape(text)}[/red]")
+
+
+def print_json(data: Any) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """Start a plain table; columns named in ``right`` are aligned to the right."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return grid

@@ -1,0 +1,37 @@
+"""`persam models`: what can be named, and what is on this machine."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+from persam.cli.console import out, print_json, say, table
+from persam.cli.options import Json
+
+
+def models(json: Json = False) -> None:
+    """List what --model and --encoder take, and what of it is on this machine.
+
+    Every SAM on the Hugging Face hub, every local folder in its form, and every original checkpoint works too.
+
+    [bold]Example[/bold]
+
+    persam models
+    """
+    from persam.models.catalog import catalog
+
+    entries = catalog()
+    if json:
+        print_json([entry.to_dict() for entry in entries])
+        return
+    grid = table("name", "use", "here", "MB", "license", "about", right=("MB",))
+    for entry in entries:
+        grid.add_row(
+            escape(entry.name),
+            entry.use,
+            "[green]yes[/green]" if entry.here else "no",
+            "" if entry.megabytes is None else str(entry.megabytes),
+            entry.license,
+            entry.about,
+        )
+    out().print(grid)
+    say("Those of the hub that are not here are downloaded when they are first named.")

@@ -1,0 +1,72 @@
+"""Options that several commands share, and how the values in them are read."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from persam.errors import UsageError
+
+if TYPE_CHECKING:
+    from persam.persam import PerSAM
+
+CONCEPT_SUFFIX = ".safetensors"
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", show_default=True)]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+
+
+def load_model(name: str, *, device: str, dtype: str, mode: str = "persam", encoder: str | None = None) -> PerSAM:
+    """Load a model for a command, with a clean pipe."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from transformers.utils import logging
+
+    from persam.persam import PerSAM
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    return PerSAM.from_pretrained(name, mode=mode, device=device, dtype=dtype, encoder=encoder)
+
+
+def numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]:
+    """Read ``"12,34"``: ``count`` numbers with commas (or blanks) between them.
+
+    Raises:
+        UsageError: The text has another form.
+    """
+    parts = [part for part in re.split(r"[,;\s]+", text.strip()) if part]
+    try:
+        values = tuple(float(part) for part in parts)
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        raise UsageError(f"{option} takes {form} in photo pixels, such as {_EXAMPLES[count]}, not {text!r}.")
+    return values
+
+
+_EXAMPLES = {2: "120,80", 4: "40,30,200,180"}
+
+
+def concept_path(output: Path | None, name: str | None, photo: Path) -> Path:
+    """Return where to save a concept: ``output``, or one named after the object or the photo.
+
+    Raises:
+        UsageError: Its name has another suffix, by which `persam segment` would not know it.
+    """
+    from persam.files import safe_name
+
+    if output is None:
+        return Path(safe_name(name or photo.stem) + CONCEPT_SUFFIX)
+    if not output.suffix:
+        return output.with_suffix(CONCEPT_SUFFIX)
+    if output.suffix.lower() != CONCEPT_SUFFIX:
+        raise UsageError(f"A concept file ends in {CONCEPT_SUFFIX}; {output} does not.")
+    return output

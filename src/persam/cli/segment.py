@@ -1,0 +1,161 @@
+"""`persam segment`: concepts and photos in, masks and a table out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from persam.cli.console import complain, out, print_json, say, table
+from persam.cli.options import CONCEPT_SUFFIX, Device, Dtype, Json, load_model
+from persam.cli.progress import progress_bar
+from persam.errors import PersamError, UsageError
+
+if TYPE_CHECKING:
+    from persam.batch import BatchReport
+    from persam.concept import Concept
+
+_ROWS_SHOWN = 60
+
+
+def segment(
+    items: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONCEPT.safetensors... PHOTOS...",
+            help="Concept files, and photos: files, folders or quoted globs.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("found"),
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write photos with the object marked.")] = False,
+    cutout: Annotated[bool, typer.Option("--cutout", help="Also write transparent cut-outs.")] = False,
+    coco: Annotated[bool, typer.Option("--coco", help="Also write coco.json.")] = False,
+    sheet: Annotated[bool, typer.Option("--sheet", help="Also write a contact sheet, PNG and HTML.")] = False,
+    max_instances: Annotated[int, typer.Option(min=1, help="Up to so many objects of a concept in a photo.")] = 1,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Confidence from which on it counts as present; default: the concept's own."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="Default: the one that the concept was made with.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Default: the one that the concept was made with.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: Json = False,
+) -> None:
+    """Find learned objects in photos. Masks and results.jsonl are always written.
+
+    [bold]Examples[/bold]
+
+    persam segment mug.safetensors album/ -o found --overlay --sheet
+
+    persam segment mug.safetensors cat.safetensors 'holiday/**/*.jpg' --coco --json
+    """
+    from persam.batch import BatchOptions, segment_photos
+    from persam.concept import Concept
+    from persam.images import find_images
+    from persam.outputs import OutputFolder
+
+    started = time.perf_counter()
+    files = [item for item in items if item.lower().endswith(CONCEPT_SUFFIX)]
+    if not files:
+        raise UsageError(f"No concept was named; give a file that ends in {CONCEPT_SUFFIX}, made by `persam learn`.")
+    photos = find_images(item for item in items if item not in files)
+    concepts = _distinct([Concept.load(file) for file in dict.fromkeys(files)], files)
+    name, other = _model_of(concepts[0], model, encoder)
+    loaded = load_model(name, device=device, dtype=dtype, encoder=other)
+    folder = OutputFolder(output)
+    options = BatchOptions(overlay, cutout, coco, sheet, max_instances, threshold)
+    with progress_bar("Photos", len(photos)) as advance:
+
+        def on_photo(photo: Path, problem: str | None) -> None:
+            advance()
+            if problem is not None:
+                complain(problem)
+
+        report = segment_photos(loaded, concepts, photos, folder, options, on_photo=on_photo)
+    seconds = time.perf_counter() - started
+    if json:
+        print_json(_summary(report, output, len(photos), seconds))
+    else:
+        _print_table(report)
+        hits = sum(_is_found(line) for line in report.lines)
+        say(f"{hits} found in {len(photos) - len(report.failures)} photos, {seconds:.1f} s; all of it in {output}/")
+    if report.stopped:
+        done = len({line["image"] for line in report.lines})
+        raise KeyboardInterrupt(f"{done} of {len(photos)} photos were done, their results are kept in {output}/.")
+    if report.failures:
+        names = ", ".join(photo for photo, _ in report.failures[:5]) + (", ..." if len(report.failures) > 5 else "")
+        raise PersamError(f"{len(report.failures)} of {len(photos)} photos could not be segmented: {names}.")
+
+
+def _distinct(concepts: list[Concept], files: list[str]) -> list[Concept]:
+    """Refuse two concepts of one name: their results would lie in one folder."""
+    names: dict[str, str] = {}
+    for concept, file in zip(concepts, files, strict=False):
+        if concept.name in names:
+            raise UsageError(
+                f"{names[concept.name]} and {file} are both named {concept.name!r}; learn one again with "
+                "another --name."
+            )
+        names[concept.name] = file
+    return concepts
+
+
+def _model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple[str, str | None]:
+    """Take the model and encoder that were asked for, else those that the concept was made with."""
+    if encoder is None and concept.encoder != concept.model:
+        encoder = concept.encoder_name
+    if model is not None:
+        return model, encoder
+    name = concept.model_name
+    if name == "tiny" or "/" in name or Path(name).is_dir():
+        return name, encoder
+    for suffix in (".pth", ".pt", ".safetensors"):  # a checkpoint is known by its file's name
+        if Path(name + suffix).is_file():
+            return name + suffix, encoder
+    raise UsageError(
+        f"The concept {concept.name!r} was made with the model file {name}; say with --model where that file is."
+    )
+
+
+def _is_found(line: dict[str, Any]) -> bool:
+    return line["present"] is not False and line["box"] is not None
+
+
+def _print_table(report: BatchReport) -> None:
+    if not report.lines:
+        return
+    grid = table("photo", "object", "found", "score", "box", "area", right=("score", "area"))
+    for line in report.lines[:_ROWS_SHOWN]:
+        found = _is_found(line)
+        grid.add_row(
+            escape(line["image"]),
+            escape(line["concept"]),
+            "[green]yes[/green]" if found else "no",
+            f"{line['score']:.2f}",
+            ",".join(map(str, line["box"])) if found else "",
+            f"{line['area']:.1%}" if found else "",
+        )
+    console = out()
+    console.print(grid)
+    if len(report.lines) > _ROWS_SHOWN:
+        console.print(f"... and {len(report.lines) - _ROWS_SHOWN} more lines in results.jsonl")
+
+
+def _summary(report: BatchReport, output: Path, photos: int, seconds: float) -> dict[str, Any]:
+    return {
+        "output": str(output),
+        "photos": photos,
+        "found": sum(_is_found(line) for line in report.lines),
+        "failed": [{"image": photo, "error": problem} for photo, problem in report.failures],
+        "stopped": report.stopped,
+        "seconds": round(seconds, 2),
+        "files": report.files,
+        "results": report.lines,
+    }

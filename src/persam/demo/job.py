@@ -1,0 +1,272 @@
+"""What `persam demo` does: learn, tune, find, measure, and leave pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from persam.demo.albums import THINGS, Album, AlbumPhoto, make_albums
+from persam.demo.originals import photo_folder
+from persam.drawing import colour_of, draw_overlay
+from persam.explain import explain
+from persam.outputs import write_image, write_mask
+from persam.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from persam.concept import Concept
+    from persam.persam import PerSAM
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """What was found in one photo, and what is true.
+
+    Attributes:
+        name: of the photo.
+        count: how many of the thing are in it.
+        present: what PerSAM-F says.
+        score: its score, 0 to 1.
+        iou_persam, iou_persam_f: of the masks with the truth; None where there is nothing to find. They are measured
+            whatever `present` says.
+        seconds: to encode the photo and find the thing with PerSAM-F.
+        photo, overlay, explained: files, relative to the demo's folder.
+    """
+
+    name: str
+    count: int
+    present: bool
+    score: float
+    iou_persam: float | None
+    iou_persam_f: float | None
+    seconds: float
+    photo: str
+    overlay: str
+    explained: str
+
+    @property
+    def right(self) -> bool:
+        """Whether present or not was told right."""
+        return self.present == (self.count > 0)
+
+
+@dataclass(frozen=True)
+class ThingResult:
+    """One thing: what learning and tuning took, and what came of it.
+
+    Attributes:
+        thing: its name.
+        concept, reference: files, relative to the demo's folder.
+        scale_weights: PerSAM-F's.
+        learn_seconds, tune_seconds: time.
+        photos: results in the album.
+    """
+
+    thing: str
+    concept: str
+    reference: str
+    scale_weights: tuple[float, float, float]
+    learn_seconds: float
+    tune_seconds: float
+    photos: tuple[PhotoResult, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the demo found.
+
+    Attributes:
+        folder: where its files are.
+        model, mode, seed: what it ran with.
+        things: one result for each thing.
+        sheet, page: the contact sheet as PNG and as HTML.
+    """
+
+    folder: Path
+    model: str
+    mode: str
+    seed: int
+    things: tuple[ThingResult, ...]
+    sheet: Path
+    page: Path
+
+    @property
+    def photos(self) -> tuple[PhotoResult, ...]:
+        """All photos of all things."""
+        return tuple(photo for thing in self.things for photo in thing.photos)
+
+    @property
+    def mean_iou(self) -> tuple[float, float]:
+        """Mean IoU of PerSAM and of PerSAM-F over the photos that have the thing."""
+        pairs = [(p.iou_persam, p.iou_persam_f) for p in self.photos if p.count]
+        plain, tuned = np.mean(np.array(pairs, dtype=np.float64), axis=0).tolist()
+        return plain, tuned
+
+    def mean_seconds(self) -> dict[str, float]:
+        """Mean seconds to learn and to tune a thing, and to segment a photo."""
+        return {
+            "learn": float(np.mean([thing.learn_seconds for thing in self.things])),
+            "tune": float(np.mean([thing.tune_seconds for thing in self.things])),
+            "segment": float(np.mean([photo.seconds for photo in self.photos])),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain JSON values."""
+        plain, tuned = self.mean_iou
+        data = asdict(self) | {"folder": str(self.folder), "sheet": str(self.sheet), "page": str(self.page)}
+        right = sum(photo.right for photo in self.photos)
+        return data | {
+            "mean_iou": {"persam": plain, "persam_f": tuned},
+            "presence_right": right,
+            "mean_seconds": self.mean_seconds(),
+        }
+
+
+def run(
+    out: str | Path = "persam-demo",
+    *,
+    model: str | PerSAM = "tiny",
+    mode: str = "persam",
+    seed: int = 0,
+    things: Sequence[str] | None = None,
+    photos: int | None = None,
+    device: str = "auto",
+    progress: Callable[[str, int, int], object] | None = None,
+) -> Report:
+    """Learn things from one photo each, tune, find them in small albums, and leave pictures to look at.
+
+    The albums are made of the photographs that scikit-image ships, so nothing is downloaded, and the truth is known.
+
+    Args:
+        out: folder to write into; a rerun overwrites its own files only.
+        model: name of a model, see `PerSAM.from_pretrained`, or a loaded one.
+        mode: ``persam``, ``official`` or ``paper``; a loaded model keeps its own.
+        seed: of the albums.
+        things: ``cup``, ``cat``, ``motorcycle``; all by default.
+        photos: how many photos of each at most, 2 or more.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        progress: called with what is being done, the steps done and all steps.
+
+    Raises:
+        PersamError: scikit-image is missing, the model is not to be had, or the folder cannot be written.
+        UsageError: an unknown thing or mode, or too few photos.
+    """
+    from persam.demo.report import write_report
+
+    photo_folder()  # before anything slow
+    folder = Path(out).expanduser()
+    albums = make_albums(things, photos=photos, seed=seed)
+    loaded = _loaded(model, mode, device)
+    names = list(things or THINGS)
+    results: list[ThingResult] = []
+    for number, album in enumerate(albums):
+        each = len(album.photos) + 1
+
+        def step(what: str, done: int, base: int = number * each, each: int = each) -> None:
+            if progress is not None:
+                progress(what, base + done, each * len(names) + 1)
+
+        results.append(_find(loaded, album, folder, step))
+    if progress is not None:
+        progress("contact sheet", len(names) * each, len(names) * each + 1)
+    report = Report(
+        folder,
+        loaded.model.name,
+        loaded.settings.mode,
+        seed,
+        tuple(results),
+        folder / "contact-sheet.png",
+        folder / "index.html",
+    )
+    write_report(report)
+    return report
+
+
+def _loaded(model: str | PerSAM, mode: str, device: str) -> PerSAM:
+    from persam.persam import PerSAM
+
+    return model if isinstance(model, PerSAM) else PerSAM.from_pretrained(model, mode=mode, device=device)
+
+
+def _find(model: PerSAM, album: Album, folder: Path, step: Callable[[str, int], None]) -> ThingResult:
+    """Do the main job for one thing, as anyone would: with files, and the three verbs."""
+    home = folder / album.thing
+    reference, mask = home / "reference.png", home / "reference-mask.png"
+    step(f"learn the {album.thing}", 0)
+    write_image(reference, album.reference)
+    write_mask(mask, album.mask)
+    start = time.perf_counter()
+    concept = model.learn(reference, mask, name=album.thing)
+    learned = time.perf_counter()
+    tuned = model.tune(concept)
+    done = time.perf_counter()
+    file = home / f"{album.thing}.safetensors"
+    tuned.save(file, thumbnail=True)
+    found = []
+    for number, photo in enumerate(album.photos, start=1):
+        step(f"find the {album.thing}: {photo.name}", number)
+        found.append(_find_in(model, album, photo, (concept, tuned), folder))
+    return ThingResult(
+        album.thing,
+        str(file.relative_to(folder)),
+        str(reference.relative_to(folder)),
+        tuned.scale_weights or (0.0, 0.0, 0.0),
+        learned - start,
+        done - learned,
+        tuple(found),
+    )
+
+
+def _find_in(
+    model: PerSAM, album: Album, photo: AlbumPhoto, concepts: tuple[Concept, Concept], folder: Path
+) -> PhotoResult:
+    home = folder / album.thing
+    file = home / "album" / f"{photo.name}.jpg"
+    write_image(file, photo.pixels)
+    write_mask(home / "truth" / f"{photo.name}.png", photo.truth)
+    most = max(1, photo.count)
+    start = time.perf_counter()
+    encoded = model.encode(file)
+    tuned = model.segment(encoded, concepts[1], max_instances=most, explain=True)
+    seconds = time.perf_counter() - start
+    plain = model.segment(encoded, concepts[0], max_instances=most)
+    write_mask(home / "masks" / f"{photo.name}.png", tuned.mask)
+    overlay, explained = home / "found" / f"{photo.name}.jpg", home / "explain" / f"{photo.name}.png"
+    write_image(overlay, _marked(photo, tuned))
+    explain(photo.pixels, tuned, reference=(album.reference, album.mask), concept=concepts[1]).write(explained)
+    there = photo.count > 0
+    return PhotoResult(
+        photo.name,
+        photo.count,
+        bool(tuned.present),
+        tuned.score,
+        _iou(plain.mask, photo.truth) if there else None,
+        _iou(tuned.mask, photo.truth) if there else None,
+        seconds,
+        *(str(path.relative_to(folder)) for path in (file, overlay, explained)),
+    )
+
+
+def _marked(photo: AlbumPhoto, found: Segmentation) -> np.ndarray:
+    """The photo with what was found tinted, and a white line around the truth.
+
+    A mask of a thing that was missed, because it was not called present, is outlined only.
+    """
+    picture = found.overlay(photo.pixels) if found.found else photo.pixels.copy()
+    if photo.count and not found.found:
+        picture = draw_overlay(picture, found.mask, colour_of(found.concept), tint=0.0)
+    outline, _ = cv2.findContours(photo.truth.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outline, -1, (0, 0, 0), 4, cv2.LINE_AA)
+    cv2.drawContours(picture, outline, -1, (255, 255, 255), 2, cv2.LINE_AA)
+    return picture
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two masks (H, W); 1 if both are empty."""
+    union = int((one | other).sum())
+    return int((one & other).sum()) / union if union else 1.0

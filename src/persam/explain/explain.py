@@ -1,0 +1,226 @@
+"""From a segmentation with its trace to panels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from persam.drawing import Colour, colour_of, draw_overlay, fit_text, font
+from persam.errors import PersamError, UsageError
+from persam.explain.page import PANEL, Explanation, Panel
+from persam.explain.paint import INK, PAPER, SOFT, colour_bar, draw_box, heat, mark_points
+from persam.geometry import Frame
+from persam.images import ImageSource, read_image
+from persam.method.trace import Step, Trace
+from persam.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from persam.concept import Concept
+
+_LINE = 2  # width of outlines, pixels
+
+
+def explain(
+    image: ImageSource,
+    found: Segmentation,
+    *,
+    reference: tuple[ImageSource, np.ndarray] | None = None,
+    concept: Concept | None = None,
+    title: str | None = None,
+) -> Explanation:
+    """Show the way to one mask: what was learned, where it looked alike, and the mask after every step.
+
+    Args:
+        image: the photo that was segmented.
+        found: what `PerSAM.segment(..., explain=True)` returned for it.
+        reference: the photo that the concept was learned from and its mask (H, W) bool, to show them too.
+        concept: the concept, to tell its mode, threshold and scale weights.
+        title: stands above; by default the concept's and the photo's name.
+
+    Raises:
+        UsageError: the segmentation has no trace.
+        PersamError: a photo cannot be read, or is not the one that was segmented.
+    """
+    trace = found.trace
+    if trace is None:
+        raise UsageError(
+            f'The segmentation of "{found.concept}" in {found.image or "the image"} has no trace, so there is nothing '
+            "to explain; segment it with explain=True."
+        )
+    photo = read_image(image)
+    if photo.shape[:2] != trace.frame.photo:
+        height, width = trace.frame.photo
+        raise PersamError(
+            f"The photo is {photo.shape[1]} x {photo.shape[0]} pixels, the segmented one was {width} x {height}; "
+            "give the photo that was segmented."
+        )
+    view = _View(photo, found, trace, concept)
+    first = [] if reference is None else [_reference_panel(*reference, found.concept)]
+    first += [view.confidence_panel()]
+    if trace.guidance is not None:
+        first.append(view.guidance_panel())
+    first.append(view.facts_panel())
+    second = [view.step_panel(number) for number in range(len(trace.steps))]
+    name = Path(found.image).name if found.image else "the photo"
+    return Explanation(
+        title or f"How “{found.concept}” was found in {name}", (tuple(first), (*second, view.result_panel()))
+    )
+
+
+def _shrink(pixels: np.ndarray, longest: int = PANEL) -> np.ndarray:
+    """Fit a photo (H, W, 3) into a square, enlarging small ones."""
+    height, width = pixels.shape[:2]
+    factor = longest / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+
+
+def _shrink_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    shares = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return shares >= min(0.5, float(shares.max()) or 1.0)  # a thing smaller than a pixel stays
+
+
+def _reference_panel(image: ImageSource, mask: np.ndarray, name: str) -> Panel:
+    photo = read_image(image)
+    if mask.shape != photo.shape[:2]:
+        raise PersamError(
+            f"The reference is {photo.shape[1]} x {photo.shape[0]} pixels, its mask {mask.shape[1]} x {mask.shape[0]}; "
+            "give the two that belong together."
+        )
+    shown = _shrink(photo)
+    picture = draw_overlay(shown, _shrink_mask(mask, shown.shape[:2]), colour_of(name), tint=0.25, line=_LINE)
+    return Panel("Reference", f"learned from this; the mask covers {mask.mean():.0%}", picture)
+
+
+class _View:
+    """The photo at the size of a panel, and what can be shown on it."""
+
+    def __init__(self, photo: np.ndarray, found: Segmentation, trace: Trace, concept: Concept | None) -> None:
+        self.found, self.trace, self.concept = found, trace, concept
+        self.photo = _shrink(photo)
+        # The same geometry for the small photo: nothing is resized to the full one on the way.
+        height, width = self.photo.shape[:2]
+        self.frame: Frame = replace(trace.frame, photo=(height, width))
+        self.colour: Colour = colour_of(found.concept)
+        self.points = self.frame.to_photo(trace.points)
+        self.weights = None if concept is None else concept.scale_weights
+
+    def confidence_panel(self) -> Panel:
+        values = self.frame.to_photo_size(self.trace.confidence[None, None].cpu())[0, 0].numpy()
+        low, high = float(values.min()), float(values.max())
+        picture = mark_points(heat(self.photo, values, low, high), self.points, self.trace.labels)
+        note = f"likeness to the concept, {low:.2f} to {high:.2f}"
+        return Panel("Confidence map and points", note, picture, colour_bar(PANEL, low, high))
+
+    def guidance_panel(self) -> Panel:
+        if self.trace.guidance is None:
+            raise UsageError("This trace has no guidance.")
+        cells = self.trace.guidance.float().cpu().numpy()
+        rows, columns = cells.shape
+        (height, width), content, canvas = self.photo.shape[:2], self.frame.content, self.frame.canvas
+        y = ((np.arange(height) + 0.5) * content[0] / height * rows / canvas[0]).astype(int).clip(0, rows - 1)
+        x = ((np.arange(width) + 0.5) * content[1] / width * columns / canvas[1]).astype(int).clip(0, columns - 1)
+        values = cells[y[:, None], x[None, :]]
+        low, high = float(values.min()), float(values.max())
+        note = f"added to the decoder's attention, grid {columns} x {rows}"
+        return Panel("Guidance", note, heat(self.photo, values, low, high), colour_bar(PANEL, low, high))
+
+    def step_panel(self, number: int) -> Panel:
+        step = self.trace.steps[number]
+        mask = self._mask(step.taken)
+        picture = draw_overlay(self.photo, mask, SOFT if step.dropped else self.colour, line=_LINE)
+        if step.box is not None:
+            picture = draw_box(picture, self.frame.to_photo(np.reshape(step.box, (2, 2))).reshape(4).tolist())
+        if number == 0:
+            picture = mark_points(picture, self.points, self.trace.labels, size=8)
+        return Panel(f"Step {number + 1} · {step.name}", _note_of(step, mask), picture, self._candidates(step))
+
+    def result_panel(self) -> Panel:
+        found = self.found
+        size = self.photo.shape[:2]
+        mask = _shrink_mask(found.mask, size) if found.mask.any() else np.zeros(size, bool)
+        picture = draw_overlay(self.photo, mask, self.colour, tint=0.15, dim=0.6, line=_LINE)
+        for instance in found.instances if len(found.instances) > 1 else ():
+            picture = draw_overlay(picture, _shrink_mask(instance.mask, size), self.colour, tint=0.0, line=_LINE)
+        verdict = {None: "no threshold", True: "present", False: "not present"}[found.present]
+        return Panel("Result", f"{verdict}, score {found.score:.2f}, mask {found.area:.0%} of the photo", picture)
+
+    def facts_panel(self) -> Panel:
+        found, concept = self.found, self.concept
+        facts = [("concept", found.concept), ("score", f"{found.score:.3f}")]
+        if concept is not None:
+            facts += [
+                ("threshold", f"{concept.threshold:.3f}"),
+                ("mode", f"{concept.mode}, {'tuned (PerSAM-F)' if concept.tuned else 'not tuned (PerSAM)'}"),
+                ("model", concept.model_name),
+            ]
+        facts.append(("box", ", ".join(str(v) for v in found.box) if found.box else "none"))
+        if self.trace.guidance is None:
+            facts.append(("guidance", "off"))
+        if len(found.instances) > 1:
+            facts.append(("instances", f"{len(found.instances)}; the way shown is the first one's"))
+        legend = (
+            "positive point: most alike",
+            "negative point: least alike",
+            "box that the pass was given",
+            "masks on offer, with their predicted IoU",
+        )
+        top = 24 * len(facts) + 12
+        page = Image.new("RGB", (PANEL, top + 26 * len(legend)), PAPER)
+        draw = ImageDraw.Draw(page)
+        for line, (word, value) in enumerate(facts):
+            text = fit_text(value, PANEL - 96, 15)
+            draw.text((0, 24 * line), word, font=font(15), fill=SOFT)
+            draw.text((92, 24 * line), text, font=font(15, text), fill=INK)
+        for line, text in enumerate(legend):
+            draw.text((32, top + 26 * line), text, font=font(15), fill=INK)
+        draw.rectangle((3, top + 56, 21, top + 68), outline=(0, 0, 0), width=2)
+        for left in (0, 9, 18):
+            draw.rectangle((left, top + 83, left + 6, top + 93), fill=self.colour if left == 9 else SOFT)
+        marked = mark_points(np.asarray(page), np.array([[12, top + 9]]), np.array([1]))
+        marked = mark_points(marked, np.array([[12, top + 35]]), np.array([0]))
+        return Panel("What was looked for", "and what the marks mean", marked)
+
+    def _mask(self, logits: torch.Tensor) -> np.ndarray:
+        """Logits (h, w) over the canvas as a mask at the panel's size."""
+        return (self.frame.to_photo_size(logits[None, None].cpu())[0, 0] > 0).numpy()
+
+    def _candidates(self, step: Step) -> np.ndarray | None:
+        """The masks that a pass offered, small, the taken one framed; None if there was only one."""
+        count = len(step.logits)
+        if count < 2:
+            return None
+        gap = 8
+        side = (PANEL - gap * (count - 1)) // count
+        small = _shrink(self.photo, side - 6)
+        height, width = small.shape[:2]
+        frame = replace(self.frame, photo=(height, width))
+        strip = Image.new("RGB", (PANEL, height + 6 + 22), PAPER)
+        draw = ImageDraw.Draw(strip)
+        for index in range(count):
+            mask = (frame.to_photo_size(step.logits[index][None, None].cpu())[0, 0] > 0).numpy()
+            left = index * (side + gap)
+            is_taken = index == step.best
+            if is_taken:
+                draw.rectangle((left, 0, left + width + 5, height + 5), outline=self.colour, width=3)
+            strip.paste(Image.fromarray(draw_overlay(small, mask, self.colour)), (left + 3, 3))
+            text = f"IoU {float(step.scores[index]):.2f}"
+            if step.best < 0 and self.weights is not None:
+                text += f" · w {self.weights[index]:.2f}"
+            elif is_taken:
+                text += " · taken"
+            draw.text((left + 2, height + 8), text, font=font(13), fill=INK if is_taken else SOFT)
+        return np.asarray(strip)
+
+
+def _note_of(step: Step, mask: np.ndarray) -> str:
+    if step.dropped:
+        return "dropped (empty or runaway): the step before counts"
+    text = "weighted sum of the three scales" if step.best < 0 else f"predicted IoU {float(step.scores[step.best]):.2f}"
+    return f"{text}, mask {mask.mean():.0%}"

@@ -1,0 +1,142 @@
+"""The bundled model's card, written from what its weights say about themselves.
+
+    python -m persam.models.tiny.card
+
+Writes MODEL_CARD.md beside the weights; no figure in it is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .architecture import PACKAGED_WEIGHTS, TinySam
+
+DATA = {
+    "voc": ("animal photos of PASCAL VOC 2012 and SBD", "Flickr's terms of use; research"),
+    "coco": ("COCO 2017", "images under Flickr's terms of use, annotations CC BY 4.0"),
+    "pets": ("Oxford-IIIT Pet", "CC BY-SA 4.0; images' own copyrights"),
+    "horses": ("Weizmann horses", "research"),
+    "clothes": ("Clothing Co-Parsing", "research"),
+    "humans": ("photos of people", "research"),
+    "parts": ("photos of small parts", "research"),
+}
+FIGURES = {
+    "click_iou": "IoU of one click on the deepest point of the largest object (best of three by predicted IoU)",
+    "box_iou": "IoU of one box around the largest object",
+    "located": "share of test views in which the highest cell of the confidence map lies on the object",
+    "personal_iou": "IoU of the whole personal pass: one reference view, points, dense prior, semantic prompt, cascade",
+}
+
+TEMPLATE = """\
+# The bundled model
+
+A small promptable segmentation model that comes with persam, so that everything works offline, on a CPU, in seconds.
+It is no match for SAM; take `PerSAM.from_pretrained("facebook/sam-vit-huge")` where accuracy matters.
+
+<!-- Written by `python -m persam.models.tiny.card` from the weights' metadata. Do not edit by hand. -->
+
+## Architecture
+{millions:.2f} million parameters, {megabytes:.1f} MB (float16 in the file, float32 in memory). A ResNet of basic blocks
+(widths {widths}, depths {depths}; transformers' `ResNetBackbone`) with a top-down neck to stride 8, then SAM's prompt
+encoder and mask decoder (transformers) at width {channels}. Default input: {size} x {size} pixels, longest side scaled,
+padded at the right and bottom; any multiple of 32 works (`TinySam.resize`). No weight comes from another model: it was
+trained from random numbers.
+
+## Training data
+{photos} photos with object masks, longest side 256. None of them is part of persam.
+
+| set | photos | what | terms |
+|---|---|---|---|
+{data}
+
+persam's test photos (PerSeg, DAVIS, FSS-1000) were not trained on.
+
+## Training so far
+{seen:,} views seen (a view is one augmented photo), in {count} runs:
+
+| run | views | image size | batch | peak learning rate | device | minutes | recipe |
+|---|---|---|---|---|---|---|---|
+{runs}
+
+Every pair of views shares an object: pasted into two scenes among other pasted things, or seen in two crops of one
+photo, or in two photos of one kind. The losses are SAM's (focal 20 : dice 1, best of three, predicted IoU) for clicks,
+boxes and corrections, and for PerSAM's own way from the confidence map through the guided decoder and the cascade; and
+a contrastive loss that makes the confidence map point at the object. The weights are an exponential moving average.
+
+To go on training:
+
+```
+python -m persam.models.tiny.train --data train.tar --val val.tar --minutes 60 --out out/
+python -m persam.models.tiny.card --weights out/best.safetensors
+```
+
+## Validation
+On photos that were not trained on (val.tar), at {validated_size} pixels; pairs of views made with a fixed seed, about
+half of them pasted. 95 % bootstrap intervals.
+
+| figure | mean | interval | n |
+|---|---|---|---|
+{validation}
+
+{explained}
+
+## Limits
+- It saw mostly animals, people, clothes and some small parts, at {size} pixels or near it. Thin things, small
+  things, medical, aerial and drawn pictures are outside of that.
+- An edge is no finer than the mask output of {mask} x {mask} pixels.
+- The predicted IoU is an estimate by a small model; it is worse where the picture is unlike the training photos.
+- It does not know what things are called, and must not be used to recognise persons.
+- The terms of the training data are those of research; check them before a commercial use.
+"""
+
+
+def card(model: TinySam, size_bytes: int) -> str:
+    """The card as Markdown."""
+    history: dict[str, Any] = model.history
+    config = model.config
+    runs, data = history.get("runs", []), history.get("data", {})
+    validation = history.get("validation", {})
+    return TEMPLATE.format(
+        millions=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+        megabytes=size_bytes / 1e6,
+        widths=", ".join(map(str, config.widths)),
+        depths=", ".join(map(str, config.depths)),
+        channels=config.channels,
+        size=config.image_size,
+        mask=config.image_size // 2,
+        photos=sum(data.values()),
+        data="\n".join(
+            f"| {name} | {count} | {' | '.join(DATA.get(name, ('', '')))} |" for name, count in data.items()
+        ),
+        seen=history.get("photos_seen", 0),
+        count=len(runs),
+        runs="\n".join(_run(number, run) for number, run in enumerate(runs, 1)),
+        validated_size=validation.get("size", config.image_size),
+        validation="\n".join(_figure(name, *validation[name]) for name in FIGURES if name in validation),
+        explained="\n".join(f"- {name}: {what}" for name, what in FIGURES.items()),
+    )
+
+
+def _run(number: int, run: dict[str, Any]) -> str:
+    values = [run.get(key, "") for key in ("size", "batch", "lr", "device", "minutes")]
+    recipe = run.get("recipe", "this one")
+    return f"| {number} | {run['photos']:,} | {' | '.join(map(str, values))} | {recipe} |"
+
+
+def _figure(name: str, mean: float, low: float, high: float, count: int) -> str:
+    return f"| {name} | {mean:.3f} | {low:.3f} to {high:.3f} | {count} |"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m persam.models.tiny.card", description=__doc__)
+    parser.add_argument("--weights", default=PACKAGED_WEIGHTS, type=Path)
+    parser.add_argument("--out", default=PACKAGED_WEIGHTS.with_name("MODEL_CARD.md"), type=Path)
+    options = parser.parse_args(arguments)
+    options.out.write_text(card(TinySam.load(options.weights), options.weights.stat().st_size), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""`persam learn`: every form of reference, and what is said of bad input."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from persam import Concept
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.suffix == ".safetensors" or path.name.startswith(".")]
+
+
+class TestForms:
+    def test_mask(self, run, photo_file, mask_file, tmp_path):
+        result = run("learn", photo_file, mask_file, "--name", "my mug", "--preview", "check.png")
+        assert result.exit_code == 0, result.output
+        assert "Learned 'my mug' from 1 photo" in result.stdout
+        concept = Concept.load(tmp_path / "my mug.safetensors")
+        assert concept.name == "my mug"
+        assert concept.scale_weights is None
+        assert concept.thumbnail is None
+        assert Image.open(tmp_path / "check.png").size == (160, 120)
+
+    def test_name_follows_the_output(self, run, photo_file, mask_file, tmp_path):
+        assert run("learn", photo_file, mask_file, "-o", "Tasse ☕").exit_code == 0
+        assert Concept.load(tmp_path / "Tasse ☕.safetensors").name == "Tasse ☕"
+
+    def test_json_alone_on_stdout(self, run, photo_file, mask_file):
+        data = json.loads(run("learn", photo_file, mask_file, "--json", "--thumbnail").stdout)
+        assert data["path"] == "photo.safetensors"
+        assert data["has_thumbnail"]
+        assert data["references"][0]["size"] == [120, 160]
+
+    def test_tune(self, run, photo_file, mask_file, tmp_path):
+        assert run("learn", photo_file, mask_file, "--tune").exit_code == 0
+        assert sum(Concept.load(tmp_path / "photo.safetensors").scale_weights) == pytest.approx(1, abs=1e-4)
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            ["--box", "32,42,89,99"],
+            ["--box", "32 42 89 99"],
+            ["--point", "60,55", "--point", "60,85", "--not-point", "5,5"],
+            ["--box", "32,42,89,99", "--point", "60,70"],
+            ["--scribble", "strokes.png"],
+        ],
+    )
+    def test_other_forms(self, run, photo_file, form, tmp_path):
+        strokes = np.zeros((120, 160), bool)
+        strokes[52:90, 55:60] = True
+        Image.fromarray(strokes).save(tmp_path / "strokes.png")
+        result = run("learn", photo_file, *form)
+        assert result.exit_code == 0, result.output
+
+    def test_transparent_cut_out(self, run, scene, tmp_path):
+        Image.fromarray(np.dstack([scene[0], scene[1].astype(np.uint8) * 255])).save(tmp_path / "cut.png")
+        assert run("learn", "cut.png").exit_code == 0
+
+    def test_several_references(self, run, photo_file, mask_file, tmp_path):
+        pair = f"{photo_file}:{mask_file}"
+        result = run("learn", photo_file, mask_file, "-r", pair, "-r", pair, "-o", "three")
+        assert result.exit_code == 0, result.output
+        assert len(Concept.load(tmp_path / "three.safetensors").references) == 3
+
+
+class TestBadPhotos:
+    @pytest.mark.parametrize(
+        ("kind", "words"),
+        [
+            ("missing", "There is no photo at"),
+            ("empty", "is empty (0 bytes)"),
+            ("cut", "is truncated or damaged"),
+            ("text", "is not a picture that can be read"),
+            ("bomb", "400 million pixels, more than the 250 million allowed"),
+            ("folder", "is a folder, not a photo"),
+        ],
+    )
+    def test_refused(self, refused, damaged, mask_file, tmp_path, kind, words):
+        sentence = refused("learn", damaged[kind], mask_file, code=1)
+        assert words in sentence
+        assert str(damaged[kind]) in sentence
+        assert leftovers(tmp_path) == []
+
+
+class TestBadMasks:
+    @pytest.mark.parametrize(
+        ("mask", "words"),
+        [
+            (np.zeros((120, 160), np.uint8), "has no object"),
+            (np.full((120, 160), 255, np.uint8), "covers everything"),
+            (np.eye(120, 120, dtype=np.uint8), "is 120 x 120 pixels, the photo 160 x 120: another aspect"),
+            (np.eye(160, 120, dtype=np.uint8), "lies on its side"),
+        ],
+    )
+    def test_refused(self, refused, photo_file, tmp_path, mask, words):
+        Image.fromarray(mask).save(tmp_path / "bad.png")
+        assert words in refused("learn", photo_file, "bad.png", code=1)
+        assert leftovers(tmp_path) == []
+
+    @pytest.mark.parametrize("kind", ["missing", "empty", "cut", "text"])
+    def test_files(self, refused, photo_file, damaged, kind):
+        assert f"mask {damaged[kind]}" in refused("learn", photo_file, damaged[kind], code=1).replace("at ", "")
+
+    @pytest.mark.parametrize("factor", [1, 128, 255, 257])
+    def test_values_that_people_store(self, run, scene, photo_file, tmp_path, factor):
+        mask = scene[1].astype(np.uint16 if factor == 257 else np.uint8) * factor
+        Image.fromarray(mask).save(tmp_path / "m.png")
+        data = json.loads(run("learn", photo_file, "m.png", "--json").stdout)
+        assert data["references"][0]["coverage"] == pytest.approx(scene[1].mean(), abs=1e-4)
+
+
+class TestWrongCalls:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ([], "Nothing shows where the object is"),
+            (["--box", "1,2,3"], "--box takes x0,y0,x1,y1 in photo pixels"),
+            (["--box", "a,b,c,d"], "--box takes"),
+            (["--box", "1,2,900,100"], "reaches out of the photo, which is 160 x 120 pixels"),
+            (["--point", "999,5"], "lies outside the photo"),
+            (["--point", "5"], "--point takes x,y"),
+            (["--not-point", "5,5"], "Every point lies beside the object"),
+            (["mask.png", "--box", "1,2,3,4"], "not both"),
+            (["--box", "1,2,30,40", "-o", "mug.png"], "A concept file ends in .safetensors; mug.png does not"),
+            (["--box", "1,2,30,40", "-r", "other.jpg"], "--reference takes PHOTO:MASK"),
+            (["--box", "1,2,30,40", "--mode", "best"], "best"),
+            (["--box", "1,2,30,40", "--device", "abacus"], "abacus"),
+            (["--box", "1,2,30,40", "--dtype", "int3"], "int3"),
+            (["--box", "1,2,30,40", "--tune", "--solver", "prayer"], "prayer"),
+        ],
+    )
+    def test_refused(self, refused, photo_file, tmp_path, arguments, words):
+        assert words in refused("learn", photo_file, *arguments, code=2)
+        assert leftovers(tmp_path) == []
+
+
+class Trap:
+    """Unpickling this would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+class TestModels:
+    def learn(self, refused, photo_file, mask_file, model: object) -> str:
+        return refused("learn", photo_file, mask_file, "--model", model, code=1)
+
+    def test_unknown_name(self, refused, photo_file, mask_file):
+        assert "no/such-model" in self.learn(refused, photo_file, mask_file, "no/such-model")
+
+    @pytest.mark.parametrize("name", ["gone.pth", "gone.safetensors"])
+    def test_missing_file(self, refused, photo_file, mask_file, name):
+        assert name in self.learn(refused, photo_file, mask_file, name)
+
+    def test_no_checkpoint(self, refused, photo_file, mask_file, tmp_path):
+        (tmp_path / "sam.pth").write_text("no checkpoint at all")
+        assert "sam.pth" in self.learn(refused, photo_file, mask_file, "sam.pth")
+
+    def test_checkpoint_of_another_model(self, refused, photo_file, mask_file, tmp_path):
+        torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+        assert "not one of SAM" in self.learn(refused, photo_file, mask_file, "other.pth")
+
+    @pytest.mark.parametrize("how", ["torch", "pickle"])
+    def test_code_in_a_checkpoint_is_never_run(self, refused, photo_file, mask_file, tmp_path, how):
+        trap = {"model": Trap(tmp_path / "sprung")}
+        if how == "torch":
+            torch.save(trap, tmp_path / "evil.pth")
+        else:
+            (tmp_path / "evil.pth").write_bytes(pickle.dumps(trap))
+        assert "evil.pth" in self.learn(refused, photo_file, mask_file, "evil.pth")
+        assert not (tmp_path / "sprung").exists()
+
+    def test_weights_of_something_else(self, refused, photo_file, mask_file, learned):
+        assert "disc.safetensors" in self.learn(refused, photo_file, mask_file, learned)
+
+
+class TestWriting:
+    def test_no_room_on_the_disk(self, refused, photo_file, mask_file, tmp_path, monkeypatch):
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "replace", full)
+        sentence = refused("learn", photo_file, mask_file, "-o", "mug.safetensors", code=1)
+        assert "mug.safetensors" in sentence
+        assert "no room" in sentence.lower() or "no space" in sentence.lower()
+        assert leftovers(tmp_path) == []
+
+    def test_place_that_cannot_be_written(self, refused, photo_file, mask_file, tmp_path):
+        (tmp_path / "file").write_text("x")
+        assert "mug.safetensors" in refused("learn", photo_file, mask_file, "-o", "file/mug.safetensors", code=1)

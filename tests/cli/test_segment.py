@@ -1,0 +1,254 @@
+"""`persam segment`: the user's path, and what is said of bad input."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+from safetensors.torch import save_file
+
+from persam import Concept, PerSAM
+from persam.files import write_bytes
+
+PERSAM = [sys.executable, "-c", "from persam.cli.main import app; app()"]
+
+
+def results(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+class TestUsersPath:
+    def test_everything_that_can_be_written(self, run, learned, album, tmp_path):
+        result = run("segment", learned, album, "-o", "out", "--overlay", "--cutout", "--coco", "--sheet")
+        assert result.exit_code == 0, result.output
+        out = tmp_path / "out"
+        lines = results(out)
+        assert [Path(line["image"]).name for line in lines] == ["0.jpg", "1.jpg", "2.jpg"]
+        for line in lines:
+            assert line["concept"] == "my disc"
+            mask = np.asarray(Image.open(out / line["files"]["mask"]))
+            assert mask.shape == (120, 180)
+            assert set(np.unique(mask)) <= {0, 255}
+            assert (mask.mean() / 255) == pytest.approx(line["area"], abs=1e-5)
+            assert Image.open(out / line["files"]["overlay"]).size == (180, 120)
+        assert (out / "sheet.png").exists()
+        assert (out / "sheet.html").exists()
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert len(COCO(str(out / "coco.json")).getImgIds()) == 3
+        for word in ("photo", "0.jpg", "my disc", "score"):
+            assert word in result.stdout
+        assert "in 3 photos" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert "\x1b" not in result.output  # no colours where there is no terminal
+
+    def test_masks_and_results_alone_by_default(self, run, learned, album, tmp_path):
+        assert run("segment", learned, album / "0.jpg", "-o", "out").exit_code == 0
+        files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+        assert files == ["masks/my disc/0.png", "results.jsonl"]
+
+    def test_again_into_the_same_folder(self, run, learned, album, tmp_path):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/mine.txt").write_text("keep")
+        for _ in range(2):
+            assert run("segment", learned, album, "-o", "out").exit_code == 0
+        assert len(results(tmp_path / "out")) == 3
+        assert (tmp_path / "out/mine.txt").read_text() == "keep"
+
+    def test_several_concepts(self, run, learned, album, tmp_path):
+        replace(Concept.load(learned), name="other").save(tmp_path / "other.safetensors")
+        data = json.loads(run("segment", learned, "other.safetensors", f"{album}/*.jpg", "--json").stdout)
+        assert len(data["results"]) == 6
+        assert {line["concept"] for line in data["results"]} == {"my disc", "other"}
+
+    def test_threshold_decides_what_counts_as_present(self, run, learned, album):
+        data = json.loads(run("segment", learned, album, "--threshold", "1", "--json").stdout)
+        assert data["found"] == 0
+        assert not any(line["present"] for line in data["results"])
+
+    @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "RGBA", "I;16", "one pixel", "animated", "rotated"])
+    def test_every_kind_of_photo(self, run, learned, tmp_path, scene, mode):
+        photo, options, name = Image.fromarray(scene[0]), {}, "p.png"
+        if mode == "one pixel":
+            photo = photo.resize((1, 1))
+        elif mode == "animated":
+            options, name = {"save_all": True, "append_images": [photo.rotate(90)]}, "p.gif"
+        elif mode == "rotated":
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            options, name = {"exif": exif}, "p.jpg"
+        elif mode == "I;16":
+            photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+        else:
+            photo, name = photo.convert(mode), "p.tif" if mode == "CMYK" else "p.png"
+        photo.save(tmp_path / name, **options)
+        result = run("segment", learned, name, "--json")
+        assert result.exit_code == 0, result.output
+        line = json.loads(result.stdout)["results"][0]
+        expected = {"rotated": (120, 160), "one pixel": (1, 1)}.get(mode, (160, 120))
+        assert (line["width"], line["height"]) == expected
+
+
+class TestBadPhotos:
+    def test_are_reported_and_counted_and_the_others_go_on(self, run, learned, album, damaged, tmp_path):
+        bad = [damaged[kind] for kind in ("missing", "empty", "cut", "text", "bomb")]
+        result = run("segment", learned, album, *bad, "-o", "out", "--json")
+        assert result.exit_code == 1
+        assert "Traceback" not in result.stderr
+        data = json.loads(result.stdout)
+        assert data["photos"] == 8
+        assert [failure["image"] for failure in data["failed"]] == [str(path) for path in bad]
+        assert len(results(tmp_path / "out")) == 3
+        lines = result.stderr.splitlines()
+        assert len(lines) == 6
+        for line, words in zip(
+            lines, ["There is no photo", "is empty", "truncated", "not a picture", "400 million"], strict=False
+        ):
+            assert words in line
+        assert lines[-1].startswith("5 of 8 photos could not be segmented: ")
+        assert str(damaged["empty"]) in lines[-1]
+
+    def test_an_odd_failure_of_one_photo_is_counted_too(self, run, learned, album, monkeypatch):
+        original = PerSAM.segment
+
+        def fragile(self: PerSAM, image: object, *arguments: object, **options: object) -> object:
+            if isinstance(image, np.ndarray) and fragile.calls == 1:
+                fragile.calls += 1
+                raise RuntimeError("out of memory\nmany lines")
+            fragile.calls += isinstance(image, np.ndarray)
+            return original(self, image, *arguments, **options)
+
+        fragile.calls = 0
+        monkeypatch.setattr(PerSAM, "segment", fragile)
+        result = run("segment", learned, album)
+        assert result.exit_code == 1
+        assert "1.jpg could not be segmented (RuntimeError: out of memory)." in result.stderr
+
+
+class TestBadConcepts:
+    def test_missing(self, refused, album):
+        assert "gone.safetensors" in refused("segment", "gone.safetensors", album, code=1)
+
+    @pytest.mark.parametrize("content", [b"", b"dear diary", b"\xff" * 64])
+    def test_damaged(self, refused, album, tmp_path, content):
+        (tmp_path / "bad.safetensors").write_bytes(content)
+        assert "bad.safetensors is damaged or no safetensors file" in refused(
+            "segment", "bad.safetensors", album, code=1
+        )
+
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+    def test_truncated(self, refused, album, learned, tmp_path, share):
+        whole = learned.read_bytes()
+        (tmp_path / "cut.safetensors").write_bytes(whole[: int(len(whole) * share)])
+        assert "cut.safetensors is damaged" in refused("segment", "cut.safetensors", album, code=1)
+
+    def test_foreign(self, refused, album, tmp_path):
+        save_file({"weight": torch.zeros(3)}, tmp_path / "lora.safetensors")
+        assert "lora.safetensors" in refused("segment", "lora.safetensors", album, code=1)
+
+    def test_made_with_another_model(self, refused, album, learned, tmp_path):
+        replace(Concept.load(learned), model="0123456789ab", encoder="0123456789ab").save(tmp_path / "c.safetensors")
+        sentence = refused("segment", "c.safetensors", album, code=1)
+        assert "was made with the model tiny (0123456789ab)" in sentence
+        assert not (tmp_path / "found" / "results.jsonl").exists()
+
+    def test_made_with_a_checkpoint_that_is_elsewhere(self, refused, album, learned, tmp_path):
+        replace(Concept.load(learned), model_name="sam_vit_b_01ec64").save(tmp_path / "c.safetensors")
+        sentence = refused("segment", "c.safetensors", album, code=2)
+        assert "made with the model file sam_vit_b_01ec64; say with --model" in sentence
+
+
+class TestWrongCalls:
+    def test_no_concept(self, refused, album):
+        assert "No concept was named" in refused("segment", album, code=2)
+
+    def test_no_photos(self, refused, learned):
+        assert "No photos were named" in refused("segment", learned, code=2)
+
+    def test_empty_folder(self, refused, learned, tmp_path):
+        (tmp_path / "nothing").mkdir()
+        assert "no pictures in the folder nothing" in refused("segment", learned, "nothing", code=2)
+
+    def test_glob_without_a_match(self, refused, learned):
+        assert "No picture matches '*.jpg'" in refused("segment", learned, "*.jpg", code=2)
+
+    def test_two_concepts_of_one_name(self, refused, learned, album, tmp_path):
+        write_bytes(tmp_path / "copy.safetensors", learned.read_bytes())
+        assert "both named 'my disc'" in refused("segment", learned, "copy.safetensors", album, code=2)
+
+    @pytest.mark.parametrize("option", [("--threshold", "2"), ("--max-instances", "0"), ("--threshold", "x")])
+    def test_options_out_of_range(self, run, learned, album, option):
+        assert run("segment", learned, album, *option).exit_code == 2
+
+
+class TestStoppingAndWriting:
+    def test_stop_keeps_what_was_done(self, run, learned, album, tmp_path, monkeypatch):
+        original = PerSAM.segment
+
+        def stopped(self: PerSAM, image: object, *arguments: object, **options: object) -> object:
+            if isinstance(image, np.ndarray) and (tmp_path / "out/results.jsonl").exists():
+                raise KeyboardInterrupt
+            return original(self, image, *arguments, **options)
+
+        monkeypatch.setattr(PerSAM, "segment", stopped)
+        result = run("segment", learned, album, "-o", "out", "--coco", "--sheet")
+        assert result.exit_code == 130
+        assert result.stderr.splitlines()[-1] == "Stopped. 1 of 3 photos were done, their results are kept in out/."
+        assert len(results(tmp_path / "out")) == 1
+        assert (tmp_path / "out/coco.json").exists()
+
+    def test_no_room_on_the_disk(self, run, learned, album, tmp_path, monkeypatch):
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "replace", full)
+        result = run("segment", learned, album, "-o", "out")
+        assert result.exit_code == 1
+        assert "there is no room left on the disk" in result.stderr
+        assert "Traceback" not in result.output
+        assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+    def test_output_that_is_a_file(self, refused, learned, album, tmp_path):
+        (tmp_path / "out").write_text("x")
+        assert "Cannot write out" in refused("segment", learned, album, "-o", "out", code=1)
+
+
+class TestAsAProcess:
+    def test_pipes_are_clean(self, learned, album, tmp_path):
+        arguments = [*PERSAM, "segment", learned, album, "-o", tmp_path / "out", "--json"]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        assert len(json.loads(done.stdout)["results"]) == 3
+        assert done.stderr == ""
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a child")
+    def test_interrupt(self, learned, tmp_path, scene):
+        for number in range(400):
+            Image.fromarray(scene[0]).save(tmp_path / f"{number:03}.png")
+        out = tmp_path / "out"
+        arguments = [*PERSAM, "segment", learned, tmp_path, "-o", out]
+        with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+            deadline = time.monotonic() + 240
+            while not (out / "results.jsonl").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            stderr = process.communicate(timeout=60)[1]
+        assert process.returncode == 130
+        assert "Traceback" not in stderr
+        assert "Stopped." in stderr
+        assert 1 <= len(results(out)) < 400
+        for line in results(out):
+            assert (out / line["files"]["mask"]).exists()
+        assert not [path for path in out.rglob(".*") if path.is_file()]

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from persam.models.tiny import validate
+from persam.models.tiny.architecture import TinySam
+from persam.models.tiny.loader import make_batch
+from persam.models.tiny.passes import Shares, training_step
+from persam.models.tiny.photos import Photos
+from persam.models.tiny.train import parser, train
+
+from .test_architecture import SMALL
+
+
+@pytest.fixture
+def small_weights(tmp_path: Path) -> Path:
+    TinySam(SMALL).save(tmp_path / "small.safetensors", {"photos_seen": 100, "runs": [{"photos": 100}]})
+    return tmp_path / "small.safetensors"
+
+
+def _options(folder: Path, out: Path, *more: str) -> list[str]:
+    fixed = ["--size", "64", "--batch", "4", "--workers", "0", "--every", "1", "--device", "cpu"]
+    return ["--data", str(folder), "--out", str(out), *fixed, *more]
+
+
+def _run(arguments: list[str]) -> dict[str, object]:
+    return train(parser().parse_args(arguments), lambda: False).progress
+
+
+def test_every_pass_gives_finite_losses_and_gradients(photos: Photos) -> None:
+    torch.manual_seed(0)
+    model, random = TinySam(SMALL).train(), Random(0)
+    batch = make_batch(photos, 64, 4, random)
+    seen: set[str] = set()
+    for _ in range(12):
+        result = training_step(model, batch, random, Shares(cascade=0.9, correction=0.9))
+        model.zero_grad()
+        result.total.backward()
+        seen |= set(result.figures)
+        assert torch.isfinite(result.total)
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert {"click", "box", "corrected", "contrast", "personal", "second", "third"} <= seen
+    assert model.vision_encoder.neck.out[3].weight.grad.abs().sum() > 0
+
+
+def test_half_precision_works_and_keeps_positions_exact(photos: Photos) -> None:
+    model, random = TinySam(SMALL).train(), Random(0)
+    batch = make_batch(photos, 64, 4, random)
+    exact = model.get_image_wide_positional_embeddings()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.get_image_wide_positional_embeddings(), exact)
+        for _ in range(4):
+            result = training_step(model, batch, random, Shares(cascade=1, correction=1))
+            result.total.backward()
+            assert torch.isfinite(result.total)
+
+
+def test_three_steps_then_resume(drawn_folder: Path, small_weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    begun = ["--steps", "3", "--init", str(small_weights), "--val", str(drawn_folder)]
+    progress = _run(_options(drawn_folder, out, *begun))
+    assert progress["steps"] == 3
+    first = TinySam.load(out / "latest.safetensors")
+    assert first.history["photos_seen"] == 112
+    assert set(first.history["validation"]) == {"size", "score", "click_iou", "box_iou", "located", "personal_iou"}
+    assert (out / "best.safetensors").exists()
+    resumed = _options(drawn_folder, out, "--steps", "2", "--init", str(small_weights))
+    progress = _run([*resumed, "--resume", str(out / "checkpoint.pt")])
+    assert progress["steps"] == 5
+    assert progress["photos"] == 20
+    assert TinySam.load(out / "latest.safetensors").history["photos_seen"] == 120
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
+def test_sigterm_ends_the_run_and_leaves_its_files(drawn_folder: Path, small_weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "persam.models.tiny.train", "--init", str(small_weights), "--threads", "1"]
+    process = subprocess.Popen(command + _options(drawn_folder, out), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    assert TinySam.load(out / "latest.safetensors").history["photos_seen"] > 100
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["steps"] > 0
+
+
+def test_minutes_end_the_run(drawn_folder: Path, small_weights: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    _run(_options(drawn_folder, tmp_path / "out", "--minutes", "0.02", "--init", str(small_weights)))
+    assert time.monotonic() - started < 60
+    TinySam.load(tmp_path / "out" / "latest.safetensors")
+
+
+def test_validation_gives_a_figure_for_every_example(photos: Photos) -> None:
+    examples = validate.make_examples(photos, 64, pairs=3)
+    figures = validate.evaluate(TinySam(SMALL).eval(), examples, batch=4)
+    assert {name: len(values) for name, values in figures.items()} == {
+        "click_iou": 6,
+        "box_iou": 6,
+        "located": 6,
+        "personal_iou": 6,
+    }
+    assert all(0 <= value <= 1 for values in figures.values() for value in values)
+    mean, low, high = validate.interval(figures["personal_iou"])
+    assert low <= mean <= high
+
+
+def test_the_validation_command(drawn_folder: Path, small_weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--val", str(drawn_folder), "--weights", str(small_weights), "--size", "32", "64", "--pairs", "2"]
+    validate.main([*arguments, "--json"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["size"] for line in lines] == [32, 64]
+    assert lines[0]["located"][3] == 4
+    validate.main(arguments)
+    assert "personal_iou" in capsys.readouterr().out

@@ -1,0 +1,237 @@
+"""What is written: whole or not at all, under names that never collide."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools.coco import COCO
+
+from persam.coco import CocoFile
+from persam.contact_sheet import ContactSheet
+from persam.errors import PersamError
+from persam.files import atomic_path, safe_name, write_text
+from persam.outputs import OutputFolder, write_image, write_mask
+from persam.segmentation import Instance, Segmentation
+
+
+def segmentation(mask: np.ndarray, image: str = "a.jpg", concept: str = "mug", **more: object) -> Segmentation:
+    return Segmentation(concept=concept, image=image, mask=mask, score=0.75, **more)
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+class TestAtomic:
+    def test_a_failure_leaves_what_was_there(self, tmp_path):
+        path = tmp_path / "a.txt"
+        path.write_text("old")
+        with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+        assert path.read_text() == "old"
+        assert files(tmp_path) == ["a.txt"]
+
+    def test_stopping_leaves_nothing_behind(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "deep/a.txt") as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+        assert files(tmp_path) == []
+
+    @pytest.mark.parametrize(
+        ("number", "words"),
+        [
+            (errno.ENOSPC, "there is no room left on the disk"),
+            (errno.EDQUOT, "quota is used up"),
+            (errno.EACCES, "not allowed"),
+            (errno.EROFS, "read-only"),
+            (errno.EIO, "the system says"),
+        ],
+    )
+    def test_reasons(self, tmp_path, monkeypatch, number, words):
+        def refuse(self: Path, data: bytes) -> int:
+            raise OSError(number, "the reason")
+
+        monkeypatch.setattr(Path, "write_bytes", refuse)
+        with pytest.raises(PersamError, match=words) as caught:
+            write_text(tmp_path / "a.txt", "x")
+        assert str(tmp_path / "a.txt") in str(caught.value)
+        assert files(tmp_path) == []
+
+    def test_target_is_a_folder(self, tmp_path):
+        with pytest.raises(PersamError, match="that is a folder"):
+            write_text(tmp_path, "x")
+
+    def test_a_part_of_the_path_is_a_file(self, tmp_path):
+        (tmp_path / "a").write_text("x")
+        with pytest.raises(PersamError, match="in the way|is a file, not a folder"):
+            write_text(tmp_path / "a/b.txt", "x")
+
+
+class TestNames:
+    @given(name=st.text())
+    def test_safe_names(self, name):
+        safe = safe_name(name)
+        assert safe
+        assert len(safe.encode()) <= 200
+        assert not re.search(r'[\x00-\x1f/\\:*?"<>|]', safe)
+        assert safe not in (".", "..")
+
+    def test_unicode_stays(self):
+        assert safe_name("Größe 猫 ☕") == "Größe 猫 ☕"
+
+    def test_equal_stems_never_collide(self, tmp_path):
+        output = OutputFolder(tmp_path / "out")
+        given = ["a/1.jpg", "b/1.jpg", "b/1.png", "B/1.JPG", "c/b/1.png", "d/b/1.png", "e/b/1.jpg"]
+        names = [output.name_of(name) for name in given]
+        assert names[0] == "1"
+        assert len({name.casefold() for name in names}) == len(given)
+        assert names == [output.name_of(name) for name in given]
+
+    def test_a_later_run_keeps_names_and_avoids_those_of_others(self, tmp_path, scene):
+        with contextlib.closing(OutputFolder(tmp_path)) as first:
+            first.write(segmentation(scene[1], "a/1.jpg"))
+        second = OutputFolder(tmp_path)
+        assert second.name_of("b/1.jpg") != "1"
+        assert second.name_of("a/1.jpg") == "1"
+
+
+class TestOutputFolder:
+    def test_all_forms(self, tmp_path, scene):
+        image, mask = scene
+        output = OutputFolder(tmp_path / "out")
+        line = output.write(segmentation(mask, "photos/猫.jpg", "my mug"), image, overlay=True, cutout=True)
+        output.close()
+        assert files(tmp_path / "out") == [
+            "cutouts/my mug/猫.png",
+            "masks/my mug/猫.png",
+            "overlays/my mug/猫.jpg",
+            "results.jsonl",
+        ]
+        written = Image.open(tmp_path / "out/masks/my mug/猫.png")
+        assert written.mode == "L"
+        np.testing.assert_array_equal(np.asarray(written), mask * 255)
+        assert Image.open(tmp_path / "out/cutouts/my mug/猫.png").mode == "RGBA"
+        assert lines(tmp_path / "out") == [line]
+        assert line["image"] == "photos/猫.jpg"
+        assert line["files"]["mask"] == "masks/my mug/猫.png"
+
+    def test_absent_object_gets_a_black_mask_and_no_cutout(self, tmp_path, scene):
+        output = OutputFolder(tmp_path)
+        output.write(segmentation(scene[1] & False, present=False), scene[0], overlay=True, cutout=True)
+        assert files(tmp_path) == ["masks/mug/a.png", "overlays/mug/a.jpg", "results.jsonl"]
+
+    def test_lines_are_there_at_once(self, tmp_path, scene):
+        output = OutputFolder(tmp_path)
+        for count in (1, 2, 3):
+            output.write(segmentation(scene[1], f"{count}.jpg"))
+            assert len(lines(tmp_path)) == count
+
+    def test_a_later_run_replaces_its_lines_and_keeps_the_others(self, tmp_path, scene):
+        (tmp_path / "mine.txt").write_text("keep")
+        with contextlib.closing(OutputFolder(tmp_path)) as output:
+            output.write(segmentation(scene[1], "a.jpg"))
+            output.write(segmentation(scene[1], "b.jpg"))
+        with (tmp_path / "results.jsonl").open("a") as stream:
+            stream.write('{"image": "cut sho')
+        with contextlib.closing(OutputFolder(tmp_path)) as output:
+            output.write(segmentation(~scene[1], "b.jpg"))
+            output.write(segmentation(scene[1], "b.jpg", "cup"))
+        assert [(line["image"], line["concept"]) for line in lines(tmp_path)] == [
+            ("a.jpg", "mug"),
+            ("b.jpg", "mug"),
+            ("b.jpg", "cup"),
+        ]
+        assert lines(tmp_path)[1]["box"] == [0, 0, 160, 120]
+        assert (tmp_path / "mine.txt").read_text() == "keep"
+
+    def test_folder_that_cannot_be(self, tmp_path):
+        (tmp_path / "out").write_text("a file")
+        with pytest.raises(PersamError, match="Cannot write .*out"):
+            OutputFolder(tmp_path / "out")
+
+    @pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp"])
+    def test_formats(self, tmp_path, scene, suffix):
+        write_image(tmp_path / f"a.{suffix}", scene[0])
+        assert Image.open(tmp_path / f"a.{suffix}").size == (160, 120)
+
+    def test_one_pixel(self, tmp_path):
+        write_mask(tmp_path / "a.png", np.ones((1, 1), bool))
+        assert np.asarray(Image.open(tmp_path / "a.png")).tolist() == [[255]]
+
+
+class TestCoco:
+    def test_pycocotools_loads_it(self, tmp_path, scene):
+        mask = scene[1]
+        left, right = mask.copy(), mask.copy()
+        left[:, 60:], right[:, :60] = False, False
+        coco = CocoFile()
+        coco.add(segmentation(mask, "猫.jpg"))
+        coco.add(segmentation(mask, "two.jpg", instances=(Instance(left, 0.9), Instance(right, 0.8))))
+        coco.add(segmentation(mask & False, "none.jpg", present=False))
+        coco.add(segmentation(mask, "two.jpg", "cup"))
+        coco.write(tmp_path / "coco.json")
+        with contextlib.redirect_stdout(io.StringIO()):
+            loaded = COCO(str(tmp_path / "coco.json"))
+        assert [image["file_name"] for image in loaded.loadImgs(loaded.getImgIds())] == [
+            "猫.jpg",
+            "two.jpg",
+            "none.jpg",
+        ]
+        assert [category["name"] for category in loaded.loadCats(loaded.getCatIds())] == ["mug", "cup"]
+        assert len(loaded.getAnnIds(imgIds=[2])) == 3
+        annotation = loaded.loadAnns(loaded.getAnnIds(imgIds=[1]))[0]
+        np.testing.assert_array_equal(loaded.annToMask(annotation), mask)
+        assert annotation["bbox"] == [32, 42, 57, 57]
+        assert annotation["area"] == mask.sum()
+
+
+class TestContactSheet:
+    @pytest.fixture
+    def sheet(self, scene) -> ContactSheet:
+        sheet = ContactSheet("<b>Tom & Jerry's</b>")
+        sheet.add(segmentation(scene[1], "x/<script>alert(1)</script>.jpg"), scene[0])
+        sheet.add(segmentation(scene[1], "a very long name " * 9 + ".jpg", present=False), scene[0])
+        sheet.add(segmentation(np.ones((1, 1), bool), "one.png"), np.zeros((1, 1, 3), np.uint8))
+        return sheet
+
+    def test_png(self, tmp_path, sheet):
+        assert sheet.write_png(tmp_path / "sheet.png") == [tmp_path / "sheet.png"]
+        picture = np.asarray(Image.open(tmp_path / "sheet.png"))
+        assert picture.shape[0] > 150
+        assert picture.std() > 20
+
+    def test_html_holds_everything_and_escapes_names(self, tmp_path, sheet):
+        sheet.write_html(tmp_path / "sheet.html")
+        text = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+        assert "<script" not in text
+        assert "<b>Tom" not in text
+        assert "&lt;/script&gt;" in text or "script&gt;.jpg" in text
+        assert text.count("data:image/jpeg;base64,") == 3
+        assert not re.search(r'(src|href)="(?!data:)', text)
+        assert "Found in 2 of 3 pictures." in text
+
+    def test_many_pictures_make_pages(self, tmp_path):
+        sheet = ContactSheet()
+        for number in range(61):
+            sheet.add_picture(np.zeros((9, 9, 3), np.uint8), str(number))
+        assert [path.name for path in sheet.write_png(tmp_path / "s.png")] == ["s.png", "s-2.png"]
+
+    def test_empty(self, tmp_path):
+        ContactSheet().write_png(tmp_path / "s.png")
+        ContactSheet().write_html(tmp_path / "s.html")
+        assert files(tmp_path) == ["s.html", "s.png"]

@@ -1,0 +1,168 @@
+"""Segmentations and their forms."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from persam.drawing import PALETTE, colour_of, draw_overlay
+from persam.errors import PersamError
+from persam.segmentation import Instance, Segmentation, mask_box, mask_rle, rle_mask
+
+masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=30))
+
+
+def segmentation(mask: np.ndarray, **more: object) -> Segmentation:
+    return Segmentation(**({"concept": "mug", "image": "a.jpg", "mask": mask, "score": 0.5} | more))
+
+
+@given(mask=masks)
+def test_rle_round_trip_through_json(mask):
+    code = json.loads(json.dumps(mask_rle(mask)))
+    np.testing.assert_array_equal(rle_mask(code), mask)
+
+
+@given(mask=masks)
+def test_box_is_tight_and_exclusive(mask):
+    box = mask_box(mask)
+    if box is None:
+        assert not mask.any()
+        return
+    x0, y0, x1, y1 = box
+    inside = mask[y0:y1, x0:x1]
+    assert inside.sum() == mask.sum()
+    assert inside[0].any()
+    assert inside[-1].any()
+    assert inside[:, 0].any()
+    assert inside[:, -1].any()
+
+
+@given(mask=masks)
+def test_polygons_give_the_mask_back(mask):
+    filled = np.zeros(mask.shape, np.uint8)
+    parts = segmentation(mask).polygons()
+    for outer, *holes in parts:
+        part = np.zeros(mask.shape, np.uint8)
+        cv2.drawContours(part, [outer], -1, 1, cv2.FILLED)
+        for hole in holes:
+            inside = np.zeros(mask.shape, np.uint8)
+            cv2.drawContours(inside, [hole], -1, 1, cv2.FILLED)
+            cv2.drawContours(inside, [hole], -1, 0, 1)  # the ring itself lies on the object
+            part[inside > 0] = 0
+        filled |= part
+    if all(len(part) == 1 for part in parts):  # parts inside holes share pixels with no other
+        np.testing.assert_array_equal(filled.astype(bool), mask)
+    else:
+        assert not (mask & ~filled.astype(bool)).any()
+
+
+def test_polygon_with_a_hole():
+    mask = np.zeros((20, 20), bool)
+    mask[2:18, 2:18] = True
+    mask[8:12, 8:12] = False
+    parts = segmentation(mask).polygons()
+    assert [len(part) for part in parts] == [2]
+    assert sorted(map(tuple, parts[0][0].tolist())) == [(2, 2), (2, 17), (17, 2), (17, 17)]
+
+
+def test_to_dict_is_json_without_pixels(scene):
+    mask = scene[1]
+    found = segmentation(
+        mask,
+        present=True,
+        points=np.array([[60.0, 70.0]], np.float32),
+        labels=np.array([1]),
+        instances=(Instance(mask, 0.9),),
+    )
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["box"] == [32, 42, 89, 99]
+    assert (data["width"], data["height"]) == (160, 120)
+    assert data["area"] == pytest.approx(mask.mean(), abs=1e-6)
+    assert data["points"] == [[60, 70]]
+    np.testing.assert_array_equal(rle_mask(data["rle"]), mask)
+    np.testing.assert_array_equal(rle_mask(data["instances"][0]["rle"]), mask)
+    lean = found.to_dict(rle=False)
+    assert "rle" not in lean
+    assert "rle" not in lean["instances"][0]
+
+
+def test_empty():
+    found = segmentation(np.zeros((4, 5), bool))
+    assert found.box is None
+    assert found.area == 0
+    assert not found.found
+    assert found.polygons() == []
+    assert found.to_dict()["box"] is None
+    with pytest.raises(PersamError, match="no 'mug' in a.jpg to cut out"):
+        found.cutout(np.zeros((4, 5, 3), np.uint8))
+
+
+def test_found_follows_present(scene):
+    assert segmentation(scene[1]).found
+    assert segmentation(scene[1], present=True).found
+    assert not segmentation(scene[1], present=False).found
+
+
+def test_cutout(scene):
+    image, mask = scene
+    cut = segmentation(mask).cutout(image)
+    assert cut.shape == (57, 57, 4)
+    np.testing.assert_array_equal(cut[:, :, 3] > 0, mask[42:99, 32:89])
+    np.testing.assert_array_equal(cut[:, :, :3], image[42:99, 32:89])
+
+
+def test_another_image_is_refused(scene):
+    for form in (segmentation(scene[1]).cutout, segmentation(scene[1]).overlay):
+        with pytest.raises(PersamError, match="20 x 10 pixels, the mask 160 x 120"):
+            form(np.zeros((10, 20, 3), np.uint8))
+
+
+class TestOverlay:
+    @given(
+        shade=st.integers(0, 255),
+        colour=st.sampled_from(PALETTE),
+        size=st.sampled_from([(12, 9), (90, 120), (400, 900)]),
+    )
+    def test_outline_reads_on_every_background(self, shade, colour, size):
+        image = np.full((*size, 3), shade, np.uint8)
+        mask = np.zeros(size, bool)
+        mask[size[0] // 4 : -size[0] // 4, size[1] // 4 : -size[1] // 4] = True
+        out = draw_overlay(image, mask, colour).astype(int)
+        column = out[:, size[1] // 2].sum(axis=1)
+        assert np.abs(np.diff(column)).max() > 150  # a clear step wherever it lies
+
+    def test_leaves_the_rest_and_the_photo_alone(self, scene):
+        image, mask = scene
+        before = image.copy()
+        out = segmentation(mask).overlay(image)
+        np.testing.assert_array_equal(image, before)
+        np.testing.assert_array_equal(out[:20], image[:20])
+        assert (out[mask] != image[mask]).any(axis=1).mean() > 0.99
+
+    @given(mask=masks)
+    def test_any_mask(self, mask):
+        image = np.full((*mask.shape, 3), 77, np.uint8)
+        out = segmentation(mask).overlay(image)
+        assert out.shape == image.shape
+        assert (out[mask] != 77).any(axis=1).all()
+
+    def test_every_instance_is_outlined(self, scene):
+        left = np.zeros((120, 160), bool)
+        left[20:100, 20:80] = True
+        right = np.zeros((120, 160), bool)
+        right[20:100, 80:140] = True
+        both = segmentation(left | right, instances=(Instance(left, 0.9), Instance(right, 0.8)))
+        one = segmentation(left | right)
+        border = both.overlay(scene[0])[30:90, 80]
+        assert (border == colour_of("mug")).all()
+        assert not (one.overlay(scene[0])[30:90, 80] == colour_of("mug")).all()
+
+    def test_colour_belongs_to_the_name(self):
+        assert colour_of("mug") == colour_of("mug")
+        assert len({colour_of(f"thing {number}") for number in range(60)}) == len(PALETTE)
