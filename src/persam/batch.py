@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from persam.coco import CocoFile
 from persam.contact_sheet import ContactSheet
 from persam.errors import PersamError
+from persam.explain import explain
 from persam.images import read_image
 from persam.outputs import OutputFolder
 
@@ -32,6 +33,7 @@ class BatchOptions:
         cutout: Also write transparent cut-outs.
         coco: Also write all of the run as ``coco.json``.
         sheet: Also write all of the run as ``sheet.png`` and ``sheet.html``.
+        explain: Also write the way to each mask as a picture.
         max_instances: Up to so many objects of a concept in a photo.
         threshold: Confidence from which on the object counts as present; None takes each concept's own.
     """
@@ -40,6 +42,7 @@ class BatchOptions:
     cutout: bool = False
     coco: bool = False
     sheet: bool = False
+    explain: bool = False
     max_instances: int = 1
     threshold: float | None = None
 
@@ -103,9 +106,10 @@ def segment_photos(
             if problem is not None:
                 report.failures.append((str(photo), problem))
             else:
-                for one in found:
+                for one, concept in zip(found, concepts, strict=True):
+                    page = explain(image, one, concept=concept).page() if options.explain else None
                     report.lines.append(
-                        output.write(one, image, overlay=options.overlay, cutout=options.cutout),
+                        output.write(one, image, overlay=options.overlay, cutout=options.cutout, explanation=page)
                     )
                     if options.coco:
                         coco.add(one)
@@ -128,7 +132,13 @@ def segment_photos(
 def _segment(
     model: PerSAM, concepts: Sequence[Concept], photo: Path, image: np.ndarray, options: BatchOptions
 ) -> list[Segmentation]:
-    found = model.segment(image, list(concepts), max_instances=options.max_instances, threshold=options.threshold)
+    found = model.segment(
+        image,
+        list(concepts),
+        max_instances=options.max_instances,
+        threshold=options.threshold,
+        explain=options.explain,
+    )
     return [replace(one, image=str(photo)) for one in found]
 
 

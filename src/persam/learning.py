@@ -36,16 +36,20 @@ class Learned:
     Attributes:
         target: its target features.
         record: what the concept remembers of it.
-        threshold: confidence from which on its object counts as present.
         image: its encoding.
         mask: (H, W) bool.
+        cells: feature cells of the confidence map that show the object, (rows, columns) bool.
     """
 
     target: TargetFeatures
     record: ReferenceRecord
-    threshold: float
     image: EncodedImage
     mask: Tensor
+    cells: Tensor
+
+    def threshold(self, *, tuned: bool = False) -> float:
+        """Confidence from which on its object counts as present."""
+        return threshold_from(confidence_cells(self.image.matching.features, [self.target], tuned), self.cells)
 
 
 def learn_reference(
@@ -75,7 +79,6 @@ def learn_reference(
     target = target_features(
         image.prompting.features[0], cells, image.matching.features[0], matching_cells, background, settings
     )
-    confidence = confidence_cells(image.matching.features, [target])
     record = ReferenceRecord(
         reference.source or "",
         reference.sha256,
@@ -83,7 +86,7 @@ def learn_reference(
         round(float(mask.float().mean()), 6),
         int(matching_cells.sum()),
     )
-    return Learned(target, record, threshold_from(confidence, matching_cells, background), image, mask)
+    return Learned(target, record, image, mask, matching_cells)
 
 
 def cells_as_published(reference: Reference, mask: Tensor, image: EncodedImage, model: PromptableModel) -> Tensor:

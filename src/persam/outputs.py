@@ -85,7 +85,13 @@ class OutputFolder:
         return self._names[key]
 
     def write(
-        self, found: Segmentation, image: np.ndarray | None = None, *, overlay: bool = False, cutout: bool = False
+        self,
+        found: Segmentation,
+        image: np.ndarray | None = None,
+        *,
+        overlay: bool = False,
+        cutout: bool = False,
+        explanation: np.ndarray | None = None,
     ) -> dict[str, Any]:
         """Write the files of one segmentation and its line in ``results.jsonl``.
 
@@ -94,6 +100,7 @@ class OutputFolder:
             image: (H, W, 3) uint8, needed for an overlay or a cut-out.
             overlay: Also write ``overlays/CONCEPT/PHOTO.jpg``.
             cutout: Also write ``cutouts/CONCEPT/PHOTO.png``, if anything was found.
+            explanation: A picture of the way to the mask, (H, W, 3) uint8, for ``explain/CONCEPT/PHOTO.png``.
 
         Returns:
             The line that was written; the files in it are relative to the folder.
@@ -108,6 +115,9 @@ class OutputFolder:
         if cutout and image is not None and found.found:
             files["cutout"] = f"cutouts/{concept}/{name}.png"
             write_image(self.folder / files["cutout"], found.cutout(image))
+        if explanation is not None:
+            files["explain"] = f"explain/{concept}/{name}.png"
+            write_image(self.folder / files["explain"], explanation)
         line = found.to_dict(rle=False) | {"image": source, "name": name, "files": files}
         self._append(line)
         return line

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any, overload
 
 import numpy as np
@@ -143,7 +144,7 @@ class PerSAM:
             encoder_name=matcher.name,
             targets=tuple(each.target for each in learned),
             references=tuple(each.record for each in learned),
-            threshold=sum(each.threshold for each in learned) / len(learned),
+            threshold=mean(each.threshold() for each in learned),
             thumbnail=thumbnail_of(references[0].image),
             material=tuple(learned),
         )
@@ -184,7 +185,11 @@ class PerSAM:
         shots = [shot_of(each, concept, self.model, full_size=solver == "adamw") for each in concept.material]
         tuned = tune_as_published(shots, progress=progress) if solver == "adamw" else tune_directly(shots)
         first, second, third = (float(w) for w in tuned.weights)
-        return replace(concept, scale_weights=(first, second, third))
+        return replace(
+            concept,
+            scale_weights=(first, second, third),
+            threshold=mean(each.threshold(tuned=True) for each in concept.material),
+        )
 
     # --------------------------------------------------------------- segment
 

@@ -35,6 +35,7 @@ def segment(
     cutout: Annotated[bool, typer.Option("--cutout", help="Also write transparent cut-outs.")] = False,
     coco: Annotated[bool, typer.Option("--coco", help="Also write coco.json.")] = False,
     sheet: Annotated[bool, typer.Option("--sheet", help="Also write a contact sheet, PNG and HTML.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Also write the way to each mask as a picture.")] = False,
     max_instances: Annotated[int, typer.Option(min=1, help="Up to so many objects of a concept in a photo.")] = 1,
     threshold: Annotated[
         float | None,
@@ -70,7 +71,7 @@ def segment(
     name, other = _model_of(concepts[0], model, encoder)
     loaded = load_model(name, device=device, dtype=dtype, encoder=other)
     folder = OutputFolder(output)
-    options = BatchOptions(overlay, cutout, coco, sheet, max_instances, threshold)
+    options = BatchOptions(overlay, cutout, coco, sheet, explain, max_instances, threshold)
     with progress_bar("Photos", len(photos)) as advance:
 
         def on_photo(photo: Path, problem: str | None) -> None:

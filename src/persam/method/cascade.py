@@ -71,12 +71,17 @@ def run_cascade(
         steps = [_choose("first pass", first, scene, settings)]
     if not settings.cascade:
         return steps
+    again = None
+    if settings.guided_cascade and guidance is not None and guidance.semantic is not None:
+        again = Guidance(semantic=guidance.semantic)
     for name, with_box in (("refined", scale_weights is not None), ("refined with box", True)):
         before = last_good(steps)
         box = tight_box(before.taken, scene.encoding.frame, settings.map == "photo") if with_box else None
         if with_box and box is None:  # nothing to refine
             break
-        decoded = model.decode(scene.encoding, _prompts(model, location, box, before.taken[None, None]), multimask=True)
+        decoded = model.decode(
+            scene.encoding, _prompts(model, location, box, before.taken[None, None]), multimask=True, guidance=again
+        )
         steps.append(_choose(name, decoded, scene, settings, before.taken, box))
     return steps
 

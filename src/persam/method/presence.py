@@ -1,26 +1,21 @@
 """Is the object there at all: a threshold on the confidence, found on the references themselves.
 
-The paper uses one number (0.45, DINOv2, mean of cosines).  It cannot fit every encoder, so persam asks the references:
-how confident is the map on the object, and how confident does it get elsewhere in the same photo?
+The paper uses one number (0.45, DINOv2, mean of cosines), which cannot fit every encoder. persam asks how confident the
+map becomes on the reference itself; in another photo the object has to come near to that.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-BETWEEN = 0.5  # where between the two the threshold lies
+NEAR = 0.85  # measured with the bundled model: 95 % of present objects pass, and 28 % of photos of something else
 
 
-def threshold_from(cells: Tensor, target: Tensor, background: Tensor) -> float:
-    """Lowest confidence at which the concept counts as present.
+def threshold_from(confidence: Tensor, target: Tensor) -> float:
+    """Lowest confidence at which a concept counts as present.
 
     Args:
-        cells: confidence map of a reference with its own concept, (rows, columns).
+        confidence: map of a reference for its own concept, (rows, columns).
         target: which cells show the object, bool, at least one.
-        background: which show the photo without it, bool; may be empty.
     """
-    on = float(cells[target].max())
-    if not bool(background.any()):
-        return on * BETWEEN
-    off = float(cells[background].quantile(0.9)) if background.sum() > 1 else float(cells[background].max())
-    return off + BETWEEN * (on - off) if on > off else on
+    return NEAR * float(confidence[target].max())

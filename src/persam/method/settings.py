@@ -38,6 +38,7 @@ class Settings:
             ``unit``: the mean of the L2-normalised target features (as printed); ``off``.
         first_pass: ``single``: the decoder's single-mask output (published); ``scales``: the best of its three.
         cascade: the two refinement passes.
+        guided_cascade: the semantic prompt also steers the refinement passes (published: the first pass alone).
         agreement: how much a mask's agreement with the confidence map counts beside its predicted IoU when one of
             three masks is chosen; 0 is the published choice.
         fallback: an empty or runaway step is dropped and the step before it counts.
@@ -49,16 +50,17 @@ class Settings:
     reference_cells: Literal["published", "coverage"] = "coverage"
     target: Literal["mean", "max-mean", "cosines"] = "cosines"
     tuned_target: Literal["mean", "max-mean", "cosines"] = "cosines"
-    background_subspace: float = 0.005
+    background_subspace: float = 0.0
     map: Literal["photo", "cells"] = "cells"
     positive_points: int = 1
-    negative_point: bool = True
+    negative_point: bool = False
     dense_prior: bool = True
     attention: Literal["sigmoid", "softmax", "logits", "off"] = "logits"
     alpha: float = 1.0
     semantic: Literal["mean", "unit", "off"] = "mean"
     first_pass: Literal["single", "scales"] = "scales"
     cascade: bool = True
+    guided_cascade: bool = False
     agreement: float = 0.0
     fallback: bool = True
     tuned_prior: bool = True
@@ -92,10 +94,10 @@ class Settings:
 PRESETS: dict[str, Settings] = {
     "official": Settings(
         mode="official",
+        negative_point=True,
         reference_cells="published",
         target="mean",
         tuned_target="max-mean",
-        background_subspace=0.0,
         map="photo",
         dense_prior=False,
         attention="sigmoid",
@@ -106,7 +108,7 @@ PRESETS: dict[str, Settings] = {
     ),
     "paper": Settings(
         mode="paper",
-        background_subspace=0.0,
+        negative_point=True,
         dense_prior=False,
         attention="softmax",
         semantic="unit",
