@@ -160,7 +160,7 @@ class Concept:
             raise PersamError(
                 f"{path} has concept format {error}, this persam reads up to {FORMAT}; upgrade persam."
             ) from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise PersamError(f"{path} is a damaged concept file ({error}); learn the concept again.") from error
 
     @classmethod

@@ -59,8 +59,11 @@ def read_checkpoint(path: Path) -> StateDict:
             f"{path} is no PyTorch checkpoint that holds only weights ({type(error).__name__}); "
             "download it again, or name another model."
         ) from error
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]
+    for wrapper in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if isinstance(state, dict):  # DataParallel's prefix; and what is no tensor is no weight
+        state = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
     if not isinstance(state, dict) or _GAUSSIAN not in state or "image_encoder.pos_embed" not in state:
         raise PersamError(
             f"{path} is a checkpoint, but not one of SAM (no image_encoder.pos_embed in it); "

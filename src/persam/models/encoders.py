@@ -56,7 +56,7 @@ class TransformersEncoder:
         """
         from transformers import AutoConfig, AutoModel, CLIPVisionModel
 
-        from persam.models.loading import hub_call
+        from persam.models.loading import hub_call, load_network
 
         config = hub_call(name, AutoConfig.from_pretrained)
         kind = config.model_type
@@ -65,7 +65,7 @@ class TransformersEncoder:
                 f"{name} is of type {kind}, which persam cannot use for the confidence map; use a DINOv2, DINOv3 or "
                 "CLIP model such as facebook/dinov2-base."
             )
-        network = hub_call(name, (CLIPVisionModel if kind.startswith("clip") else AutoModel).from_pretrained)
+        network = load_network(name, CLIPVisionModel if kind.startswith("clip") else AutoModel)
         return cls(network, name=name, kind=kind, side=int(network.config.image_size), device=device, dtype=dtype)
 
     @torch.inference_mode()

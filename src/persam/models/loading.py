@@ -28,6 +28,8 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device(device)
     except RuntimeError:
         raise UsageError(f'There is no device "{device}"; use auto, cpu, cuda or mps.') from None
+    if chosen.type not in {"cpu", "cuda", "mps"}:
+        raise UsageError(f'The device "{device}" is not supported; use auto, cpu, cuda or mps.')
     if (chosen.type == "cuda" and not torch.cuda.is_available()) or (
         chosen.type == "mps" and not torch.backends.mps.is_available()
     ):
@@ -134,15 +136,31 @@ def _load_transformers(name: str) -> Any:
             f"{name} is a model of type {config.model_type}, which persam cannot use yet; name a SAM such as "
             "facebook/sam-vit-base."
         )
-    return hub_call(name, SamModel.from_pretrained)
+    return load_network(name, SamModel)
+
+
+def load_network(name: str, kind: Any) -> Any:
+    """A network of a class of transformers, all of it from the file: transformers would make up what is missing.
+
+    Raises:
+        PersamError: not to be had, damaged, or tensors missing from it.
+    """
+    network, report = hub_call(name, kind.from_pretrained, output_loading_info=True)
+    if missing := sorted(report["missing_keys"]):
+        raise PersamError(
+            f"{name} lacks {len(missing)} of the model's tensors, such as {missing[0]}; get it again, or name another."
+        )
+    return network
 
 
 def hub_call(name: str, load: Any, **arguments: Any) -> Any:
     """Call a `from_pretrained`, with one sentence for what people meet: a wrong name, no network, a gated model."""
+    from safetensors import SafetensorError
+
     try:
         return load(name, **arguments)
-    except (OSError, ValueError) as error:
-        if Path(name).exists():
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if name and Path(name).exists():
             reason = str(error).strip().splitlines()[0]
             raise PersamError(f"{name} is there, but holds no model that transformers can load: {reason}") from error
         raise PersamError(

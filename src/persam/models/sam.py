@@ -45,7 +45,7 @@ class Sam:
         self.image_size = image_size
         self.fingerprint = fingerprint_of(network)
         install(network.mask_decoder)
-        self.network = network.eval().requires_grad_(False).to(device)
+        self.network = network.eval().requires_grad_(False).to(device, torch.float32)  # some come in half precision
         self.network.vision_encoder.to(encoder_dtype)
         self.encoder_dtype = encoder_dtype
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
