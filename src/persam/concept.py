@@ -117,11 +117,11 @@ class Concept:
         """Write the concept file, whole or not at all.
 
         Args:
-            path: where; the folder must exist.
+            path: where; missing folders are made.
             thumbnail: also store the thumbnail, if there is one.
 
         Raises:
-            PersamError: the folder is missing, not writable, or the disk is full.
+            PersamError: the place is not writable, or the disk is full.
         """
         path = Path(path)
         tensors = {
@@ -129,10 +129,11 @@ class Concept:
             for i, target in enumerate(self.targets)
             for part in _PARTS
         }
-        metadata = self.metadata()
+        shown = self.thumbnail if thumbnail else None
+        metadata = self.metadata() | {"has_thumbnail": shown is not None}
         words = {"persam": json.dumps(metadata, ensure_ascii=False), "format": "pt"}
-        if thumbnail and self.thumbnail is not None:
-            words["thumbnail"] = base64.b64encode(self.thumbnail).decode()
+        if shown is not None:
+            words["thumbnail"] = base64.b64encode(shown).decode()
         write_bytes(path, save(tensors, metadata=words))
         return path
 

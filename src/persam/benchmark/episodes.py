@@ -50,6 +50,8 @@ def read_davis(root: Path, step: int = 8) -> list[Episode]:
     episodes = []
     for folder in _folders(root / "JPEGImages" / "480p", root):
         pairs = [(p, root / "Annotations" / "480p" / folder.name / f"{p.stem}.png") for p in _photos(folder)]
+        if not pairs:
+            raise UsageError(f"{folder} has no frames; expected JPEGImages/480p/SEQUENCE/*.jpg.")
         episodes.append(_episode("davis", folder.name, pairs[0], pairs[step::step]))
     return episodes
 
@@ -61,12 +63,15 @@ def read_all(root: Path) -> list[Episode]:
     """Every known data set in a folder that holds them by name (`perseg/`, `fss/`, `davis/`).
 
     Raises:
-        UsageError: none of them is there, or one is not laid out as expected.
+        UsageError: none of them is there, one is not laid out as expected, or there is nothing but references.
     """
     here = [name for name in READERS if (root / name).is_dir()]
     if not here:
         raise UsageError(f"{root} holds none of the folders {', '.join(READERS)}; give the folder that does.")
-    return [episode for name in here for episode in READERS[name](root / name)]
+    episodes = [episode for name in here for episode in READERS[name](root / name)]
+    if not any(episode.tests for episode in episodes):
+        raise UsageError(f"{root} has no photos to find the objects in: each object has its reference alone.")
+    return episodes
 
 
 def _episode(data_set: str, name: str, reference: Pair, tests: list[Pair]) -> Episode:

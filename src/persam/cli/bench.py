@@ -16,6 +16,7 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option("--model", help="bundled: tiny; else a hub id, a folder, or a .pth of SAM")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps")]
+Count = Annotated[int, typer.Option(min=1)]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 
@@ -62,7 +63,7 @@ def modes(
 
 
 @app.command()
-def tuning(model: Model = "tiny", device: Device = "auto", epochs: int = 1000, as_json: Json = False) -> None:
+def tuning(model: Model = "tiny", device: Device = "auto", epochs: Count = 1000, as_json: Json = False) -> None:
     """Time PerSAM-F's direct solver against the published 1,000 epochs, on the same model and reference.
 
     Example: persam bench tuning
@@ -88,7 +89,7 @@ def tuning(model: Model = "tiny", device: Device = "auto", epochs: int = 1000, a
 def overhead(
     model: Annotated[str, typer.Option("--model", help="as elsewhere, or random vit-b, vit-l, vit-h")] = "vit-b",
     device: Device = "auto",
-    repeats: int = 5,
+    repeats: Count = 5,
     as_json: Json = False,
 ) -> None:
     """Time that PerSAM adds to plain SAM (encode, one decoder pass, mask), per photo.

@@ -94,16 +94,22 @@ def find_instances(
 
 
 def without(maps: ConfidenceMaps, logits: Tensor, frame: Frame) -> ConfidenceMaps:
-    """The maps with the place of a mask (its logits, (h, w)) set to zero confidence, and not higher than it was."""
+    """The maps with the place of a mask (its logits, (h, w)) set to zero confidence, and not higher than it was.
+
+    One feature cell more on every side: so far the confidence of a cell reaches when it is interpolated, and left there
+    it would outshine the next object.
+    """
+    reach = logits.shape[0] // maps.cells.shape[0]
+    taken = F.max_pool2d((logits > 0).float()[None, None], 2 * reach + 1, stride=1, padding=reach)[0, 0]
 
     def zeroed(values: Tensor, mask: Tensor) -> Tensor:
         return torch.where(mask, values.clamp(max=0), values)
 
-    share = F.adaptive_avg_pool2d((logits > 0).float()[None, None], tuple(maps.cells.shape))[0, 0]  # type: ignore[arg-type]
+    share = F.adaptive_avg_pool2d(taken[None, None], tuple(maps.cells.shape))[0, 0]  # type: ignore[arg-type]
     photo = maps.photo
     if photo is not None:
-        photo = zeroed(photo, frame.to_photo_size(logits[None, None])[0, 0] > 0)
-    return ConfidenceMaps(zeroed(maps.cells, share > 0.5), zeroed(maps.canvas, logits > 0), photo)
+        photo = zeroed(photo, frame.to_photo_size(taken[None, None])[0, 0] > 0.5)
+    return ConfidenceMaps(zeroed(maps.cells, share > 0.5), zeroed(maps.canvas, taken > 0), photo)
 
 
 def _known(mask: Tensor, earlier: list[Tensor]) -> bool:

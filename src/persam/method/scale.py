@@ -42,12 +42,11 @@ def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Mean focal loss with alpha 0.25 and gamma 2 over the last two axes."""
-    target = mask.expand_as(logits)
+    """Mean focal loss with alpha 0.25 and gamma 2 over the last two axes; `mask` may hold shares."""
     p = logits.sigmoid()
-    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    missed = 1 - (p * target + (1 - p) * (1 - target))
-    balance = 0.25 * target + 0.75 * (1 - target)
+    entropy = F.softplus(logits) - logits * mask  # binary cross-entropy, from logits
+    missed = p + mask - 2 * p * mask  # 1 - p_t
+    balance = 0.75 - 0.5 * mask  # alpha_t
     return (balance * entropy * missed**2).mean((-2, -1))
 
 
@@ -100,13 +99,18 @@ def tune_directly(shots: Sequence[Shot]) -> Tuned:
 
     lowest, highest = 1 / 3 - REACH, 1 / 3 + REACH
     side = torch.linspace(lowest, highest, 5)
-    best, loss, _ = _lowest(torch.cartesian_prod(side, side), losses_at)
-    step = REACH / 4
+    candidates = torch.cartesian_prod(side, side)
+    losses = losses_at(candidates)
+    best, loss, step = candidates[losses.argmin()], losses.min(), REACH / 4
+    centre = best
     for _ in range(6):
-        stencil = (best + step * _STENCIL).clamp(lowest, highest)
-        values = losses_at(stencil)
-        guess = _bottom(stencil, values).clamp(lowest, highest)
-        best, loss, _ = _lowest(torch.cat([stencil, guess[None]]), losses_at, values)
+        candidates = (centre + step * _STENCIL).clamp(lowest, highest)
+        losses = losses_at(candidates)
+        if losses.min() < loss:
+            best, loss = candidates[losses.argmin()], losses.min()
+        centre = _bottom(candidates, losses).clamp(lowest, highest)
+        if (centre - best).abs().max() > 2 * step:  # the paraboloid looked too far away
+            centre = best
         step *= 0.4
     return Tuned(_all_three(best).to(device), (float(loss),))
 
@@ -114,24 +118,17 @@ def tune_directly(shots: Sequence[Shot]) -> Tuned:
 _STENCIL = torch.cartesian_prod(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0]))
 
 
-def _lowest(
-    candidates: Tensor, losses_at: Callable[[Tensor], Tensor], known: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The candidate (N, 2) with the lowest loss, its loss, and all losses; the first of them may be known already."""
-    known = candidates.new_zeros(0) if known is None else known
-    losses = torch.cat([known, losses_at(candidates[len(known) :])])
-    return candidates[losses.argmin()], losses.min(), losses
-
-
 def _bottom(points: Tensor, values: Tensor) -> Tensor:
     """Where the paraboloid through values (9,) at points (9, 2) is lowest, (2,); the best point if it has no bottom."""
-    x, y = (points - points.mean(0)).double().T
+    middle = points.mean(0)
+    x, y = (points - middle).double().T
     columns = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=1)
-    _, bx, by, xx, xy, yy = torch.linalg.pinv(columns) @ values.double()
-    curvature = torch.stack([torch.stack([2 * xx, xy]), torch.stack([xy, 2 * yy])])
-    if not bool((torch.linalg.eigvalsh(curvature) > 1e-9).all()):
+    scale = columns.abs().amax(0).clamp(min=1e-12)  # the squares are small beside the 1
+    _, bx, by, xx, xy, yy = (torch.linalg.lstsq(columns / scale, values.double()).solution / scale).tolist()
+    determinant = 4 * xx * yy - xy * xy
+    if xx <= 0 or determinant <= 1e-12 * (xx + yy) ** 2:
         return points[values.argmin()]
-    return points.mean(0) - torch.linalg.solve(curvature, torch.stack([bx, by])).to(points.dtype)
+    return middle + torch.tensor([xy * by - 2 * yy * bx, xy * bx - 2 * xx * by]) / determinant
 
 
 def _all_three(free: Tensor) -> Tensor:

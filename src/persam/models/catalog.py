@@ -33,7 +33,7 @@ class CatalogEntry:
 
 
 _KNOWN = (
-    CatalogEntry("tiny", "model", "bundled, offline: to try, to test, for easy photos", 12, "see its card", here=True),
+    CatalogEntry("tiny", "model", "bundled, offline: to try, to test, for easy photos", 6, "see its card", here=True),
     CatalogEntry("facebook/sam-vit-base", "model", "SAM ViT-B: quick, good", 375, "Apache-2.0"),
     CatalogEntry("facebook/sam-vit-large", "model", "SAM ViT-L: better", 1250, "Apache-2.0"),
     CatalogEntry("facebook/sam-vit-huge", "model", "SAM ViT-H: the paper's, best", 2565, "Apache-2.0"),

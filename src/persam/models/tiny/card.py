@@ -51,7 +51,8 @@ trained from random numbers.
 |---|---|---|---|
 {data}
 
-persam's test photos (PerSeg, DAVIS, FSS-1000) were not trained on.
+persam's test photos (PerSeg, DAVIS, FSS-1000) were not trained on. They were looked at
+while the recipe was made (how often which prompt is given, the image size), so figures on them are a little flattering.
 
 ## Training so far
 {seen:,} views seen (a view is one augmented photo), in {count} runs:

@@ -32,7 +32,12 @@ from .views import OWN
 
 @dataclass(frozen=True)
 class Shares:
-    """How often a training step does what, and the weight of the contrastive loss."""
+    """How often a training step does what, and the weight of the contrastive loss.
+
+    The dense prior is given more often than the semantic prompt: measured after 60,000 views of an even mixture, the
+    decoder made better masks from it, and worse ones with a semantic prompt than without.
+    `forgiven` is the share of points off the object that are moved onto it, lest the points become worthless.
+    """
 
     box: float = 0.35
     single_mask: float = 0.35
@@ -40,11 +45,12 @@ class Shares:
     cascade: float = 0.9
     third_step: float = 0.5
     negative_point: float = 0.5
-    dense: float = 0.7
-    semantic: float = 0.8
-    attention: float = 0.33
+    dense: float = 0.85
+    semantic: float = 0.35
+    attention: float = 0.2
     guided_cascade: float = 0.5
-    contrastive: float = 0.4
+    contrastive: float = 0.3
+    forgiven: float = 0.6
 
 
 @dataclass
@@ -174,7 +180,8 @@ def location_prompts(
     """Prompts from a confidence map (B, h, w), as PerSAM makes them, and whether the highest cell is on the object.
 
     Every item draws its own mixture of the semantic, dense and attention prompts; the number of points is that of the
-    batch. With neither a semantic nor a dense prompt a wrong point would teach noise, so it is moved onto the object.
+    batch. With neither a semantic nor a dense prompt a wrong point would teach noise, so it is moved onto the object;
+    of the others, some are.
     """
     batch_size, width = len(confidence), confidence.shape[-1]
     device = confidence.device
@@ -187,7 +194,7 @@ def location_prompts(
     cells = highest_cells(confidence, inside, random.choice((1, 1, 1, 2, 3, 4)))
     right = own.flatten(1).gather(1, cells) > 0.1
     somewhere = torch.multinomial(own.flatten(1) ** 2 + 1e-9, cells.shape[1], replacement=True)
-    blind = ~(semantic | dense)
+    blind = ~(semantic | dense) | drawn(shares.forgiven)
     cells = torch.where(blind[:, None] & ~right, somewhere, cells)
     points, labels = cell_centres(cells, width), torch.ones_like(cells)
     if random.random() < shares.negative_point:

@@ -1,0 +1,243 @@
+"""From a name to a model: the hub's form in a local folder, and one sentence for every wrong name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.conftest import draw_scene
+from tests.fakes import random_network, random_sam
+from transformers.utils import logging
+
+from persam import PerSAM
+from persam.errors import PersamError, UsageError
+from persam.models.base import Prompts
+from persam.models.loading import choose_device, choose_dtype, hub_call, load_encoder, load_model
+from persam.models.sam import Sam
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random SAM as the hub keeps models."""
+    logging.disable_progress_bar()
+    path = tmp_path_factory.mktemp("hub") / "sam-tiny-random"
+    random_network().save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    return Path(shutil.copytree(folder, tmp_path / "model"))
+
+
+def refused(name: object, kind: type[PersamError] = PersamError, **options: object) -> str:
+    with pytest.raises(kind) as caught:
+        load_model(str(name), **{"device": "cpu", "dtype": "float32"} | options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class TestFolder:
+    def test_loads_what_was_saved(self, folder):
+        model = load_model(str(folder), device="cpu", dtype="float32")
+        assert isinstance(model, Sam)
+        assert model.name == str(folder)
+        assert model.fingerprint == random_sam().fingerprint
+        image, _ = draw_scene()
+        encodings = [each.encode(image) for each in (model, random_sam())]
+        torch.testing.assert_close(encodings[0].features, encodings[1].features)
+        prompts = Prompts(torch.tensor([[[20.0, 30.0]]]), torch.ones(1, 1))
+        decoded = [
+            each.decode(encoding, prompts, multimask=True)
+            for each, encoding in zip((model, random_sam()), encodings, strict=True)
+        ]
+        torch.testing.assert_close(decoded[0].logits, decoded[1].logits)
+
+    @pytest.mark.parametrize("mode", ["official", "paper", "persam"])
+    def test_the_main_job(self, folder, mode):
+        persam = PerSAM.from_pretrained(folder, mode=mode, device="cpu")
+        photo, mask = draw_scene()
+        concept = persam.tune(persam.learn(photo, mask, name="disc"))
+        found = persam.segment(draw_scene(90, 200, seed=1)[0], concept)
+        assert found.mask.shape == (90, 200)
+        assert np.isfinite(found.score)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_checkpoint(self, tmp_path, dtype):
+        random_network().to(dtype).save_pretrained(tmp_path / "half")
+        persam = PerSAM.from_pretrained(tmp_path / "half", device="cpu", dtype="float32")
+        photo, mask = draw_scene()
+        assert persam.segment(photo, persam.learn(photo, mask)).mask.shape == photo.shape[:2]
+
+    def test_original_pickle_weights_are_read_too(self, copy):
+        """`pytorch_model.bin`, as older repositories have it, is read with weights only."""
+        torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+        (copy / "model.safetensors").unlink()
+        assert load_model(str(copy), device="cpu", dtype="float32").fingerprint == random_sam().fingerprint
+
+
+class TestSpoiltFolder:
+    def test_missing_tensors_are_not_made_up(self, copy):
+        state = load_file(copy / "model.safetensors")
+        kept = {name: tensor for name, tensor in state.items() if "neck" not in name}
+        save_file(kept, copy / "model.safetensors", metadata={"format": "pt"})
+        sentence = refused(copy)
+        assert f"lacks {len(state) - len(kept)} of the model's tensors, such as vision_encoder.neck" in sentence
+
+    def test_wrong_shapes(self, copy):
+        state = load_file(copy / "model.safetensors")
+        state["vision_encoder.neck.conv1.weight"] = torch.zeros(5, 24, 1, 1)
+        save_file(state, copy / "model.safetensors", metadata={"format": "pt"})
+        assert "holds no model that transformers can load" in refused(copy)
+
+    @pytest.mark.parametrize("size", [0, 5, 1000, -1])
+    def test_truncated_weights(self, copy, size):
+        data = (copy / "model.safetensors").read_bytes()
+        (copy / "model.safetensors").write_bytes(data[:size])
+        assert "holds no model that transformers can load" in refused(copy)
+
+    def test_no_weights(self, copy):
+        (copy / "model.safetensors").unlink()
+        assert "holds no model that transformers can load" in refused(copy)
+
+    @pytest.mark.parametrize("config", ["{oops", "[1]", "{}", '{"model_type": "nonesuch"}', ""])
+    def test_damaged_config(self, copy, config):
+        (copy / "config.json").write_text(config)
+        assert "holds no model that transformers can load" in refused(copy)
+
+    def test_no_config(self, copy):
+        (copy / "config.json").unlink()
+        assert "holds no model that transformers can load" in refused(copy)
+
+    @pytest.mark.parametrize("kind", ["dinov2", "sam2", "bert"])
+    def test_another_kind_of_model(self, copy, kind):
+        (copy / "config.json").write_text(json.dumps({"model_type": kind}))
+        assert f"is a model of type {kind}, which persam cannot use yet" in refused(copy)
+
+    def test_a_sam_is_no_encoder(self, folder):
+        with pytest.raises(PersamError, match="is of type sam, which persam cannot use for the confidence map"):
+            load_encoder(str(folder), device="cpu")
+
+    def test_empty_folder(self, tmp_path):
+        assert "holds no model" in refused(tmp_path)
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "name", ["nobody/nothing", "a b c", "../gone/model", "a/b/c/d", "https://x.y/z", "", "sam"]
+    )
+    def test_neither_here_nor_on_the_hub(self, name):
+        sentence = refused(name)
+        assert f"The model {name} is not on this machine, and the hub cannot be reached" in sentence
+        assert sentence.endswith('use the bundled model "tiny".')
+
+    def test_a_file_that_is_no_model(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("dear diary")
+        assert "holds no model" in refused(tmp_path / "notes.txt")
+
+    def test_safetensors(self, tmp_path):
+        assert "There is no model file" in refused(tmp_path / "gone.safetensors")
+        (tmp_path / "x.safetensors").write_bytes(b"nonsense")
+        assert "holds no model that persam trained" in refused(tmp_path / "x.safetensors")
+        save_file({"a": torch.zeros(2)}, tmp_path / "y.safetensors")
+        assert "holds no model that persam trained" in refused(tmp_path / "y.safetensors")
+
+    def test_bundled_weights_as_a_file(self, tmp_path):
+        bundled = load_model(device="cpu", dtype="float32")
+        assert bundled.name == "tiny"
+        bundled.network.save(tmp_path / "mine.safetensors")
+        mine = load_model(tmp_path / "mine.safetensors", device="cpu", dtype="float32")
+        assert mine.name == "mine"
+        assert mine.fingerprint == bundled.fingerprint
+
+    def test_a_name_that_the_hub_does_not_know(self, monkeypatch):
+        monkeypatch.setattr("persam.models.loading._hub_answers", lambda: True)
+        assert "The hub gives no model nobody/nothing; check the name" in refused("nobody/nothing")
+
+    def test_what_is_in_the_cache_is_taken_without_asking_the_network(self, monkeypatch):
+        monkeypatch.setattr("persam.models.loading._hub_answers", lambda: pytest.fail("asked"))
+        assert hub_call("some/model", lambda name, **options: (name, options)) == (
+            "some/model",
+            {"local_files_only": True},
+        )
+
+    def test_other_errors_pass_through(self):
+        def fail(name: str, **_: object) -> None:
+            raise KeyError(name)
+
+        with pytest.raises(KeyError):
+            hub_call("x", fail)
+
+
+class TestDevice:
+    def test_auto(self):
+        assert choose_device("auto").type in {"cpu", "cuda", "mps"}
+
+    @pytest.mark.parametrize("given", ["cpu", CPU, "cpu:0"])
+    def test_cpu(self, given):
+        assert choose_device(given).type == "cpu"
+
+    @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "none"])
+    def test_unknown(self, name):
+        with pytest.raises(UsageError, match="There is no device"):
+            choose_device(name)
+
+    @pytest.mark.parametrize("name", ["meta", "xpu", "xla"])
+    def test_unsupported(self, name):
+        with pytest.raises(UsageError, match="is not supported; use auto, cpu, cuda or mps"):
+            choose_device(name)
+
+    @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
+    def test_not_on_this_machine(self, name, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        with pytest.raises(UsageError, match="PyTorch sees no (cuda|mps) device on this machine"):
+            choose_device(name)
+        assert choose_device("auto") == CPU
+
+
+class TestDtype:
+    @pytest.mark.parametrize(
+        ("name", "dtype"),
+        [("float32", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16), ("float16", torch.float16),
+         (torch.bfloat16, torch.bfloat16)],
+    )  # fmt: skip
+    def test_names(self, name, dtype):
+        assert choose_dtype(name, CPU) == dtype
+
+    @pytest.mark.parametrize("amx", [True, False])
+    def test_auto_is_bf16_only_where_the_machine_computes_in_it(self, amx, monkeypatch):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+        assert choose_dtype("auto", CPU) == (torch.bfloat16 if amx else torch.float32)
+        assert choose_dtype("auto", torch.device("mps")) == torch.float32
+
+    @pytest.mark.parametrize("capability", [(8, 0), (9, 0), (7, 5)])
+    def test_auto_on_cuda(self, capability, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+        expected = torch.bfloat16 if capability >= (8, 0) else torch.float32
+        assert choose_dtype("auto", torch.device("cuda")) == expected
+
+    @pytest.mark.parametrize("name", ["int8", "double", ""])
+    def test_unknown(self, name):
+        with pytest.raises(UsageError, match="There is no dtype"):
+            choose_dtype(name, CPU)
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize("name", ["facebook/sam-vit-base", "Zigeng/SlimSAM-uniform-50"])
+def test_models_of_the_hub(name):
+    """Run with `HF_HUB_OFFLINE=0 pytest -m hub`."""
+    persam = PerSAM.from_pretrained(name, device="cpu", dtype="float32")
+    photo, mask = draw_scene()
+    other, truth = draw_scene(120, 180, center=(110, 60), radius=30, seed=1)
+    found = persam.segment(other, persam.tune(persam.learn(photo, mask)))
+    assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.9
+    assert found.present
