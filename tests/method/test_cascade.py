@@ -19,7 +19,13 @@ from persam.models.guidance import Guidance
 SIZE = (32, 32)
 SQUARE, WIDE = Frame.padded((64, 64), 64, (8, 8)), Frame.padded((30, 60), 64, (8, 8))
 PLAIN = Settings.of("persam").but(
-    first_pass="scales", cascade=True, guided_cascade=False, agreement=0.0, fallback=True, map="cells"
+    first_pass="scales",
+    cascade=True,
+    guided_cascade=False,
+    agreement=0.0,
+    final_agreement=0.0,
+    fallback=True,
+    map="cells",
 )
 GOOD, OTHER, THIRD = blob(SIZE, (4, 12), (5, 15)), blob(SIZE, (3, 13), (4, 16)), blob(SIZE, (2, 14), (4, 16))
 EMPTY, EVERYTHING = torch.full(SIZE, -3.0), torch.full(SIZE, 3.0)
@@ -92,6 +98,37 @@ class TestPasses:
             )
             chosen[weight] = steps[-1].best
         assert chosen == {0.0: 0, 1.0: 1}
+
+
+class TestLookingBack:
+    """Mode persam's last choice among the masks of all passes."""
+
+    ELSEWHERE = blob(SIZE, (20, 30), (20, 30))
+    CONFIDENT = staticmethod(lambda: scene(confidence=blob(SIZE, (4, 12), (5, 15), high=0.5)))
+
+    def test_a_refinement_that_left_the_object_is_undone(self):
+        script = [GOOD, self.ELSEWHERE, self.ELSEWHERE]
+        _, steps = run(script, PLAIN.but(final_agreement=0.5), scene=self.CONFIDENT())
+        assert len(steps) == 4
+        torch.testing.assert_close(last_good(steps).taken, GOOD)
+        _, steps = run(script, PLAIN, scene=self.CONFIDENT())
+        torch.testing.assert_close(last_good(steps).taken, self.ELSEWHERE)
+
+    def test_nothing_is_added_where_the_last_pass_is_the_best(self):
+        _, steps = run([self.ELSEWHERE, OTHER, GOOD], PLAIN.but(final_agreement=0.5), scene=self.CONFIDENT())
+        assert len(steps) == 3
+
+    def test_a_mask_that_its_pass_did_not_take_can_be_found_again(self):
+        scales = torch.stack([self.ELSEWHERE, GOOD])
+        _, steps = run(lambda *_: scales, PLAIN.but(final_agreement=0.5), scores=[0.9, 0.8], scene=self.CONFIDENT())
+        torch.testing.assert_close(last_good(steps).taken, GOOD)
+        assert float(steps[-1].scores[0]) == pytest.approx(0.8)
+
+    def test_the_weighted_sum_of_a_tuned_concept_is_one_of_them(self):
+        weights = torch.tensor([1.0, 0.0, 0.0])
+        script = [torch.stack([GOOD, EMPTY, EMPTY]), self.ELSEWHERE, self.ELSEWHERE]
+        _, steps = run(script, PLAIN.but(final_agreement=0.5), scene=self.CONFIDENT(), scale_weights=weights)
+        torch.testing.assert_close(last_good(steps).taken, GOOD)
 
 
 class TestTuned:

@@ -14,7 +14,13 @@ from persam.method.instances import Target, find_instances, find_one, locate, wi
 from persam.method.settings import Settings
 
 PLAIN = Settings.of("persam").but(
-    background_subspace=0.0, positive_points=1, negative_point=True, dense_prior=False, map="cells", agreement=0.0
+    background_subspace=0.0,
+    positive_points=1,
+    negative_point=True,
+    dense_prior=False,
+    map="cells",
+    agreement=0.0,
+    final_agreement=0.0,
 )
 RED, GROUND = (220, 30, 30), (60, 90, 160)
 SQUARE = Frame.padded((64, 64), 64, (8, 8))

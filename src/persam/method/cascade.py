@@ -2,6 +2,7 @@
 
 Pass 1: points and guidance. Pass 2: the same points and the mask so far. Pass 3: also its tight box.
 A tuned concept's pass 1 gives the weighted sum of the three scales, and its pass 2 already has the box (published).
+Mode persam then looks back: a refinement may have left the object, and a mask of an earlier pass may be the better one.
 """
 
 from __future__ import annotations
@@ -69,21 +70,53 @@ def run_cascade(
             steps = [Step("first pass, weighted scales", first.logits[0], first.scores[0], -1, taken)]
     else:
         steps = [_choose("first pass", first, scene, settings)]
-    if not settings.cascade:
-        return steps
+    if settings.cascade:
+        steps += _refine(model, scene, settings, guidance, steps[0], boxed=scale_weights is not None)
+    best = _look_back(steps, scene, settings.final_agreement) if settings.final_agreement else None
+    return steps if best is None else [*steps, best]
+
+
+def _refine(
+    model: PromptableModel,
+    scene: Scene,
+    settings: Settings,
+    guidance: Guidance | None,
+    first: Step,
+    *,
+    boxed: bool,
+) -> list[Step]:
+    """Passes 2 and 3; `boxed`: pass 2 has a box already."""
     again = None
     if settings.guided_cascade and guidance is not None and guidance.semantic is not None:
         again = Guidance(semantic=guidance.semantic)
-    for name, with_box in (("refined", scale_weights is not None), ("refined with box", True)):
-        before = last_good(steps)
+    steps: list[Step] = []
+    for name, with_box in (("refined", boxed), ("refined with box", True)):
+        before = last_good([first, *steps])
         box = tight_box(before.taken, scene.encoding.frame, settings.map == "photo") if with_box else None
         if with_box and box is None:  # nothing to refine
             break
         decoded = model.decode(
-            scene.encoding, _prompts(model, location, box, before.taken[None, None]), multimask=True, guidance=again
+            scene.encoding,
+            _prompts(model, scene.location, box, before.taken[None, None]),
+            multimask=True,
+            guidance=again,
         )
         steps.append(_choose(name, decoded, scene, settings, before.taken, box))
     return steps
+
+
+def _look_back(steps: list[Step], scene: Scene, weight: float) -> Step | None:
+    """The mask of all passes with the highest predicted IoU + weight * agreement; None if it is the last one anyway.
+
+    The weighted sum of a tuned concept's first pass counts with the highest IoU predicted for its parts.
+    """
+    masks = torch.cat([step.logits for step in steps] + [step.taken[None] for step in steps if step.best < 0])
+    scores = torch.cat([step.scores for step in steps] + [step.scores.max()[None] for step in steps if step.best < 0])
+    ranking = scores + weight * torch.stack([agreement(mask, scene) for mask in masks])
+    best = int(ranking.argmax())
+    if torch.equal(masks[best], last_good(steps).taken):
+        return None
+    return Step("best of all passes", masks[best : best + 1], scores[best : best + 1], 0, masks[best])
 
 
 def last_good(steps: list[Step]) -> Step:

@@ -41,6 +41,7 @@ class Settings:
         guided_cascade: the semantic prompt also steers the refinement passes (published: the first pass alone).
         agreement: how much a mask's agreement with the confidence map counts beside its predicted IoU when one of
             three masks is chosen; 0 is the published choice.
+        final_agreement: the same, for a last choice among the masks of all passes; 0: the last pass counts (published).
         fallback: an empty or runaway step is dropped and the step before it counts.
         tuned_prior: whether a tuned concept uses negative point and guidance as an untuned one does (the paper's text),
             or only positive points (published PerSAM-F).
@@ -62,6 +63,7 @@ class Settings:
     cascade: bool = True
     guided_cascade: bool = False
     agreement: float = 0.0
+    final_agreement: float = 0.3
     fallback: bool = True
     tuned_prior: bool = True
 
@@ -103,6 +105,7 @@ PRESETS: dict[str, Settings] = {
         attention="sigmoid",
         semantic="mean",
         first_pass="single",
+        final_agreement=0.0,
         fallback=False,
         tuned_prior=False,
     ),
@@ -113,6 +116,7 @@ PRESETS: dict[str, Settings] = {
         attention="softmax",
         semantic="unit",
         first_pass="single",
+        final_agreement=0.0,
     ),
     "persam": Settings(),
 }
