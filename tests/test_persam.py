@@ -347,7 +347,8 @@ class TestProperties:
         network = random_sam()
         off = {
             "background_subspace": 0.0, "negative_point": False, "dense_prior": False, "attention": "off",
-            "semantic": "off", "cascade": False, "fallback": False, "agreement": 0.0, "final_agreement": 0.0, "positive_points": 1,
+            "semantic": "off", "cascade": False, "fallback": False, "agreement": 0.0, "final_agreement": 0.0,
+            "positive_points": 1,
         }  # fmt: skip
         for changes in [off, *({name: value} for name, value in off.items())]:
             for mode in ("official", "paper", "persam"):
