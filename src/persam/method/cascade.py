@@ -72,8 +72,10 @@ def run_cascade(
         steps = [_choose("first pass", first, scene, settings)]
     if settings.cascade:
         steps += _refine(model, scene, settings, guidance, steps[0], boxed=scale_weights is not None)
-    best = _look_back(steps, scene, settings.final_agreement) if settings.final_agreement else None
-    return steps if best is None else [*steps, best]
+    if settings.final_agreement:
+        best = _look_back(steps, scene, settings.final_agreement, scale_weights)
+        steps += [] if best is None else [best]
+    return steps
 
 
 def _refine(
@@ -105,18 +107,22 @@ def _refine(
     return steps
 
 
-def _look_back(steps: list[Step], scene: Scene, weight: float) -> Step | None:
+def _look_back(steps: list[Step], scene: Scene, weight: float, scale_weights: Tensor | None) -> Step | None:
     """The mask of all passes with the highest predicted IoU + weight * agreement; None if it is the last one anyway.
 
-    The weighted sum of a tuned concept's first pass counts with the highest IoU predicted for its parts.
+    The weighted sum of a tuned concept's first pass counts with the IoU predicted for its parts, weighted by size.
     """
-    masks = torch.cat([step.logits for step in steps] + [step.taken[None] for step in steps if step.best < 0])
-    scores = torch.cat([step.scores for step in steps] + [step.scores.max()[None] for step in steps if step.best < 0])
-    ranking = scores + weight * torch.stack([agreement(mask, scene) for mask in masks])
+    masks, scores = [step.logits for step in steps], [step.scores for step in steps]
+    if scale_weights is not None and steps[0].best < 0:
+        share = scale_weights.to(scores[0]).abs()
+        masks.append(steps[0].taken[None])
+        scores.append((share * scores[0]).sum()[None] / share.sum())
+    every, predicted = torch.cat(masks), torch.cat(scores)
+    ranking = predicted + weight * torch.stack([agreement(mask, scene) for mask in every])
     best = int(ranking.argmax())
-    if torch.equal(masks[best], last_good(steps).taken):
+    if torch.equal(every[best], last_good(steps).taken):
         return None
-    return Step("best of all passes", masks[best : best + 1], scores[best : best + 1], 0, masks[best])
+    return Step("best of all passes", every[best : best + 1], predicted[best : best + 1], 0, every[best])
 
 
 def last_good(steps: list[Step]) -> Step:
