@@ -94,7 +94,8 @@ def test_jpeg_noise_is_cut_off(mask):
 
 def test_soft_edges_are_cut_in_the_middle():
     ramp = np.tile(np.linspace(0, 255, 101).round().astype(np.uint8), (4, 1))
-    assert read_mask(ramp).sum(axis=1).tolist() == [50] * 4
+    edge = np.pad(np.pad(ramp, ((0, 0), (150, 0))), ((0, 0), (0, 150)), constant_values=255)
+    assert read_mask(edge).sum(axis=1).tolist() == [50 + 150] * 4
 
 
 def test_several_labels_are_all_object():
@@ -214,3 +215,19 @@ class TestAlpha:
         assert read_alpha(scene[0]) is None
         assert read_alpha(Image.fromarray(scene[0])) is None
         assert read_alpha(Image.fromarray(scene[0]).convert("RGBA")) is None
+
+
+def test_a_photo_in_the_place_of_the_mask_is_refused():
+    y, x = np.mgrid[:60, :80]
+    photo = np.stack([40 + 2 * x, 60 + 2 * y, 90 + x + y], -1).astype(np.uint8)
+    with pytest.raises(PersamError, match="looks like a photo"):
+        read_mask(photo)
+    with pytest.raises(PersamError, match="looks like a photo"):
+        read_mask(Image.fromarray(photo))
+
+
+def test_soft_edges_are_no_photo():
+    y, x = np.mgrid[:80, :80]
+    soft = np.clip(255 * (25 - np.hypot(x - 40, y - 40)) / 8 + 128, 0, 255).astype(np.uint8)
+    assert len(np.unique(soft)) > 64
+    np.testing.assert_array_equal(read_mask(soft), soft > 127)

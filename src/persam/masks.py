@@ -17,6 +17,8 @@ MaskSource = str | Path | Image.Image | np.ndarray
 _ASPECT_TOLERANCE = 0.01
 _LABEL_LIMIT = 32  # a mask whose largest value is below this holds labels (0, 1, 2...), not brightness
 _FEW_LEVELS = 8  # so many different values or fewer are labels or colours; more are soft edges or JPEG noise
+# So many levels, and so much of the picture neither dark nor bright: a photo. Soft edges are a small share of a mask.
+_PHOTO_LEVELS, _PHOTO_MIDDLE = 64, 0.3
 # What a viewer does to show a picture of this EXIF orientation, for those that lie on their side.
 _SIDEWAYS = {
     5: Image.Transpose.TRANSPOSE,
@@ -45,16 +47,22 @@ def read_mask(
         (H, W) bool, True on the object; at least one pixel is True and at least one is False.
 
     Raises:
-        PersamError: The file cannot be read, the aspect is another one, no pixel or every pixel is the object.
+        PersamError: The file cannot be read, is a photo, has another aspect, or no pixel or every pixel is the object.
     """
-    if isinstance(source, np.ndarray):
-        name, mask = f"The {what}", _mask_from_array(source, what)
-    elif isinstance(source, Image.Image):
-        name, mask = f"The {what}", _mask_from_picture(upright(source))
-    elif isinstance(source, (str, os.PathLike)):
-        name, mask = f"The {what} {source}", _mask_from_picture(upright(open_picture(source, what=what)))
-    else:
-        raise UsageError(f"A {what} must be a path, a Pillow image or an array, not {type(source).__name__}.")
+    name = f"The {what} {source}" if isinstance(source, (str, os.PathLike)) else f"The {what}"
+    try:
+        if isinstance(source, np.ndarray):
+            mask = _mask_from_array(source, what)
+        elif isinstance(source, Image.Image):
+            mask = _mask_from_picture(upright(source))
+        elif isinstance(source, (str, os.PathLike)):
+            mask = _mask_from_picture(upright(open_picture(source, what=what)))
+        else:
+            raise UsageError(f"A {what} must be a path, a Pillow image or an array, not {type(source).__name__}.")
+    except _PhotoError:
+        raise PersamError(
+            f"{name} looks like a photo; give a picture in which the object is white and all else black."
+        ) from None
     _check_not_trivial(mask, name)
     if size is not None and mask.shape != tuple(size):
         mask = _fit(mask, size, name, photo_orientation)
@@ -149,8 +157,22 @@ def _mask_from_levels(levels: np.ndarray) -> np.ndarray:
         return levels > top / 2
     if top < _LABEL_LIMIT:
         return levels > 0
+    _check_no_photo(levels)
     few = len(np.unique(levels)) <= _FEW_LEVELS
     return levels > (top / 8 if few else top / 2)
+
+
+def _check_no_photo(levels: np.ndarray) -> None:
+    """Refuse a photo that was given where its mask belongs, instead of cutting it at half of its brightness."""
+    if levels.dtype != np.uint8 or len(np.unique(levels)) <= _PHOTO_LEVELS:
+        return
+    top = float(levels.max())
+    if float(((levels > 0.15 * top) & (levels < 0.85 * top)).mean()) > _PHOTO_MIDDLE:
+        raise _PhotoError
+
+
+class _PhotoError(Exception):
+    """The picture has the brightness of a photo, not of a mask."""
 
 
 def _informative(alpha: np.ndarray) -> np.ndarray | None:
