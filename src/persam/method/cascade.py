@@ -118,7 +118,7 @@ def _look_back(steps: list[Step], scene: Scene, weight: float, scale_weights: Te
         masks.append(steps[0].taken[None])
         scores.append((share * scores[0]).sum()[None] / share.sum())
     every, predicted = torch.cat(masks), torch.cat(scores)
-    ranking = predicted + weight * torch.stack([agreement(mask, scene) for mask in every])
+    ranking = predicted + weight * agreement(every, scene)
     best = int(ranking.argmax())
     if torch.equal(every[best], last_good(steps).taken):
         return None
@@ -173,19 +173,24 @@ def _choose(
     logits, scores = decoded.logits[0], decoded.scores[0]
     ranking = scores
     if settings.agreement:
-        ranking = scores + settings.agreement * torch.stack([agreement(mask, scene) for mask in logits])
+        ranking = scores + settings.agreement * agreement(logits, scene)
     best = int(ranking.argmax())
     dropped = settings.fallback and before is not None and not _good(logits[best], scene, before)
     return Step(name, logits, scores, best, logits[best], box, dropped)
 
 
 def agreement(logits: Tensor, scene: Scene) -> Tensor:
-    """How well a mask (h, w) and the confidence map tell the same story: correlation in [-1, 1] within the photo."""
-    inside = scene.encoding.frame.inside((logits.shape[0], logits.shape[1]), logits.device)
-    mask = (logits > 0).float()
-    if bool(mask[inside].std() == 0):
-        return logits.new_tensor(-1.0)
-    return (z_score(mask, inside) * z_score(scene.confidence, inside))[inside].mean()
+    """How well masks (..., h, w) and the confidence map tell the same story: (...) in [-1, 1].
+
+    Correlation within the photo of what a mask covers with the map; -1 for a mask of nothing or of everything.
+    """
+    inside = scene.encoding.frame.inside((logits.shape[-2], logits.shape[-1]), logits.device)
+    covered = (logits > 0)[..., inside].float()  # (..., places)
+    map_scores = z_score(scene.confidence[inside])
+    share = covered.mean(-1)
+    spread = (share * (1 - share)).sqrt()  # of zeros and ones
+    correlation = (covered @ map_scores) / covered.shape[-1] / spread.clamp(min=1e-6)
+    return torch.where(spread > 0, correlation, -1.0)
 
 
 def _good(logits: Tensor, scene: Scene, before: Tensor | None) -> bool:
