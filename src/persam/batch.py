@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from persam.coco import CocoFile
 from persam.contact_sheet import ContactSheet
-from persam.errors import PersamError
+from persam.errors import PersamError, first_line
 from persam.explain import explain
 from persam.images import read_image
 from persam.outputs import OutputFolder
@@ -102,7 +102,7 @@ def segment_photos(
             except PersamError as error:
                 problem = str(error)
             except (RuntimeError, ValueError, MemoryError) as error:  # one odd photo must not end a run of thousands
-                problem = f"{photo} could not be segmented ({type(error).__name__}: {_first_line(error)})."
+                problem = f"{photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
             if problem is not None:
                 report.failures.append((str(photo), problem))
             else:
@@ -140,7 +140,3 @@ def _segment(
         explain=options.explain,
     )
     return [replace(one, image=str(photo)) for one in found]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]

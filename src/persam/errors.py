@@ -21,6 +21,11 @@ class UsageError(PersamError):
     exit_code = 2
 
 
+def first_line(error: BaseException) -> str:
+    """Give the first line of what a library says, which often says a page."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
+
+
 _WRITE_PROBLEMS = {
     errno.ENOSPC: "there is no room left on the disk; free some and run this again",
     errno.EDQUOT: "your disk quota is used up; free some room and run this again",

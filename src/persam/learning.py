@@ -14,6 +14,7 @@ from torch import Tensor
 from persam.concept import Concept, ReferenceRecord
 from persam.encoded import EncodedImage
 from persam.errors import PersamError, UsageError
+from persam.method.cascade import prompts_at
 from persam.method.confidence import confidence_cells
 from persam.method.features import TargetFeatures, covered_cells, published_cells, target_features
 from persam.method.guide import guidance_for
@@ -156,11 +157,7 @@ def shot_of(learned: Learned, concept: Concept, model: PromptableModel, *, full_
     target = Target(concept.embedding, torch.zeros(3), concept.settings)
     maps = image.maps(concept, model, tuned=True)
     location = locate(maps, frame, target.prior)
-    prompts = Prompts(
-        torch.as_tensor(location.points, dtype=torch.float32, device=model.device)[None],
-        torch.as_tensor(location.labels, dtype=torch.float32, device=model.device)[None],
-        logits=location.dense,
-    )
+    prompts = prompts_at(model, location, logits=location.dense)
     guidance = guidance_for(target.prior, maps, frame, target.embedding)
     decoded = model.decode(image.prompting, prompts, multimask=True, guidance=guidance)
     if full_size:

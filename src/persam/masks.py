@@ -157,16 +157,15 @@ def _mask_from_levels(levels: np.ndarray) -> np.ndarray:
         return levels > top / 2
     if top < _LABEL_LIMIT:
         return levels > 0
-    _check_no_photo(levels)
-    few = len(np.unique(levels)) <= _FEW_LEVELS
+    count = len(np.unique(levels))
+    if levels.dtype == np.uint8 and count > _PHOTO_LEVELS:
+        _check_no_photo(levels, top)
+    few = count <= _FEW_LEVELS
     return levels > (top / 8 if few else top / 2)
 
 
-def _check_no_photo(levels: np.ndarray) -> None:
+def _check_no_photo(levels: np.ndarray, top: float) -> None:
     """Refuse a photo that was given where its mask belongs, instead of cutting it at half of its brightness."""
-    if levels.dtype != np.uint8 or len(np.unique(levels)) <= _PHOTO_LEVELS:
-        return
-    top = float(levels.max())
     if float(((levels > 0.15 * top) & (levels < 0.85 * top)).mean()) > _PHOTO_MIDDLE:
         raise _PhotoError
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from persam.benchmark.accuracy import Outcome, interval, measure
 from persam.benchmark.episodes import Episode
-from persam.method.settings import Settings
+from persam.method.settings import PRESETS, Settings
 from persam.models.base import FeatureEncoder, PromptableModel
 
-MODES = ("official", "paper", "persam")
+MODES = tuple(PRESETS)
 PROTOCOL = (
     "one reference per object, every other photo on its own; IoU per photo at its full size, mean over photos; "
     "located: the highest place of the confidence map lies on the object; [..] 95 % bootstrap over photos"

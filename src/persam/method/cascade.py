@@ -58,7 +58,7 @@ def run_cascade(
     location = scene.location
     first = model.decode(
         scene.encoding,
-        _prompts(model, location, logits=location.dense),
+        prompts_at(model, location, logits=location.dense),
         multimask=scale_weights is not None or settings.first_pass == "scales",
         guidance=guidance,
     )
@@ -99,7 +99,7 @@ def _refine(
             break
         decoded = model.decode(
             scene.encoding,
-            _prompts(model, scene.location, box, before.taken[None, None]),
+            prompts_at(model, scene.location, box, before.taken[None, None]),
             multimask=True,
             guidance=again,
         )
@@ -152,9 +152,11 @@ def tight_box(logits: Tensor, frame: Frame, photo: bool) -> np.ndarray | None:
     return (np.minimum(corners * step, limit) - 0.5).reshape(4)
 
 
-def _prompts(
+def prompts_at(
     model: PromptableModel, location: Location, box: np.ndarray | None = None, logits: Tensor | None = None
 ) -> Prompts:
+    """What a pass is asked: the points of the prior, with a box (canvas pixels) and a mask's logits (1, 1, h, w)."""
+
     def tensor(values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=model.device)[None]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
-from persam.errors import PersamError
+from persam.errors import PersamError, first_line
 
 StateDict = dict[str, Tensor]
 
@@ -160,6 +160,5 @@ def load_original(path: Path, decoder_heads: int = 8) -> SamModel:
         network = SamModel(config_from(state, decoder_heads))
         network.load_state_dict(to_transformers(state))
     except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PersamError(f"{path} names SAM's parts, but they do not fit together: {reason}") from error
+        raise PersamError(f"{path} names SAM's parts, but they do not fit together: {first_line(error)}") from error
     return network

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from persam.errors import PersamError, UsageError
+from persam.errors import PersamError, UsageError, first_line
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.sam import Sam
 
@@ -172,8 +172,9 @@ def hub_call(name: str, load: Any, **arguments: Any) -> Any:
         try:
             return load(name, **arguments)
         except failures as error:
-            reason = str(error).strip().splitlines()[0]
-            raise PersamError(f"{name} is there, but holds no model that transformers can load: {reason}") from error
+            raise PersamError(
+                f"{name} is there, but holds no model that transformers can load: {first_line(error)}"
+            ) from error
     try:
         return load(name, local_files_only=True, **arguments)
     except failures as error:
