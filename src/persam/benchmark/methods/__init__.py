@@ -1,0 +1,1 @@
+"""What is measured: PerSAM in all its forms, and others to stand beside it, behind one protocol."""
