@@ -15,6 +15,7 @@ from persam.demo.albums import THINGS, Album, AlbumPhoto, make_albums
 from persam.demo.originals import photo_folder
 from persam.drawing import colour_of, draw_overlay
 from persam.explain import explain
+from persam.metrics.functional.overlap import iou
 from persam.outputs import write_image, write_mask
 from persam.segmentation import Segmentation
 
@@ -245,8 +246,8 @@ def _find_in(
         photo.count,
         bool(tuned.present),
         tuned.score,
-        _iou(plain.mask, photo.truth) if there else None,
-        _iou(tuned.mask, photo.truth) if there else None,
+        iou(plain.mask, photo.truth) if there else None,
+        iou(tuned.mask, photo.truth) if there else None,
         seconds,
         *(str(path.relative_to(folder)) for path in (file, overlay, explained)),
     )
@@ -264,9 +265,3 @@ def _marked(photo: AlbumPhoto, found: Segmentation) -> np.ndarray:
     cv2.drawContours(picture, outline, -1, (0, 0, 0), 4, cv2.LINE_AA)
     cv2.drawContours(picture, outline, -1, (255, 255, 255), 2, cv2.LINE_AA)
     return picture
-
-
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two masks (H, W); 1 if both are empty."""
-    union = int((one | other).sum())
-    return int((one & other).sum()) / union if union else 1.0

@@ -1,10 +1,14 @@
-"""Overlap of two masks: IoU, and the counts that it is pooled from."""
+"""Overlap of two masks: the counts of pixels, and the IoU and accuracy that follow from them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+
+from persam.metrics.functional.masks import ArrayLike, as_masks
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,14 @@ class Counts:
         predicted: in the prediction.
         target: in the truth.
         total: that count at all (the image without ignored pixels).
+
+    >>> one = Counts(intersection=2, predicted=3, target=4, total=10)
+    >>> one.union, one.iou, one.accuracy
+    (5, 0.4, 0.7)
+    >>> one + one
+    Counts(intersection=4, predicted=6, target=8, total=20)
+    >>> one.background
+    Counts(intersection=5, predicted=7, target=6, total=10)
     """
 
     intersection: int
@@ -33,6 +45,17 @@ class Counts:
         """|A and B| / |A or B|, in [0, 1]; 1 if both are empty."""
         return self.intersection / self.union if self.union else 1.0
 
+    @property
+    def accuracy(self) -> float:
+        """Share of pixels on which the masks agree, in [0, 1]; 1 if no pixel counts."""
+        return (self.total - self.union + self.intersection) / self.total if self.total else 1.0
+
+    @property
+    def background(self) -> Counts:
+        """The same two masks turned round: what is not the object."""
+        total = self.total
+        return Counts(total - self.union, total - self.predicted, total - self.target, total)
+
     def __add__(self, other: Counts) -> Counts:
         return Counts(
             self.intersection + other.intersection,
@@ -42,27 +65,94 @@ class Counts:
         )
 
 
-def count(prediction: np.ndarray, target: np.ndarray, ignore: np.ndarray | None = None) -> Counts:
-    """Count the pixels of two (H, W) bool masks, without those of `ignore`, (H, W) bool.
+Pair: TypeAlias = (
+    "tuple[ArrayLike | None, ArrayLike] | tuple[ArrayLike | None, ArrayLike, ArrayLike | None]"  # as in `count`
+)
+# What metrics over many images take for one of them: its counts, or (prediction, target) or (prediction, target,
+# ignore), which are then counted.
+Measured: TypeAlias = "Counts | Pair"
+
+
+def count(prediction: ArrayLike | None, target: ArrayLike, ignore: ArrayLike | None = None) -> Counts:
+    """Count the pixels of two masks, without the ignored ones.
+
+    Args:
+        prediction: (H, W) bool, or all 0 and 1, or all 0 and 255 (see `as_mask`); None, if missing, counts as empty.
+        target: the truth, likewise.
+        ignore: likewise, 1 on pixels that do not count.
 
     Raises:
-        ValueError: their sizes differ.
+        ValueError: Their sizes differ, or one is no mask.
 
     >>> count(np.array([[True, True]]), np.array([[True, False]])).iou
     0.5
     """
-    if prediction.shape != target.shape or (ignore is not None and ignore.shape != target.shape):
-        raise ValueError(f"masks of different sizes: {prediction.shape} and {target.shape}")
+    return count_bool(*as_masks(prediction, target, ignore))
+
+
+def count_bool(prediction: np.ndarray, target: np.ndarray, ignore: np.ndarray | None) -> Counts:
+    """Count the pixels of (H, W) bool masks of one size, which are not checked again; else as `count`.
+
+    >>> count_bool(np.array([[True, True]]), np.array([[True, False]]), np.array([[False, True]])).iou
+    1.0
+    """
+    total = target.size
     if ignore is not None:
         prediction, target = prediction & ~ignore, target & ~ignore
-    total = target.size - (0 if ignore is None else int(ignore.sum()))
-    return Counts(int((prediction & target).sum()), int(prediction.sum()), int(target.sum()), total)
+        total -= int(np.count_nonzero(ignore))
+    both = int(np.count_nonzero(prediction & target))
+    return Counts(both, int(np.count_nonzero(prediction)), int(np.count_nonzero(target)), total)
 
 
-def iou(prediction: np.ndarray, target: np.ndarray, ignore: np.ndarray | None = None) -> float:
-    """IoU of two (H, W) bool masks; 1 if both are empty.
+def iou(prediction: ArrayLike | None, target: ArrayLike, ignore: ArrayLike | None = None) -> float:
+    """IoU of two masks, |A and B| / |A or B| in [0, 1]; 1 if both are empty.
+
+    Takes and raises what `count` does.
 
     >>> iou(np.array([[True, True]]), np.array([[True, False]]))
     0.5
     """
     return count(prediction, target, ignore).iou
+
+
+def pixel_accuracy(prediction: ArrayLike | None, target: ArrayLike, ignore: ArrayLike | None = None) -> float:
+    """Share of pixels on which two masks agree, in [0, 1]; 1 if every pixel is ignored.
+
+    Takes and raises what `count` does. Not the "mAcc" of PerSeg, for which see `mean_object_accuracy`.
+
+    >>> pixel_accuracy(np.array([[1, 1, 0, 0]]), np.array([[1, 0, 0, 0]]))
+    0.75
+    """
+    return count(prediction, target, ignore).accuracy
+
+
+def counted(image: Measured) -> Counts:
+    """Counts of an image that is given as such, or as (prediction, target[, ignore]), which are then counted.
+
+    >>> counted((np.array([[1, 1]]), np.array([[1, 0]])))
+    Counts(intersection=1, predicted=2, target=1, total=2)
+    """
+    return image if isinstance(image, Counts) else count(*image)
+
+
+def pooled(images: Iterable[Measured]) -> Counts:
+    """Sum of the counts of images; all 0 if there are none.
+
+    >>> pooled([Counts(1, 2, 3, 9), Counts(0, 2, 0, 9)])
+    Counts(intersection=1, predicted=4, target=3, total=18)
+    """
+    return sum((counted(image) for image in images), Counts(0, 0, 0, 0))
+
+
+def pooled_groups(groups: Mapping[str, Iterable[Measured]]) -> dict[str, Counts]:
+    """Sum of the counts of every object's (or class's) images, in the order of the names given.
+
+    Raises:
+        ValueError: There is no group, so that no mean over them exists.
+
+    >>> pooled_groups({"mug": [Counts(1, 2, 3, 9), Counts(0, 2, 0, 9)]})
+    {'mug': Counts(intersection=1, predicted=4, target=3, total=18)}
+    """
+    if not groups:
+        raise ValueError("There is no object or class to take a mean over; give at least one.")
+    return {name: pooled(images) for name, images in groups.items()}

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from persam.metrics.functional.statistics import bootstrap_mean
+
 from .architecture import PACKAGED_WEIGHTS, TinySam
 from .loader import normalise
 from .losses import mask_iou
@@ -158,10 +160,7 @@ def _iou(decoded: Decoded, target: Tensor, valid: Tensor) -> list[float]:
 
 def interval(values: list[float], draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
     """Mean and 95 % bootstrap interval."""
-    data = np.asarray(values, dtype=np.float64)
-    means = data[np.random.default_rng(seed).integers(0, len(data), (draws, len(data)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(data.mean()), float(low), float(high)
+    return bootstrap_mean(values, resamples=draws, seed=seed)
 
 
 def score(figures: dict[str, list[float]]) -> float:

@@ -1,0 +1,154 @@
+"""Is it there at all: how well a score tells photos with the object from photos without.
+
+"Present" is the verdict of a threshold t where score >= t. Written out here and not taken from torchmetrics, which
+passes scores outside [0, 1], such as cosines, through a float32 sigmoid and may so make ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Scores = Sequence[float] | np.ndarray
+Labels = Sequence[bool] | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Roc:
+    """The verdicts of every threshold that matters, from the highest, where least is called present, down.
+
+    Attributes:
+        thresholds: (K,) the distinct scores, falling.
+        tpr: (K,) share of the photos with the object that are called present, rising to 1.
+        fpr: (K,) share of those without that are called present, rising to 1.
+
+    >>> roc([0.9, 0.2], [True, False]).fpr
+    array([0., 1.])
+    """
+
+    thresholds: np.ndarray
+    tpr: np.ndarray
+    fpr: np.ndarray
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold and what it does: present where score >= value.
+
+    Attributes:
+        value: of the score.
+        tpr: share of the photos with the object that are called present.
+        fpr: share of those without that are.
+
+    >>> Threshold(0.5, tpr=0.9, fpr=0.2).balanced_accuracy
+    0.85
+    """
+
+    value: float
+    tpr: float
+    fpr: float
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """(TPR + 1 - FPR) / 2, in [0, 1]."""
+        return (self.tpr + 1 - self.fpr) / 2
+
+    @property
+    def youden(self) -> float:
+        """Youden's J, TPR - FPR, in [-1, 1]."""
+        return self.tpr - self.fpr
+
+
+def roc(scores: Scores, present: Labels) -> Roc:
+    """The receiver operating characteristic; photos of one score fall together, in whatever order they come.
+
+    Args:
+        scores: (N,) finite numbers of any range, higher where the object seems to be there.
+        present: (N,) bool or 0 and 1, the truth; there must be both.
+
+    Raises:
+        ValueError: The lengths differ, a score is not finite, a label is not 0 or 1, or all labels are the same.
+
+    >>> roc([0.9, 0.8, 0.8, 0.1], [True, True, False, False]).tpr
+    array([0.5, 1. , 1. ])
+    """
+    values, truth = _validate(scores, present)
+    thresholds, place = np.unique(-values, return_inverse=True)
+    hits = np.cumsum(np.bincount(place, weights=truth))
+    alarms = np.cumsum(np.bincount(place, weights=~truth))
+    return Roc(-thresholds, hits / hits[-1], alarms / alarms[-1])
+
+
+def auroc(scores: Scores, present: Labels) -> float:
+    """Area under the ROC: the chance that a photo with the object scores above one without, ties counting half.
+
+    In [0, 1]; 0.5 if the scores say nothing, and exactly so if they are all the same. Takes and raises what `roc` does.
+
+    >>> auroc([0.9, 0.8, 0.8, 0.1], [True, True, False, False])
+    0.875
+    """
+    curve = roc(scores, present)
+    return float(np.trapezoid(np.r_[0.0, curve.tpr], np.r_[0.0, curve.fpr]))
+
+
+def fpr_at_tpr(scores: Scores, present: Labels, tpr: float = 0.95) -> float:
+    """The lowest false positive rate at which at least `tpr` of the photos with the object are called present.
+
+    No point between two thresholds is made up: the rate is that of a threshold that exists.
+
+    Args:
+        scores: as in `roc`.
+        present: as in `roc`.
+        tpr: in (0, 1].
+
+    Raises:
+        ValueError: `tpr` is out of range, or what `roc` raises.
+
+    >>> fpr_at_tpr([0.9, 0.3, 0.5, 0.1], [True, True, False, False])
+    0.5
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"A true positive rate of {tpr} cannot be asked for; give one above 0 and up to 1.")
+    curve = roc(scores, present)
+    # k of n must not fall short of a rate that says k/n, because of how the two were rounded.
+    return float(curve.fpr[int(np.argmax(curve.tpr >= tpr - 1e-12))])
+
+
+def best_threshold(scores: Scores, present: Labels) -> Threshold:
+    """The threshold of the highest balanced accuracy (or Youden's J, which is the same one).
+
+    It lies half-way to the next lower score, so that it does not hang on one photo. Of several as good the highest is
+    taken: the fewest false alarms. If every photo is to be called present it is the lowest score.
+
+    Takes and raises what `roc` does.
+
+    >>> best_threshold([0.9, 0.8, 0.4, 0.1], [True, True, False, False])
+    Threshold(value=0.6000000000000001, tpr=1.0, fpr=0.0)
+    """
+    curve = roc(scores, present)
+    gain = curve.tpr - curve.fpr
+    best = int(np.argmax(gain > gain.max() - 1e-12))
+    value = curve.thresholds[best]
+    if best + 1 < len(curve.thresholds):
+        below = curve.thresholds[best + 1]
+        middle = below + (value - below) / 2
+        value = middle if middle > below else value  # neighbours among the floats have no middle
+    return Threshold(float(value), float(curve.tpr[best]), float(curve.fpr[best]))
+
+
+def _validate(scores: Scores, present: Labels) -> tuple[np.ndarray, np.ndarray]:
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(present)
+    if values.ndim != 1 or values.shape != truth.shape:
+        raise ValueError(f"Scores and labels have the shapes {values.shape} and {truth.shape}; give (N,) of each.")
+    if not np.isfinite(values).all():
+        raise ValueError("A score is not a finite number; every photo needs one.")
+    if not np.isin(truth, (0, 1)).all():
+        raise ValueError("Labels must be True and False, or 1 and 0: whether the object is in the photo.")
+    truth = truth.astype(bool)
+    if truth.all() or not truth.any():
+        raise ValueError(
+            "Photos with the object and photos without are needed to tell the two apart; one kind is missing."
+        )
+    return values, truth
