@@ -29,7 +29,12 @@ _SIDEWAYS = {
 
 
 def read_mask(
-    source: MaskSource, size: tuple[int, int] | None = None, *, what: str = "mask", photo_orientation: int = 1
+    source: MaskSource,
+    size: tuple[int, int] | None = None,
+    *,
+    what: str = "mask",
+    photo_orientation: int = 1,
+    may_be_trivial: bool = False,
 ) -> np.ndarray:
     """Read a mask: which pixels are the object.
 
@@ -42,9 +47,10 @@ def read_mask(
         size: (H, W) of the upright photo. A mask of another size but the same aspect (1 %) is resized, nearest.
         what: The word for it in error sentences.
         photo_orientation: The photo's EXIF orientation: a mask drawn on the photo as stored is turned with it.
+        may_be_trivial: Accept a mask of no pixel or of every pixel, as the truth of a test photo may be.
 
     Returns:
-        (H, W) bool, True on the object; at least one pixel is True and at least one is False.
+        (H, W) bool, True on the object; unless `may_be_trivial`, at least one pixel is True and at least one is False.
 
     Raises:
         PersamError: The file cannot be read, is a photo, has another aspect, or no pixel or every pixel is the object.
@@ -63,10 +69,12 @@ def read_mask(
         raise PersamError(
             f"{name} looks like a photo; give a picture in which the object is white and all else black."
         ) from None
-    _check_not_trivial(mask, name)
+    if not may_be_trivial:
+        _check_not_trivial(mask, name)
     if size is not None and mask.shape != tuple(size):
         mask = _fit(mask, size, name, photo_orientation)
-        _check_not_trivial(mask, name)
+        if not may_be_trivial:
+            _check_not_trivial(mask, name)
     return mask
 
 

@@ -1,113 +1,132 @@
-"""Data sets as episodes."""
+"""Samples, their truths, and the fingerprint of a data set."""
 
 from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
-from tests.benchmark.conftest import write_pair
+from PIL import Image
+from tests.benchmark.datasets.lookalikes import write_palette, write_photo
 
-from persam.benchmark.episodes import read_all, read_davis, read_fss, read_perseg
-from persam.errors import UsageError
+from persam.benchmark.datasets.catalog import read
+from persam.benchmark.episodes import Crop, MaskFile, Sample, fingerprint
+from persam.errors import PersamError
 
-
-def test_perseg(data):
-    episodes = read_perseg(data / "perseg")
-    assert [episode.name for episode in episodes] == ["dog toy", "mug"]
-    for episode in episodes:
-        assert episode.data_set == "perseg"
-        assert [path.name for path in episode.reference] == ["00.jpg", "00.png"]
-        assert [photo.name for photo, _ in episode.tests] == ["01.jpg", "02.jpg"]
-        assert all(photo.stem == mask.stem for photo, mask in episode.tests)
+LABELS = np.array([[0, 0, 1, 1], [2, 2, 1, 255], [0, 7, 7, 255]], np.uint8)
 
 
-def test_perseg_with_another_reference_and_a_root_that_holds_its_number(data, tmp_path):
-    """The published evaluation drops every path with the reference's number anywhere in it."""
-    root = tmp_path / "2000" / "perseg00"
-    shutil.copytree(data / "perseg", root)
-    (episode, _) = read_perseg(root, reference="01")
-    assert episode.reference[0].name == "01.jpg"
-    assert [photo.name for photo, _ in episode.tests] == ["00.jpg", "02.jpg"]
+@pytest.fixture
+def labels(tmp_path):
+    path = tmp_path / "labels.png"
+    write_palette(path, LABELS)
+    return path
 
 
-def test_fss(data):
-    (episode,) = read_fss(data / "fss")
-    assert episode.name == "abacus"
-    assert episode.reference[0].name == "0.jpg"
-    assert len(episode.tests) == 2
+class TestMaskFile:
+    @pytest.mark.parametrize("value", [0, 1, 2, 7, 9])
+    def test_a_value(self, labels, value):
+        truth = MaskFile(labels, value)
+        assert np.array_equal(truth.read((3, 4)), value == LABELS)
+        assert truth.read_ignore((3, 4)) is None
 
+    def test_all_that_is_not_background(self, labels):
+        assert np.array_equal(MaskFile(labels).read((3, 4)), LABELS > 0)
 
-@pytest.mark.parametrize(("step", "frames"), [(8, [8]), (3, [3, 6, 9]), (1, list(range(1, 10)))])
-def test_davis_takes_every_eighth_frame(data, step, frames):
-    (episode,) = read_davis(data / "davis", step)
-    assert episode.reference[0].name == "00000.jpg"
-    assert [int(photo.stem) for photo, _ in episode.tests] == frames
-
-
-def test_all(data):
-    assert [episode.data_set for episode in read_all(data)] == ["perseg", "perseg", "fss", "davis"]
-    shutil.rmtree(data / "perseg")
-    assert [episode.data_set for episode in read_all(data)] == ["fss", "davis"]
-
-
-def test_stray_files_do_not_matter(data):
-    (data / "perseg" / "Images" / "readme.txt").write_text("x")
-    (data / "perseg" / "Images" / "mug" / "Thumbs.db").write_text("x")
-    (data / "fss" / "classes.txt").write_text("x")
-    assert len(read_all(data)) == 4
-
-
-class TestSentences:
-    def refused(self, reader, root) -> str:
-        with pytest.raises(UsageError) as caught:
-            reader(root)
-        assert caught.value.exit_code == 2
-        return str(caught.value)
-
-    def test_no_data_set(self, tmp_path):
-        assert "holds none of the folders perseg, fss, davis" in self.refused(read_all, tmp_path)
-        assert "holds none of the folders" in self.refused(read_all, tmp_path / "gone")
-
-    @pytest.mark.parametrize("reader", [read_perseg, read_davis])
-    def test_another_layout(self, tmp_path, reader):
-        assert "is not laid out as expected: there is no folder" in self.refused(reader, tmp_path)
-
-    def test_no_reference(self, data):
-        (data / "perseg" / "Images" / "mug" / "00.jpg").unlink()
-        assert "mug has no photo 00, which was to be the reference" in self.refused(read_perseg, data / "perseg")
+    def test_ignored_pixels(self, labels):
+        for value in (None, 1):
+            truth = MaskFile(labels, value, ignored=255)
+            assert np.array_equal(truth.read_ignore((3, 4)), LABELS == 255)
+            expected = (LABELS > 0) & (LABELS != 255) if value is None else LABELS == 1
+            assert np.array_equal(truth.read((3, 4)), expected)
 
     @pytest.mark.parametrize(
-        ("reader", "mask"),
-        [(read_perseg, "perseg/Annotations/mug/02.png"), (read_fss, "fss/abacus/masks/0.png"),
-         (read_davis, "davis/Annotations/480p/bear/00008.png")],
-    )  # fmt: skip
-    def test_no_mask(self, data, reader, mask):
-        (data / mask).unlink()
-        sentence = self.refused(reader, data / mask.split("/")[0])
-        assert f"has no mask: looked for {data / mask}" in sentence
+        ("mode", "full"),
+        [("1", True), ("L", 1), ("L", 128), ("L", 255), ("RGB", (128, 0, 0)), ("RGB", (0, 0, 9)), ("I;16", 65535)],
+    )
+    def test_forms_of_a_mask(self, tmp_path, mode, full):
+        mask = LABELS == 1
+        if mode == "I;16":
+            Image.fromarray(mask.astype(np.uint16) * full).save(tmp_path / "mask.png")
+        else:
+            picture = Image.new(mode, (4, 3), 0)
+            for y, x in np.argwhere(mask):
+                picture.putpixel((int(x), int(y)), full)
+            picture.save(tmp_path / "mask.png")
+        assert np.array_equal(MaskFile(tmp_path / "mask.png").read((3, 4)), mask)
 
-    def test_empty_class(self, data):
-        (data / "fss" / "empty" / "images").mkdir(parents=True)
-        assert "empty has no photos in images/" in self.refused(read_fss, data / "fss")
+    @pytest.mark.parametrize("value", [0, 255])
+    def test_nothing_and_everything(self, tmp_path, value):
+        Image.new("L", (4, 3), value).save(tmp_path / "mask.png")
+        assert MaskFile(tmp_path / "mask.png").read((3, 4)).mean() == (value == 255)
 
-    def test_empty_sequence(self, data):
-        (data / "davis" / "JPEGImages" / "480p" / "ghost").mkdir()
-        assert "ghost has no frames" in self.refused(read_davis, data / "davis")
+    @pytest.mark.parametrize("value", [None, 1])
+    def test_another_size_is_an_error_and_never_resized(self, labels, value):
+        with pytest.raises(PersamError, match=r"labels.png is 4 x 3 pixels, its photo 8 x 6"):
+            MaskFile(labels, value).read((6, 8))
+        with pytest.raises(PersamError, match=r"labels.png is 4 x 3 pixels, its photo 3 x 4"):
+            MaskFile(labels, value, ignored=255).read_ignore((4, 3))
 
-    def test_references_alone(self, tmp_path):
-        write_pair(tmp_path / "perseg/Images/mug/00.jpg", tmp_path / "perseg/Annotations/mug/00.png", 0)
-        assert "has no photos to find the objects in" in self.refused(read_all, tmp_path)
-
-    def test_object_without_tests(self, tmp_path):
-        write_pair(tmp_path / "Images/mug/00.jpg", tmp_path / "Annotations/mug/00.png", 0)
-        assert read_perseg(tmp_path)[0].tests == ()
+    def test_gone(self, tmp_path):
+        with pytest.raises(PersamError, match="There is no mask at"):
+            MaskFile(tmp_path / "gone.png").read((3, 4))
 
 
-@pytest.mark.slow
-def test_real_data(real_data):
-    counts: dict[str, int] = {}
-    for episode in read_all(real_data):
-        counts[episode.data_set] = counts.get(episode.data_set, 0) + len(episode.tests)
-    assert counts["perseg"] == 4
-    assert counts["fss"] == 18
-    assert counts["davis"] > 30
+class TestSample:
+    def test_crop(self, tmp_path, labels):
+        write_photo(tmp_path / "photo.png", 0, (10, 12))
+        sample = Sample("x", tmp_path / "photo.png", MaskFile(labels), Crop((5, 2, 9, 5), (10, 12)))
+        pixels, mask = sample.read()
+        assert np.array_equal(pixels, np.asarray(Image.open(sample.photo))[2:5, 5:9])
+        assert mask.shape == (3, 4)
+        write_photo(tmp_path / "photo.png", 0, (10, 11))
+        with pytest.raises(PersamError, match="is 11 x 10 pixels, its annotation 12 x 10"):
+            sample.read()
+
+    def test_as_stored_there_is_no_rotation(self, tmp_path, labels):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photo.png", exif=exif)
+        upright = Sample("x", tmp_path / "photo.png", MaskFile(labels))
+        assert np.array_equal(upright.read_photo(), np.rot90(pixels, -1))
+        assert upright.read()[0].shape == (3, 4, 3)
+        stored = Sample("x", tmp_path / "photo.png", MaskFile(labels), as_stored=True)
+        assert np.array_equal(stored.read_photo(), pixels)
+
+
+class TestFingerprint:
+    def test_equal_data_elsewhere_and_in_another_order(self, data, tmp_path):
+        loaded = read("perseg", data / "perseg")
+        shutil.copytree(data / "perseg", tmp_path / "copy")
+        copied = read("perseg", tmp_path / "copy")
+        assert len(loaded.fingerprint()) == 64
+        assert copied.fingerprint() == loaded.fingerprint()
+        assert fingerprint(reversed(loaded.samples)) == fingerprint([*loaded.samples, *loaded.samples])
+        assert read("perseg", data / "perseg", reference="01").fingerprint() == loaded.fingerprint()
+
+    @pytest.mark.parametrize("file", ["Images/mug/01.jpg", "Annotations/mug/01.png"])
+    def test_one_byte(self, data, file):
+        loaded = read("perseg", data / "perseg")
+        before = loaded.fingerprint()
+        with (data / "perseg" / file).open("ab") as stream:
+            stream.write(b"x")
+        assert loaded.fingerprint() != before
+
+    def test_swapped_photos_and_other_labels(self, data, labels):
+        samples = read("perseg", data / "perseg").samples
+        one, other = samples[:2]
+        swapped = [Sample(one.name, other.photo, one.truth), Sample(other.name, one.photo, other.truth)]
+        assert fingerprint(swapped) != fingerprint([one, other])
+        found = {fingerprint([Sample("x", one.photo, MaskFile(labels, value))]) for value in (None, 1, 2)}
+        assert len(found) == 3
+
+    def test_a_part_of_the_data_is_other_data(self, data):
+        samples = read("perseg", data / "perseg").samples
+        assert fingerprint(samples[:-1]) != fingerprint(samples)
+
+    def test_gone(self, data):
+        loaded = read("perseg", data / "perseg")
+        (data / "perseg/Images/mug/01.jpg").unlink()
+        with pytest.raises(PersamError, match=r"There is no photo at .*01\.jpg"):
+            loaded.fingerprint()

@@ -1,17 +1,242 @@
-"""Every data set that can be named."""
+"""Every data set that can be named: where it is had, the folder that is expected, its protocol and its options.
+
+Nothing heavy is imported before a data set is read, so that help texts can be printed from here at once.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from persam.benchmark.datasets.davis import read_davis
-from persam.benchmark.datasets.fss import read_fss
-from persam.benchmark.datasets.perseg import read_perseg
-from persam.benchmark.episodes import Episode
+from persam.benchmark.datasets.entry import DatasetEntry, Measure, Option
 from persam.errors import UsageError
 
+if TYPE_CHECKING:
+    from persam.benchmark.episodes import Episode, Loaded
+
+__all__ = ["DATASETS", "DatasetEntry", "Measure", "Option", "read", "read_together"]
+
+_SHOTS = Option("shots", int, 1, "references per object", smallest=1)
+_SEED = Option("seed", int, 0, "of the random episodes", smallest=0)
+_REFERENCE = Option("reference", str, "auto", "name of the reference photo; auto: the first")
+
+
+def _fold(count: int) -> Option:
+    return Option("fold", int, None, f"one of {count} folds; all of them if not given", choices=tuple(range(count)))
+
+
+def _episodes(count: int) -> Option:
+    return Option("episodes", int, count, "random episodes per fold", smallest=1)
+
+
+def _split(default: str | None, files: str) -> Option:
+    return Option("split", str, default, f"which part: {files}")
+
+
+_ENTRIES = (
+    DatasetEntry(
+        name="perseg",
+        title="PerSeg",
+        reader="perseg:read_perseg",
+        origin="Zhang et al., Personalize Segment Anything Model with One Shot (ICLR 2024, arXiv 2305.03048); "
+        "https://github.com/ZrrSkywalker/Personalize-SAM",
+        layout="Images/OBJECT/NN.jpg and Annotations/OBJECT/NN.png",
+        protocol="40 objects; one photo (00) is the reference, the object is found in each other photo; intersection "
+        "and union are pooled per object, then the mean over objects",
+        measure="object-pooled",
+        folds=0,
+        licence="research; the repository is under the MIT licence",
+        options=(
+            Option("reference", str, "auto", "name of the reference photo; auto: 00, else the first"),
+            _SHOTS,
+        ),
+    ),
+    DatasetEntry(
+        name="fss",
+        title="FSS-1000",
+        reader="fss:read_fss",
+        origin="Li et al., FSS-1000: A 1000-Class Dataset for Few-Shot Segmentation (CVPR 2020); "
+        "https://github.com/HKUSTCV/FSS-1000",
+        layout="CLASS/1.jpg and CLASS/1.png as unpacked, or CLASS/images/* and CLASS/masks/*; "
+        "beside them or one folder up, the list of the 240 test classes, if you have it (test.txt)",
+        protocol="first: each class's first photo is the reference, the class is found in its others. episodes "
+        "(HSNet): every photo of the test classes once, with a random other photo of its class as reference. "
+        "Intersection and union are pooled per class, then the mean over classes",
+        measure="class-pooled",
+        folds=0,
+        licence="research",
+        options=(
+            Option("protocol", str, "first", "how references are chosen", choices=("first", "episodes")),
+            _SHOTS,
+            _SEED,
+            _split("test", "test, trn or val if there is a list of its classes, or all"),
+        ),
+    ),
+    DatasetEntry(
+        name="davis",
+        title="DAVIS",
+        reader="davis:read_davis",
+        origin="Perazzi et al. (CVPR 2016) and Pont-Tuset et al., The 2017 DAVIS Challenge (arXiv 1704.00675); "
+        "https://davischallenge.org",
+        layout="JPEGImages/480p/SEQUENCE/*.jpg, Annotations/480p/SEQUENCE/*.png, ImageSets/2016 or 2017/val.txt",
+        protocol="frame 0 is the reference, the object is found in each later frame on its own; 2016: one object per "
+        "sequence, 2017: every object by itself; J&F per object, then the mean over objects",
+        measure="j-and-f",
+        folds=0,
+        licence="non-commercial research (CC BY-NC)",
+        options=(
+            Option("year", int, None, "2016 (one object) or 2017 (several); by what is found", choices=(2016, 2017)),
+            _split(None, "name of a file in ImageSets/YEAR, or all; val if it is there, else all"),
+            Option("step", int, 1, "take every n-th frame", smallest=1),
+        ),
+    ),
+    DatasetEntry(
+        name="lvis92i",
+        title="LVIS-92i",
+        reader="lvis:read_lvis",
+        origin="Liu et al., Matcher (ICLR 2024, arXiv 2305.13310), on LVIS v1 (Gupta et al., CVPR 2019); "
+        "https://www.lvisdataset.org and COCO 2017's photos from https://cocodataset.org",
+        layout="lvis_v1_val.json in the folder or in annotations/; photos in train2017/ and val2017/ "
+        "(also below images/ or coco/)",
+        protocol="920 classes with at least two photos in 10 folds of 92; 2,300 random episodes a fold; intersection "
+        "and union are pooled per class, then the mean over classes and folds",
+        measure="class-pooled",
+        folds=10,
+        licence="annotations CC BY 4.0; photos under their Flickr terms",
+        options=(_fold(10), _episodes(2300), _SHOTS, _SEED, _split("val", "val or train")),
+    ),
+    DatasetEntry(
+        name="coco20i",
+        title="COCO-20i",
+        reader="coco:read_coco",
+        origin="Nguyen and Todorovic (ICCV 2019), episodes as in HSNet (Min et al., ICCV 2021), on COCO (Lin et al., "
+        "ECCV 2014); https://cocodataset.org",
+        layout="annotations/instances_val2014.json and val2014/*.jpg (or val2017, train2014; photos also below "
+        "images/)",
+        protocol="80 classes in 4 folds, class c in fold c mod 4; 1,000 random episodes a fold; intersection and "
+        "union are pooled per class, then the mean over classes and folds",
+        measure="class-pooled",
+        folds=4,
+        licence="annotations CC BY 4.0; photos under their Flickr terms",
+        options=(
+            _fold(4),
+            _episodes(1000),
+            _SHOTS,
+            _SEED,
+            _split(None, "val2014, val2017, train2014 or train2017; the first of them that is there"),
+        ),
+    ),
+    DatasetEntry(
+        name="pascal-part",
+        title="PASCAL-Part",
+        reader="pascal_part:read_pascal_part",
+        origin="Chen et al., Detect What You Can (CVPR 2014), episodes as in Matcher (arXiv 2305.13310); "
+        "http://roozbehm.info/pascal-parts/pascal-parts.html and the photos of VOC 2010, "
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/",
+        layout="Annotations_Part/*.mat and JPEGImages/*.jpg (also below VOCdevkit/VOC2010/); "
+        "ImageSets/Main/val.txt if you have it",
+        protocol="parts of objects, on the object cut out by its box; 4 folds: animals, indoor, person, vehicles; "
+        "2,500 random episodes a fold; intersection and union are pooled per class, then the mean over classes and "
+        "folds",
+        measure="class-pooled",
+        folds=4,
+        licence="research; photos under their Flickr terms",
+        options=(
+            _fold(4),
+            _episodes(2500),
+            _SHOTS,
+            _SEED,
+            _split("val", "name of a list in ImageSets/Main, or all"),
+        ),
+    ),
+    DatasetEntry(
+        name="paco-part",
+        title="PACO-Part",
+        reader="paco:read_paco",
+        origin="Ramanathan et al., PACO (CVPR 2023), episodes as in Matcher (arXiv 2305.13310); "
+        "https://github.com/facebookresearch/paco and COCO 2017's photos from https://cocodataset.org",
+        layout="paco_lvis_v1_val.json in the folder or in annotations/; photos in train2017/ and val2017/ "
+        "(also below images/ or coco/)",
+        protocol="parts of objects (303 in the paper), on the object cut out by its box; 4 folds; 2,500 random "
+        "episodes a fold; intersection and union are pooled per class, then the mean over classes and folds",
+        measure="class-pooled",
+        folds=4,
+        licence="annotations under the MIT licence; photos under their Flickr terms",
+        options=(
+            _fold(4),
+            _episodes(2500),
+            _SHOTS,
+            _SEED,
+            _split("val", "val, test or train"),
+            Option("min_area", int, 1024, "leave out parts of fewer pixels than this", smallest=0),
+        ),
+    ),
+    DatasetEntry(
+        name="tokyo-ms4i",
+        title="Tokyo Multi-Spectral-4i",
+        reader="tokyo:read_tokyo",
+        origin="Bao et al., Visible and Thermal Images Fusion Architecture for Few-Shot Semantic Segmentation (2021), "
+        "on the photos of Ha et al., MFNet (IROS 2017); https://www.mi.t.u-tokyo.ac.jp/static/projects/mil_multispectral/",
+        layout="images/*.png (RGB, or RGB and thermal in four channels) and labels/*.png (class numbers); "
+        "test.txt if you have it",
+        protocol="16 classes in 4 folds of 4; 1,000 random episodes a fold, colour photos alone; intersection and "
+        "union are pooled per class, then the mean over classes and folds",
+        measure="class-pooled",
+        folds=4,
+        licence="research",
+        options=(
+            _fold(4),
+            _episodes(1000),
+            _SHOTS,
+            _SEED,
+            _split("test", "name of a list beside the folders, or all"),
+        ),
+    ),
+    DatasetEntry(
+        name="folder",
+        title="a folder of your own",
+        reader="folder:read_folder",
+        origin="yours",
+        layout="images/* and masks/* of equal names, or OBJECT/images/* and OBJECT/masks/*, or photos with NAME_mask "
+        "files beside them (also in folders by object)",
+        protocol="one photo is the reference, the object is found in each other photo; IoU per photo, then the mean",
+        measure="image",
+        folds=0,
+        licence="yours",
+        options=(_REFERENCE, _SHOTS),
+    ),
+    DatasetEntry(
+        name="study",
+        title="a study folder",
+        reader="folder:read_study",
+        origin="yours, as `persam study` makes and reads it",
+        layout="CATEGORY/images/* and CATEGORY/gold/* (or CATEGORY/masks/*) of equal names",
+        protocol="one photo of a category is the reference, its object is found in each other photo; IoU per photo, "
+        "then the mean",
+        measure="image",
+        folds=0,
+        licence="yours",
+        options=(_REFERENCE, _SHOTS),
+    ),
+)
+
+#: By name, in the order in which they are shown.
+DATASETS: dict[str, DatasetEntry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def read(name: str, root: Path, **options: Any) -> Loaded:
+    """Read a data set by name: `DATASETS[name].read`.
+
+    Raises:
+        UsageError: there is no such data set, the folder is laid out otherwise, or an option is unknown.
+    """
+    if name not in DATASETS:
+        raise UsageError(f"There is no data set {name}; there are {', '.join(DATASETS)}.")
+    return DATASETS[name].read(Path(root), **options)
+
+
 # What one folder may hold by name: the photos that the modes are compared on.
-_TOGETHER = {"perseg": read_perseg, "fss": read_fss, "davis": lambda root: read_davis(root, step=8)}
+_TOGETHER: dict[str, dict[str, Any]] = {"perseg": {}, "fss": {"split": "all"}, "davis": {"step": 8}}
 
 
 def read_together(root: Path) -> list[Episode]:
@@ -23,7 +248,4 @@ def read_together(root: Path) -> list[Episode]:
     here = [name for name in _TOGETHER if (root / name).is_dir()]
     if not here:
         raise UsageError(f"{root} holds none of the folders {', '.join(_TOGETHER)}; give the folder that does.")
-    episodes = [episode for name in here for episode in _TOGETHER[name](root / name)]
-    if not any(episode.tests for episode in episodes):
-        raise UsageError(f"{root} has no photos to find the objects in: each object has its reference alone.")
-    return episodes
+    return [episode for name in here for episode in read(name, root / name, **_TOGETHER[name]).episodes]

@@ -1,27 +1,147 @@
-"""FSS-1000 as unpacked (`CLASS/images`, `CLASS/masks`): the first photo of a class is the reference."""
+"""FSS-1000: 1,000 classes of 10 photos; the published protocol tests on 240 of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from persam.benchmark.datasets.layout import folders, photos, sample
-from persam.benchmark.episodes import Episode
+import numpy as np
+
+from persam.benchmark.datasets.layout import (
+    choose_references,
+    masks_alone,
+    note_masks_alone,
+    photos,
+    read_list,
+    sample,
+    shots_in_words,
+    some,
+    subfolders,
+    words,
+    wrong_layout,
+)
+from persam.benchmark.datasets.sampling import one_query
+from persam.benchmark.episodes import Episode, Loaded, Sample
 from persam.errors import UsageError
+from persam.images import IMAGE_SUFFIXES
 
-LAYOUT = "CLASS/images/*.jpg and CLASS/masks/*.png"
+LAYOUT = "CLASS/1.jpg and CLASS/1.png, or CLASS/images/*.jpg and CLASS/masks/*.png"
+_DEPTH = 2  # the archive unpacks into two folders
 
 
-def read_fss(root: Path, shots: int = 1) -> list[Episode]:
-    """Every class: its first `shots` photos show it, it is found in all others."""
-    episodes = []
-    for folder in folders(root, root, LAYOUT):
-        samples = [
-            sample(f"{folder.name}/{photo.stem}", photo, folder / "masks" / f"{photo.stem}.png")
-            for photo in photos(folder / "images")
+def read_fss(root: Path, protocol: str = "first", shots: int = 1, seed: int = 0, split: str = "test") -> Loaded:
+    """Every class of the split, by one of two protocols.
+
+    ``first``: the first `shots` photos of a class are its references, all others the tests. ``episodes`` is HSNet's:
+    every photo is the query once, and its references are drawn from the other photos of its class; HSNet draws them
+    anew in every run and with repetition, here they come from `seed` and are all different.
+
+    Args:
+        root: the folder, or one that holds it.
+        protocol: ``first`` or ``episodes``.
+        shots: references of an episode.
+        seed: of the draws of ``episodes``.
+        split: ``test``, ``trn`` or ``val``: the classes in a list of that name (``fss_test.txt``, ``splits/test.txt``
+            and the like, in the folder or one up; one class a line). ``test`` without a list, and ``all``, is all.
+
+    Raises:
+        UsageError: the folder is laid out otherwise, there is no such split, a photo has no mask, too few photos.
+    """
+    top, classes = _classes(root)
+    chosen, where, notes = _of_split(top, classes, split)
+    read = [_samples(folder) for folder in chosen]
+    notes += note_masks_alone([mask for _, alone in read for mask in alone])
+    short = [folder.name for folder, (samples, _) in zip(chosen, read, strict=True) if len(samples) <= shots]
+    if short:
+        notes.append(f"passed over: classes with no photo beside the references ({some(short)})")
+    named = [(folder.name, samples) for folder, (samples, _) in zip(chosen, read, strict=True) if len(samples) > shots]
+    if not named:
+        raise UsageError(f"{root} has no photos to find the objects in: each class has its references alone.")
+    if protocol == "first":
+        episodes = [_first(name, samples, shots) for name, samples in named]
+        how = f"each class's first photo{'' if shots == 1 else f's ({shots})'} as reference, every other photo a test"
+    else:
+        episodes = [
+            episode
+            for name, samples in named
+            for episode in _each_once(name, samples, shots, np.random.default_rng([seed, *name.encode()]))
         ]
-        if not samples:
+        how = f"every photo once, {shots_in_words(shots)} drawn from its class's others, seed {seed}"
+    return Loaded(
+        "fss",
+        tuple(episodes),
+        f"{where}, {len(named)} classes; {how}; intersection and union pooled per class, then the mean over classes",
+        {"protocol": protocol, "shots": shots, "split": split, **({"seed": seed} if protocol == "episodes" else {})},
+        tuple(notes),
+    )
+
+
+def _classes(root: Path) -> tuple[Path, list[Path]]:
+    """The folder that holds the classes and they."""
+    level = [root]
+    for _ in range(_DEPTH + 1):
+        found = {folder: [inner for inner in subfolders(folder) if _is_class(inner)] for folder in level}
+        places = [folder for folder in level if found[folder]]
+        if len(places) > 1:
+            raise UsageError(f"{root} holds several folders of classes: {some(places)}; give one of them.")
+        if places:
+            return places[0], found[places[0]]
+        level = [inner for folder in level for inner in subfolders(folder)]
+    raise wrong_layout(root, LAYOUT)
+
+
+def _is_class(folder: Path) -> bool:
+    return (folder / "images").is_dir() or any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())
+
+
+def _of_split(top: Path, classes: Sequence[Path], split: str) -> tuple[list[Path], str, list[str]]:
+    """The classes of the split, how it is called in the protocol, and notes."""
+    if split == "all":
+        return list(classes), "all classes here", []
+    places = [
+        place / name
+        for place in (top, top.parent)
+        for name in (f"fss_{split}.txt", f"fss_{split}_set.txt", f"splits/fss/{split}.txt", f"splits/{split}.txt")
+    ]
+    places.append(top / f"{split}.txt")
+    file = next((place for place in places if place.is_file()), None)
+    if file is None and split == "test":
+        note = f"there is no list of the 240 test classes (such as {places[0]}), so all classes here are taken"
+        return list(classes), "all classes here (no list of test classes)", [note]
+    if file is None:
+        raise UsageError(f"{top} has no split {split}: looked for {places[0]} and {top / f'splits/fss/{split}.txt'}.")
+    listed = read_list(file)
+    by_name = {folder.name: folder for folder in classes}
+    found = [by_name[name] for name in listed if name in by_name]
+    absent = [name for name in listed if name not in by_name]
+    if not found:
+        raise UsageError(f"None of the classes in {file} is in {top}.")
+    notes = [f"passed over: classes of split {split} that are not here ({some(absent)})"] if absent else []
+    return found, f"split {split} of {file.name}", notes
+
+
+def _samples(folder: Path) -> tuple[list[Sample], list[Path]]:
+    """The photos of a class with their masks, and masks without a photo."""
+    if (folder / "images").is_dir():
+        pictures, masks = photos(folder / "images"), photos(folder / "masks")
+        if not pictures:
             raise UsageError(f"{folder} has no photos in images/; looked for {LAYOUT}.")
-        episodes.append(
-            Episode("fss", folder.name, tuple(samples[:shots]), tuple(samples[shots:]), folder.name.replace("_", " "))
-        )
-    return episodes
+        place = folder / "masks"
+    else:
+        pictures = photos(folder, {".jpg", ".jpeg"})
+        masks = photos(folder, {".png"})
+        if not pictures:
+            raise UsageError(f"{folder} has no photos; looked for {LAYOUT}.")
+        place = folder
+    samples = [sample(f"{folder.name}/{photo.stem}", photo, place / f"{photo.stem}.png") for photo in pictures]
+    return samples, masks_alone(masks, pictures)
+
+
+def _first(name: str, samples: Sequence[Sample], shots: int) -> Episode:
+    references, tests = choose_references(samples, shots)
+    return Episode("fss", name, references, tests, words(name))
+
+
+def _each_once(name: str, samples: Sequence[Sample], shots: int, rng: np.random.Generator) -> list[Episode]:
+    drawn = (one_query([[each] for each in samples], query, shots, rng) for query in range(len(samples)))
+    return [Episode("fss", name, references, (test,), words(name)) for references, test in drawn]

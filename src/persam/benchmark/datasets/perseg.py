@@ -4,33 +4,64 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from persam.benchmark.datasets.layout import folders, photos, sample
-from persam.benchmark.episodes import Episode
+from persam.benchmark.datasets.layout import (
+    choose_references,
+    folders,
+    masks_alone,
+    note_masks_alone,
+    photos,
+    sample,
+    shots_in_words,
+    some,
+    unpacked,
+    words,
+)
+from persam.benchmark.episodes import Episode, Loaded
 from persam.errors import UsageError
 
 LAYOUT = "Images/OBJECT/NN.jpg and Annotations/OBJECT/NN.png"
+_PUBLISHED_REFERENCE = "00"
 
 
-def read_perseg(root: Path, shots: int = 1, reference: str = "00") -> list[Episode]:
-    """Every object: photo `reference` (and the `shots` - 1 after it) shows it, it is found in all others."""
-    episodes = []
-    for folder in folders(root / "Images", root, LAYOUT):
-        samples = [
-            sample(f"{folder.name}/{photo.stem}", photo, root / "Annotations" / folder.name / f"{photo.stem}.png")
-            for photo in photos(folder)
-        ]
-        names = [each.photo.stem for each in samples]
-        if reference not in names:
-            raise UsageError(f"{folder} has no photo {reference}, which was to be the reference.")
-        first = names.index(reference)
-        chosen = (samples[first:] + samples[:first])[:shots]
-        episodes.append(
-            Episode(
-                "perseg",
-                folder.name,
-                tuple(chosen),
-                tuple(each for each in samples if each not in chosen),
-                folder.name.replace("_", " "),
-            )
-        )
-    return episodes
+def read_perseg(root: Path, shots: int = 1, reference: str = "auto") -> Loaded:
+    """Every object: photo `reference` (and the `shots` - 1 after it) shows it, it is found in all others.
+
+    The published evaluation drops every file whose path holds the reference's number anywhere, and pairs the sorted
+    rest by position; here photos and masks are paired by name.
+
+    Args:
+        root: the folder, or one that holds it.
+        shots: references of an object.
+        reference: name of the photo, or ``auto``: 00, and of an object without it the first.
+
+    Raises:
+        UsageError: the folder is laid out otherwise, a photo has no mask, or nothing is left to be found.
+    """
+    top = unpacked(root, "Images", LAYOUT)
+    episodes, alone, spent = [], [], []
+    for folder in folders(top / "Images", root, LAYOUT):
+        masks = top / "Annotations" / folder.name
+        pictures = photos(folder)
+        if not pictures:
+            raise UsageError(f"{folder} has no photos; looked for {LAYOUT}.")
+        samples = [sample(f"{folder.name}/{photo.stem}", photo, masks / f"{photo.stem}.png") for photo in pictures]
+        alone += masks_alone(photos(masks), pictures)
+        references, tests = choose_references(samples, shots, reference, otherwise=_PUBLISHED_REFERENCE)
+        if tests:
+            episodes.append(Episode("perseg", folder.name, references, tests, words(folder.name)))
+        else:
+            spent.append(folder.name)
+    if not episodes:
+        raise UsageError(f"{root} has no photos to find the objects in: each object has its references alone.")
+    notes = note_masks_alone(alone)
+    if spent:
+        notes.append(f"passed over: objects with references alone ({some(spent)})")
+    first = "photo 00, else the first" if reference == "auto" else f"photo {reference}"
+    return Loaded(
+        "perseg",
+        tuple(episodes),
+        f"{len(episodes)} objects, {shots_in_words(shots)} each ({first}{', and the next' if shots > 1 else ''}), "
+        "every other photo on its own; intersection and union pooled per object, then the mean over objects",
+        {"shots": shots, "reference": reference},
+        tuple(notes),
+    )

@@ -1,0 +1,123 @@
+"""Tokyo Multi-Spectral-4i: street photos, colour beside thermal, 16 classes in 4 folds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from persam.benchmark.datasets.layout import (
+    masks_alone,
+    note_masks_alone,
+    photos,
+    read_list,
+    some,
+    unpacked,
+    wrong_layout,
+)
+from persam.benchmark.datasets.sampling import Category, Drawing
+from persam.benchmark.episodes import Loaded, MaskFile, Sample, read_labels
+from persam.errors import UsageError
+
+LAYOUT = "images/*.png (RGB, or RGB and thermal in four channels) and labels/*.png (class numbers)"
+_PHOTOS, _LABELS = ("images", "rgb", "RGB"), ("labels", "label", "Labels", "masks")
+_FOLDS, _IN_FOLD, _VOID = 4, 4, 255
+
+#: The classes of MFNet's labels, which are the first published ones on these photos.
+MFNET = ("car", "person", "bike", "curve", "car stop", "guardrail", "color cone", "bump")
+
+
+def read_tokyo(
+    root: Path, split: str = "test", fold: int | None = None, episodes: int = 1000, shots: int = 1, seed: int = 0
+) -> Loaded:
+    """Random episodes of Tokyo Multi-Spectral-4i, on the colour photos alone.
+
+    Labels are 0 for background, 1 to 16 for classes, 255 for pixels that do not count. Assumed, as PASCAL-5i has it
+    and because we could not see the set itself: fold f (from 0) holds the classes 4 f + 1 to 4 f + 4; 1,000 episodes
+    a fold. Where no label is above 8, they are taken for MFNet's eight classes, and there are two folds. A fourth
+    channel of the photos is the thermal camera's and left out.
+
+    Args:
+        root: the folder.
+        split: name of a list beside the folders (``test.txt``, a name a line), or ``all``. ``test`` without a list is
+            all.
+        fold: the one to draw from; None: all of them, each by itself.
+        episodes: of each fold.
+        shots: references of an episode.
+        seed: of the draws.
+
+    Raises:
+        UsageError: the folder is laid out otherwise, a photo has no labels, a class or a fold is not there.
+    """
+    top = next((unpacked(root, name, LAYOUT) for name in _PHOTOS if _holds(root, name)), None)
+    if top is None:
+        raise wrong_layout(root, LAYOUT)
+    pictures = photos(next(top / name for name in _PHOTOS if (top / name).is_dir()))
+    place = next((top / name for name in _LABELS if (top / name).is_dir()), None)
+    if place is None or not pictures:
+        raise wrong_layout(root, LAYOUT)
+    notes = note_masks_alone(masks_alone(photos(place), pictures))
+    pictures, shown, more = _of_split(top, pictures, split)
+    notes += more
+    shows: dict[int, list[Path]] = {}
+    for photo in pictures:
+        if not (place / f"{photo.stem}.png").is_file():
+            raise UsageError(f"{photo} has no labels: looked for {place / f'{photo.stem}.png'}.")
+        for value in np.unique(read_labels(place / f"{photo.stem}.png")).tolist():
+            shows.setdefault(value, []).append(photo)
+    classes = sorted(set(shows) - {0, _VOID})
+    if classes and classes[-1] > _FOLDS * _IN_FOLD:
+        raise UsageError(f"{place} has label {classes[-1]}; the classes are 1 to {_FOLDS * _IN_FOLD}.")
+    names = dict(enumerate(MFNET, 1)) if classes and classes[-1] <= len(MFNET) else {}
+
+    def category(value: int) -> Category:
+        name = names.get(value, f"class {value}")
+        folder = name.replace(" ", "_")
+        samples = [
+            Sample(f"{folder}/{photo.stem}", photo, MaskFile(place / f"{photo.stem}.png", value, _VOID), as_stored=True)
+            for photo in shows[value]
+        ]
+        return Category(folder, name, samples)
+
+    drawing = Drawing(_FOLDS, fold, episodes, shots, seed)
+    folds = {each: [category(value) for value in classes if (value - 1) // _IN_FOLD == each] for each in drawing.wanted}
+    without = [each for each, categories in folds.items() if not categories]
+    if len(without) == len(folds):
+        raise UsageError(f"{place} shows no class of {'any fold' if fold is None else f'fold {fold}'}.")
+    if without:
+        notes.append(f"passed over: folds without a class here ({some(without)})")
+    drawn, poor = drawing.draw("tokyo-ms4i", {each: found for each, found in folds.items() if found})
+    return Loaded(
+        "tokyo-ms4i",
+        drawn,
+        f"Tokyo Multi-Spectral-4i, {shown}, colour photos alone, classes 4 f + 1 to 4 f + 4 in fold f: "
+        f"{drawing.in_words()}",
+        {"split": split} | drawing.settings(),
+        (*notes, *poor),
+    )
+
+
+def _holds(root: Path, name: str) -> bool:
+    try:
+        unpacked(root, name, LAYOUT)
+    except UsageError:
+        return False
+    return True
+
+
+def _of_split(top: Path, pictures: list[Path], split: str) -> tuple[list[Path], str, list[str]]:
+    """The photos of a split, how it is called, and notes."""
+    if split == "all":
+        return pictures, "all photos", []
+    file = top / f"{split}.txt"
+    if not file.is_file():
+        if split != "test":
+            raise UsageError(f"{top} has no split {split}: looked for {file}.")
+        return pictures, "all photos", [f"there is no {file}, so all photos are taken"]
+    names = {Path(line.split()[0]).stem for line in read_list(file)}
+    found = [photo for photo in pictures if photo.stem in names]
+    if not found:
+        raise UsageError(f"None of the photos in {file} is in {top}.")
+    absent = sorted(names - {photo.stem for photo in found})
+    notes = [f"passed over: photos of split {split} that are not here ({some(absent)})"] if absent else []
+    return found, f"split {split}", notes
