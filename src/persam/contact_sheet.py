@@ -86,10 +86,11 @@ class ContactSheet:
         """
         first = Path(path)
         files = []
-        for page, start in enumerate(range(0, max(1, len(self._tiles)), _TILES_PER_PAGE), start=1):
+        each = max(1, _TILES_PER_PAGE // self.columns) * self.columns  # whole rows
+        for page, start in enumerate(range(0, max(1, len(self._tiles)), each), start=1):
             file = first if page == 1 else first.with_stem(f"{first.stem}-{page}")
             buffer = io.BytesIO()
-            self._draw(self._tiles[start : start + _TILES_PER_PAGE]).save(buffer, "PNG")
+            self._draw(self._tiles[start : start + each]).save(buffer, "PNG")
             write_bytes(file, buffer.getvalue())
             files.append(file)
         return files

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from persam import __version__
-from persam.cli import bench, demo, learn, models, segment, show
+from persam.cli import bench, demo, learn, models, segment, show, study
 from persam.cli.console import complain, say
 from persam.errors import PersamError
 
@@ -102,6 +102,7 @@ app.command("show")(show.show)
 app.command("models")(models.models)
 app.command("demo")(demo.demo)
 app.add_typer(bench.app, name="bench")
+app.add_typer(study.app, name="study")
 
 if __name__ == "__main__":
     app()

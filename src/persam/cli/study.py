@@ -1,0 +1,201 @@
+"""`persam study`: several people mask the same photos; the model is compared with each, and they with each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from persam.cli.console import out, print_json, say, table
+from persam.cli.options import Device, Json, load_model
+from persam.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from persam.study import CheckReport, Problem, StudyResult, Summary
+
+app = typer.Typer(
+    help="Compare the model with several people who masked the same photos, and the people with each other.",
+    no_args_is_help=True,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="The study's folder.", show_default=False)]
+_NAMED = 8  # problems that are named on the screen after a run
+
+
+@app.command()
+def new(
+    study: Folder,
+    photos: Annotated[
+        list[str],
+        typer.Option("--photos", help="CATEGORY=DIR, again for each category; or a folder with one folder a category."),
+    ],
+    annotators: Annotated[str, typer.Option("--annotators", help="Their names, with commas between: anna,ben,cleo.")],
+    json: Json = False,
+) -> None:
+    """Make a study's folder from photos, which are copied, with a README.txt for the annotators.
+
+    [bold]Example[/bold]
+
+    persam study new my-study --photos horse=~/horses --photos mug=~/mugs --annotators anna,ben,cleo
+    """
+    from persam.study.create import README, new, photo_folders
+
+    made = new(study, photo_folders(photos), annotators.split(","))
+    if json:
+        categories = {category.name: len(category.photos) for category in made.categories}
+        print_json({"study": str(made.folder), "categories": categories, "annotators": made.annotators})
+        return
+    say(
+        f"{made.photo_count} photos in {len(made.categories)} categories for {', '.join(made.annotators)}; "
+        f"what the annotators are to do stands in {made.folder / README}."
+    )
+
+
+@app.command()
+def check(study: Folder, json: Json = False) -> None:
+    """Say which masks a study has and exactly what is missing; exit code 1 if something is.
+
+    [bold]Example[/bold]
+
+    persam study check my-study
+    """
+    from persam.study.checks import check
+    from persam.study.layout import read
+    from persam.study.metrics_json import problems_json
+
+    found = read(study)
+    with progress_bar("Checking", found.photo_count) as advance:
+        report = check(found, advance)
+    if json:
+        masks = [{"category": c, "who": who, "masks": count} for (c, who), count in report.usable.items()]
+        print_json({"study": str(found.folder), "masks": masks, "problems": problems_json(report.problems)})
+    else:
+        _print_check(report)
+    if not report.complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    study: Folder,
+    model: Annotated[str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, or a .pth of SAM.")] = "tiny",
+    mode: Annotated[str, typer.Option(help="persam, official or paper.")] = "persam",
+    method: Annotated[str, typer.Option(help="persam, or persam-f with tuned scale weights.")] = "persam",
+    reference: Annotated[
+        str, typer.Option(help="The photo that the model is shown: first by name, or the name of one in each category.")
+    ] = "first",
+    output: Annotated[Path, typer.Option("-o", "--out", help="Folder for the report.")] = Path("study-report"),
+    encoder: Annotated[str | None, typer.Option(help="Another encoder for the confidence map.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Compare, print table I, and write a report with plots, tables, consensus masks and a gallery.
+
+    [bold]Example[/bold]
+
+    persam study run my-study --method persam-f --out my-report
+    """
+    from persam.study.compare import run
+    from persam.study.extra import check_libraries
+    from persam.study.layout import read
+    from persam.study.metrics_json import metrics
+    from persam.study.report import write_report
+    from persam.study.summary import summarise
+
+    check_libraries()
+    found = read(study)
+    loaded = load_model(model, device=device, dtype="auto", mode=mode, encoder=encoder)
+    with progress_bar("Photos", found.photo_count) as advance:
+        result = run(found, loaded, method=method, reference=reference, progress=advance)
+        advance(done=found.photo_count, what="Report")
+        page = write_report(result, output)
+    summary = summarise(result)
+    if json:
+        print_json(metrics(result, summary) | {"report": str(page)})
+        return
+    _print_result(result, summary)
+    _say_left_out(result.left_out)
+    say(f"The report is {page}.")
+
+
+def _print_check(report: CheckReport) -> None:
+    from persam.study.layout import GOLD
+
+    study = report.study
+    gold = [GOLD] if any(category.has_gold for category in study.categories) else []
+    people = [*study.annotators, *gold]
+    grid = table("category", "photos", *map(escape, people), right=("photos", *map(escape, people)))
+    for category in study.categories:
+        counts = [report.usable.get((category.name, who)) for who in people]
+        photos = len(category.photos)
+        shown = [
+            "-" if count is None else str(count) if count == photos else f"[red]{count} of {photos}[/red]"
+            for count in counts
+        ]
+        grid.add_row(escape(category.name), str(photos), *shown)
+    console = out()
+    console.print(grid)
+    for problem in report.problems:
+        console.print(f"- {escape(problem.sentence)}", soft_wrap=True)
+    if report.complete:
+        say("Nothing is missing.")
+    else:
+        say(f"{_count(report.problems)}.")
+
+
+def _print_result(result: StudyResult, summary: Summary) -> None:
+    from persam.study.tables import cells, columns, shown, title
+
+    console = out()
+    heads = [escape(head) for head in columns(result)]
+    grid = table(*heads, right=tuple(heads[1:]))
+    for row in (*summary.rows, summary.total):
+        # The interval stands below its mean, so that tables of several annotators fit on a screen.
+        name, *figures = [escape(cell) for cell in cells(row, result)]
+        two_lines = [name, *(figure.replace(" [", "\n[") for figure in figures)]
+        grid.add_row(*two_lines, style="bold" if row is summary.total else None)
+    console.print(grid)
+    console.print(escape(title(result)), style="dim", soft_wrap=True)
+    people = table("annotator", "masks", "area beside majority", "area beside gold", "sensitivity", "specificity")
+    for person in summary.people:
+        areas = [
+            "-" if found is None else f"{found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}] {found.verdict}"
+            for found in (person.against_majority, person.against_gold)
+        ]
+        cells_ = [person.name, str(person.masks), *areas, shown(person.sensitivity), shown(person.specificity)]
+        people.add_row(*(escape(cell) for cell in cells_))
+    console.print()
+    console.print(people)
+    console.print()
+    if summary.nearness is None:
+        console.print("Nobody shares a photo with another annotator, so that agreement cannot be told.")
+        return
+    near = summary.nearness
+    difference = f"{near.test.difference:+.3f} [{near.test.low:+.3f}, {near.test.high:+.3f}]"
+    console.print(escape(f"{near.verdict}: IoU {near.model:.3f} against {near.people:.3f}, {difference}."))
+    disputed = ", ".join(f"{row.name} {row.people.mean:.3f}" for row in summary.disputed if row.people is not None)
+    console.print(escape(f"People disagree most first: {disputed}."), soft_wrap=True)
+
+
+def _say_left_out(problems: tuple[Problem, ...]) -> None:
+    if not problems:
+        return
+    say(f"Left out were {_count(problems)}.")
+    for problem in problems[:_NAMED]:
+        say(f"- {problem.sentence}")
+    if len(problems) > _NAMED:
+        say(f"... and {len(problems) - _NAMED} more in the report.")
+
+
+def _count(problems: tuple[Problem, ...]) -> str:
+    words = {
+        "photo": "photos or categories that cannot be used",
+        "missing": "missing masks",
+        "size": "masks of another size than their photo",
+        "unusable": "masks that cannot be used",
+        "stray": "stray files",
+    }
+    kinds = [problem.kind for problem in problems]
+    return ", ".join(f"{what}: {kinds.count(kind)}" for kind, what in words.items() if kind in kinds)

@@ -1,0 +1,173 @@
+"""Check a study: which masks are there, which are missing, and which files cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from persam.errors import PersamError
+from persam.images import read_image, read_mask
+from persam.study.layout import ANNOTATORS, GOLD, IMAGES, MASK_SUFFIX, Category, Study, entries, is_photo
+
+#: What can be wrong, from what stops a study to what is merely odd.
+KINDS = ("photo", "missing", "size", "unusable", "stray")
+REPORT_FILE = "report.html"  # by this a report that was written into the study's folder is known
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a study.
+
+    Attributes:
+        kind: ``photo`` (cannot be read, or there are too few), ``missing`` (no mask), ``size`` (a mask of another size
+            than its photo), ``unusable`` (a mask that is empty, covers everything, or cannot be read), ``stray`` (a
+            file that belongs to nothing).
+        category: where, or "" for the study's own folder.
+        who: whose mask: an annotator, ``gold``, or "" where it is no mask.
+        photo: its stem, or "".
+        sentence: what is wrong and where, for a person.
+    """
+
+    kind: str
+    category: str
+    who: str
+    photo: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        study: that was checked.
+        usable: masks that can be used, by category and annotator (or ``gold``).
+        problems: all that is wrong, in the order of the folders.
+    """
+
+    study: Study
+    usable: dict[tuple[str, str], int]
+    problems: tuple[Problem, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def check(study: Study, progress: Callable[[], object] | None = None) -> CheckReport:
+    """Open every picture of a study and list all that is wrong.
+
+    Args:
+        study: as `read` found it.
+        progress: called after every photo.
+    """
+    usable: dict[tuple[str, str], int] = {}
+    problems = [
+        Problem("stray", "", "", "", f"{entry} is no category: it has neither {IMAGES}/ nor {ANNOTATORS}/ in it.")
+        for entry in entries(study.folder)
+        if entry.is_dir() and entry.name not in {one.name for one in study.categories} and not _is_report(entry)
+    ]
+    for category in study.categories:
+        people = [*study.annotators, *([GOLD] if category.has_gold else [])]
+        usable.update({(category.name, who): 0 for who in people})
+        if len(category.photos) < 2:
+            problems.append(too_few_photos(category))
+        for photo in category.photos:
+            shape = _shape(category, photo)
+            if isinstance(shape, Problem):
+                problems.append(shape)
+            else:
+                for who in people:
+                    mask = read_study_mask(category, who, photo, shape)
+                    if isinstance(mask, Problem):
+                        problems.append(mask)
+                    else:
+                        usable[category.name, who] += 1
+            if progress is not None:
+                progress()
+        problems.extend(_strays(category))
+    return CheckReport(study, usable, tuple(problems))
+
+
+def read_study_mask(category: Category, who: str, photo: Path, shape: tuple[int, int]) -> np.ndarray | Problem:
+    """Read one mask of a study, which must have its photo's size: masks that are compared are never resized.
+
+    Args:
+        category: of the photo.
+        who: an annotator, or ``gold``.
+        photo: one of the category's.
+        shape: (H, W) of the photo, upright.
+
+    Returns:
+        (H, W) bool, or what is wrong with it.
+    """
+    file = category.gold_file(photo) if who == GOLD else category.mask_file(who, photo)
+
+    def problem(kind: str, sentence: str) -> Problem:
+        return Problem(kind, category.name, who, photo.stem, sentence)
+
+    if not file.is_file():
+        owner = "gold mask" if who == GOLD else f"mask by {who}"
+        return problem("missing", f"{category.name}/{photo.name} has no {owner}: looked for {file}.")
+    try:
+        mask = read_mask(file)
+    except PersamError as error:
+        return problem("unusable", str(error))
+    if mask.shape != shape:
+        return problem(
+            "size",
+            f"The mask {file} is {mask.shape[1]} x {mask.shape[0]} pixels, its photo {shape[1]} x {shape[0]}; "
+            "save it at the photo's size.",
+        )
+    return mask
+
+
+def too_few_photos(category: Category) -> Problem:
+    """What is wrong with a category of one photo or none."""
+    count = len(category.photos) or "no"
+    sentence = (
+        f"{category.name} has {count} photo{'s' if count == 'no' else ''} in {category.folder / IMAGES}; "
+        "one is shown to the model and at least one more is needed to find the object in."
+    )
+    return Problem("photo", category.name, "", "", sentence)
+
+
+def _shape(category: Category, photo: Path) -> tuple[int, int] | Problem:
+    try:
+        height, width = read_image(photo).shape[:2]
+    except PersamError as error:
+        return Problem("photo", category.name, "", photo.stem, str(error))
+    return height, width
+
+
+def _strays(category: Category) -> Iterator[Problem]:
+    """Files that nothing will read: a typing error in a mask's name shows here."""
+    names = {photo.stem for photo in category.photos}
+
+    def stray(file: Path, who: str, why: str) -> Problem:
+        return Problem("stray", category.name, who, file.stem, f"{file} {why}.")
+
+    for entry in entries(category.folder):
+        if entry.name not in {IMAGES, ANNOTATORS, GOLD}:
+            yield stray(entry, "", f"is not used: only {IMAGES}/, {ANNOTATORS}/ and {GOLD}/ are")
+    for file in entries(category.folder / IMAGES):
+        if not is_photo(file):
+            yield stray(file, "", "is not a photo")
+    for person in entries(category.folder / ANNOTATORS):
+        if not person.is_dir():
+            yield stray(person, "", f"lies beside the annotators' folders; put it into {ANNOTATORS}/NAME/")
+    homes = [*entries(category.folder / ANNOTATORS), category.folder / GOLD]
+    for home in homes:
+        for file in entries(home):
+            if file.suffix != MASK_SUFFIX or not file.is_file():
+                yield stray(file, home.name, f"is not used: masks are files that end in {MASK_SUFFIX}")
+            elif file.stem not in names:
+                yield stray(file, home.name, f"belongs to no photo: there is no {file.stem}.* in {IMAGES}/")
+
+
+def _is_report(folder: Path) -> bool:
+    return (folder / REPORT_FILE).is_file()

@@ -1,0 +1,162 @@
+"""The plots of a report, as SVG that stands inside the page and takes its colours, light or dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from persam.drawing import Colour
+from persam.study.extra import library
+from persam.study.gallery import colour_of_annotator
+from persam.study.results import StudyResult
+from persam.study.summary import BAND_NAMES, BANDS, Figure, Person, Row, Summary
+
+_INK = "#010203"  # stands for the page's own colour of text until the SVG is written
+_BAND_COLOURS = ("#15803d", "#ca8a04", "#c2410c")
+_MODEL, _PEOPLE = "#6366f1", "#0d9488"
+_STYLE = {
+    "svg.fonttype": "none",  # letters stay letters: in the page's font, selectable, in any script
+    "svg.hashsalt": "persam",  # the same numbers give the same file
+    "text.parse_math": False,  # names may have dollar signs
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 10,
+}
+_WIDTH = 9.0  # inches
+_LONGEST = 28  # letters of a name beside an axis
+
+
+def plots(result: StudyResult, summary: Summary) -> dict[str, str]:
+    """All plots of a study: SVG by name (``iou``, ``bands``, ``bias``), empty where there is nothing to draw.
+
+    Raises:
+        PersamError: matplotlib is not installed.
+    """
+    with library("matplotlib").rc_context(_STYLE):
+        return {"iou": _iou_plot(result, summary), "bands": _bands_plot(summary), "bias": _bias_plot(result, summary)}
+
+
+def _iou_plot(result: StudyResult, summary: Summary) -> str:
+    """Each category's IoU: the model with all annotators and with each, and the annotators with each other."""
+    rows = [row for row in (*summary.rows, summary.total) if row.model or row.people]
+    if not rows:
+        return ""
+    figure, axis = _axis(len(rows), 0.55)
+    for edge in BANDS:
+        axis.axvline(edge, color=_INK, alpha=0.35, linewidth=1, linestyle=(0, (4, 3)))
+    for y, row in enumerate(rows):
+        for name, each in row.annotators.items():
+            if each is not None:
+                axis.plot(
+                    each.mean, y + 0.22, "o", color=_hex(colour_of_annotator(result, name)), markersize=5, label=name
+                )
+        _with_interval(axis, row.model, y, _MODEL, "o", "model with all annotators")
+        _with_interval(axis, row.people, y - 0.22, _PEOPLE, "D", "annotators with each other")
+    axis.set_xlim(0, 1.02)
+    axis.set_xlabel("mean IoU, with 95 % interval; dashed: the bands' edges")
+    _finish(axis, [row.name for row in rows], legend=True)
+    return _svg(figure)
+
+
+def _bands_plot(summary: Summary) -> str:
+    """How many photos of each category lie in each band."""
+    rows: list[Row] = [row for row in (*summary.rows, summary.total) if sum(row.bands)]
+    if not rows:
+        return ""
+    figure, axis = _axis(len(rows), 0.42)
+    for y, row in enumerate(rows):
+        start = 0.0
+        for band, count in enumerate(row.bands):
+            share = count / sum(row.bands)
+            colour, label = _BAND_COLOURS[band], f"IoU {BAND_NAMES[band]}"
+            axis.barh(y, share, left=start, color=colour, height=0.66, label=label)
+            if count:
+                axis.text(start + share / 2, y, str(count), ha="center", va="center", color="white")
+            start += share
+    axis.set_xlim(0, 1)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.set_xlabel("share of photos; the number is how many")
+    _finish(axis, [row.name for row in rows], legend=True)
+    return _svg(figure)
+
+
+def _bias_plot(result: StudyResult, summary: Summary) -> str:
+    """Each annotator's areas beside those of the majority and of the truth."""
+    people: list[Person] = [one for one in summary.people if one.against_majority or one.against_gold]
+    if not people:
+        return ""
+    figure, axis = _axis(len(people), 0.6)
+    axis.axvline(1, color=_INK, alpha=0.5, linewidth=1)
+    ends = [0.8, 1.25]
+    for y, person in enumerate(people):
+        colour = _hex(colour_of_annotator(result, person.name))
+        both = ((person.against_majority, y - 0.12, "o"), (person.against_gold, y + 0.12, "s"))
+        for found, place, marker in both:
+            if found is not None:
+                ends += [found.low, found.high]
+                axis.plot([found.low, found.high], [place, place], color=colour, linewidth=2)
+                axis.plot(found.ratio, place, marker, color=colour, markersize=7)
+    low, high = min(ends) / 1.05, max(ends) * 1.05
+    axis.set_xscale("log")
+    axis.set_xlim(low, high)
+    ticks = [
+        tick for tick in (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10) if low <= tick <= high
+    ]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel(
+        "area beside the majority's (circle) and the truth's (square): below 1 too small, above 1 too large"
+    )
+    _finish(axis, [person.name for person in people], legend=False)
+    return _svg(figure)
+
+
+def _axis(rows: int, each: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure as Page
+
+    page = Page(figsize=(_WIDTH, 1.2 + each * rows), layout="constrained")
+    return page, page.add_subplot()
+
+
+def _with_interval(axis: Any, figure: Figure | None, y: float, colour: str, marker: str, label: str) -> None:
+    if figure is not None:
+        axis.plot([figure.low, figure.high], [y, y], color=colour, linewidth=2)
+        axis.plot(figure.mean, y, marker, color=colour, markersize=7, label=label)
+
+
+def _finish(axis: Any, names: Sequence[str], *, legend: bool) -> None:
+    short = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
+    axis.set_yticks(range(len(names)), short)
+    axis.set_ylim(len(names) - 0.4, -0.6)  # the first on top
+    if legend:
+        handles, labels = axis.get_legend_handles_labels()
+        each = dict(zip(labels, handles, strict=True))  # every row has them; the legend names them once
+        axis.legend(
+            each.values(),
+            each.keys(),
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=6,
+            frameon=False,
+            borderaxespad=0.2,
+        )
+
+
+def _svg(page: Any) -> str:
+    text = io.StringIO()
+    page.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]  # without the prologue, which names files elsewhere
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return svg.replace(_INK, "currentColor")
+
+
+def _hex(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
