@@ -18,7 +18,7 @@ from persam.errors import PersamError, UsageError
 from persam.images import ImageSource, read_image
 from persam.learning import learn_reference, mask_of, shot_of, thumbnail_of
 from persam.method.instances import Found, Target, find_instances
-from persam.method.scale import tune_as_published, tune_directly
+from persam.method.scale import check_solver, tune_as_published, tune_directly
 from persam.method.settings import Settings
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.loading import BUNDLED, load_encoder, load_model
@@ -174,8 +174,7 @@ class PerSAM:
             PersamError: the concept was read from a file, or made with another model.
             UsageError: no such solver.
         """
-        if solver not in {"direct", "adamw"}:
-            raise UsageError(f'There is no solver "{solver}"; use direct or adamw.')
+        check_solver(solver)
         if not concept.material:
             raise PersamError(
                 f'The concept "{concept.name}" was read from a file, which does not hold its photos; learn and tune it '

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from persam.errors import UsageError
+
+SOLVERS = ("direct", "adamw")
 PUBLISHED_EPOCHS = 1000
 REACH = 0.6  # the published learning rates sum to 0.5, and momentum carries a weight a little further than that
 MOST_PIXELS = 64 * 64  # the direct solver's resolution
@@ -33,6 +36,16 @@ class Tuned:
 
     weights: Tensor
     losses: tuple[float, ...]
+
+
+def check_solver(name: str) -> None:
+    """See that there is such a solver.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in SOLVERS:
+        raise UsageError(f'There is no solver "{name}"; use {" or ".join(SOLVERS)}.')
 
 
 def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -90,15 +103,18 @@ def tune_directly(shots: Sequence[Shot]) -> Tuned:
 
     Two variables and one smooth function: a coarse grid finds the valley, then a paraboloid through a 3 x 3 stencil
     tells where its bottom is, and the stencil shrinks around it. Runs at a resolution of at most `MOST_PIXELS`.
+
+    The same references give the same weights every time. Sums of floats do not: they depend on where the memory lies,
+    and in a flat valley their last digit decides. So it is done in double precision on the CPU, and rounded.
     """
-    small = [_reduce(shot) for shot in shots]
-    device = small[0].logits.device
+    device = shots[0].logits.device
+    small = [Shot(shot.logits.cpu().double(), shot.mask.cpu().double()) for shot in map(_reduce, shots)]
 
     def losses_at(candidates: Tensor) -> Tensor:
-        return tuning_loss(_all_three(candidates.to(device)), small).cpu()
+        return tuning_loss(_all_three(candidates), small).round(decimals=_LOSS_DIGITS)
 
     lowest, highest = 1 / 3 - REACH, 1 / 3 + REACH
-    side = torch.linspace(lowest, highest, 5)
+    side = torch.linspace(lowest, highest, 5, dtype=torch.float64)
     candidates = torch.cartesian_prod(side, side)
     losses = losses_at(candidates)
     best, loss, step = candidates[losses.argmin()], losses.min(), REACH / 4
@@ -112,23 +128,26 @@ def tune_directly(shots: Sequence[Shot]) -> Tuned:
         if (centre - best).abs().max() > 2 * step:  # the paraboloid looked too far away
             centre = best
         step *= 0.4
-    return Tuned(_all_three(best).to(device), (float(loss),))
+    return Tuned(_all_three(best.round(decimals=_WEIGHT_DIGITS)).float().to(device), (float(loss),))
 
 
-_STENCIL = torch.cartesian_prod(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0]))
+_LOSS_DIGITS, _WEIGHT_DIGITS = 11, 6
+_STENCIL = torch.cartesian_prod(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0])).double()
 
 
 def _bottom(points: Tensor, values: Tensor) -> Tensor:
     """Where the paraboloid through values (9,) at points (9, 2) is lowest, (2,); the best point if it has no bottom."""
     middle = points.mean(0)
-    x, y = (points - middle).double().T
+    x, y = (points - middle).T
     columns = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=1)
     scale = columns.abs().amax(0).clamp(min=1e-12)  # the squares are small beside the 1
-    _, bx, by, xx, xy, yy = (torch.linalg.lstsq(columns / scale, values.double()).solution / scale).tolist()
+    # At the edge of what may be reached points fall together, and there is more than one such paraboloid.
+    solved = torch.linalg.lstsq(columns / scale, values[:, None], rcond=1e-9, driver="gelsd").solution[:, 0]
+    _, bx, by, xx, xy, yy = (solved / scale).tolist()
     determinant = 4 * xx * yy - xy * xy
     if xx <= 0 or determinant <= 1e-12 * (xx + yy) ** 2:
         return points[values.argmin()]
-    return middle + torch.tensor([xy * by - 2 * yy * bx, xy * bx - 2 * xx * by]) / determinant
+    return middle + torch.tensor([xy * by - 2 * yy * bx, xy * bx - 2 * xx * by]).double() / determinant
 
 
 def _all_three(free: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ from typing import Any
 from persam.benchmark.methods.base import Photo, Prediction, Shot
 from persam.concept import Concept
 from persam.encoded import EncodedImage
+from persam.method.scale import check_solver
 from persam.method.settings import Settings
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.persam import PerSAM
 from persam.reference import Reference
+from persam.segmentation import Segmentation
 
 
 class PersamMethod:
@@ -24,6 +26,9 @@ class PersamMethod:
         tuned: PerSAM-F.
         encoder: another encoder for the confidence map.
         solver: of PerSAM-F.
+
+    Raises:
+        UsageError: no such solver.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class PersamMethod:
         encoder: FeatureEncoder | None = None,
         solver: str = "direct",
     ) -> None:
+        check_solver(solver)
         self.name = name
         self.tuned = tuned
         self.solver = solver
@@ -62,9 +68,7 @@ class PersamMethod:
 
     def find(self, photo: Photo, learned: Concept) -> Prediction:
         """See `Method.find`."""
-        found = self.persam.segment(self.encode(photo), learned)
-        peak = tuple(float(value) for value in found.points[0]) if len(found.points) else None
-        return Prediction(found.mask, found.score, found.present, peak)  # type: ignore[arg-type]
+        return prediction_of(self.persam.segment(self.encode(photo), learned))
 
     def encode(self, photo: Photo) -> EncodedImage:
         """The photo's encoding, made once for every form on the same model and encoder."""
@@ -73,3 +77,9 @@ class PersamMethod:
             photo.kept[key] = self.persam.encode(photo.pixels)
         encoded: EncodedImage = photo.kept[key]
         return encoded
+
+
+def prediction_of(found: Segmentation) -> Prediction:
+    """What PerSAM found, as any method's answer."""
+    peak = tuple(float(value) for value in found.points[0]) if len(found.points) else None
+    return Prediction(found.mask, found.score, found.present, peak)  # type: ignore[arg-type]

@@ -1,0 +1,125 @@
+"""SegGPT (arXiv 2304.03284): segmentation in context. The reference photo and its mask, painted white on black, are the
+prompt; below it the model paints the photo's mask. Several references: its feature ensemble, as transformers has it: at
+the layer where the photos' stream and the masks' stream are merged it averages over both, so that a reference given
+twice does not quite say what it says given once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from persam.benchmark.methods.base import Photo, Prediction, Shot
+from persam.benchmark.methods.probability import answer, to_size
+from persam.errors import PersamError
+from persam.models.loading import choose_device, hub_call, load_network
+from persam.models.sam import fingerprint_of
+
+ONE_CLASS = 1  # a palette of one: the background is black, the object white
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """K references as SegGPT wants them: photos and painted masks, each (K, 3, S, S)."""
+
+    pixels: Tensor
+    masks: Tensor
+
+
+class SegGpt:
+    """SegGPT of transformers, with transformers' own preprocessing (PIL, no torchvision) and postprocessing.
+
+    Args:
+        network: a `SegGptForImageSegmentation`.
+        checkpoint: its hub id or folder.
+        device: where it computes.
+    """
+
+    name = "seggpt"
+
+    def __init__(self, network: Any, *, checkpoint: str, device: torch.device) -> None:
+        from transformers import SegGptImageProcessorPil
+
+        self.checkpoint = checkpoint
+        self.device = device
+        self.fingerprint = fingerprint_of(network)
+        self.network = network.eval().requires_grad_(False).to(device, torch.float32)
+        height, width = network.config.image_size  # of the prompt and the photo, one above the other
+        self.size = (height // 2, width)
+        self.processor = SegGptImageProcessorPil(size={"height": self.size[0], "width": self.size[1]})
+
+    @classmethod
+    def load(cls, checkpoint: str, *, device: str = "auto") -> SegGpt:
+        """Load by hub id or local folder.
+
+        Raises:
+            PersamError: not to be had, or another kind of model.
+        """
+        from transformers import AutoConfig, SegGptForImageSegmentation
+
+        place = choose_device(device)
+        config = hub_call(checkpoint, AutoConfig.from_pretrained)
+        if config.model_type != "seggpt":
+            raise PersamError(
+                f"{checkpoint} is a model of type {config.model_type}, not SegGPT; name one such as "
+                "BAAI/seggpt-vit-large."
+            )
+        return cls(load_network(checkpoint, SegGptForImageSegmentation), checkpoint=checkpoint, device=place)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Method.describe`."""
+        return {
+            "method": "SegGPT",
+            "checkpoint": self.checkpoint,
+            "fingerprint": self.fingerprint,
+            "size": list(self.size),
+            "prompt": "instance",
+            "several_references": "feature ensemble of transformers",
+        }
+
+    def learn(self, shots: Sequence[Shot], category: str) -> Prompt:
+        """See `Method.learn`."""
+        prepared = self.processor.preprocess(
+            prompt_images=[shot.photo.pixels for shot in shots],
+            prompt_masks=[shot.mask.astype(np.uint8) for shot in shots],
+            num_labels=ONE_CLASS,
+            input_data_format="channels_last",  # else a photo 3 pixels high is taken for one with the channels first
+            return_tensors="pt",
+        )
+        return Prompt(prepared["prompt_pixel_values"].to(self.device), prepared["prompt_masks"].to(self.device))
+
+    @torch.inference_mode()
+    def find(self, photo: Photo, learned: Prompt) -> Prediction:
+        """See `Method.find`."""
+        prepared = self.processor.preprocess(
+            images=photo.pixels, input_data_format="channels_last", return_tensors="pt"
+        )
+        pixels = prepared["pixel_values"].to(self.device)
+        outputs = self.network(
+            pixel_values=pixels.expand(len(learned.pixels), -1, -1, -1),
+            prompt_pixel_values=learned.pixels,
+            prompt_masks=learned.masks,
+            feature_ensemble=len(learned.pixels) > 1,
+            embedding_type="instance",
+        )
+        painted = self.painted(outputs.pred_masks[0])  # with an ensemble, all K of them are the same
+        shape = (photo.pixels.shape[0], photo.pixels.shape[1])
+        white, ranking = (
+            to_size(each.mean(0), shape, mode="nearest").cpu().numpy() for each in (painted.clamp(0, 1), painted)
+        )
+        return answer(white, ranking)
+
+    def painted(self, canvas: Tensor) -> Tensor:
+        """The photo's half of what the model painted, (3, 2 S, S) normalised, as colours: (3, S, S), 0 black, 1 white.
+
+        Where the mean of the clipped colours exceeds one half a pixel is nearer to white than to black; that is how
+        transformers' postprocessing decides.
+        """
+        half = canvas[:, canvas.shape[1] // 2 :].float()
+        mean, std = self.processor.image_mean, self.processor.image_std
+        return half * half.new_tensor(std).view(3, 1, 1) + half.new_tensor(mean).view(3, 1, 1)
