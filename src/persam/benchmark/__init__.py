@@ -1,1 +1,39 @@
-"""Measurements: how good, how fast. One file a question; `persam bench` prints the answers."""
+"""Measurements: how good, how fast. One file a question; `persam bench` prints the answers.
+
+>>> from persam.benchmark import bench
+>>> bench("perseg", "~/data/PerSeg").figure("persam-f")        # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from persam.benchmark.absent_report import AbsentReport, bench_absent
+    from persam.benchmark.conduct import bench
+    from persam.benchmark.equipment import Setup
+    from persam.benchmark.report import Report
+    from persam.benchmark.score import bench_score
+
+__all__ = ["AbsentReport", "Report", "Setup", "bench", "bench_absent", "bench_score"]
+
+# Loaded on first use: help texts need none of it.
+_HOME = {
+    "AbsentReport": "persam.benchmark.absent_report",
+    "Report": "persam.benchmark.report",
+    "Setup": "persam.benchmark.equipment",
+    "bench": "persam.benchmark.conduct",
+    "bench_absent": "persam.benchmark.absent_report",
+    "bench_score": "persam.benchmark.score",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

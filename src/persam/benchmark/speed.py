@@ -1,40 +1,103 @@
-"""How fast: tuning against the published procedure, and what PerSAM adds to plain SAM. Ratios within one run."""
+"""What all timings share: the clock, the spread, plain SAM to compare with, and models of random weights."""
 
 from __future__ import annotations
 
+import contextlib
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from persam.concept import Concept
-from persam.learning import shot_of
-from persam.method.scale import PUBLISHED_EPOCHS, tune_as_published, tune_directly, tuning_loss
-from persam.models.base import PromptableModel, Prompts
+from persam.benchmark.provenance import versions
+from persam.benchmark.suite import about_model
+from persam.method.settings import Settings
+from persam.models.base import Encoding, PromptableModel, Prompts
+from persam.models.loading import choose_device, choose_dtype, load_encoder
 from persam.models.sam import Sam
 from persam.persam import PerSAM
 
+Result = TypeVar("Result")
+
+RANDOM_SIZES = ("vit-b", "vit-l", "vit-h")
+
+
+def timed(job: Callable[[], Result], model: PromptableModel) -> tuple[Result, float]:
+    """What a job gives, and its seconds until the model's device has finished."""
+    wait(model)
+    start = time.perf_counter()
+    result = job()
+    wait(model)
+    return result, time.perf_counter() - start
+
+
+def wait(model: PromptableModel) -> None:
+    """Until the device has done all that it was asked."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    elif model.device.type == "mps":
+        torch.mps.synchronize()
+
 
 @dataclass(frozen=True)
-class TuningSpeed:
-    """Seconds and final losses of both ways to tune, on one reference.
+class Spread:
+    """A median, and the quartiles around it."""
 
-    Attributes:
-        passes: seconds for the decoder passes that the published procedure makes (one an epoch).
-        published: seconds for its optimiser alone, the decoder's logits kept.
-        direct: seconds for ours, including its one decoder pass (median of several runs).
-        published_loss, direct_loss: dice + focal at the photo's full size with the weights found.
-    """
+    median: float
+    low: float
+    high: float
 
-    passes: float
-    published: float
-    direct: float
-    published_loss: float
-    direct_loss: float
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of one value or more."""
+        low, middle, high = np.percentile(values, [25, 50, 75])
+        return cls(float(middle), float(low), float(high))
+
+    def text(self, digits: int) -> str:
+        """``0.512 [0.498, 0.530]``: the median and the quartiles."""
+        return f"{self.median:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def about_timing(persam: PerSAM) -> dict[str, Any]:
+    """What every time was measured with and on."""
+    return {
+        **about_model(persam.model, persam.encoder),
+        "mode": persam.settings.mode,
+        "dtype": str(getattr(persam.model, "encoder_dtype", torch.float32)).removeprefix("torch."),
+        "machine": machine(persam.model.device),
+        "versions": versions(),
+    }
+
+
+def machine(device: torch.device) -> str:
+    """The processor that computes, as people know it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return f"{next(line for line in lines if line.startswith('model name')).split(':')[1].strip()}, {threads}"
+    return f"{platform.processor() or platform.machine()}, {threads}"
+
+
+def plain_mask(model: PromptableModel, encoding: Encoding) -> np.ndarray:
+    """Plain SAM on an encoded photo: one pass for the point in its middle, the best of three masks, at full size."""
+    with torch.inference_mode():
+        decoded = model.decode(encoding, one_point(model, encoding), multimask=True)
+        best = decoded.logits[:, decoded.scores[0].argmax()][:, None]
+        mask: np.ndarray = (encoding.frame.to_photo_size(best)[0, 0] > 0).cpu().numpy()
+        return mask
+
+
+def one_point(model: PromptableModel, encoding: Encoding) -> Prompts:
+    """A click in the middle of a photo."""
+    rows, columns = encoding.frame.content
+    middle = torch.tensor([[[columns / 2, rows / 2]]], device=model.device)
+    return Prompts(middle, torch.ones(1, 1, device=model.device))
 
 
 def drawn_scene(side: int = 512) -> tuple[np.ndarray, np.ndarray]:
@@ -47,97 +110,23 @@ def drawn_scene(side: int = 512) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(picture + rng.normal(0, 8, picture.shape), 0, 255).astype(np.uint8), mask
 
 
-def tuning_speed(persam: PerSAM, concept: Concept, epochs: int = PUBLISHED_EPOCHS, repeats: int = 9) -> TuningSpeed:
-    """Time both on the references of a concept fresh from `PerSAM.learn`."""
-    sync = _synchroniser(persam.model)
+def open_persam(
+    name: str, *, device: str = "auto", dtype: str = "auto", mode: str = "persam", encoder: str | None = None
+) -> PerSAM:
+    """A model to be timed: any that `PerSAM.from_pretrained` takes, or one of `RANDOM_SIZES`.
 
-    def shots(full_size: bool) -> list[Any]:
-        return [shot_of(each, concept, persam.model, full_size=full_size) for each in concept.material]
-
-    tune_directly(shots(full_size=False))  # warm
-    passes = _decoder_passes(persam, concept, epochs)
-    full = shots(full_size=True)
-    sync()
-    start = time.perf_counter()
-    published = tune_as_published(full, epochs)
-    sync()
-    published_seconds = time.perf_counter() - start
-    seconds = []
-    for _ in range(repeats):
-        sync()
-        start = time.perf_counter()
-        direct = tune_directly(shots(full_size=False))
-        sync()
-        seconds.append(time.perf_counter() - start)
-    return TuningSpeed(
-        passes,
-        published_seconds,
-        median(seconds),
-        float(tuning_loss(published.weights, full)),
-        float(tuning_loss(direct.weights, full)),
-    )
+    Raises:
+        PersamError: the model is not to be had or damaged.
+        UsageError: an unknown mode, device or dtype.
+    """
+    if name not in RANDOM_SIZES:
+        return PerSAM.from_pretrained(name, device=device, dtype=dtype, mode=mode, encoder=encoder)
+    settings, place = Settings.of(mode), choose_device(device)
+    other = None if encoder is None else load_encoder(encoder, device=device, dtype=dtype)
+    return PerSAM(random_sam(name, place, choose_dtype(dtype, place)), encoder=other, settings=settings)
 
 
-def _decoder_passes(persam: PerSAM, concept: Concept, epochs: int) -> float:
-    """Seconds for the decoder passes alone that the published procedure makes: one point, three scales."""
-    model, encoding = persam.model, concept.material[0].image.prompting
-    middle = torch.tensor([[[encoding.frame.content[1] / 2, encoding.frame.content[0] / 2]]], device=model.device)
-    prompts = Prompts(middle, torch.ones(1, 1, device=model.device))
-    sync = _synchroniser(model)
-    model.decode(encoding, prompts, multimask=True)
-    sync()
-    start = time.perf_counter()
-    for _ in range(epochs):
-        model.decode(encoding, prompts, multimask=True)
-    sync()
-    return time.perf_counter() - start
-
-
-@dataclass(frozen=True)
-class AddedTime:
-    """Median seconds for one photo: plain SAM (encode, one decoder pass, mask at full size), and PerSAM."""
-
-    encode: float
-    plain: float
-    persam: float
-
-    @property
-    def added(self) -> float:
-        """Share that PerSAM adds to plain SAM."""
-        return self.persam / self.plain - 1
-
-
-def added_time(persam: PerSAM, concept: Concept, image: np.ndarray, repeats: int = 5) -> AddedTime:
-    """Time plain SAM and PerSAM on one photo, in turns, so that a busy machine slows both."""
-    model = persam.model
-    sync = _synchroniser(model)
-    centre = torch.tensor([[[image.shape[1] / 2, image.shape[0] / 2]]], device=model.device)
-    prompts = Prompts(centre, torch.ones(1, 1, device=model.device))
-
-    def plain() -> None:
-        encoding = model.encode(image)
-        with torch.inference_mode():
-            decoded = model.decode(encoding, prompts, multimask=True)
-            best = decoded.logits[:, decoded.scores[0].argmax()][:, None]
-            (encoding.frame.to_photo_size(best)[0, 0] > 0).cpu().numpy()
-
-    runs: dict[str, tuple[Callable[[], Any], list[float]]] = {
-        "encode": (lambda: model.encode(image), []),
-        "plain": (plain, []),
-        "persam": (lambda: persam.segment(image, concept), []),
-    }
-    for number in range(repeats + 1):
-        for run, seconds in runs.values():
-            sync()
-            start = time.perf_counter()
-            run()
-            sync()
-            if number:  # the first round warms up
-                seconds.append(time.perf_counter() - start)
-    return AddedTime(**{name: median(seconds) for name, (_, seconds) in runs.items()})
-
-
-def random_sam(size: str, device: torch.device) -> Sam:
+def random_sam(size: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Sam:
     """SAM ViT-B, -L or -H with random weights: as slow as the real one, and needs no download."""
     from transformers import SamConfig, SamModel, SamVisionConfig
 
@@ -155,8 +144,4 @@ def random_sam(size: str, device: torch.device) -> Sam:
         mlp_dim=4 * width,
     )
     network = SamModel(SamConfig(vision_config=vision))
-    return Sam(network, name=f"random {size}", image_size=1024, device=device)
-
-
-def _synchroniser(model: PromptableModel) -> Callable[[], None]:
-    return torch.cuda.synchronize if model.device.type == "cuda" else lambda: None
+    return Sam(network, name=f"random {size}", image_size=1024, device=device, encoder_dtype=dtype)

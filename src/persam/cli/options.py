@@ -22,17 +22,22 @@ Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 
 
-def load_model(name: str, *, device: str, dtype: str, mode: str = "persam", encoder: str | None = None) -> PerSAM:
-    """Load a model for a command, with a clean pipe."""
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+def quiet_libraries() -> None:
+    """Keep the pipe clean: the hub's and transformers' own progress bars are for terminals."""
+    if sys.stderr.isatty():
+        return
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers.utils import logging
 
+    logging.disable_progress_bar()
+
+
+def load_model(name: str, *, device: str, dtype: str, mode: str = "persam", encoder: str | None = None) -> PerSAM:
+    """Load a model for a command, with a clean pipe."""
+    quiet_libraries()
     from persam.persam import PerSAM
 
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
     return PerSAM.from_pretrained(name, mode=mode, device=device, dtype=dtype, encoder=encoder)
 
 

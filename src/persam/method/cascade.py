@@ -21,6 +21,7 @@ from persam.method.trace import Step
 from persam.models.base import Decoded, Encoding, PromptableModel, Prompts
 from persam.models.guidance import Guidance
 
+LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
 
 
@@ -122,7 +123,7 @@ def _look_back(steps: list[Step], scene: Scene, weight: float, scale_weights: Te
     best = int(ranking.argmax())
     if torch.equal(every[best], last_good(steps).taken):
         return None
-    return Step("best of all passes", every[best : best + 1], predicted[best : best + 1], 0, every[best])
+    return Step(LOOK_BACK, every[best : best + 1], predicted[best : best + 1], 0, every[best])
 
 
 def last_good(steps: list[Step]) -> Step:

@@ -1,0 +1,50 @@
+"""A model that remembers what it encoded: twenty forms of the method look at the same references."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+
+from persam.models.base import Encoding
+
+KEPT = 8  # encodings: the references of one episode, and the photo at hand
+
+
+class Encoder(Protocol):
+    """What promptable models and feature encoders have in common."""
+
+    def encode(self, image: np.ndarray) -> Encoding:
+        """Encode a photo, (H, W, 3) uint8 RGB."""
+        ...
+
+
+AnyEncoder = TypeVar("AnyEncoder", bound=Encoder)
+
+
+def encode_once(model: AnyEncoder) -> AnyEncoder:
+    """The same model or encoder, but a photo that is among the last `KEPT` is not encoded again."""
+    return cast(AnyEncoder, _EncodeOnce(model))
+
+
+class _EncodeOnce:
+    """Everything but `encode` is the model's own, also what only some models have (`prepare`)."""
+
+    def __init__(self, model: Encoder) -> None:
+        self._model = model
+        self._kept: OrderedDict[tuple[Any, bytes], Encoding] = OrderedDict()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def encode(self, image: np.ndarray) -> Encoding:
+        """Encode a photo, (H, W, 3) uint8 RGB, or take it from the last ones."""
+        key = (image.shape, hashlib.blake2b(np.ascontiguousarray(image).data).digest())
+        if key not in self._kept:
+            self._kept[key] = self._model.encode(image)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]

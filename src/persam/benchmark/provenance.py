@@ -1,0 +1,37 @@
+"""What a number depends on, for whoever wants to get it again: versions, hashes of weights and data."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib import metadata
+from typing import Any
+
+from persam import __version__
+
+_PACKAGES = ("torch", "transformers", "numpy", "opencv-python-headless", "pillow")
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of persam, Python and the libraries that results depend on; None for one that is not installed."""
+    found: dict[str, str | None] = {"persam": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def weights_hash(model: Any) -> str | None:
+    """SHA-256 of all weights of a model's network, names included; None for a model without a network."""
+    import torch
+
+    network = getattr(model, "network", None)
+    if not isinstance(network, torch.nn.Module):
+        return None
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,181 @@
+"""Score masks that any other tool made, with the protocol of the data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from persam.benchmark.conduct import Progress, counter, data_hash, load_data, notes_of, protocol_of, title_of
+from persam.benchmark.episodes import Episode, MaskFile
+from persam.benchmark.equipment import Setup
+from persam.benchmark.methods.base import Prediction
+from persam.benchmark.provenance import versions
+from persam.benchmark.records import Record
+from persam.benchmark.report import Report
+from persam.benchmark.run import Query, digest_of, queries_of, record_of
+from persam.benchmark.run_folder import mask_name
+from persam.errors import PersamError, UsageError
+from persam.masks import read_mask
+from persam.picture_files import open_picture
+
+MISSING = "no prediction"
+_SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # without loss, as masks need it
+_LABELS_BELOW = 32
+
+
+def bench_score(
+    data_set: str,
+    data: str | Path,
+    predictions: str | Path,
+    *,
+    name: str | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Report:
+    """Score masks that any other tool made, with the data set's published protocol.
+
+    >>> from persam.benchmark import bench_score
+    >>> bench_score("perseg", "~/data/PerSeg", "theirs/").figure("theirs")          # doctest: +SKIP
+    0.893
+
+    Args:
+        data_set: name, see `persam.benchmark.datasets.catalog.DATASETS`.
+        data: its folder.
+        predictions: folder of masks, see `score_predictions`.
+        name: what to call whoever made them; the folder's name by default.
+        out: write the report to this folder.
+        seed: of the data set's draws.
+        progress: called with the number of photos done and of all.
+        options: of the data set, such as ``reference="01"``.
+
+    Raises:
+        UsageError: an unknown data set or option, a folder that is not there or has none of the masks.
+        PersamError: a photo of the data set cannot be read, or `out` cannot be written.
+    """
+    setup = Setup(seed=seed)
+    loaded = load_data(data_set, data, setup, **options)
+    folder = Path(predictions).expanduser()
+    called = name or folder.resolve().name
+    step = counter(progress, sum(len(episode.tests) for episode in loaded.episodes))
+    records = score_predictions(loaded.episodes, folder, called, step)
+    queries = [query for of_episode in queries_of(loaded.episodes) for query in of_episode]
+    by_name = {query.name: query for query in queries}
+
+    def prediction(method: str, query: str) -> np.ndarray | None:
+        path = prediction_file(folder, by_name[query])
+        return None if path is None else _read(path, by_name[query])
+
+    report = Report(
+        title=title_of(data_set, called),
+        data_set=data_set,
+        protocol=protocol_of(data_set),
+        records=records,
+        queries=queries,
+        settings={
+            "data set": data_set,
+            "question": "score",
+            **loaded.settings,
+            "predictions": called,
+            "works with": "not known",
+            "hash of the data": data_hash(loaded),
+            "versions": versions(),
+        },
+        notes=notes_of(loaded, setup),
+        prediction=prediction,
+        folder=None if out is None else Path(out).expanduser(),
+    )
+    if report.folder is not None:
+        report.write(report.folder)
+    return report
+
+
+def score_predictions(
+    episodes: Iterable[Episode],
+    predictions: str | Path,
+    name: str | None = None,
+    progress: Callable[[], object] | None = None,
+) -> list[Record]:
+    """Measure masks in a folder against the truth; what is missing counts as an empty mask and is named.
+
+    A mask lies at ``PREDICTIONS/SAMPLE.png``, such as ``duck_toy/03.png`` or ``bear/00005.png``, in any form that
+    `persam.masks.read_mask` takes; where the truth is one value of a palette picture, such a picture with the same
+    values is read likewise.
+
+    Args:
+        episodes: what was asked.
+        predictions: the folder.
+        name: what to call whoever made them; the folder's name by default.
+        progress: called after every photo.
+
+    Raises:
+        UsageError: there is no such folder, or it has none of the masks.
+        PersamError: a photo or truth of the data set cannot be read.
+    """
+    folder = Path(predictions).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder of predictions {folder}; check the path.")
+    queries = [query for of_episode in queries_of(episodes) for query in of_episode]
+    if queries and not any(prediction_file(folder, query) for query in queries):
+        raise UsageError(
+            f"{folder} has none of the {len(queries)} masks; looked for such as {folder / mask_name(queries[0].name)}."
+        )
+    records = []
+    for query in queries:
+        records.append(_score(query, folder, name or folder.name))
+        if progress is not None:
+            progress()
+    return records
+
+
+def prediction_file(folder: Path, query: Query) -> Path | None:
+    """Where the mask for a query lies: under the sample's name, or under that of the true mask's file."""
+    return next((path for path in _places(folder, query) if path.is_file()), None)
+
+
+def _places(folder: Path, query: Query) -> Iterator[Path]:
+    names = [mask_name(query.name).with_suffix("")]
+    if isinstance(query.sample.truth, MaskFile):  # objects of one palette picture lie in one prediction, too
+        truth = query.sample.truth.path
+        names.append(Path(truth.parent.name, truth.stem))
+    for name in names:
+        yield from (folder / name.parent / (name.name + suffix) for suffix in _SUFFIXES)
+
+
+def _score(query: Query, folder: Path, name: str) -> Record:
+    pixels, truth = query.sample.read()
+    ignore = query.sample.truth.read_ignore((truth.shape[0], truth.shape[1]))
+    digest = digest_of(pixels, truth, ignore)
+    found, failure = _answer(query, prediction_file(folder, query), truth)
+    mask = np.zeros(truth.shape, bool) if found is None else found.mask
+    return record_of(query, name, found, mask, truth, ignore, digest=digest, failure=failure)
+
+
+def _answer(query: Query, path: Path | None, truth: np.ndarray) -> tuple[Prediction | None, str | None]:
+    """What the file says, or why it says nothing."""
+    if path is None:
+        return None, MISSING
+    try:
+        mask = _read(path, query)
+    except PersamError as error:
+        return None, str(error)
+    if mask.shape != truth.shape:
+        height, width = truth.shape
+        return None, f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its photo {width} x {height}"
+    # A mask says no more than whether there is one: that is its score and its verdict.
+    return Prediction(mask, float(mask.any()), bool(mask.any())), None
+
+
+def _read(path: Path, query: Query) -> np.ndarray:
+    value = query.sample.truth.value if isinstance(query.sample.truth, MaskFile) else None
+    if value is not None:
+        picture = open_picture(path, what="prediction")
+        if picture.mode in {"P", "L"}:
+            values = np.asarray(picture)
+            if picture.mode == "P" or values.max(initial=0) < _LABELS_BELOW:
+                return values == value
+    return read_mask(path, what="prediction", may_be_trivial=True)
