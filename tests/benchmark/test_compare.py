@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 from tests.benchmark.methods_for_tests import ByColour, drawn_episodes
-from tests.benchmark.test_protocols import record
+from tests.benchmark.records_for_tests import record
 
 from persam.benchmark.compare import compare, compare_runs, pairs_of_methods
-from persam.benchmark.run import run
-from persam.benchmark.run_folder import RunFolder
+from persam.benchmark.running.run import run
+from persam.benchmark.running.run_folder import RunFolder
 from persam.errors import UsageError
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from tests.benchmark.methods_for_tests import ByColour, drawn_episodes
 
 from persam.benchmark.episodes import Episode, MaskFile, Sample
-from persam.benchmark.run import run
-from persam.benchmark.run_folder import RunFolder
+from persam.benchmark.running.run import run
+from persam.benchmark.running.run_folder import RunFolder
 from persam.benchmark.score import MISSING, bench_score, score_predictions
 from persam.errors import UsageError
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.conftest import draw_scene
 from typer.testing import CliRunner
 
-from persam.benchmark import efficiency, overhead
+from persam.benchmark.suites import efficiency, overhead
 from persam.cli.bench_suites import register
 from persam.cli.main import Commands
 

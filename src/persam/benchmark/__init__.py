@@ -10,21 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from persam.benchmark.absent_report import AbsentReport, bench_absent
-    from persam.benchmark.conduct import bench
-    from persam.benchmark.equipment import Setup
-    from persam.benchmark.report import Report
+    from persam.benchmark.absence.report import AbsentReport, bench_absent
+    from persam.benchmark.reporting.report import Report
+    from persam.benchmark.running.conduct import bench
+    from persam.benchmark.running.equipment import Setup
     from persam.benchmark.score import bench_score
 
 __all__ = ["AbsentReport", "Report", "Setup", "bench", "bench_absent", "bench_score"]
 
 # Loaded on first use: help texts need none of it.
 _HOME = {
-    "AbsentReport": "persam.benchmark.absent_report",
-    "Report": "persam.benchmark.report",
-    "Setup": "persam.benchmark.equipment",
-    "bench": "persam.benchmark.conduct",
-    "bench_absent": "persam.benchmark.absent_report",
+    "AbsentReport": "persam.benchmark.absence.report",
+    "Report": "persam.benchmark.reporting.report",
+    "Setup": "persam.benchmark.running.equipment",
+    "bench": "persam.benchmark.running.conduct",
+    "bench_absent": "persam.benchmark.absence.report",
     "bench_score": "persam.benchmark.score",
 }
 

@@ -121,6 +121,13 @@ class Sample:
     crop: Crop | None = None
     as_stored: bool = False
 
+    @property
+    def mask_file(self) -> Path | None:
+        """The picture that is this sample's mask, upright and whole; None where the truth is a part of something."""
+        if not isinstance(self.truth, MaskFile) or self.crop is not None:
+            return None
+        return self.truth.path if self.truth == MaskFile(self.truth.path) else None
+
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """The photo, (H, W, 3) uint8 RGB, and the true mask, (H, W) bool.
 

@@ -18,9 +18,9 @@ from persam.cli.progress import progress_bar
 from persam.errors import PersamError, UsageError
 
 if TYPE_CHECKING:
-    from persam.benchmark.absent_report import AbsentReport
-    from persam.benchmark.report import Report
-    from persam.benchmark.tables import Table
+    from persam.benchmark.absence.report import AbsentReport
+    from persam.benchmark.reporting.report import Report
+    from persam.benchmark.reporting.tables import Table
 
 _PANEL = "Data sets"
 _METHODS = ", ".join(METHODS)
@@ -146,9 +146,9 @@ def _split(entry: DatasetEntry, values: dict[str, Any], common: Iterable[str]) -
 
 
 def _run(entry: DatasetEntry, values: dict[str, Any]) -> None:
-    from persam.benchmark.absent_report import bench_absent
-    from persam.benchmark.conduct import bench
-    from persam.benchmark.equipment import Setup
+    from persam.benchmark.absence.report import bench_absent
+    from persam.benchmark.running.conduct import bench
+    from persam.benchmark.running.equipment import Setup
 
     setup = Setup(
         methods=values["method"] or ["persam", "persam-f"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from persam.benchmark.suite import Findings
+    from persam.benchmark.suites.suite import Findings
     from persam.persam import PerSAM
 
 Data = Annotated[
@@ -53,8 +53,8 @@ def modes(
 
     Example: persam bench modes --data ~/data
     """
-    from persam.benchmark.modes import compare_modes
-    from persam.benchmark.suite import read_photos
+    from persam.benchmark.suites.modes import compare_modes
+    from persam.benchmark.suites.suite import read_photos
     from persam.cli.progress import progress_bar
 
     _check(out)
@@ -80,8 +80,8 @@ def ablation(
 
     Example: persam bench ablation --data ~/data --mode persam
     """
-    from persam.benchmark.ablation import ablate
-    from persam.benchmark.suite import read_photos
+    from persam.benchmark.suites.ablation import ablate
+    from persam.benchmark.suites.suite import read_photos
     from persam.cli.progress import progress_bar
 
     _check(out)
@@ -111,9 +111,9 @@ def robustness(
 
     Example: persam bench robustness --data ~/data --out rough
     """
-    from persam.benchmark.plots import new_figure
-    from persam.benchmark.robustness import read_sizes, roughen
-    from persam.benchmark.suite import read_photos
+    from persam.benchmark.reporting.plots import new_figure
+    from persam.benchmark.suites.robustness import read_sizes, roughen
+    from persam.benchmark.suites.suite import read_photos
     from persam.cli.progress import progress_bar
 
     _check(out)
@@ -150,8 +150,8 @@ def encoders(
     Example: persam bench encoders --data ~/data --model tiny --model facebook/sam-vit-base
     --encoder facebook/dinov2-small
     """
-    from persam.benchmark.encoders import compare_encoders, encoder_findings, is_tuned
-    from persam.benchmark.suite import read_photos
+    from persam.benchmark.suites.encoders import compare_encoders, encoder_findings, is_tuned
+    from persam.benchmark.suites.suite import read_photos
     from persam.cli.options import quiet_libraries
     from persam.cli.progress import progress_bar
     from persam.method.settings import Settings
@@ -190,7 +190,7 @@ def efficiency(
 
     Example: persam bench efficiency --model vit-h --device cuda
     """
-    from persam.benchmark.efficiency import measure_efficiency, steps_of
+    from persam.benchmark.suites.efficiency import measure_efficiency, steps_of
     from persam.cli.options import quiet_libraries
     from persam.cli.progress import progress_bar
 
@@ -221,8 +221,8 @@ def tuning(
 
     Example: persam bench tuning
     """
-    from persam.benchmark.speed import open_persam
-    from persam.benchmark.tuning_speed import measure_tuning
+    from persam.benchmark.suites.speed import open_persam
+    from persam.benchmark.suites.tuning_speed import measure_tuning
     from persam.cli.options import quiet_libraries
 
     _check(out)
@@ -243,8 +243,8 @@ def overhead(
 
     Example: persam bench overhead --model vit-b
     """
-    from persam.benchmark.overhead import measure_overhead
-    from persam.benchmark.speed import open_persam
+    from persam.benchmark.suites.overhead import measure_overhead
+    from persam.benchmark.suites.speed import open_persam
     from persam.cli.options import quiet_libraries
     from persam.cli.progress import progress_bar
 

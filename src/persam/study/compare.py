@@ -13,6 +13,7 @@ from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.images import read_image
 from persam.metrics.functional.overlap import iou
+from persam.models.encode_once import encode_once
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.segmentation import Segmentation, mask_rle
@@ -20,7 +21,6 @@ from persam.study.agreement import Coincidences, pairwise_iou
 from persam.study.checks import Problem, read_study_mask, too_few_photos
 from persam.study.consensus import majority, staple
 from persam.study.layout import GOLD, Category, Study
-from persam.study.once import encoding_once
 from persam.study.results import GOLD_TRUTH, MAJORITY, OWN, STAPLE, Answer, RatedPhoto, StudyResult
 
 METHODS = ("persam", "persam-f")
@@ -56,7 +56,8 @@ def run(
     if method not in METHODS:
         raise UsageError(f'There is no method "{method}"; use {" or ".join(METHODS)}.')
     references = {category.name: _reference_of(category, reference) for category in study.categories}
-    model = encoding_once(persam)
+    encoder = None if persam.encoder is None else encode_once(persam.encoder)
+    model = PerSAM(encode_once(persam.model), encoder=encoder, settings=persam.settings)
     answers: list[Answer] = []
     rated: list[RatedPhoto] = []
     left_out: list[Problem] = []

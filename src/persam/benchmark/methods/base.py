@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,10 +25,18 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """A reference: a photo and the mask of the object, (H, W) bool."""
+    """A reference.
+
+    Attributes:
+        photo: that shows the object.
+        mask: of the object, (H, W) bool.
+        mask_file: the picture that holds this mask and nothing else, if there is one: what the published code makes of
+            a mask depends on the values in its file.
+    """
 
     photo: Photo
     mask: np.ndarray
+    mask_file: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)

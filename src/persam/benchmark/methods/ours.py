@@ -62,7 +62,7 @@ class PersamMethod:
 
     def learn(self, shots: Sequence[Shot], category: str) -> Concept:
         """See `Method.learn`."""
-        references = [Reference.read(shot.photo.pixels, shot.mask) for shot in shots]
+        references = [Reference.read(shot.photo.pixels, shot.mask_file or shot.mask) for shot in shots]
         concept = self.persam.learn(references, name=category)
         return self.persam.tune(concept, solver=self.solver) if self.tuned else concept
 

@@ -1,0 +1,134 @@
+"""What the scores of photos with and without the object tell: AUROC, thresholds, and the plot of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from persam.benchmark.absence.asking import Answer
+from persam.benchmark.reporting.plots import ABSENT, PRESENT, new_figure, write_figure
+from persam.metrics.functional import Threshold, auroc, best_threshold, fpr_at_tpr
+
+PAPER_THRESHOLD = 0.45  # of the paper, for DINOv2 and its mean of cosines
+_RESAMPLES = 300
+
+
+@dataclass(frozen=True)
+class AbsentSummary:
+    """How well a method tells photos with its object from photos without.
+
+    Attributes:
+        method: its name.
+        with_object, without: pairs of photo and object.
+        auroc: area under the ROC, and its 95 % bootstrap interval over photos (None if there are too few).
+        fpr_at_95_tpr: share of photos without that pass where 95 % of those with do.
+        best: the threshold of the highest balanced accuracy.
+        own_tpr, own_fpr: of the method's own verdict, or None if it has none.
+        own_thresholds: lowest, median and highest threshold of the method's objects, or None.
+        paper: what the paper's threshold, 0.45, would do.
+        missing: pairs without an answer, and why; they count nowhere else.
+    """
+
+    method: str
+    with_object: int
+    without: int
+    auroc: float
+    auroc_interval: tuple[float, float] | None
+    fpr_at_95_tpr: float
+    best: Threshold
+    own_tpr: float | None
+    own_fpr: float | None
+    own_thresholds: tuple[float, float, float] | None
+    paper: Threshold
+    missing: dict[str, str]
+
+
+def summarise_absent(answers: Sequence[Answer]) -> list[AbsentSummary]:
+    """One row a method.
+
+    Raises:
+        ValueError: there is nothing but photos with the object, or nothing but photos without.
+    """
+    return [
+        _summary(method, [answer for answer in answers if answer.method == method])
+        for method in dict.fromkeys(answer.method for answer in answers)
+    ]
+
+
+def _summary(method: str, answers: Sequence[Answer]) -> AbsentSummary:
+    known = [(answer, answer.score) for answer in answers if answer.score is not None]
+    scores = np.array([score for _, score in known])
+    truth = np.array([answer.expected for answer, _ in known], bool)
+    verdicts = [answer for answer, _ in known if answer.present is not None]
+    thresholds = [answer.threshold for answer, _ in known if answer.threshold is not None]
+    low, middle, high = np.quantile(thresholds, [0, 0.5, 1]) if thresholds else (0.0, 0.0, 0.0)
+    above = scores >= PAPER_THRESHOLD
+    return AbsentSummary(
+        method=method,
+        with_object=int(truth.sum()),
+        without=int((~truth).sum()),
+        auroc=auroc(scores, truth),
+        auroc_interval=_auroc_interval(scores, truth, [answer.photo for answer, _ in known]),
+        fpr_at_95_tpr=fpr_at_tpr(scores, truth, 0.95),
+        best=best_threshold(scores, truth),
+        own_tpr=_share([answer for answer in verdicts if answer.expected]),
+        own_fpr=_share([answer for answer in verdicts if not answer.expected]),
+        own_thresholds=(float(low), float(middle), float(high)) if thresholds else None,
+        paper=Threshold(PAPER_THRESHOLD, float(above[truth].mean()), float(above[~truth].mean())),
+        missing={
+            f"{answer.object} in {answer.photo}": answer.failure for answer in answers if answer.failure is not None
+        },
+    )
+
+
+def _share(answers: Sequence[Answer]) -> float | None:
+    return float(np.mean([bool(answer.present) for answer in answers])) if answers else None
+
+
+def _auroc_interval(scores: np.ndarray, truth: np.ndarray, photos: Sequence[str]) -> tuple[float, float] | None:
+    """Photos are drawn with all that was asked about them; draws of one kind alone are drawn again."""
+    names, place = np.unique(photos, return_inverse=True)
+    rows = [np.flatnonzero(place == number) for number in range(len(names))]
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(_RESAMPLES):
+        drawn = np.concatenate([rows[number] for number in rng.integers(0, len(rows), len(rows))])
+        if truth[drawn].any() and not truth[drawn].all():
+            values.append(auroc(scores[drawn], truth[drawn]))
+    if len(values) < _RESAMPLES / 2:
+        return None
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def plot_scores(answers: Sequence[Answer], summaries: Sequence[AbsentSummary], title: str, path: Path) -> None:
+    """Histograms of the scores, photos with the object against photos without, one panel a method."""
+    figure, axes = new_figure(8, 0.9 + 2.7 * len(summaries), rows=len(summaries))
+    for axis, summary in zip(axes[:, 0], summaries, strict=True):
+        of_method = [answer for answer in answers if answer.method == summary.method and answer.score is not None]
+        values = [answer.score for answer in of_method if answer.score is not None]
+        bins = int(np.clip(2 * len(values) ** 0.5, 10, 40))
+        edges = np.linspace(min(values), max(values) + 1e-9, bins + 1)
+        for expected, colour, word in ((True, PRESENT, "with the object"), (False, ABSENT, "without")):
+            part = [value for value, answer in zip(values, of_method, strict=True) if answer.expected == expected]
+            shares = np.full(len(part), 100 / max(1, len(part)))
+            axis.hist(part, edges, weights=shares, color=colour, alpha=0.55, label=f"{word} ({len(part)})")
+        axis.axvline(summary.best.value, color="#222222", linewidth=1.4, label=f"best {summary.best.value:.3f}")
+        if summary.own_thresholds is not None:
+            low, middle, high = summary.own_thresholds
+            axis.axvspan(low, high, color="#999999", alpha=0.22, linewidth=0)
+            label = f"persam's own {middle:.3f} ({low:.3f} to {high:.3f})"
+            axis.axvline(middle, color="#666666", linewidth=1.4, linestyle="--", label=label)
+        axis.set_title(
+            f"{summary.method}: AUROC {summary.auroc:.3f}, FPR at 95 % TPR {summary.fpr_at_95_tpr:.1%}",
+            fontsize=10,
+            loc="left",
+        )
+        axis.set_ylabel("% of its kind", fontsize=9)
+        axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes[-1, 0].set_xlabel("score", fontsize=9)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    write_figure(figure, path)

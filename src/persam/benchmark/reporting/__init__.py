@@ -1,0 +1,1 @@
+"""What a run came to: protocols, tables beside the published numbers, pictures."""

@@ -1,0 +1,107 @@
+"""Plots of a run: IoU of every object, and scores of photos with and without the object."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from persam.benchmark.reporting.protocols import by_object
+from persam.benchmark.running.records import Record
+from persam.errors import PersamError
+from persam.files import write_bytes
+
+# After Okabe and Ito: apart from each other for most colour-blind eyes, and in grey print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+PRESENT, ABSENT = COLOURS[0], COLOURS[1]
+_MOST_OBJECTS = 60  # more than that have no room for their names
+
+
+def check_plots() -> None:
+    """See that plots can be drawn, before hours of work and not after them.
+
+    Raises:
+        PersamError: matplotlib is not installed.
+    """
+    new_figure(1, 1)
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
+    """A figure and its axes, (rows, columns), without a screen.
+
+    Raises:
+        PersamError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PersamError("Plots need matplotlib; install it with pip install 'persam[bench]'.") from error
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(length=3, labelsize=9)
+    return figure, axes
+
+
+def write_figure(figure: Any, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_bytes(path, buffer.getvalue())
+
+
+def plot_ious(records: Sequence[Record], title: str, path: Path) -> None:
+    """Every photo's IoU: by object where there is room for their names, else as a histogram; one colour a method."""
+    methods = list(dict.fromkeys(record.method for record in records))
+    if len({record.object for record in records}) <= _MOST_OBJECTS:
+        figure = _strips(records, methods)
+    else:
+        figure = _histogram(records, methods)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    write_figure(figure, path)
+
+
+def _strips(records: Sequence[Record], methods: Sequence[str]) -> Any:
+    first = by_object([record for record in records if record.method == methods[0]])
+    names = sorted(first, key=lambda name: float(np.mean([record.iou for record in first[name]])))
+    figure, axes = new_figure(8, 1.6 + len(names) * (0.16 + 0.16 * len(methods)))
+    axis = axes[0, 0]
+    for number, method in enumerate(methods):
+        groups = by_object([record for record in records if record.method == method])
+        colour = COLOURS[number % len(COLOURS)]
+        offset = (len(methods) - 1) / 2 - number
+        for row, name in enumerate(names):
+            values = [record.iou for record in groups.get(name, [])]
+            if not values:
+                continue
+            height = row + 0.7 * offset / len(methods)
+            axis.scatter(values, [height] * len(values), s=14, color=colour, alpha=0.35, linewidths=0)
+            label = method if row == 0 else None
+            axis.plot([np.mean(values)], [height], "|", color=colour, markersize=12, markeredgewidth=2.5, label=label)
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(-0.6, len(names) - 0.4)
+    axis.set_xlim(-0.02, 1.02)
+    axis.set_xlabel("IoU: each dot a photo, each bar the mean of an object", fontsize=9)
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    figure.legend(loc="outside upper right", ncols=min(4, len(methods)), frameon=False, fontsize=9)
+    return figure
+
+
+def _histogram(records: Sequence[Record], methods: Sequence[str]) -> Any:
+    figure, axes = new_figure(8, 3.6)
+    axis = axes[0, 0]
+    for number, method in enumerate(methods):
+        values = [record.iou for record in records if record.method == method]
+        colour = COLOURS[number % len(COLOURS)]
+        axis.hist(values, bins=np.linspace(0, 1, 41), histtype="step", linewidth=1.6, color=colour, label=method)
+    axis.set_xlabel("IoU of a photo", fontsize=9)
+    axis.set_ylabel("photos", fontsize=9)
+    figure.legend(loc="outside upper right", ncols=min(4, len(methods)), frameon=False, fontsize=9)
+    return figure

@@ -1,0 +1,227 @@
+"""What the papers report for each kind of data set, computed from records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from persam.benchmark.running.records import Record
+from persam.metrics.functional import (
+    Counts,
+    Interval,
+    bootstrap_mean,
+    bootstrap_objects,
+    class_iou,
+    davis_score,
+    fb_iou,
+    mean_object_accuracy,
+    mean_object_iou,
+    object_accuracy,
+)
+
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with its 95 % bootstrap intervals.
+
+    Attributes:
+        value: in [0, 1] (a decay: in [-1, 1]).
+        over_images: interval when photos are drawn, or None where the figure is none of single photos.
+        over_objects: interval when objects are drawn with all their photos, or None where that makes no sense.
+    """
+
+    value: float
+    over_images: Ends | None = None
+    over_objects: Ends | None = None
+
+
+Groups = dict[str, list[Record]]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a kind of data set is measured.
+
+    Attributes:
+        name: short.
+        sentence: what a reader must know to compare the numbers with others.
+        shown: keys of the figures that a table shows, the main one first.
+        brief: those that a terminal has room for.
+        figures: computes this protocol's own figures from one method's records, grouped by object.
+    """
+
+    name: str
+    sentence: str
+    shown: tuple[str, ...]
+    brief: tuple[str, ...]
+    figures: Callable[[Groups], dict[str, Figure]]
+
+    @property
+    def headline(self) -> str:
+        """Key of the main figure."""
+        return self.shown[0]
+
+
+#: What the keys of figures are called in tables.
+LABELS = {
+    "iou": "IoU per image",
+    "miou": "mIoU",
+    "macc": "mAcc",
+    "biou": "bIoU",
+    "biou_image": "bIoU per image",
+    "fb_iou": "FB-IoU",
+    "jf": "J&F",
+    "j_mean": "J mean",
+    "j_recall": "J recall",
+    "j_decay": "J decay",
+    "f_mean": "F mean",
+    "f_recall": "F recall",
+    "f_decay": "F decay",
+    "located": "located",
+    "presence": "presence",
+}
+
+
+def by_object(records: Sequence[Record]) -> Groups:
+    """Records by object, in the order in which objects come."""
+    groups: Groups = {}
+    for record in records:
+        groups.setdefault(record.object, []).append(record)
+    return groups
+
+
+def common_figures(records: Sequence[Record]) -> dict[str, Figure]:
+    """What is told of every data set: means over photos.
+
+    ``iou`` and ``biou_image`` are those of each photo; ``located`` is the share of photos with the object on which the
+    method's peak lies on it; ``presence`` the share of photos on which its verdict (is it there?) is right.
+    """
+    found = {"iou": _over_photos(records, lambda record: record.iou)}
+    found["biou_image"] = _over_photos(records, lambda record: record.boundary_iou)
+    found["located"] = _over_photos(
+        records, lambda record: None if record.on_object is None else float(record.on_object)
+    )
+    found["presence"] = _over_photos(
+        records, lambda record: None if record.present is None else float(record.present == (record.counts.target > 0))
+    )
+    return {key: figure for key, figure in found.items() if figure is not None}
+
+
+def _over_photos(records: Sequence[Record], value: Callable[[Record], float | None]) -> Figure | None:
+    known = [(found, record.object) for record in records if (found := value(record)) is not None]
+    if not known:
+        return None
+    values, objects = [found for found, _ in known], [thing for _, thing in known]
+    images, clusters = bootstrap_mean(values), bootstrap_mean(values, objects)
+    return Figure(images.mean, _ends(images), _ends(clusters) if len(set(objects)) > 1 else None)
+
+
+def _over_objects(values: Sequence[float]) -> Figure:
+    drawn = bootstrap_mean(values)
+    return Figure(drawn.mean, over_objects=_ends(drawn) if len(values) > 1 else None)
+
+
+def _ends(interval: Interval) -> Ends:
+    return interval.low, interval.high
+
+
+def _counts(groups: Groups) -> dict[str, list[Counts]]:
+    return {name: [record.counts for record in records] for name, records in groups.items()}
+
+
+def _boundaries(groups: Groups) -> dict[str, list[Counts]] | None:
+    """Boundary counts by object, or None if a photo has none."""
+    found = {name: [record.boundary for record in records] for name, records in groups.items()}
+    if any(counts is None for images in found.values() for counts in images):
+        return None
+    return {name: [counts for counts in images if counts is not None] for name, images in found.items()}
+
+
+def _perseg(groups: Groups) -> dict[str, Figure]:
+    counts, boundaries = _counts(groups), _boundaries(groups)
+    accuracy = _over_objects(list(object_accuracy(counts).values()))
+    found = {"miou": _pooled(counts), "macc": Figure(mean_object_accuracy(counts), over_objects=accuracy.over_objects)}
+    return found if boundaries is None else found | {"biou": _pooled(boundaries)}
+
+
+def _pooled(counts: Mapping[str, list[Counts]]) -> Figure:
+    drawn = bootstrap_objects(counts)
+    return Figure(mean_object_iou(counts), over_objects=_ends(drawn) if len(counts) > 1 else None)
+
+
+def _davis(groups: Groups) -> dict[str, Figure]:
+    j = {name: [record.iou for record in records] for name, records in groups.items()}
+    f = {name: [record.contour or 0.0 for record in records] for name, records in groups.items()}
+    score = davis_score(j, f)
+    both = _over_objects([(float(np.mean(j[name])) + float(np.mean(f[name]))) / 2 for name in j])
+    found = {"jf": both}
+    for letter, values, row in (("j", j, score.j), ("f", f, score.f)):
+        drawn = _over_objects([float(np.mean(frames)) for frames in values.values()])
+        found[f"{letter}_mean"] = Figure(row.mean, over_objects=drawn.over_objects)
+        found[f"{letter}_recall"] = Figure(row.recall)
+        found[f"{letter}_decay"] = Figure(row.decay)
+    return found
+
+
+def by_fold(groups: Groups) -> dict[int | None, Groups]:
+    """Groups of every fold; a class that is in several folds is in each with that fold's records."""
+    folds: dict[int | None, Groups] = {}
+    for name, records in groups.items():
+        for record in records:
+            folds.setdefault(record.fold, {}).setdefault(name, []).append(record)
+    return folds
+
+
+def fold_figures(groups: Groups) -> dict[str, float]:
+    """Class-pooled mIoU and FB-IoU of one fold."""
+    counts = _counts(groups)
+    return {"miou": float(np.mean(list(class_iou(counts).values()))), "fb_iou": fb_iou(counts)}
+
+
+def _few_shot(groups: Groups) -> dict[str, Figure]:
+    folds = [fold_figures(of_fold) for of_fold in by_fold(groups).values()]
+    classes = _over_objects(list(class_iou(_counts(groups)).values()))
+    return {
+        "miou": Figure(float(np.mean([fold["miou"] for fold in folds])), over_objects=classes.over_objects),
+        "fb_iou": Figure(float(np.mean([fold["fb_iou"] for fold in folds]))),
+    }
+
+
+PERSEG = Protocol(
+    "perseg",
+    "mIoU and mAcc as published for PerSeg: intersections, unions and true pixels pooled over an object's photos, then "
+    "the mean over objects; bIoU likewise with the boundaries of boundary IoU (2 % of the diagonal, at the photo's own "
+    "size), and once more as the mean over photos; the references do not count",
+    ("miou", "biou", "macc", "biou_image", "iou", "located", "presence"),
+    ("miou", "biou", "iou", "located"),
+    _perseg,
+)
+DAVIS = Protocol(
+    "davis",
+    "J (IoU) and F (boundary F, 0.8 % of the diagonal) of every frame, mean, recall and decay per object, then the "
+    "mean over objects; as in DAVIS' semi-supervised protocol the first frame is the reference, and it and the last "
+    "frame do not count; here every frame is segmented on its own, nothing is carried on from frame to frame",
+    ("jf", "j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay", "iou", "located", "presence"),
+    ("jf", "j_mean", "f_mean", "iou", "located"),
+    _davis,
+)
+FEW_SHOT = Protocol(
+    "few-shot",
+    "HSNet's protocol: intersections and unions pooled over a class's episodes, mIoU the mean over the classes of a "
+    "fold, then the mean over folds; FB-IoU the mean of foreground and background, pooled over all classes of a fold",
+    ("miou", "fb_iou", "biou_image", "iou", "located", "presence"),
+    ("miou", "fb_iou", "iou", "located"),
+    _few_shot,
+)
+FOLDER = Protocol(
+    "folder",
+    "IoU of every photo at its own size, the mean over photos",
+    ("iou", "biou_image", "located", "presence"),
+    ("iou", "biou_image", "located", "presence"),
+    lambda groups: {},
+)
+PROTOCOLS: Mapping[str, Protocol] = {each.name: each for each in (PERSEG, DAVIS, FEW_SHOT, FOLDER)}

@@ -1,0 +1,198 @@
+"""The report of a run: its numbers and everything that they depend on, as JSON, tables, pictures and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from persam.benchmark.reporting.protocols import Protocol
+from persam.benchmark.reporting.published import published_for
+from persam.benchmark.reporting.summary import Summary, summarise
+from persam.benchmark.reporting.tables import Table, results_table
+from persam.benchmark.running.records import Record
+from persam.benchmark.running.run import Query
+from persam.files import write_text
+
+METRICS, MARKDOWN, LATEX, WORST, PLOT = "metrics.json", "table.md", "table.tex", "worst.png", "iou.png"
+PER_OBJECT, PER_IMAGE = "per_object.csv", "per_image.csv"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run found. Everything in it is computed from `records`.
+
+    Attributes:
+        title: what was measured: ``PerSeg, tiny``.
+        data_set: its name, ``perseg``.
+        protocol: how it is summed up.
+        records: one a photo and method.
+        queries: what was asked.
+        settings: what was asked for, models and data by fingerprint: JSON values.
+        notes: sentences that belong to the numbers.
+        prediction: gives the mask of (method, query), or None where none is kept.
+        folder: where the run lies, or None.
+    """
+
+    title: str
+    data_set: str
+    protocol: Protocol
+    records: list[Record]
+    queries: list[Query]
+    settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    prediction: Callable[[str, str], np.ndarray | None] = field(default=lambda method, query: None, repr=False)
+    folder: Path | None = None
+
+    @cached_property
+    def summaries(self) -> list[Summary]:
+        """One a method."""
+        return summarise(self.records, self.protocol)
+
+    @property
+    def missing(self) -> dict[str, dict[str, str]]:
+        """For each method that has them, photos without an answer and why."""
+        return {summary.method: summary.missing for summary in self.summaries if summary.missing}
+
+    def figure(self, method: str, key: str | None = None) -> float:
+        """One number, in [0, 1]: by default the main one of the protocol.
+
+        Raises:
+            KeyError: no such method or figure.
+        """
+        summary = {each.method: each for each in self.summaries}[method]
+        return summary.figures[key or self.protocol.headline].value
+
+    def table(self, *, brief: bool = False, published: bool = True) -> Table:
+        """The table of the run, with published numbers below; `brief` for a terminal."""
+        shots = len(self.queries[0].episode.references) if self.queries else 1
+        return results_table(
+            self.title,
+            self.summaries,
+            self.protocol,
+            published_for(self.data_set) if published else (),
+            notes=self.notes,
+            encoder=str(self.settings.get("works with", "")),
+            shots=shots,
+            brief=brief,
+        )
+
+    def metrics(self) -> dict[str, Any]:
+        """Everything, as JSON values; what depends on the clock is under ``times`` alone."""
+        return {
+            "title": self.title,
+            "protocol": {"name": self.protocol.name, "sentence": self.protocol.sentence},
+            "notes": list(self.notes),
+            "settings": self.settings,
+            "photos": len({record.query for record in self.records}),
+            "objects": len({record.object for record in self.records}),
+            "references": {
+                query.episode.object: [reference.name for reference in query.episode.references]
+                for query in reversed(self.queries)
+            },
+            "methods": {
+                summary.method: {key: value for key, value in summary.to_dict().items() if key != "method"}
+                for summary in self.summaries
+            },
+            "published": [asdict(each) for each in published_for(self.data_set)],
+            "times": self._times(),
+        }
+
+    def write(self, folder: Path) -> list[str]:
+        """Write all of it into a folder.
+
+        Returns:
+            Names of the files.
+
+        Raises:
+            PersamError: a file cannot be written, or matplotlib is not installed.
+        """
+        from persam.benchmark.reporting.plots import plot_ious
+        from persam.benchmark.reporting.worst import worst_sheet
+
+        write_text(folder / METRICS, json.dumps(self.metrics(), indent=2, ensure_ascii=False) + "\n")
+        table = self.table()
+        write_text(folder / MARKDOWN, table.markdown())
+        write_text(folder / LATEX, table.latex())
+        write_text(folder / PER_OBJECT, per_object_csv(self.summaries))
+        write_text(folder / PER_IMAGE, per_image_csv(self.records))
+        sheet = worst_sheet(self.records, self.queries, self.prediction, self.title)
+        pages = sheet.write_png(folder / WORST)
+        plot_ious(self.records, self.title, folder / PLOT)
+        return [METRICS, MARKDOWN, LATEX, PER_OBJECT, PER_IMAGE, *(page.name for page in pages), PLOT]
+
+    def _times(self) -> dict[str, Any]:
+        by_method: dict[str, list[float]] = {}
+        for record in self.records:
+            by_method.setdefault(record.method, []).append(record.seconds)
+        return {
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "note": "seconds a photo; the encoding is in those of the first method that shares it",
+            "methods": {name: {"median": median(each), "sum": sum(each)} for name, each in by_method.items()},
+        }
+
+
+def per_object_csv(summaries: Sequence[Summary]) -> str:
+    """One line a method and object."""
+    rows = [
+        {"method": summary.method, "object": name} | figures
+        for summary in summaries
+        for name, figures in summary.by_object.items()
+    ]
+    return to_csv(rows)
+
+
+def per_image_csv(records: Sequence[Record]) -> str:
+    """One line a method and photo."""
+    rows = [
+        {
+            "method": record.method,
+            "object": record.object,
+            "photo": record.query,
+            "references": " ".join(record.references),
+            "fold": record.fold,
+            "iou": record.iou,
+            "biou": record.boundary_iou,
+            "f": record.contour,
+            "intersection": record.counts.intersection,
+            "union": record.counts.union,
+            "predicted": record.counts.predicted,
+            "target": record.counts.target,
+            "score": record.score,
+            "present": record.present,
+            "located": record.on_object,
+            "seconds": round(record.seconds, 4),
+            "failure": record.failure,
+        }
+        for record in records
+    ]
+    return to_csv(rows)
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Comma-separated values with a head; None is empty, numbers have six places, true and false are 1 and 0."""
+    if not rows:
+        return ""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return int(value)
+    return f"{value:.6g}" if isinstance(value, float) else value

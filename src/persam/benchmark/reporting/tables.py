@@ -1,0 +1,227 @@
+"""The table of a run, with published numbers below it, for Markdown, LaTeX and the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from persam.benchmark.reporting.protocols import LABELS, Figure, Protocol
+from persam.benchmark.reporting.published import PAPER, Published
+from persam.benchmark.reporting.summary import Summary
+
+INTERVALS = (
+    "In percent. [..] is a 95 % bootstrap interval: over photos for figures of single photos, over objects for pooled "
+    'ones; "over objects" repeats that of the IoU per image with whole objects drawn.'
+)
+_NOT_THE_SAME = (
+    "The published numbers are over the whole data set, with the encoder and protocol that stand beside each; ours are "
+    "over {photos} photos of {objects} objects."
+)
+_PAPER = "PerSAM paper: arXiv 2305.03048."
+_SECONDARY = "† known from a secondary source: a later paper's table, or a repository that ran the method."
+_WORDS = ("method", "encoder", "source")  # columns of words, to the left
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text.
+
+    Attributes:
+        title: stands above.
+        columns: their heads; the first is a name, the others are numbers or words.
+        rows: ours.
+        published: those of others, of the same columns.
+        notes: whole sentences for below.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    published: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+    def markdown(self) -> str:
+        """As GitHub's Markdown."""
+        lines = [f"# {_markdown(self.title)}", "", _pipes(map(_markdown, self.columns))]
+        lines.append(_pipes("---" if column in _WORDS else "---:" for column in self.columns))
+        lines += [_pipes(map(_markdown, row)) for row in (*self.rows, *self.published)]
+        lines += ["", *(f"- {_markdown(note)}" for note in self.notes)]
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        """As a LaTeX table; it needs the package booktabs."""
+        ours = [_ampersands(row) for row in self.rows]
+        others = [r"\midrule", *map(_ampersands, self.published)] if self.published else []
+        return "\n".join(
+            [
+                r"% needs \usepackage{booktabs}; \resizebox{\linewidth}{!}{...} around tabular makes it fit",
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{latex_text(self.title)}. {latex_text(' '.join(self.notes))}}}",
+                rf"\begin{{tabular}}{{{''.join('l' if column in _WORDS else 'r' for column in self.columns)}}}",
+                r"\toprule",
+                _ampersands(self.columns),
+                r"\midrule",
+                *ours,
+                *others,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def results_table(
+    title: str,
+    summaries: Sequence[Summary],
+    protocol: Protocol,
+    published: Sequence[Published] = (),
+    *,
+    notes: Sequence[str] = (),
+    encoder: str = "",
+    shots: int = 1,
+    brief: bool = False,
+) -> Table:
+    """Make the table of a run.
+
+    Args:
+        title: stands above.
+        summaries: one a method.
+        protocol: which figures are shown, and what is said of them.
+        published: what stands below.
+        notes: sentences of the run, such as who the references were.
+        encoder: what ours works with.
+        shots: references per object.
+        brief: leave out what a terminal has no room for.
+    """
+    wanted = protocol.brief if brief else protocol.shown
+    keys = [key for key in wanted if any(key in summary.figures for summary in summaries)]
+    heads: list[str] = []
+    for key in keys:
+        heads += [LABELS[key], "over objects"] if key == "iou" else [LABELS[key]]
+    columns = ("method", "encoder", "shots", *heads, "photos", "source")
+    if brief:
+        columns = columns[:-1]
+    ours = tuple(
+        (summary.method, encoder, str(shots), *_cells(summary, keys), str(summary.photos), "this run")[: len(columns)]
+        for summary in summaries
+    )
+    if brief:
+        published = [each for each in published if each.source == PAPER and each.shots == shots]
+    numbers, others = _published_rows(published, keys)
+    said = [f"Protocol: {protocol.sentence}.", INTERVALS, *notes, *_missing_notes(summaries)]
+    if others and summaries:
+        said.append(_NOT_THE_SAME.format(photos=summaries[0].photos, objects=summaries[0].objects))
+        said += [f"[{number}] {text}." for text, number in numbers.items()]
+        said += [_PAPER] if any(row[-1].startswith(PAPER) for row in others) else []
+        said += [_SECONDARY] if any("†" in row[-1] for row in others) else []
+    if brief:
+        others = [(f"{row[0]} (paper)", *row[1:-1]) for row in others]
+    return Table(title, columns, ours, tuple(others), tuple(said))
+
+
+def percent(figure: Figure | None) -> str:
+    """``61.2 [55.0, 67.3]``; a dash for what was not measured."""
+    if figure is None:
+        return "–"
+    ends = figure.over_images or figure.over_objects
+    return f"{100 * figure.value:.1f}" + ("" if ends is None else f" {ends_in_percent(ends)}")
+
+
+def ends_in_percent(ends: tuple[float, float]) -> str:
+    """``[55.0, 67.3]``."""
+    return f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+
+
+def _cells(summary: Summary, keys: Sequence[str]) -> list[str]:
+    cells = []
+    for key in keys:
+        figure = summary.figures.get(key)
+        cells.append(percent(figure))
+        if key == "iou":
+            over = None if figure is None else figure.over_objects
+            cells.append("–" if over is None else ends_in_percent(over))
+    return cells
+
+
+def _published_rows(
+    published: Sequence[Published], keys: Sequence[str]
+) -> tuple[dict[str, int], list[tuple[str, ...]]]:
+    """Numbers of the protocols' footnotes, and one row for each method, encoder, shots and source."""
+    rows: dict[tuple[str, str, int, str, bool], dict[str, list[Published]]] = {}
+    for each in published:
+        if each.metric in keys:
+            row = rows.setdefault((each.method, each.encoder, each.shots, each.source, each.secondary), {})
+            row.setdefault(each.metric, []).append(each)
+    numbers: dict[str, int] = {}
+    found = []
+    for (method, encoder, shots, source, secondary), values in rows.items():
+        cells = []
+        for key in keys:
+            known = values.get(key, [])
+            marks = [
+                f"{_as_printed(each.value)} [{numbers.setdefault(each.protocol, len(numbers) + 1)}]" for each in known
+            ]
+            cells += [" / ".join(marks) or "–", *(["–"] if key == "iou" else [])]
+        found.append((method, encoder or "its own", str(shots), *cells, "–", source + (" †" if secondary else "")))
+    return numbers, found
+
+
+def _marked(each: Published, numbers: dict[str, int]) -> str:
+    """The value with the number of its protocol's footnote, which is given out at the first use."""
+    return f"{_as_printed(each.value)} [{numbers.setdefault(each.protocol, len(numbers) + 1)}]"
+
+
+def _as_printed(value: float) -> str:
+    return f"{value:.1f}" if round(value, 1) == round(value, 2) else f"{value:.2f}"
+
+
+def _missing_notes(summaries: Sequence[Summary]) -> list[str]:
+    notes = []
+    for summary in summaries:
+        if summary.missing:
+            names = ", ".join(list(summary.missing)[:5]) + (", ..." if len(summary.missing) > 5 else "")
+            notes.append(
+                f"{summary.method} has no answer for {len(summary.missing)} of {summary.photos} photos ({names}), "
+                "which count as empty masks."
+            )
+    return notes
+
+
+def _pipes(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def _markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text.replace("\n", " "))
+
+
+def _ampersands(cells: Iterable[str]) -> str:
+    return " & ".join(map(latex_text, cells)) + r" \\"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "†": r"\textdagger{}",
+    "–": "--",
+    "²": r"\textsuperscript{2}",
+    "\n": " ",
+} | {letter: f"\\{letter}" for letter in "&%$#_{}"}
+
+
+def latex_text(text: str) -> str:
+    r"""Escape text for LaTeX.
+
+    >>> print(latex_text("dog_toy & 50 %"))
+    dog\_toy \& 50 \%
+    """
+    # A bracket that opens a row would be read as the option of the line break before it.
+    escaped = "".join(_LATEX.get(letter, letter) for letter in text)
+    return f"{{{escaped}}}" if escaped.startswith("[") else escaped

@@ -1,0 +1,202 @@
+"""What each technique is worth: the paper's build-up in mode official, and a mode with one technique set otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from persam.benchmark.methods.ours import PersamMethod
+from persam.benchmark.running.run import run
+from persam.benchmark.suites.suite import (
+    Findings,
+    Photos,
+    about_run,
+    change,
+    difference,
+    figures_of,
+    headline,
+    missing_notes,
+    numbers,
+    paired_numbers,
+    score,
+    table,
+)
+from persam.method.settings import Settings
+from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.encode_once import encode_once
+
+#: What the paper has for the six rows of the build-up: mIoU in percent on PerSeg, ViT-H.
+PUBLISHED = (69.1, 72.5, 83.9, 85.8, 89.3, 95.3)
+PUBLISHED_ON = "PerSeg, SAM ViT-H, IoU pooled per object, mean over 40 objects"
+
+# Each technique of a preset, off. Those that a preset does not use give no row.
+_OFF: dict[str, dict[str, Any]] = {
+    "no negative point": {"negative_point": False},
+    "no dense prior": {"dense_prior": False},
+    "one positive point": {"positive_points": 1},
+    "no background subspace": {"background_subspace": 0.0},
+    "no attention": {"attention": "off"},
+    "no semantic prompt": {"semantic": "off"},
+    "first pass with one mask": {"first_pass": "single"},
+    "no cascade": {"cascade": False},
+    "no final agreement": {"final_agreement": 0.0},
+    "no fallback": {"fallback": False},
+}
+_AS_PUBLISHED: dict[str, dict[str, Any]] = {
+    "reference cells as published": {"reference_cells": "published"},
+    "target feature as published": {"target": "mean"},
+    "map at photo size, as published": {"map": "photo"},
+    "attention as published": {"attention": "sigmoid"},
+}
+_ON: dict[str, dict[str, Any]] = {
+    "with negative point": {"negative_point": True},
+    "with dense prior": {"dense_prior": True},
+    "with 8 positive points": {"positive_points": 8},
+    "with background subspace": {"background_subspace": 0.005},
+    "with guided cascade": {"guided_cascade": True},
+    "with agreement in each pass": {"agreement": 0.3},
+    "with final agreement": {"final_agreement": 0.3},
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of an ablation.
+
+    Attributes:
+        name: what differs, unique within an ablation.
+        settings: the switches.
+        tuned: PerSAM-F.
+        against: name of the row that it is compared with, or None for the first.
+        published: the paper's mIoU in percent for this row, or None.
+    """
+
+    name: str
+    settings: Settings
+    tuned: bool = False
+    against: str | None = None
+    published: float | None = None
+
+
+def build_up() -> list[Variant]:
+    """The paper's build-up, each row compared with the one before; it ends with mode official, PerSAM and PerSAM-F."""
+    full = Settings.of("official")
+    point = full.but(negative_point=False, cascade=False, attention="off", semantic="off")
+    negative = point.but(negative_point=True)
+    cascade = negative.but(cascade=True)
+    attention = cascade.but(attention=full.attention)
+    rows = [
+        ("positive point", point, False),
+        ("+ negative point", negative, False),
+        ("+ cascade", cascade, False),
+        ("+ attention", attention, False),
+        ("+ semantic prompt", full, False),
+        ("+ scale tuning (PerSAM-F)", full, True),
+    ]
+    names = [None, *(name for name, _, _ in rows)]
+    return [
+        Variant(name, settings, tuned, before, published)
+        for (name, settings, tuned), before, published in zip(rows, names[:-1], PUBLISHED, strict=True)
+    ]
+
+
+def one_changed(mode: str) -> list[Variant]:
+    """A mode as it is, and with one technique off, in its published form, or on; each compared with the mode as it is.
+
+    Raises:
+        UsageError: no such mode.
+    """
+    preset = Settings.of(mode)
+    whole = f"mode {mode}"
+    variants = [Variant(whole, preset)]
+    for name, changes in (_OFF | _AS_PUBLISHED | _ON).items():
+        changed = preset.but(**changes)
+        if changed != preset:
+            variants.append(Variant(name, changed, against=whole))
+    return [*variants, Variant("with scale tuning (PerSAM-F)", preset, tuned=True, against=whole)]
+
+
+def methods_of(
+    variants: Sequence[Variant],
+    model: PromptableModel,
+    encoder: FeatureEncoder | None = None,
+    solver: str = "direct",
+) -> list[PersamMethod]:
+    """The variants as methods; photos are encoded once for all of them."""
+    shared, matcher = encode_once(model), None if encoder is None else encode_once(encoder)
+    return [
+        PersamMethod(each.name, shared, each.settings, tuned=each.tuned, encoder=matcher, solver=solver)
+        for each in variants
+    ]
+
+
+def ablate(
+    photos: Photos,
+    model: PromptableModel,
+    encoder: FeatureEncoder | None = None,
+    mode: str = "persam",
+    solver: str = "direct",
+    progress: Callable[[], object] | None = None,
+) -> Findings:
+    """The paper's build-up beside the paper's numbers, and a mode with one technique set otherwise.
+
+    Args:
+        photos: on which.
+        model: the promptable model.
+        encoder: another encoder for the confidence map.
+        mode: of the second table.
+        solver: of PerSAM-F.
+        progress: called after every photo.
+
+    Raises:
+        UsageError: no such mode.
+    """
+    building, changing = build_up(), one_changed(mode)
+    variants = [*building, *changing]
+    records = run(photos.episodes, methods_of(variants, model, encoder, solver), progress)
+    summaries = figures_of(records)
+    tests = {
+        each.name: None if each.against is None else difference(records, each.name, each.against) for each in variants
+    }
+    rows = [
+        numbers(summaries[each.name])
+        | {
+            "table": "build-up" if each in building else "one changed",
+            "tuned": each.tuned,
+            "settings": each.settings.to_dict(),
+            "against": each.against,
+            "change": paired_numbers(tests[each.name]),
+            "published_miou": each.published,
+        }
+        for each in variants
+    ]
+
+    def cells(variant: Variant) -> tuple[str, ...]:
+        summary = summaries[variant.name]
+        return variant.name, score(summary, "miou"), change(tests[variant.name]), score(summary, "located")
+
+    about = about_run(photos, model, encoder, mode=mode, solver=solver)
+    whole = about | {"mode": "official"}
+    columns = ("mIoU", "change of IoU per image", "located")
+    tables = [
+        table(
+            f"Build-up: {headline(whole)}; each row against the one before",
+            ("technique", *columns, "paper's mIoU", "its change"),
+            tuple((*cells(each), *published) for each, published in zip(building, _published_cells(), strict=True)),
+        ),
+        table(
+            f"One technique set otherwise: {headline(about)}; each row against the first",
+            ("variant", *columns),
+            tuple(cells(each) for each in changing),
+        ),
+    ]
+    notes = [f"The paper's mIoU: {PUBLISHED_ON}.", *missing_notes(summaries)]
+    return Findings("ablation", about, rows, tables, notes)
+
+
+def _published_cells() -> list[tuple[str, str]]:
+    """The paper's mIoU, and what each row adds to the one before."""
+    steps = ["", *(f"{now - before:+.1f}" for before, now in pairwise(PUBLISHED))]
+    return [(f"{value:.1f}", step) for value, step in zip(PUBLISHED, steps, strict=True)]

@@ -1,0 +1,227 @@
+"""How rough may the reference be: masks drawn too small or too large, and a box, a scribble or clicks instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from persam.benchmark.methods.base import Shot
+from persam.benchmark.methods.ours import PersamMethod
+from persam.benchmark.reporting.tables import Table
+from persam.benchmark.running.run import run
+from persam.benchmark.suites.reference_forms import FORMS, SEED, resized_mask, shown_as
+from persam.benchmark.suites.robustness_plot import draw_robustness
+from persam.benchmark.suites.suite import (
+    Findings,
+    Photos,
+    about_run,
+    change,
+    difference,
+    figures_of,
+    headline,
+    missing_notes,
+    numbers,
+    paired_numbers,
+    score,
+    table,
+)
+from persam.concept import Concept
+from persam.errors import UsageError
+from persam.method.settings import Settings
+from persam.metrics.functional.overlap import iou
+from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.encode_once import encode_once
+from persam.reference import Reference
+
+#: Areas of the reference mask, as shares of the true one.
+SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+TRUE_MASK = "mask"
+#: The paper's mIoU in percent with a mask and with a box as reference (PerSeg, ViT-H), for PerSAM and PerSAM-F.
+PUBLISHED = {("PerSAM", "mask"): 89.3, ("PerSAM-F", "mask"): 95.3, ("PerSAM", "box"): 88.1, ("PerSAM-F", "box"): 94.9}
+PUBLISHED_ON = "PerSeg, SAM ViT-H"
+PLOT = "robustness.png"
+
+Show = Callable[[np.ndarray], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Roughness:
+    """One way to show the object.
+
+    Attributes:
+        name: ``mask`` (the true one), ``mask x 0.5``, ``box``, ...
+        show: from the true mask, (H, W) bool, to arguments of `Reference.read`.
+        size: area of the mask as a share of the true one, or None for another form.
+    """
+
+    name: str
+    show: Show
+    size: float | None = None
+
+
+def read_sizes(text: str) -> tuple[float, ...]:
+    """Read ``"0.5,2"``: areas of the reference mask as shares of the true one.
+
+    Raises:
+        UsageError: the text has another form, or a number is not above 0.
+    """
+    try:
+        sizes = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or not all(0 < size < math.inf for size in sizes):
+        raise UsageError(
+            "--sizes takes areas of the mask as shares of the true one, above 0, with commas between them, such as "
+            f"0.5,0.75,1.5,2, not {text!r}."
+        )
+    return sizes
+
+
+class RoughMethod(PersamMethod):
+    """PerSAM that is shown the object in a rougher way than by its true mask.
+
+    Attributes:
+        roughness: which way.
+        form: PerSAM or PerSAM-F.
+        learned_masks: IoU of the mask that it learned from with the true one, one for every reference so far.
+    """
+
+    def __init__(self, form: str, roughness: Roughness, model: PromptableModel, settings: Settings, **options: Any):
+        super().__init__(f"{form}, {roughness.name}", model, settings, tuned=form == "PerSAM-F", **options)
+        self.form, self.roughness = form, roughness
+        self.learned_masks: list[float] = []
+
+    @property
+    def reference_iou(self) -> float | None:
+        """Mean of `learned_masks`; None before the first."""
+        return float(np.mean(self.learned_masks)) if self.learned_masks else None
+
+    def describe(self) -> dict[str, Any]:
+        """See `Method.describe`."""
+        return super().describe() | {"reference": self.roughness.name}
+
+    def learn(self, shots: Sequence[Shot], category: str) -> Concept:
+        """See `Method.learn`."""
+        rough = []
+        for shot in shots:
+            # From a box or clicks the model makes a mask first; from then on all forms go the same way.
+            mask = self.persam.mask_of(Reference.read(shot.photo.pixels, **self.roughness.show(shot.mask)))
+            self.learned_masks.append(iou(mask, shot.mask))
+            rough.append(shot if self.roughness.name == TRUE_MASK else Shot(shot.photo, mask))
+        return super().learn(rough, category)
+
+
+def roughnesses(sizes: Sequence[float] = SIZES, forms: Sequence[str] = FORMS, seed: int = SEED) -> list[Roughness]:
+    """The true mask first, then resized masks, then other forms (their random places drawn with `seed`)."""
+
+    def resized(size: float) -> Show:
+        return lambda mask: {"mask": resized_mask(mask, size)}
+
+    def shown(form: str) -> Show:
+        return lambda mask: shown_as(form, mask, seed)
+
+    true = Roughness(TRUE_MASK, lambda mask: {"mask": mask}, 1.0)
+    others = [Roughness(f"mask x {size:g}", resized(size), size) for size in sorted(set(sizes)) if size != 1]
+    return [true, *others, *(Roughness(form, shown(form)) for form in forms if form != TRUE_MASK)]
+
+
+def robustness_methods(
+    ways: Sequence[Roughness],
+    model: PromptableModel,
+    settings: Settings,
+    encoder: FeatureEncoder | None = None,
+    solver: str = "direct",
+) -> list[RoughMethod]:
+    """PerSAM and PerSAM-F for every way to show the object; photos are encoded once for all of them."""
+    shared, matcher = encode_once(model), None if encoder is None else encode_once(encoder)
+    return [
+        RoughMethod(form, way, shared, settings, encoder=matcher, solver=solver)
+        for form in ("PerSAM", "PerSAM-F")
+        for way in ways
+    ]
+
+
+def roughen(
+    photos: Photos,
+    model: PromptableModel,
+    encoder: FeatureEncoder | None = None,
+    mode: str = "persam",
+    *,
+    solver: str = "direct",
+    sizes: Sequence[float] = SIZES,
+    seed: int = SEED,
+    progress: Callable[[], object] | None = None,
+) -> Findings:
+    """PerSAM and PerSAM-F with every way to show the object, each against its true mask.
+
+    Args:
+        photos: on which.
+        model: the promptable model.
+        encoder: another encoder for the confidence map.
+        mode: of the method.
+        solver: of PerSAM-F.
+        sizes: areas of the reference mask, as shares of the true one.
+        seed: of the scribbles and clicks.
+        progress: called after every photo.
+
+    Raises:
+        UsageError: no such mode.
+    """
+    ways = roughnesses(sizes, seed=seed)
+    methods = robustness_methods(ways, model, Settings.of(mode), encoder, solver)
+    records = run(photos.episodes, methods, progress)
+    summaries = figures_of(records)
+    tests = {
+        method.name: None
+        if method.roughness is ways[0]
+        else difference(records, method.name, f"{method.form}, {TRUE_MASK}")
+        for method in methods
+    }
+    rows = [
+        numbers(summaries[method.name])
+        | {
+            "form": method.form,
+            "reference": method.roughness.name,
+            "size": method.roughness.size,
+            "reference_iou": method.reference_iou,
+            "references": len(method.learned_masks),
+            "change": paired_numbers(tests[method.name]),
+            "published_miou": PUBLISHED.get((method.form, method.roughness.name)),
+        }
+        for method in methods
+    ]
+    about = about_run(photos, model, encoder, mode=mode, solver=solver, seed=seed)
+
+    def of(title: str, kept: Callable[[RoughMethod], bool]) -> Table:
+        return table(
+            f"{title}: {headline(about)}; change of IoU per image against the true mask",
+            ("method, reference", "IoU of the reference", "mIoU", "change", "located", "paper's mIoU"),
+            tuple(
+                (
+                    method.name,
+                    "–" if method.reference_iou is None else f"{100 * method.reference_iou:.1f}",
+                    score(summaries[method.name], "miou"),
+                    change(tests[method.name]),
+                    score(summaries[method.name], "located"),
+                    f"{published:.1f}" if (published := PUBLISHED.get((method.form, method.roughness.name))) else "–",
+                )
+                for method in methods
+                if kept(method)
+            ),
+        )
+
+    tables = [
+        of("Area of the reference mask", lambda method: method.roughness.size is not None),
+        of("Form of the reference", lambda method: method.roughness.size in {None, 1.0}),
+    ]
+    notes = [
+        f"The paper's mIoU: {PUBLISHED_ON}.",
+        f"Scribbles and clicks: random places inside the object, seed {seed}.",
+        "From a box, a scribble or clicks the model makes the mask that it learns from.",
+        *missing_notes(summaries),
+    ]
+    return Findings("robustness", about, rows, tables, notes, {PLOT: lambda: draw_robustness(rows, headline(about))})

@@ -1,0 +1,147 @@
+"""What all timings share: the clock, the spread, plain SAM to compare with, and models of random weights."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from persam.benchmark.running.provenance import versions
+from persam.benchmark.suites.suite import about_model
+from persam.method.settings import Settings
+from persam.models.base import Encoding, PromptableModel, Prompts
+from persam.models.loading import choose_device, choose_dtype, load_encoder
+from persam.models.sam import Sam
+from persam.persam import PerSAM
+
+Result = TypeVar("Result")
+
+RANDOM_SIZES = ("vit-b", "vit-l", "vit-h")
+
+
+def timed(job: Callable[[], Result], model: PromptableModel) -> tuple[Result, float]:
+    """What a job gives, and its seconds until the model's device has finished."""
+    wait(model)
+    start = time.perf_counter()
+    result = job()
+    wait(model)
+    return result, time.perf_counter() - start
+
+
+def wait(model: PromptableModel) -> None:
+    """Until the device has done all that it was asked."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    elif model.device.type == "mps":
+        torch.mps.synchronize()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of one value or more."""
+        low, middle, high = np.percentile(values, [25, 50, 75])
+        return cls(float(middle), float(low), float(high))
+
+    def text(self, digits: int) -> str:
+        """``0.512 [0.498, 0.530]``: the median and the quartiles."""
+        return f"{self.median:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def about_timing(persam: PerSAM) -> dict[str, Any]:
+    """What every time was measured with and on."""
+    return {
+        **about_model(persam.model, persam.encoder),
+        "mode": persam.settings.mode,
+        "dtype": str(getattr(persam.model, "encoder_dtype", torch.float32)).removeprefix("torch."),
+        "machine": machine(persam.model.device),
+        "versions": versions(),
+    }
+
+
+def machine(device: torch.device) -> str:
+    """The processor that computes, as people know it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return f"{next(line for line in lines if line.startswith('model name')).split(':')[1].strip()}, {threads}"
+    return f"{platform.processor() or platform.machine()}, {threads}"
+
+
+def plain_mask(model: PromptableModel, encoding: Encoding) -> np.ndarray:
+    """Plain SAM on an encoded photo: one pass for the point in its middle, the best of three masks, at full size."""
+    with torch.inference_mode():
+        decoded = model.decode(encoding, one_point(model, encoding), multimask=True)
+        best = decoded.logits[:, decoded.scores[0].argmax()][:, None]
+        mask: np.ndarray = (encoding.frame.to_photo_size(best)[0, 0] > 0).cpu().numpy()
+        return mask
+
+
+def one_point(model: PromptableModel, encoding: Encoding) -> Prompts:
+    """A click in the middle of a photo."""
+    rows, columns = encoding.frame.content
+    middle = torch.tensor([[[columns / 2, rows / 2]]], device=model.device)
+    return Prompts(middle, torch.ones(1, 1, device=model.device))
+
+
+def drawn_scene(side: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """A photo stand-in (side, side, 3) uint8 and its mask, for timing only: a disc on a textured ground."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] / side
+    mask = (x - 0.55) ** 2 + (y - 0.45) ** 2 < 0.06
+    ground = np.stack([90 + 40 * np.sin(20 * x), 110 + 40 * np.cos(17 * y), 80 + 50 * x * y], -1)
+    picture = np.where(mask[..., None], np.array([200, 60, 40]) - 40 * y[..., None], ground)
+    return np.clip(picture + rng.normal(0, 8, picture.shape), 0, 255).astype(np.uint8), mask
+
+
+def open_persam(
+    name: str, *, device: str = "auto", dtype: str = "auto", mode: str = "persam", encoder: str | None = None
+) -> PerSAM:
+    """A model to be timed: any that `PerSAM.from_pretrained` takes, or one of `RANDOM_SIZES`.
+
+    Raises:
+        PersamError: the model is not to be had or damaged.
+        UsageError: an unknown mode, device or dtype.
+    """
+    if name not in RANDOM_SIZES:
+        return PerSAM.from_pretrained(name, device=device, dtype=dtype, mode=mode, encoder=encoder)
+    settings, place = Settings.of(mode), choose_device(device)
+    other = None if encoder is None else load_encoder(encoder, device=device, dtype=dtype)
+    return PerSAM(random_sam(name, place, choose_dtype(dtype, place)), encoder=other, settings=settings)
+
+
+def random_sam(size: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Sam:
+    """SAM ViT-B, -L or -H with random weights: as slow as the real one, and needs no download."""
+    from transformers import SamConfig, SamModel, SamVisionConfig
+
+    width, depth, heads, global_layers = {
+        "vit-b": (768, 12, 12, [2, 5, 8, 11]),
+        "vit-l": (1024, 24, 16, [5, 11, 17, 23]),
+        "vit-h": (1280, 32, 16, [7, 15, 23, 31]),
+    }[size]
+    torch.manual_seed(0)
+    vision = SamVisionConfig(
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        global_attn_indexes=global_layers,
+        mlp_dim=4 * width,
+    )
+    network = SamModel(SamConfig(vision_config=vision))
+    return Sam(network, name=f"random {size}", image_size=1024, device=device, encoder_dtype=dtype)

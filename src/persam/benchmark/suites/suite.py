@@ -1,0 +1,229 @@
+"""What suites share: the photos that they are run on, rows of figures, and the forms in which people take them away.
+
+A suite is a set of methods on one set of photos. Its tables stand side by side with the paper's numbers where there
+are any, and every number comes with what it was measured on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from persam.benchmark.datasets import catalog
+from persam.benchmark.episodes import Episode, Loaded
+from persam.benchmark.reporting.protocols import PERSEG
+from persam.benchmark.reporting.summary import Summary, summarise
+from persam.benchmark.reporting.tables import Table, percent
+from persam.benchmark.running.conduct import data_hash
+from persam.benchmark.running.provenance import versions, weights_hash
+from persam.benchmark.running.records import Record
+from persam.files import write_bytes, write_text
+from persam.metrics.functional.statistics import PairedTest, paired_test
+from persam.models.base import FeatureEncoder, PromptableModel
+
+PROTOCOL = (
+    "every photo on its own, the references left out; mIoU: intersection and union pooled over an object's photos, "
+    "mean over objects, as published for PerSeg; IoU per image: mean over photos; located: share of photos in which "
+    "the peak of the confidence map lies on the object; a photo without an answer counts as an empty mask"
+)
+INTERVALS = (
+    "In percent; [..] is a 95 % bootstrap interval: over objects for mIoU, over photos for IoU per image and located; "
+    "for a change of IoU per image whole objects are drawn, the same in both rows (photos, if there is one object)"
+)
+RESULTS, TABLE = "metrics.json", "table.md"
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What a suite is run on: episodes, and which data sets they are of."""
+
+    episodes: tuple[Episode, ...]
+    source: str
+
+    @property
+    def count(self) -> int:
+        """Photos in which an object is looked for."""
+        return sum(len(episode.tests) for episode in self.episodes)
+
+    def fingerprint(self) -> str:
+        """Hash of all photos and masks."""
+        return data_hash(Loaded(self.source, self.episodes, self.source, {}))
+
+
+def read_photos(root: Path, data_set: str | None = None) -> Photos:
+    """One data set of the catalogue, or, without a name, all that one folder holds under their names.
+
+    Raises:
+        UsageError: no such data set, or the folder is laid out otherwise.
+    """
+    if data_set is not None:
+        loaded = catalog.read(data_set, root)
+        return Photos(tuple(loaded.episodes), f"{loaded.name}: {loaded.protocol}")
+    episodes = tuple(catalog.read_together(root))
+    names = dict.fromkeys(episode.data_set for episode in episodes)
+    together = ", ".join({"davis": "davis (every 8th frame)"}.get(name, name) for name in names)
+    return Photos(episodes, f"{together}; the first photo of an object is its reference")
+
+
+# -------------------------------------------------------------------------- rows
+
+
+def figures_of(records: Sequence[Record]) -> dict[str, Summary]:
+    """Every method's figures, by its name."""
+    return {summary.method: summary for summary in summarise(records, PERSEG)}
+
+
+def difference(records: Sequence[Record], method: str, against: str) -> PairedTest:
+    """IoU per image of a method less that of another on the same photos, whole objects drawn.
+
+    Raises:
+        ValueError: the methods were not asked the same.
+    """
+
+    def of(name: str) -> dict[str, Record]:
+        return {record.query: record for record in records if record.method == name}
+
+    first, second = of(against), of(method)
+    objects = {query: f"{record.data_set}/{record.object}" for query, record in first.items()}
+    return paired_test(
+        {query: record.iou for query, record in first.items()},
+        {query: record.iou for query, record in second.items()},
+        objects if len(set(objects.values())) > 1 else None,
+    )
+
+
+def numbers(summary: Summary) -> dict[str, Any]:
+    """A method's figures as flat JSON values: ``miou``, ``miou_interval``, and so on."""
+    row: dict[str, Any] = {"method": summary.method, "photos": summary.photos, "objects": summary.objects}
+    for key in ("miou", "iou", "located"):
+        if key in summary.figures:
+            figure = summary.figures[key]
+            row |= {key: figure.value, f"{key}_interval": figure.over_images or figure.over_objects}
+    by_object = {name: figures["iou_pooled"] for name, figures in summary.by_object.items()}
+    return row | {"by_data_set": summary.by_data_set, "by_object": by_object, "missing": summary.missing}
+
+
+def paired_numbers(test: PairedTest | None) -> dict[str, Any] | None:
+    """A paired difference as JSON values."""
+    return None if test is None else test._asdict()
+
+
+def missing_notes(summaries: Mapping[str, Summary]) -> list[str]:
+    """A sentence for every method that gave no answer on some photos."""
+    return [
+        f"{name} gave no answer on {len(summary.missing)} of {summary.photos} photos, such as "
+        f"{next(iter(summary.missing))}: {next(iter(summary.missing.values()))}"
+        for name, summary in summaries.items()
+        if summary.missing
+    ]
+
+
+def score(summary: Summary, key: str) -> str:
+    """A figure in percent with its interval, ``51.2 [41.0, 62.3]``; a dash where it was not measured."""
+    return percent(summary.figures.get(key))
+
+
+def change(test: PairedTest | None) -> str:
+    """A paired difference in percent points with its interval; a dash where there is nothing to compare with."""
+    if test is None:
+        return "–"
+    return f"{100 * test.difference:+.1f} [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
+
+
+# --------------------------------------------------------------------- taken away
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]], notes: Sequence[str] = ()) -> Table:
+    """A table of ours alone: a column for the paper's numbers stands where the paper has such rows."""
+    return Table(title, tuple(columns), tuple(rows), (), tuple(notes))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a suite found.
+
+    Attributes:
+        suite: its name.
+        about: what all of its numbers were measured with and on: model, encoder, mode, protocol, counts, ... JSON.
+        rows: the numbers, JSON values.
+        tables: the same for people.
+        notes: sentences that belong under the tables.
+        plots: pictures by file name, each drawn as PNG bytes when asked for.
+    """
+
+    suite: str
+    about: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    tables: Sequence[Table]
+    notes: Sequence[str] = ()
+    plots: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"suite": self.suite, **self.about, "rows": list(self.rows), "notes": list(self.notes)}
+
+    def to_markdown(self) -> str:
+        """All tables, and what is to be known about them."""
+        notes = "".join(f"- {note}\n" for note in self.below())
+        return "\n".join([*(each.markdown() for each in self.tables), notes])
+
+    def below(self) -> list[str]:
+        """What is to be read with all of the tables."""
+        if "protocol" not in self.about:
+            return list(self.notes)
+        said = [f"Data: {self.about['data'].rstrip('.')}.", f"Protocol: {self.about['protocol']}.", f"{INTERVALS}."]
+        return [*said, *self.notes]
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write ``metrics.json``, ``table.md`` and the pictures; return their paths.
+
+        Raises:
+            PersamError: the folder cannot be written.
+        """
+        drawn = {folder / name: draw() for name, draw in self.plots.items()}
+        for path, picture in drawn.items():
+            write_bytes(path, picture)
+        write_text(folder / RESULTS, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        write_text(folder / TABLE, self.to_markdown())
+        return [folder / RESULTS, folder / TABLE, *drawn]
+
+
+def about_run(photos: Photos, model: PromptableModel, encoder: FeatureEncoder | None, **more: Any) -> dict[str, Any]:
+    """What every number of a suite with one model was measured with and on."""
+    weights = {"weights_sha256": weights_hash(model), "encoder_weights_sha256": encoder and weights_hash(encoder)}
+    return {**about_model(model, encoder), **weights, **more, **about_photos(photos)}
+
+
+def about_photos(photos: Photos) -> dict[str, Any]:
+    """What every number of a suite was measured on, and how."""
+    return {
+        "data": photos.source,
+        "data_fingerprint": photos.fingerprint(),
+        "photos": photos.count,
+        "objects": len({(episode.data_set, episode.object) for episode in photos.episodes}),
+        "protocol": PROTOCOL,
+        "versions": versions(),
+    }
+
+
+def about_model(model: PromptableModel, encoder: FeatureEncoder | None = None) -> dict[str, Any]:
+    """Names and fingerprints."""
+    return {
+        "model": model.name,
+        "fingerprint": model.fingerprint,
+        "encoder": None if encoder is None else encoder.name,
+        "encoder_fingerprint": None if encoder is None else encoder.fingerprint,
+        "device": model.device.type,
+    }
+
+
+def headline(about: Mapping[str, Any]) -> str:
+    """What stands over a table: model, encoder, mode and number of photos, as far as they are the same for all rows."""
+    words = [f"{about['model']} ({about['fingerprint']})" if about.get("model") else ""]
+    words.append(f"encoder {about['encoder'] or 'its own'}" if "encoder" in about else "")
+    words.append(f"mode {about['mode']}" if about.get("mode") else "")
+    words.append(f"{about['photos']} photos of {about['objects']} objects" if "photos" in about else "")
+    return ", ".join(word for word in words if word)

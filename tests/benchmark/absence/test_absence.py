@@ -1,0 +1,147 @@
+"""Is it there at all: every object in every other object's photos."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.benchmark.methods_for_tests import ByColour, Failing, drawn_episodes
+from tests.fakes import ColourModel
+
+from persam.benchmark.absence.asking import Answer, absent_photos, run_absent
+from persam.benchmark.absence.summary import plot_scores, summarise_absent
+from persam.benchmark.methods.ours import PersamMethod
+from persam.benchmark.running.journal import Journal
+from persam.errors import PersamError
+from persam.method.settings import Settings
+
+
+class Knowing(ByColour):
+    """Its score is how near the photo's red centre is to the reference's, so it can be told what is where."""
+
+    def find(self, photo, learned):
+        found = super().find(photo, learned)
+        return replace(found, score=len(learned) / 10, present=learned == "mug")
+
+
+def test_every_object_in_the_photos_of_all(tmp_path):
+    episodes = drawn_episodes(tmp_path, ("mug", "cat", "elephant"))
+    steps: list[int] = []
+    answers = run_absent(episodes, [Knowing("m")], lambda: steps.append(1))
+    assert len(steps) == absent_photos(episodes) == 6
+    assert len(answers) == 6 * 3
+    asked = [(answer.photo, answer.object, answer.expected) for answer in answers]
+    assert asked[:3] == [("mug/01", "mug", True), ("mug/01", "cat", False), ("mug/01", "elephant", False)]
+    assert sum(answer.expected for answer in answers) == 6
+
+
+def test_each_photo_is_encoded_once_for_all_concepts(tmp_path):
+    model = ColourModel()
+    method = PersamMethod("p", model, Settings.of("persam"))
+    answers = run_absent(drawn_episodes(tmp_path, ("mug", "cat", "owl")), [method])
+    assert model.encoded == 3 + 6  # references and photos
+    assert len(answers) == 18
+    assert all(answer.threshold is not None and answer.failure is None for answer in answers)
+
+
+def test_an_object_that_is_out_of_sight_is_absent_in_its_own_photo(tmp_path):
+    episodes = drawn_episodes(tmp_path)
+    Image.fromarray(np.zeros((60, 80), np.uint8)).save(tmp_path / "masks/mug/01.png")
+    answers = run_absent(episodes, [Knowing()])
+    assert [a.expected for a in answers if a.photo == "mug/01"] == [False, False]
+
+
+def test_two_objects_of_one_photo(tmp_path):
+    """DAVIS 2017: both objects are in the frame, which is one photo."""
+    first, second = drawn_episodes(tmp_path, ("bear/1", "cat"))
+    twin = replace(
+        first, object="bear/2", tests=tuple(replace(s, name=s.name.replace("/1/", "/2/")) for s in first.tests)
+    )
+    answers = run_absent([first, twin, second], [Knowing()])
+    assert absent_photos([first, twin, second]) == 4
+    there = {(a.photo, a.object) for a in answers if a.expected}
+    assert {("bear/1/01", "bear/1"), ("bear/1/01", "bear/2"), ("cat/01", "cat")} <= there
+    assert ("cat/01", "bear/2") not in there
+
+
+def test_an_object_is_not_looked_for_in_its_own_reference(tmp_path):
+    first, second = drawn_episodes(tmp_path)
+    second = replace(second, tests=(*second.tests, first.references[0]))
+    answers = run_absent([first, second], [Knowing()])
+    assert ("mug/00", "mug") not in {(a.photo, a.object) for a in answers}
+    assert ("mug/00", "cat") in {(a.photo, a.object) for a in answers}
+
+
+def test_failures_are_named_and_do_not_count(tmp_path):
+    answers = run_absent(drawn_episodes(tmp_path), [Failing("m", on=[1])])
+    (failed,) = [answer for answer in answers if answer.failure]
+    assert failed.score is None
+    (summary,) = summarise_absent([replace(a, score=None if a.failure else float(a.expected)) for a in answers])
+    assert list(summary.missing) == [f"{failed.object} in {failed.photo}"]
+    assert summary.with_object + summary.without == 7
+    episodes = drawn_episodes(tmp_path)
+    episodes[0].tests[0].photo.write_bytes(b"")
+    assert sum(a.failure is not None for a in run_absent(episodes, [Knowing()])) == 2
+
+
+def test_going_on(tmp_path):
+    episodes = drawn_episodes(tmp_path / "data")
+    whole = run_absent(episodes, [Knowing()], journal=Journal(tmp_path / "absent.jsonl"))
+    lines = (tmp_path / "absent.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "absent.jsonl").write_text("".join(lines[:3]))
+    method = Knowing()
+    again = run_absent(episodes, [method], journal=Journal(tmp_path / "absent.jsonl"))
+    assert method.asked == 5
+    assert [asdict(a) | {"seconds": 0} for a in again] == [asdict(a) | {"seconds": 0} for a in whole]
+
+
+def test_answers_of_another_version(tmp_path):
+    (tmp_path / "absent.jsonl").write_text('{"method": "m"}\n')
+    with pytest.raises(PersamError, match="another version of persam"):
+        run_absent(drawn_episodes(tmp_path), [Knowing()], journal=Journal(tmp_path / "absent.jsonl"))
+
+
+def answer(score: float | None, expected: bool, present: bool | None = None, photo: str = "") -> Answer:
+    return Answer("m", "o", photo or f"p{score}", expected, score, present, 0.4 if present is not None else None, 0.1)
+
+
+def test_summary_by_hand():
+    answers = [
+        answer(0.9, True, True),
+        answer(0.6, True, True),
+        answer(0.3, True, False),
+        answer(0.5, False, True),
+        answer(0.2, False, False),
+        answer(0.1, False, False),
+    ]
+    (summary,) = summarise_absent(answers)
+    wins = sum(p > n for p in (0.9, 0.6, 0.3) for n in (0.5, 0.2, 0.1))
+    assert summary.auroc == pytest.approx(wins / 9)
+    assert summary.fpr_at_95_tpr == pytest.approx(1 / 3)
+    assert (summary.own_tpr, summary.own_fpr) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert summary.own_thresholds == pytest.approx((0.4, 0.4, 0.4))
+    assert (summary.paper.tpr, summary.paper.fpr) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert summary.auroc_interval is not None
+    assert summary.auroc_interval[0] <= summary.auroc <= summary.auroc_interval[1]
+    assert summary.best.tpr - summary.best.fpr == pytest.approx(2 / 3)
+
+
+def test_a_method_without_a_verdict():
+    (summary,) = summarise_absent([answer(0.9, True), answer(0.1, False)])
+    assert summary.own_tpr is None is summary.own_thresholds
+
+
+def test_histogram(tmp_path):
+    rng = np.random.default_rng(0)
+    answers = [answer(float(rng.normal(0.7 if n % 2 else 0.4, 0.1)), bool(n % 2), True, str(n)) for n in range(80)]
+    plot_scores(answers, summarise_absent(answers), "title", tmp_path / "scores.png")
+    picture = np.asarray(Image.open(tmp_path / "scores.png").convert("RGB"))
+    assert picture.shape[1] == 960
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+
+
+def test_scores_of_one_kind_alone_are_refused():
+    with pytest.raises(ValueError, match="one kind is missing"):
+        summarise_absent([answer(0.9, True), answer(0.8, True)])

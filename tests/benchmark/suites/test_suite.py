@@ -1,0 +1,130 @@
+"""What suites share: photos, paired differences, JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.fakes import random_sam
+
+from persam.benchmark.running.records import Record
+from persam.benchmark.suites.suite import (
+    Findings,
+    about_run,
+    change,
+    difference,
+    figures_of,
+    headline,
+    missing_notes,
+    numbers,
+    read_photos,
+    table,
+)
+from persam.errors import PersamError, UsageError
+from persam.metrics.functional.overlap import Counts
+
+
+def record(method: str, thing: str, photo: str, iou: float, failure: str | None = None) -> Record:
+    counts = Counts(round(100 * iou), 100, round(100 * iou), 1000)
+    name = f"{thing}/{photo}"
+    return Record(method, "set", thing, name, ("00",), None, counts, True, 0.5, True, 0.1, query=name, failure=failure)
+
+
+RECORDS = [
+    record("a", "mug", "1", 0.8), record("a", "mug", "2", 0.4), record("a", "dog", "1", 0.1),
+    record("b", "mug", "1", 0.9), record("b", "mug", "2", 0.6), record("b", "dog", "1", 0.5),
+]  # fmt: skip
+
+
+class TestPhotos:
+    def test_together(self, data):
+        photos = read_photos(data)
+        assert photos.count == 2 * 2 + 2 + 1
+        assert photos.source == "perseg, fss, davis (every 8th frame); the first photo of an object is its reference"
+        assert len(photos.fingerprint()) == 64
+
+    def test_one_data_set(self, data):
+        photos = read_photos(data / "perseg", "perseg")
+        assert photos.count == 4
+        assert photos.source.startswith("perseg: ")
+        before = photos.fingerprint()
+        next((data / "perseg").rglob("01.jpg")).write_bytes(b"other")
+        assert read_photos(data / "perseg", "perseg").fingerprint() != before
+
+    def test_wrong(self, data, tmp_path):
+        with pytest.raises(UsageError, match="holds none of the folders"):
+            read_photos(tmp_path / "gone")
+        with pytest.raises(UsageError, match="no data set imagenet"):
+            read_photos(data, "imagenet")
+
+
+class TestFigures:
+    def test_by_hand(self):
+        row = numbers(figures_of(RECORDS)["a"])
+        assert (row["method"], row["photos"], row["objects"]) == ("a", 3, 2)
+        assert row["iou"] == pytest.approx((0.8 + 0.4 + 0.1) / 3)
+        assert row["miou"] == pytest.approx((120 / 200 + 0.1) / 2)
+        assert row["by_object"] == {"mug": pytest.approx(0.6), "dog": pytest.approx(0.1)}
+        assert row["miou_interval"][0] <= row["miou"] <= row["miou_interval"][1]
+
+    def test_a_difference_is_paired_and_draws_objects(self):
+        test = difference(RECORDS, "b", "a")
+        assert test.difference == pytest.approx((0.1 + 0.2 + 0.4) / 3)
+        assert test.units == 2
+        assert test.low == pytest.approx(0.15)  # the mug alone
+        assert test.high == pytest.approx(0.4)  # the dog alone
+        assert change(test) == "+23.3 [+15.0, +40.0]"
+        assert change(None) == "–"
+        assert difference(RECORDS, "a", "b").difference == -test.difference
+        assert difference(RECORDS, "a", "a").difference == 0
+
+    def test_of_one_object_photos_are_drawn(self):
+        assert difference([each for each in RECORDS if each.object == "mug"], "b", "a").units == 2
+
+    def test_what_is_missing(self):
+        records = [*RECORDS, record("b", "dog", "2", 1.0, failure="too dark.")]
+        assert missing_notes(figures_of(records)) == [
+            "b gave no answer on 1 of 4 photos, such as dog/2: too dark.",
+        ]
+        assert missing_notes(figures_of(RECORDS)) == []
+
+
+class TestFindings:
+    def found(self, **more) -> Findings:
+        tables = [table("T | t", ("name", "mIoU"), [("a|b", "1.0 [0.5, 2.0]")])]
+        return Findings("trial", {"model": "tiny"}, [{"iou": 0.5}], tables, ["A note."], **more)
+
+    def test_written(self, tmp_path):
+        found = self.found(plots={"plot.png": lambda: b"PNG"})
+        written = found.write(tmp_path / "new" / "folder")
+        assert [path.name for path in written] == ["metrics.json", "table.md", "plot.png"]
+        assert json.loads(written[0].read_text()) == {
+            "suite": "trial", "model": "tiny", "rows": [{"iou": 0.5}], "notes": ["A note."],
+        }  # fmt: skip
+        text = written[1].read_text()
+        assert "| name | mIoU |" in text
+        assert "a\\|b" in text
+        assert "A note." in text
+        assert written[2].read_bytes() == b"PNG"
+
+    def test_nothing_is_written_when_a_picture_fails(self, tmp_path):
+        def fail() -> bytes:
+            raise PersamError("Plots need matplotlib.")
+
+        with pytest.raises(PersamError):
+            self.found(plots={"plot.png": fail}).write(tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_about(self, data):
+        photos = read_photos(data / "perseg", "perseg")
+        about = about_run(photos, random_sam(), None, mode="persam")
+        assert (
+            headline(about)
+            == f"random ({random_sam().fingerprint}), encoder its own, mode persam, 4 photos of 2 objects"
+        )
+        for key in ("versions", "protocol", "data", "data_fingerprint", "weights_sha256"):
+            assert about[key]
+        below = Findings("x", about, [], []).below()
+        assert below[0].startswith("Data: perseg: ")
+        assert below[1].startswith("Protocol: ")
+        assert "95 % bootstrap" in below[2]
