@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 import threading
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from persam.errors import write_error
+from persam.errors import UsageError, write_error
 
 _LONGEST_NAME = 180  # bytes; most disks allow 255, and suffixes come on top
 _UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
@@ -39,6 +40,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: str | Path) -> None:
+    """See before a long job that its results can be written to a folder, which need not exist yet. Nothing is left.
+
+    Raises:
+        UsageError: it is a file.
+        PersamError: it, or the folder in which it would be made, cannot be written.
+    """
+    target = Path(folder).expanduser()
+    try:
+        if target.exists() and not target.is_dir():
+            raise UsageError(f"{folder} is a file; give a folder.")
+        home = next(place for place in (target, *target.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise write_error(target, error) from error
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

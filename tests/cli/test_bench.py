@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -15,10 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from tests.benchmark.conftest import write_pair
 from tests.fakes import ColourModel
 
 from persam.benchmark.datasets.catalog import DATASETS
+from persam.benchmark.reporting.tables import Table
+from persam.cli.bench_data import print_table
 
 ROOT = Path(__file__).parents[2]
 # The real command line with a model that answers at once.
@@ -98,9 +102,18 @@ class TestUsersPath:
             objects = list(csv.DictReader((out / "per_object.csv").open()))
             pooled = [float(row["iou_pooled"]) for row in objects if row["method"] == method]
             assert summary["figures"]["miou"]["value"] == pytest.approx(np.mean(pooled), abs=1e-5)
-        for words in ("persam-f", "mIoU", "95.33", "SAM ViT-H", "40 objects, reference 00", "Protocol:"):
+        for words in (
+            "persam-f",
+            "mIoU",
+            "95.33",
+            "SAM ViT-H",
+            "40 objects, reference 00",
+            "Protocol:",
+            "Mode: persam ",
+        ):
             assert words in result.stdout
             assert words in (out / "table.md").read_text()
+            assert words in (out / "table.tex").read_text()
         assert r"dog_toy" not in (out / "table.tex").read_text().replace(r"dog\_toy", "")
         assert result.stderr.splitlines()[-1].startswith("All of it is in out/: metrics.json")
 
@@ -159,6 +172,8 @@ class TestUsersPath:
         result = run(*arguments)
         assert result.exit_code == 0, result.output
         assert "AUROC" in result.stdout
+        assert "Mode: persam " in result.stdout
+        assert "predictions" not in result.stderr  # there are none
         values = metrics(tmp_path / "out")
         summary = values["methods"]["persam"]
         assert (summary["with_object"], summary["without"]) == (4, 4)
@@ -179,6 +194,17 @@ class TestUsersPath:
         (values,) = json.loads(run("bench", "compare", "a", "b", "--json").stdout)
         assert values["photos"] == 4
         assert 0 < values["over_photos"][3] <= 1
+
+
+def test_a_narrow_terminal_gets_row_by_row(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("persam.cli.bench_data.out", lambda: Console(file=stream, width=40))
+    columns, ours = ("method", "encoder", "mIoU", "photos"), ("persam", "tiny", "61.2 [55.0, 67.3]", "4")
+    print_table(Table("A title", columns, (ours,), (("PerSAM (paper)", "SAM ViT-H", "–", "–"),), ("A note.",)))
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    assert lines[:2] == ["A title", "persam"]
+    assert " ".join(line.strip() for line in lines[2:4]) == "encoder tiny · mIoU 61.2 [55.0, 67.3] · photos 4"
+    assert lines[4:] == ["PerSAM (paper)", "  encoder SAM ViT-H", "A note."]
 
 
 class TestKill:

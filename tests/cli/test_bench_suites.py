@@ -105,6 +105,13 @@ class TestSuites:
         with Image.open(tmp_path / "rough/robustness.png") as picture:
             picture.verify()
 
+    @pytest.mark.parametrize("suite", SUITES)
+    def test_a_quick_look(self, suite, perseg):
+        run(suite, "--data", perseg, "--data-set", "perseg", "--limit", 0, code=2)
+
+    def test_limit_is_told(self, perseg):
+        assert json.loads(measured("encoders", perseg, "--limit", 1, "--json").stdout)["limit"] == 1
+
     def test_missing_models_are_named(self, perseg):
         result = measured("encoders", perseg, "--model", "tiny", "--model", "nobody/no-such-sam", "--json")
         values = json.loads(result.stdout)

@@ -88,6 +88,17 @@ def test_wrong_calls(refused: Callable[..., str], folder: Path) -> None:
     assert "blah" in refused("study", "run", "study", "--mode", "blah", code=2)
 
 
+def test_a_report_replaces_nothing_but_a_report(refused: Callable[..., str], folder: Path) -> None:
+    assert "is the study itself" in refused("study", "run", "study", "--out", "study", code=2)
+    Path("file").touch()
+    assert "is a file; give a folder" in refused("study", "run", "study", "--out", "file", code=2)
+    assert "a part of that path is a file" in refused("study", "run", "study", "--out", "file/below", code=1)
+    Path("bench").mkdir()
+    Path("bench/metrics.json").write_text("{}")
+    assert "is not of a study" in refused("study", "run", "study", "--out", "bench", "--model", "gone", code=2)
+    assert Path("bench/metrics.json").read_text() == "{}"
+
+
 def test_a_missing_library_is_told_before_anything_slow(
     refused: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,7 @@ def bench_score(
         return None if path is None else _read(path, by_name[query])
 
     report = Report(
-        title=title_of(data_set, called),
+        title=title_of(data_set, called, data),
         data_set=data_set,
         protocol=protocol_of(data_set),
         records=records,

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.padding import Padding
 
 from persam.benchmark.datasets.catalog import DATASETS, DatasetEntry, Option
 from persam.benchmark.methods.catalog import METHODS
@@ -223,7 +226,10 @@ def _show(report: Report | AbsentReport, shown: Table, as_json: bool) -> None:
     else:
         print_table(shown)
     if report.folder is not None:
-        say(f"All of it is in {report.folder}/: metrics.json, table.md, table.tex, pictures, CSV and predictions.")
+        from persam.benchmark.running.run_folder import PREDICTIONS
+
+        masks = ", CSV and predictions" if (report.folder / PREDICTIONS).is_dir() else " and CSV"
+        say(f"All of it is in {report.folder}/: metrics.json, table.md, table.tex, pictures{masks}.")
     missing = [f"{name} ({why})" for each in report.missing.values() for name, why in each.items()]
     if missing:
         more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -234,12 +240,24 @@ def print_table(shown: Table) -> None:
     """Print a table of results on stdout, its notes dim below."""
     console = out()
     columns = [escape(column) for column in shown.columns]
-    grid = table(*columns, right=tuple(column for column in columns if column not in {"method", "encoder", "own"}))
+    grid = table(*columns, right=tuple(column for column in columns[1:] if column not in {"method", "encoder", "own"}))
     for row in shown.rows:
         grid.add_row(*map(escape, row))
     for row in shown.published:
         grid.add_row(*map(escape, row), style="dim")
     console.print(escape(shown.title), style="bold")
-    console.print(grid)
+    if Measurement.get(console, console.options.update(max_width=10_000), grid).maximum <= console.width:
+        console.print(grid)
+    else:
+        _print_one_by_one(console, shown)
     for note in shown.notes:
         console.print(escape(note), style="dim")
+
+
+def _print_one_by_one(console: Console, shown: Table) -> None:
+    """Print a table that is too wide for the terminal row by row, without empty cells."""
+    for row in (*shown.rows, *shown.published):
+        style = "dim" if row in shown.published else None
+        console.print(escape(row[0]), style=style)
+        cells = [f"{head} {cell}" for head, cell in zip(shown.columns[1:], row[1:], strict=True) if cell != "–"]
+        console.print(Padding(escape(" · ".join(cells)), (0, 0, 0, 2)), style=style)

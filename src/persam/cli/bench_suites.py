@@ -17,6 +17,10 @@ Data = Annotated[
 DataSet = Annotated[
     str | None, typer.Option("--data-set", help="One data set alone: --data is its folder. See persam bench --help.")
 ]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="No more photos than this, in turns from every object: a quick look."),
+]
 Model = Annotated[str, typer.Option("--model", help="Bundled: tiny; else a hub id, a folder, or a .pth of SAM.")]
 TimedModel = Annotated[
     str, typer.Option("--model", help="As elsewhere, or vit-b, vit-l, vit-h with random weights: nothing to download.")
@@ -46,6 +50,7 @@ def modes(
     encoder: Encoder = None,
     solver: Solver = "direct",
     device: Device = "auto",
+    limit: Limit = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -57,8 +62,8 @@ def modes(
     from persam.benchmark.suites.suite import read_photos
     from persam.cli.progress import progress_bar
 
-    _check(out)
-    photos = read_photos(data, data_set)
+    _check(out, "modes")
+    photos = read_photos(data, data_set, limit)
     persam = _load(model, device, encoder)
     with progress_bar("measuring", photos.count) as advance:
         found = compare_modes(photos, persam.model, persam.encoder, solver, advance)
@@ -73,6 +78,7 @@ def ablation(
     mode: Mode = "persam",
     solver: Solver = "direct",
     device: Device = "auto",
+    limit: Limit = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -84,8 +90,8 @@ def ablation(
     from persam.benchmark.suites.suite import read_photos
     from persam.cli.progress import progress_bar
 
-    _check(out)
-    photos = read_photos(data, data_set)
+    _check(out, "ablation")
+    photos = read_photos(data, data_set, limit)
     persam = _load(model, device, encoder)
     with progress_bar("measuring", photos.count) as advance:
         found = ablate(photos, persam.model, persam.encoder, mode, solver, advance)
@@ -104,6 +110,7 @@ def robustness(
     ] = "0.25,0.5,0.75,1.25,1.5,2",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the places of scribbles and clicks.")] = 0,
     device: Device = "auto",
+    limit: Limit = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -116,11 +123,11 @@ def robustness(
     from persam.benchmark.suites.suite import read_photos
     from persam.cli.progress import progress_bar
 
-    _check(out)
+    _check(out, "robustness")
     if out is not None:
         new_figure(1, 1)  # refuses here, not after a long run, where matplotlib is missing
     areas = read_sizes(sizes)
-    photos = read_photos(data, data_set)
+    photos = read_photos(data, data_set, limit)
     persam = _load(model, device, encoder)
     with progress_bar("measuring", photos.count) as advance:
         found = roughen(
@@ -142,6 +149,7 @@ def encoders(
     method: Annotated[str, typer.Option("--method", help="persam or persam-f.")] = "persam",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    limit: Limit = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -156,9 +164,9 @@ def encoders(
     from persam.cli.progress import progress_bar
     from persam.method.settings import Settings
 
-    _check(out)
+    _check(out, "encoders")
     settings, tuned = Settings.of(mode), is_tuned(method)
-    photos = read_photos(data, data_set)
+    photos = read_photos(data, data_set, limit)
     models = list(dict.fromkeys(model or ["tiny"]))
     quiet_libraries()
     with progress_bar("measuring", photos.count * len(models)) as advance:
@@ -194,7 +202,7 @@ def efficiency(
     from persam.cli.options import quiet_libraries
     from persam.cli.progress import progress_bar
 
-    _check(out)
+    _check(out, "efficiency")
     quiet_libraries()
     with progress_bar("measuring", steps_of(rounds, memory=memory)) as advance:
         found = measure_efficiency(
@@ -225,7 +233,7 @@ def tuning(
     from persam.benchmark.suites.tuning_speed import measure_tuning
     from persam.cli.options import quiet_libraries
 
-    _check(out)
+    _check(out, "tuning")
     quiet_libraries()
     _show(measure_tuning(open_persam(model, device=device), epochs), out, as_json)
 
@@ -248,7 +256,7 @@ def overhead(
     from persam.cli.options import quiet_libraries
     from persam.cli.progress import progress_bar
 
-    _check(out)
+    _check(out, "overhead")
     quiet_libraries()
     persam = open_persam(model, device=device, dtype=dtype, mode=mode)
     with progress_bar("measuring", rounds + 1) as advance:
@@ -262,12 +270,12 @@ def _load(model: str, device: str, encoder: str | None) -> PerSAM:
     return load_model(model, device=device, dtype="auto", encoder=encoder)
 
 
-def _check(out: Path | None) -> None:
-    """See that there can be such a folder, before a long run."""
-    from persam.errors import UsageError
+def _check(out: Path | None, suite: str) -> None:
+    """See before a long run that it can be written down."""
+    from persam.benchmark.suites.suite import check_out
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder.")
+    if out is not None:
+        check_out(out, suite)
 
 
 def _show(found: Findings, out: Path | None, as_json: bool) -> None:

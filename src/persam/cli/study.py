@@ -101,11 +101,12 @@ def run(
     from persam.study.extra import check_libraries
     from persam.study.layout import read
     from persam.study.metrics_json import metrics
-    from persam.study.report import write_report
+    from persam.study.report import check_out, write_report
     from persam.study.summary import summarise
 
     check_libraries()
     found = read(study)
+    check_out(output, found)
     loaded = load_model(model, device=device, dtype="auto", mode=mode, encoder=encoder)
     with progress_bar("Photos", found.photo_count) as advance:
         result = run(found, loaded, method=method, reference=reference, progress=advance)

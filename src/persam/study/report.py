@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from persam.files import write_text
+from persam.errors import UsageError
+from persam.files import check_folder, write_text
 from persam.outputs import write_mask
 from persam.segmentation import rle_mask
 from persam.study.checks import REPORT_FILE
 from persam.study.extra import library
 from persam.study.gallery import Triple, colour_of_annotator, triples, write_gallery
+from persam.study.layout import Study
 from persam.study.metrics_json import metrics
 from persam.study.plots import plots
 from persam.study.results import MAJORITY, STAPLE, StudyResult
@@ -24,6 +26,21 @@ from persam.study.tables import cells, columns, comma_separated, latex, markdown
 
 METRICS_FILE = "metrics.json"
 _THUMBNAIL = 300  # longest side of a picture in the page, pixels
+
+
+def check_out(result_folder: str | Path, study: Study) -> None:
+    """See before a long run that its report can be written.
+
+    Raises:
+        UsageError: the folder is a file, the study's own, or holds results of something else.
+        PersamError: it cannot be written.
+    """
+    check_folder(result_folder)
+    folder = Path(result_folder).expanduser()
+    if folder.resolve() == study.folder.resolve():
+        raise UsageError(f"{result_folder} is the study itself; give a folder of its own for the report.")
+    if (folder / METRICS_FILE).exists() and not (folder / REPORT_FILE).exists():
+        raise UsageError(f"{folder / METRICS_FILE} is not of a study and would be lost; choose another --out.")
 
 
 def write_report(result: StudyResult, out: str | Path) -> Path:

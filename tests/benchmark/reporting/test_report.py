@@ -16,9 +16,9 @@ import persam.benchmark
 from persam.benchmark import Setup, bench, bench_absent
 from persam.benchmark.reporting.plots import plot_ious
 from persam.benchmark.reporting.protocols import PERSEG
-from persam.benchmark.reporting.report import Report, to_csv
+from persam.benchmark.reporting.report import Report, to_csv, works_with
 from persam.benchmark.reporting.worst import TRUTH, read_prediction, worst_queries, worst_sheet
-from persam.benchmark.running.conduct import load_data
+from persam.benchmark.running.conduct import load_data, title_of
 from persam.benchmark.running.run import queries_of, run
 from persam.benchmark.running.run_folder import RunFolder
 from persam.errors import PersamError, UsageError
@@ -47,6 +47,31 @@ def test_everything_is_computed_from_the_records(report):
     times = values.pop("times")
     assert set(times["methods"]) == {"good", "shifted", "failing"}
     assert "seconds" not in json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    ("described", "words"),
+    [
+        ({"model": "tiny", "encoder": None}, "tiny"),
+        ({"model": "tiny", "encoder": "dino"}, "dino for matching, tiny"),
+        ({"model": "tiny", "checkpoint": "dino"}, "dino, tiny"),
+        ({"checkpoint": "seggpt"}, "its own"),
+    ],
+)
+def test_what_a_method_works_with(described, words):
+    assert works_with(described) == words
+
+
+def test_a_methods_encoder_is_in_its_row(report):
+    report.settings["methods"] = {"good": {"model": "other"}, "shifted": {"method": "U-Net"}}
+    shown = {row[0]: row[1] for row in report.table().rows}
+    assert shown == {"good": "other", "shifted": "its own", "failing": "colours"}
+
+
+def test_title(tmp_path):
+    assert title_of("perseg", "tiny", tmp_path) == "PerSeg, tiny"
+    assert title_of("perseg", "its own", tmp_path) == "PerSeg"
+    assert title_of("folder", "tiny", tmp_path / "my_mugs") == "my_mugs (a folder of your own), tiny"
 
 
 class TestWorst:

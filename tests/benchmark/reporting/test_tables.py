@@ -98,6 +98,7 @@ def test_latex_escapes_names():
     )
     assert latex_text("[1] x") == "{[1] x}"  # else LaTeX reads an option of the line break before it
     assert latex_text("†") == r"\textdagger{}"
+    assert latex_text('the "last" <1|2>') == r"the ``last'' \textless{}1\textbar{}2\textgreater{}"
 
 
 def test_latex_is_balanced():
@@ -110,6 +111,28 @@ def test_latex_is_balanced():
     assert re.findall(r"\\begin\{(\w+)\}", text) == re.findall(r"\\end\{(\w+)\}", text)[::-1]
     assert text.count(r"\midrule") == 2
     assert text.isascii()
+
+
+def test_latex_is_as_wide_as_the_text_and_has_the_notes_below():
+    shown = table()
+    text = shown.latex()
+    assert r"\caption{PerSeg, tiny}" in text
+    assert r"\resizebox{\linewidth}{!}{%" in text
+    below = text[text.index(r"\end{tabular}") :]
+    assert all(latex_text(note) in below for note in shown.notes)
+
+
+def test_every_method_has_its_own_encoder():
+    records = [record("mug", 1, 1, 2, 2, method=name) for name in ("persam", "seggpt")]
+    shown = results_table("t", summarise(records, PERSEG), PERSEG, encoder="tiny", encoders={"seggpt": "its own"})
+    assert [row[:2] for row in shown.rows] == [("persam", "tiny"), ("seggpt", "its own")]
+
+
+@pytest.mark.parametrize(("objects", "said"), [(1, False), (2, True), (9, True), (10, False)])
+def test_an_interval_over_few_objects_is_said_to_be_rough(objects, said):
+    records = [record(str(number), 1, 1, 2, 2) for number in range(objects)]
+    notes = " ".join(results_table("t", summarise(records, PERSEG), PERSEG).notes)
+    assert (f"An interval over {objects} objects is a rough guess" in notes) == said
 
 
 def test_percent():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.fakes import random_sam
@@ -12,6 +13,7 @@ from persam.benchmark.suites.suite import (
     Findings,
     about_run,
     change,
+    check_out,
     difference,
     figures_of,
     headline,
@@ -51,8 +53,20 @@ class TestPhotos:
         next((data / "perseg").rglob("01.jpg")).write_bytes(b"other")
         assert read_photos(data / "perseg", "perseg").fingerprint() != before
 
+    def test_a_quick_look_sees_every_object(self, data):
+        photos = read_photos(data, limit=4)
+        assert photos.count == 4
+        assert [each.data_set for each in photos.episodes] == ["perseg", "perseg", "fss", "davis"]
+        assert read_photos(data, limit=2).count == 2
+        assert read_photos(data, limit=2).source.startswith("perseg; ")  # the others are not in it
+        assert read_photos(data, limit=1000).count == read_photos(data).count
+        about = about_run(photos, random_sam(), None)
+        assert (about["limit"], about["photos"]) == (4, 4)
+        assert "No more than 4 photos" in Findings("trial", about, [], []).below()[1]
+        assert not any("No more" in each for each in Findings("trial", about | {"limit": None}, [], []).below())
+
     def test_wrong(self, data, tmp_path):
-        with pytest.raises(UsageError, match="holds none of the folders"):
+        with pytest.raises(UsageError, match="is no folder, so it holds none of the folders"):
             read_photos(tmp_path / "gone")
         with pytest.raises(UsageError, match="no data set imagenet"):
             read_photos(data, "imagenet")
@@ -66,6 +80,13 @@ class TestFigures:
         assert row["miou"] == pytest.approx((120 / 200 + 0.1) / 2)
         assert row["by_object"] == {"mug": pytest.approx(0.6), "dog": pytest.approx(0.1)}
         assert row["miou_interval"][0] <= row["miou"] <= row["miou_interval"][1]
+
+    def test_two_data_sets_may_both_have_a_dog(self):
+        records = [record("a", "dog", "1", 0.2), replace(record("a", "dog", "1~2", 0.8), data_set="other")]
+        row = numbers(figures_of(records)["a"])
+        assert row["objects"] == 2
+        assert row["by_object"] == {"set/dog": pytest.approx(0.2), "other/dog": pytest.approx(0.8)}
+        assert row["miou_interval"] == pytest.approx((0.2, 0.8))
 
     def test_a_difference_is_paired_and_draws_objects(self):
         test = difference(RECORDS, "b", "a")
@@ -87,6 +108,27 @@ class TestFigures:
             "b gave no answer on 1 of 4 photos, such as dog/2: too dark.",
         ]
         assert missing_notes(figures_of(RECORDS)) == []
+
+
+class TestOut:
+    def test_only_an_earlier_run_of_the_suite_is_replaced(self, tmp_path):
+        check_out(tmp_path / "new" / "folder", "modes")
+        assert not any(tmp_path.iterdir())
+        Findings("modes", {}, [], []).write(tmp_path)
+        check_out(tmp_path, "modes")
+        with pytest.raises(UsageError, match=r"metrics.json is not of persam bench ablation"):
+            check_out(tmp_path, "ablation")
+        for text in ("{}", "[]", "no JSON"):
+            (tmp_path / "metrics.json").write_text(text)
+            with pytest.raises(UsageError, match="would be lost"):
+                check_out(tmp_path, "modes")
+
+    def test_what_cannot_be_written_is_known_before_the_run(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(UsageError, match="is a file; give a folder"):
+            check_out(tmp_path / "file", "modes")
+        with pytest.raises(PersamError, match="a part of that path is a file"):
+            check_out(tmp_path / "file" / "below", "modes")
 
 
 class TestFindings:

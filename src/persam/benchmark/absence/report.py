@@ -15,7 +15,7 @@ from persam.benchmark.datasets.catalog import DATASETS
 from persam.benchmark.reporting.plots import check_plots
 from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS, to_csv
 from persam.benchmark.reporting.tables import Table
-from persam.benchmark.running.conduct import Progress, counter, load_data, notes_of, run_settings, title_of
+from persam.benchmark.running.conduct import Progress, counter, load_data, mode_note, notes_of, run_settings, title_of
 from persam.benchmark.running.equipment import Equipment, Setup, check_setup
 from persam.benchmark.running.journal import Journal
 from persam.benchmark.running.run_folder import RunFolder
@@ -141,10 +141,10 @@ def bench_absent(
     step = counter(progress, absent_photos(loaded.episodes))
     answers = run_absent(loaded.episodes, equipment.methods, step, journal=journal)
     report = AbsentReport(
-        title_of(data_set, equipment.in_words) + ": is it there at all?",
+        title_of(data_set, equipment.in_words, data) + ": is it there at all?",
         answers,
         settings,
-        notes_of(loaded, setup),
+        (*notes_of(loaded, setup), mode_note(settings["methods"])),
         None if folder is None else folder.folder,
     )
     try:

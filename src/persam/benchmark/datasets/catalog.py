@@ -247,5 +247,9 @@ def read_together(root: Path) -> list[Episode]:
     """
     here = [name for name in _TOGETHER if (root / name).is_dir()]
     if not here:
-        raise UsageError(f"{root} holds none of the folders {', '.join(_TOGETHER)}; give the folder that does.")
+        gone = "" if root.is_dir() else "is no folder, so it "
+        raise UsageError(
+            f"{root} {gone}holds none of the folders {', '.join(_TOGETHER)}; give the folder that does, or that of one "
+            "data set with the name of the data set."
+        )
     return [episode for name in here for episode in read(name, root / name, **_TOGETHER[name]).episodes]

@@ -61,6 +61,10 @@ def read_davis(root: Path, year: int | None = None, split: str | None = None, st
     top = unpacked(root, "JPEGImages/480p", LAYOUT)
     year = year or (2017 if (top / "ImageSets/2017").is_dir() else 2016)
     names, split, notes = _sequences(top, root, year, split)
+    if year == 2016:
+        notes.append(
+            "papers on PerSAM print numbers of DAVIS 2017: more sequences, and each of their objects by itself"
+        )
     episodes, short = [], []
     for name in names:
         frames = photos(top / "JPEGImages/480p" / name)

@@ -91,7 +91,8 @@ class DatasetEntry:
                 raise UsageError(f"{self.title} takes no {name}; it takes {', '.join(known)}.")
             known[name].check(value, self.title)
         if not root.is_dir():
-            raise UsageError(f"There is no folder {root}; give the folder of {self.title}, with {self.layout}.")
+            title = self.title.removeprefix("a folder of ").removesuffix(" folder")
+            raise UsageError(f"There is no folder {root}; give the folder of {title}, with {self.layout}.")
         module, function = self.reader.split(":")
         loaded: Loaded = getattr(importlib.import_module(f"persam.benchmark.datasets.{module}"), function)(
             root, **{option.name: option.default for option in self.options} | given

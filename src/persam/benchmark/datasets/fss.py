@@ -106,7 +106,7 @@ def _of_split(top: Path, classes: Sequence[Path], split: str) -> tuple[list[Path
     places.append(top / f"{split}.txt")
     file = next((place for place in places if place.is_file()), None)
     if file is None and split == "test":
-        note = f"there is no list of the 240 test classes (such as {places[0]}), so all classes here are taken"
+        note = f"there is no list of the 240 test classes (such as {places[0].name}), so all classes here are taken"
         return list(classes), "all classes here (no list of test classes)", [note]
     if file is None:
         raise UsageError(f"{top} has no split {split}: looked for {places[0]} and {top / f'splits/fss/{split}.txt'}.")

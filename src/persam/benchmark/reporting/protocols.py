@@ -206,7 +206,7 @@ DAVIS = Protocol(
     "mean over objects; as in DAVIS' semi-supervised protocol the first frame is the reference, and it and the last "
     "frame do not count; here every frame is segmented on its own, nothing is carried on from frame to frame",
     ("jf", "j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay", "iou", "located", "presence"),
-    ("jf", "j_mean", "f_mean", "iou", "located"),
+    ("jf", "j_mean", "f_mean", "located"),
     _davis,
 )
 FEW_SHOT = Protocol(

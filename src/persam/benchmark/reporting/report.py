@@ -19,6 +19,7 @@ from persam.benchmark.reporting.protocols import Protocol
 from persam.benchmark.reporting.published import published_for
 from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import Table, results_table
+from persam.benchmark.running.equipment import ITS_OWN
 from persam.benchmark.running.records import Record
 from persam.benchmark.running.run import Query
 from persam.files import write_text
@@ -82,6 +83,7 @@ class Report:
             published_for(self.data_set) if published else (),
             notes=self.notes,
             encoder=str(self.settings.get("works with", "")),
+            encoders={name: works_with(each) for name, each in self.settings.get("methods", {}).items()},
             shots=shots,
             brief=brief,
         )
@@ -122,7 +124,7 @@ class Report:
         write_text(folder / METRICS, json.dumps(self.metrics(), indent=2, ensure_ascii=False) + "\n")
         table = self.table()
         write_text(folder / MARKDOWN, table.markdown())
-        write_text(folder / LATEX, table.latex())
+        write_text(folder / LATEX, self.table(brief=True).latex())  # the whole is wider than any page
         write_text(folder / PER_OBJECT, per_object_csv(self.summaries))
         write_text(folder / PER_IMAGE, per_image_csv(self.records))
         sheet = worst_sheet(self.records, self.queries, self.prediction, self.title)
@@ -139,6 +141,16 @@ class Report:
             "note": "seconds a photo; the encoding is in those of the first method that shares it",
             "methods": {name: {"median": median(each), "sum": sum(each)} for name, each in by_method.items()},
         }
+
+
+def works_with(described: Mapping[str, Any]) -> str:
+    """What a method's confidence map and masks are made with, from what it says of itself (`Method.describe`)."""
+    model = described.get("model")
+    if model is None:
+        return ITS_OWN
+    if described.get("encoder") is not None:
+        return f"{described['encoder']} for matching, {model}"
+    return f"{described['checkpoint']}, {model}" if described.get("checkpoint") else str(model)
 
 
 def per_object_csv(summaries: Sequence[Summary]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from persam.benchmark.reporting.protocols import LABELS, Figure, Protocol
@@ -16,10 +16,12 @@ INTERVALS = (
 )
 _NOT_THE_SAME = (
     "The published numbers are over the whole data set, with the encoder and protocol that stand beside each; ours are "
-    "over {photos} photos of {objects} objects."
+    "over {photos} of {objects}."
 )
 _PAPER = "PerSAM paper: arXiv 2305.03048."
 _SECONDARY = "† known from a secondary source: a later paper's table, or a repository that ran the method."
+_FEW = 10  # below, the bootstrap has hardly anything to draw from
+_ROUGH = "An interval over {objects} objects is a rough guess: the bootstrap knows no others than these."
 _WORDS = ("method", "encoder", "source")  # columns of words, to the left
 
 
@@ -44,21 +46,23 @@ class Table:
     def markdown(self) -> str:
         """As GitHub's Markdown."""
         lines = [f"# {_markdown(self.title)}", "", _pipes(map(_markdown, self.columns))]
-        lines.append(_pipes("---" if column in _WORDS else "---:" for column in self.columns))
+        words = [number == 0 or column in _WORDS for number, column in enumerate(self.columns)]
+        lines.append(_pipes("---" if left else "---:" for left in words))
         lines += [_pipes(map(_markdown, row)) for row in (*self.rows, *self.published)]
         lines += ["", *(f"- {_markdown(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        """As a LaTeX table; it needs the package booktabs."""
+        """As a LaTeX table as wide as the text, its notes below; it needs the packages booktabs and graphicx."""
         ours = [_ampersands(row) for row in self.rows]
         others = [r"\midrule", *map(_ampersands, self.published)] if self.published else []
         return "\n".join(
             [
-                r"% needs \usepackage{booktabs}; \resizebox{\linewidth}{!}{...} around tabular makes it fit",
+                r"% needs \usepackage{booktabs,graphicx}; table* gives it both columns of a page",
                 r"\begin{table}",
                 r"\centering",
-                rf"\caption{{{latex_text(self.title)}. {latex_text(' '.join(self.notes))}}}",
+                rf"\caption{{{latex_text(self.title)}}}",
+                r"\resizebox{\linewidth}{!}{%",
                 rf"\begin{{tabular}}{{{''.join('l' if column in _WORDS else 'r' for column in self.columns)}}}",
                 r"\toprule",
                 _ampersands(self.columns),
@@ -66,7 +70,8 @@ class Table:
                 *ours,
                 *others,
                 r"\bottomrule",
-                r"\end{tabular}",
+                r"\end{tabular}}",
+                *(rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {latex_text(note)}}}" for note in self.notes),
                 r"\end{table}",
                 "",
             ]
@@ -81,6 +86,7 @@ def results_table(
     *,
     notes: Sequence[str] = (),
     encoder: str = "",
+    encoders: Mapping[str, str] | None = None,
     shots: int = 1,
     brief: bool = False,
 ) -> Table:
@@ -92,7 +98,8 @@ def results_table(
         protocol: which figures are shown, and what is said of them.
         published: what stands below.
         notes: sentences of the run, such as who the references were.
-        encoder: what ours works with.
+        encoder: what ours work with.
+        encoders: the same by method, of those that work with something else.
         shots: references per object.
         brief: leave out what a terminal has no room for.
     """
@@ -105,15 +112,29 @@ def results_table(
     if brief:
         columns = columns[:-1]
     ours = tuple(
-        (summary.method, encoder, str(shots), *_cells(summary, keys), str(summary.photos), "this run")[: len(columns)]
+        (
+            summary.method,
+            (encoders or {}).get(summary.method, encoder),
+            str(shots),
+            *_cells(summary, keys),
+            str(summary.photos),
+            "this run",
+        )[: len(columns)]
         for summary in summaries
     )
     if brief:
         published = [each for each in published if each.source == PAPER and each.shots == shots]
     numbers, others = _published_rows(published, keys)
-    said = [f"Protocol: {protocol.sentence}.", INTERVALS, *notes, *_missing_notes(summaries)]
+    said = [f"Protocol: {protocol.sentence}.", INTERVALS]
+    if summaries and 1 < summaries[0].objects < _FEW:
+        said.append(_ROUGH.format(objects=summaries[0].objects))
+    said += [*notes, *_missing_notes(summaries)]
     if others and summaries:
-        said.append(_NOT_THE_SAME.format(photos=summaries[0].photos, objects=summaries[0].objects))
+        said.append(
+            _NOT_THE_SAME.format(
+                photos=_counted(summaries[0].photos, "photo"), objects=_counted(summaries[0].objects, "object")
+            )
+        )
         said += [f"[{number}] {text}." for text, number in numbers.items()]
         said += [_PAPER] if any(row[-1].startswith(PAPER) for row in others) else []
         said += [_SECONDARY] if any("†" in row[-1] for row in others) else []
@@ -160,10 +181,7 @@ def _published_rows(
     for (method, encoder, shots, source, secondary), values in rows.items():
         cells = []
         for key in keys:
-            known = values.get(key, [])
-            marks = [
-                f"{_as_printed(each.value)} [{numbers.setdefault(each.protocol, len(numbers) + 1)}]" for each in known
-            ]
+            marks = [_marked(each, numbers) for each in values.get(key, [])]
             cells += [" / ".join(marks) or "–", *(["–"] if key == "iou" else [])]
         found.append((method, encoder or "its own", str(shots), *cells, "–", source + (" †" if secondary else "")))
     return numbers, found
@@ -190,6 +208,10 @@ def _missing_notes(summaries: Sequence[Summary]) -> list[str]:
     return notes
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
 def _pipes(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -211,6 +233,9 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "†": r"\textdagger{}",
     "–": "--",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "²": r"\textsuperscript{2}",
     "\n": " ",
 } | {letter: f"\\{letter}" for letter in "&%$#_{}"}
@@ -222,6 +247,7 @@ def latex_text(text: str) -> str:
     >>> print(latex_text("dog_toy & 50 %"))
     dog\_toy \& 50 \%
     """
-    # A bracket that opens a row would be read as the option of the line break before it.
     escaped = "".join(_LATEX.get(letter, letter) for letter in text)
+    escaped = re.sub(r'"([^"]*)"', r"``\1''", escaped)
+    # A bracket that opens a row would be read as the option of the line break before it.
     return f"{{{escaped}}}" if escaped.startswith("[") else escaped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +14,7 @@ from persam.benchmark.reporting.plots import check_plots
 from persam.benchmark.reporting.protocols import DAVIS, FEW_SHOT, FOLDER, PERSEG, Protocol
 from persam.benchmark.reporting.report import Report
 from persam.benchmark.reporting.worst import read_prediction
-from persam.benchmark.running.equipment import Equipment, Setup, check_setup
+from persam.benchmark.running.equipment import ITS_OWN, Equipment, Setup, check_setup
 from persam.benchmark.running.provenance import versions, weights_hash
 from persam.benchmark.running.run import queries_of, run
 from persam.benchmark.running.run_folder import RunFolder
@@ -80,13 +80,13 @@ def bench(
     total = sum(len(episode.tests) for episode in loaded.episodes)
     records = run(loaded.episodes, equipment.methods, counter(progress, total), store=folder)
     report = Report(
-        title=title_of(data_set, equipment.in_words),
+        title=title_of(data_set, equipment.in_words, data),
         data_set=data_set,
         protocol=protocol_of(data_set),
         records=records,
         queries=[query for queries in queries_of(loaded.episodes) for query in queries],
         settings=settings | {"works with": equipment.in_words},
-        notes=notes_of(loaded, setup),
+        notes=(*notes_of(loaded, setup), mode_note(settings["methods"])),
         prediction=prediction,
         folder=None if folder is None else folder.folder,
     )
@@ -108,17 +108,19 @@ def load_data(data_set: str, data: str | Path, setup: Setup, **options: Any) -> 
     if protocol_of(data_set) is DAVIS:
         episodes = tuple(_without_last_frame(episode) for episode in episodes)
     if setup.limit is not None:
-        episodes = _limited(episodes, setup.limit)
+        episodes = limited(episodes, setup.limit)
     episodes = tuple(episode for episode in episodes if episode.tests)
     if not episodes:
         raise UsageError(f"{data} has no photos to find the objects in: each object has its reference alone.")
     return replace(loaded, episodes=episodes)
 
 
-def title_of(data_set: str, works_with: str) -> str:
-    """What stands above the report."""
+def title_of(data_set: str, works_with: str, data: str | Path) -> str:
+    """What stands above the report: the data set, of a person's own folder its name, and what it is measured with."""
     title = DATASETS[data_set].title
-    return f"{title[0].upper()}{title[1:]}, {works_with}"
+    if protocol_of(data_set) is FOLDER:
+        title = f"{Path(data).expanduser().resolve().name} ({title})"
+    return title if works_with == ITS_OWN else f"{title}, {works_with}"
 
 
 def protocol_of(data_set: str) -> Protocol:
@@ -132,7 +134,7 @@ def _without_last_frame(episode: Episode) -> Episode:
     return replace(episode, tests=tuple(sample for sample in episode.tests if sample.photo.name != frames[-1]))
 
 
-def _limited(episodes: Sequence[Episode], limit: int) -> tuple[Episode, ...]:
+def limited(episodes: Sequence[Episode], limit: int) -> tuple[Episode, ...]:
     """The first photos of every object, in turns, so that a quick look sees all objects."""
     turns = zip_longest(*([(number, sample) for sample in each.tests] for number, each in enumerate(episodes)))
     chosen = [pair for turn in turns for pair in turn if pair is not None][:limit]
@@ -192,6 +194,14 @@ def notes_of(loaded: Loaded, setup: Setup) -> tuple[str, ...]:
     if setup.limit is not None:
         notes.append(f"No more than {setup.limit} photos, in turns from every object: a quick look, no result")
     return tuple(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in notes)
+
+
+def mode_note(described: Mapping[str, Mapping[str, Any]]) -> str:
+    """The sentence that tells which methods run in which mode, from what each says of itself (`Method.describe`)."""
+    modes: dict[str, list[str]] = {}
+    for name, each in described.items():
+        modes.setdefault(each["settings"]["mode"] if "settings" in each else "of their own", []).append(name)
+    return "Mode: " + "; ".join(f"{mode} ({', '.join(names)})" for mode, names in modes.items()) + "."
 
 
 def counter(progress: Progress | None, total: int) -> Callable[[], object]:

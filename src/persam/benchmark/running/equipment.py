@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from persam.models.base import FeatureEncoder, PromptableModel
 
 
+ITS_OWN = "its own"  # what a method works with that brings its network along
+
+
 @dataclass(frozen=True)
 class Setup:
     """What is measured, and with what.
@@ -114,7 +117,7 @@ class Equipment:
     def in_words(self) -> str:
         """What the confidence map and the masks are made with."""
         if self.model is None:
-            return "its own"
+            return ITS_OWN
         return self.model.name if self.encoder is None else f"{self.encoder.name} for matching, {self.model.name}"
 
 

@@ -160,4 +160,6 @@ def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+    if value is None:
+        return "none"
+    return f'"{value}"' if " " in str(value) else str(value)

@@ -59,6 +59,7 @@ def compare_modes(
     summaries = figures_of(run(photos.episodes, methods, progress))
     about = about_run(photos, model, encoder, solver=solver)
     sets = list(next(iter(summaries.values())).by_data_set)
+    sets = sets if len(sets) > 1 else []  # of one data set it would be the column before once more
     rows = [
         numbers(summaries[method.name])
         | {"mode": method.mode, "form": method.form, "iou_with_official": agreement.numbers(method.name)}
@@ -85,7 +86,8 @@ def compare_modes(
     if steps:
         title = f"IoU with the mask of mode {AGAINST} after each step, in percent, mean over photos [95 % over photos]"
         tables.append(table(title, ("mode", *STEPS), tuple(steps)))
-    return Findings("modes", about, rows, tables, missing_notes(summaries))
+    notes = [f"{', '.join(f'on {name}' for name in sets)}: IoU per image there."] if sets else []
+    return Findings("modes", about, rows, tables, [*notes, *missing_notes(summaries)])
 
 
 @dataclass

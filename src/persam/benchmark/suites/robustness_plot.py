@@ -57,7 +57,7 @@ def draw_robustness(rows: Sequence[Row], title: str) -> bytes:
     left.set_ylabel("mIoU [95 % bootstrap]")
     left.set_ylim(0, 1)
     left.grid(alpha=0.3)
-    left.legend(loc="lower right")
+    left.legend(loc="lower left")
     right.set_ylim(0, 1)
     right.set_xticks(range(len(others)), others)
     right.set_xlim(-0.6, len(others) - 0.4)

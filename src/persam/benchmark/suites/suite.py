@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from persam.benchmark.episodes import Episode, Loaded
 from persam.benchmark.reporting.protocols import PERSEG
 from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import Table, percent
-from persam.benchmark.running.conduct import data_hash
+from persam.benchmark.running.conduct import data_hash, limited
 from persam.benchmark.running.provenance import versions, weights_hash
 from persam.benchmark.running.records import Record
-from persam.files import write_bytes, write_text
+from persam.errors import UsageError
+from persam.files import check_folder, write_bytes, write_text
 from persam.metrics.functional.statistics import PairedTest, paired_test
 from persam.models.base import FeatureEncoder, PromptableModel
 
@@ -38,10 +39,17 @@ RESULTS, TABLE = "metrics.json", "table.md"
 
 @dataclass(frozen=True)
 class Photos:
-    """What a suite is run on: episodes, and which data sets they are of."""
+    """What a suite is run on.
+
+    Attributes:
+        episodes: of one data set or several.
+        source: which data sets they are of.
+        limit: that the number of photos was cut to, or None for all.
+    """
 
     episodes: tuple[Episode, ...]
     source: str
+    limit: int | None = None
 
     @property
     def count(self) -> int:
@@ -53,26 +61,39 @@ class Photos:
         return data_hash(Loaded(self.source, self.episodes, self.source, {}))
 
 
-def read_photos(root: Path, data_set: str | None = None) -> Photos:
+def read_photos(root: Path, data_set: str | None = None, limit: int | None = None) -> Photos:
     """One data set of the catalogue, or, without a name, all that one folder holds under their names.
+
+    Args:
+        root: the data set's folder, or the one that holds ``perseg/``, ``fss/``, ``davis/``.
+        data_set: its name, or None for all of those three that are there.
+        limit: no more photos than this, in turns from every object; None for all.
 
     Raises:
         UsageError: no such data set, or the folder is laid out otherwise.
     """
-    if data_set is not None:
-        loaded = catalog.read(data_set, root)
-        return Photos(tuple(loaded.episodes), f"{loaded.name}: {loaded.protocol}")
-    episodes = tuple(catalog.read_together(root))
+    home = root.expanduser()
+    loaded = None if data_set is None else catalog.read(data_set, home)
+    episodes = tuple(catalog.read_together(home) if loaded is None else loaded.episodes)
+    if limit is not None:
+        episodes = tuple(episode for episode in limited(episodes, limit) if episode.tests)
+    if loaded is not None:
+        return Photos(episodes, f"{loaded.name}: {loaded.protocol}", limit)
     names = dict.fromkeys(episode.data_set for episode in episodes)
     together = ", ".join({"davis": "davis (every 8th frame)"}.get(name, name) for name in names)
-    return Photos(episodes, f"{together}; the first photo of an object is its reference")
+    return Photos(episodes, f"{together}; the first photo of an object is its reference", limit)
 
 
 # -------------------------------------------------------------------------- rows
 
 
 def figures_of(records: Sequence[Record]) -> dict[str, Summary]:
-    """Every method's figures, by its name."""
+    """Every method's figures, by its name. Of several data sets objects are called ``DATA_SET/OBJECT``.
+
+    Two data sets may both have a dog; they are two objects.
+    """
+    if len({record.data_set for record in records}) > 1:
+        records = [replace(record, object=f"{record.data_set}/{record.object}") for record in records]
     return {summary.method: summary for summary in summarise(records, PERSEG)}
 
 
@@ -175,6 +196,8 @@ class Findings:
         if "protocol" not in self.about:
             return list(self.notes)
         said = [f"Data: {self.about['data'].rstrip('.')}.", f"Protocol: {self.about['protocol']}.", f"{INTERVALS}."]
+        if self.about.get("limit") is not None:
+            said.insert(1, f"No more than {self.about['limit']} photos, in turns from every object: a quick look.")
         return [*said, *self.notes]
 
     def write(self, folder: Path) -> list[Path]:
@@ -183,12 +206,32 @@ class Findings:
         Raises:
             PersamError: the folder cannot be written.
         """
+        folder = folder.expanduser()
         drawn = {folder / name: draw() for name, draw in self.plots.items()}
         for path, picture in drawn.items():
             write_bytes(path, picture)
         write_text(folder / RESULTS, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
         write_text(folder / TABLE, self.to_markdown())
         return [folder / RESULTS, folder / TABLE, *drawn]
+
+
+def check_out(folder: Path, suite: str) -> None:
+    """See before a long run that `Findings.write` will be able to, and over nothing but an earlier run of the suite.
+
+    Raises:
+        UsageError: it is a file, or holds the results of something else.
+        PersamError: it cannot be written.
+    """
+    check_folder(folder)
+    results = folder.expanduser() / RESULTS
+    if not results.is_file():
+        return
+    try:
+        earlier = json.loads(results.read_text(encoding="utf-8")).get("suite")
+    except (OSError, ValueError, AttributeError):
+        earlier = None
+    if earlier != suite:
+        raise UsageError(f"{results} is not of persam bench {suite} and would be lost; choose another --out.")
 
 
 def about_run(photos: Photos, model: PromptableModel, encoder: FeatureEncoder | None, **more: Any) -> dict[str, Any]:
@@ -203,6 +246,7 @@ def about_photos(photos: Photos) -> dict[str, Any]:
         "data": photos.source,
         "data_fingerprint": photos.fingerprint(),
         "photos": photos.count,
+        "limit": photos.limit,
         "objects": len({(episode.data_set, episode.object) for episode in photos.episodes}),
         "protocol": PROTOCOL,
         "versions": versions(),

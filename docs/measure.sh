@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Measure a model on the data sets of one folder, and write docs/results.md from the tables of the runs.
+#
+#     docs/measure.sh DATA RUNS [options of persam bench, such as --model facebook/sam-vit-huge]
+#
+# DATA holds perseg/, fss/, davis/ and study/ (CATEGORY/images, CATEGORY/masks). RUNS gets the runs with predictions and
+# pictures; a second start goes on where the first was stopped.
+set -euo pipefail
+
+data=${1:?the folder that holds perseg/, fss/, davis/ and study/}
+runs=${2:?a folder for the runs}
+shift 2
+page=$(dirname "$0")/results.md
+
+run() { # NAME ARGUMENTS...: one command of persam bench into RUNS/NAME
+  local name=$1
+  shift
+  echo "== $name" >&2
+  persam bench "$@" --out "$runs/$name" > "$runs/$name.txt"
+}
+
+mkdir -p "$runs"
+for set in perseg fss davis study; do
+  run "$set" "$set" --data "$data/$set" --mode official --mode persam "$@"
+done
+run absent fss --data "$data/fss" --absent "$@"
+for suite in modes ablation robustness; do
+  run "$suite" "$suite" --data "$data" "$@"
+done
+
+{
+  cat << 'TEXT'
+# Results
+
+What a model reaches on the photos at hand, as `persam bench` printed it. Every table names model, encoder, mode, protocol
+and number of photos; published numbers stand beside with the conditions that they were measured under, which are not
+ours. `docs/measure.sh DATA RUNS` measures and writes this page.
+
+The data are small parts of the public sets: PerSeg, 2 of its 40 objects; FSS-1000, 2 of 1,000 classes; DAVIS 2016, 6 of
+20 validation clips; and five kinds of picture of an annotation study (breast ultrasound, colon polyps, skin lesions, salt
+domes, horses). The intervals over objects say how little two or six objects can tell. The bundled model was not trained on
+these photos, but those of the first three sets were looked at while its recipe and the method's defaults were chosen.
+TEXT
+  for name in perseg fss davis study absent; do
+    echo
+    sed -E 's/^(#+) /#\1 /' "$runs/$name/table.md"
+  done
+  for suite in Modes Ablation Robustness; do # tables of several, each with a title of its own
+    printf '\n## %s\n\n' "$suite"
+    sed -E 's/^\*\*(.*)\*\*$/### \1/' "$runs/${suite,,}/table.md"
+  done
+} > "$page"
+echo "$page" >&2
