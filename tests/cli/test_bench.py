@@ -290,7 +290,7 @@ class TestBadInput:
         (perseg / "Images/mug/01.jpg").write_bytes(b"no picture")
         result = run("bench", "perseg", "--data", perseg, "--method", "persam", "--out", "out")
         assert result.exit_code == 1
-        assert "1 answers are missing and count as none: mug/01 (The photo" in result.stderr
+        assert "1 answer is missing and counts as none: mug/01 (The photo" in result.stderr
         values = metrics(tmp_path / "out")["methods"]["persam"]
         assert list(values["missing"]) == ["mug/01"]
         assert values["photos"] == 4

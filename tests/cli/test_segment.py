@@ -239,7 +239,14 @@ class TestAsAProcess:
             Image.fromarray(scene[0]).save(tmp_path / f"{number:03}.png")
         out = tmp_path / "out"
         arguments = [*PERSAM, "segment", learned, tmp_path, "-o", out]
-        with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        with subprocess.Popen(
+            arguments,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            # A shell starts background jobs deaf to Ctrl-C, and their children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
             deadline = time.monotonic() + 240
             while not (out / "results.jsonl").exists() and time.monotonic() < deadline:
                 time.sleep(0.05)

@@ -69,6 +69,11 @@ def _print(found: Comparison, first: Path, second: Path) -> None:
                 str(test.units),
             )
     console.print(grid)
+    console.print(
+        "Paired, on the same photos: the interval is a bootstrap of the difference, p a sign-flip permutation test; "
+        "photos or whole objects are drawn.",
+        style="dim",
+    )
     if found.most_different:
         grid = table("where they differ most", one, other, "difference", right=("difference",))
         for name, left, right in found.most_different:

@@ -233,7 +233,8 @@ def _show(report: Report | AbsentReport, shown: Table, as_json: bool) -> None:
     missing = [f"{name} ({why})" for each in report.missing.values() for name, why in each.items()]
     if missing:
         more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise PersamError(f"{len(missing)} answers are missing and count as none: {', '.join(missing[:3])}{more}.")
+        are = "answer is missing and counts" if len(missing) == 1 else "answers are missing and count"
+        raise PersamError(f"{len(missing)} {are} as none: {', '.join(missing[:3])}{more}.")
 
 
 def print_table(shown: Table) -> None:
