@@ -15,6 +15,7 @@ page=$(dirname "$0")/results.md
 run() { # NAME ARGUMENTS...: one command of persam bench into RUNS/NAME
   local name=$1
   shift
+  [ -f "$runs/$name/table.md" ] && return # done by an earlier start
   echo "== $name" >&2
   persam bench "$@" --out "$runs/$name" > "$runs/$name.txt"
 }
@@ -41,13 +42,9 @@ The data are small parts of the public sets: PerSeg, 2 of its 40 objects; FSS-10
 domes, horses). The intervals over objects say how little two or six objects can tell. The bundled model was not trained on
 these photos, but those of the first three sets were looked at while its recipe and the method's defaults were chosen.
 TEXT
-  for name in perseg fss davis study absent; do
+  for name in perseg fss davis study absent modes ablation robustness; do
     echo
     sed -E 's/^(#+) /#\1 /' "$runs/$name/table.md"
-  done
-  for suite in Modes Ablation Robustness; do # tables of several, each with a title of its own
-    printf '\n## %s\n\n' "$suite"
-    sed -E 's/^\*\*(.*)\*\*$/### \1/' "$runs/${suite,,}/table.md"
   done
 } > "$page"
 echo "$page" >&2
