@@ -118,14 +118,14 @@ def robustness(
 
     Example: persam bench robustness --data ~/data --out rough
     """
-    from persam.benchmark.reporting.plots import new_figure
+    from persam.benchmark.reporting.plots import check_plots
     from persam.benchmark.suites.robustness import read_sizes, roughen
     from persam.benchmark.suites.suite import read_photos
     from persam.cli.progress import progress_bar
 
     _check(out, "robustness")
     if out is not None:
-        new_figure(1, 1)  # refuses here, not after a long run, where matplotlib is missing
+        check_plots()
     areas = read_sizes(sizes)
     photos = read_photos(data, data_set, limit)
     persam = _load(model, device, encoder)
