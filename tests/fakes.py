@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 from persam.geometry import Frame, Size
-from persam.models.base import Decoded, Encoding, Prompts
+from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.guidance import Guidance
 from persam.models.sam import Sam
 
@@ -85,17 +85,17 @@ class ColourModel:
     def low_resolution(self) -> Size:
         return self.grid[0] * 4, self.grid[1] * 4
 
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> EncodedImage:
         self.encoded += 1
         frame = Frame.padded((image.shape[0], image.shape[1]), self.grid[0] * 8, self.grid)
         resized = cv2.resize(image, frame.content[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 127.5 - 1
         canvas = torch.zeros(1, 3, *frame.canvas)
         canvas[..., : frame.content[0], : frame.content[1]] = torch.from_numpy(resized).permute(2, 0, 1)
         features = F.adaptive_avg_pool2d(canvas, self.grid)
-        return Encoding(features, frame, {"canvas": F.adaptive_avg_pool2d(canvas, self.low_resolution)})
+        return EncodedImage(features, frame, {"canvas": F.adaptive_avg_pool2d(canvas, self.low_resolution)})
 
     def decode(
-        self, encoding: Encoding, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
+        self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
         self.decoded.append((prompts, multimask, guidance))
         assert prompts.points is not None
@@ -135,13 +135,13 @@ class ScriptedModel:
     def low_resolution(self) -> Size:
         return self.grid[0] * 4, self.grid[1] * 4
 
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> EncodedImage:
         frame = Frame.padded((image.shape[0], image.shape[1]), self.grid[0] * 8, self.grid)
         generator = torch.Generator().manual_seed(int(image.sum()) % 1000)
-        return Encoding(torch.randn(1, 6, *self.grid, generator=generator), frame)
+        return EncodedImage(torch.randn(1, 6, *self.grid, generator=generator), frame)
 
     def decode(
-        self, encoding: Encoding, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
+        self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
         logits = self.script(len(self.calls), prompts, multimask)
         logits = logits[None] if logits.ndim == 2 else logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import save_file
@@ -18,6 +20,7 @@ from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
 from persam import Concept, PerSAM, Reference
+from persam.concept import thumbnail_of
 from persam.errors import PersamError
 from persam.method.settings import Settings
 
@@ -242,3 +245,10 @@ class TestConcept:
         moved = concept.to(torch.device("meta"))
         assert {target.background.device.type for target in moved.targets} == {"meta"}
         assert moved.references == concept.references
+
+
+def test_thumbnail():
+    photo = np.full((300, 500, 3), (200, 10, 20), np.uint8)
+    small = Image.open(io.BytesIO(thumbnail_of(photo)))
+    assert small.size == (96, 58)
+    assert small.getpixel((40, 20)) == (200, 10, 20)

@@ -13,8 +13,7 @@ from PIL import Image
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel, random_sam
 
-from persam import Concept, PerSAM, Reference
-from persam.encoded import EncodedImage
+from persam import Concept, EncodedImage, PerSAM, Reference
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 
@@ -67,6 +66,11 @@ class TestForms:
         assert found.mask.shape == (120, 180)
         assert found.mask.dtype == np.bool_
         assert 0 <= found.score <= 1
+        assert found.present is (found.score >= 0.5)
+        assert -1 <= found.similarity <= 1
+        assert 0 < found.predicted_iou < 1.2
+        assert (found.instances[0].similarity, found.instances[0].score) == (found.similarity, found.score)
+        assert found.candidate is None
         assert found.points.shape == (len(found.labels), 2)
         assert len(found.instances) == 1
         assert found.trace is None
@@ -80,7 +84,7 @@ class TestForms:
                 taken.append(number)
                 yield photo
 
-        results = bundled.segment(source(), disc)
+        results = bundled.segment_many(source(), disc)
         assert isinstance(results, Iterator)
         assert taken == []
         assert next(results).mask.shape == (80, 100)
@@ -88,10 +92,20 @@ class TestForms:
         assert [found.mask.shape for found in results] == [(90, 100), (100, 100)]
 
     def test_a_list_of_one_is_still_a_list(self, bundled, disc):
-        assert len(list(bundled.segment([OTHER], disc))) == 1
+        assert len(list(bundled.segment_many([OTHER], disc))) == 1
         assert len(bundled.segment(OTHER, [disc])) == 1
-        assert list(bundled.segment([], disc)) == []
+        assert list(bundled.segment_many([], disc)) == []
         assert bundled.segment(OTHER, []) == []
+
+    @pytest.mark.parametrize("photos", [[OTHER], (OTHER, OTHER), iter([OTHER]), None])
+    def test_segment_takes_one_photo(self, bundled, disc, photos):
+        with pytest.raises(UsageError, match=r"segment\(\) takes one photo, not \w+; use segment_many\(\)"):
+            bundled.segment(photos, disc)
+
+    @pytest.mark.parametrize("photo", ["a.jpg", OTHER, Image.fromarray(OTHER)])
+    def test_segment_many_takes_several(self, bundled, disc, photo):
+        with pytest.raises(UsageError, match=r"segment_many\(\) takes several photos"):
+            bundled.segment_many(photo, disc)
 
     def test_several_concepts_share_one_encoding(self, colours):
         photo, mask = draw_scene()
@@ -100,11 +114,12 @@ class TestForms:
         before = model.encoded
         alone = [colours.segment(OTHER, each) for each in (one, two)]
         assert model.encoded == before + 2
-        together = list(colours.segment([OTHER, photo], [one, two], max_instances=3))
+        together = list(colours.segment_many([OTHER, photo], [one, two], max_instances=3))
         assert model.encoded == before + 4  # two photos
         assert [[found.concept for found in row] for row in together] == [["disc", "ground"]] * 2
         for expected, found in zip(alone, together[0], strict=True):
-            np.testing.assert_array_equal(found.instances[0].mask, expected.instances[0].mask)
+            best = [(each.candidate or each.instances[0]).mask for each in (found, expected)]
+            np.testing.assert_array_equal(*best)
 
     def test_refining_and_instances_never_encode_again(self, colours):
         photo, mask = draw_scene()
@@ -120,7 +135,7 @@ class TestForms:
         assert colours.encode(encoded) is encoded
 
     def test_bad_photo_in_an_iterable_stops_there_only(self, bundled, disc, tmp_path):
-        results = bundled.segment([OTHER, tmp_path / "gone.jpg", OTHER], disc)
+        results = bundled.segment_many([OTHER, tmp_path / "gone.jpg", OTHER], disc)
         next(results)
         with pytest.raises(PersamError, match=r"gone\.jpg"):
             next(results)
@@ -135,10 +150,12 @@ class TestExplain:
         masks = trace.masks()
         assert len(masks) == len(trace.steps) >= 1
         assert any((mask == found.mask).all() for mask in masks)
-        np.testing.assert_allclose(trace.frame.to_photo(trace.points), found.points)
-        assert found.score == pytest.approx(
-            float(trace.confidence[trace.frame.inside(trace.confidence.shape)].max()), abs=1e-5
+        prior = trace.prior
+        np.testing.assert_allclose(prior.frame.to_photo(prior.points), found.points)
+        assert found.similarity == pytest.approx(
+            float(prior.canvas[prior.frame.inside(prior.canvas.shape)].max()), abs=1e-5
         )
+        assert found.predicted_iou == trace.predicted_iou
 
     def test_does_not_change_the_result(self, bundled, disc):
         np.testing.assert_array_equal(
@@ -159,13 +176,28 @@ class TestArguments:
 
     def test_errors_come_before_the_first_photo_is_read(self, bundled, disc):
         with pytest.raises(UsageError):
-            bundled.segment(iter([]), disc, max_instances=0)
+            bundled.segment_many(iter([]), disc, max_instances=0)
 
     @pytest.mark.parametrize(("threshold", "present"), [(-1.0, True), (1.0, False)])
     def test_threshold_decides_about_presence(self, bundled, disc, threshold, present):
         found = bundled.segment(OTHER, disc, threshold=threshold)
         assert found.present is present
         assert found.found is present
+
+    def test_an_absent_thing_has_no_mask_and_keeps_the_candidate(self, bundled, disc):
+        there, absent = (bundled.segment(OTHER, disc, threshold=threshold) for threshold in (-1.0, 1.0))
+        assert not absent.mask.any()
+        assert absent.mask.shape == OTHER.shape[:2]
+        assert absent.instances == ()
+        assert absent.box is None
+        assert absent.area == 0
+        np.testing.assert_array_equal(absent.overlay(OTHER), OTHER)
+        assert there.candidate is None
+        np.testing.assert_array_equal(absent.candidate.mask, there.mask)
+        np.testing.assert_array_equal(absent.assumed_mask, there.assumed_mask)
+        assert absent.candidate.box == there.box
+        # whether it is there does not depend on the cut that a user makes
+        assert (absent.score, absent.similarity) == (there.score, there.similarity)
 
     def test_solver(self, bundled, disc):
         with pytest.raises(UsageError, match='There is no solver "sgd"; use direct or adamw'):
@@ -242,7 +274,7 @@ class TestReferences:
         found = bundled.segment(OTHER, concept)
         x, y = found.points[0].round().astype(int)
         assert TRUTH[y, x]
-        assert iou(found.mask, TRUTH) > 0.6
+        assert iou(found.assumed_mask, TRUTH) > 0.6
 
     def test_mask_of(self, bundled):
         photo, mask = draw_scene()
@@ -252,7 +284,7 @@ class TestReferences:
     def test_mode_official_without_a_mask_file(self):
         persam = PerSAM.from_pretrained(mode="official", device="cpu", dtype="float32")
         concept = persam.learn(draw_scene()[0], box=(32, 42, 89, 99))
-        assert persam.segment(OTHER, concept).mask.any()
+        assert persam.segment(OTHER, concept).assumed_mask.any()
 
 
 class TestOddPhotos:
@@ -358,4 +390,4 @@ class TestProperties:
                 if changes is off:
                     assert found.labels.tolist() == [1]
                     assert len(found.trace.steps) == 1
-                    assert found.trace.guidance is None
+                    assert found.trace.prior.guidance is None

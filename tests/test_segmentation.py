@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -92,6 +93,24 @@ def test_to_dict_is_json_without_pixels(scene):
     assert "rle" not in lean["instances"][0]
 
 
+def test_what_was_rejected_stays_at_hand(scene):
+    mask = scene[1]
+    found = segmentation(np.zeros_like(mask), present=False, candidate=Instance(mask, 0.2, 0.4, 0.7))
+    assert not found.found
+    np.testing.assert_array_equal(found.assumed_mask, mask)
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["box"] is None
+    assert data["area"] == 0
+    assert data["instances"] == []
+    kept = data["candidate"]
+    assert (kept["score"], kept["similarity"], kept["predicted_iou"]) == (0.2, 0.4, 0.7)
+    assert kept["box"] == [32, 42, 89, 99]
+    assert kept["area"] == pytest.approx(mask.mean(), abs=1e-6)
+    np.testing.assert_array_equal(rle_mask(kept["rle"]), mask)
+    assert "rle" not in found.to_dict(rle=False)["candidate"]
+    assert segmentation(mask).to_dict()["candidate"] is None
+
+
 def test_empty():
     found = segmentation(np.zeros((4, 5), bool))
     assert found.box is None
@@ -166,3 +185,64 @@ class TestOverlay:
     def test_colour_belongs_to_the_name(self):
         assert colour_of("mug") == colour_of("mug")
         assert len({colour_of(f"thing {number}") for number in range(60)}) == len(PALETTE)
+
+
+class TestSupervision:
+    """Roboflow's Detections and back."""
+
+    def test_there_and_back(self, scene):
+        pytest.importorskip("supervision")
+        mask = scene[1]
+        other = np.roll(mask, 60, axis=1)
+        found = segmentation(
+            mask | other, present=True, instances=(Instance(mask, 0.9, 0.8, 0.7), Instance(other, 0.6, 0.5, 0.4))
+        )
+        detections = found.to_supervision()
+        assert len(detections) == 2
+        np.testing.assert_array_equal(detections.xyxy[0], [32, 42, 89, 99])
+        np.testing.assert_allclose(detections.confidence, [0.9, 0.6])
+        assert detections.data["class_name"].tolist() == ["mug", "mug"]
+        np.testing.assert_allclose(detections.data["similarity"], [0.8, 0.5])
+        np.testing.assert_allclose(detections.data["predicted_iou"], [0.7, 0.4])
+        back = Segmentation.from_supervision(detections, mask.shape, image="a.jpg")
+        assert (back.concept, back.image, back.present) == ("mug", "a.jpg", True)
+        np.testing.assert_array_equal(back.mask, found.mask)
+        for one, again in zip(found.instances, back.instances, strict=True):
+            np.testing.assert_array_equal(again.mask, one.mask)
+            assert again.score == pytest.approx(one.score)
+
+    def test_it_is_drawn_by_its_annotators(self, scene):
+        supervision = pytest.importorskip("supervision")
+        image, mask = scene
+        drawn = supervision.MaskAnnotator().annotate(image.copy(), segmentation(mask, present=True).to_supervision())
+        assert (drawn[mask] != image[mask]).any(axis=1).mean() > 0.9
+        np.testing.assert_array_equal(drawn[~mask], image[~mask])
+
+    def test_absent(self, scene):
+        pytest.importorskip("supervision")
+        gone = segmentation(np.zeros_like(scene[1]), present=False, candidate=Instance(scene[1], 0.1))
+        assert len(gone.to_supervision()) == 0
+        back = Segmentation.from_supervision(gone.to_supervision(), scene[1].shape, concept="mug")
+        assert back.present is False
+        assert not back.mask.any()
+
+    def test_only_the_concept_that_was_asked_for(self, scene):
+        supervision = pytest.importorskip("supervision")
+        mask = scene[1]
+        both = supervision.Detections.merge(
+            [segmentation(mask).to_supervision(), segmentation(~mask, concept="cup").to_supervision()]
+        )
+        np.testing.assert_array_equal(Segmentation.from_supervision(both, mask.shape, concept="cup").mask, ~mask)
+        np.testing.assert_array_equal(Segmentation.from_supervision(both, mask.shape).mask, np.ones_like(mask))
+
+    def test_what_does_not_fit(self, scene):
+        supervision = pytest.importorskip("supervision")
+        with pytest.raises(PersamError, match="boxes and no masks"):
+            Segmentation.from_supervision(supervision.Detections(xyxy=np.array([[1.0, 2, 3, 4]])), (10, 10))
+        with pytest.raises(PersamError, match=r"masks are \(120, 160\), the photo is \(10, 10\)"):
+            Segmentation.from_supervision(segmentation(scene[1]).to_supervision(), (10, 10))
+
+    def test_not_installed(self, scene, monkeypatch):
+        monkeypatch.setitem(sys.modules, "supervision", None)
+        with pytest.raises(PersamError, match=r"pip install 'persam\[supervision\]'"):
+            segmentation(scene[1]).to_supervision()

@@ -14,22 +14,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.errors import PersamError, UsageError
+    from persam.method.settings import Settings
+    from persam.models.base import EncodedImage
     from persam.persam import PerSAM
     from persam.reference import Reference
     from persam.segmentation import Instance, Segmentation
 
 __version__ = "0.1.0"
 
-__all__ = ["Concept", "Instance", "PerSAM", "PersamError", "Reference", "Segmentation", "UsageError", "__version__"]
+__all__ = [
+    "Concept",
+    "EncodedImage",
+    "Instance",
+    "PerSAM",
+    "PersamError",
+    "Reference",
+    "Segmentation",
+    "Settings",
+    "UsageError",
+    "__version__",
+]
 
 # Loaded on first use: PyTorch takes seconds, and `persam --help` needs none of it.
 _HOME = {
     "Concept": "persam.concept",
+    "EncodedImage": "persam.models.base",
     "Instance": "persam.segmentation",
     "PerSAM": "persam.persam",
     "PersamError": "persam.errors",
     "Reference": "persam.reference",
     "Segmentation": "persam.segmentation",
+    "Settings": "persam.method.settings",
     "UsageError": "persam.errors",
 }
 

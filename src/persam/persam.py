@@ -12,18 +12,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from persam.concept import Concept
-from persam.encoded import EncodedImage
+from persam.concept import Concept, ReferenceRecord, thumbnail_of
 from persam.errors import PersamError, UsageError
 from persam.images import ImageSource, read_image
-from persam.learning import learn_reference, mask_of, shot_of, thumbnail_of
-from persam.method.instances import Found, Target, find_instances
-from persam.method.scale import check_solver, tune_as_published, tune_directly
+from persam.method.learn import Learned, learn_reference, prompted_mask
+from persam.method.prior import presence_score, threshold_of
+from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
+from persam.method.segment import Trace, find, mask_at
 from persam.method.settings import Settings
-from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
 from persam.segmentation import Instance, Segmentation
+
+SCRIBBLE_POINTS = 8
+
+Photo = ImageSource | EncodedImage
 
 
 class PerSAM:
@@ -77,6 +81,7 @@ class PerSAM:
 
     # ---------------------------------------------------------------- encode
 
+    @torch.inference_mode()
     def encode(self, image: ImageSource | EncodedImage) -> EncodedImage:
         """Encode a photo once, to hand it to `segment` as often as wanted.
 
@@ -85,7 +90,11 @@ class PerSAM:
         """
         if isinstance(image, EncodedImage):
             return image
-        return EncodedImage.of(read_image(image), self.model, self.encoder, _source_of(image))
+        return self._encode(read_image(image), _source_of(image))
+
+    def _encode(self, pixels: np.ndarray, source: str | None) -> EncodedImage:
+        other = None if self.encoder is None else self.encoder.encode(pixels)
+        return replace(self.model.encode(pixels), other=other, source=source)
 
     # ----------------------------------------------------------------- learn
 
@@ -124,16 +133,7 @@ class PerSAM:
             references = [
                 Reference.read(image, mask, box=box, points=points, labels=labels, scribble=scribble)  # type: ignore[arg-type]
             ]
-        learned = [
-            learn_reference(
-                reference,
-                EncodedImage.of(reference.image, self.model, self.encoder, reference.source),
-                self.model,
-                self.settings,
-                own_features=self.encoder is None,
-            )
-            for reference in references
-        ]
+        learned = [self._learn_one(reference) for reference in references]
         matcher = self.encoder or self.model
         return Concept(
             name=name,
@@ -143,23 +143,38 @@ class PerSAM:
             encoder=matcher.fingerprint,
             encoder_name=matcher.name,
             targets=tuple(each.target for each in learned),
-            references=tuple(each.record for each in learned),
-            threshold=mean(each.threshold() for each in learned),
+            references=tuple(_record_of(*each) for each in zip(references, learned, strict=True)),
+            threshold=mean(threshold_of(each) for each in learned),
             thumbnail=thumbnail_of(references[0].image),
             material=tuple(learned),
         )
 
+    def _learn_one(self, reference: Reference) -> Learned:
+        image = self._encode(reference.image, reference.source)
+        mask = torch.as_tensor(self._mask_of(reference, image), device=image.features.device)
+        return learn_reference(self.model, image, mask, self.settings, reference.mask_values)
+
+    @torch.inference_mode()
     def mask_of(self, reference: Reference) -> np.ndarray:
         """The mask of a reference, (H, W) bool; from a box, points or a scribble it is made by the model.
 
         Raises:
             PersamError: the model finds nothing under the prompt.
         """
-        image = EncodedImage.of(reference.image, self.model, self.encoder, reference.source)
-        return mask_of(reference, image, self.model)
+        return self._mask_of(reference, self._encode(reference.image, reference.source))
+
+    def _mask_of(self, reference: Reference, image: EncodedImage) -> np.ndarray:
+        if reference.mask is not None:
+            return reference.mask
+        points, labels = reference.points, reference.labels
+        if points is None and reference.scribble is not None:
+            points = reference.scribble_points(SCRIBBLE_POINTS)
+        mask = prompted_mask(self.model, image, box=reference.box, points=points, labels=labels)
+        return mask.cpu().numpy()
 
     # ------------------------------------------------------------------ tune
 
+    @torch.inference_mode()
     def tune(
         self, concept: Concept, *, solver: str = "direct", progress: Callable[[int], object] | None = None
     ) -> Concept:
@@ -181,21 +196,21 @@ class PerSAM:
                 "in one go (`persam learn --tune`)."
             )
         self.check(concept)
-        shots = [shot_of(each, concept, self.model, full_size=solver == "adamw") for each in concept.material]
+        shots = [shot_of(self.model, each, concept, full_size=solver == "adamw") for each in concept.material]
         tuned = tune_as_published(shots, progress=progress) if solver == "adamw" else tune_directly(shots)
         first, second, third = (float(w) for w in tuned.weights)
         return replace(
             concept,
             scale_weights=(first, second, third),
-            threshold=mean(each.threshold(tuned=True) for each in concept.material),
+            threshold=mean(threshold_of(each, tuned=True) for each in concept.material),
         )
 
     # --------------------------------------------------------------- segment
 
     @overload
-    def segment(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
+    def segment(
         self,
-        image: ImageSource | EncodedImage,
+        image: Photo,
         concept: Concept,
         *,
         max_instances: int = ...,
@@ -203,19 +218,51 @@ class PerSAM:
         explain: bool = ...,
     ) -> Segmentation: ...
     @overload
-    def segment(  # type: ignore[overload-overlap]
+    def segment(
         self,
-        image: ImageSource | EncodedImage,
+        image: Photo,
         concept: Sequence[Concept],
         *,
         max_instances: int = ...,
         threshold: float | None = ...,
         explain: bool = ...,
     ) -> list[Segmentation]: ...
-    @overload
     def segment(
         self,
-        image: Iterable[ImageSource | EncodedImage],
+        image: Photo,
+        concept: Concept | Sequence[Concept],
+        *,
+        max_instances: int = 1,
+        threshold: float | None = None,
+        explain: bool = False,
+    ) -> Segmentation | list[Segmentation]:
+        """Find a concept, or several, in one photo, which is encoded once. For several photos: `segment_many`.
+
+        Args:
+            image: a path, a PIL image, an (H, W, 3) uint8 array, or what `encode` gave.
+            concept: one concept, or several: then the result is a list.
+            max_instances: look for up to so many objects of a concept.
+            threshold: similarity from which on the object counts as present; by default the concept's own.
+            explain: keep the way to the mask in `Segmentation.trace`.
+
+        Raises:
+            PersamError: the photo cannot be read, or a concept was made with another model.
+            UsageError: several photos; `max_instances` below 1, or a threshold outside [-1, 1].
+        """
+        if not isinstance(image, (str, Path, Image.Image, np.ndarray, EncodedImage)):
+            raise UsageError(
+                f"segment() takes one photo, not {type(image).__name__}; use segment_many() for several, "
+                "which yields a result for each."
+            )
+        concepts = self._checked(concept, max_instances, threshold)
+        encoded = self.encode(image)
+        found = [self._segment_one(encoded, each, max_instances, threshold, explain) for each in concepts]
+        return found[0] if isinstance(concept, Concept) else found
+
+    @overload
+    def segment_many(
+        self,
+        images: Iterable[Photo],
         concept: Concept,
         *,
         max_instances: int = ...,
@@ -223,40 +270,49 @@ class PerSAM:
         explain: bool = ...,
     ) -> Iterator[Segmentation]: ...
     @overload
-    def segment(
+    def segment_many(
         self,
-        image: Iterable[ImageSource | EncodedImage],
+        images: Iterable[Photo],
         concept: Sequence[Concept],
         *,
         max_instances: int = ...,
         threshold: float | None = ...,
         explain: bool = ...,
     ) -> Iterator[list[Segmentation]]: ...
-    def segment(
+    def segment_many(
         self,
-        image: Any,
-        concept: Any,
+        images: Iterable[Photo],
+        concept: Concept | Sequence[Concept],
         *,
         max_instances: int = 1,
         threshold: float | None = None,
         explain: bool = False,
-    ) -> Any:
-        """Find a concept in a photo.
+    ) -> Iterator[Any]:
+        """Find a concept, or several, in any number of photos: yields `segment`'s result for each, in order.
+
+        A photo is read when its result is asked for, so the photos may come from a generator without end. What is
+        wrong with the call itself is said at once; a photo that cannot be read raises when its turn comes.
 
         Args:
-            image: a path, a PIL image, an (H, W, 3) uint8 array or an encoded image; or an iterable of them.
-            concept: one concept, or several: then a list of results for every photo, which is encoded once.
-            max_instances: look for up to so many objects of the concept.
-            threshold: confidence from which on the object counts as present; by default the concept's own.
+            images: photos as `segment` takes them.
+            concept: one concept, or several: then every result is a list.
+            max_instances: look for up to so many objects of a concept.
+            threshold: similarity from which on the object counts as present; by default the concept's own.
             explain: keep the way to the mask in `Segmentation.trace`.
-
-        Returns:
-            A `Segmentation`, a list of them for several concepts, or an iterator of either for several photos.
 
         Raises:
             PersamError: a photo cannot be read, or a concept was made with another model.
-            UsageError: `max_instances` below 1, or a threshold outside [-1, 1].
+            UsageError: one photo instead of several; `max_instances` below 1, or a threshold outside [-1, 1].
         """
+        if isinstance(images, (str, Path, Image.Image, np.ndarray, EncodedImage)):
+            raise UsageError("segment_many() takes several photos, such as a list of paths; use segment() for one.")
+        self._checked(concept, max_instances, threshold)
+        options: dict[str, Any] = {"max_instances": max_instances, "threshold": threshold, "explain": explain}
+        return (self.segment(image, concept, **options) for image in images)
+
+    def _checked(
+        self, concept: Concept | Sequence[Concept], max_instances: int, threshold: float | None
+    ) -> list[Concept]:
         if max_instances < 1:
             raise UsageError(f"max_instances must be at least 1, not {max_instances}.")
         if threshold is not None and not -1 <= threshold <= 1:
@@ -264,38 +320,31 @@ class PerSAM:
         concepts = [concept] if isinstance(concept, Concept) else list(concept)
         for each in concepts:
             self.check(each)
-
-        def one(photo: Any) -> Any:
-            encoded = self.encode(photo)
-            found = [self._segment_one(encoded, each, max_instances, threshold, explain) for each in concepts]
-            return found[0] if isinstance(concept, Concept) else found
-
-        if isinstance(image, (str, Path, Image.Image, np.ndarray, EncodedImage)):
-            return one(image)
-        return (one(photo) for photo in image)
+        return concepts
 
     @torch.inference_mode()
     def _segment_one(
         self, image: EncodedImage, concept: Concept, most: int, threshold: float | None, explain: bool
     ) -> Segmentation:
-        concept = concept.to(image.prompting.features.device)
+        concept = concept.to(image.features.device)
         limit = concept.threshold if threshold is None else threshold
-        weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
-        target = Target(concept.embedding, weights, concept.settings)
-        maps = image.maps(concept, self.model, tuned=concept.tuned)
-        found = list(find_instances(self.model, image.prompting, maps, target, most, limit))
-        instances = tuple(_instance(each) for each in found)
-        frame, first = image.prompting.frame, found[0]
+        traces = list(find(self.model, image, concept, most=most, threshold=limit))
+        instances = tuple(_instance(trace, concept) for trace in traces)
+        first, prior = instances[0], traces[0].prior
+        present = first.similarity >= limit and bool(first.mask.any())
         return Segmentation(
             concept=concept.name,
             image=image.source,
-            mask=np.logical_or.reduce([instance.mask for instance in instances]),
-            score=min(1.0, max(0.0, first.confidence)),
-            present=first.confidence >= limit and bool(instances[0].mask.any()),
-            points=frame.to_photo(first.trace.points),
-            labels=first.trace.labels,
-            instances=instances,
-            trace=first.trace if explain else None,
+            mask=np.logical_or.reduce([each.mask for each in instances]) if present else np.zeros_like(first.mask),
+            similarity=first.similarity,
+            predicted_iou=first.predicted_iou,
+            score=first.score,
+            present=present,
+            points=prior.frame.to_photo(prior.points),
+            labels=prior.labels,
+            instances=instances if present else (),
+            candidate=None if present else first,
+            trace=traces[0] if explain else None,
         )
 
     def check(self, concept: Concept) -> None:
@@ -317,9 +366,24 @@ class PerSAM:
             )
 
 
-def _instance(found: Found) -> Instance:
-    mask = (found.trace.frame.to_photo_size(found.logits[None, None])[0, 0] > 0).cpu().numpy()
-    return Instance(mask=mask, score=min(1.0, max(0.0, found.confidence)))
+def _instance(trace: Trace, concept: Concept) -> Instance:
+    return Instance(
+        mask=mask_at(trace.result.taken, trace.prior.frame),
+        similarity=trace.prior.similarity,
+        predicted_iou=trace.predicted_iou,
+        score=presence_score(trace.prior.similarity, concept.threshold),
+    )
+
+
+def _record_of(reference: Reference, learned: Learned) -> ReferenceRecord:
+    height, width = learned.mask.shape
+    return ReferenceRecord(
+        reference.source or "",
+        reference.sha256,
+        (height, width),
+        round(float(learned.mask.float().mean()), 6),
+        int(learned.cells.sum()),
+    )
 
 
 def _source_of(image: ImageSource) -> str | None:

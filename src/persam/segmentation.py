@@ -12,7 +12,7 @@ from persam.drawing import Colour, colour_of, draw_overlay
 from persam.errors import PersamError
 
 if TYPE_CHECKING:
-    from persam.method.trace import Trace
+    from persam.method.segment import Trace
 
 PixelBox = tuple[int, int, int, int]
 
@@ -23,20 +23,34 @@ class Instance:
 
     Attributes:
         mask: (H, W) bool.
-        score: How sure the model is, 0 to 1.
+        score: Probability that this is the thing, 0 to 1.
+        similarity: Highest value of the confidence map there, -1 to 1; None where persam did not make it.
+        predicted_iou: The decoder's own estimate of how good the mask is, about 0 to 1; None likewise.
     """
 
     mask: np.ndarray
     score: float
+    similarity: float | None = None
+    predicted_iou: float | None = None
 
     @property
     def box(self) -> PixelBox | None:
         """(x0, y0, x1, y1) in pixels, x1 and y1 exclusive; None for an empty mask."""
         return mask_box(self.mask)
 
+    @property
+    def area(self) -> float:
+        """The part of the image that the mask covers, 0 to 1."""
+        return _area(self.mask)
+
     def rle(self) -> dict[str, Any]:
         """COCO's compressed run-length code, see `mask_rle`."""
         return mask_rle(self.mask)
+
+    def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
+        """Return all of it but the pixels, ready for JSON; ``rle=False`` leaves the mask out."""
+        data: dict[str, Any] = _figures(self) | {"box": list(self.box) if self.box else None}
+        return data | ({"rle": self.rle()} if rle else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +60,15 @@ class Segmentation:
     Attributes:
         concept: The concept's name.
         image: The image's file name as given, or None for one from memory.
-        mask: (H, W) bool, all of the concept in this image; empty when nothing was found.
-        score: How sure the model is, 0 to 1.
+        mask: (H, W) bool, all of the concept in this image; empty when it is not there.
+        score: Probability that the thing is there, 0 to 1: 0.5 where the similarity is the concept's own threshold.
+        similarity: Highest value of the confidence map, -1 to 1; None where persam did not make it.
+        predicted_iou: The decoder's own estimate of how good the mask is, about 0 to 1; None likewise.
         present: Whether the object is in the image; None when the concept has no threshold to tell by.
         points: (N, 2) float (x, y) in photo pixels: the location prior.
         labels: (N,) int, 1 positive, 0 negative.
-        instances: The found objects, the surest first.
+        instances: The found objects, the surest first; none when it is not there.
+        candidate: The best guess that was rejected, when the object counts as absent; otherwise None.
         trace: Every step on the way, filled by ``segment(..., explain=True)``.
     """
 
@@ -59,16 +76,24 @@ class Segmentation:
     image: str | None
     mask: np.ndarray
     score: float
+    similarity: float | None = None
+    predicted_iou: float | None = None
     present: bool | None = None
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     instances: tuple[Instance, ...] = ()
+    candidate: Instance | None = None
     trace: Trace | None = None
 
     @property
     def found(self) -> bool:
         """Whether there is something to show: a mask, and nothing that says the object is absent."""
         return self.present is not False and bool(self.mask.any())
+
+    @property
+    def assumed_mask(self) -> np.ndarray:
+        """The mask under the assumption that the object is there, which the paper and its figures make, (H, W) bool."""
+        return self.mask if self.candidate is None else self.candidate.mask
 
     @property
     def box(self) -> PixelBox | None:
@@ -78,7 +103,7 @@ class Segmentation:
     @property
     def area(self) -> float:
         """The part of the image that the mask covers, 0 to 1."""
-        return float(self.mask.mean()) if self.mask.size else 0.0
+        return _area(self.mask)
 
     def rle(self) -> dict[str, Any]:
         """COCO's compressed run-length code of the mask: ``{"size": [H, W], "counts": str}``."""
@@ -108,22 +133,20 @@ class Segmentation:
     def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
         """Return all of it but the pixels, ready for JSON; ``rle=False`` leaves the masks out."""
         height, width = self.mask.shape
+        rejected = self.candidate
         data: dict[str, Any] = {
             "concept": self.concept,
             "image": self.image,
             "width": width,
             "height": height,
             "present": self.present,
-            "score": round(float(self.score), 6),
+            **_figures(self),
             "box": list(self.box) if self.box else None,
             "area": round(self.area, 6),
             "points": [[round(float(x), 2), round(float(y), 2)] for x, y in self.points],
             "labels": [int(label) for label in self.labels],
-            "instances": [
-                {"score": round(float(one.score), 6), "box": list(one.box) if one.box else None}
-                | ({"rle": one.rle()} if rle else {})
-                for one in self.instances
-            ],
+            "instances": [one.to_dict(rle=rle) for one in self.instances],
+            "candidate": None if rejected is None else rejected.to_dict(rle=rle) | {"area": round(rejected.area, 6)},
         }
         if rle:
             data["rle"] = self.rle()
@@ -167,6 +190,66 @@ class Segmentation:
             out = draw_overlay(out, instance.mask, colour, tint=0.0)
         return out
 
+    def to_supervision(self) -> Any:
+        """All found instances as roboflow's `supervision.Detections`: masks, boxes, scores, the concept's name.
+
+        `data["class_name"]` holds the concept's name, `data["similarity"]` and `data["predicted_iou"]` what their names
+        say (NaN where unknown); `class_id` is 0. An absent thing gives no detection. Detections of several concepts:
+        `supervision.Detections.merge`.
+
+        Raises:
+            PersamError: supervision is not installed.
+        """
+        detections = _supervision().Detections
+        found = (self.instances or (self,)) if self.found else ()
+        if not found:
+            return detections.empty()
+        return detections(
+            xyxy=np.array([one.box or (0, 0, 0, 0) for one in found], np.float32),
+            mask=np.stack([one.mask for one in found]),
+            confidence=np.array([one.score for one in found], np.float32),
+            class_id=np.zeros(len(found), int),
+            data={
+                "class_name": np.array([self.concept] * len(found)),
+                "similarity": np.array([one.similarity for one in found], np.float32),
+                "predicted_iou": np.array([one.predicted_iou for one in found], np.float32),
+            },
+        )
+
+    @classmethod
+    def from_supervision(
+        cls, detections: Any, size: tuple[int, int], *, concept: str | None = None, image: str | None = None
+    ) -> Segmentation:
+        """The way back: detections with masks, such as another model's or a person's, as one concept's segmentation.
+
+        Its mask can be learned from, drawn, written and measured like persam's own.
+
+        Args:
+            detections: `supervision.Detections` with masks; with a `concept`, and class names in them, only its own.
+            size: (H, W) of the photo.
+            concept: name; by default the class name of the first detection, or "object".
+            image: file name of the photo.
+
+        Raises:
+            PersamError: the detections have boxes alone, or masks of another size.
+        """
+        names = None if detections.data is None else detections.data.get("class_name")
+        if names is not None and concept is not None:
+            detections = detections[np.asarray(names) == concept]
+        if concept is None:
+            concept = "object" if names is None or not len(names) else str(names[0])
+        if len(detections) and detections.mask is None:
+            raise PersamError(
+                "These detections have boxes and no masks; learn from a box instead: learn(photo, box=...)."
+            )
+        masks = [np.asarray(mask, bool) for mask in detections.mask] if len(detections) else []
+        if any(mask.shape != tuple(size) for mask in masks):
+            raise PersamError(f"The detections' masks are {masks[0].shape}, the photo is {tuple(size)} (H, W).")
+        scores = [1.0] * len(masks) if detections.confidence is None else [float(c) for c in detections.confidence]
+        instances = sorted(map(Instance, masks, scores), key=lambda one: -one.score)
+        whole = np.logical_or.reduce(masks) if masks else np.zeros(size, bool)
+        return cls(concept, image, whole, max(scores, default=0.0), present=bool(masks), instances=tuple(instances))
+
     def _check_size(self, image: np.ndarray) -> None:
         if image.shape[:2] != self.mask.shape:
             height, width = self.mask.shape
@@ -174,6 +257,23 @@ class Segmentation:
                 f"The image is {image.shape[1]} x {image.shape[0]} pixels, the mask {width} x {height}; "
                 "give the image that was segmented."
             )
+
+
+def _supervision() -> Any:
+    try:
+        import supervision
+    except ImportError as error:
+        raise PersamError("This needs the package supervision: pip install 'persam[supervision]'.") from error
+    return supervision
+
+
+def _area(mask: np.ndarray) -> float:
+    return float(mask.mean()) if mask.size else 0.0
+
+
+def _figures(one: Instance | Segmentation) -> dict[str, float | None]:
+    figures = {"score": one.score, "similarity": one.similarity, "predicted_iou": one.predicted_iou}
+    return {name: None if value is None else round(float(value), 6) for name, value in figures.items()}
 
 
 def mask_box(mask: np.ndarray) -> PixelBox | None:

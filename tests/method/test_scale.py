@@ -10,13 +10,16 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fakes import ScriptedModel, random_sam
 
+from persam import PerSAM
 from persam.method.scale import (
     MOST_PIXELS,
     REACH,
     Shot,
     dice_loss,
     focal_loss,
+    shot_of,
     tune_as_published,
     tune_directly,
     tuning_loss,
@@ -211,3 +214,26 @@ def test_the_direct_solver_gives_the_same_weights_wherever_the_memory_lies():
         shot = random_shot(seed, (61, 47))
         found = {tuple(tune_directly([Shot(moved(shot.logits, by), shot.mask)]).weights.tolist()) for by in range(7)}
         assert len(found) == 1
+
+
+class TestShot:
+    @pytest.mark.parametrize("full_size", [True, False])
+    def test_sizes_and_truth(self, scene, full_size):
+        persam = PerSAM(random_sam())
+        concept = persam.learn(*scene)
+        shot = shot_of(persam.model, concept.material[0], concept, full_size=full_size)
+        if full_size:
+            assert shot.logits.shape == (3, 120, 160)
+            np.testing.assert_array_equal(shot.mask.numpy(), scene[1])
+        else:  # 120 x 160 is 48 x 64 on the canvas, 24 x 32 at the low resolution
+            assert shot.logits.shape == (3, 24, 32)
+            assert shot.mask.shape == (24, 32)
+            assert float(shot.mask.mean()) == pytest.approx(scene[1].mean(), abs=0.005)
+
+    def test_one_decoder_pass(self, scene):
+        model = ScriptedModel(lambda *_: torch.randn(3, 32, 32))
+        persam = PerSAM(model)
+        concept = persam.learn(*scene)
+        shot_of(model, concept.material[0], concept, full_size=False)
+        assert len(model.calls) == 1
+        assert model.calls[0][1]  # all three scales

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import SamModel
 
 from persam.geometry import Frame
-from persam.models.base import Encoding, Prompts
+from persam.models.base import EncodedImage, Prompts
 from persam.models.guidance import Guidance, guided, guided_attention, install
 from persam.models.sam import Sam
 
@@ -130,7 +130,7 @@ def sam() -> Sam:
 def decode(sam: Sam, guidance: Guidance | None, multimask: bool = True, **extra: Any) -> tuple[Tensor, Tensor]:
     points, labels = a_prompt()
     decoded = sam.decode(
-        Encoding(random(9, 1, 32, 8, 8), FRAME),
+        EncodedImage(random(9, 1, 32, 8, 8), FRAME),
         Prompts(points[None], labels[None], **extra),
         multimask=multimask,
         guidance=guidance,
@@ -244,7 +244,7 @@ def test_without_guidance_it_is_transformers_own_model(implementation, prompt, m
             multimask_output=multimask,
         )
     decoded = sam.decode(
-        Encoding(features, FRAME),
+        EncodedImage(features, FRAME),
         Prompts(
             points[None] if use_points else None,
             labels[None] if use_points else None,
@@ -320,7 +320,7 @@ def test_a_batch_of_prompts_gives_the_same_as_one_at_a_time(sam, with_mask, stee
     points, labels = torch.stack([p for p, _ in prompts]), torch.stack([n for _, n in prompts])
     boxes = torch.tensor([[3.0, 4, 40, 44], [10, 8, 60, 33], [0, 0, 20, 20]])
     masks = random(3, count, 1, 32, 32) if with_mask else None
-    encoding = Encoding(random(9, 1, 32, 8, 8), FRAME)
+    encoding = EncodedImage(random(9, 1, 32, 8, 8), FRAME)
     attention = random(6, count if steer == "own" else 1, 1, 1, 64).sigmoid()
     semantic = random(5, 32) if steer == "semantic" else None
     if steer == "none":

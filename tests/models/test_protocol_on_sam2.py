@@ -1,8 +1,8 @@
 """The protocol's shape, tried on SAM 2: a small adapter around a tiny random `Sam2Model`, and the method over it.
 
 SAM 2 differs from SAM in all that the protocol has a place for: the photo is stretched over the canvas
-(`Frame.stretched`), the decoder also wants two finer feature maps (`Encoding.extras`), and it says whether the object
-is visible (`Decoded.presence`).  Guidance needs no change: `guidance.install` fits its mask decoder.
+(`Frame.stretched`), the decoder also wants two finer feature maps (`EncodedImage.extras`), and it says whether the
+object is visible (`Decoded.presence`).  Guidance needs no change: `guidance.install` fits its mask decoder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from persam import PerSAM
 from persam.errors import UsageError
 from persam.geometry import Frame, Size
 from persam.method.settings import Settings
-from persam.models.base import Decoded, Encoding, PromptableModel, Prompts
+from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
 from persam.models.guidance import Guidance, guided, install
 from persam.models.sam import fingerprint_of
 
@@ -69,7 +69,7 @@ class Sam2:
         return CELLS * 4, CELLS * 4
 
     @torch.inference_mode()
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> EncodedImage:
         frame = Frame.stretched((image.shape[0], image.shape[1]), (SIDE, SIDE), (CELLS, CELLS))
         resized = np.array(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
         pixels = torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255
@@ -77,11 +77,11 @@ class Sam2:
             [0.229, 0.224, 0.225]
         ).view(3, 1, 1)
         *finer, coarse = self.network.get_image_embeddings(pixels)
-        return Encoding(coarse, frame, {"finer": finer})
+        return EncodedImage(coarse, frame, {"finer": finer})
 
     @torch.inference_mode()
     def decode(
-        self, encoding: Encoding, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
+        self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
         separate = prompts.logits is not None  # a mask prompt belongs to an image, so each prompt becomes one
         points, labels, boxes = (

@@ -14,7 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from persam.concept import Concept
 from persam.errors import UsageError
+from persam.method.learn import Learned
+from persam.method.prior import prior_of
+from persam.method.segment import decode_at_prior
+from persam.models.base import PromptableModel
 
 SOLVERS = ("direct", "adamw")
 PUBLISHED_EPOCHS = 1000
@@ -46,6 +51,21 @@ def check_solver(name: str) -> None:
     """
     if name not in SOLVERS:
         raise UsageError(f'There is no solver "{name}"; use {" or ".join(SOLVERS)}.')
+
+
+def shot_of(model: PromptableModel, learned: Learned, concept: Concept, *, full_size: bool) -> Shot:
+    """The decoder's three scales on a reference, from the prompts that the tuned concept will use.
+
+    At the photo's full size as published, or on the low-resolution canvas without its padding.
+    """
+    frame, size = learned.image.frame, model.low_resolution
+    prior = prior_of(learned.image, concept, size, tuned=True)
+    logits = decode_at_prior(model, learned.image, prior, multimask=True).logits
+    if full_size:
+        return Shot(frame.to_photo_size(logits)[0], learned.mask.float())
+    used = frame.inside(size)
+    rows, columns = int(used.any(1).sum()), int(used.any(0).sum())
+    return Shot(logits[0, :, :rows, :columns], frame.cover(learned.mask, size)[:rows, :columns])
 
 
 def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:

@@ -78,6 +78,12 @@ class Settings:
             raise UsageError(f'There is no mode "{mode}"; use {", ".join(get_args(Mode))}.')
         return PRESETS[mode]
 
+    def prior(self, *, tuned: bool) -> Settings:
+        """The switches of the location prior: a tuned concept may have positive points alone (`tuned_prior`)."""
+        if not tuned or self.tuned_prior:
+            return self
+        return self.but(negative_point=False, attention="off", semantic="off", dense_prior=False)
+
     def but(self, **changes: Any) -> Settings:
         """The same with some switches set otherwise."""
         return replace(self, **changes)

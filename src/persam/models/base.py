@@ -1,7 +1,7 @@
 """The protocol of a promptable model: encode a photo once, decode prompts as often as needed.
 
 Everything above this line (the method, albums, video, servers) knows a model only by what stands here.  The shape was
-tried on SAM, SAM-HQ and SAM 2 of transformers: their extra features travel in `Encoding.extras`, SAM 2's stretched
+tried on SAM, SAM-HQ and SAM 2 of transformers: their extra features travel in `EncodedImage.extras`, SAM 2's stretched
 canvas in `Frame`, its object score in `Decoded.presence`.
 """
 
@@ -19,18 +19,27 @@ from persam.models.guidance import Guidance
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """One photo, encoded.
+class EncodedImage:
+    """One photo, encoded once for every concept, instance and refinement.
 
     Attributes:
         features: what the decoder attends to and what concepts are made of, (1, C, rows, columns).
         frame: the photo's place on the model's canvas.
         extras: whatever else the model's decoder wants (SAM 2's finer features, SAM-HQ's early ones).
+        other: the same photo as another encoder sees it, for the confidence map; None: these features serve for both.
+        source: name of the photo, or None.
     """
 
     features: Tensor
     frame: Frame
     extras: dict[str, Any] = field(default_factory=dict)
+    other: EncodedImage | None = None
+    source: str | None = None
+
+    @property
+    def matching(self) -> EncodedImage:
+        """The encoding that the confidence map is made of."""
+        return self.other or self
 
 
 @dataclass(frozen=True)
@@ -78,12 +87,12 @@ class PromptableModel(Protocol):
         """Size (h, w) of the logits, and of a mask prompt."""
         ...
 
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         ...
 
     def decode(
-        self, encoding: Encoding, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
+        self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
         """Masks for prompts: three scales each with `multimask`, otherwise the single-mask output."""
         ...
@@ -95,6 +104,6 @@ class FeatureEncoder(Protocol):
     name: str
     fingerprint: str
 
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         ...

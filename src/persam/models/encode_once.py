@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
-from persam.models.base import Encoding
+from persam.models.base import EncodedImage
 
 KEPT = 8  # encodings: the references of one episode, and the photo at hand
 
@@ -16,7 +16,7 @@ KEPT = 8  # encodings: the references of one episode, and the photo at hand
 class Encoder(Protocol):
     """What promptable models and feature encoders have in common."""
 
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         ...
 
@@ -34,12 +34,12 @@ class _EncodeOnce:
 
     def __init__(self, model: Encoder) -> None:
         self._model = model
-        self._kept: OrderedDict[tuple[Any, bytes], Encoding] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, bytes], EncodedImage] = OrderedDict()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB, or take it from the last ones."""
         key = (image.shape, hashlib.blake2b(np.ascontiguousarray(image).data).digest())
         if key not in self._kept:

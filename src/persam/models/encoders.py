@@ -15,7 +15,7 @@ from PIL import Image
 
 from persam.errors import PersamError
 from persam.geometry import Frame
-from persam.models.base import Encoding
+from persam.models.base import EncodedImage
 from persam.models.sam import fingerprint_of
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -69,7 +69,7 @@ class TransformersEncoder:
         return cls(network, name=name, kind=kind, side=int(network.config.image_size), device=device, dtype=dtype)
 
     @torch.inference_mode()
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB, to features (1, C, rows, columns)."""
         photo = (image.shape[0], image.shape[1])
         scale = self.side / (photo[0] * photo[1]) ** 0.5
@@ -81,4 +81,4 @@ class TransformersEncoder:
         options = {"interpolate_pos_encoding": True} if self.kind.startswith("clip") else {}
         tokens = self.network(pixel_values=pixels, **options).last_hidden_state
         patches = tokens[:, tokens.shape[1] - rows * columns :]  # after the class token and any registers
-        return Encoding(patches.float().transpose(1, 2).reshape(1, -1, rows, columns), frame)
+        return EncodedImage(patches.float().transpose(1, 2).reshape(1, -1, rows, columns), frame)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from persam.geometry import Frame, Size
-from persam.models.base import Decoded, Encoding, Prompts
+from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.guidance import Guidance, guided, install
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # SAM's, on the 0..255 scale
@@ -78,16 +78,16 @@ class Sam:
         return Frame.padded(photo, self.image_size, self.grid)
 
     @torch.inference_mode()
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         frame = self.frame((image.shape[0], image.shape[1]))
         out = self.network.vision_encoder(self.prepare(image, frame).to(self.encoder_dtype))
         features = out if isinstance(out, Tensor) else out[0]
-        return Encoding(features.float(), frame)
+        return EncodedImage(features.float(), frame)
 
     @torch.inference_mode()
     def decode(
-        self, encoding: Encoding, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
+        self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
         """Masks for P prompts: logits (P, 3 or 1, h, w) and predicted IoU; guidance steers this pass alone."""
         # transformers counts (images, prompts, ...); a mask prompt is tied to an image there, so with several prompts

@@ -1,0 +1,280 @@
+"""Segment: from the location prior to the masks (paper Fig. 3), one object or several of one concept (appendix E.5).
+
+Pass 1: points and guidance. Pass 2: the same points and the mask so far. Pass 3: also its tight box.
+A tuned concept's pass 1 gives the weighted sum of the three scales (Eq. 11), and its pass 2 already has the box
+(published).  Mode persam then looks back: a refinement may have left the object, and a mask of an earlier pass may be
+the better one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from persam.geometry import Frame
+from persam.method.prior import Prior, prior_of, suppressed, z_score
+from persam.method.settings import Settings
+from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
+from persam.models.guidance import Guidance
+
+if TYPE_CHECKING:
+    from persam.concept import Concept
+
+LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
+RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
+SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One decoder pass.
+
+    Attributes:
+        name: what the pass was for.
+        logits: of the masks that it gave, (M, h, w) over the canvas.
+        scores: their predicted IoU, (M,).
+        best: index of the one taken; -1 for the weighted sum of a tuned concept.
+        taken: logits of the mask that goes on, (h, w).
+        box: box prompt of the pass, canvas pixels (x0, y0, x1, y1), or None.
+        dropped: the pass came out empty or ran away, and the one before it counts.
+    """
+
+    name: str
+    logits: Tensor
+    scores: Tensor
+    best: int
+    taken: Tensor
+    box: np.ndarray | None = None
+    dropped: bool = False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The way to one mask, from the confidence map to the last pass.
+
+    Attributes:
+        prior: the location prior; with several instances, the places of the earlier ones are taken out of it.
+        steps: the decoder's passes.
+    """
+
+    prior: Prior
+    steps: tuple[Step, ...]
+
+    @property
+    def result(self) -> Step:
+        """The step whose mask counts."""
+        return last_good(self.steps)
+
+    @property
+    def predicted_iou(self) -> float:
+        """The decoder's own estimate of the mask's quality."""
+        return float(self.result.scores[max(self.result.best, 0)])
+
+    def confidence_map(self) -> np.ndarray:
+        """The confidence map at the photo's size, (H, W) float32."""
+        return self.prior.frame.to_photo_size(self.prior.canvas[None, None])[0, 0].cpu().numpy()
+
+    def masks(self) -> list[np.ndarray]:
+        """The mask after each step, (H, W) bool."""
+        return [mask_at(step.taken, self.prior.frame) for step in self.steps]
+
+
+def mask_at(logits: Tensor, frame: Frame) -> np.ndarray:
+    """Logits (h, w) over the canvas as a mask of the photo, (H, W) bool."""
+    return (frame.to_photo_size(logits[None, None])[0, 0] > 0).cpu().numpy()
+
+
+# ----------------------------------------------------------------------------------- one object after the other
+
+
+def find(
+    model: PromptableModel, image: EncodedImage, concept: Concept, *, most: int = 1, threshold: float = -1.0
+) -> Iterator[Trace]:
+    """Up to `most` objects of a concept, best first; the first one whatever its similarity.
+
+    Several: find the best, take its place out of the confidence map, look again, until the map's highest value falls
+    under the `threshold`.  The image is encoded once.
+    """
+    prior = prior_of(image, concept, model.low_resolution, tuned=concept.tuned)
+    weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
+    earlier: list[Tensor] = []
+    while not earlier or prior.similarity >= threshold:
+        trace = Trace(prior, tuple(cascade(model, image, prior, concept.settings, weights)))
+        mask = trace.result.taken > 0
+        if earlier and (not bool(mask.any()) or _known(mask, earlier)):
+            return
+        yield trace
+        earlier.append(mask)
+        if len(earlier) == most:
+            return
+        prior = suppressed(prior, trace.result.taken, concept)
+
+
+def _known(mask: Tensor, earlier: list[Tensor]) -> bool:
+    return any(float((mask & other).sum()) >= SAME * float((mask | other).sum()) for other in earlier)
+
+
+# ------------------------------------------------------------------------------------------- the decoder's passes
+
+
+def cascade(
+    model: PromptableModel,
+    image: EncodedImage,
+    prior: Prior,
+    settings: Settings,
+    scale_weights: Tensor | None = None,
+) -> list[Step]:
+    """All passes; the last step that was not dropped holds the mask.
+
+    Args:
+        model: the promptable model.
+        image: encoded.
+        prior: confidence map, points and guidance.
+        settings: which techniques run.
+        scale_weights: PerSAM-F's weights of the three scales (3,), or None.
+    """
+    tuned = scale_weights is not None
+    first = decode_at_prior(model, image, prior, multimask=tuned or settings.first_pass == "scales")
+    if scale_weights is None:
+        steps = [_choose("first pass", first, prior, settings)]
+    else:
+        steps = [_weighted(first, prior, settings, scale_weights)]
+    passes = (("refined", tuned), ("refined with box", True)) if settings.cascade else ()
+    for name, with_box in passes:
+        before = last_good(steps).taken
+        box = tight_box(before, prior.frame, settings.map == "photo") if with_box else None
+        if with_box and box is None:  # nothing to refine
+            break
+        decoded = model.decode(
+            image,
+            prompts_at(model, prior, box, before[None, None]),
+            multimask=True,
+            guidance=_semantic_alone(prior.guidance) if settings.guided_cascade else None,
+        )
+        steps.append(_choose(name, decoded, prior, settings, before, box))
+    if settings.final_agreement:
+        steps += _look_back(steps, prior, settings.final_agreement, scale_weights)
+    return steps
+
+
+def decode_at_prior(model: PromptableModel, image: EncodedImage, prior: Prior, *, multimask: bool) -> Decoded:
+    """The first pass: points, dense prior and guidance."""
+    prompts = prompts_at(model, prior, logits=prior.dense)
+    return model.decode(image, prompts, multimask=multimask, guidance=prior.guidance)
+
+
+def prompts_at(
+    model: PromptableModel, prior: Prior, box: np.ndarray | None = None, logits: Tensor | None = None
+) -> Prompts:
+    """What a pass is asked: the points of the prior, with a box (canvas pixels) and a mask's logits (1, 1, h, w)."""
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=model.device)[None]
+
+    return Prompts(tensor(prior.points), tensor(prior.labels), None if box is None else tensor(box), logits)
+
+
+def tight_box(logits: Tensor, frame: Frame, photo: bool) -> np.ndarray | None:
+    """Smallest box around a mask given by its logits (h, w), as canvas pixels (x0, y0, x1, y1); None if it is empty.
+
+    With `photo` it is measured on the photo's pixels, inclusive indices, as published; otherwise on the low-resolution
+    mask itself, to the outer edges of its pixels.
+    """
+    if photo:
+        mask = frame.to_photo_size(logits[None, None])[0, 0] > 0
+    else:
+        mask = (logits > 0) & frame.inside((logits.shape[0], logits.shape[1]), logits.device)
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    if len(rows) == 0:
+        return None
+    corners = np.array([[int(columns[0]), int(rows[0])], [int(columns[-1]), int(rows[-1])]], dtype=np.float64)
+    if photo:
+        return frame.to_canvas(corners).reshape(4)
+    step = np.array([frame.canvas[1] / logits.shape[1], frame.canvas[0] / logits.shape[0]])
+    corners[1] += 1
+    limit = np.array([frame.content[1], frame.content[0]])
+    return (np.minimum(corners * step, limit) - 0.5).reshape(4)
+
+
+def _semantic_alone(guidance: Guidance | None) -> Guidance | None:
+    if guidance is None or guidance.semantic is None:
+        return None
+    return Guidance(semantic=guidance.semantic)
+
+
+# --------------------------------------------------------------------------------------- which mask of a pass counts
+
+
+def last_good(steps: list[Step] | tuple[Step, ...]) -> Step:
+    """The step whose mask counts."""
+    return next((step for step in reversed(steps) if not step.dropped), steps[0])
+
+
+def _choose(
+    name: str,
+    decoded: Decoded,
+    prior: Prior,
+    settings: Settings,
+    before: Tensor | None = None,
+    box: np.ndarray | None = None,
+) -> Step:
+    """Take the mask with the highest predicted IoU, or, if so set, also with the best agreement with the map."""
+    logits, scores = decoded.logits[0], decoded.scores[0]
+    ranking = scores
+    if settings.agreement:
+        ranking = scores + settings.agreement * agreement(logits, prior)
+    best = int(ranking.argmax())
+    dropped = settings.fallback and before is not None and not _good(logits[best], prior.frame, before)
+    return Step(name, logits, scores, best, logits[best], box, dropped)
+
+
+def _weighted(first: Decoded, prior: Prior, settings: Settings, weights: Tensor) -> Step:
+    """Eq. 11: the weighted sum of the three scales; the best of them where the sum is empty or has run away."""
+    taken = torch.einsum("m,mhw->hw", weights.to(first.logits), first.logits[0])
+    if settings.fallback and not _good(taken, prior.frame, None):
+        return _choose("first pass, best scale", first, prior, settings)
+    return Step("first pass, weighted scales", first.logits[0], first.scores[0], -1, taken)
+
+
+def _look_back(steps: list[Step], prior: Prior, weight: float, scale_weights: Tensor | None) -> list[Step]:
+    """The mask of all passes with the highest predicted IoU + weight * agreement; [] if it is the last one anyway.
+
+    The weighted sum of a tuned concept's first pass counts with the IoU predicted for its parts, weighted by size.
+    """
+    masks, scores = [step.logits for step in steps], [step.scores for step in steps]
+    if scale_weights is not None and steps[0].best < 0:
+        share = scale_weights.to(scores[0]).abs()
+        masks.append(steps[0].taken[None])
+        scores.append((share * scores[0]).sum()[None] / share.sum())
+    every, predicted = torch.cat(masks), torch.cat(scores)
+    best = int((predicted + weight * agreement(every, prior)).argmax())
+    if torch.equal(every[best], last_good(steps).taken):
+        return []
+    return [Step(LOOK_BACK, every[best : best + 1], predicted[best : best + 1], 0, every[best])]
+
+
+def agreement(logits: Tensor, prior: Prior) -> Tensor:
+    """How well masks (..., h, w) and the confidence map tell the same story: (...) in [-1, 1].
+
+    Correlation within the photo of what a mask covers with the map; -1 for a mask of nothing or of everything.
+    """
+    inside = prior.frame.inside((logits.shape[-2], logits.shape[-1]), logits.device)
+    covered = (logits > 0)[..., inside].float()  # (..., places)
+    map_scores = z_score(prior.canvas[inside])
+    share = covered.mean(-1)
+    spread = (share * (1 - share)).sqrt()  # of zeros and ones
+    correlation = (covered @ map_scores) / covered.shape[-1] / spread.clamp(min=1e-6)
+    return torch.where(spread > 0, correlation, -1.0)
+
+
+def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
+    """Neither empty nor run away over (almost) the whole photo, unless the mask before was as large already."""
+    inside = frame.inside((logits.shape[0], logits.shape[1]), logits.device)
+    share = float((logits > 0)[inside].float().mean())
+    share_before = 0.0 if before is None else float((before > 0)[inside].float().mean())
+    return share > 0 and (share < RUNAWAY or share_before >= RUNAWAY)
