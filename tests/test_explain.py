@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from persam.method.trace import Step, Trace
 from PIL import Image
 
 from persam.errors import PersamError, UsageError
@@ -17,6 +16,7 @@ from persam.explain import explain
 from persam.explain.page import PANEL
 from persam.explain.paint import NEGATIVE, POSITIVE, colour_bar, colours, draw_box, heat, mark_points
 from persam.geometry import Frame
+from persam.method.segment import Step, Trace
 from persam.segmentation import Instance, Segmentation
 
 Scene = tuple[np.ndarray, np.ndarray]

@@ -331,7 +331,7 @@ class PerSAM:
         traces = list(find(self.model, image, concept, most=most, threshold=limit))
         instances = tuple(_instance(trace, concept) for trace in traces)
         first, prior = instances[0], traces[0].prior
-        present = first.similarity >= limit and bool(first.mask.any())
+        present = prior.similarity >= limit and bool(first.mask.any())
         return Segmentation(
             concept=concept.name,
             image=image.source,

@@ -123,7 +123,7 @@ def test_the_main_job(encoder, mode):
     assert concept.targets[0].direction.shape == (32,)
     found = persam.segment(draw_scene(90, 200, seed=1)[0], concept, explain=True)
     assert found.mask.shape == (90, 200)
-    assert found.trace.confidence.shape == persam.model.low_resolution
+    assert found.trace.prior.canvas.shape == persam.model.low_resolution
 
 
 def test_points_land_on_the_object_through_two_frames(encoder):

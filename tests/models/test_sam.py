@@ -146,9 +146,9 @@ class TestNumberFormats:
         full, half = (PerSAM.from_pretrained(device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
         photo, mask = draw_scene()
         other, _ = draw_scene(120, 180, center=(110, 60), radius=30, seed=1)
-        features = [model.encode(photo).prompting.features for model in (full, half)]
+        features = [model.encode(photo).features for model in (full, half)]
         cosine = torch.nn.functional.cosine_similarity(*features, dim=1)
-        inside = full.encode(photo).prompting.frame.inside()
+        inside = full.encode(photo).frame.inside()
         assert float(cosine[0][inside].mean()) > 0.99
         found = [model.segment(other, model.learn(photo, mask)) for model in (full, half)]
         same = (found[0].mask & found[1].mask).sum() / (found[0].mask | found[1].mask).sum()

@@ -246,8 +246,8 @@ def _find_in(
         photo.count,
         bool(tuned.present),
         tuned.score,
-        iou(plain.mask, photo.truth) if there else None,
-        iou(tuned.mask, photo.truth) if there else None,
+        iou(plain.assumed_mask, photo.truth) if there else None,
+        iou(tuned.assumed_mask, photo.truth) if there else None,
         seconds,
         *(str(path.relative_to(folder)) for path in (file, overlay, explained)),
     )
@@ -260,7 +260,7 @@ def _marked(photo: AlbumPhoto, found: Segmentation) -> np.ndarray:
     """
     picture = found.overlay(photo.pixels) if found.found else photo.pixels.copy()
     if photo.count and not found.found:
-        picture = draw_overlay(picture, found.mask, colour_of(found.concept), tint=0.0)
+        picture = draw_overlay(picture, found.assumed_mask, colour_of(found.concept), tint=0.0)
     outline, _ = cv2.findContours(photo.truth.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outline, -1, (0, 0, 0), 4, cv2.LINE_AA)
     cv2.drawContours(picture, outline, -1, (255, 255, 255), 2, cv2.LINE_AA)

@@ -17,7 +17,7 @@ from persam.explain.page import PANEL, Explanation, Panel
 from persam.explain.paint import INK, PAPER, SOFT, colour_bar, draw_box, heat, mark_points
 from persam.geometry import Frame
 from persam.images import ImageSource, read_image
-from persam.method.trace import Step, Trace
+from persam.method.segment import Step, Trace
 from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def explain(
             "to explain; segment it with explain=True."
         )
     photo = read_image(image)
-    if photo.shape[:2] != trace.frame.photo:
-        height, width = trace.frame.photo
+    if photo.shape[:2] != trace.prior.frame.photo:
+        height, width = trace.prior.frame.photo
         raise PersamError(
             f"The photo is {photo.shape[1]} x {photo.shape[0]} pixels, the segmented one was {width} x {height}; "
             "give the photo that was segmented."
@@ -63,7 +63,7 @@ def explain(
     view = _View(photo, found, trace, concept)
     first = [] if reference is None else [_reference_panel(*reference, found.concept)]
     first += [view.confidence_panel()]
-    if trace.guidance is not None:
+    if view.is_guided:
         first.append(view.guidance_panel())
     first.append(view.facts_panel())
     second = [view.step_panel(number) for number in range(len(trace.steps))]
@@ -106,22 +106,29 @@ class _View:
         self.photo = _shrink(photo)
         # The same geometry for the small photo: nothing is resized to the full one on the way.
         height, width = self.photo.shape[:2]
-        self.frame: Frame = replace(trace.frame, photo=(height, width))
+        self.frame: Frame = replace(trace.prior.frame, photo=(height, width))
         self.colour: Colour = colour_of(found.concept)
-        self.points = self.frame.to_photo(trace.points)
+        self.points = self.frame.to_photo(trace.prior.points)
         self.weights = None if concept is None else concept.scale_weights
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether the first pass's attention is steered."""
+        guidance = self.trace.prior.guidance
+        return guidance is not None and guidance.attention is not None
+
     def confidence_panel(self) -> Panel:
-        values = self.frame.to_photo_size(self.trace.confidence[None, None].cpu())[0, 0].numpy()
+        values = self.frame.to_photo_size(self.trace.prior.canvas[None, None].cpu())[0, 0].numpy()
         low, high = float(values.min()), float(values.max())
-        picture = mark_points(heat(self.photo, values, low, high), self.points, self.trace.labels)
+        picture = mark_points(heat(self.photo, values, low, high), self.points, self.trace.prior.labels)
         note = f"likeness to the concept, {low:.2f} to {high:.2f}"
         return Panel("Confidence map and points", note, picture, colour_bar(PANEL, low, high))
 
     def guidance_panel(self) -> Panel:
-        if self.trace.guidance is None:
+        guidance = self.trace.prior.guidance
+        if guidance is None or guidance.attention is None:
             raise UsageError("This trace has no guidance.")
-        cells = self.trace.guidance.float().cpu().numpy()
+        cells = guidance.attention.reshape(self.frame.grid).float().cpu().numpy()
         rows, columns = cells.shape
         (height, width), content, canvas = self.photo.shape[:2], self.frame.content, self.frame.canvas
         y = ((np.arange(height) + 0.5) * content[0] / height * rows / canvas[0]).astype(int).clip(0, rows - 1)
@@ -138,7 +145,7 @@ class _View:
         if step.box is not None:
             picture = draw_box(picture, self.frame.to_photo(np.reshape(step.box, (2, 2))).reshape(4).tolist())
         if number == 0:
-            picture = mark_points(picture, self.points, self.trace.labels, size=8)
+            picture = mark_points(picture, self.points, self.trace.prior.labels, size=8)
         return Panel(f"Step {number + 1} · {step.name}", _note_of(step, mask), picture, self._candidates(step))
 
     def result_panel(self) -> Panel:
@@ -161,7 +168,7 @@ class _View:
                 ("model", concept.model_name),
             ]
         facts.append(("box", ", ".join(str(v) for v in found.box) if found.box else "none"))
-        if self.trace.guidance is None:
+        if not self.is_guided:
             facts.append(("guidance", "off"))
         if len(found.instances) > 1:
             facts.append(("instances", f"{len(found.instances)}; the way shown is the first one's"))

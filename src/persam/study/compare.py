@@ -201,9 +201,9 @@ def _answers(
     found = model.segment(model.encode(pixels), [concepts[who] for who in people])
 
     def answer(who: str, segmentation: Segmentation) -> Answer:
-        ious = {OWN: iou(segmentation.mask, masks[who])}
-        ious.update({name: iou(segmentation.mask, mask) for name, mask in truths.masks.items()})
-        mask = mask_rle(segmentation.mask)
+        ious = {OWN: iou(segmentation.assumed_mask, masks[who])}
+        ious.update({name: iou(segmentation.assumed_mask, mask) for name, mask in truths.masks.items()})
+        mask = mask_rle(segmentation.assumed_mask)
         return Answer(category.name, photo.stem, who, ious, mask, segmentation.score, segmentation.present)
 
     return [answer(who, segmentation) for who, segmentation in zip(people, found, strict=True)]

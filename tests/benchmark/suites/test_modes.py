@@ -7,8 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from persam.method.cascade import LOOK_BACK
-from persam.method.trace import Step, Trace
 from tests.benchmark.conftest import REAL
 from tests.conftest import draw_scene
 from tests.fakes import blob, random_sam
@@ -17,6 +15,7 @@ from persam.benchmark.methods.base import Photo, Shot
 from persam.benchmark.suites.modes import FORMS, MODES, ModeMethod, StepAgreement, compare_modes, masks_after_steps
 from persam.benchmark.suites.suite import Findings, read_photos
 from persam.geometry import Frame
+from persam.method.segment import LOOK_BACK, Step, Trace
 from persam.models.encode_once import encode_once
 from persam.models.loading import load_model
 

@@ -15,9 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from persam.benchmark.methods.base import Photo, Prediction, Shot
-from persam.encoded import EncodedImage
 from persam.errors import PersamError
-from persam.models.base import Encoding, PromptableModel, Prompts
+from persam.models.base import EncodedImage, PromptableModel, Prompts
 from persam.models.loading import choose_device, hub_call, load_network
 from persam.models.sam import fingerprint_of
 
@@ -150,13 +149,13 @@ class GroundedSam:
         last = np.array([shape[1] - 1, shape[0] - 1, shape[1] - 1, shape[0] - 1])
         return Detection(box.clip(0, last), float(scores[best]))
 
-    def _encode(self, photo: Photo) -> Encoding:
+    def _encode(self, photo: Photo) -> EncodedImage:
         """The photo's encoding, shared with `PersamMethod` on the same model."""
         key = (id(self.model), id(None))
         if key not in photo.kept:
-            photo.kept[key] = EncodedImage.of(photo.pixels, self.model, None)
+            photo.kept[key] = self.model.encode(photo.pixels)
         encoded: EncodedImage = photo.kept[key]
-        return encoded.prompting
+        return encoded
 
 
 def _not_too_long(pixels: np.ndarray) -> np.ndarray:

@@ -7,10 +7,9 @@ from typing import Any
 
 from persam.benchmark.methods.base import Photo, Prediction, Shot
 from persam.concept import Concept
-from persam.encoded import EncodedImage
 from persam.method.scale import check_solver
 from persam.method.settings import Settings
-from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.segmentation import Segmentation
@@ -82,4 +81,4 @@ class PersamMethod:
 def prediction_of(found: Segmentation) -> Prediction:
     """What PerSAM found, as any method's answer."""
     peak = tuple(float(value) for value in found.points[0]) if len(found.points) else None
-    return Prediction(found.mask, found.score, found.present, peak)  # type: ignore[arg-type]
+    return Prediction(found.assumed_mask, found.score, found.present, peak)  # type: ignore[arg-type]

@@ -25,9 +25,8 @@ from persam.benchmark.suites.suite import (
     table,
 )
 from persam.concept import Concept
-from persam.method.cascade import LOOK_BACK
+from persam.method.segment import LOOK_BACK, Trace
 from persam.method.settings import PRESETS, Settings
-from persam.method.trace import Trace
 from persam.metrics.functional.overlap import iou
 from persam.metrics.functional.statistics import bootstrap_mean
 from persam.models.base import FeatureEncoder, PromptableModel

@@ -16,7 +16,7 @@ import torch
 from persam.benchmark.running.provenance import versions
 from persam.benchmark.suites.suite import about_model
 from persam.method.settings import Settings
-from persam.models.base import Encoding, PromptableModel, Prompts
+from persam.models.base import EncodedImage, PromptableModel, Prompts
 from persam.models.loading import choose_device, choose_dtype, load_encoder
 from persam.models.sam import Sam
 from persam.persam import PerSAM
@@ -84,7 +84,7 @@ def machine(device: torch.device) -> str:
     return f"{platform.processor() or platform.machine()}, {threads}"
 
 
-def plain_mask(model: PromptableModel, encoding: Encoding) -> np.ndarray:
+def plain_mask(model: PromptableModel, encoding: EncodedImage) -> np.ndarray:
     """Plain SAM on an encoded photo: one pass for the point in its middle, the best of three masks, at full size."""
     with torch.inference_mode():
         decoded = model.decode(encoding, one_point(model, encoding), multimask=True)
@@ -93,7 +93,7 @@ def plain_mask(model: PromptableModel, encoding: Encoding) -> np.ndarray:
         return mask
 
 
-def one_point(model: PromptableModel, encoding: Encoding) -> Prompts:
+def one_point(model: PromptableModel, encoding: EncodedImage) -> Prompts:
     """A click in the middle of a photo."""
     rows, columns = encoding.frame.content
     middle = torch.tensor([[[columns / 2, rows / 2]]], device=model.device)

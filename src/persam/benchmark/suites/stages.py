@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from persam.benchmark.suites.speed import Spread, timed, wait
-from persam.models.base import Decoded, Encoding, PromptableModel, Prompts
+from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
 from persam.models.guidance import Guidance
 from persam.persam import PerSAM
 
@@ -107,7 +107,7 @@ class _Watched:
         return getattr(self._model, name)
 
     def decode(
-        self, encoding: Encoding, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
+        self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
         wait(self._model)
         start = time.perf_counter()

@@ -8,8 +8,7 @@ from statistics import median
 from persam.benchmark.suites.speed import about_timing, drawn_scene, one_point, timed
 from persam.benchmark.suites.suite import Findings, headline, table
 from persam.concept import Concept
-from persam.learning import shot_of
-from persam.method.scale import PUBLISHED_EPOCHS, Shot, tune_as_published, tune_directly, tuning_loss
+from persam.method.scale import PUBLISHED_EPOCHS, Shot, shot_of, tune_as_published, tune_directly, tuning_loss
 from persam.persam import PerSAM
 
 
@@ -36,7 +35,7 @@ def tuning_speed(persam: PerSAM, concept: Concept, epochs: int = PUBLISHED_EPOCH
     model = persam.model
 
     def shots(full_size: bool) -> list[Shot]:
-        return [shot_of(each, concept, model, full_size=full_size) for each in concept.material]
+        return [shot_of(model, each, concept, full_size=full_size) for each in concept.material]
 
     tune_directly(shots(full_size=False))  # warm
     passes = _decoder_passes(persam, concept, epochs)
@@ -54,7 +53,7 @@ def tuning_speed(persam: PerSAM, concept: Concept, epochs: int = PUBLISHED_EPOCH
 
 def _decoder_passes(persam: PerSAM, concept: Concept, epochs: int) -> float:
     """Seconds for the decoder passes alone that the published procedure makes: one point, three scales."""
-    model, encoding = persam.model, concept.material[0].image.prompting
+    model, encoding = persam.model, concept.material[0].image
     prompts = one_point(model, encoding)
     model.decode(encoding, prompts, multimask=True)
 
