@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
+from persam.errors import UsageError
 from persam.geometry import Frame, Size
 from persam.models.base import Decoded, Encoding, Prompts
 from persam.models.guidance import Guidance
@@ -67,7 +68,16 @@ def random_sam(seed: int = 0, **sizes: int) -> Sam:
     return Sam(network, name="random", image_size=sizes.get("size", 64), device=CPU)
 
 
-class ColourModel:
+class OwnPreprocessing:
+    """A model whose preprocessing is not SAM's."""
+
+    name: str
+
+    def prepare(self, image: np.ndarray, frame: Frame, normalise: bool = True) -> Tensor:
+        raise UsageError(f"Mode official needs SAM's own preprocessing, which {self.name} does not have.")
+
+
+class ColourModel(OwnPreprocessing):
     """Features are the colours of cells; the mask is the connected patch of one colour around the first point.
 
     It needs no weights and finds drawn objects exactly, so what the method does with a model can be told from what
@@ -117,7 +127,7 @@ class ColourModel:
 Script = Callable[[int, Prompts, bool], Tensor]
 
 
-class ScriptedModel:
+class ScriptedModel(OwnPreprocessing):
     """Returns what the test says: a function from (number of the pass, prompts, multimask) to logits (M, h, w).
 
     Predicted IoU falls from the first mask to the last, so the first one is chosen, unless `scores` says otherwise.
