@@ -17,8 +17,12 @@ from persam.geometry import Frame, Size
 from persam.models.base import Decoded, Encoding, Prompts
 from persam.models.guidance import Guidance
 from persam.models.sam import Sam
+from persam.models.tiny.architecture import TinyConfig
 
 CPU = torch.device("cpu")
+SMALL_TINY = TinyConfig(
+    image_size=64, channels=32, stem=8, widths=(8, 16, 24, 32), depths=(1, 1, 1, 1), mlp=32, heads=2
+)
 
 
 def sam_config(size: int = 64, patch: int = 8, channels: int = 32, heads: int = 4) -> SamConfig:
