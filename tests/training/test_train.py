@@ -54,6 +54,24 @@ def test_every_pass_gives_finite_losses_and_gradients(photos: Photos) -> None:
     assert network.vision_encoder.neck.out[3].weight.grad.abs().sum() > 0
 
 
+def test_it_learns(photos: Photos) -> None:
+    """The same few views again and again: their masks get better, and so does the confidence map."""
+    torch.manual_seed(0)
+    network, random = TinySam(SMALL_TINY), Random(0)
+    model, batch = as_trainable_sam(network), make_batch(photos, 64, 4, random)
+    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=2e-3)
+    losses = []
+    for _ in range(25):
+        result = training_step(model, batch, random, Shares())
+        optimiser.zero_grad()
+        result.total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        losses.append([float(result.figures[name]) for name in ("personal", "contrast")])
+    begun, ended = torch.tensor(losses[:5]).mean(0), torch.tensor(losses[-5:]).mean(0)
+    assert (ended < 0.8 * begun).all(), (begun, ended)
+
+
 def test_half_precision_works_and_keeps_positions_exact(photos: Photos) -> None:
     network, random = TinySam(SMALL_TINY), Random(0)
     model, batch = as_trainable_sam(network), make_batch(photos, 64, 4, random)
