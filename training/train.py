@@ -150,7 +150,6 @@ def train(options: argparse.Namespace, stopped: Callable[[], bool]) -> Trainer:
     """Run until the time or the steps are over, or `stopped` says so."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
     photos = read_photos(options.data)
     cores = {int(core) for core in options.loader_cores.split(",")} if options.loader_cores else None
     trainer = Trainer(options)
@@ -219,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     asked: list[int] = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, _: asked.append(number))
+    torch.set_flush_denormal(True)  # of the whole process, so not in `train`
     train(parser().parse_args(arguments), lambda: bool(asked))
 
 
