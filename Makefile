@@ -50,4 +50,4 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 
 clean:  ## Remove what the commands made, .venv included
 	rm -rf $(VENV) build dist persam-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests training -name __pycache__ -type d -prune -exec rm -rf {} +

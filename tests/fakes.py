@@ -12,12 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
+from persam.errors import UsageError
 from persam.geometry import Frame, Size
 from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.guidance import Guidance
 from persam.models.sam import Sam
+from persam.models.tiny.architecture import TinyConfig
 
 CPU = torch.device("cpu")
+SMALL_TINY = TinyConfig(
+    image_size=64, channels=32, stem=8, widths=(8, 16, 24, 32), depths=(1, 1, 1, 1), mlp=32, heads=2
+)
 
 
 def sam_config(size: int = 64, patch: int = 8, channels: int = 32, heads: int = 4) -> SamConfig:
@@ -67,7 +72,16 @@ def random_sam(seed: int = 0, **sizes: int) -> Sam:
     return Sam(network, name="random", image_size=sizes.get("size", 64), device=CPU)
 
 
-class ColourModel:
+class OwnPreprocessing:
+    """A model whose preprocessing is not SAM's."""
+
+    name: str
+
+    def prepare(self, image: np.ndarray, frame: Frame, normalise: bool = True) -> Tensor:
+        raise UsageError(f"Mode official needs SAM's own preprocessing, which {self.name} does not have.")
+
+
+class ColourModel(OwnPreprocessing):
     """Features are the colours of cells; the mask is the connected patch of one colour around the first point.
 
     It needs no weights and finds drawn objects exactly, so what the method does with a model can be told from what
@@ -117,7 +131,7 @@ class ColourModel:
 Script = Callable[[int, Prompts, bool], Tensor]
 
 
-class ScriptedModel:
+class ScriptedModel(OwnPreprocessing):
     """Returns what the test says: a function from (number of the pass, prompts, multimask) to logits (M, h, w).
 
     Predicted IoU falls from the first mask to the last, so the first one is chosen, unless `scores` says otherwise.

@@ -62,9 +62,9 @@ class Segmentation:
         image: The image's file name as given, or None for one from memory.
         mask: (H, W) bool, all of the concept in this image; empty when it is not there.
         score: Probability that the thing is there, 0 to 1: 0.5 where the similarity is the concept's own threshold.
+        present: Whether the object is in the image; None when the concept has no threshold to tell by.
         similarity: Highest value of the confidence map, -1 to 1; None where persam did not make it.
         predicted_iou: The decoder's own estimate of how good the mask is, about 0 to 1; None likewise.
-        present: Whether the object is in the image; None when the concept has no threshold to tell by.
         points: (N, 2) float (x, y) in photo pixels: the location prior.
         labels: (N,) int, 1 positive, 0 negative.
         instances: The found objects, the surest first; none when it is not there.
@@ -76,9 +76,9 @@ class Segmentation:
     image: str | None
     mask: np.ndarray
     score: float
+    present: bool | None = None
     similarity: float | None = None
     predicted_iou: float | None = None
-    present: bool | None = None
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     instances: tuple[Instance, ...] = ()

@@ -44,6 +44,6 @@ def test_it_is_the_model_otherwise():
         model.fingerprint,
         model.low_resolution,
     )
-    assert shared.prepare == model.prepare  # type: ignore[attr-defined]
+    assert shared.prepare == model.prepare
     with pytest.raises(AttributeError):
         shared.wings  # type: ignore[attr-defined]  # noqa: B018

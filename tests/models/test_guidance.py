@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -141,19 +142,15 @@ def decode(sam: Sam, guidance: Guidance | None, multimask: bool = True, **extra:
 class TestAttention:
     @pytest.mark.parametrize("where", ["before", "after"])
     def test_by_hand(self, where):
-        class Bias:
-            similarity = random(4, 1, 1, 1, 9)
-
-        from persam.models.guidance import _AttentionBias
-
+        similarity = random(4, 1, 1, 1, 9)
         query, key, value = random(1, 2, 4, 3, 5), random(2, 2, 4, 9, 5), random(3, 2, 4, 9, 5)
-        out, weights = guided_attention(nn.Module(), query, key, value, _AttentionBias(Bias.similarity, where), 0.3)
+        out, weights = guided_attention(nn.Module(), query, key, value, Guidance(similarity, where), 0.3)
         assert out.shape == (2, 3, 4, 5)
         for batch in range(2):
             for head_number in range(4):
                 for token in range(3):
                     logits = key[batch, head_number] @ query[batch, head_number, token] * 0.3
-                    bias = Bias.similarity.flatten()
+                    bias = similarity.flatten()
                     expected = (logits + bias) if where == "before" else (logits.softmax(0) + bias)
                     expected = expected.softmax(0)
                     torch.testing.assert_close(weights[batch, head_number, token], expected)
@@ -261,7 +258,9 @@ class TestInstall:
     def test_twice_is_once(self, sam):
         before = decode(sam, Guidance(None, "after", random(5, 32)))
         install(sam.network.mask_decoder)
-        assert len(sam.network.mask_decoder.transformer.final_attn_token_to_image._forward_pre_hooks) == 1
+        transformer = sam.network.mask_decoder.transformer
+        assert len(transformer.final_attn_token_to_image._forward_pre_hooks) == 1
+        assert [len(block._forward_pre_hooks) for block in transformer.layers] == [0, 1]
         torch.testing.assert_close(decode(sam, Guidance(None, "after", random(5, 32))), before)
 
     def test_leaves_other_models_alone(self):
@@ -279,7 +278,7 @@ class TestInstall:
         before = decode(sam, None)
 
         def fail() -> None:
-            with guided(Guidance(None, "after", random(5, 32)), torch.float32):
+            with guided(Guidance(None, "after", random(5, 32))):
                 raise RuntimeError("out of memory")
 
         with pytest.raises(RuntimeError, match="out of memory"):
@@ -291,6 +290,39 @@ class TestInstall:
         copies = guidance.attention.clone(), guidance.semantic.clone()
         decode(sam, guidance)
         torch.testing.assert_close((guidance.attention, guidance.semantic), copies, atol=0, rtol=0)
+
+    def test_a_copy_of_the_network_is_guided_too(self, sam):
+        guidance = Guidance(random(6, 1, 1, 1, 64), "after", random(5, 32))
+        twin = Sam(copy.deepcopy(sam.network), name="twin", image_size=64, device=sam.device)
+        torch.testing.assert_close(decode(twin, guidance), decode(sam, guidance), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_gradients_reach_features_guidance_and_network(where):
+    """They are those of the published formula, which autograd derives on its own."""
+    sam, plain = random_sam(), random_network()
+    points, labels = a_prompt()
+    grads = []
+    for ours in (True, False):
+        features, target, similarity = random(9, 1, 32, 8, 8), random(5, 32), random(6, 1, 1, 1, 64).sigmoid()
+        inputs = [each.requires_grad_() for each in (features, target, similarity)]
+        network = (sam.network if ours else plain).requires_grad_()
+        if ours:
+            guidance = Guidance(similarity, where, target)
+            prompts = Prompts(points[None], labels[None])
+            logits = sam.decode(EncodedImage(features, FRAME), prompts, multimask=True, guidance=guidance).logits[0]
+        else:
+
+            def steer(weights: Tensor, bias: Tensor = similarity) -> Tensor:
+                return ((weights.softmax(-1) if where == "after" else weights) + bias[0]).softmax(-1)
+
+            logits = published_decoder(network, features, points, labels, target, steer)[0][1:]
+        logits.square().mean().backward()
+        weight = network.mask_decoder.transformer.layers[0].self_attn.q_proj.weight
+        grads.append([*(each.grad for each in inputs), weight.grad])
+    for one, other in zip(*grads, strict=True):
+        assert float(other.abs().max()) > 0
+        torch.testing.assert_close(one, other, atol=1e-3 * float(other.abs().max()), rtol=1e-3)
 
 
 def test_threads_do_not_mix_their_guidance(sam):
@@ -343,3 +375,37 @@ def test_a_batch_of_prompts_gives_the_same_as_one_at_a_time(sam, with_mask, stee
         )
         torch.testing.assert_close(together.logits[one], alone.logits, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(together.scores[one], alone.scores, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prompt", ["points", "box", "mask", "all"])
+@pytest.mark.parametrize("guided", [False, True])
+def test_several_photos_at_once_each_with_its_prompt(sam, prompt, guided):
+    count = 3
+    features = random(9, count, 32, 8, 8)
+    made = [a_prompt(seed, count=2) for seed in range(count)]
+    every = Prompts(
+        torch.stack([points for points, _ in made]),
+        torch.stack([labels for _, labels in made]),
+        torch.tensor([[3.0, 4, 40, 44], [10, 8, 60, 33], [0, 0, 20, 20]]),
+        random(3, count, 1, 32, 32),
+    )
+    given = {"points": ("points", "labels"), "box": ("boxes",), "mask": ("logits",)}
+    names = given.get(prompt, ("points", "labels", "boxes", "logits"))
+    attention, semantic = random(6, count, 1, 1, 64), random(5, count, 1, 1, 32)
+
+    def decode_items(items: slice) -> Any:
+        return sam.decode(
+            EncodedImage(features[items], FRAME),
+            Prompts(**{name: getattr(every, name)[items] for name in names}),
+            multimask=True,
+            guidance=Guidance(attention[items], "before", semantic[items]) if guided else None,
+        )
+
+    together = decode_items(slice(None))
+    assert together.logits.shape == (count, 3, 32, 32)
+    for i in range(count):
+        alone = decode_items(slice(i, i + 1))
+        torch.testing.assert_close(together.logits[i : i + 1], alone.logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(together.scores[i : i + 1], alone.scores, atol=1e-5, rtol=1e-4)
+    best = together.scores.argmax(1).tolist()
+    assert all(torch.equal(together.best()[i, 0], together.logits[i, best[i]]) for i in range(count))

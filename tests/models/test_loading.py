@@ -17,7 +17,8 @@ from transformers.utils import logging
 from persam import PerSAM
 from persam.errors import PersamError, UsageError
 from persam.models.base import Prompts
-from persam.models.loading import choose_device, choose_dtype, hub_call, load_encoder, load_model
+from persam.models.hub import hub_call
+from persam.models.loading import choose_device, choose_dtype, load_encoder, load_model
 from persam.models.sam import Sam
 
 CPU = torch.device("cpu")
@@ -159,11 +160,11 @@ class TestNames:
         assert mine.fingerprint == bundled.fingerprint
 
     def test_a_name_that_the_hub_does_not_know(self, monkeypatch):
-        monkeypatch.setattr("persam.models.loading._hub_answers", lambda: True)
+        monkeypatch.setattr("persam.models.hub._hub_answers", lambda: True)
         assert "The hub gives no model nobody/nothing; check the name" in refused("nobody/nothing")
 
     def test_what_is_in_the_cache_is_taken_without_asking_the_network(self, monkeypatch):
-        monkeypatch.setattr("persam.models.loading._hub_answers", lambda: pytest.fail("asked"))
+        monkeypatch.setattr("persam.models.hub._hub_answers", lambda: pytest.fail("asked"))
         assert hub_call("some/model", lambda name, **options: (name, options)) == (
             "some/model",
             {"local_files_only": True},

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.conftest import draw_scene
+from tests.fakes import OwnPreprocessing
 from torch import Tensor
 from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig
 
@@ -53,7 +54,7 @@ def random_sam2(seed: int = 0) -> Sam2Model:
     return Sam2Model(config).eval()
 
 
-class Sam2:
+class Sam2(OwnPreprocessing):
     """SAM 2's image part behind the protocol."""
 
     def __init__(self, network: Sam2Model) -> None:
@@ -61,14 +62,14 @@ class Sam2:
         self.fingerprint = fingerprint_of(network)
         self.network: Any = network
         install(self.network.mask_decoder)
-        with torch.inference_mode():
+        with torch.no_grad():
             self.positions: Tensor = self.network.get_image_wide_positional_embeddings()
 
     @property
     def low_resolution(self) -> Size:
         return CELLS * 4, CELLS * 4
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, image: np.ndarray) -> EncodedImage:
         frame = Frame.stretched((image.shape[0], image.shape[1]), (SIDE, SIDE), (CELLS, CELLS))
         resized = np.array(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
@@ -79,7 +80,7 @@ class Sam2:
         *finer, coarse = self.network.get_image_embeddings(pixels)
         return EncodedImage(coarse, frame, {"finer": finer})
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(
         self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
@@ -91,7 +92,7 @@ class Sam2:
         labels = None if labels is None else labels.int()  # SAM 2 looks its point embeddings up by label
         sparse, dense = self.network.prompt_encoder(points, labels, boxes, prompts.logits)
         count = len(dense) if separate else 1
-        with guided(guidance, torch.float32) as arguments:
+        with guided(guidance):
             logits, scores, _, visible = self.network.mask_decoder(
                 image_embeddings=encoding.features.expand(count, -1, -1, -1),
                 image_positional_embeddings=self.positions.expand(count, -1, -1, -1),
@@ -99,7 +100,6 @@ class Sam2:
                 dense_prompt_embeddings=dense,
                 multimask_output=multimask,
                 high_resolution_features=[f.expand(count, -1, -1, -1) for f in encoding.extras["finer"]],
-                **arguments,
             )
         return Decoded(logits.flatten(0, 1), scores.flatten(0, 1), visible.flatten(0, 1))
 

@@ -72,6 +72,7 @@ class TestSizes:
         assert decoded.logits.shape == (1, 3, 4 * grid, 4 * grid)
         assert decoded.scores.shape == (1, 3)
         assert decoded.presence is None
+        assert not decoded.logits.requires_grad  # the network is frozen, also outside of inference mode
 
     @settings(max_examples=15)
     @given(height=st.integers(1, 200), width=st.integers(1, 200))

@@ -214,10 +214,8 @@ def prompted_mask(
         None if box is None else tensor(frame.to_canvas(np.reshape(box, (2, 2))), (1, 4)),
     )
     first = model.decode(image, prompts, multimask=True)
-    best = int(first.scores[0].argmax())
-    refined = model.decode(image, replace(prompts, logits=first.logits[:, best : best + 1]), multimask=True)
-    logits = refined.logits[0, int(refined.scores[0].argmax())]
-    mask = frame.to_photo_size(logits[None, None])[0, 0] > 0
+    refined = model.decode(image, replace(prompts, logits=first.best()), multimask=True)
+    mask = frame.to_photo_size(refined.best())[0, 0] > 0
     if not bool(mask.any()):
         raise PersamError("The model finds no object at the given place; give a larger box, more points, or a mask.")
     return mask

@@ -20,10 +20,10 @@ from persam.models.guidance import Guidance
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """One photo, encoded once for every concept, instance and refinement.
+    """One photo, encoded once for every concept, instance and refinement; or, to train, B photos with one frame.
 
     Attributes:
-        features: what the decoder attends to and what concepts are made of, (1, C, rows, columns).
+        features: what the decoder attends to and what concepts are made of, (1, C, rows, columns) or (B, C, ...).
         frame: the photo's place on the model's canvas.
         extras: whatever else the model's decoder wants (SAM 2's finer features, SAM-HQ's early ones).
         other: the same photo as another encoder sees it, for the confidence map; None: these features serve for both.
@@ -44,7 +44,7 @@ class EncodedImage:
 
 @dataclass(frozen=True)
 class Prompts:
-    """P prompts for one photo, decoded in one pass. Coordinates are canvas pixels; None means: not given.
+    """P prompts for one photo, or one for each of P, decoded in one pass. In canvas pixels; None means: not given.
 
     Attributes:
         points: (P, N, 2) as (x, y).
@@ -73,6 +73,11 @@ class Decoded:
     scores: Tensor
     presence: Tensor | None = None
 
+    def best(self) -> Tensor:
+        """Logits of the mask with the highest predicted IoU, for every prompt, (P, 1, h, w)."""
+        prompts = torch.arange(len(self.scores), device=self.scores.device)
+        return self.logits[prompts, self.scores.argmax(1)][:, None]
+
 
 @runtime_checkable
 class PromptableModel(Protocol):
@@ -87,6 +92,23 @@ class PromptableModel(Protocol):
         """Size (h, w) of the logits, and of a mask prompt."""
         ...
 
+    def prepare(self, image: np.ndarray, frame: Frame, normalise: bool = True) -> Tensor:
+        """SAM's own preprocessing, to the pixel; mode official treats the reference's mask file like a photo.
+
+        Args:
+            image: (H, W, 3) uint8.
+            frame: its place on the canvas.
+            normalise: subtract SAM's mean and divide by its deviation, before the padding with zeros.
+
+        Returns:
+            What the image encoder takes, (1, 3, canvas height, canvas width) float32.
+
+        Raises:
+            UsageError: the model's preprocessing is another ("Mode official needs SAM's own preprocessing, which
+                NAME does not have.").
+        """
+        ...
+
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         ...
@@ -94,7 +116,11 @@ class PromptableModel(Protocol):
     def decode(
         self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
-        """Masks for prompts: three scales each with `multimask`, otherwise the single-mask output."""
+        """Masks for prompts: three scales each with `multimask`, otherwise the single-mask output.
+
+        One photo takes any number of prompts; B photos take B, each its own. Callers that learn nothing run it under
+        `torch.inference_mode`; otherwise gradients go where they are required.
+        """
         ...
 
 

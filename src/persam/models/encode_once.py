@@ -30,7 +30,7 @@ def encode_once(model: AnyEncoder) -> AnyEncoder:
 
 
 class _EncodeOnce:
-    """Everything but `encode` is the model's own, also what only some models have (`prepare`)."""
+    """Everything but `encode` is the model's own."""
 
     def __init__(self, model: Encoder) -> None:
         self._model = model

@@ -16,6 +16,7 @@ from PIL import Image
 from persam.errors import PersamError
 from persam.geometry import Frame
 from persam.models.base import EncodedImage
+from persam.models.hub import hub_call, load_network
 from persam.models.sam import fingerprint_of
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -55,8 +56,6 @@ class TransformersEncoder:
             PersamError: not to be had, or of a kind that is not supported.
         """
         from transformers import AutoConfig, AutoModel, CLIPVisionModel
-
-        from persam.models.loading import hub_call, load_network
 
         config = hub_call(name, AutoConfig.from_pretrained)
         kind = config.model_type

@@ -2,19 +2,19 @@
 
 Works on every decoder of transformers that is built like SAM's (SAM, SAM-HQ, SAM 2, EdgeTAM, SAM 3's tracker):
 a two-way transformer whose blocks hand ``attention_similarity`` to their token-to-image attention, and a
-``final_attn_token_to_image``.  transformers takes both arguments, but adds the similarity before the softmax and
-leaves out the semantic prompt before the final attention; here both go where each mode wants them, without a fork.
+``final_attn_token_to_image``.  transformers has arguments for both, but adds the similarity before the softmax, leaves
+out the semantic prompt before the final attention, and adds it in place, which autograd refuses; here both go where
+each mode wants them, with gradients, without a fork.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
@@ -30,7 +30,8 @@ class Guidance:
             image embedding (row by row). Its scale is the mode's business.
         where: ``"after"`` adds it to the attention *weights* and applies a second softmax (paper Eq. 8 and the
             published code); ``"before"`` adds it to the attention logits, so that one softmax weighs both.
-        semantic: the target embedding T, shape (C,) or (B, 1, 1, C), added to every token (paper Eq. 9-10).
+        semantic: the target embedding T, shape (C,), or for B photos (B, 1, 1, C), added to every token (paper
+            Eq. 9-10).
     """
 
     attention: Tensor | None = None
@@ -38,32 +39,25 @@ class Guidance:
     semantic: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class _AttentionBias:
-    """Travels through transformers' decoder in the place of ``attention_similarity``, down to `guided_attention`."""
-
-    similarity: Tensor
-    where: Literal["before", "after"]
-
-
 def guided_attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: _AttentionBias | Tensor | None,
+    attention_mask: Guidance | Tensor | None,
     scaling: float,
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention for transformers' `AttentionInterface`: plain SDPA, unless a bias says how to steer it.
+    """Attention for transformers' `AttentionInterface`: plain SDPA, unless guidance says how to steer it.
 
     Shapes: query (B, heads, tokens, c), key and value (B, heads, cells, c); returns (B, tokens, heads, c).
     """
-    if not isinstance(attention_mask, _AttentionBias):
+    if not isinstance(attention_mask, Guidance):
         out = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
         return out.transpose(1, 2).contiguous(), None
-    similarity = attention_mask.similarity.to(query.dtype)
+    assert attention_mask.attention is not None
+    similarity = attention_mask.attention.to(query.dtype)
     logits = query @ key.transpose(-2, -1) * scaling
     if attention_mask.where == "before":
         weights = (logits + similarity).softmax(dim=-1)
@@ -74,14 +68,29 @@ def guided_attention(
 
 AttentionInterface.register(ATTENTION_NAME, guided_attention)
 
-_semantic: ContextVar[Tensor | None] = ContextVar("persam_semantic_prompt", default=None)
+# Of the pass that is running: a context variable, not an attribute of the module, so that threads do not mix theirs.
+_current: ContextVar[Guidance | None] = ContextVar("persam_guidance", default=None)
+
+PreHook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]] | None]
 
 
-def _add_semantic_to_final_query(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    target = _semantic.get()
-    if target is None:
+def _hand_on_attention(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Guidance travels through transformers' decoder in the place of the similarity, down to `guided_attention`."""
+    guidance = _current.get()
+    if guidance is None or guidance.attention is None:
         return None
-    return args, {**kwargs, "query": kwargs["query"] + target}
+    return args, {**kwargs, "attention_similarity": guidance}
+
+
+def _add_semantic_to(argument: str) -> PreHook:
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        guidance = _current.get()
+        if guidance is None or guidance.semantic is None:
+            return None
+        tokens = kwargs[argument]
+        return args, {**kwargs, argument: tokens + guidance.semantic.to(tokens.dtype)}
+
+    return hook
 
 
 def install(mask_decoder: nn.Module) -> None:
@@ -90,29 +99,22 @@ def install(mask_decoder: nn.Module) -> None:
         return
     decoder: Any = mask_decoder
     decoder.config._attn_implementation = ATTENTION_NAME
-    decoder.transformer.final_attn_token_to_image.register_forward_pre_hook(
-        _add_semantic_to_final_query, with_kwargs=True
-    )
+    transformer = decoder.transformer
+    # The published code adds T to the queries of every block in place. Before the first block these still are the
+    # point embeddings, which every later step adds as positions: so T is in those too, and twice in the last query.
+    transformer.register_forward_pre_hook(_hand_on_attention, with_kwargs=True)
+    transformer.register_forward_pre_hook(_add_semantic_to("point_embeddings"), with_kwargs=True)
+    for block in transformer.layers[1:]:
+        block.register_forward_pre_hook(_add_semantic_to("queries"), with_kwargs=True)
+    transformer.final_attn_token_to_image.register_forward_pre_hook(_add_semantic_to("query"), with_kwargs=True)
     decoder._persam_guidance = True
 
 
 @contextmanager
-def guided(guidance: Guidance | None, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
-    """Give the decoder's keyword arguments for this guidance, and the final attention its semantic prompt.
-
-    Safe with threads: the semantic prompt travels in a context variable, not on the module.
-    """
-    arguments: dict[str, Any] = {"attention_similarity": None, "target_embedding": None}
-    semantic = None
-    if guidance is not None and guidance.attention is not None:
-        arguments["attention_similarity"] = _AttentionBias(guidance.attention, guidance.where)
-    if guidance is not None and guidance.semantic is not None:
-        semantic = guidance.semantic.to(dtype)
-        if semantic.ndim == 1:
-            semantic = semantic[None, None, None]
-        arguments["target_embedding"] = semantic
-    token = _semantic.set(semantic)
+def guided(guidance: Guidance | None) -> Iterator[None]:
+    """Passes of prepared decoders are steered by this guidance until the block ends, in this thread alone."""
+    token = _current.set(guidance)
     try:
-        yield arguments
+        yield
     finally:
-        _semantic.reset(token)
+        _current.reset(token)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from persam.errors import PersamError, UsageError, first_line
+from persam.errors import PersamError, UsageError
 from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.hub import hub_call, load_network
 from persam.models.sam import Sam
 
 BUNDLED = "tiny"
@@ -141,67 +140,3 @@ def _load_transformers(name: str) -> Any:
             "facebook/sam-vit-base."
         )
     return load_network(name, SamModel)
-
-
-def load_network(name: str, kind: Any) -> Any:
-    """A network of a class of transformers, all of it from the file: transformers would make up what is missing.
-
-    Raises:
-        PersamError: not to be had, damaged, or tensors missing from it.
-    """
-    network, report = hub_call(name, kind.from_pretrained, output_loading_info=True)
-    if missing := sorted(report["missing_keys"]):
-        raise PersamError(
-            f"{name} lacks {len(missing)} of the model's tensors, such as {missing[0]}; get it again, or name another."
-        )
-    return network
-
-
-def hub_call(name: str, load: Any, **arguments: Any) -> Any:
-    """Call a `from_pretrained`, with one sentence for what people meet: a wrong name, no network, a gated model.
-
-    What is on this machine is taken without asking the network.
-
-    Raises:
-        PersamError: neither here nor to be had.
-    """
-    from safetensors import SafetensorError
-
-    failures = (OSError, ValueError, RuntimeError, SafetensorError)  # the last two: damaged weights, wrong shapes
-    if name and Path(name).exists():
-        try:
-            return load(name, **arguments)
-        except failures as error:
-            raise PersamError(
-                f"{name} is there, but holds no model that transformers can load: {first_line(error)}"
-            ) from error
-    try:
-        return load(name, local_files_only=True, **arguments)
-    except failures as error:
-        if not _hub_answers():  # transformers would try for half a minute
-            raise PersamError(
-                f"The model {name} is not on this machine, and the hub cannot be reached; check the name and the "
-                'network, or use the bundled model "tiny".'
-            ) from error
-    try:
-        return load(name, **arguments)
-    except failures as error:
-        raise PersamError(
-            f"The hub gives no model {name}; check the name (for a gated model: accept its terms, then "
-            '`hf auth login`), or use the bundled model "tiny".'
-        ) from error
-
-
-def _hub_answers(seconds: float = 5.0) -> bool:
-    """Whether the hub can be reached now; an error status is an answer too."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        urllib.request.urlopen(constants.ENDPOINT, timeout=seconds).close()  # noqa: S310 (the hub's own address)
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True

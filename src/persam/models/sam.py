@@ -20,7 +20,7 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 
 class Sam:
-    """A SAM-like network with SAM's preprocessing.
+    """A SAM-like network with SAM's preprocessing, frozen; who trains it unfreezes it afterwards.
 
     Args:
         network: transformers' `SamModel`, or one with the same parts (`vision_encoder`, `prompt_encoder`,
@@ -50,7 +50,7 @@ class Sam:
         self.encoder_dtype = encoder_dtype
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
-        with torch.inference_mode():
+        with torch.no_grad():
             self._positions: Tensor = self.network.get_image_wide_positional_embeddings()
 
     @property
@@ -77,7 +77,6 @@ class Sam:
         """Where a photo of this size lies on the canvas."""
         return Frame.padded(photo, self.image_size, self.grid)
 
-    @torch.inference_mode()
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         frame = self.frame((image.shape[0], image.shape[1]))
@@ -85,35 +84,36 @@ class Sam:
         features = out if isinstance(out, Tensor) else out[0]
         return EncodedImage(features.float(), frame)
 
-    @torch.inference_mode()
     def decode(
         self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
-        """Masks for P prompts: logits (P, 3 or 1, h, w) and predicted IoU; guidance steers this pass alone."""
+        """Masks for P prompts, of one photo or one of each of P photos: logits (P, 3 or 1, h, w) and predicted IoU.
+
+        Guidance steers this pass alone. Gradients reach what requires them: features, guidance, the network.
+        """
         # transformers counts (images, prompts, ...); a mask prompt is tied to an image there, so with several prompts
         # each becomes an image of its own and the features are only viewed, not copied.
-        separate = prompts.logits is not None
-        points, labels, boxes = (
+        features = encoding.features
+        separate = prompts.logits is not None or len(features) > 1
+        points, labels, boxes, masks = (
             None if given is None else given.to(self.device, torch.float32)
-            for given in (prompts.points, prompts.labels, prompts.boxes)
+            for given in (prompts.points, prompts.labels, prompts.boxes, prompts.logits)
         )
         sparse, dense = self.network.prompt_encoder(
             input_points=None if points is None else (points[:, None] if separate else points[None]),
             input_labels=None if labels is None else (labels[:, None] if separate else labels[None]),
             # the network adds half a pixel to coordinates (`_embed_points`), as the published code does
             input_boxes=None if boxes is None else (boxes[:, None] if separate else boxes[None]),
-            input_masks=None if prompts.logits is None else prompts.logits.to(self.device, torch.float32),
+            input_masks=masks,
         )
-        features = encoding.features
         count = len(dense) if separate else 1
-        with guided(guidance, torch.float32) as arguments:
+        with guided(guidance):
             logits, scores = self.network.mask_decoder(
                 image_embeddings=features.expand(count, -1, -1, -1),
                 image_positional_embeddings=self._positions.expand(count, -1, -1, -1),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=multimask,
-                **arguments,
             )
         return Decoded(logits.flatten(0, 1), scores.flatten(0, 1))
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from persam.benchmark.methods.base import Photo, Prediction, Shot
 from persam.errors import PersamError
 from persam.models.base import EncodedImage, PromptableModel, Prompts
-from persam.models.loading import choose_device, hub_call, load_network
+from persam.models.hub import hub_call, load_network
+from persam.models.loading import choose_device
 from persam.models.sam import fingerprint_of
 
 BOX_THRESHOLD = 0.25  # transformers' default

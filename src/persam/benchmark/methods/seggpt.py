@@ -17,7 +17,8 @@ from torch import Tensor
 from persam.benchmark.methods.base import Photo, Prediction, Shot
 from persam.benchmark.methods.probability import answer, to_size
 from persam.errors import PersamError
-from persam.models.loading import choose_device, hub_call, load_network
+from persam.models.hub import hub_call, load_network
+from persam.models.loading import choose_device
 from persam.models.sam import fingerprint_of
 
 ONE_CLASS = 1  # a palette of one: the background is black, the object white

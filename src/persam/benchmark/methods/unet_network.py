@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from persam.errors import PersamError
-from persam.models.loading import hub_call, load_network
+from persam.models.hub import hub_call, load_network
 
 COARSEST = 32  # how much smaller the last level is: a photo's sides must be multiples of it
 WIDTHS = (16, 32, 64, 128)  # of an encoder from scratch: one reference teaches no more

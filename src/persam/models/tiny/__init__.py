@@ -1,1 +1,1 @@
-"""The bundled model: its architecture, its weights, and the recipe that trained them."""
+"""The bundled model: its architecture and its weights; the recipe that trained them is in training/."""

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from persam.models.tiny import views
-from persam.models.tiny.photos import IGNORE, Photos, read_photos
-from persam.models.tiny.views import OWN, PADDING, Mixture
+from training import views
+from training.photos import IGNORE, Photos, read_photos
+from training.views import OWN, PADDING, Mixture
 
 
 def test_reading_indexes_things_and_kinds(photos: Photos, drawn_folder: Path, tmp_path: Path) -> None:

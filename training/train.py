@@ -1,9 +1,9 @@
 """Train the bundled model, or go on training it.
 
-    python -m persam.models.tiny.train --data train.tar --val val.tar --minutes 60 --out out/
+    python -m training.train --data train.tar --val val.tar --minutes 60 --output out/
 
 Starts from the packaged weights unless told otherwise (`--init FILE`, `--init random`), or goes on from a checkpoint
-(`--resume out/checkpoint.pt`). Writes to `--out`: checkpoint.pt (everything, to resume), latest.safetensors (the
+(`--resume out/checkpoint.pt`). Writes to `--output`: checkpoint.pt (everything, to resume), latest.safetensors (the
 average of the weights), best.safetensors (the one with the best validation), log.jsonl. Ends after `--minutes`, after
 `--steps`, or at SIGTERM or Ctrl-C, with everything written.
 """
@@ -22,38 +22,40 @@ from typing import Any
 
 import torch
 
-from .architecture import PACKAGED_WEIGHTS
-from .checkpoint import Average, initial_model, resume, save_checkpoint
-from .loader import batches
+from persam.models.tiny.architecture import PACKAGED_WEIGHTS
+
+from .batches import batches
+from .model import Average, as_trainable_sam, initial_network, resume, save_checkpoint
 from .passes import Shares, training_step
 from .photos import Photos, read_photos
 from .validate import Examples, evaluate, interval, make_examples, score
 
 
 class Trainer:
-    """Model, average, optimiser and counters of one run."""
+    """Network, average, optimiser and counters of one run."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.device = choose_device(options.device)
         self.amp = self.device.type == "cuda" if options.amp == "auto" else options.amp == "bf16"
         init = None if options.init == "random" else options.init
-        self.model = initial_model(init).train().resize(options.size).to(self.device)
-        self.model.vision_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = Average(self.model, options.ema)
-        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
+        self.network = initial_network(init).train().resize(options.size).to(self.device)
+        self.network.vision_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(self.network, options.ema)
+        decayed = [p for p in self.network.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in self.network.parameters() if p.requires_grad and p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=options.lr, fused=True)
         self.progress: dict[str, Any] = {"steps": 0, "photos": 0, "best": -1.0}
         if options.resume:
-            self.progress = resume(options.resume, self.model, self.average, self.optimiser)
+            self.progress = resume(options.resume, self.network, self.average, self.optimiser)
+        self.model = as_trainable_sam(self.network)  # last: it takes the positions from the weights
         self.random = Random(options.seed + self.progress["steps"])
         torch.manual_seed(options.seed + self.progress["steps"])
-        self.out = Path(options.out)
+        self.out = Path(options.output)
         self.out.mkdir(parents=True, exist_ok=True)
         self.started = time.monotonic()
-        self.earlier = list(self.model.history.get("runs", []))
+        self.earlier = list(self.network.history.get("runs", []))
         self.run_steps = 0
 
     def learning_rate(self) -> float:
@@ -79,10 +81,10 @@ class Trainer:
             result = training_step(self.model, batch.to(self.device), self.random, Shares())
         self.optimiser.zero_grad(set_to_none=True)
         result.total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         if torch.isfinite(norm):
             self.optimiser.step()
-            self.average.update(self.model)
+            self.average.update(self.network)
         self.run_steps += 1
         self.progress["steps"] += 1
         self.progress["photos"] += len(batch.images)
@@ -99,10 +101,10 @@ class Trainer:
         self.describe(photos, {name: [*interval(values), len(values)] for name, values in figures.items()}, value)
         means = {name: round(sum(values) / len(values), 4) for name, values in figures.items()}
         self.log({"validation": means, "score": round(value, 4), "size": self.options.size})
-        self.average.model.save(self.out / "latest.safetensors", self.model.history)
+        self.average.model.save(self.out / "latest.safetensors", self.network.history)
         if value > self.progress["best"]:
             self.progress["best"] = value
-            self.average.model.save(self.out / "best.safetensors", self.model.history)
+            self.average.model.save(self.out / "best.safetensors", self.network.history)
 
     def describe(self, photos: Photos, validation: dict[str, list[float]], value: float) -> None:
         """Bring the history that the weights carry up to date."""
@@ -115,7 +117,7 @@ class Trainer:
             "device": str(self.device),
         }
         runs = [*self.earlier, run]
-        self.model.history = {
+        self.network.history = {
             "photos_seen": sum(entry["photos"] for entry in runs),
             "data": photos.counts(),
             "runs": runs,
@@ -124,7 +126,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint to resume from."""
-        save_checkpoint(self.out / "checkpoint.pt", self.model, self.average, self.optimiser, self.progress)
+        save_checkpoint(self.out / "checkpoint.pt", self.network, self.average, self.optimiser, self.progress)
 
     def log(self, line: dict[str, Any]) -> None:
         """One line to log.jsonl and to the screen."""
@@ -148,7 +150,6 @@ def train(options: argparse.Namespace, stopped: Callable[[], bool]) -> Trainer:
     """Run until the time or the steps are over, or `stopped` says so."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
     photos = read_photos(options.data)
     cores = {int(core) for core in options.loader_cores.split(",")} if options.loader_cores else None
     trainer = Trainer(options)
@@ -176,7 +177,7 @@ def train(options: argparse.Namespace, stopped: Callable[[], bool]) -> Trainer:
         trainer.validate(examples, photos)
     else:
         trainer.describe(photos, {}, 0.0)
-        trainer.average.model.save(trainer.out / "latest.safetensors", trainer.model.history)
+        trainer.average.model.save(trainer.out / "latest.safetensors", trainer.network.history)
     trainer.save()
     return trainer
 
@@ -184,12 +185,12 @@ def train(options: argparse.Namespace, stopped: Callable[[], bool]) -> Trainer:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     made = argparse.ArgumentParser(
-        prog="python -m persam.models.tiny.train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m training.train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     add = made.add_argument
     add("--data", required=True, type=Path, help="tar or folder of SET/STEM.webp with SET/STEM.png")
     add("--val", type=Path, help="the same, for validation")
-    add("--out", required=True, type=Path, help="folder for checkpoint, weights and log")
+    add("-o", "--output", required=True, type=Path, help="folder for checkpoint, weights and log")
     add("--init", default=str(PACKAGED_WEIGHTS), help="weights to start from, or 'random'; default: the packaged ones")
     add("--resume", type=Path, help="a checkpoint.pt: also its optimiser, average and counters")
     add("--minutes", default=60.0, type=float)
@@ -217,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     asked: list[int] = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, _: asked.append(number))
+    torch.set_flush_denormal(True)  # of the whole process, so not in `train`
     train(parser().parse_args(arguments), lambda: bool(asked))
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from persam.models.tiny.photos import Photos, read_photos
+from training.photos import Photos, read_photos
 
 
 def draw_photo(path: Path, seed: int) -> None:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from persam.models.tiny.architecture import TinySam
-from persam.models.tiny.card import main
+from tests.fakes import SMALL_TINY
 
-from .test_architecture import SMALL
+from persam.models.tiny.architecture import TinySam
+from training.card import main
 
 
 def test_the_card_tells_what_the_weights_tell(tmp_path: Path) -> None:
@@ -15,8 +15,8 @@ def test_the_card_tells_what_the_weights_tell(tmp_path: Path) -> None:
         "runs": [{"photos": 12345, "size": 64, "batch": 4, "lr": 1e-3, "device": "cpu", "minutes": 2.5}],
         "validation": {"size": 64, "score": 0.4, "click_iou": [0.51, 0.4, 0.6, 9]},
     }
-    TinySam(SMALL).save(tmp_path / "w.safetensors", history)
-    main(["--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "card.md")])
+    TinySam(SMALL_TINY).save(tmp_path / "w.safetensors", history)
+    main(["--weights", str(tmp_path / "w.safetensors"), "--output", str(tmp_path / "card.md")])
     text = (tmp_path / "card.md").read_text()
     assert "12,345 views seen" in text
     assert "7 photos" in text

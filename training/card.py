@@ -1,6 +1,6 @@
 """The bundled model's card, written from what its weights say about themselves.
 
-    python -m persam.models.tiny.card
+    python -m training.card
 
 Writes MODEL_CARD.md beside the weights; no figure in it is typed by hand.
 """
@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .architecture import PACKAGED_WEIGHTS, TinySam
+from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
 
 DATA = {
     "voc": ("animal photos of PASCAL VOC 2012 and SBD", "Flickr's terms of use; research"),
@@ -35,7 +35,7 @@ TEMPLATE = """\
 A small promptable segmentation model that comes with persam, so that everything works offline, on a CPU, in seconds.
 It is no match for SAM; take `PerSAM.from_pretrained("facebook/sam-vit-huge")` where accuracy matters.
 
-<!-- Written by `python -m persam.models.tiny.card` from the weights' metadata. Do not edit by hand. -->
+<!-- Written by `python -m training.card` from the weights' metadata. Do not edit by hand. -->
 
 ## Architecture
 {millions:.2f} million parameters, {megabytes:.1f} MB (float16 in the file, float32 in memory). A ResNet of basic blocks
@@ -66,11 +66,11 @@ photo, or in two photos of one kind. The losses are SAM's (focal 20 : dice 1, be
 boxes and corrections, and for PerSAM's own way from the confidence map through the guided decoder and the cascade; and
 a contrastive loss that makes the confidence map point at the object. The weights are an exponential moving average.
 
-To go on training:
+To go on training, in a checkout of persam:
 
 ```
-python -m persam.models.tiny.train --data train.tar --val val.tar --minutes 60 --out out/
-python -m persam.models.tiny.card --weights out/best.safetensors
+python -m training.train --data train.tar --val val.tar --minutes 60 --output out/
+python -m training.card --weights out/best.safetensors
 ```
 
 ## Validation
@@ -132,11 +132,11 @@ def _figure(name: str, mean: float, low: float, high: float, count: int) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m persam.models.tiny.card", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__)
     parser.add_argument("--weights", default=PACKAGED_WEIGHTS, type=Path)
-    parser.add_argument("--out", default=PACKAGED_WEIGHTS.with_name("MODEL_CARD.md"), type=Path)
+    parser.add_argument("-o", "--output", default=PACKAGED_WEIGHTS.with_name("MODEL_CARD.md"), type=Path)
     options = parser.parse_args(arguments)
-    options.out.write_text(card(TinySam.load(options.weights), options.weights.stat().st_size), encoding="utf-8")
+    options.output.write_text(card(TinySam.load(options.weights), options.weights.stat().st_size), encoding="utf-8")
 
 
 if __name__ == "__main__":

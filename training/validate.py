@@ -1,6 +1,6 @@
 """How well the bundled model does on photos that it was not trained on, at one image size.
 
-    python -m persam.models.tiny.validate --val val.tar --size 128
+    python -m training.validate --val val.tar --size 128
 
 Four figures: IoU of one click (deepest point of an object) and of one box; how often the highest cell of the
 confidence map lies on the object; and the IoU of the whole personal pass (confidence map, location prior, guided
@@ -22,25 +22,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from persam.metrics.functional.statistics import bootstrap_mean
+from persam.models.base import Decoded, EncodedImage, Prompts
+from persam.models.guidance import Guidance
+from persam.models.sam import Sam
+from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
 
-from .architecture import PACKAGED_WEIGHTS, TinySam
-from .loader import normalise
+from .batches import interior_point
 from .losses import mask_iou
+from .model import as_sam, encode_views
 from .personal import (
-    Decoded,
-    Prompts,
     box_prompts,
     cell_centres,
     cell_coverage,
+    cells_inside,
     confidence_map,
-    decode,
     dense_prior,
     highest_cells,
     standardised,
     target_embedding,
 )
 from .photos import IGNORE, Array, Photos, read_photos
-from .prompts import interior_point
 from .views import OWN, PADDING, Mixture, View, sample_pair
 
 
@@ -50,8 +51,8 @@ class Examples:
 
     images: Tensor  # (N, 3, S, S) uint8
     masks: Tensor  # (N, S, S): 1 the object, 0 not, 255 ignored
-    points: Tensor  # (N, 1, 1, 2)
-    boxes: Tensor  # (N, 1, 4)
+    points: Tensor  # (N, 1, 2)
+    boxes: Tensor  # (N, 4)
     pair_images: Tensor  # (2P, 3, S, S)
     pair_masks: Tensor  # (2P, S, S)
     pair_frames: Tensor  # (2P, 2)
@@ -80,8 +81,8 @@ def make_examples(photos: Photos, size: int, pairs: int = 128, seed: int = 0) ->
     return Examples(
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
         torch.from_numpy(np.stack(masks)),
-        torch.tensor(points).view(-1, 1, 1, 2),
-        torch.tensor(boxes, dtype=torch.float32).view(-1, 1, 4),
+        torch.tensor(points)[:, None],
+        torch.tensor(boxes, dtype=torch.float32),
         torch.from_numpy(np.stack([view.image for view in views])).permute(0, 3, 1, 2),
         torch.from_numpy(np.stack([view.mask for view in views])),
         torch.tensor([view.frame for view in views]),
@@ -101,54 +102,64 @@ def letterbox(image: Array, mask: Array, size: int) -> tuple[Array, Array]:
     return out, ids
 
 
-@torch.no_grad()
-def evaluate(model: TinySam, examples: Examples, batch: int = 32) -> dict[str, list[float]]:
+def evaluate(network: TinySam, examples: Examples, batch: int = 32) -> dict[str, list[float]]:
     """Every example's figure: click_iou, box_iou (N,), located (0 or 1), personal_iou (2P,)."""
-    device = next(model.parameters()).device
-    figures: dict[str, list[float]] = {"click_iou": [], "box_iou": [], "located": [], "personal_iou": []}
+    model = as_sam(network)
+    with torch.no_grad():
+        return prompted_figures(model, examples, batch) | personal_figures(model, examples, batch)
+
+
+def prompted_figures(model: Sam, examples: Examples, batch: int) -> dict[str, list[float]]:
+    """SAM's own task: IoU of a click and of a box, of every photo."""
+    figures: dict[str, list[float]] = {"click_iou": [], "box_iou": []}
     for start in range(0, len(examples.images), batch):
         part = slice(start, start + batch)
-        features = model.vision_encoder(normalise(examples.images[part].to(device))).float()
-        masks = examples.masks[part].to(device)
-        points, boxes = examples.points[part].to(device), examples.boxes[part].to(device)
-        labels = torch.ones_like(points[..., 0], dtype=torch.long)
-        for name, prompts in (("click_iou", Prompts(points, labels)), ("box_iou", Prompts(boxes=boxes))):
-            decoded = decode(model, features, prompts, multimask=name == "click_iou")
+        views = encode_views(model, examples.images[part].to(model.device))
+        masks, points = examples.masks[part].to(model.device), examples.points[part]
+        clicks, boxes = Prompts(points, torch.ones(points.shape[:2])), Prompts(boxes=examples.boxes[part])
+        for name, prompts in (("click_iou", clicks), ("box_iou", boxes)):
+            decoded = model.decode(views, prompts, multimask=name == "click_iou")
             figures[name] += _iou(decoded, masks == 1, masks != IGNORE)
+    return figures
+
+
+def personal_figures(model: Sam, examples: Examples, batch: int) -> dict[str, list[float]]:
+    """PerSAM's task, on the pairs: whether the highest cell lies on the object, and IoU of the mask."""
+    figures: dict[str, list[float]] = {"located": [], "personal_iou": []}
     for start in range(0, len(examples.pair_images), batch):
         part = slice(start, start + batch)
-        features = model.vision_encoder(normalise(examples.pair_images[part].to(device))).float()
-        masks, frames = examples.pair_masks[part].to(device), examples.pair_frames[part].to(device)
-        located, decoded = personal_segmentation(model, features, masks == OWN, frames)
+        views = encode_views(model, examples.pair_images[part].to(model.device))
+        masks, frames = examples.pair_masks[part].to(model.device), examples.pair_frames[part].to(model.device)
+        located, decoded = personal_segmentation(model, views, masks == OWN, frames)
         figures["located"] += located.float().tolist()
         figures["personal_iou"] += _iou(decoded, masks == OWN, masks != IGNORE)
     return figures
 
 
-def personal_segmentation(model: TinySam, features: Tensor, own: Tensor, frames: Tensor) -> tuple[Tensor, Decoded]:
+def personal_segmentation(model: Sam, views: EncodedImage, own: Tensor, frames: Tensor) -> tuple[Tensor, Decoded]:
     """PerSAM's way for pairs (2i, 2i+1), each the other's reference: own (B, S, S) boolean, frames (B, 2).
 
     Returns whether the highest cell lies on the object (B,), and the last decoder pass.
     """
+    features = views.features
     height, width = features.shape[-2:]
-    coverage = cell_coverage(own)
-    rows = torch.arange(height, device=features.device) * 8 < frames[:, :1]
-    columns = torch.arange(width, device=features.device) * 8 < frames[:, 1:]
-    inside = rows[:, :, None] & columns[:, None, :]
+    coverage, inside = cell_coverage(own), cells_inside(frames, height, width)
     partner = torch.arange(len(features), device=features.device) ^ 1
     targets = target_embedding(features, coverage)[partner]
     confidence = confidence_map(targets, features)
     best = highest_cells(confidence, inside, 1)
     located = coverage.flatten(1).gather(1, best)[:, 0] > 0.5
     lowest = confidence.masked_fill(~inside, torch.inf).flatten(1).argmin(1, keepdim=True)
-    points = cell_centres(torch.cat([best, lowest], 1), width)[:, None].clamp(max=float(own.shape[-1]))
-    labels = torch.tensor([1, 0], device=features.device).expand(len(features), 1, 2)
-    z_scores = standardised(confidence, inside)
-    semantic = targets[:, None, None]
-    first = decode(model, features, Prompts(points, labels, masks=dense_prior(z_scores), semantic=semantic))
-    second = decode(model, features, Prompts(points, labels, masks=first.best(), semantic=semantic))
-    third = Prompts(points, labels, box_prompts(second), second.best(), semantic=semantic)
-    return located, decode(model, features, third)
+    points = cell_centres(torch.cat([best, lowest], 1), width)
+    labels = torch.tensor([1, 0], device=features.device).expand(len(features), 2)
+    guidance = Guidance(semantic=targets[:, None, None])
+
+    def decode(logits: Tensor, boxes: Tensor | None = None) -> Decoded:
+        return model.decode(views, Prompts(points, labels, boxes, logits), multimask=True, guidance=guidance)
+
+    first = decode(dense_prior(standardised(confidence, inside)))
+    second = decode(first.best()).best()
+    return located, decode(second, box_prompts(second))
 
 
 def _iou(decoded: Decoded, target: Tensor, valid: Tensor) -> list[float]:
@@ -170,7 +181,7 @@ def score(figures: dict[str, list[float]]) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m persam.models.tiny.validate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.validate", description=__doc__)
     parser.add_argument("--val", required=True, type=Path, help="tar or folder of SET/STEM.webp with SET/STEM.png")
     parser.add_argument("--weights", default=PACKAGED_WEIGHTS, type=Path, help="default: the packaged weights")
     parser.add_argument("--size", nargs="*", type=int, help="image sizes; default: that of the weights")

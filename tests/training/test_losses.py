@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from persam.models.tiny.losses import contrastive_loss, mask_iou, mask_loss
+from training.losses import contrastive_loss, mask_iou, mask_loss
 
 
 def test_mask_loss_equals_a_loop_over_pixels() -> None:

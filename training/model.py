@@ -1,4 +1,4 @@
-"""What the trainer reads and writes: initial weights, full checkpoints, and the average of the weights (EMA)."""
+"""The network that is trained, behind persam's own protocol; its initial weights, average (EMA) and checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,34 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from .architecture import FORMAT, TinyConfig, TinySam
+from persam.models.base import EncodedImage
+from persam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam
+from persam.models.tiny.architecture import FORMAT, TinyConfig, TinySam
+
+
+def as_sam(network: TinySam) -> Sam:
+    """The network, frozen, as persam uses it, at the image size that it is set to now."""
+    device = next(network.parameters()).device
+    return Sam(network, name="tiny", image_size=network.image_size, device=device)
+
+
+def as_trainable_sam(network: TinySam) -> Sam:
+    """The network as persam uses it, but in train mode, and what was not frozen before can learn."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    model = as_sam(network)
+    network.train()
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    return model
+
+
+def encode_views(model: Sam, images: Tensor) -> EncodedImage:
+    """Encode views, uint8 RGB (B, 3, S, S), that are as large as the canvas; lets gradients through."""
+    mean, deviation = (torch.tensor(each, device=images.device).view(1, 3, 1, 1) for each in (PIXEL_MEAN, PIXEL_STD))
+    pixels = ((images.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
+    size = images.shape[-1]
+    return EncodedImage(model.network.vision_encoder(pixels).float(), model.frame((size, size)))
+
 
 _TRIAL_NAMES = {
     "enc.": "vision_encoder.",
@@ -36,27 +63,25 @@ def from_trial(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def initial_model(path: str | Path | None, config: TinyConfig | None = None) -> TinySam:
-    """A model with the weights in `path`: `TinySam.save`'s file, the trial's (.safetensors or .pt), or random ones."""
+def initial_network(path: str | Path | None, config: TinyConfig | None = None) -> TinySam:
+    """A network with the weights in `path`: `TinySam.save`'s file, the trial's (.safetensors, .pt), or random ones."""
     if path is None:
         return TinySam(config)
     if str(path).endswith(".pt"):
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        if "model" in loaded:  # a full checkpoint of the trainer: its average
-            model = TinySam(TinyConfig.from_dict(loaded["config"]))
-            model.load_weights(loaded["ema"])
-            model.history = loaded["history"]
-            return model
-        model = TinySam(config)
-        model.load_weights(from_trial(loaded))
-        return model
-    with safe_open(path, framework="pt") as file:
-        if (file.metadata() or {}).get("format") == FORMAT:
-            return TinySam.load(path)
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    model = TinySam(config)
-    model.load_weights(from_trial(state))
-    return model
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if "model" in state:  # a full checkpoint of the trainer: its average
+            network = TinySam(TinyConfig.from_dict(state["config"]))
+            network.load_weights(state["ema"])
+            network.history = state["history"]
+            return network
+    else:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("format") == FORMAT:
+                return TinySam.load(path)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    network = TinySam(config)
+    network.load_weights(from_trial(state))
+    return network
 
 
 class Average:

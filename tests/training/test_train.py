@@ -10,26 +10,28 @@ from random import Random
 
 import pytest
 import torch
+from tests.fakes import SMALL_TINY
 
-from persam.models.tiny import validate
 from persam.models.tiny.architecture import TinySam
-from persam.models.tiny.loader import make_batch
-from persam.models.tiny.passes import Shares, training_step
-from persam.models.tiny.photos import Photos
-from persam.models.tiny.train import parser, train
+from training import validate
+from training.batches import make_batch
+from training.model import as_trainable_sam
+from training.passes import Shares, training_step
+from training.photos import Photos
+from training.train import parser, train
 
-from .test_architecture import SMALL
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def small_weights(tmp_path: Path) -> Path:
-    TinySam(SMALL).save(tmp_path / "small.safetensors", {"photos_seen": 100, "runs": [{"photos": 100}]})
+    TinySam(SMALL_TINY).save(tmp_path / "small.safetensors", {"photos_seen": 100, "runs": [{"photos": 100}]})
     return tmp_path / "small.safetensors"
 
 
 def _options(folder: Path, out: Path, *more: str) -> list[str]:
     fixed = ["--size", "64", "--batch", "4", "--workers", "0", "--every", "1", "--device", "cpu"]
-    return ["--data", str(folder), "--out", str(out), *fixed, *more]
+    return ["--data", str(folder), "--output", str(out), *fixed, *more]
 
 
 def _run(arguments: list[str]) -> dict[str, object]:
@@ -38,26 +40,44 @@ def _run(arguments: list[str]) -> dict[str, object]:
 
 def test_every_pass_gives_finite_losses_and_gradients(photos: Photos) -> None:
     torch.manual_seed(0)
-    model, random = TinySam(SMALL).train(), Random(0)
-    batch = make_batch(photos, 64, 4, random)
+    network, random = TinySam(SMALL_TINY), Random(0)
+    model, batch = as_trainable_sam(network), make_batch(photos, 64, 4, random)
     seen: set[str] = set()
     for _ in range(12):
         result = training_step(model, batch, random, Shares(cascade=0.9, correction=0.9))
-        model.zero_grad()
+        network.zero_grad()
         result.total.backward()
         seen |= set(result.figures)
         assert torch.isfinite(result.total)
-        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+        assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
     assert {"click", "box", "corrected", "contrast", "personal", "second", "third"} <= seen
-    assert model.vision_encoder.neck.out[3].weight.grad.abs().sum() > 0
+    assert network.vision_encoder.neck.out[3].weight.grad.abs().sum() > 0
+
+
+def test_it_learns(photos: Photos) -> None:
+    """The same few views again and again: their masks get better, and so does the confidence map."""
+    torch.manual_seed(0)
+    network, random = TinySam(SMALL_TINY), Random(0)
+    model, batch = as_trainable_sam(network), make_batch(photos, 64, 4, random)
+    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=2e-3)
+    losses = []
+    for _ in range(25):
+        result = training_step(model, batch, random, Shares())
+        optimiser.zero_grad()
+        result.total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        losses.append([float(result.figures[name]) for name in ("personal", "contrast")])
+    begun, ended = torch.tensor(losses[:5]).mean(0), torch.tensor(losses[-5:]).mean(0)
+    assert (ended < 0.8 * begun).all(), (begun, ended)
 
 
 def test_half_precision_works_and_keeps_positions_exact(photos: Photos) -> None:
-    model, random = TinySam(SMALL).train(), Random(0)
-    batch = make_batch(photos, 64, 4, random)
-    exact = model.get_image_wide_positional_embeddings()
+    network, random = TinySam(SMALL_TINY), Random(0)
+    model, batch = as_trainable_sam(network), make_batch(photos, 64, 4, random)
+    exact = network.get_image_wide_positional_embeddings()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(model.get_image_wide_positional_embeddings(), exact)
+        assert torch.equal(network.get_image_wide_positional_embeddings(), exact)
         for _ in range(4):
             result = training_step(model, batch, random, Shares(cascade=1, correction=1))
             result.total.backward()
@@ -85,8 +105,8 @@ def test_three_steps_then_resume(drawn_folder: Path, small_weights: Path, tmp_pa
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
 def test_sigterm_ends_the_run_and_leaves_its_files(drawn_folder: Path, small_weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "persam.models.tiny.train", "--init", str(small_weights), "--threads", "1"]
-    process = subprocess.Popen(command + _options(drawn_folder, out), stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "training.train", "--init", str(small_weights), "--threads", "1"]
+    process = subprocess.Popen(command + _options(drawn_folder, out), stdout=subprocess.DEVNULL, cwd=ROOT)
     deadline = time.monotonic() + 120
     while not (out / "log.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -105,7 +125,7 @@ def test_minutes_end_the_run(drawn_folder: Path, small_weights: Path, tmp_path: 
 
 def test_validation_gives_a_figure_for_every_example(photos: Photos) -> None:
     examples = validate.make_examples(photos, 64, pairs=3)
-    figures = validate.evaluate(TinySam(SMALL).eval(), examples, batch=4)
+    figures = validate.evaluate(TinySam(SMALL_TINY).eval(), examples, batch=4)
     assert {name: len(values) for name, values in figures.items()} == {
         "click_iou": 6,
         "box_iou": 6,

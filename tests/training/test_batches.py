@@ -3,10 +3,9 @@ from __future__ import annotations
 from random import Random
 
 import numpy as np
-import torch
 
-from persam.models.tiny.prompts import boxes_of, corrective_points, interior_point, random_point, sample_prompt
-from persam.models.tiny.views import OWN
+from training.batches import interior_point, random_point, sample_prompt
+from training.views import OWN
 
 
 def test_a_prompt_points_at_its_target() -> None:
@@ -36,24 +35,3 @@ def test_points_in_a_mask() -> None:
     assert interior_point(inside) == (4.5, 4.5)
     x, y = random_point(inside, Random(1))
     assert inside[int(y), int(x)]
-
-
-def test_corrective_points_lie_where_the_mask_is_wrong() -> None:
-    target = torch.zeros(3, 16, 16)
-    target[:, :8] = 1
-    logits = torch.where(target > 0, 5.0, -5.0)
-    logits[0, 2, 3] = -5.0  # missing
-    logits[1, 12, 6] = 5.0  # too much
-    valid = torch.ones(3, 16, 16, dtype=torch.bool)
-    points, labels = corrective_points(logits, target, valid, 32)
-    assert labels.flatten().tolist() == [1, 0, -1]
-    assert points[0].flatten().tolist() == [7, 5]
-    assert points[1].flatten().tolist() == [13, 25]
-    valid[0, 2, 3] = False
-    assert corrective_points(logits, target, valid, 32)[1].flatten().tolist() == [-1, 0, -1]
-
-
-def test_boxes_are_tight_and_of_the_whole_frame_for_nothing() -> None:
-    masks = torch.zeros(2, 10, 12, dtype=torch.bool)
-    masks[0, 2:5, 7:9] = True
-    assert boxes_of(masks, 2.0)[:, 0].tolist() == [[14, 4, 18, 10], [0, 0, 24, 20]]

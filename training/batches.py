@@ -1,4 +1,4 @@
-"""Batches of view pairs with prompts, made by worker processes."""
+"""Batches of view pairs, each view with a thing to segment, a click on it and a box, made by worker processes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from random import Random
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from .photos import Photos
-from .prompts import sample_prompt
-from .views import Mixture, sample_pair
-
-MEAN = (123.675, 116.28, 103.53)
-DEVIATION = (58.395, 57.12, 57.375)
+from .photos import IGNORE, Array, Photos
+from .views import OWN, Mixture, sample_pair
 
 
 @dataclass(eq=False)
@@ -28,7 +25,7 @@ class Batch:
 
     Attributes:
         images: (B, 3, S, S) uint8; masks: (B, S, S) uint8; frames: (B, 2), height and width of what is no padding.
-        targets: (B,) ids of the things to segment; points: (B, 1, 1, 2); boxes: (B, 1, 4).
+        targets: (B,) ids of the things to segment; points: (B, 1, 2); boxes: (B, 4).
     """
 
     images: Tensor
@@ -57,16 +54,52 @@ def make_batch(photos: Photos, size: int, views: int, random: Random, mixture: M
         masks=torch.from_numpy(np.stack([view.mask for view in flat])),
         frames=torch.tensor([view.frame for view in flat]),
         targets=torch.tensor([prompt.target for prompt in prompts], dtype=torch.uint8),
-        points=torch.tensor([prompt.point for prompt in prompts]).view(-1, 1, 1, 2),
-        boxes=torch.tensor([prompt.box for prompt in prompts]).view(-1, 1, 4),
+        points=torch.tensor([prompt.point for prompt in prompts])[:, None],
+        boxes=torch.tensor([prompt.box for prompt in prompts]),
     )
 
 
-def normalise(images: Tensor) -> Tensor:
-    """uint8 RGB (B, 3, S, S) -> what the encoder takes, channels last."""
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
-    deviation = torch.tensor(DEVIATION, device=images.device).view(1, 3, 1, 1)
-    return ((images.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
+@dataclass(frozen=True, eq=False)
+class PromptedThing:
+    """The id of a thing in the mask, a click on it (x, y) and a box around it (x0, y0, x1, y1), in pixels."""
+
+    target: int
+    point: tuple[float, float]
+    box: tuple[float, float, float, float]
+
+
+def sample_prompt(mask: Array, random: Random, own_share: float = 0.3, jitter: float = 0.1) -> PromptedThing:
+    """A random prompt for a mask (S, S): `OWN` in `own_share` of the cases, else any thing; the background if none."""
+    areas = np.bincount(mask.ravel(), minlength=256)
+    smallest = 0.0025 * mask.size
+    things = [int(i) for i in np.flatnonzero(areas[1:IGNORE] >= smallest) + 1]
+    if OWN in things and random.random() < own_share:
+        target = OWN
+    else:
+        target = random.choice(things) if things else int(areas[:IGNORE].argmax())
+    inside = mask == target
+    if not inside.any():
+        inside[...] = True
+    x, y = interior_point(inside) if random.random() < 0.3 else random_point(inside, random)
+    left, top, width, height = cv2.boundingRect(inside.astype(np.uint8))
+    edges = [left, top, left + width, top + height]
+    moves = [random.uniform(-jitter, jitter) * side for side in (width, height, width, height)]
+    box = tuple(float(np.clip(edge + move, 0, mask.shape[0])) for edge, move in zip(edges, moves, strict=True))
+    return PromptedThing(target, (x, y), (box[0], box[1], box[2], box[3]))
+
+
+def random_point(inside: NDArray[np.bool_], random: Random) -> tuple[float, float]:
+    """The centre (x, y) of a random pixel of a mask (H, W) that is not empty."""
+    y, x = divmod(int(random.choice(np.flatnonzero(inside))), inside.shape[1])
+    return x + 0.5, y + 0.5
+
+
+def interior_point(inside: NDArray[np.bool_]) -> tuple[float, float]:
+    """The pixel centre (x, y) that lies deepest in a mask (H, W); beyond the image counts as outside."""
+    padded = np.pad(inside.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    y, x = divmod(int(depth.argmax()), inside.shape[1])
+    return x + 0.5, y + 0.5
 
 
 class _Views(IterableDataset[Batch]):
