@@ -16,7 +16,9 @@ from persam.explain import explain
 from persam.explain.page import PANEL
 from persam.explain.paint import NEGATIVE, POSITIVE, colour_bar, colours, draw_box, heat, mark_points
 from persam.geometry import Frame
+from persam.method.prior import Prior
 from persam.method.segment import Step, Trace
+from persam.models.guidance import Guidance
 from persam.segmentation import Instance, Segmentation
 
 Scene = tuple[np.ndarray, np.ndarray]
@@ -34,14 +36,11 @@ def make_found(mask: np.ndarray, *, tuned: bool = False, guidance: bool = True, 
         for number in range(steps)
     ]  # fmt: skip
     points = np.array([[50.0, 55.0], [2.0, 2.0]])
-    trace = Trace(
-        frame,
-        coverage,
-        points,
-        np.array([1, 0]),
-        tuple(made),
-        torch.linspace(-1, 1, 64).view(8, 8) if guidance else None,
+    steering = Guidance(torch.linspace(-1, 1, 64)[None, None, None], "before") if guidance else None
+    prior = Prior(
+        frame, torch.zeros(8, 8), coverage, None, float(coverage.max()), points, np.array([1, 0]), guidance=steering
     )
+    trace = Trace(prior, tuple(made))
     return Segmentation("my disc", "photo.png", mask, 0.7, True, instances=(Instance(mask, 0.7),), trace=trace)
 
 
