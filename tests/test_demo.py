@@ -17,7 +17,8 @@ from persam.demo import Report, originals, run
 from persam.demo.albums import _LAYOUTS, THINGS, AlbumPhoto, Layout, make_albums, make_photo
 from persam.demo.compose import Cutout, Placement, paste
 from persam.errors import PersamError, UsageError
-from persam.images import read_image, read_mask
+from persam.images import read_image
+from persam.masks import read_mask
 
 pytest.importorskip("skimage")
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -84,22 +83,6 @@ class Concept:
     def tuned(self) -> bool:
         """Whether the scale weights were fitted (PerSAM-F)."""
         return self.scale_weights is not None
-
-    @property
-    def embedding(self) -> Tensor:
-        """T of all references together: the mean of theirs, (C,)."""
-        return torch.stack([target.embedding for target in self.targets]).mean(0)
-
-    def to(self, device: torch.device) -> Concept:
-        """The same with its vectors on a device."""
-        if all(target.embedding.device == device for target in self.targets):
-            return self
-        return replace(
-            self,
-            targets=tuple(
-                TargetFeatures(**{part: getattr(t, part).to(device) for part in _PARTS}) for t in self.targets
-            ),
-        )
 
     def metadata(self) -> dict[str, Any]:
         """All but the vectors, as plain JSON values."""

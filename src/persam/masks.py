@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from persam.errors import PersamError, UsageError
-from persam.picture_files import check_file, open_picture, upright
+from persam.images import check_file, open_picture, upright
 
 MaskSource = str | Path | Image.Image | np.ndarray
 

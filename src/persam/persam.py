@@ -16,9 +16,8 @@ from persam.concept import Concept, ReferenceRecord, thumbnail_of
 from persam.errors import PersamError, UsageError
 from persam.images import ImageSource, read_image
 from persam.method.learn import Learned, learn_reference, prompted_mask
-from persam.method.prior import presence_score, threshold_of
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
-from persam.method.segment import Trace, find, mask_at
+from persam.method.segment import Trace, find, presence_score, threshold_of
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.loading import BUNDLED, load_encoder, load_model
@@ -326,7 +325,6 @@ class PerSAM:
     def _segment_one(
         self, image: EncodedImage, concept: Concept, most: int, threshold: float | None, explain: bool
     ) -> Segmentation:
-        concept = concept.to(image.features.device)
         limit = concept.threshold if threshold is None else threshold
         traces = list(find(self.model, image, concept, most=most, threshold=limit))
         instances = tuple(_instance(trace, concept) for trace in traces)
@@ -368,7 +366,7 @@ class PerSAM:
 
 def _instance(trace: Trace, concept: Concept) -> Instance:
     return Instance(
-        mask=mask_at(trace.result.taken, trace.prior.frame),
+        mask=trace.mask,
         similarity=trace.prior.similarity,
         predicted_iou=trace.predicted_iou,
         score=presence_score(trace.prior.similarity, concept.threshold),

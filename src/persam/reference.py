@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from persam.errors import UsageError
-from persam.images import ImageSource, read_alpha, read_image, read_mask, read_mask_values, read_orientation
-from persam.masks import MaskSource
+from persam.images import ImageSource, read_image, read_orientation
+from persam.masks import MaskSource, read_alpha, read_mask, read_mask_values
 
 Box = tuple[float, float, float, float]
 

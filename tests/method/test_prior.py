@@ -16,9 +16,8 @@ from tests.fakes import ColourModel, blob, random_sam
 
 from persam import Concept, PerSAM
 from persam.geometry import Frame
-from persam.method.learn import TargetFeatures, background_basis, learn_reference, without_background
+from persam.method.learn import TargetFeatures, background_basis, without_background
 from persam.method.prior import (
-    NEAR,
     OUTSIDE_LOGIT,
     canvas_confidence,
     canvas_points,
@@ -28,13 +27,11 @@ from persam.method.prior import (
     logit_attention,
     photo_confidence,
     photo_points,
-    presence_score,
     printed_attention,
     prior_from,
     prior_of,
     published_attention,
     suppressed,
-    threshold_of,
     z_score,
 )
 from persam.method.settings import Settings
@@ -43,8 +40,8 @@ from persam.models.guidance import Guidance
 PERSAM = Settings.of("persam")
 SQUARE, WIDE = Frame.padded((64, 64), 64, (8, 8)), Frame.padded((30, 60), 64, (8, 8))
 TALL = Frame.padded((60, 30), 64, (8, 8))
+TARGETS = [TargetFeatures(torch.arange(5.0), torch.ones(5), torch.ones(5), torch.zeros(5, 0))]
 seeds = st.integers(0, 1000)
-hundredths = st.integers(-100, 100).map(lambda number: number / 100)
 
 
 def concept_of(settings: Settings) -> Concept:
@@ -173,7 +170,7 @@ class TestPriorOf:
         if prior.photo is not None:
             assert prior.photo.shape == photo.shape[:2]
         if encoder is None:
-            torch.testing.assert_close(prior.cells, confidence_cells(image.matching.features, concept.targets))
+            torch.testing.assert_close(prior.cells, confidence_cells((image.other or image).features, concept.targets))
 
     def test_tuned_takes_the_direction_of_tuned_concepts(self):
         photo, mask = draw_scene()
@@ -183,7 +180,7 @@ class TestPriorOf:
         concept, image = persam.learn(photo, mask), persam.encode(photo)
         plain, tuned = (prior_of(image, concept, model.low_resolution, tuned=tuned).cells for tuned in (False, True))
         assert not torch.equal(plain, tuned)
-        torch.testing.assert_close(tuned, confidence_cells(image.matching.features, concept.targets, tuned=True))
+        torch.testing.assert_close(tuned, confidence_cells(image.features, concept.targets, tuned=True))
 
     def test_gradients_reach_the_features(self):
         """Training runs the same functions."""
@@ -237,7 +234,7 @@ class TestCanvasPoints:
         points, labels = canvas_points(values, SQUARE, negative=True)
         assert labels.tolist() == [1, 0]
         assert places(points) == [divmod(int(values.argmax()), 32), divmod(int(values.argmin()), 32)]
-        prior = prior_from(values[::4, ::4], values, None, SQUARE, PERSAM.but(dense_prior=False), torch.zeros(3))
+        prior = prior_from(values[::4, ::4], values, None, SQUARE, PERSAM.but(dense_prior=False), TARGETS)
         assert prior.similarity == pytest.approx(float(values.max()))
         assert prior.dense is None
 
@@ -247,7 +244,7 @@ class TestCanvasPoints:
         values[16:] = 5.0 if seed % 2 else -5.0  # would win both ways
         points, _ = canvas_points(values, WIDE, negative=True, positives=positives)
         assert all(row < 16 for row, _ in places(points))
-        prior = prior_from(values[::4, ::4], values, None, WIDE, PERSAM.but(positive_points=positives), torch.zeros(3))
+        prior = prior_from(values[::4, ::4], values, None, WIDE, PERSAM.but(positive_points=positives), TARGETS)
         assert prior.similarity == pytest.approx(float(values[:16].max()))
         photo = WIDE.to_photo(points)
         assert (photo > -1).all()
@@ -343,7 +340,7 @@ class TestPhotoPoints:
         np.testing.assert_allclose(WIDE.to_photo(points)[:, ::-1], expected, atol=1e-9)
         assert labels.tolist() == [1, 0][: 1 + negative]
         settings = PERSAM.but(map="photo", negative_point=negative)
-        prior = prior_from(values[:8, :8], values[:8, :8], values, WIDE, settings, torch.zeros(3))
+        prior = prior_from(values[:8, :8], values[:8, :8], values, WIDE, settings, TARGETS)
         assert prior.similarity == pytest.approx(float(values.max()))
         np.testing.assert_array_equal(prior.points, points)
 
@@ -364,8 +361,8 @@ class TestSuppressed:
     def test_takes_the_place_of_the_mask_out_everywhere(self):
         concept = concept_of(PERSAM.but(map="photo"))
         flat = [torch.full((side, side), 0.7) for side in (8, 32, 64)]
-        prior = prior_from(*flat, SQUARE, concept.settings, concept.embedding)
-        left = suppressed(prior, blob((32, 32), (8, 16), (0, 32)), concept)
+        prior = prior_from(*flat, SQUARE, concept.settings, concept.targets)
+        left = suppressed(prior, blob((32, 32), (8, 16), (0, 32)), concept, tuned=False)
         assert bool((left.cells[1:5] == 0).all())  # and a cell on either side
         assert bool((left.cells[[0, 5]] == 0.7).all())
         assert bool((left.canvas[4:20] == 0).all())
@@ -377,8 +374,8 @@ class TestSuppressed:
     def test_never_raises_what_was_below_zero(self):
         concept = concept_of(PERSAM)
         flat = torch.full((8, 8), -0.4), torch.full((32, 32), -0.4)
-        prior = prior_from(*flat, None, SQUARE, concept.settings, concept.embedding)
-        left = suppressed(prior, torch.ones(32, 32), concept)
+        prior = prior_from(*flat, None, SQUARE, concept.settings, concept.targets)
+        left = suppressed(prior, torch.ones(32, 32), concept, tuned=False)
         assert bool((left.cells == -0.4).all())
         assert bool((left.canvas == -0.4).all())
 
@@ -434,10 +431,8 @@ def test_published_form_is_misplaced_on_a_photo_that_is_not_square():
 
 
 class TestGuidanceFor:
-    T = torch.arange(5.0)
-
     def guidance(self, settings: Settings, photo: torch.Tensor | None = None) -> Guidance | None:
-        return guidance_for(settings, random_map(0), photo, TALL, self.T)
+        return guidance_for(settings, random_map(0), photo, TALL, TARGETS)
 
     @pytest.mark.parametrize(
         ("attention", "where"), [("sigmoid", "after"), ("softmax", "after"), ("logits", "before"), ("off", "after")]
@@ -455,6 +450,12 @@ class TestGuidanceFor:
         if guidance.attention is not None:
             assert guidance.attention.shape == (1, 1, 1, 64)
 
+    def test_the_semantic_prompt_is_the_mean_of_the_references(self):
+        none = torch.zeros(5, 0)
+        targets = [TargetFeatures(random(seed, 5), torch.ones(5), torch.ones(5), none) for seed in range(3)]
+        guidance = guidance_for(PERSAM.but(semantic="mean"), random_map(0), None, TALL, targets)
+        torch.testing.assert_close(guidance.semantic, sum(target.embedding for target in targets) / 3)
+
     def test_alpha(self):
         for form in ("softmax", "logits"):
             one, three = (self.guidance(Settings.of("persam").but(attention=form, alpha=a)) for a in (1.0, 3.0))
@@ -470,23 +471,5 @@ class TestGuidanceFor:
         flat = torch.full((8, 8), 0.3)
         for form in ("sigmoid", "softmax", "logits"):
             settings = Settings.of("persam").but(attention=form)
-            guidance = guidance_for(settings, flat, photo_confidence(flat, TALL), TALL, self.T)
+            guidance = guidance_for(settings, flat, photo_confidence(flat, TALL), TALL, TARGETS)
             assert bool(guidance.attention.isfinite().all())
-
-
-class TestIsItThere:
-    def test_threshold_is_a_share_of_the_references_own_peak(self, scene):
-        model = random_sam()
-        learned = learn_reference(model, model.encode(scene[0]), torch.as_tensor(scene[1]), PERSAM)
-        own = confidence_cells(learned.image.features, [learned.target])[learned.cells].max()
-        assert threshold_of(learned) == pytest.approx(NEAR * float(own))
-
-    @given(similarity=hundredths, other=hundredths, threshold=hundredths)
-    def test_score_is_a_probability_that_rises_with_the_similarity(self, similarity, other, threshold):
-        low, high = sorted((similarity, other))
-        assert 0 <= presence_score(low, threshold) <= presence_score(high, threshold) <= 1
-        assert presence_score(threshold, threshold) == 0.5
-        assert (presence_score(similarity, threshold) >= 0.5) == (similarity >= threshold)
-
-    def test_score_of_the_reference_itself(self):
-        assert presence_score(0.8, NEAR * 0.8) == pytest.approx(0.935, abs=0.001)

@@ -7,19 +7,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes import ColourModel, ScriptedModel, blob
+from tests.fakes import ColourModel, ScriptedModel, blob, random_sam
 
 from persam import Concept
 from persam.geometry import Frame
 from persam.method import segment
-from persam.method.learn import TargetFeatures
-from persam.method.prior import Prior
-from persam.method.segment import agreement, cascade, find, last_good, mask_at, tight_box
+from persam.method.learn import TargetFeatures, learn_reference
+from persam.method.prior import Prior, confidence_cells
+from persam.method.segment import NEAR, agreement, cascade, find, last_good, presence_score, threshold_of, tight_box
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.models.guidance import Guidance
 
 SIZE = (32, 32)
+hundredths = st.integers(-100, 100).map(lambda number: number / 100)
 SQUARE, WIDE = Frame.padded((64, 64), 64, (8, 8)), Frame.padded((30, 60), 64, (8, 8))
 PLAIN = Settings.of("persam").but(
     first_pass="scales",
@@ -305,7 +306,7 @@ def red_concept(settings: Settings = DRAWN, weights=None) -> Concept:
 def search(image: np.ndarray, most: int, threshold: float = 0.6, settings: Settings = DRAWN):
     model = ColourModel()
     found = list(find(model, model.encode(image), red_concept(settings), most=most, threshold=threshold))
-    return model, [mask_at(trace.result.taken, trace.prior.frame) for trace in found], found
+    return model, [trace.mask for trace in found], found
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -395,9 +396,27 @@ class TestOne:
         """After the last instance that was asked for, the map stays as it is."""
         calls = []
         real = segment.suppressed
-        monkeypatch.setattr(segment, "suppressed", lambda *given: calls.append(1) or real(*given))
+        monkeypatch.setattr(segment, "suppressed", lambda *given, **more: calls.append(1) or real(*given, **more))
         image, _ = drawing((30, 30, 16), (95, 30, 16), (60, 95, 16))
         for most in (1, 2):
             calls.clear()
             assert len(search(image, most)[1]) == most
             assert len(calls) == most - 1
+
+
+class TestIsItThere:
+    def test_threshold_is_a_share_of_the_references_own_peak(self, scene):
+        model = random_sam()
+        learned = learn_reference(model, model.encode(scene[0]), torch.as_tensor(scene[1]), Settings.of("persam"))
+        own = confidence_cells(learned.image.features, [learned.target])[learned.cells].max()
+        assert threshold_of(learned) == pytest.approx(NEAR * float(own))
+
+    @given(similarity=hundredths, other=hundredths, threshold=hundredths)
+    def test_score_is_a_probability_that_rises_with_the_similarity(self, similarity, other, threshold):
+        low, high = sorted((similarity, other))
+        assert 0 <= presence_score(low, threshold) <= presence_score(high, threshold) <= 1
+        assert presence_score(threshold, threshold) == 0.5
+        assert (presence_score(similarity, threshold) >= 0.5) == (similarity >= threshold)
+
+    def test_score_of_the_reference_itself(self):
+        assert presence_score(0.8, NEAR * 0.8) == pytest.approx(0.935, abs=0.001)

@@ -14,7 +14,8 @@ from tests.study.conftest import make_study
 from tests.study.people import CAREFUL
 
 from persam import PerSAM, PersamError, UsageError
-from persam.images import read_image, read_mask
+from persam.images import read_image
+from persam.masks import read_mask
 from persam.method.settings import Settings
 from persam.metrics.functional.overlap import iou
 from persam.segmentation import rle_mask

@@ -17,7 +17,7 @@ from tests.study.conftest import make_study
 from tests.study.people import CAREFUL, ERODER
 
 from persam import PerSAM, PersamError
-from persam.images import read_mask
+from persam.masks import read_mask
 from persam.study import StudyResult, gallery, read, run, summarise, write_report
 from persam.study.consensus import majority
 from persam.study.gallery import triples

@@ -11,9 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from persam.errors import PersamError
-from persam.images import read_image
+from persam.images import check_file, open_picture, read_image
 from persam.masks import read_mask
-from persam.picture_files import check_file, open_picture
 
 
 class Truth(Protocol):

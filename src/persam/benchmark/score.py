@@ -18,8 +18,8 @@ from persam.benchmark.running.records import Record
 from persam.benchmark.running.run import Query, digest_of, queries_of, record_of
 from persam.benchmark.running.run_folder import mask_name
 from persam.errors import PersamError, UsageError
+from persam.images import open_picture
 from persam.masks import read_mask
-from persam.picture_files import open_picture
 
 MISSING = "no prediction"
 _SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # without loss, as masks need it

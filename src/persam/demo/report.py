@@ -16,7 +16,8 @@ from persam.demo.job import PhotoResult, Report, ThingResult
 from persam.demo.template import CARD, PAGE, REFERENCE, SECTION, VIEW
 from persam.drawing import colour_of, draw_overlay
 from persam.files import write_text
-from persam.images import read_image, read_mask
+from persam.images import read_image
+from persam.masks import read_mask
 
 _THUMBNAIL = 420
 _WELL = 0.5  # IoU from which on a thing counts as found, as in detection

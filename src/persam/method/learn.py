@@ -76,14 +76,15 @@ def learn_reference(
         PersamError: mode official finds no cell under the mask.
         UsageError: mode official, and a model that has not SAM's preprocessing.
     """
+    matching = image.other or image
     cells = covered_cells(image.frame.cover(mask))
-    coverage = image.matching.frame.cover(mask)
+    coverage = matching.frame.cover(mask)
     matching_cells = covered_cells(coverage)
     if settings.reference_cells == "published":
         cells = published_cells(model, image, mask, mask_values)
-        matching_cells = cells if image.matching is image else matching_cells
-    background = image.matching.frame.inside(device=mask.device) & (coverage < LITTLE) & ~matching_cells
-    target = target_features(image.features[0], cells, image.matching.features[0], matching_cells, background, settings)
+        matching_cells = cells if matching is image else matching_cells
+    background = matching.frame.inside(device=mask.device) & (coverage < LITTLE) & ~matching_cells
+    target = target_features(image.features[0], cells, matching.features[0], matching_cells, background, settings)
     return Learned(target, image, mask, matching_cells)
 
 

@@ -1,12 +1,11 @@
 """The location prior: where is it alike (Eq. 5-6), which points follow (Eq. 7), what steers the decoder (Eq. 8-10).
 
-And: is it there at all?  Every function but the picking of points lets gradients through, so that training runs the
+Every function but the picking of points lets gradients through, so that training runs the
 same ones.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.geometry import Frame, Size
-from persam.method.learn import Learned, TargetFeatures, without_background
+from persam.method.learn import TargetFeatures, without_background
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.models.guidance import Guidance
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
     from persam.concept import Concept
 
 OUTSIDE_LOGIT = -2.0  # of the dense prior in the padding (REBASE)
-
-# Measured with the bundled model on views made of its validation photos: 90 % of the objects that are there pass, and
-# 35 % of views of something else. Photos of PerSeg, FSS-1000 and DAVIS are easier: 99 % and 28 %.
-NEAR = 0.75
-STEEPNESS = 8.0  # of `presence_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
 
 
 @dataclass(frozen=True)
@@ -70,19 +64,25 @@ def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tun
         low_resolution: size (h, w) of the decoder's logits.
         tuned: as a tuned concept has it (another direction; the published PerSAM-F has positive points alone).
     """
-    settings, matching = concept.settings, image.matching
+    matching = image.other or image
+    settings = concept.settings.of_tuned_prior() if tuned else concept.settings
     cells = confidence_cells(matching.features, concept.targets, tuned)
     canvas = canvas_confidence(cells, matching.frame, image.frame, low_resolution)
     photo = photo_confidence(cells, matching.frame) if settings.map == "photo" else None
     if matching is not image:
         cells = matching.frame.transfer(cells[None, None], image.frame, image.frame.grid)[0, 0]
-    return prior_from(cells, canvas, photo, image.frame, settings.prior(tuned=tuned), concept.embedding)
+    return prior_from(cells, canvas, photo, image.frame, settings, concept.targets)
 
 
 def prior_from(
-    cells: Tensor, canvas: Tensor, photo: Tensor | None, frame: Frame, settings: Settings, embedding: Tensor
+    cells: Tensor,
+    canvas: Tensor,
+    photo: Tensor | None,
+    frame: Frame,
+    settings: Settings,
+    targets: Sequence[TargetFeatures],
 ) -> Prior:
-    """Points and guidance for a confidence map at its resolutions (see `Prior`); `embedding` is T, (C,)."""
+    """Points and guidance for a confidence map at its resolutions (see `Prior`)."""
     if photo is not None:
         points, labels = photo_points(photo, frame, settings.negative_point, settings.positive_points)
         similarity, dense = float(photo.detach().max()), None
@@ -90,11 +90,11 @@ def prior_from(
         points, labels = canvas_points(canvas, frame, settings.negative_point, settings.positive_points)
         similarity = float(canvas.detach()[frame.inside(_size(canvas), canvas.device)].max())
         dense = dense_prior(canvas, frame) if settings.dense_prior else None
-    guidance = guidance_for(settings, cells, photo, frame, embedding)
+    guidance = guidance_for(settings, cells, photo, frame, targets)
     return Prior(frame, cells, canvas, photo, similarity, points, labels, dense, guidance)
 
 
-def suppressed(prior: Prior, logits: Tensor, concept: Concept) -> Prior:
+def suppressed(prior: Prior, logits: Tensor, concept: Concept, *, tuned: bool) -> Prior:
     """The prior with the place of a mask (its logits, (h, w)) set to zero confidence, and not higher than it was (E.5).
 
     One feature cell more on every side: so far the confidence of a cell reaches when it is interpolated, and left there
@@ -115,8 +115,8 @@ def suppressed(prior: Prior, logits: Tensor, concept: Concept) -> Prior:
         zeroed(prior.canvas, taken[0, 0] > 0),
         photo,
         prior.frame,
-        concept.settings.prior(tuned=concept.tuned),
-        concept.embedding,
+        concept.settings.of_tuned_prior() if tuned else concept.settings,
+        concept.targets,
     )
 
 
@@ -133,9 +133,9 @@ def confidence_cells(features: Tensor, targets: Sequence[TargetFeatures], tuned:
     """
     maps = []
     for target in targets:
-        direction = target.tuned_direction if tuned else target.direction
-        unit = F.normalize(without_background(features[0], target.background), dim=0)
-        maps.append(torch.einsum("c,chw->hw", direction, unit))
+        direction, basis = (target.tuned_direction if tuned else target.direction), target.background.to(features)
+        unit = F.normalize(without_background(features[0], basis) if basis.numel() else features[0], dim=0)
+        maps.append(torch.einsum("c,chw->hw", direction.to(features), unit))
     return torch.stack(maps).amax(0)
 
 
@@ -235,7 +235,7 @@ def _spread(values: Tensor, count: int) -> list[int]:
 
 
 def guidance_for(
-    settings: Settings, cells: Tensor, photo: Tensor | None, frame: Frame, embedding: Tensor
+    settings: Settings, cells: Tensor, photo: Tensor | None, frame: Frame, targets: Sequence[TargetFeatures]
 ) -> Guidance | None:
     """What steers the first decoder pass, or None.
 
@@ -244,7 +244,7 @@ def guidance_for(
         cells: confidence map on the decoder's grid, (rows, columns).
         photo: the same at the photo's size, (H, W), or None.
         frame: of the decoder.
-        embedding: T, (C,).
+        targets: of the concept; the mean of their embeddings is T.
     """
     attention = None
     if settings.attention == "sigmoid":
@@ -254,7 +254,9 @@ def guidance_for(
         attention = printed_attention(cells, frame, settings.alpha)
     elif settings.attention == "logits":
         attention = logit_attention(cells, frame, settings.alpha)
-    semantic = None if settings.semantic == "off" else embedding
+    semantic = None
+    if settings.semantic != "off":
+        semantic = torch.stack([target.embedding for target in targets]).mean(0).to(cells.device)
     if attention is None and semantic is None:
         return None
     return Guidance(attention, "before" if settings.attention == "logits" else "after", semantic)
@@ -283,28 +285,6 @@ def logit_attention(cells: Tensor, frame: Frame, alpha: float) -> Tensor:
     scores = z_score(cells, inside)
     scores = torch.where(inside, scores, scores[inside].min())
     return alpha * scores.flatten()[None, None, None]
-
-
-# -------------------------------------------------------------------------------------- is it there at all?
-
-
-def threshold_of(learned: Learned, *, tuned: bool = False) -> float:
-    """Lowest similarity at which the object of a reference counts as present in another photo.
-
-    The paper uses one number (0.45, DINOv2, mean of cosines), which cannot fit every encoder. Here the reference itself
-    is asked how similar the object is to what was learned from it; in another photo it has to come near to that.
-    """
-    similarity = confidence_cells(learned.image.matching.features, [learned.target], tuned)
-    return NEAR * float(similarity[learned.cells].max())
-
-
-def presence_score(similarity: float, threshold: float) -> float:
-    """How probable it is that the thing is there, 0..1: 0.5 where the similarity is the concept's own threshold.
-
-    A logistic function of the similarity's share above the threshold. It ranks; it is not calibrated yet.
-    """
-    logit = STEEPNESS * (similarity - threshold) / max(threshold, 0.1)
-    return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))
 
 
 def _size(values: Tensor) -> Size:

@@ -3,11 +3,12 @@
 Pass 1: points and guidance. Pass 2: the same points and the mask so far. Pass 3: also its tight box.
 A tuned concept's pass 1 gives the weighted sum of the three scales (Eq. 11), and its pass 2 already has the box
 (published).  Mode persam then looks back: a refinement may have left the object, and a mask of an earlier pass may be
-the better one.
+the better one.  At the end: is it there at all?
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 
 from persam.geometry import Frame
-from persam.method.prior import Prior, prior_of, suppressed, z_score
+from persam.method.learn import Learned
+from persam.method.prior import Prior, confidence_cells, prior_of, suppressed, z_score
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
 from persam.models.guidance import Guidance
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
+
+# Measured with the bundled model on views made of its validation photos: 90 % of the objects that are there pass, and
+# 35 % of views of something else. Photos of PerSeg, FSS-1000 and DAVIS are easier: 99 % and 28 %.
+NEAR = 0.75
+STEEPNESS = 8.0  # of `presence_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
 
 
 @dataclass(frozen=True)
@@ -60,20 +67,14 @@ class Trace:
     Attributes:
         prior: the location prior; with several instances, the places of the earlier ones are taken out of it.
         steps: the decoder's passes.
+        mask: of the step that counts, (H, W) bool.
+        predicted_iou: the decoder's own estimate of how good it is.
     """
 
     prior: Prior
     steps: tuple[Step, ...]
-
-    @property
-    def result(self) -> Step:
-        """The step whose mask counts."""
-        return last_good(self.steps)
-
-    @property
-    def predicted_iou(self) -> float:
-        """The decoder's own estimate of the mask's quality."""
-        return float(self.result.scores[max(self.result.best, 0)])
+    mask: np.ndarray
+    predicted_iou: float
 
     def confidence_map(self) -> np.ndarray:
         """The confidence map at the photo's size, (H, W) float32."""
@@ -100,19 +101,21 @@ def find(
     Several: find the best, take its place out of the confidence map, look again, until the map's highest value falls
     under the `threshold`.  The image is encoded once.
     """
-    prior = prior_of(image, concept, model.low_resolution, tuned=concept.tuned)
     weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
+    prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
     earlier: list[Tensor] = []
     while not earlier or prior.similarity >= threshold:
-        trace = Trace(prior, tuple(cascade(model, image, prior, concept.settings, weights)))
-        mask = trace.result.taken > 0
-        if earlier and (not bool(mask.any()) or _known(mask, earlier)):
+        steps = cascade(model, image, prior, concept.settings, weights)
+        result = last_good(steps)
+        place = result.taken > 0
+        if earlier and (not bool(place.any()) or _known(place, earlier)):
             return
-        yield trace
-        earlier.append(mask)
+        predicted_iou = float(result.scores[max(result.best, 0)])
+        yield Trace(prior, tuple(steps), mask_at(result.taken, prior.frame), predicted_iou)
+        earlier.append(place)
         if len(earlier) == most:
             return
-        prior = suppressed(prior, trace.result.taken, concept)
+        prior = suppressed(prior, result.taken, concept, tuned=weights is not None)
 
 
 def _known(mask: Tensor, earlier: list[Tensor]) -> bool:
@@ -210,7 +213,7 @@ def _semantic_alone(guidance: Guidance | None) -> Guidance | None:
 # --------------------------------------------------------------------------------------- which mask of a pass counts
 
 
-def last_good(steps: list[Step] | tuple[Step, ...]) -> Step:
+def last_good(steps: list[Step]) -> Step:
     """The step whose mask counts."""
     return next((step for step in reversed(steps) if not step.dropped), steps[0])
 
@@ -278,3 +281,25 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
     share = float((logits > 0)[inside].float().mean())
     share_before = 0.0 if before is None else float((before > 0)[inside].float().mean())
     return share > 0 and (share < RUNAWAY or share_before >= RUNAWAY)
+
+
+# -------------------------------------------------------------------------------------- is it there at all?
+
+
+def threshold_of(learned: Learned, *, tuned: bool = False) -> float:
+    """Lowest similarity at which the object of a reference counts as present in another photo.
+
+    The paper uses one number (0.45, DINOv2, mean of cosines), which cannot fit every encoder. Here the reference itself
+    is asked how similar the object is to what was learned from it; in another photo it has to come near to that.
+    """
+    similarity = confidence_cells((learned.image.other or learned.image).features, [learned.target], tuned)
+    return NEAR * float(similarity[learned.cells].max())
+
+
+def presence_score(similarity: float, threshold: float) -> float:
+    """How probable it is that the thing is there, 0..1: 0.5 where the similarity is the concept's own threshold.
+
+    A logistic function of the similarity's share above the threshold. It ranks; it is not calibrated yet.
+    """
+    logit = STEEPNESS * (similarity - threshold) / max(threshold, 0.1)
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))

@@ -78,9 +78,9 @@ class Settings:
             raise UsageError(f'There is no mode "{mode}"; use {", ".join(get_args(Mode))}.')
         return PRESETS[mode]
 
-    def prior(self, *, tuned: bool) -> Settings:
-        """The switches of the location prior: a tuned concept may have positive points alone (`tuned_prior`)."""
-        if not tuned or self.tuned_prior:
+    def of_tuned_prior(self) -> Settings:
+        """The switches of a tuned concept's location prior, which may have positive points alone (`tuned_prior`)."""
+        if self.tuned_prior:
             return self
         return self.but(negative_point=False, attention="off", semantic="off", dense_prior=False)
 

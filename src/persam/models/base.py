@@ -36,11 +36,6 @@ class EncodedImage:
     other: EncodedImage | None = None
     source: str | None = None
 
-    @property
-    def matching(self) -> EncodedImage:
-        """The encoding that the confidence map is made of."""
-        return self.other or self
-
 
 @dataclass(frozen=True)
 class Prompts:

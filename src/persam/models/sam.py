@@ -52,16 +52,9 @@ class Sam:
         self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
         with torch.no_grad():
             self._positions: Tensor = self.network.get_image_wide_positional_embeddings()
-
-    @property
-    def grid(self) -> Size:
-        """Number of feature cells, (rows, columns)."""
-        return tuple(self._positions.shape[-2:])  # type: ignore[return-value]
-
-    @property
-    def low_resolution(self) -> Size:
-        """Size of the logits, four times the grid."""
-        return self.grid[0] * 4, self.grid[1] * 4
+        rows, columns = self._positions.shape[-2:]
+        self.grid: Size = (rows, columns)  # feature cells
+        self.low_resolution: Size = (4 * rows, 4 * columns)  # of the logits
 
     def prepare(self, image: np.ndarray, frame: Frame, normalise: bool = True) -> Tensor:
         """SAM's preprocessing of an (H, W, 3) uint8 image: resize as the published code does (PIL, bilinear with

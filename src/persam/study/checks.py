@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from persam.errors import PersamError
-from persam.images import read_image, read_mask
+from persam.images import read_image
+from persam.masks import read_mask
 from persam.study.layout import ANNOTATORS, GOLD, IMAGES, MASK_SUFFIX, Category, Study, entries, is_photo
 
 #: What can be wrong, from what stops a study to what is merely odd.

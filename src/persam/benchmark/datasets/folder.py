@@ -19,7 +19,7 @@ from persam.benchmark.datasets.layout import (
 )
 from persam.benchmark.episodes import Episode, Loaded, MaskFile, Sample
 from persam.errors import UsageError
-from persam.picture_files import exif_orientation, open_picture
+from persam.images import exif_orientation, open_picture
 
 LAYOUT = (
     "images/ and masks/ of equal names, OBJECT/images/ and OBJECT/masks/, or photos with NAME_mask files beside them"

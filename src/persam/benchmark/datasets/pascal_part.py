@@ -15,7 +15,7 @@ from persam.benchmark.datasets.layout import in_order, read_list, some, unpacked
 from persam.benchmark.datasets.sampling import Category, Drawing
 from persam.benchmark.episodes import Crop, Loaded, Sample
 from persam.errors import PersamError, UsageError
-from persam.picture_files import check_file
+from persam.images import check_file
 
 LAYOUT = "Annotations_Part/*.mat and JPEGImages/*.jpg (VOC 2010)"
 

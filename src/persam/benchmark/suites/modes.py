@@ -139,7 +139,7 @@ class ModeMethod(PersamMethod):
         """See `Method.find`."""
         found = self.persam.segment(self.encode(photo), learned, explain=True)
         assert found.trace is not None
-        masks = [*masks_after_steps(found.trace), found.mask]
+        masks = [*masks_after_steps(found.trace), found.assumed_mask]
         key = (AGAINST, self.form)
         if self.mode == AGAINST:
             photo.kept[key] = masks
