@@ -26,7 +26,7 @@ _SQUARE = np.ones((3, 3), np.uint8)
 
 
 def boundary_width(shape: tuple[int, ...], dilation: float = DILATION) -> int:
-    """Width of the band in pixels: max(1, round(dilation x diagonal)) of an (H, W) image.
+    """Width of the band in pixels: max(1, round(dilation x diagonal)) of an (H, W) image; `dilation` is that share.
 
     Raises:
         ValueError: `dilation` is not above 0.
@@ -45,12 +45,7 @@ def boundary(mask: ArrayLike, dilation: float = DILATION) -> np.ndarray:
     What lies beyond the picture is outside, so that an object cut off by the border has a boundary there: the mask,
     padded by a pixel of 0, less its erosion by a 3 x 3 square, as many times as the width.
 
-    Args:
-        mask: (H, W) bool, or all 0 and 1, or all 0 and 255.
-        dilation: share of the diagonal.
-
-    Raises:
-        ValueError: it is no mask, or `dilation` is not above 0.
+    Takes and raises what `as_mask` and `boundary_width` do.
 
     >>> boundary(np.ones((5, 5), bool)).astype(int)
     array([[1, 1, 1, 1, 1],
@@ -77,15 +72,8 @@ def boundary_counts(
 ) -> Counts:
     """Count the boundaries of two masks; counts add up over images, for a pooled boundary IoU.
 
-    Args:
-        prediction: (H, W) bool, or all 0 and 1, or all 0 and 255; None, if missing, counts as empty.
-        target: likewise.
-        ignore: likewise, 1 on pixels that do not count. The boundaries are those of the whole masks: the edge of an
-            ignored region is none.
-        dilation: share of the diagonal.
-
-    Raises:
-        ValueError: Their sizes differ, one is no mask, or `dilation` is not above 0.
+    Takes and raises what `count` and `boundary_width` do. The boundaries are those of the whole masks: the edge of an
+    ignored region is none.
 
     >>> full, left = np.ones((4, 4), bool), np.tile([True, True, False, False], (4, 1))
     >>> boundary_counts(left, full)
@@ -155,11 +143,7 @@ def contour(mask: ArrayLike) -> np.ndarray:
     In the last row only the right neighbour counts, in the last column only the lower one; the last pixel is never
     contour. Unlike `boundary`, the picture's border is no edge: a mask that covers everything has no contour.
 
-    Args:
-        mask: (H, W) bool, or all 0 and 1, or all 0 and 255.
-
-    Raises:
-        ValueError: it is no mask.
+    Takes and raises what `as_mask` does.
 
     >>> contour(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]])).astype(int)
     array([[1, 1, 0],
@@ -183,9 +167,9 @@ def boundary_f(
     pixels within `bound` of the predicted one. If one of the masks has no contour F is 0, if neither has it is 1.
 
     Args:
-        prediction: (H, W) bool, or all 0 and 1, or all 0 and 255; None, if missing, counts as empty.
-        target: likewise.
-        ignore: likewise; both masks are made empty there before their contours are drawn, as DAVIS does.
+        prediction: as in `count`, like the target.
+        target: the truth.
+        ignore: both masks are made empty there before their contours are drawn, as DAVIS does.
         bound: tolerated distance, below 1 as a share of the diagonal (rounded up to whole pixels), else in pixels.
 
     Raises:

@@ -6,7 +6,7 @@ Which frames count is the protocol's affair (the semi-supervised task leaves out
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,11 +158,11 @@ class DavisJF(Rows):
         """Add one object in one frame.
 
         Args:
-            prediction: (H, W), NumPy or torch; bool, or all 0 and 1, or all 0 and 255; None, if missing, is empty.
-            target: likewise.
+            prediction: as in `count`, like target and ignore.
+            target: the truth.
             name: of the object.
             frame: its number, which gives the order.
-            ignore: (H, W) likewise, 1 on pixels that do not count.
+            ignore: what does not count.
 
         Raises:
             ValueError: The name was not given at the start, sizes differ, or one is no mask.
@@ -176,13 +176,6 @@ class DavisJF(Rows):
         Raises:
             ValueError: There was no frame, or one came twice.
         """
-        score = self._score()
-        figures = {"j_and_f": score.j_and_f}
-        for letter, row in (("j", score.j), ("f", score.f)):
-            figures |= {f"{letter}_mean": row.mean, f"{letter}_recall": row.recall, f"{letter}_decay": row.decay}
-        return {name: self._number(value) for name, value in figures.items()}
-
-    def _score(self) -> DavisScore:
         rows = sorted(zip(*(column.tolist() for column in self._table()), strict=True))
         j: dict[str, list[float]] = {}
         f: dict[str, list[float]] = {}
@@ -192,4 +185,8 @@ class DavisJF(Rows):
                 raise ValueError(f"Frame {int(frame)} of {name} came twice; give every frame once.")
             j.setdefault(name, []).append(region)
             f.setdefault(name, []).append(edge)
-        return davis_score(j, f)
+        score = davis_score(j, f)
+        figures = {"j_and_f": score.j_and_f}
+        for letter, row in (("j", score.j), ("f", score.f)):
+            figures |= {f"{letter}_{statistic}": value for statistic, value in asdict(row).items()}
+        return {name: self._number(value) for name, value in figures.items()}
