@@ -28,8 +28,7 @@ from persam.concept import Concept
 from persam.method.cascade import LOOK_BACK
 from persam.method.settings import PRESETS, Settings
 from persam.method.trace import Trace
-from persam.metrics.functional.overlap import iou
-from persam.metrics.functional.statistics import bootstrap_mean
+from persam.metrics import bootstrap_mean, iou
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from persam.metrics.functional.statistics import bootstrap_mean
+from persam.metrics import bootstrap_mean
 
 from .architecture import PACKAGED_WEIGHTS, TinySam
 from .loader import normalise
