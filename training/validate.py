@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from persam.metrics.functional.statistics import bootstrap_mean
+from persam.metrics import bootstrap_mean
 from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.guidance import Guidance
 from persam.models.sam import Sam

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from persam.benchmark.running.records import Record
-from persam.metrics.functional import Counts
+from persam.metrics import Counts
 
 
 def record(

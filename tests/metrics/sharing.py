@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from persam import metrics
-from persam.metrics import functional
 
 NAMES = ("mug", "cat", "toy")
 
@@ -34,18 +33,18 @@ def mean(function: Callable[..., float], **options: Any) -> Callable[[list[tuple
     return lambda rows: sum(function(*row, **options) for row in rows) / len(rows)
 
 
-def boundary_groups(rows: list[tuple[Any, ...]]) -> dict[str, list[functional.Counts]]:
+def boundary_groups(rows: list[tuple[Any, ...]]) -> dict[str, list[metrics.Counts]]:
     counted = groups(rows)
-    return {name: [functional.boundary_counts(*image) for image in images] for name, images in counted.items()}
+    return {name: [metrics.boundary_counts(*image) for image in images] for name, images in counted.items()}
 
 
 def davis(rows: list[tuple[Any, ...]]) -> dict[str, float]:
     j: dict[str, list[float]] = {}
     f: dict[str, list[float]] = {}
     for prediction, target, name, _, ignore in sorted(rows, key=lambda row: row[3]):
-        j.setdefault(name, []).append(functional.iou(prediction, target, ignore))
-        f.setdefault(name, []).append(functional.boundary_f(prediction, target, ignore))
-    score = functional.davis_score(j, f)
+        j.setdefault(name, []).append(metrics.iou(prediction, target, ignore))
+        f.setdefault(name, []).append(metrics.boundary_f(prediction, target, ignore))
+    score = metrics.davis_score(j, f)
     return {
         "j_and_f": score.j_and_f,
         **{f"j_{key}": value for key, value in vars(score.j).items()},
@@ -61,32 +60,32 @@ def photos(function: Callable[..., float]) -> Callable[[list[tuple[Any, ...]]], 
 
 
 CASES = {
-    "ImageIoU": Case(metrics.ImageIoU, functional.mean_image_iou, "images"),
-    "PixelAccuracy": Case(metrics.PixelAccuracy, mean(functional.pixel_accuracy), "images"),
-    "BoundaryIoU": Case(metrics.BoundaryIoU, mean(functional.boundary_iou), "images"),
-    "BoundaryIoU, wide": Case(lambda: metrics.BoundaryIoU(0.2), mean(functional.boundary_iou, dilation=0.2), "images"),
-    "BoundaryF": Case(metrics.BoundaryF, mean(functional.boundary_f), "images"),
-    "BoundaryF, 2 pixels": Case(lambda: metrics.BoundaryF(2), mean(functional.boundary_f, bound=2), "images"),
-    "ObjectIoU": Case(lambda: metrics.ObjectIoU(NAMES), lambda rows: functional.mean_object_iou(groups(rows)), "named"),
+    "ImageIoU": Case(metrics.ImageIoU, metrics.mean_image_iou, "images"),
+    "PixelAccuracy": Case(metrics.PixelAccuracy, mean(metrics.pixel_accuracy), "images"),
+    "BoundaryIoU": Case(metrics.BoundaryIoU, mean(metrics.boundary_iou), "images"),
+    "BoundaryIoU, wide": Case(lambda: metrics.BoundaryIoU(0.2), mean(metrics.boundary_iou, dilation=0.2), "images"),
+    "BoundaryF": Case(metrics.BoundaryF, mean(metrics.boundary_f), "images"),
+    "BoundaryF, 2 pixels": Case(lambda: metrics.BoundaryF(2), mean(metrics.boundary_f, bound=2), "images"),
+    "ObjectIoU": Case(lambda: metrics.ObjectIoU(NAMES), lambda rows: metrics.mean_object_iou(groups(rows)), "named"),
     "ObjectAccuracy": Case(
-        lambda: metrics.ObjectAccuracy(NAMES), lambda rows: functional.mean_object_accuracy(groups(rows)), "named"
+        lambda: metrics.ObjectAccuracy(NAMES), lambda rows: metrics.mean_object_accuracy(groups(rows)), "named"
     ),
     "ObjectBoundaryIoU": Case(
         lambda: metrics.ObjectBoundaryIoU(NAMES),
-        lambda rows: functional.mean_object_iou(boundary_groups(rows)),
+        lambda rows: metrics.mean_object_iou(boundary_groups(rows)),
         "named",
     ),
-    "ClassIoU": Case(lambda: metrics.ClassIoU(NAMES), lambda rows: functional.mean_class_iou(groups(rows)), "named"),
+    "ClassIoU": Case(lambda: metrics.ClassIoU(NAMES), lambda rows: metrics.mean_class_iou(groups(rows)), "named"),
     "ForegroundBackgroundIoU": Case(
-        lambda: metrics.ForegroundBackgroundIoU(NAMES), lambda rows: functional.fb_iou(groups(rows)), "named"
+        lambda: metrics.ForegroundBackgroundIoU(NAMES), lambda rows: metrics.fb_iou(groups(rows)), "named"
     ),
     "DavisJF": Case(lambda: metrics.DavisJF(NAMES), davis, "frames"),
     "DavisJF, all in one": Case(lambda: metrics.DavisJF(NAMES), davis, "frames", all_in_first=True),
-    "PresenceAUROC": Case(metrics.PresenceAUROC, photos(functional.auroc), "photos"),
-    "PresenceAUROC, all in one": Case(metrics.PresenceAUROC, photos(functional.auroc), "photos", all_in_first=True),
-    "PresenceFPR": Case(metrics.PresenceFPR, photos(functional.fpr_at_tpr), "photos"),
+    "PresenceAUROC": Case(metrics.PresenceAUROC, photos(metrics.auroc), "photos"),
+    "PresenceAUROC, all in one": Case(metrics.PresenceAUROC, photos(metrics.auroc), "photos", all_in_first=True),
+    "PresenceFPR": Case(metrics.PresenceFPR, photos(metrics.fpr_at_tpr), "photos"),
     "PresenceThreshold": Case(
-        metrics.PresenceThreshold, photos(lambda *data: functional.best_threshold(*data).value), "photos"
+        metrics.PresenceThreshold, photos(lambda *data: metrics.best_threshold(*data).value), "photos"
     ),
 }
 

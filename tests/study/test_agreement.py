@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from persam.metrics.functional.overlap import iou
+from persam.metrics import iou
 from persam.study.agreement import Coincidences, krippendorff_alpha, pairwise_iou
 
 Photos = list[list[np.ndarray]]

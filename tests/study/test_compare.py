@@ -17,7 +17,7 @@ from persam import PerSAM, PersamError, UsageError
 from persam.images import read_image
 from persam.masks import read_mask
 from persam.method.settings import Settings
-from persam.metrics.functional.overlap import iou
+from persam.metrics import iou
 from persam.segmentation import rle_mask
 from persam.study import Study, StudyResult, read, run, summarise
 from persam.study.consensus import majority

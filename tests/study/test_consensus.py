@@ -13,7 +13,7 @@ from tests.conftest import draw_scene
 from tests.study.people import CARELESS, Habit, drawn
 
 from persam.errors import PersamError
-from persam.metrics.functional.overlap import iou
+from persam.metrics import iou
 from persam.study.consensus import majority, staple
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from persam.benchmark.running.records import Record
 from persam.benchmark.running.run_folder import read_records
 from persam.errors import UsageError
-from persam.metrics.functional import PairedTest, paired_test
+from persam.metrics import PairedTest, paired_test
 
 _MOST = 10
 

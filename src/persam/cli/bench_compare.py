@@ -15,7 +15,7 @@ from persam.errors import UsageError
 
 if TYPE_CHECKING:
     from persam.benchmark.compare import Comparison
-    from persam.metrics.functional import PairedTest
+    from persam.metrics import PairedTest
 
 
 def compare(

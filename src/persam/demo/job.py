@@ -15,7 +15,7 @@ from persam.demo.albums import THINGS, Album, AlbumPhoto, make_albums
 from persam.demo.originals import photo_folder
 from persam.drawing import colour_of, draw_overlay
 from persam.explain import explain
-from persam.metrics.functional.overlap import iou
+from persam.metrics import iou
 from persam.outputs import write_image, write_mask
 from persam.segmentation import Segmentation
 

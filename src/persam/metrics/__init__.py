@@ -1,81 +1,135 @@
 """Metrics, one truth for the whole project.
 
-Pure functions are in `persam.metrics.functional`. Here is a class for each of them, a `torchmetrics.Metric` with
-update, compute and reset, whose state may be merged over processes:
+Each is a pure function of NumPy arrays and torch tensors, and beside it a class, a `torchmetrics.Metric` with update,
+compute and reset, whose state may be merged over processes:
 
 >>> import numpy as np
->>> from persam.metrics import ImageIoU
+>>> from persam.metrics import ImageIoU, iou
+>>> prediction, target = np.array([[1, 1]]), np.array([[1, 0]])
+>>> iou(prediction, target)
+0.5
 >>> metric = ImageIoU()
->>> metric.update(np.array([[1, 1]]), np.array([[1, 0]]))
+>>> metric.update(prediction, target)
 >>> metric.compute()
 tensor(0.5000, dtype=torch.float64)
 
-Intervals, paired tests and the pairing of names are no metrics and are functions only.
+Intervals, paired tests and the pairing of names are no metrics and are functions only. Functions need neither
+torchmetrics nor PyTorch; a class loads both when one is made.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from persam.errors import PersamError
-
-if TYPE_CHECKING:
-    from persam.metrics.boundary_f import BoundaryF
-    from persam.metrics.boundary_iou import BoundaryIoU, ObjectBoundaryIoU
-    from persam.metrics.class_iou import ClassIoU, ForegroundBackgroundIoU
-    from persam.metrics.davis import DavisJF
-    from persam.metrics.image_iou import ImageIoU
-    from persam.metrics.object_iou import ObjectAccuracy, ObjectIoU
-    from persam.metrics.pixel_accuracy import PixelAccuracy
-    from persam.metrics.presence import PresenceAUROC, PresenceFPR, PresenceThreshold
+from persam.metrics.boundaries import (
+    BoundaryF,
+    BoundaryIoU,
+    ObjectBoundaryIoU,
+    boundary,
+    boundary_counts,
+    boundary_f,
+    boundary_iou,
+    boundary_width,
+    contour,
+)
+from persam.metrics.counts import Counts, Measured, count, counted, pooled, pooled_groups
+from persam.metrics.davis import DavisJF, DavisScore, SequenceStatistics, davis_score, sequence_statistics
+from persam.metrics.masks import ArrayLike, Pairing, as_mask, as_masks, pair_names
+from persam.metrics.overlap import (
+    ClassIoU,
+    ForegroundBackgroundIoU,
+    ImageIoU,
+    ObjectAccuracy,
+    ObjectIoU,
+    PixelAccuracy,
+    class_iou,
+    fb_iou,
+    iou,
+    mean_class_iou,
+    mean_image_iou,
+    mean_object_accuracy,
+    mean_object_iou,
+    object_accuracy,
+    object_iou,
+    pixel_accuracy,
+    pooled_accuracy,
+    pooled_iou,
+)
+from persam.metrics.presence import (
+    PresenceAUROC,
+    PresenceFPR,
+    PresenceThreshold,
+    Roc,
+    Threshold,
+    auroc,
+    best_threshold,
+    fpr_at_tpr,
+    roc,
+)
+from persam.metrics.statistics import (
+    RESAMPLES,
+    Interval,
+    PairedTest,
+    bootstrap_figure,
+    bootstrap_mean,
+    bootstrap_objects,
+    paired_test,
+)
 
 __all__ = [
+    "RESAMPLES",
+    "ArrayLike",
     "BoundaryF",
     "BoundaryIoU",
     "ClassIoU",
+    "Counts",
     "DavisJF",
+    "DavisScore",
     "ForegroundBackgroundIoU",
     "ImageIoU",
+    "Interval",
+    "Measured",
     "ObjectAccuracy",
     "ObjectBoundaryIoU",
     "ObjectIoU",
+    "PairedTest",
+    "Pairing",
     "PixelAccuracy",
     "PresenceAUROC",
     "PresenceFPR",
     "PresenceThreshold",
+    "Roc",
+    "SequenceStatistics",
+    "Threshold",
+    "as_mask",
+    "as_masks",
+    "auroc",
+    "best_threshold",
+    "bootstrap_figure",
+    "bootstrap_mean",
+    "bootstrap_objects",
+    "boundary",
+    "boundary_counts",
+    "boundary_f",
+    "boundary_iou",
+    "boundary_width",
+    "class_iou",
+    "contour",
+    "count",
+    "counted",
+    "davis_score",
+    "fb_iou",
+    "fpr_at_tpr",
+    "iou",
+    "mean_class_iou",
+    "mean_image_iou",
+    "mean_object_accuracy",
+    "mean_object_iou",
+    "object_accuracy",
+    "object_iou",
+    "pair_names",
+    "paired_test",
+    "pixel_accuracy",
+    "pooled",
+    "pooled_accuracy",
+    "pooled_groups",
+    "pooled_iou",
+    "roc",
+    "sequence_statistics",
 ]
-
-# Loaded on first use: the functions need neither torchmetrics nor PyTorch.
-_HOME = {
-    "BoundaryF": "boundary_f",
-    "BoundaryIoU": "boundary_iou",
-    "ClassIoU": "class_iou",
-    "DavisJF": "davis",
-    "ForegroundBackgroundIoU": "class_iou",
-    "ImageIoU": "image_iou",
-    "ObjectAccuracy": "object_iou",
-    "ObjectBoundaryIoU": "boundary_iou",
-    "ObjectIoU": "object_iou",
-    "PixelAccuracy": "pixel_accuracy",
-    "PresenceAUROC": "presence",
-    "PresenceFPR": "presence",
-    "PresenceThreshold": "presence",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "torchmetrics":
-            raise
-        raise PersamError(
-            f"The metric class {name} needs torchmetrics; install it with pip install persam[bench]."
-        ) from None
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

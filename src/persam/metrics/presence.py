@@ -1,22 +1,151 @@
-"""Is it there at all, as classes: AUROC, FPR at 95 % TPR, and the best threshold."""
+"""Is it there at all: how well a score tells photos with the object from photos without.
+
+"Present" is the verdict of a threshold t where score >= t. Written out here and not taken from torchmetrics, which
+passes scores outside [0, 1], such as cosines, through a float32 sigmoid and may so make ties.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-from persam.metrics.functional.presence import auroc, best_threshold, fpr_at_tpr
+from persam.metrics.base import Rows
 
-Numbers = Tensor | np.ndarray | Sequence[float] | Sequence[bool] | float | bool
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Scores = Sequence[float] | np.ndarray
+Labels = Sequence[bool] | np.ndarray
+Numbers: TypeAlias = "Tensor | np.ndarray | Sequence[float] | Sequence[bool] | float | bool"
 
 
-class PresenceMetric(Metric):
+@dataclass(frozen=True, eq=False)
+class Roc:
+    """The verdicts of every threshold that matters, from the highest, where least is called present, down.
+
+    Attributes:
+        thresholds: (K,) the distinct scores, falling.
+        tpr: (K,) share of the photos with the object that are called present, rising to 1.
+        fpr: (K,) share of those without that are called present, rising to 1.
+
+    >>> roc([0.9, 0.2], [True, False]).fpr
+    array([0., 1.])
+    """
+
+    thresholds: np.ndarray
+    tpr: np.ndarray
+    fpr: np.ndarray
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold and what it does: present where score >= value.
+
+    Attributes:
+        value: of the score.
+        tpr: share of the photos with the object that are called present.
+        fpr: share of those without that are.
+
+    >>> Threshold(0.5, tpr=0.9, fpr=0.2).balanced_accuracy
+    0.85
+    """
+
+    value: float
+    tpr: float
+    fpr: float
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """(TPR + 1 - FPR) / 2, in [0, 1]."""
+        return (self.tpr + 1 - self.fpr) / 2
+
+    @property
+    def youden(self) -> float:
+        """Youden's J, TPR - FPR, in [-1, 1]."""
+        return self.tpr - self.fpr
+
+
+def roc(scores: Scores, present: Labels) -> Roc:
+    """The receiver operating characteristic; photos of one score fall together, in whatever order they come.
+
+    Args:
+        scores: (N,) finite numbers of any range, higher where the object seems to be there.
+        present: (N,) bool or 0 and 1, the truth; there must be both.
+
+    Raises:
+        ValueError: The lengths differ, a score is not finite, a label is not 0 or 1, or all labels are the same.
+
+    >>> roc([0.9, 0.8, 0.8, 0.1], [True, True, False, False]).tpr
+    array([0.5, 1. , 1. ])
+    """
+    values, truth = _validate(scores, present)
+    thresholds, place = np.unique(-values, return_inverse=True)
+    hits = np.cumsum(np.bincount(place, weights=truth))
+    alarms = np.cumsum(np.bincount(place, weights=~truth))
+    return Roc(-thresholds, hits / hits[-1], alarms / alarms[-1])
+
+
+def auroc(scores: Scores, present: Labels) -> float:
+    """Area under the ROC: the chance that a photo with the object scores above one without, ties counting half.
+
+    In [0, 1]; 0.5 if the scores say nothing, and exactly so if they are all the same. Takes and raises what `roc` does.
+
+    >>> auroc([0.9, 0.8, 0.8, 0.1], [True, True, False, False])
+    0.875
+    """
+    curve = roc(scores, present)
+    return float(np.trapezoid(np.r_[0.0, curve.tpr], np.r_[0.0, curve.fpr]))
+
+
+def fpr_at_tpr(scores: Scores, present: Labels, tpr: float = 0.95) -> float:
+    """The lowest false positive rate at which at least `tpr` of the photos with the object are called present.
+
+    No point between two thresholds is made up: the rate is that of a threshold that exists.
+
+    Args:
+        scores: as in `roc`.
+        present: as in `roc`.
+        tpr: in (0, 1].
+
+    Raises:
+        ValueError: `tpr` is out of range, or what `roc` raises.
+
+    >>> fpr_at_tpr([0.9, 0.3, 0.5, 0.1], [True, True, False, False])
+    0.5
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"A true positive rate of {tpr} cannot be asked for; give one above 0 and up to 1.")
+    curve = roc(scores, present)
+    # k of n must not fall short of a rate that says k/n, because of how the two were rounded.
+    return float(curve.fpr[int(np.argmax(curve.tpr >= tpr - 1e-12))])
+
+
+def best_threshold(scores: Scores, present: Labels) -> Threshold:
+    """The threshold of the highest balanced accuracy (or Youden's J, which is the same one).
+
+    It lies half-way to the next lower score, so that it does not hang on one photo. Of several as good the highest is
+    taken: the fewest false alarms. If every photo is to be called present it is the lowest score.
+
+    Takes and raises what `roc` does.
+
+    >>> best_threshold([0.9, 0.8, 0.4, 0.1], [True, True, False, False])
+    Threshold(value=0.6000000000000001, tpr=1.0, fpr=0.0)
+    """
+    curve = roc(scores, present)
+    gain = curve.tpr - curve.fpr
+    best = int(np.argmax(gain > gain.max() - 1e-12))
+    value = curve.thresholds[best]
+    if best + 1 < len(curve.thresholds):
+        below = curve.thresholds[best + 1]
+        middle = below + (value - below) / 2
+        value = middle if middle > below else value  # neighbours among the floats have no middle
+    return Threshold(float(value), float(curve.tpr[best]), float(curve.fpr[best]))
+
+
+class PresenceMetric(Rows):
     """What metrics of presence have in common: scores and labels of all photos; a subclass makes a figure of them.
 
     >>> metric = PresenceMetric()
@@ -26,19 +155,10 @@ class PresenceMetric(Metric):
     (array([0.9, 0.2, 0.7]), array([ True, False,  True]))
     """
 
-    is_differentiable = False
     higher_is_better: bool | None = None
-    full_state_update = False
-
-    scores: list[Tensor]
-    present: list[Tensor]
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        # A process without a photo sends an empty tensor of this type: all states must have it.
-        self.set_dtype(torch.float64)
-        self.add_state("scores", [], dist_reduce_fx="cat")
-        self.add_state("present", [], dist_reduce_fx="cat")
+    plot_lower_bound = plot_upper_bound = None
+    columns = ("scores", "present")
+    nothing = "There is no photo to measure presence on; give some with the object and some without."
 
     def update(self, scores: Numbers, present: Numbers) -> None:
         """Add photos.
@@ -50,19 +170,15 @@ class PresenceMetric(Metric):
         Raises:
             ValueError: Their numbers differ.
         """
-        rows = [
-            torch.atleast_1d(torch.as_tensor(values, dtype=torch.float64, device=self.device).detach())
-            for values in (scores, present)
-        ]
+        rows = [row if row.ndim else row[None] for row in (self._number(scores), self._number(present))]
         if rows[0].shape != rows[1].shape or rows[0].ndim != 1:
             shapes = " and ".join(str(tuple(row.shape)) for row in rows)
             raise ValueError(f"Scores and labels have the shapes {shapes}; give (N,) of each.")
-        self.scores.append(rows[0])
-        self.present.append(rows[1])
+        self._add(*rows)
 
     def compute(self) -> Tensor:
-        """Give the metric, () float64."""
-        raise NotImplementedError
+        """Give the metric, () float64; ValueError if photos with the object, or without, are missing."""
+        return self._number(self._figure(*self.data(), *self.setting))
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores (N,) float64 and labels (N,) bool of all photos so far.
@@ -70,15 +186,10 @@ class PresenceMetric(Metric):
         Raises:
             ValueError: There was no photo, or a label is neither 0 nor 1.
         """
-        if not len(self.scores):
-            raise ValueError("There is no photo to measure presence on; give some with the object and some without.")
-        scores, present = (dim_zero_cat(state).cpu().numpy() for state in (self.scores, self.present))
+        scores, present = self._table()
         if not np.isin(present, (0, 1)).all():
             raise ValueError("Labels must be True and False, or 1 and 0: whether the object is in the photo.")
         return scores, present.astype(bool)
-
-    def _number(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device=self.device)
 
 
 class PresenceAUROC(PresenceMetric):
@@ -93,10 +204,7 @@ class PresenceAUROC(PresenceMetric):
     """
 
     higher_is_better = True
-
-    def compute(self) -> Tensor:
-        """Give the area, () float64; ValueError if photos with the object, or without, are missing."""
-        return self._number(auroc(*self.data()))
+    _figure = staticmethod(auroc)
 
 
 class PresenceFPR(PresenceMetric):
@@ -115,14 +223,11 @@ class PresenceFPR(PresenceMetric):
     """
 
     higher_is_better = False
+    _figure = staticmethod(fpr_at_tpr)
 
     def __init__(self, tpr: float = 0.95, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(tpr, **options)
         self.tpr = tpr
-
-    def compute(self) -> Tensor:
-        """Give the rate, () float64; ValueError if photos with the object, or without, are missing."""
-        return self._number(fpr_at_tpr(*self.data(), self.tpr))
 
 
 class PresenceThreshold(PresenceMetric):
@@ -136,6 +241,20 @@ class PresenceThreshold(PresenceMetric):
     tensor(0.5000, dtype=torch.float64)
     """
 
-    def compute(self) -> Tensor:
-        """Give the threshold, () float64; ValueError if photos with the object, or without, are missing."""
-        return self._number(best_threshold(*self.data()).value)
+    _figure = staticmethod(lambda *photos: best_threshold(*photos).value)
+
+
+def _validate(scores: Scores, present: Labels) -> tuple[np.ndarray, np.ndarray]:
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(present)
+    if values.ndim != 1 or values.shape != truth.shape:
+        raise ValueError(f"Scores and labels have the shapes {values.shape} and {truth.shape}; give (N,) of each.")
+    if not np.isfinite(values).all():
+        raise ValueError("A score is not a finite number; every photo needs one.")
+    if not np.isin(truth, (0, 1)).all():
+        raise ValueError("Labels must be True and False, or 1 and 0: whether the object is in the photo.")
+    truth = truth.astype(bool)
+    if truth.all() or not truth.any():
+        raise ValueError(
+            "Photos with the object and photos without are needed to tell the two apart; one kind is missing."
+        )
+    return values, truth

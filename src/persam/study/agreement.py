@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from persam.metrics.functional.overlap import iou
+from persam.metrics import iou
 
 Pair = tuple[str, str]
 

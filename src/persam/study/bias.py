@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from persam.metrics.functional.statistics import bootstrap_mean
+from persam.metrics import bootstrap_mean
 
 #: The bootstrap knows nothing but the photos that it has: of fewer than this its intervals are too narrow to judge by.
 ENOUGH_PHOTOS = 5

@@ -12,7 +12,7 @@ import numpy as np
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.images import read_image
-from persam.metrics.functional.overlap import iou
+from persam.metrics import iou
 from persam.models.encode_once import encode_once
 from persam.persam import PerSAM
 from persam.reference import Reference

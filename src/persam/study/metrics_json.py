@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from persam import __version__
-from persam.metrics.functional.statistics import RESAMPLES
+from persam.metrics import RESAMPLES
 from persam.study.bias import Bias
 from persam.study.checks import Problem
 from persam.study.results import StudyResult

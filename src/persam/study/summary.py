@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from persam.metrics.functional.statistics import PairedTest, bootstrap_mean, paired_test
+from persam.metrics import PairedTest, bootstrap_mean, paired_test
 from persam.study.agreement import Coincidences, Pair
 from persam.study.bias import ENOUGH_PHOTOS, Bias, bias
 from persam.study.results import GOLD_TRUTH, MAJORITY, OWN, STAPLE, Answer, RatedPhoto, StudyResult

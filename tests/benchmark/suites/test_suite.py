@@ -23,7 +23,7 @@ from persam.benchmark.suites.suite import (
     table,
 )
 from persam.errors import PersamError, UsageError
-from persam.metrics.functional.overlap import Counts
+from persam.metrics import Counts
 
 
 def record(method: str, thing: str, photo: str, iou: float, failure: str | None = None) -> Record:

@@ -10,7 +10,7 @@ import numpy as np
 
 from persam.benchmark.absence.asking import Answer
 from persam.benchmark.reporting.plots import ABSENT, PRESENT, new_figure, write_figure
-from persam.metrics.functional import Threshold, auroc, best_threshold, fpr_at_tpr
+from persam.metrics import Threshold, auroc, best_threshold, bootstrap_figure, fpr_at_tpr
 
 PAPER_THRESHOLD = 0.45  # of the paper, for DINOv2 and its mean of cosines
 _RESAMPLES = 300
@@ -62,6 +62,7 @@ def _summary(method: str, answers: Sequence[Answer]) -> AbsentSummary:
     known = [(answer, answer.score) for answer in answers if answer.score is not None]
     scores = np.array([score for _, score in known])
     truth = np.array([answer.expected for answer, _ in known], bool)
+    photos = [answer.photo for answer, _ in known]  # drawn with all that was asked about them
     verdicts = [answer for answer, _ in known if answer.present is not None]
     thresholds = [answer.threshold for answer, _ in known if answer.threshold is not None]
     low, middle, high = np.quantile(thresholds, [0, 0.5, 1]) if thresholds else (0.0, 0.0, 0.0)
@@ -71,7 +72,7 @@ def _summary(method: str, answers: Sequence[Answer]) -> AbsentSummary:
         with_object=int(truth.sum()),
         without=int((~truth).sum()),
         auroc=auroc(scores, truth),
-        auroc_interval=_auroc_interval(scores, truth, [answer.photo for answer, _ in known]),
+        auroc_interval=bootstrap_figure(auroc, (scores, truth), photos, resamples=_RESAMPLES),
         fpr_at_95_tpr=fpr_at_tpr(scores, truth, 0.95),
         best=best_threshold(scores, truth),
         own_tpr=_share([answer for answer in verdicts if answer.expected]),
@@ -86,22 +87,6 @@ def _summary(method: str, answers: Sequence[Answer]) -> AbsentSummary:
 
 def _share(answers: Sequence[Answer]) -> float | None:
     return float(np.mean([bool(answer.present) for answer in answers])) if answers else None
-
-
-def _auroc_interval(scores: np.ndarray, truth: np.ndarray, photos: Sequence[str]) -> tuple[float, float] | None:
-    """Photos are drawn with all that was asked about them; draws of one kind alone are drawn again."""
-    names, place = np.unique(photos, return_inverse=True)
-    rows = [np.flatnonzero(place == number) for number in range(len(names))]
-    rng = np.random.default_rng(0)
-    values = []
-    for _ in range(_RESAMPLES):
-        drawn = np.concatenate([rows[number] for number in rng.integers(0, len(rows), len(rows))])
-        if truth[drawn].any() and not truth[drawn].all():
-            values.append(auroc(scores[drawn], truth[drawn]))
-    if len(values) < _RESAMPLES / 2:
-        return None
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def plot_scores(answers: Sequence[Answer], summaries: Sequence[AbsentSummary], title: str, path: Path) -> None:

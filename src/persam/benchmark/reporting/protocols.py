@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from persam.benchmark.running.records import Record
-from persam.metrics.functional import (
+from persam.metrics import (
     Counts,
     Interval,
     bootstrap_mean,

@@ -20,7 +20,7 @@ from persam.benchmark.reporting.protocols import (
     fold_figures,
 )
 from persam.benchmark.running.records import Record
-from persam.metrics.functional import Counts, pooled, pooled_accuracy, pooled_iou
+from persam.metrics import Counts, pooled, pooled_accuracy, pooled_iou
 
 
 @dataclass(frozen=True)

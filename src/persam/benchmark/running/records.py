@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from persam.metrics.functional.overlap import Counts
+from persam.metrics import Counts
 
 
 @dataclass(frozen=True)

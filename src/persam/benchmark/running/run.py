@@ -16,7 +16,7 @@ from persam.benchmark.episodes import Episode, Sample
 from persam.benchmark.methods.base import Method, Photo, Prediction, Shot
 from persam.benchmark.running.records import Record
 from persam.errors import PersamError, first_line
-from persam.metrics.functional import boundary_counts, boundary_f, count
+from persam.metrics import boundary_counts, boundary_f, count
 
 __all__ = ["Query", "Record", "Store", "queries_of", "run"]
 

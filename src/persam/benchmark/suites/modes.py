@@ -27,8 +27,7 @@ from persam.benchmark.suites.suite import (
 from persam.concept import Concept
 from persam.method.segment import LOOK_BACK, Trace
 from persam.method.settings import PRESETS, Settings
-from persam.metrics.functional.overlap import iou
-from persam.metrics.functional.statistics import bootstrap_mean
+from persam.metrics import bootstrap_mean, iou
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
 

@@ -32,7 +32,7 @@ from persam.benchmark.suites.suite import (
 from persam.concept import Concept
 from persam.errors import UsageError
 from persam.method.settings import Settings
-from persam.metrics.functional.overlap import iou
+from persam.metrics import iou
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
 from persam.reference import Reference

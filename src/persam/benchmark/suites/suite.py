@@ -22,7 +22,7 @@ from persam.benchmark.running.provenance import versions, weights_hash
 from persam.benchmark.running.records import Record
 from persam.errors import UsageError
 from persam.files import check_folder, write_bytes, write_text
-from persam.metrics.functional.statistics import PairedTest, paired_test
+from persam.metrics import PairedTest, paired_test
 from persam.models.base import FeatureEncoder, PromptableModel
 
 PROTOCOL = (

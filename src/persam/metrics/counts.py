@@ -1,4 +1,4 @@
-"""Overlap of two masks: the counts of pixels, and the IoU and accuracy that follow from them."""
+"""Counts of the pixels of two masks, from which every overlap follows, and their sums over images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from persam.metrics.functional.masks import ArrayLike, as_masks
+from persam.metrics.masks import ArrayLike, as_masks
 
 
 @dataclass(frozen=True)
@@ -86,44 +86,16 @@ def count(prediction: ArrayLike | None, target: ArrayLike, ignore: ArrayLike | N
 
     >>> count(np.array([[True, True]]), np.array([[True, False]])).iou
     0.5
-    """
-    return count_bool(*as_masks(prediction, target, ignore))
-
-
-def count_bool(prediction: np.ndarray, target: np.ndarray, ignore: np.ndarray | None) -> Counts:
-    """Count the pixels of (H, W) bool masks of one size, which are not checked again; else as `count`.
-
-    >>> count_bool(np.array([[True, True]]), np.array([[True, False]]), np.array([[False, True]])).iou
+    >>> count(np.array([[True, True]]), np.array([[True, False]]), np.array([[False, True]])).iou
     1.0
     """
-    total = target.size
-    if ignore is not None:
-        prediction, target = prediction & ~ignore, target & ~ignore
-        total -= int(np.count_nonzero(ignore))
-    both = int(np.count_nonzero(prediction & target))
-    return Counts(both, int(np.count_nonzero(prediction)), int(np.count_nonzero(target)), total)
-
-
-def iou(prediction: ArrayLike | None, target: ArrayLike, ignore: ArrayLike | None = None) -> float:
-    """IoU of two masks, |A and B| / |A or B| in [0, 1]; 1 if both are empty.
-
-    Takes and raises what `count` does.
-
-    >>> iou(np.array([[True, True]]), np.array([[True, False]]))
-    0.5
-    """
-    return count(prediction, target, ignore).iou
-
-
-def pixel_accuracy(prediction: ArrayLike | None, target: ArrayLike, ignore: ArrayLike | None = None) -> float:
-    """Share of pixels on which two masks agree, in [0, 1]; 1 if every pixel is ignored.
-
-    Takes and raises what `count` does. Not the "mAcc" of PerSeg, for which see `mean_object_accuracy`.
-
-    >>> pixel_accuracy(np.array([[1, 1, 0, 0]]), np.array([[1, 0, 0, 0]]))
-    0.75
-    """
-    return count(prediction, target, ignore).accuracy
+    found, true, ignored = as_masks(prediction, target, ignore)
+    total = true.size
+    if ignored is not None:
+        found, true = found & ~ignored, true & ~ignored
+        total -= int(np.count_nonzero(ignored))
+    both = int(np.count_nonzero(found & true))
+    return Counts(both, int(np.count_nonzero(found)), int(np.count_nonzero(true)), total)
 
 
 def counted(image: Measured) -> Counts:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.metrics import definitions
 
-from persam.metrics.functional import auroc, best_threshold, fpr_at_tpr, roc
+from persam.metrics import PresenceAUROC, auroc, best_threshold, fpr_at_tpr, roc
 
 # Few different scores, so that ties are common; of any sign and size.
 scores = st.one_of(st.sampled_from([-1.0, -0.2, 0.0, 0.3, 0.30000001, 7.0]), st.floats(-1e6, 1e6))
@@ -128,3 +128,15 @@ def test_bad_input(function, values, present, sentence):
 def test_a_rate_that_cannot_be(tpr):
     with pytest.raises(ValueError, match="cannot be asked for"):
         fpr_at_tpr([0.1, 0.2], [True, False], tpr=tpr)
+
+
+@pytest.mark.parametrize(
+    ("scores", "present", "sentence"),
+    [([0.1], [True, False], "have the shapes"), ([[0.1]], [[True]], "have the shapes"), (0.1, 0.5, "Labels must be")],
+)
+def test_presence_refuses(scores, present, sentence):
+    pytest.importorskip("torchmetrics")
+    metric = PresenceAUROC()
+    with pytest.raises(ValueError, match=sentence):
+        metric.update(scores, present)
+        metric.compute()

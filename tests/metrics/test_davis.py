@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.metrics import definitions
 
-from persam.metrics.functional import davis_score, sequence_statistics
+from persam.metrics import DavisJF, davis_score, sequence_statistics
 
 values = st.lists(st.floats(0, 1), min_size=1, max_size=120)
 
@@ -74,3 +74,13 @@ def test_objects_must_agree():
         davis_score({"dog/1": [1.0]}, {"cat/1": [1.0]})
     with pytest.raises(ValueError, match="no object"):
         davis_score({}, {})
+
+
+def test_a_frame_that_came_twice():
+    pytest.importorskip("torchmetrics")
+    metric = DavisJF(["bear/1"])
+    mask = np.ones((2, 2), bool)
+    for _ in range(2):
+        metric.update(mask, mask, "bear/1", 3)
+    with pytest.raises(ValueError, match="Frame 3 of bear/1 came twice"):
+        metric.compute()

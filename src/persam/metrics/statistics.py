@@ -6,13 +6,14 @@ objects are drawn (the cluster bootstrap; Davison and Hinkley, "Bootstrap Method
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from persam.metrics.functional.object_iou import pooled_iou
-from persam.metrics.functional.overlap import Measured, counted, pooled_groups
+from persam.metrics.counts import Measured, counted, pooled_groups
+from persam.metrics.overlap import pooled_iou
 
 RESAMPLES = 2000
 PERMUTATIONS = 10_000
@@ -108,7 +109,7 @@ def bootstrap_objects(
     Raises:
         ValueError: There is no object, one has no image, `count` refuses a mask, or an option is out of range.
 
-    >>> from persam.metrics.functional.overlap import Counts
+    >>> from persam.metrics.counts import Counts
     >>> mugs, cats = [Counts(4, 4, 4, 9)] * 3, [Counts(0, 1, 1, 9)]
     >>> [round(figure, 6) for figure in bootstrap_objects({"mug": mugs, "cat": cats})]
     [0.5, 0.0, 1.0]
@@ -124,6 +125,54 @@ def bootstrap_objects(
     else:
         figures = [float(np.mean([counts.iou for counts in images])) for images in lists.values()]
     return bootstrap_mean(figures, level=level, resamples=resamples, seed=seed)
+
+
+def bootstrap_figure(
+    figure: Callable[..., float],
+    columns: Sequence[np.ndarray],
+    clusters: Sequence[str] | np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of a figure that is no mean, such as `auroc`, with clusters drawn whole.
+
+    Args:
+        figure: takes the rows that were drawn of every column; raises ValueError where it has no value for them, such
+            as for photos of one kind alone: those draws are left out.
+        columns: (N,) each, what the figure is made of.
+        clusters: (N,), names of what is drawn: all rows of one name together.
+        level: as in `bootstrap_mean`, like the rest.
+        resamples: how often to draw.
+        seed: of the draws.
+
+    Returns:
+        The percentiles, 2.5 and 97.5 for a level of 95 %; None if more than half of the draws have no figure.
+
+    Raises:
+        ValueError: There is no row, columns or `clusters` differ in length, or an option is out of range.
+
+    >>> bootstrap_figure(np.median, [np.array([1.0, 2.0, 3.0, 9.0])], ["a", "b", "b", "c"], resamples=500)
+    (1.0, 9.0)
+    """
+    _check_draws(level, resamples)
+    if {len(column) for column in columns} != {len(clusters)} or not len(clusters):
+        lengths = ", ".join(str(len(column)) for column in columns)
+        raise ValueError(f"Columns of {lengths} rows and {len(clusters)} clusters; give as many of each, at least one.")
+    names, place = np.unique(clusters, return_inverse=True)
+    rows = [np.flatnonzero(place == number) for number in range(len(names))]
+    rng = np.random.default_rng(seed)
+    figures = []
+    for _ in range(resamples):
+        drawn = np.concatenate([rows[number] for number in rng.integers(0, len(rows), len(rows))])
+        with suppress(ValueError):
+            figures.append(figure(*(column[drawn] for column in columns)))
+    if len(figures) < resamples / 2:
+        return None
+    tail = round((1 - level) / 2, 12)  # 0.025, not 0.02500000000000002
+    low, high = np.quantile(figures, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def paired_test(
@@ -190,8 +239,7 @@ def _units(values: Sequence[float] | np.ndarray, clusters: Sequence[Hashable] | 
 
 
 def _percentiles(sums: np.ndarray, sizes: np.ndarray, level: float, resamples: int, seed: int) -> tuple[float, float]:
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"A level of {level} with {resamples} resamples is no interval; give such as 0.95 and 2000.")
+    _check_draws(level, resamples)
     rng = np.random.default_rng(seed)
     means = []
     for rows in _chunks(resamples, len(sums)):
@@ -199,6 +247,11 @@ def _percentiles(sums: np.ndarray, sizes: np.ndarray, level: float, resamples: i
         means.append(sums[drawn].sum(1) / sizes[drawn].sum(1))
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _check_draws(level: float, resamples: int) -> None:
+    if not 0 < level < 1 or resamples < 1:
+        raise ValueError(f"A level of {level} with {resamples} resamples is no interval; give such as 0.95 and 2000.")
 
 
 def _sign_flip(sums: np.ndarray, permutations: int, seed: int) -> float:
