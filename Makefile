@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest test-slow bench clean
+.PHONY: help demo test lint types pytest test-slow bench docs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ bench: $(VENV)/.installed-dev  ## Print the speed benchmarks (tuning, added time
 	$(BIN)/persam bench tuning
 	$(BIN)/persam bench overhead
 
+docs: $(VENV)/.installed-dev  ## Build the documentation (site/index.html), every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open site/index.html; its search needs a server: $(BIN)/mkdocs serve"
+
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "persam needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
@@ -49,5 +53,5 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.installed-demo
 
 clean:  ## Remove what the commands made, .venv included
-	rm -rf $(VENV) build dist persam-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site persam-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests training -name __pycache__ -type d -prune -exec rm -rf {} +

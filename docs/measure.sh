@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measure a model on the data sets of one folder, and write docs/results.md from the tables of the runs.
+# Measure a model on the data sets of one folder, and write docs/results.md: a picture and ten lines
+# (docs/results_head.py), then the tables of the runs.
 #
 #     docs/measure.sh DATA RUNS [options of persam bench, such as --model facebook/sam-vit-huge]
 #
@@ -10,14 +11,15 @@ set -euo pipefail
 data=${1:?the folder that holds perseg/, fss/, davis/ and study/}
 runs=${2:?a folder for the runs}
 shift 2
-page=$(dirname "$0")/results.md
+docs=$(dirname "$0")
+page=$docs/results.md
 
 run() { # NAME ARGUMENTS...: one command of persam bench into RUNS/NAME
   local name=$1
   shift
   [ -f "$runs/$name/table.md" ] && return # done by an earlier start
   echo "== $name" >&2
-  persam bench "$@" --out "$runs/$name" > "$runs/$name.txt"
+  persam bench "$@" --output "$runs/$name" > "$runs/$name.txt"
 }
 
 mkdir -p "$runs"
@@ -29,10 +31,10 @@ for suite in modes ablation robustness; do
   run "$suite" "$suite" --data "$data" "$@"
 done
 
+head=$(python "$docs/results_head.py" "$runs" "$docs/images/results.png")
 {
+  printf '# Results\n\n%s\n\n' "$head"
   cat << 'TEXT'
-# Results
-
 What a model reaches on the photos at hand, as `persam bench` printed it. Every table names model, encoder, mode, protocol
 and number of photos; published numbers stand beside with the conditions that they were measured under, which are not
 ours. `docs/measure.sh DATA RUNS` measures and writes this page.

@@ -1,0 +1,194 @@
+"""The documentation: it builds without a warning, no link in it is dead, and what it shows exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import cv2
+import numpy as np
+import pytest
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import persam
+from persam.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = [ROOT / "README.md", *PAGES, *(ROOT / "src").rglob("*.md"), *(ROOT / "training").glob("*.md")]
+REMOTE = ("http", "https")
+EMBEDDED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
+
+
+class Html(HTMLParser):
+    """What a page links to, what it embeds, and what can be linked to in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.embedded: list[str] = []
+        self.anchors: set[str] = {""}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.anchors.update(found[name] for name in ("id", "name") if name in found)
+        if tag == "a" and "href" in found:
+            self.links.append(found["href"])
+        if tag == "link" and found.get("rel") not in ("canonical", "prev", "next"):
+            self.embedded.append(found["href"])
+        if EMBEDDED.get(tag) in found:
+            self.embedded.append(found[EMBEDDED[tag]])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site. With ``strict`` any warning of the builder ends it: a dead link, an anchor that is not there."""
+    folder = tmp_path_factory.mktemp("site")
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True)
+    config.plugins.on_startup(command="build", dirty=False)
+    try:
+        build(config)
+    finally:
+        config.plugins.on_shutdown()
+    return folder
+
+
+@cache
+def parsed(page: Path) -> Html:
+    return Html(page.read_text(encoding="utf-8"))
+
+
+def built_pages(site: Path) -> list[Path]:
+    return [page for page in sorted(site.rglob("*.html")) if page.name != "404.html"]  # its links begin at the host
+
+
+def test_every_link_and_picture_of_the_site_leads_somewhere(site: Path) -> None:
+    dead = []
+    for page in built_pages(site):
+        for target in parsed(page).links + parsed(page).embedded:
+            parts = urlsplit(target)
+            if parts.scheme or target.startswith("//"):
+                continue
+            file = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            file = file / "index.html" if file.is_dir() else file
+            if not file.is_file() or (file.suffix == ".html" and unquote(parts.fragment) not in parsed(file).anchors):
+                dead.append(f"{page.relative_to(site)}: {target}")
+    assert not dead
+
+
+def test_no_page_loads_anything_from_another_host(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        assert [target for target in parsed(page).embedded if re.match(r"(https?:)?//", target)] == [], page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_the_reference_has_every_public_name(site: Path) -> None:
+    anchors = parsed(site / "reference" / "persam.html").anchors
+    assert [name for name in persam.__all__ if name != "__version__" and f"persam.{name}" not in anchors] == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_and_picture_of_a_text_leads_somewhere(text: Path) -> None:
+    """In the repository, where people read the texts as they are; the hook makes the pages in `made`."""
+    made = re.compile(r"^(reference/[\w.]+|model-card)\.md$")
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", text.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        path = urlsplit(target).path
+        if urlsplit(target).scheme in REMOTE or not path or (text in PAGES and made.match(path)):
+            continue
+        assert (text.parent / path).exists(), target
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(
+        rf"^ *```{language}\n(.*?)^ *```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    for block in blocks(page, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["persam"]:
+                yield words[1:]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
+def test_every_command_that_is_shown_exists_with_its_options(page: Path) -> None:
+    """The words are read as if the command were called: an unknown option or a missing argument is an error here."""
+    for words in commands(page):
+        command = get_command(app)
+        context = command.context_class(command)
+        while isinstance(command, TyperGroup):
+            name, command, words = command.resolve_command(context, words)
+            if isinstance(command, TyperGroup):
+                context = command.context_class(command, parent=context)
+        command.make_context(name, list(words), parent=context)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
+def test_every_snippet_compiles(page: Path) -> None:
+    for number, block in enumerate(blocks(page, "python"), 1):
+        compile(block, f"{page.name}, snippet {number}", "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    for file in re.findall(r"`(\w+/[\w/]+\.py)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / file).is_file() or (ROOT / "src" / "persam" / file).is_file(), file
+
+
+# What the pages call by name; the rest of a page's files is made by its own commands.
+PHOTOS = "mug 1 2 3 kitchen a b album/one album/two holiday/day/one"
+STUDY = "photos/horses/one photos/horses/two photos/mugs/one photos/mugs/two"
+MASKS = "mug_mask 1 2 3 strokes"
+ELSEWHERE = ("facebook/", ".pth", "persam bench")  # downloads, and data sets that are not here
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the pages name: a red disc on grey, and its mask."""
+    photo = np.full((480, 640, 3), 90, np.uint8)
+    cv2.circle(photo, (270, 250), 140, (40, 40, 220), -1)
+    mask = cv2.inRange(photo, (40, 40, 220), (40, 40, 220))
+    pictures = {f"{name}.jpg": photo for name in f"{PHOTOS} {STUDY}".split()} | {
+        f"{name}.png": mask for name in MASKS.split()
+    }
+    for name, picture in (pictures | {"mug_cutout.png": np.dstack([photo, mask])}).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / name), picture)
+    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name in ("mug", "cat"):
+        call(["learn", "mug.jpg", "mug_mask.png", "--name", name, "-o", f"{name}.safetensors"])
+    return tmp_path
+
+
+def call(words: list[str]) -> None:
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, f"persam {shlex.join(words)}: {result.output}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_everything_that_is_shown_runs(page: Path, desk: Path) -> None:
+    for words in commands(page):
+        if not any(each in shlex.join(["persam", *words]) for each in ELSEWHERE):
+            call(words)
+        for person in desk.glob("study/*/annotators/*"):  # they draw
+            for photo in person.parents[1].glob("images/*"):
+                (person / f"{photo.stem}.png").write_bytes((desk / "mug_mask.png").read_bytes())
+    names: dict[str, object] = {}
+    for number, block in enumerate(blocks(page, "python"), 1):
+        exec(compile(block, f"{page.name}, snippet {number}", "exec"), names)
