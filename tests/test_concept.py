@@ -232,6 +232,15 @@ class TestSentences:
         assert "use that model or learn the concept again" in sentence
 
 
+def test_a_file_of_an_earlier_version():
+    """Written by persam 0.1.0 before results had a similarity, a predicted IoU and a score."""
+    concept = Concept.load(Path(__file__).parent / "data" / "concept-of-version-0.1.safetensors")
+    assert (concept.name, concept.mode, concept.model_name, concept.tuned) == ("disc", "persam", "tiny", True)
+    assert concept.threshold == pytest.approx(0.644478, abs=1e-6)
+    assert concept.references[0].size == (120, 160)
+    assert concept.targets[0].direction.shape == (128,)
+
+
 def test_thumbnail():
     photo = np.full((300, 500, 3), (200, 10, 20), np.uint8)
     small = Image.open(io.BytesIO(thumbnail_of(photo)))
