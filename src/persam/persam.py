@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -27,6 +27,14 @@ from persam.segmentation import Instance, Segmentation
 SCRIBBLE_POINTS = 8
 
 Photo = ImageSource | EncodedImage
+
+
+class SegmentOptions(TypedDict, total=False):
+    """The options of `PerSAM.segment`, for its typed forms."""
+
+    max_instances: int
+    threshold: float | None
+    explain: bool
 
 
 class PerSAM:
@@ -207,24 +215,10 @@ class PerSAM:
     # --------------------------------------------------------------- segment
 
     @overload
-    def segment(
-        self,
-        image: Photo,
-        concept: Concept,
-        *,
-        max_instances: int = ...,
-        threshold: float | None = ...,
-        explain: bool = ...,
-    ) -> Segmentation: ...
+    def segment(self, image: Photo, concept: Concept, **options: Unpack[SegmentOptions]) -> Segmentation: ...
     @overload
     def segment(
-        self,
-        image: Photo,
-        concept: Sequence[Concept],
-        *,
-        max_instances: int = ...,
-        threshold: float | None = ...,
-        explain: bool = ...,
+        self, image: Photo, concept: Sequence[Concept], **options: Unpack[SegmentOptions]
     ) -> list[Segmentation]: ...
     def segment(
         self,
@@ -260,23 +254,11 @@ class PerSAM:
 
     @overload
     def segment_many(
-        self,
-        images: Iterable[Photo],
-        concept: Concept,
-        *,
-        max_instances: int = ...,
-        threshold: float | None = ...,
-        explain: bool = ...,
+        self, images: Iterable[Photo], concept: Concept, **options: Unpack[SegmentOptions]
     ) -> Iterator[Segmentation]: ...
     @overload
     def segment_many(
-        self,
-        images: Iterable[Photo],
-        concept: Sequence[Concept],
-        *,
-        max_instances: int = ...,
-        threshold: float | None = ...,
-        explain: bool = ...,
+        self, images: Iterable[Photo], concept: Sequence[Concept], **options: Unpack[SegmentOptions]
     ) -> Iterator[list[Segmentation]]: ...
     def segment_many(
         self,
@@ -305,6 +287,7 @@ class PerSAM:
         """
         if isinstance(images, (str, Path, Image.Image, np.ndarray, EncodedImage)):
             raise UsageError("segment_many() takes several photos, such as a list of paths; use segment() for one.")
+        concept = concept if isinstance(concept, Concept) else list(concept)
         self._checked(concept, max_instances, threshold)
         options: dict[str, Any] = {"max_instances": max_instances, "threshold": threshold, "explain": explain}
         return (self.segment(image, concept, **options) for image in images)
