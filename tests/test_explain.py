@@ -13,7 +13,7 @@ from PIL import Image
 
 from persam.errors import PersamError, UsageError
 from persam.explain import explain
-from persam.explain.page import PANEL
+from persam.explain.explain import PANEL
 from persam.explain.paint import NEGATIVE, POSITIVE, colour_bar, colours, draw_box, heat, mark_points
 from persam.geometry import Frame
 from persam.method.trace import Step, Trace

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.conftest import draw_scene
 from tests.study.people import CAREFUL, DILATOR, ERODER, Habit, drawn
 
-from persam.study.bias import bias
+from persam.study.agreement import bias
 
 areas = st.lists(st.tuples(st.integers(1, 10_000), st.integers(1, 10_000)), min_size=1, max_size=12)
 

@@ -14,7 +14,7 @@ from tests.study.people import CARELESS, Habit, drawn
 
 from persam.errors import PersamError
 from persam.metrics.functional.overlap import iou
-from persam.study.consensus import majority, staple
+from persam.study.agreement import majority, staple
 
 
 @given(st.lists(arrays(bool, (3, 4)), min_size=1, max_size=7))

@@ -17,11 +17,10 @@ from persam.models.encode_once import encode_once
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.segmentation import Segmentation, mask_rle
-from persam.study.agreement import Coincidences, pairwise_iou
+from persam.study.agreement import Coincidences, majority, pairwise_iou, staple
 from persam.study.checks import Problem, read_study_mask, too_few_photos
-from persam.study.consensus import majority, staple
-from persam.study.layout import GOLD, Category, Study
-from persam.study.results import GOLD_TRUTH, MAJORITY, OWN, STAPLE, Answer, RatedPhoto, StudyResult
+from persam.study.layout import GOLD, Study, StudyCategory
+from persam.study.results import GOLD_TRUTH, MAJORITY, OWN, STAPLE, RatedPhoto, StudyAnswer, StudyResult
 
 METHODS = ("persam", "persam-f")
 FIRST = "first"
@@ -58,7 +57,7 @@ def run(
     references = {category.name: _reference_of(category, reference) for category in study.categories}
     encoder = None if persam.encoder is None else encode_once(persam.encoder)
     model = PerSAM(encode_once(persam.model), encoder=encoder, settings=persam.settings)
-    answers: list[Answer] = []
+    answers: list[StudyAnswer] = []
     rated: list[RatedPhoto] = []
     left_out: list[Problem] = []
     for category in study.categories:
@@ -105,7 +104,7 @@ class Truths:
 
 
 def _photos(
-    category: Category, shown: Path | None, left_out: list[Problem], progress: Callable[[], object] | None
+    category: StudyCategory, shown: Path | None, left_out: list[Problem], progress: Callable[[], object] | None
 ) -> Iterator[tuple[Path, np.ndarray]]:
     """The photos and their pixels, the reference first, because the others wait for what is learned from it."""
     for photo in sorted(category.photos, key=lambda photo: photo != shown):
@@ -117,7 +116,7 @@ def _photos(
             progress()
 
 
-def _reference_of(category: Category, name: str) -> Path | None:
+def _reference_of(category: StudyCategory, name: str) -> Path | None:
     if name == FIRST:
         return category.photos[0] if category.photos else None
     photo = category.photo(name)
@@ -130,7 +129,7 @@ def _reference_of(category: Category, name: str) -> Path | None:
 
 
 def _masks(
-    study: Study, category: Category, photo: Path, shape: tuple[int, int], left_out: list[Problem]
+    study: Study, category: StudyCategory, photo: Path, shape: tuple[int, int], left_out: list[Problem]
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """The usable masks by annotator, and the true one."""
     masks = {}
@@ -145,7 +144,7 @@ def _masks(
 
 
 def _rate(
-    category: Category, photo: Path, masks: dict[str, np.ndarray], truths: Truths, *, is_reference: bool
+    category: StudyCategory, photo: Path, masks: dict[str, np.ndarray], truths: Truths, *, is_reference: bool
 ) -> RatedPhoto:
     gold = truths.masks.get(GOLD_TRUTH)
     return RatedPhoto(
@@ -166,7 +165,7 @@ def _rate(
 def _learn(
     model: PerSAM,
     method: str,
-    category: Category,
+    category: StudyCategory,
     photo: Path,
     pixels: np.ndarray,
     masks: dict[str, np.ndarray],
@@ -188,23 +187,23 @@ def _learn(
 
 def _answers(
     model: PerSAM,
-    category: Category,
+    category: StudyCategory,
     photo: Path,
     pixels: np.ndarray,
     concepts: dict[str, Concept],
     masks: dict[str, np.ndarray],
     truths: Truths,
-) -> list[Answer]:
+) -> list[StudyAnswer]:
     people = [who for who in concepts if who in masks]
     if not people:
         return []
     found = model.segment(model.encode(pixels), [concepts[who] for who in people])
 
-    def answer(who: str, segmentation: Segmentation) -> Answer:
+    def answer(who: str, segmentation: Segmentation) -> StudyAnswer:
         ious = {OWN: iou(segmentation.mask, masks[who])}
         ious.update({name: iou(segmentation.mask, mask) for name, mask in truths.masks.items()})
         mask = mask_rle(segmentation.mask)
-        return Answer(category.name, photo.stem, who, ious, mask, segmentation.score, segmentation.present)
+        return StudyAnswer(category.name, photo.stem, who, ious, mask, segmentation.score, segmentation.present)
 
     return [answer(who, segmentation) for who, segmentation in zip(people, found, strict=True)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from persam.errors import PersamError
 
-_WHAT = {"SimpleITK": "STAPLE", "matplotlib": "The report's plots", "jinja2": "The report's page"}
+_WHAT = {"SimpleITK": "STAPLE", "matplotlib": "The report's plots"}
 
 
 def library(name: str) -> Any:

@@ -16,7 +16,7 @@ import persam.benchmark
 from persam.benchmark import Setup, bench, bench_absent
 from persam.benchmark.reporting.plots import plot_ious
 from persam.benchmark.reporting.protocols import PERSEG
-from persam.benchmark.reporting.report import Report, to_csv, works_with
+from persam.benchmark.reporting.report import Report, works_with
 from persam.benchmark.reporting.worst import TRUTH, read_prediction, worst_queries, worst_sheet
 from persam.benchmark.running.conduct import load_data, title_of
 from persam.benchmark.running.run import queries_of, run
@@ -116,12 +116,6 @@ class TestPlots:
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
         with pytest.raises(PersamError, match=r"pip install 'persam\[bench\]'"):
             plot_ious([record("a", 1, 1, 2, 2)], "t", tmp_path / "iou.png")
-
-
-def test_csv():
-    rows = [{"a": 0.123456789, "b": None, "c": True, "d": 'x,"y"'}, {"a": 1, "b": 2, "c": False, "d": "z"}]
-    assert to_csv(rows) == 'a,b,c,d\n0.123457,,1,"x,""y"""\n1,2,0,z\n'
-    assert to_csv([]) == ""
 
 
 class TestApi:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,11 +16,12 @@ import numpy as np
 from persam.benchmark.reporting.protocols import Protocol
 from persam.benchmark.reporting.published import published_for
 from persam.benchmark.reporting.summary import Summary, summarise
-from persam.benchmark.reporting.tables import Table, results_table
+from persam.benchmark.reporting.tables import results_table
 from persam.benchmark.running.equipment import ITS_OWN
 from persam.benchmark.running.records import Record
 from persam.benchmark.running.run import Query
 from persam.files import write_text
+from persam.reports.tables import Table, to_csv
 
 METRICS, MARKDOWN, LATEX, WORST, PLOT = "metrics.json", "table.md", "table.tex", "worst.png", "iou.png"
 PER_OBJECT, PER_IMAGE = "per_object.csv", "per_image.csv"
@@ -188,23 +187,3 @@ def per_image_csv(records: Sequence[Record]) -> str:
         for record in records
     ]
     return to_csv(rows)
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Comma-separated values with a head; None is empty, numbers have six places, true and false are 1 and 0."""
-    if not rows:
-        return ""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-    return stream.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return int(value)
-    return f"{value:.6g}" if isinstance(value, float) else value
