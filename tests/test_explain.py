@@ -74,6 +74,10 @@ def test_the_page_and_its_pieces_are_written(scene: Scene, tmp_path: Path) -> No
     with Image.open(tmp_path / "way.png") as page:
         assert page.width > 4 * PANEL
         assert page.height > 500
+    made.write(tmp_path / "way.html")
+    html = (tmp_path / "way.html").read_text(encoding="utf-8")
+    assert html.count('src="data:image/webp;base64,') == 8
+    assert "Step 3 · pass 2" in html
     pieces = made.write_pieces(tmp_path / "pieces")
     assert len(pieces) == 8
     assert pieces[0].name == "01-reference.png"

@@ -13,11 +13,12 @@ from PIL import Image, ImageDraw
 from persam.drawing import Colour, colour_of, draw_overlay, fit_text, font
 from persam.errors import PersamError, UsageError
 from persam.explain.paint import colour_bar, draw_box, heat, mark_points
-from persam.files import safe_name
+from persam.files import safe_name, write_text
 from persam.geometry import Frame
 from persam.images import ImageSource, read_image
 from persam.method.trace import Step, Trace
 from persam.outputs import write_image
+from persam.reports.page import render
 from persam.reports.pictures import INK, PAPER, SOFT, GridStyle, Tile, draw_grid, fit, fit_mask
 from persam.segmentation import Segmentation
 
@@ -81,12 +82,15 @@ class Explanation:
         return draw_grid(self.title, rows, _STYLE)
 
     def write(self, path: str | Path) -> None:
-        """Write the page as PNG or JPEG, by the suffix.
+        """Write the page as PNG, JPEG or HTML, by the suffix.
 
         Raises:
             PersamError: it cannot be written there.
         """
-        write_image(path, self.page())
+        if Path(path).suffix.lower() == ".html":
+            write_text(path, render("explain/page.html.j2", title=self.title, way=self))
+        else:
+            write_image(path, self.page())
 
     def write_pieces(self, folder: str | Path) -> list[Path]:
         """Write every panel's picture as a PNG of its own and return the files.

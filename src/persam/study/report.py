@@ -79,8 +79,8 @@ def write_report(result: StudyResult, out: str | Path) -> Path:
     write_gallery(result, folder, chosen)
     table = table_one(result, summary)
     write_text(folder / "table1.csv", table_one_csv(summary))
-    write_text(folder / "table1.md", table.markdown())
-    write_text(folder / "table1.tex", table.latex())
+    write_text(folder / "table1.md", table.markdown(plain=True))
+    write_text(folder / "table1.tex", table.latex(plain=True))
     write_text(folder / METRICS_FILE, json.dumps(metrics(result, summary), indent=2, ensure_ascii=False) + "\n")
     write_text(folder / REPORT_FILE, page)
     return folder / REPORT_FILE
