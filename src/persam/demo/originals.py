@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,8 +14,6 @@ import numpy as np
 from persam.errors import PersamError
 from persam.images import read_image
 from persam.reports.pictures import fit
-
-Point = tuple[float, float]
 
 LONGEST_SIDE = 640
 
@@ -115,75 +115,26 @@ def _powers(where: np.ndarray) -> np.ndarray:
     return np.stack([x**i * y**j for i in range(4) for j in range(4 - i)], axis=1)
 
 
-# Outlines of the three things, drawn by hand: (x, y) in photo pixels.
-
-# Cup, saucer and spoon in coffee.png (600 x 400).
-_CUP: tuple[Point, ...] = (
-    (77, 212), (79, 190), (87, 165), (101, 138), (120, 115), (140, 95), (160, 81), (180, 71), (187, 66), (195, 57),
-    (210, 43), (230, 31), (255, 22), (283, 18), (310, 20), (333, 27), (354, 37), (373, 50), (386, 62), (396, 70),
-    (411, 66), (421, 71), (424, 77), (422, 88), (418, 104), (428, 114), (441, 127), (455, 143), (466, 162), (474, 185),
-    (478, 210), (478, 235), (472, 262), (461, 288), (444, 313), (422, 335), (400, 357), (370, 373), (335, 384),
-    (300, 389), (270, 388), (235, 382), (200, 370), (170, 355), (140, 332), (115, 305), (97, 278), (85, 250), (79, 230),
-)  # fmt: skip
-
-# The face of the cat in chelsea.png (451 x 300); the photo cuts its ears off, so they stay out.
-_CAT: tuple[Point, ...] = (
-    (66, 40), (100, 17), (150, 4), (220, 2), (285, 3), (318, 16), (340, 42), (352, 72), (358, 105), (360, 128),
-    (357, 150), (346, 176), (331, 199), (319, 220), (314, 242), (302, 262), (284, 274), (262, 279), (232, 281),
-    (202, 277), (176, 268), (155, 252), (134, 232), (104, 208), (74, 186), (51, 160), (37, 125), (38, 85), (48, 58),
-)  # fmt: skip
-
-# The motorcycle in motorcycle_left.png (741 x 500).
-_MOTORCYCLE: tuple[Point, ...] = (
-    # rear light, rail, seat
-    (93, 202), (110, 198), (128, 196), (140, 202), (147, 205), (142, 182), (139, 165), (141, 152), (150, 146),
-    (162, 145), (169, 159), (178, 160), (190, 168), (205, 172), (230, 169), (246, 168), (253, 172), (259, 182),
-    (268, 189), (285, 193), (302, 195), (320, 190), (337, 188), (350, 190), (358, 197),
-    # tank, grip, handlebar
-    (372, 189), (385, 180), (391, 173), (393, 162), (389, 156), (362, 176), (355, 169), (383, 147), (384, 141),
-    (402, 130), (412, 123), (424, 121), (428, 128), (445, 134), (456, 141), (466, 143),
-    # gauges, headlight, indicator
-    (466, 134), (470, 127), (480, 120), (493, 114), (499, 116), (499, 104), (495, 88), (495, 79), (503, 77), (512, 80),
-    (520, 84), (527, 92), (543, 98), (543, 102), (535, 102), (533, 105), (537, 115), (536, 122), (547, 124), (557, 130),
-    (563, 137), (564, 126), (569, 119), (576, 117), (582, 122), (583, 133), (578, 141), (569, 142), (563, 140),
-    (562, 152), (556, 170), (548, 184), (552, 189), (552, 198), (547, 201),
-    # far fork, mudguard, front wheel
-    (554, 215), (562, 234), (570, 252), (579, 255), (581, 264), (592, 267), (606, 272), (621, 280), (635, 291),
-    (644, 301), (636, 309), (643, 313), (652, 323), (661, 336), (669, 351), (676, 367), (681, 383), (684, 397),
-    (684, 412), (681, 427), (675, 439), (664, 446), (650, 449), (635, 450), (621, 447), (605, 441), (589, 431),
-    (571, 417), (555, 400), (543, 385), (532, 368), (523, 350), (516, 332), (512, 325), (506, 330), (505, 318),
-    (509, 304), (518, 290), (527, 281),
-    # near fork, engine, exhaust
-    (523, 273), (513, 252), (504, 231), (494, 228), (493, 221), (480, 226), (470, 232), (462, 241), (472, 248),
-    (478, 255), (478, 265), (473, 275), (478, 283), (478, 296), (475, 310), (471, 322), (465, 335), (455, 352),
-    (440, 365), (425, 374), (410, 379), (395, 378), (375, 376), (355, 371),
-    # stand, rear wheel, rear mudguard
-    (343, 370), (341, 384), (348, 395), (351, 405), (347, 408), (339, 400), (336, 393), (336, 420), (341, 428),
-    (335, 434), (325, 433), (324, 430), (329, 428), (330, 400), (329, 382), (322, 372), (300, 362), (283, 356),
-    (278, 366), (269, 377), (257, 387), (244, 394), (229, 399), (210, 401), (195, 399), (180, 393), (165, 384),
-    (150, 371), (138, 354), (130, 337), (124, 320), (121, 305), (123, 289), (128, 273), (137, 260), (151, 249),
-    (158, 246), (151, 244), (148, 238), (149, 228), (138, 230), (126, 237), (114, 247), (107, 247), (101, 242),
-    (101, 236), (108, 230), (109, 224), (95, 219), (92, 210),
-)  # fmt: skip
-_BETWEEN_THE_FORKS: tuple[Point, ...] = (
-    (541, 211), (562, 257), (566, 266), (550, 271), (540, 278), (513, 223), (527, 217),
-)  # fmt: skip
-
-
 def cup_mask() -> np.ndarray:
     """Where the cup is in coffee.png, (400, 600) bool."""
-    return _filled(_rounded(_CUP), (400, 600))
+    return _filled(_rounded(_outline("cup")), (400, 600))
 
 
 def cat_mask() -> np.ndarray:
-    """Where the cat's face is in chelsea.png, (300, 451) bool."""
-    return _filled(_rounded(_CAT), (300, 451))
+    """Where the cat's face is in chelsea.png, (300, 451) bool; the photo cuts its ears off, so they stay out."""
+    return _filled(_rounded(_outline("cat")), (300, 451))
 
 
 def motorcycle_mask() -> np.ndarray:
     """Where the motorcycle is in motorcycle_left.png, (500, 741) bool."""
-    whole = _filled(np.array(_MOTORCYCLE), (500, 741))
-    return whole & ~_filled(np.array(_BETWEEN_THE_FORKS), (500, 741))
+    whole = _filled(_outline("motorcycle"), (500, 741))
+    return whole & ~_filled(_outline("between the forks"), (500, 741))
+
+
+def _outline(name: str) -> np.ndarray:
+    """One of the outlines that were drawn by hand, (N, 2) as (x, y) in photo pixels."""
+    outlines = resources.files("persam.demo").joinpath("outlines.json").read_text(encoding="utf-8")
+    return np.array(json.loads(outlines)[name], dtype=np.float64)
 
 
 def _filled(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -193,9 +144,8 @@ def _filled(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return canvas.astype(bool)
 
 
-def _rounded(corners: tuple[Point, ...], steps: int = 8) -> np.ndarray:
+def _rounded(p1: np.ndarray, steps: int = 8) -> np.ndarray:
     """Lead a smooth closed line (Catmull-Rom) through the corners."""
-    p1 = np.array(corners, dtype=np.float64)
     p0, p2, p3 = np.roll(p1, 1, 0), np.roll(p1, -1, 0), np.roll(p1, -2, 0)
     t = (np.arange(steps) / steps)[None, :, None]
     p0, p1, p2, p3 = (p[:, None] for p in (p0, p1, p2, p3))
