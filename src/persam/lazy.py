@@ -1,4 +1,4 @@
-"""Names of a package that are loaded on first use, so that help texts and light jobs need not wait for PyTorch."""
+"""What is loaded on first use: names of a package, so that help texts need not wait, and libraries of extras."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
+
+from persam.errors import PersamError
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -27,3 +29,20 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
         return getattr(import_module(home_of[name]), name)
 
     return get, lambda: sorted(sys.modules[package].__all__)
+
+
+def library(name: str, what: str, extra: str) -> Any:
+    """Import a library that one of persam's extras brings.
+
+    Args:
+        name: of the module.
+        what: needs it, in words.
+        extra: that it is had with.
+
+    Raises:
+        PersamError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise PersamError(f"{what} needs {name}, which is not installed: pip install 'persam[{extra}]'.") from error

@@ -71,7 +71,7 @@ class TestUsersPath:
         result = run("bench", "perseg", "--data", perseg, "--out", "out", "--device", "cpu")
         assert result.exit_code == 0, result.output
         out = tmp_path / "out"
-        for name in ("table.md", "table.tex", "worst.png", "iou.png", "settings.json", "records.jsonl"):
+        for name in ("table.md", "table.tex", "worst.png", "iou.png", "report.html", "settings.json", "records.jsonl"):
             assert (out / name).stat().st_size > 0
         for method in ("persam", "persam-f"):
             for query in ("mug/01", "dog_toy/02"):
@@ -176,6 +176,7 @@ class TestUsersPath:
         assert 0 <= summary["auroc"] <= 1
         assert summary["own_thresholds"] is not None
         assert Image.open(tmp_path / "out/scores.png").width > 500
+        assert "is it there at all?" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
         assert len((tmp_path / "out/absent.jsonl").read_text().splitlines()) == 16
         assert run(*arguments).exit_code == 0
         assert metrics(tmp_path / "out") == values

@@ -98,9 +98,8 @@ def run(
     persam study run my-study --method persam-f -o my-report
     """
     from persam.study.compare import run
-    from persam.study.extra import check_libraries
     from persam.study.layout import read
-    from persam.study.report import check_out, metrics, write_report
+    from persam.study.report import check_libraries, check_out, metrics, write_report
     from persam.study.results import summarise
 
     check_libraries()

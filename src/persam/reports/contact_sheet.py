@@ -45,16 +45,19 @@ class ContactSheet:
     Args:
         title: Stands above.
         columns: How many pictures stand beside each other in the PNG, at most.
+
+    Attributes:
+        entries: What was added.
     """
 
     def __init__(self, title: str = "persam", *, columns: int = 5) -> None:
         self.title = title
         self.columns = columns
-        self._entries: list[SheetEntry] = []
+        self.entries: list[SheetEntry] = []
 
     def __len__(self) -> int:
         """How many pictures it has."""
-        return len(self._entries)
+        return len(self.entries)
 
     def add(self, found: Segmentation, image: np.ndarray) -> None:
         """Add a photo (H, W, 3) uint8 with what was found in it."""
@@ -68,7 +71,7 @@ class ContactSheet:
     def add_picture(self, picture: np.ndarray, caption: str, note: str = "", *, found: bool = True) -> None:
         """Add any (H, W, 3) uint8 picture with a caption and a softer second line."""
         jpeg = encoded(shrink(picture, _HTML_TILE), "JPEG", quality=88)
-        self._entries.append(SheetEntry(jpeg, caption, note, found))
+        self.entries.append(SheetEntry(jpeg, caption, note, found))
 
     def write_png(self, path: str | Path) -> list[Path]:
         """Write PNG pages of up to 60 pictures: PATH, then PATH with -2, -3...
@@ -80,7 +83,7 @@ class ContactSheet:
         files = []
         each = max(1, _TILES_PER_PAGE // self.columns) * self.columns  # whole rows
         for page, start in enumerate(range(0, max(1, len(self)), each), start=1):
-            tiles = [entry.tile() for entry in self._entries[start : start + each]]
+            tiles = [entry.tile() for entry in self.entries[start : start + each]]
             rows = [tiles[row : row + self.columns] for row in range(0, len(tiles), self.columns)]
             files.append(first if page == 1 else first.with_stem(f"{first.stem}-{page}"))
             write_bytes(files[-1], encoded(draw_grid(self.title, rows, _STYLE), "PNG"))
@@ -88,4 +91,4 @@ class ContactSheet:
 
     def write_html(self, path: str | Path) -> None:
         """Write one HTML file that holds its pictures and needs nothing else."""
-        write_text(path, render("reports/contact_sheet.html.j2", title=self.title, entries=self._entries))
+        write_text(path, render("reports/contact_sheet.html.j2", title=self.title, entries=self.entries))

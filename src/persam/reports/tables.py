@@ -46,7 +46,7 @@ class Table:
         """
         safe = _markdown_plain if plain else _markdown
         lines = [safe(self.title) if plain else f"# {safe(self.title)}", "", _pipes(map(safe, self.columns))]
-        lines.append(_pipes("---" if left else "---:" for left in self._is_left()))
+        lines.append(_pipes("---" if left else "---:" for left in self.is_left()))
         lines += [_pipes(map(safe, row)) for row in (*self.rows, *self.below)]
         lines += ["", *(safe(note) if plain else f"- {safe(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"
@@ -68,7 +68,7 @@ class Table:
             [
                 *([] if plain else [r"% needs \usepackage{booktabs,graphicx}; table* gives it both columns of a page"]),
                 *(head[::2] if plain else head),
-                rf"\begin{{tabular}}{{{''.join('l' if left else 'r' for left in self._is_left())}}}",
+                rf"\begin{{tabular}}{{{''.join('l' if left else 'r' for left in self.is_left())}}}",
                 r"\toprule",
                 _ampersands(self.columns),
                 r"\midrule",
@@ -106,14 +106,15 @@ class Table:
             words: more columns that go to the left.
         """
         grid = Grid(box=None, pad_edge=False, header_style="bold")
-        for column, left in zip(self.columns, self._is_left(words), strict=True):
+        for column, left in zip(self.columns, self.is_left(words), strict=True):
             grid.add_column(escape(column), justify="left" if left else "right", overflow="fold")
         for number, (first, *others) in enumerate((*self.rows, *self.below)):
             cells = [cell.replace(" [", "\n[") if stacked else cell for cell in others]
             grid.add_row(*map(escape, (first, *cells)), style=None if number < len(self.rows) else below)
         return grid
 
-    def _is_left(self, words: Sequence[str] = ()) -> list[bool]:
+    def is_left(self, words: Sequence[str] = ()) -> list[bool]:
+        """Whether each column goes to the left: the first, and those of words, to which `words` may add."""
         return [number == 0 or column in (*_WORDS, *words) for number, column in enumerate(self.columns)]
 
 

@@ -9,9 +9,9 @@ from itertools import combinations
 
 import numpy as np
 
+from persam.lazy import library
 from persam.metrics.functional.overlap import iou
 from persam.metrics.functional.statistics import bootstrap_mean
-from persam.study.extra import library
 
 Pair = tuple[str, str]
 
@@ -142,7 +142,7 @@ def staple(masks: Mapping[str, np.ndarray]) -> Staple:
     Raises:
         PersamError: SimpleITK is not installed.
     """
-    sitk = library("SimpleITK")
+    sitk = library("SimpleITK", "STAPLE", "study")
     names = sorted(masks)
     estimate = sitk.STAPLEImageFilter()
     estimate.SetForegroundValue(1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from persam.drawing import Colour
-from persam.study.extra import library
+from persam.lazy import library
 from persam.study.gallery import colour_of_annotator
 from persam.study.results import BAND_NAMES, BANDS, Mean, Person, Row, StudyResult, StudySummary
 
@@ -38,7 +38,7 @@ def plots(result: StudyResult, summary: StudySummary) -> dict[str, str]:
     Raises:
         PersamError: matplotlib is not installed.
     """
-    with library("matplotlib").rc_context(_STYLE):
+    with library("matplotlib", "The report's plots", "study").rc_context(_STYLE):
         return {"iou": _iou_plot(result, summary), "bands": _bands_plot(summary), "bias": _bias_plot(result, summary)}
 
 

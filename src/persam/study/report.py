@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from persam.errors import UsageError
 from persam.files import check_folder, write_text
+from persam.lazy import library
 from persam.metrics.functional.statistics import RESAMPLES
 from persam.outputs import write_mask
 from persam.reports.page import render
@@ -36,6 +37,16 @@ from persam.study.results import (
 )
 
 METRICS_FILE = "metrics.json"
+
+
+def check_libraries() -> None:
+    """See that the libraries of the extra ``study`` are there, before anything slow.
+
+    Raises:
+        PersamError: one is not installed.
+    """
+    library("SimpleITK", "STAPLE", "study")
+    library("matplotlib", "The report's plots", "study")
 
 
 def check_out(result_folder: str | Path, study: Study) -> None:

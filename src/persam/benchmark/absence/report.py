@@ -13,7 +13,7 @@ from persam.benchmark.absence.asking import JOURNAL, Answer, absent_photos, run_
 from persam.benchmark.absence.summary import AbsentSummary, plot_scores, summarise_absent
 from persam.benchmark.datasets.catalog import DATASETS
 from persam.benchmark.reporting.plots import check_plots
-from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS
+from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS, PAGE, run_page
 from persam.benchmark.running.conduct import Progress, counter, load_data, mode_note, notes_of, run_settings, title_of
 from persam.benchmark.running.equipment import Equipment, Setup, check_setup
 from persam.benchmark.running.journal import Journal
@@ -98,7 +98,8 @@ class AbsentReport:
         write_text(folder / LATEX, self.table().latex())
         write_text(folder / PER_PAIR, to_csv([asdict(answer) for answer in self.answers]))
         plot_scores(self.answers, self.summaries, self.title, folder / PLOT)
-        return [METRICS, MARKDOWN, LATEX, PER_PAIR, PLOT]
+        write_text(folder / PAGE, run_page(self.table(), (folder / PLOT).read_bytes()))
+        return [METRICS, MARKDOWN, LATEX, PER_PAIR, PLOT, PAGE]
 
 
 def bench_absent(

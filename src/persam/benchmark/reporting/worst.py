@@ -18,6 +18,7 @@ from persam.reports.contact_sheet import ContactSheet
 from persam.reports.pictures import fit, fit_mask
 
 TRUTH, PREDICTION = PALETTE[3], PALETTE[0]  # green and pink
+CASES_ARE = "truth outlined green, prediction tinted pink"
 _CASES = 12
 _PER_OBJECT = 3  # one object that is never found must not fill the sheet
 _SIDE = 480  # pictures are drawn at the size at which they are shown, so that outlines stay visible
@@ -59,7 +60,7 @@ def worst_sheet(
     of = {(record.method, record.query): record for record in records}
     width = 1 + len(methods)
     sheet = ContactSheet(
-        f"{title}: worst cases; truth outlined green, prediction tinted pink",
+        f"{title}: worst cases; {CASES_ARE}",
         columns=width * max(1, _COLUMNS // width),
     )
     for name in worst_queries(records):
