@@ -13,9 +13,18 @@ from typer.testing import CliRunner
 
 from persam.cli.main import app
 from persam.concept import Concept
-from persam.demo import Report, originals, run
-from persam.demo.albums import _LAYOUTS, THINGS, AlbumPhoto, Layout, make_albums, make_photo
-from persam.demo.compose import Cutout, Placement, paste
+from persam.demo import DemoReport, originals, run
+from persam.demo.albums import (
+    _LAYOUTS,
+    THINGS,
+    AlbumPhoto,
+    Cutout,
+    Layout,
+    Placement,
+    make_albums,
+    make_photo,
+    paste,
+)
 from persam.errors import PersamError, UsageError
 from persam.images import read_image
 from persam.masks import read_mask
@@ -24,7 +33,7 @@ pytest.importorskip("skimage")
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, list[tuple[str, int, int]]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoReport, list[tuple[str, int, int]]]:
     """The demo with one thing and three photos, and what it told on the way."""
     told: list[tuple[str, int, int]] = []
     folder = tmp_path_factory.mktemp("demo") / "new" / "folder"
@@ -117,7 +126,7 @@ def test_a_seed_always_makes_the_same_photos() -> None:
     assert (first.truth != other.truth).any()
 
 
-def test_the_demo_leaves_all_its_files_and_they_open(finished: tuple[Report, list]) -> None:
+def test_the_demo_leaves_all_its_files_and_they_open(finished: tuple[DemoReport, list]) -> None:
     report, _ = finished
     thing = report.things[0]
     assert [photo.count for photo in thing.photos] == [1, 1, 0]
@@ -136,7 +145,7 @@ def test_the_demo_leaves_all_its_files_and_they_open(finished: tuple[Report, lis
     assert not [path for path in report.folder.rglob("*") if path.name.startswith(".")]  # nothing half-written
 
 
-def test_the_numbers_are_those_of_the_masks(finished: tuple[Report, list]) -> None:
+def test_the_numbers_are_those_of_the_masks(finished: tuple[DemoReport, list]) -> None:
     report, _ = finished
     found, *_, absent = report.things[0].photos
     mask = read_mask(report.folder / "cup" / "masks" / f"{found.name}.png")
@@ -148,13 +157,13 @@ def test_the_numbers_are_those_of_the_masks(finished: tuple[Report, list]) -> No
     assert sum(data["things"][0]["scale_weights"]) == pytest.approx(1, abs=1e-4)
 
 
-def test_progress_goes_from_nothing_to_all_but_the_end(finished: tuple[Report, list]) -> None:
+def test_progress_goes_from_nothing_to_all_but_the_end(finished: tuple[DemoReport, list]) -> None:
     _, told = finished
     assert [done for _, done, _ in told] == list(range(5))
     assert {total for *_, total in told} == {5}
 
 
-def test_the_page_needs_nothing_else_and_every_picture_enlarges(finished: tuple[Report, list]) -> None:
+def test_the_page_needs_nothing_else_and_every_picture_enlarges(finished: tuple[DemoReport, list]) -> None:
     report, _ = finished
     page = report.page.read_text()
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
@@ -166,7 +175,7 @@ def test_the_page_needs_nothing_else_and_every_picture_enlarges(finished: tuple[
     assert ">nan<" not in page
 
 
-def test_a_rerun_replaces_its_own_files_only(finished: tuple[Report, list]) -> None:
+def test_a_rerun_replaces_its_own_files_only(finished: tuple[DemoReport, list]) -> None:
     report, _ = finished
     theirs = report.folder / "cup" / "album" / "mine.txt"
     theirs.write_text("keep")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from persam.errors import PersamError, UsageError
 from persam.explain import explain
-from persam.explain.page import PANEL
+from persam.explain.explain import PANEL
 from persam.explain.paint import NEGATIVE, POSITIVE, colour_bar, colours, draw_box, heat, mark_points
 from persam.geometry import Frame
 from persam.method.prior import Prior
@@ -73,6 +73,10 @@ def test_the_page_and_its_pieces_are_written(scene: Scene, tmp_path: Path) -> No
     with Image.open(tmp_path / "way.png") as page:
         assert page.width > 4 * PANEL
         assert page.height > 500
+    made.write(tmp_path / "way.html")
+    html = (tmp_path / "way.html").read_text(encoding="utf-8")
+    assert html.count('src="data:image/webp;base64,') == 8
+    assert "Step 3 · pass 2" in html
     pieces = made.write_pieces(tmp_path / "pieces")
     assert len(pieces) == 8
     assert pieces[0].name == "01-reference.png"

@@ -17,10 +17,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from persam.coco import CocoFile
-from persam.contact_sheet import ContactSheet
 from persam.errors import PersamError
 from persam.files import atomic_path, safe_name, write_text
 from persam.outputs import OutputFolder, write_image, write_mask
+from persam.reports.contact_sheet import ContactSheet
 from persam.segmentation import Instance, Segmentation
 
 

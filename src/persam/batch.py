@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persam.coco import CocoFile
-from persam.contact_sheet import ContactSheet
 from persam.errors import PersamError, first_line
 from persam.explain import explain
 from persam.images import read_image
 from persam.outputs import OutputFolder
+from persam.reports.contact_sheet import ContactSheet
 
 if TYPE_CHECKING:
     import numpy as np

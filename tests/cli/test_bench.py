@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -16,13 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 from tests.benchmark.conftest import write_pair
 from tests.fakes import ColourModel
 
 from persam.benchmark.datasets.catalog import DATASETS
-from persam.benchmark.reporting.tables import Table
-from persam.cli.bench_data import print_table
 
 ROOT = Path(__file__).parents[2]
 # The real command line with a model that answers at once.
@@ -75,7 +71,7 @@ class TestUsersPath:
         result = run("bench", "perseg", "--data", perseg, "--out", "out", "--device", "cpu")
         assert result.exit_code == 0, result.output
         out = tmp_path / "out"
-        for name in ("table.md", "table.tex", "worst.png", "iou.png", "settings.json", "records.jsonl"):
+        for name in ("table.md", "table.tex", "worst.png", "iou.png", "report.html", "settings.json", "records.jsonl"):
             assert (out / name).stat().st_size > 0
         for method in ("persam", "persam-f"):
             for query in ("mug/01", "dog_toy/02"):
@@ -180,6 +176,7 @@ class TestUsersPath:
         assert 0 <= summary["auroc"] <= 1
         assert summary["own_thresholds"] is not None
         assert Image.open(tmp_path / "out/scores.png").width > 500
+        assert "is it there at all?" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
         assert len((tmp_path / "out/absent.jsonl").read_text().splitlines()) == 16
         assert run(*arguments).exit_code == 0
         assert metrics(tmp_path / "out") == values
@@ -194,17 +191,6 @@ class TestUsersPath:
         (values,) = json.loads(run("bench", "compare", "a", "b", "--json").stdout)
         assert values["photos"] == 4
         assert 0 < values["over_photos"][3] <= 1
-
-
-def test_a_narrow_terminal_gets_row_by_row(monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr("persam.cli.bench_data.out", lambda: Console(file=stream, width=40))
-    columns, ours = ("method", "encoder", "mIoU", "photos"), ("persam", "tiny", "61.2 [55.0, 67.3]", "4")
-    print_table(Table("A title", columns, (ours,), (("PerSAM (paper)", "SAM ViT-H", "–", "–"),), ("A note.",)))
-    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
-    assert lines[:2] == ["A title", "persam"]
-    assert " ".join(line.strip() for line in lines[2:4]) == "encoder tiny · mIoU 61.2 [55.0, 67.3] · photos 4"
-    assert lines[4:] == ["PerSAM (paper)", "  encoder SAM ViT-H", "A note."]
 
 
 class TestKill:

@@ -43,7 +43,7 @@ def test_from_photos_to_the_report(run: Run, folder: Path) -> None:
     checked = run("study", "check", "study")
     assert checked.exit_code == 0
     assert "Nothing is missing" in checked.stderr
-    done = run("study", "run", "study", "--out", "out")
+    done = run("study", "run", "study", "--output", "out")
     assert done.exit_code == 0, done.output
     for part in ("with anna", "with gold", "among people", "plate", "all", "tiny", "mode persam"):
         assert part in done.stdout
@@ -61,7 +61,7 @@ def test_json_and_what_is_left_out(run: Run, folder: Path) -> None:
     problems = json.loads(checked.stdout)["problems"]
     assert problems["by_kind"] == {"missing": 1}
     assert problems["items"][0]["photo"] == "01"
-    done = run("study", "run", "study", "--out", "out", "--mode", "official", "--method", "persam-f", "--json")
+    done = run("study", "run", "study", "--output", "out", "--mode", "official", "--method", "persam-f", "--json")
     assert done.exit_code == 0, done.output
     data = json.loads(done.stdout)
     assert (data["run"]["mode"], data["run"]["method"]) == ("official", "PerSAM-F")
@@ -89,13 +89,13 @@ def test_wrong_calls(refused: Callable[..., str], folder: Path) -> None:
 
 
 def test_a_report_replaces_nothing_but_a_report(refused: Callable[..., str], folder: Path) -> None:
-    assert "is the study itself" in refused("study", "run", "study", "--out", "study", code=2)
+    assert "is the study itself" in refused("study", "run", "study", "--output", "study", code=2)
     Path("file").touch()
-    assert "is a file; give a folder" in refused("study", "run", "study", "--out", "file", code=2)
-    assert "a part of that path is a file" in refused("study", "run", "study", "--out", "file/below", code=1)
+    assert "is a file; give a folder" in refused("study", "run", "study", "--output", "file", code=2)
+    assert "a part of that path is a file" in refused("study", "run", "study", "--output", "file/below", code=1)
     Path("bench").mkdir()
     Path("bench/metrics.json").write_text("{}")
-    assert "is not of a study" in refused("study", "run", "study", "--out", "bench", "--model", "gone", code=2)
+    assert "is not of a study" in refused("study", "run", "study", "--output", "bench", "--model", "gone", code=2)
     assert Path("bench/metrics.json").read_text() == "{}"
 
 

@@ -1,7 +1,8 @@
-"""Agreement of people: pairwise IoU, and Krippendorff's alpha against its definition and against the library."""
+"""Several people's masks: how far they agree, what they make together, and who marks too little or too much."""
 
 from __future__ import annotations
 
+import sys
 from itertools import permutations
 
 import krippendorff
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tests.conftest import draw_scene
+from tests.study.people import CAREFUL, CARELESS, DILATOR, ERODER, Habit, drawn
 
+from persam.errors import PersamError
 from persam.metrics import iou
-from persam.study.agreement import Coincidences, krippendorff_alpha, pairwise_iou
+from persam.study.agreement import Coincidences, bias, krippendorff_alpha, majority, pairwise_iou, staple
 
 Photos = list[list[np.ndarray]]
 photos_of_masks = st.lists(st.lists(arrays(bool, (3, 4)), min_size=0, max_size=4), min_size=1, max_size=3)
@@ -94,3 +98,99 @@ def test_pairwise_iou_is_symmetric_and_names_each_pair_once() -> None:
         assert value == iou(masks[one], masks[other]) == iou(masks[other], masks[one])
     assert found == pairwise_iou(dict(reversed(masks.items())))
     assert pairwise_iou({"anna": masks["anna"]}) == {}
+
+
+@given(st.lists(arrays(bool, (3, 4)), min_size=1, max_size=7))
+def test_majority_by_counting(masks: list[np.ndarray]) -> None:
+    found = majority(masks)
+    for row in range(3):
+        for column in range(4):
+            votes = [bool(mask[row, column]) for mask in masks]
+            assert found[row, column] == (votes.count(True) > votes.count(False))
+
+
+def test_a_tie_is_background() -> None:
+    one, other = np.array([[True, True, False]]), np.array([[True, False, False]])
+    assert majority([one, other]).tolist() == [[True, False, False]]
+    assert majority([one, one, other, other]).tolist() == [[True, False, False]]
+
+
+def test_majority_of_very_many() -> None:
+    assert majority([np.ones((1, 1), bool)] * 151 + [np.zeros((1, 1), bool)] * 150).all()
+
+
+def test_staple_finds_the_careless_annotator() -> None:
+    truth = draw_scene()[1]
+    rng = np.random.default_rng(5)
+    careful = Habit(roughness=0.4)
+    masks = {name: drawn(truth, careful, rng) for name in ("anna", "ben", "dora")}
+    masks["cleo"] = drawn(truth, CARELESS, rng)
+    found = staple(masks)
+    assert min(found.sensitivity, key=found.sensitivity.__getitem__) == "cleo"
+    assert found.sensitivity["cleo"] < min(found.sensitivity[name] for name in ("anna", "ben", "dora")) - 0.05
+    assert iou(found.mask, truth) > iou(masks["cleo"], truth)
+    assert found.mask.dtype == bool
+    assert found.mask.shape == truth.shape
+
+
+def test_staple_where_all_agree() -> None:
+    truth = draw_scene()[1]
+    found = staple({"anna": truth, "ben": truth})
+    assert (found.mask == truth).all()
+    assert list(found.sensitivity.values()) == list(found.specificity.values()) == pytest.approx([1, 1])
+
+
+def test_staple_names_people_right_whatever_their_order() -> None:
+    truth = draw_scene()[1]
+    small = drawn(truth, Habit(outward=-3), np.random.default_rng(0))
+    found = staple({"zoe": truth, "anna": small, "max": truth})
+    assert found.sensitivity["anna"] == pytest.approx((small & truth).sum() / truth.sum(), abs=1e-6)
+    assert found.sensitivity["zoe"] == found.sensitivity["max"] == pytest.approx(1)
+
+
+def test_without_simpleitk_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(PersamError, match=r"STAPLE needs SimpleITK.*pip install 'persam\[study\]'"):
+        staple({"anna": np.eye(3, dtype=bool), "ben": np.eye(3, dtype=bool)})
+
+
+areas = st.lists(st.tuples(st.integers(1, 10_000), st.integers(1, 10_000)), min_size=1, max_size=12)
+
+
+@given(areas)
+def test_the_ratio_is_the_geometric_mean_and_turns_round(pairs: list[tuple[int, int]]) -> None:
+    found, turned = bias(pairs), bias([(other, own) for own, other in pairs])
+    assert found is not None
+    assert turned is not None
+    product = np.prod([own / other for own, other in pairs], dtype=np.longdouble)
+    assert found.ratio == pytest.approx(float(product ** (1 / len(pairs))))
+    assert found.ratio * turned.ratio == pytest.approx(1)
+    assert found.low - 1e-9 <= found.ratio <= found.high + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("habit", "verdict"), [(ERODER, "under-segments"), (DILATOR, "over-segments"), (CAREFUL, "even")]
+)
+def test_habits_are_told_apart(habit: Habit, verdict: str) -> None:
+    rng = np.random.default_rng(4)
+    truths = [draw_scene(center=(50 + 5 * n, 60), radius=28 + n)[1] for n in range(12)]
+    found = bias([(int(drawn(truth, habit, rng).sum()), int(truth.sum())) for truth in truths])
+    assert found is not None
+    assert found.verdict == verdict
+
+
+def test_empty_areas_have_no_ratio() -> None:
+    assert bias([(0, 5), (5, 0)]) is None
+    assert bias([]) is None
+    found = bias([(10, 5), (0, 5)])
+    assert found is not None
+    assert (found.ratio, found.photos) == (pytest.approx(2), 1)
+
+
+def test_few_photos_and_tiny_differences_are_no_verdict() -> None:
+    few, tiny = bias([(1, 2)] * 4), bias([(101, 100)] * 50)
+    assert few is not None
+    assert few.verdict == "too few photos"
+    assert tiny is not None
+    assert tiny.low > 1
+    assert tiny.verdict == "even"

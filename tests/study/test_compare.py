@@ -20,7 +20,7 @@ from persam.method.settings import Settings
 from persam.metrics import iou
 from persam.segmentation import rle_mask
 from persam.study import Study, StudyResult, read, run, summarise
-from persam.study.consensus import majority
+from persam.study.agreement import majority
 
 
 def test_every_number_by_hand(study: Study, persam: PerSAM) -> None:

@@ -13,13 +13,13 @@ from persam.benchmark.methods.base import Prediction
 from persam.benchmark.reporting.report import Report
 from persam.benchmark.running.conduct import Progress, counter, data_hash, load_data, notes_of, protocol_of, title_of
 from persam.benchmark.running.equipment import Setup
-from persam.benchmark.running.provenance import versions
 from persam.benchmark.running.records import Record
 from persam.benchmark.running.run import Query, digest_of, queries_of, record_of
 from persam.benchmark.running.run_folder import mask_name
 from persam.errors import PersamError, UsageError
 from persam.images import open_picture
 from persam.masks import read_mask
+from persam.reports.provenance import versions
 
 MISSING = "no prediction"
 _SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # without loss, as masks need it

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.padding import Padding
 
 from persam.benchmark.datasets.catalog import DATASETS, DatasetEntry, Option
 from persam.benchmark.methods.catalog import METHODS
-from persam.cli.console import out, print_json, say, table
+from persam.cli.console import out, print_json, say
 from persam.cli.options import Json
 from persam.cli.progress import progress_bar
 from persam.errors import PersamError, UsageError
@@ -23,7 +20,7 @@ from persam.errors import PersamError, UsageError
 if TYPE_CHECKING:
     from persam.benchmark.absence.report import AbsentReport
     from persam.benchmark.reporting.report import Report
-    from persam.benchmark.reporting.tables import Table
+    from persam.reports.tables import Table
 
 _PANEL = "Data sets"
 _METHODS = ", ".join(METHODS)
@@ -224,7 +221,7 @@ def _show(report: Report | AbsentReport, shown: Table, as_json: bool) -> None:
     if as_json:
         print_json(report.metrics())
     else:
-        print_table(shown)
+        shown.print(out())
     if report.folder is not None:
         from persam.benchmark.running.run_folder import PREDICTIONS
 
@@ -235,30 +232,3 @@ def _show(report: Report | AbsentReport, shown: Table, as_json: bool) -> None:
         more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
         are = "answer is missing and counts" if len(missing) == 1 else "answers are missing and count"
         raise PersamError(f"{len(missing)} {are} as none: {', '.join(missing[:3])}{more}.")
-
-
-def print_table(shown: Table) -> None:
-    """Print a table of results on stdout, its notes dim below."""
-    console = out()
-    columns = [escape(column) for column in shown.columns]
-    grid = table(*columns, right=tuple(column for column in columns[1:] if column not in {"method", "encoder", "own"}))
-    for row in shown.rows:
-        grid.add_row(*map(escape, row))
-    for row in shown.published:
-        grid.add_row(*map(escape, row), style="dim")
-    console.print(escape(shown.title), style="bold")
-    if Measurement.get(console, console.options.update(max_width=10_000), grid).maximum <= console.width:
-        console.print(grid)
-    else:
-        _print_one_by_one(console, shown)
-    for note in shown.notes:
-        console.print(escape(note), style="dim")
-
-
-def _print_one_by_one(console: Console, shown: Table) -> None:
-    """Print a table that is too wide for the terminal row by row, without empty cells."""
-    for row in (*shown.rows, *shown.published):
-        style = "dim" if row in shown.published else None
-        console.print(escape(row[0]), style=style)
-        cells = [f"{head} {cell}" for head, cell in zip(shown.columns[1:], row[1:], strict=True) if cell != "–"]
-        console.print(Padding(escape(" · ".join(cells)), (0, 0, 0, 2)), style=style)

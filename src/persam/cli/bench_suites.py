@@ -279,7 +279,6 @@ def _check(out: Path | None, suite: str) -> None:
 
 
 def _show(found: Findings, out: Path | None, as_json: bool) -> None:
-    from persam.cli.bench_data import print_table
     from persam.cli.console import out as console
     from persam.cli.console import print_json, say
 
@@ -288,7 +287,7 @@ def _show(found: Findings, out: Path | None, as_json: bool) -> None:
         print_json(found.to_dict())
     else:
         for each in found.tables:
-            print_table(each)
+            each.print(console())
             console().print()
         for note in found.below():
             console().print(note, style="dim", markup=False)

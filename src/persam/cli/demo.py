@@ -12,7 +12,7 @@ from persam.cli.options import Device, Json
 from persam.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from persam.demo import Report
+    from persam.demo import DemoReport
 
 
 def demo(
@@ -53,9 +53,7 @@ def demo(
         _tell(report)
 
 
-def _tell(report: Report) -> None:
-    from persam.demo.report import iou, truth
-
+def _tell(report: DemoReport) -> None:
     console = out()
     for thing in report.things:
         weights = ", ".join(f"{weight:.2f}" for weight in thing.scale_weights)
@@ -71,11 +69,11 @@ def _tell(report: Report) -> None:
             said = "yes" if photo.present else "no"
             grid.add_row(
                 photo.name,
-                truth(photo),
+                photo.truth,
                 said if photo.right else f"[red]{said} (wrong)[/red]",
                 f"{photo.score:.2f}",
-                iou(photo.iou_persam),
-                iou(photo.iou_persam_f),
+                _iou(photo.iou_persam),
+                _iou(photo.iou_persam_f),
             )
         console.print(grid)
         console.print()
@@ -95,3 +93,8 @@ def _tell(report: Report) -> None:
     console.print("Then, with your own photos:")
     console.print("  persam learn mug.jpg mug_mask.png --tune -o mug.safetensors")
     console.print("  persam segment mug.safetensors photos/ -o found --overlay --sheet")
+
+
+def _iou(value: float | None) -> str:
+    """An IoU, or a dash where there is nothing to find."""
+    return "-" if value is None else f"{value:.2f}"

@@ -13,7 +13,7 @@ from persam.cli.options import Device, Json, load_model
 from persam.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from persam.study import CheckReport, Problem, StudyResult, Summary
+    from persam.study import CheckReport, Problem, StudyResult, StudySummary
 
 app = typer.Typer(
     help="Compare the model with several people who masked the same photos, and the people with each other.",
@@ -63,7 +63,7 @@ def check(study: Folder, json: Json = False) -> None:
     """
     from persam.study.checks import check
     from persam.study.layout import read
-    from persam.study.metrics_json import problems_json
+    from persam.study.report import problems_json
 
     found = read(study)
     with progress_bar("Checking", found.photo_count) as advance:
@@ -86,7 +86,7 @@ def run(
     reference: Annotated[
         str, typer.Option(help="The photo that the model is shown: first by name, or the name of one in each category.")
     ] = "first",
-    output: Annotated[Path, typer.Option("-o", "--out", help="Folder for the report.")] = Path("study-report"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")] = Path("study-report"),
     encoder: Annotated[str | None, typer.Option(help="Another encoder for the confidence map.")] = None,
     device: Device = "auto",
     json: Json = False,
@@ -95,14 +95,12 @@ def run(
 
     [bold]Example[/bold]
 
-    persam study run my-study --method persam-f --out my-report
+    persam study run my-study --method persam-f -o my-report
     """
     from persam.study.compare import run
-    from persam.study.extra import check_libraries
     from persam.study.layout import read
-    from persam.study.metrics_json import metrics
-    from persam.study.report import check_out, write_report
-    from persam.study.summary import summarise
+    from persam.study.report import check_libraries, check_out, metrics, write_report
+    from persam.study.results import summarise
 
     check_libraries()
     found = read(study)
@@ -146,27 +144,16 @@ def _print_check(report: CheckReport) -> None:
         say(f"{_count(report.problems)}.")
 
 
-def _print_result(result: StudyResult, summary: Summary) -> None:
-    from persam.study.tables import cells, columns, shown, title
+def _print_result(result: StudyResult, summary: StudySummary) -> None:
+    from persam.study.report import people_table, table_one
 
     console = out()
-    heads = [escape(head) for head in columns(result)]
-    grid = table(*heads, right=tuple(heads[1:]))
-    for row in (*summary.rows, summary.total):
-        # The interval stands below its mean, so that tables of several annotators fit on a screen.
-        name, *figures = [escape(cell) for cell in cells(row, result)]
-        two_lines = [name, *(figure.replace(" [", "\n[") for figure in figures)]
-        grid.add_row(*two_lines, style="bold" if row is summary.total else None)
-    console.print(grid)
-    console.print(escape(title(result)), style="dim", soft_wrap=True)
+    first = table_one(result, summary)
+    console.print(first.grid(stacked=True))
+    console.print(escape(first.title), style="dim", soft_wrap=True)
     people = table("annotator", "masks", "area beside majority", "area beside gold", "sensitivity", "specificity")
-    for person in summary.people:
-        areas = [
-            "-" if found is None else f"{found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}] {found.verdict}"
-            for found in (person.against_majority, person.against_gold)
-        ]
-        cells_ = [person.name, str(person.masks), *areas, shown(person.sensitivity), shown(person.specificity)]
-        people.add_row(*(escape(cell) for cell in cells_))
+    for row in people_table(summary).rows:
+        people.add_row(*map(escape, row[:6]))
     console.print()
     console.print(people)
     console.print()

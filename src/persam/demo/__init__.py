@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from persam.demo.job import PhotoResult, Report, ThingResult, run
+from persam.demo.job import run
+from persam.demo.report import DemoReport, PhotoResult, ThingResult
 
-__all__ = ["PhotoResult", "Report", "ThingResult", "run"]
+__all__ = ["DemoReport", "PhotoResult", "ThingResult", "run"]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from persam.demo.albums import THINGS, Album, AlbumPhoto, make_albums
 from persam.demo.originals import photo_folder
+from persam.demo.report import DemoReport, PhotoResult, ThingResult
 from persam.drawing import colour_of, draw_overlay
 from persam.explain import explain
 from persam.metrics import iou
@@ -22,110 +22,6 @@ from persam.segmentation import Segmentation
 if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.persam import PerSAM
-
-
-@dataclass(frozen=True)
-class PhotoResult:
-    """What was found in one photo, and what is true.
-
-    Attributes:
-        name: of the photo.
-        count: how many of the thing are in it.
-        present: what PerSAM-F says.
-        score: its score, 0 to 1.
-        iou_persam, iou_persam_f: of the masks with the truth; None where there is nothing to find. They are measured
-            whatever `present` says.
-        seconds: to encode the photo and find the thing with PerSAM-F.
-        photo, overlay, explained: files, relative to the demo's folder.
-    """
-
-    name: str
-    count: int
-    present: bool
-    score: float
-    iou_persam: float | None
-    iou_persam_f: float | None
-    seconds: float
-    photo: str
-    overlay: str
-    explained: str
-
-    @property
-    def right(self) -> bool:
-        """Whether present or not was told right."""
-        return self.present == (self.count > 0)
-
-
-@dataclass(frozen=True)
-class ThingResult:
-    """One thing: what learning and tuning took, and what came of it.
-
-    Attributes:
-        thing: its name.
-        concept, reference: files, relative to the demo's folder.
-        scale_weights: PerSAM-F's.
-        learn_seconds, tune_seconds: time.
-        photos: results in the album.
-    """
-
-    thing: str
-    concept: str
-    reference: str
-    scale_weights: tuple[float, float, float]
-    learn_seconds: float
-    tune_seconds: float
-    photos: tuple[PhotoResult, ...]
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that the demo found.
-
-    Attributes:
-        folder: where its files are.
-        model, mode, seed: what it ran with.
-        things: one result for each thing.
-        sheet, page: the contact sheet as PNG and as HTML.
-    """
-
-    folder: Path
-    model: str
-    mode: str
-    seed: int
-    things: tuple[ThingResult, ...]
-    sheet: Path
-    page: Path
-
-    @property
-    def photos(self) -> tuple[PhotoResult, ...]:
-        """All photos of all things."""
-        return tuple(photo for thing in self.things for photo in thing.photos)
-
-    @property
-    def mean_iou(self) -> tuple[float, float]:
-        """Mean IoU of PerSAM and of PerSAM-F over the photos that have the thing."""
-        pairs = [(p.iou_persam, p.iou_persam_f) for p in self.photos if p.count]
-        plain, tuned = np.mean(np.array(pairs, dtype=np.float64), axis=0).tolist()
-        return plain, tuned
-
-    def mean_seconds(self) -> dict[str, float]:
-        """Mean seconds to learn and to tune a thing, and to segment a photo."""
-        return {
-            "learn": float(np.mean([thing.learn_seconds for thing in self.things])),
-            "tune": float(np.mean([thing.tune_seconds for thing in self.things])),
-            "segment": float(np.mean([photo.seconds for photo in self.photos])),
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON values."""
-        plain, tuned = self.mean_iou
-        data = asdict(self) | {"folder": str(self.folder), "sheet": str(self.sheet), "page": str(self.page)}
-        right = sum(photo.right for photo in self.photos)
-        return data | {
-            "mean_iou": {"persam": plain, "persam_f": tuned},
-            "presence_right": right,
-            "mean_seconds": self.mean_seconds(),
-        }
 
 
 def run(
@@ -138,7 +34,7 @@ def run(
     photos: int | None = None,
     device: str = "auto",
     progress: Callable[[str, int, int], object] | None = None,
-) -> Report:
+) -> DemoReport:
     """Learn things from one photo each, tune, find them in small albums, and leave pictures to look at.
 
     The albums are made of the photographs that scikit-image ships, so nothing is downloaded, and the truth is known.
@@ -157,8 +53,6 @@ def run(
         PersamError: scikit-image is missing, the model is not to be had, or the folder cannot be written.
         UsageError: an unknown thing or mode, or too few photos.
     """
-    from persam.demo.report import write_report
-
     photo_folder()  # before anything slow
     folder = Path(out).expanduser()
     albums = make_albums(things, photos=photos, seed=seed)
@@ -175,7 +69,7 @@ def run(
         results.append(_find(loaded, album, folder, step))
     if progress is not None:
         progress("contact sheet", len(names) * each, len(names) * each + 1)
-    report = Report(
+    report = DemoReport(
         folder,
         loaded.model.name,
         loaded.settings.mode,
@@ -184,7 +78,7 @@ def run(
         folder / "contact-sheet.png",
         folder / "index.html",
     )
-    write_report(report)
+    report.write()
     return report
 
 

@@ -1,8 +1,10 @@
-"""The real photographs that the demo is made of: those inside scikit-image's wheel, read without its network code."""
+"""The real photographs that the demo is made of, those in scikit-image's wheel, and where the things are in them."""
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from persam.errors import PersamError
 from persam.images import read_image
+from persam.reports.pictures import fit
 
 LONGEST_SIDE = 640
 
@@ -76,14 +79,6 @@ def scene(name: str) -> np.ndarray:
     return shown
 
 
-def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """Resize (H, W, C) or (H, W), uint8 or float, so that its longest side is `longest`; a new array."""
-    height, width = pixels.shape[:2]
-    factor = longest / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC).copy()
-
-
 def other_view(mask: np.ndarray) -> np.ndarray:
     """Carry a mask of the left photo of the stereo motorcycle over to the right one, by the measured disparity.
 
@@ -118,3 +113,41 @@ def _powers(where: np.ndarray) -> np.ndarray:
     """Powers of x and y up to the third at the True pixels of (H, W), (N, 10)."""
     y, x = (axis / 400 for axis in np.nonzero(where))
     return np.stack([x**i * y**j for i in range(4) for j in range(4 - i)], axis=1)
+
+
+def cup_mask() -> np.ndarray:
+    """Where the cup is in coffee.png, (400, 600) bool."""
+    return _filled(_rounded(_outline("cup")), (400, 600))
+
+
+def cat_mask() -> np.ndarray:
+    """Where the cat's face is in chelsea.png, (300, 451) bool; the photo cuts its ears off, so they stay out."""
+    return _filled(_rounded(_outline("cat")), (300, 451))
+
+
+def motorcycle_mask() -> np.ndarray:
+    """Where the motorcycle is in motorcycle_left.png, (500, 741) bool."""
+    whole = _filled(_outline("motorcycle"), (500, 741))
+    return whole & ~_filled(_outline("between the forks"), (500, 741))
+
+
+def _outline(name: str) -> np.ndarray:
+    """One of the outlines that were drawn by hand, (N, 2) as (x, y) in photo pixels."""
+    outlines = resources.files("persam.demo").joinpath("outlines.json").read_text(encoding="utf-8")
+    return np.array(json.loads(outlines)[name], dtype=np.float64)
+
+
+def _filled(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Fill a ring (N, 2), drawn at a sixteenth of a pixel."""
+    canvas = np.zeros(size, np.uint8)
+    cv2.fillPoly(canvas, [np.round(ring * 16).astype(np.int32)], 1, shift=4)
+    return canvas.astype(bool)
+
+
+def _rounded(p1: np.ndarray, steps: int = 8) -> np.ndarray:
+    """Lead a smooth closed line (Catmull-Rom) through the corners."""
+    p0, p2, p3 = np.roll(p1, 1, 0), np.roll(p1, -1, 0), np.roll(p1, -2, 0)
+    t = (np.arange(steps) / steps)[None, :, None]
+    p0, p1, p2, p3 = (p[:, None] for p in (p0, p1, p2, p3))
+    line = 2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * (p1 - p2) + p3 - p0) * t**3
+    return (line / 2).reshape(-1, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from persam.explain.explain import explain
-from persam.explain.page import Explanation, Panel
+from persam.explain.explain import Explanation, Panel, explain
 
 __all__ = ["Explanation", "Panel", "explain"]

@@ -1,29 +1,109 @@
-"""From a segmentation with its trace to panels."""
+"""From a segmentation with its trace to panels, and to the page that they stand on."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
 from persam.drawing import Colour, colour_of, draw_overlay, fit_text, font
 from persam.errors import PersamError, UsageError
-from persam.explain.page import PANEL, Explanation, Panel
-from persam.explain.paint import INK, PAPER, SOFT, colour_bar, draw_box, heat, mark_points
+from persam.explain.paint import colour_bar, draw_box, heat, mark_points
+from persam.files import safe_name, write_text
 from persam.geometry import Frame
 from persam.images import ImageSource, read_image
 from persam.method.segment import Step, Trace
+from persam.outputs import write_image
+from persam.reports.page import render
+from persam.reports.pictures import INK, PAPER, SOFT, GridStyle, Tile, draw_grid, fit, fit_mask
 from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from persam.concept import Concept
 
+PANEL = 340  # width of a panel and longest side of its picture, pixels
+_STYLE = GridStyle(cell=PANEL, gap=22, text=54, letters=(17, 14), above=True)
 _LINE = 2  # width of outlines, pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One picture of the way.
+
+    Attributes:
+        title: what it shows.
+        note: one line with its numbers.
+        picture: (H, W, 3) uint8, at most `PANEL` pixels wide and high.
+        below: what stands under it, (h, w, 3) uint8, or None.
+    """
+
+    title: str
+    note: str
+    picture: np.ndarray
+    below: np.ndarray | None = None
+
+    def draw(self) -> np.ndarray:
+        """The picture with what stands under it, (H, W, 3) uint8."""
+        if self.below is None:
+            return self.picture
+        gap, parts = 6, (self.picture, self.below)
+        page = np.empty((parts[0].shape[0] + gap + parts[1].shape[0], max(p.shape[1] for p in parts), 3), np.uint8)
+        page[:] = PAPER
+        for part, y in ((parts[0], 0), (parts[1], parts[0].shape[0] + gap)):
+            x = (page.shape[1] - part.shape[1]) // 2
+            page[y : y + part.shape[0], x : x + part.shape[1]] = part
+        return page
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The way to one mask as pictures.
+
+    Attributes:
+        title: stands above.
+        rows: panels, from what was learned to the result.
+    """
+
+    title: str
+    rows: tuple[tuple[Panel, ...], ...]
+
+    @property
+    def panels(self) -> tuple[Panel, ...]:
+        """All panels in order."""
+        return tuple(panel for row in self.rows for panel in row)
+
+    def page(self) -> np.ndarray:
+        """All of it in one picture, (H, W, 3) uint8."""
+        rows = [[Tile(panel.draw(), panel.title, panel.note) for panel in row] for row in self.rows]
+        return draw_grid(self.title, rows, _STYLE)
+
+    def write(self, path: str | Path) -> None:
+        """Write the page as PNG, JPEG or HTML, by the suffix.
+
+        Raises:
+            PersamError: it cannot be written there.
+        """
+        if Path(path).suffix.lower() == ".html":
+            write_text(path, render("explain/page.html.j2", title=self.title, way=self))
+        else:
+            write_image(path, self.page())
+
+    def write_pieces(self, folder: str | Path) -> list[Path]:
+        """Write every panel's picture as a PNG of its own and return the files.
+
+        Raises:
+            PersamError: they cannot be written there.
+        """
+        files = []
+        for number, panel in enumerate(self.panels, start=1):
+            name = safe_name(panel.title.lower().replace(" · ", "-").replace(",", "").replace(" ", "-"))
+            files.append(Path(folder) / f"{number:02d}-{name}.png")
+            write_image(files[-1], panel.draw())
+        return files
 
 
 def explain(
@@ -73,19 +153,6 @@ def explain(
     )
 
 
-def _shrink(pixels: np.ndarray, longest: int = PANEL) -> np.ndarray:
-    """Fit a photo (H, W, 3) into a square, enlarging small ones."""
-    height, width = pixels.shape[:2]
-    factor = longest / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-
-
-def _shrink_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    shares = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    return shares >= min(0.5, float(shares.max()) or 1.0)  # a thing smaller than a pixel stays
-
-
 def _reference_panel(image: ImageSource, mask: np.ndarray, name: str) -> Panel:
     photo = read_image(image)
     if mask.shape != photo.shape[:2]:
@@ -93,8 +160,8 @@ def _reference_panel(image: ImageSource, mask: np.ndarray, name: str) -> Panel:
             f"The reference is {photo.shape[1]} x {photo.shape[0]} pixels, its mask {mask.shape[1]} x {mask.shape[0]}; "
             "give the two that belong together."
         )
-    shown = _shrink(photo)
-    picture = draw_overlay(shown, _shrink_mask(mask, shown.shape[:2]), colour_of(name), tint=0.25, line=_LINE)
+    shown = fit(photo, PANEL)
+    picture = draw_overlay(shown, fit_mask(mask, shown), colour_of(name), tint=0.25, line=_LINE)
     return Panel("Reference", f"learned from this; the mask covers {mask.mean():.0%}", picture)
 
 
@@ -103,7 +170,7 @@ class _View:
 
     def __init__(self, photo: np.ndarray, found: Segmentation, trace: Trace, concept: Concept | None) -> None:
         self.found, self.trace, self.concept = found, trace, concept
-        self.photo = _shrink(photo)
+        self.photo = fit(photo, PANEL)
         # The same geometry for the small photo: nothing is resized to the full one on the way.
         height, width = self.photo.shape[:2]
         self.frame: Frame = replace(trace.prior.frame, photo=(height, width))
@@ -150,11 +217,10 @@ class _View:
 
     def result_panel(self) -> Panel:
         found = self.found
-        size = self.photo.shape[:2]
-        mask = _shrink_mask(found.mask, size) if found.mask.any() else np.zeros(size, bool)
+        mask = fit_mask(found.mask, self.photo)
         picture = draw_overlay(self.photo, mask, self.colour, tint=0.15, dim=0.6, line=_LINE)
         for instance in found.instances if len(found.instances) > 1 else ():
-            picture = draw_overlay(picture, _shrink_mask(instance.mask, size), self.colour, tint=0.0, line=_LINE)
+            picture = draw_overlay(picture, fit_mask(instance.mask, self.photo), self.colour, tint=0.0, line=_LINE)
         verdict = {None: "no threshold", True: "present", False: "not present"}[found.present]
         return Panel("Result", f"{verdict}, score {found.score:.2f}, mask {found.area:.0%} of the photo", picture)
 
@@ -205,7 +271,7 @@ class _View:
             return None
         gap = 8
         side = (PANEL - gap * (count - 1)) // count
-        small = _shrink(self.photo, side - 6)
+        small = fit(self.photo, side - 6)
         height, width = small.shape[:2]
         frame = replace(self.frame, photo=(height, width))
         strip = Image.new("RGB", (PANEL, height + 6 + 22), PAPER)

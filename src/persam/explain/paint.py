@@ -9,12 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from persam.drawing import Colour, font
+from persam.reports.pictures import INK, PAPER
 
 POSITIVE: Colour = (40, 210, 90)
 NEGATIVE: Colour = (240, 40, 40)
-INK: Colour = (32, 33, 36)
-SOFT: Colour = (100, 105, 112)
-PAPER: Colour = (250, 250, 248)
 
 _MAP = cv2.COLORMAP_INFERNO  # perceptually uniform: equal steps of the value look equal, in grey print too
 _FINE = 4  # markers are drawn so much larger and then reduced, which makes their edges smooth

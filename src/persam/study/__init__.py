@@ -7,25 +7,25 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from persam.study.checks import CheckReport, Problem, check
     from persam.study.compare import run
     from persam.study.create import new
-    from persam.study.layout import Category, Study, read
+    from persam.study.layout import Study, StudyCategory, read
     from persam.study.report import write_report
-    from persam.study.results import StudyResult
-    from persam.study.summary import Summary, summarise
+    from persam.study.results import StudyResult, StudySummary, summarise
 
 __all__ = [
-    "Category",
     "CheckReport",
     "Problem",
     "Study",
+    "StudyCategory",
     "StudyResult",
-    "Summary",
+    "StudySummary",
     "check",
     "new",
     "read",
@@ -35,27 +35,14 @@ __all__ = [
 ]
 
 # Loaded on first use: to make or check a study, PyTorch is not needed.
-_HOME = {
-    "Category": "layout",
-    "CheckReport": "checks",
-    "Problem": "checks",
-    "Study": "layout",
-    "StudyResult": "results",
-    "Summary": "summary",
-    "check": "checks",
-    "new": "create",
-    "read": "layout",
-    "run": "compare",
-    "summarise": "summary",
-    "write_report": "report",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "persam.study.checks": "CheckReport Problem check",
+        "persam.study.compare": "run",
+        "persam.study.create": "new",
+        "persam.study.layout": "Study StudyCategory read",
+        "persam.study.report": "write_report",
+        "persam.study.results": "StudyResult StudySummary summarise",
+    },
+)

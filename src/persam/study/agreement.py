@@ -1,16 +1,24 @@
-"""How far people agree with each other: IoU of every pair, and Krippendorff's alpha over pixels."""
+"""What several people's masks of one thing say of each other: agreement, a consensus, and who marks too little."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from persam.metrics import iou
+from persam.lazy import library
+from persam.metrics import bootstrap_mean, iou
 
 Pair = tuple[str, str]
+
+_MOST_ROUNDS = 100  # of expectation-maximisation; it ends after a few where people agree at all
+#: The bootstrap knows nothing but the photos that it has: of fewer than this its intervals are too narrow to judge by.
+ENOUGH_PHOTOS = 5
+#: Share of the area that is no bias worth a word, however sure it is.
+NEGLIGIBLE = 0.02
 
 
 def pairwise_iou(masks: Mapping[str, np.ndarray]) -> dict[Pair, float]:
@@ -91,3 +99,104 @@ def krippendorff_alpha(photos: Iterable[Iterable[np.ndarray]]) -> float | None:
     0.5333
     """
     return sum((Coincidences.of(masks) for masks in photos), Coincidences()).alpha
+
+
+def majority(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """What more than half of the people marked; a tie is background. Of two people it is what both marked.
+
+    Args:
+        masks: (H, W) bool each, at least one.
+
+    Returns:
+        (H, W) bool.
+    """
+    marked = np.sum(masks, axis=0, dtype=np.min_scalar_type(2 * len(masks)))
+    result: np.ndarray = 2 * marked > len(masks)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Staple:
+    """STAPLE's estimate of the truth behind several people's masks of one photo.
+
+    Attributes:
+        mask: (H, W) bool, where the object is more likely than not.
+        sensitivity: by annotator, the share of that object that the annotator marked, 0 to 1.
+        specificity: by annotator, the share of the rest that the annotator left out, 0 to 1.
+    """
+
+    mask: np.ndarray
+    sensitivity: dict[str, float]
+    specificity: dict[str, float]
+
+
+def staple(masks: Mapping[str, np.ndarray]) -> Staple:
+    """Estimate the truth and everybody's care together (Warfield et al. 2004, the implementation of ITK).
+
+    Two people alone give it little to go by: it then believes that the one who marked less is right.
+
+    Args:
+        masks: (H, W) bool by annotator, two or more.
+
+    Raises:
+        PersamError: SimpleITK is not installed.
+    """
+    sitk = library("SimpleITK", "STAPLE", "study")
+    names = sorted(masks)
+    estimate = sitk.STAPLEImageFilter()
+    estimate.SetForegroundValue(1)
+    estimate.SetMaximumIterations(_MOST_ROUNDS)
+    probability = estimate.Execute([sitk.GetImageFromArray(masks[name].astype(np.uint8)) for name in names])
+    return Staple(
+        sitk.GetArrayFromImage(probability) > 0.5,
+        dict(zip(names, map(float, estimate.GetSensitivity()), strict=True)),
+        dict(zip(names, map(float, estimate.GetSpecificity()), strict=True)),
+    )
+
+
+@dataclass(frozen=True)
+class Bias:
+    """A person's areas beside those of a consensus or of the truth.
+
+    Attributes:
+        ratio: geometric mean over photos of (own area / other area): 0.5 and 2 are equally far from 1, and cancel.
+        low, high: its 95 % bootstrap interval.
+        photos: that it was taken over.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    photos: int
+
+    @property
+    def verdict(self) -> str:
+        """In words.
+
+        ``under-segments`` or ``over-segments`` if the whole interval is more than `NEGLIGIBLE` away from 1; else
+        ``even``, or ``too few photos``.
+        """
+        if self.photos < ENOUGH_PHOTOS:
+            return "too few photos"
+        if self.high < 1 / (1 + NEGLIGIBLE):
+            return "under-segments"
+        return "over-segments" if self.low > 1 + NEGLIGIBLE else "even"
+
+
+def bias(areas: Sequence[tuple[int, int]]) -> Bias | None:
+    """Compare areas.
+
+    Args:
+        areas: (own, other) in pixels, for each photo. Where one of them is 0 there is no ratio: those are left out.
+
+    Returns:
+        The bias, or None if no photo has a ratio.
+
+    >>> bias([(50, 100), (200, 100)]).ratio
+    1.0
+    """
+    logs = [math.log(own / other) for own, other in areas if own > 0 and other > 0]
+    if not logs:
+        return None
+    ratio, low, high = (math.exp(value) for value in bootstrap_mean(logs))
+    return Bias(ratio, low, high, len(logs))

@@ -11,7 +11,7 @@ import numpy as np
 from persam.errors import PersamError
 from persam.images import read_image
 from persam.masks import read_mask
-from persam.study.layout import ANNOTATORS, GOLD, IMAGES, MASK_SUFFIX, Category, Study, entries, is_photo
+from persam.study.layout import ANNOTATORS, GOLD, IMAGES, MASK_SUFFIX, Study, StudyCategory, entries, is_photo
 
 #: What can be wrong, from what stops a study to what is merely odd.
 KINDS = ("photo", "missing", "size", "unusable", "stray")
@@ -94,7 +94,7 @@ def check(study: Study, progress: Callable[[], object] | None = None) -> CheckRe
     return CheckReport(study, usable, tuple(problems))
 
 
-def read_study_mask(category: Category, who: str, photo: Path, shape: tuple[int, int]) -> np.ndarray | Problem:
+def read_study_mask(category: StudyCategory, who: str, photo: Path, shape: tuple[int, int]) -> np.ndarray | Problem:
     """Read one mask of a study, which must have its photo's size: masks that are compared are never resized.
 
     Args:
@@ -127,7 +127,7 @@ def read_study_mask(category: Category, who: str, photo: Path, shape: tuple[int,
     return mask
 
 
-def too_few_photos(category: Category) -> Problem:
+def too_few_photos(category: StudyCategory) -> Problem:
     """What is wrong with a category of one photo or none."""
     count = len(category.photos) or "no"
     sentence = (
@@ -137,7 +137,7 @@ def too_few_photos(category: Category) -> Problem:
     return Problem("photo", category.name, "", "", sentence)
 
 
-def _shape(category: Category, photo: Path) -> tuple[int, int] | Problem:
+def _shape(category: StudyCategory, photo: Path) -> tuple[int, int] | Problem:
     try:
         height, width = read_image(photo).shape[:2]
     except PersamError as error:
@@ -145,7 +145,7 @@ def _shape(category: Category, photo: Path) -> tuple[int, int] | Problem:
     return height, width
 
 
-def _strays(category: Category) -> Iterator[Problem]:
+def _strays(category: StudyCategory) -> Iterator[Problem]:
     """Files that nothing will read: a typing error in a mask's name shows here."""
     names = {photo.stem for photo in category.photos}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from persam.metrics import iou
 from persam.models.encode_once import encode_once
 from persam.persam import PerSAM
 from persam.reference import Reference
-from persam.segmentation import Segmentation, mask_rle
-from persam.study.agreement import Coincidences, pairwise_iou
+from persam.segmentation import mask_rle
+from persam.study.agreement import Coincidences, majority, pairwise_iou, staple
 from persam.study.checks import Problem, read_study_mask, too_few_photos
-from persam.study.consensus import majority, staple
-from persam.study.layout import GOLD, Category, Study
-from persam.study.results import GOLD_TRUTH, MAJORITY, OWN, STAPLE, Answer, RatedPhoto, StudyResult
+from persam.study.layout import GOLD, Study, StudyCategory
+from persam.study.results import GOLD_TRUTH, MAJORITY, OWN, STAPLE, RatedPhoto, StudyAnswer, StudyResult
 
 METHODS = ("persam", "persam-f")
 FIRST = "first"
@@ -58,66 +57,117 @@ def run(
     references = {category.name: _reference_of(category, reference) for category in study.categories}
     encoder = None if persam.encoder is None else encode_once(persam.encoder)
     model = PerSAM(encode_once(persam.model), encoder=encoder, settings=persam.settings)
-    answers: list[Answer] = []
-    rated: list[RatedPhoto] = []
-    left_out: list[Problem] = []
+    going = _Comparison(study, model, method)
     for category in study.categories:
-        shown = references[category.name]
-        concepts: dict[str, Concept] = {}
-        if len(category.photos) < 2:
-            left_out.append(too_few_photos(category))
-        for photo, pixels in _photos(category, shown, left_out, progress):
-            masks, gold = _masks(study, category, photo, (pixels.shape[0], pixels.shape[1]), left_out)
-            truths = Truths.of(masks, gold)
-            rated.append(_rate(category, photo, masks, truths, is_reference=photo == shown))
-            if photo == shown:
-                concepts = _learn(model, method, category, photo, pixels, masks, left_out)
-            else:
-                answers += _answers(model, category, photo, pixels, concepts, masks, truths)
-    if not any(photo.areas for photo in rated):
+        going.add(category, references[category.name], progress)
+    if not any(photo.areas for photo in going.rated):
         raise PersamError(f"There is no mask in {study.folder} that can be used; see `persam study check`.")
     names = {category: photo.stem for category, photo in references.items() if photo is not None}
-    return StudyResult(study, _describe(persam, method), names, tuple(answers), tuple(rated), tuple(left_out))
+    found = tuple(going.answers), tuple(going.rated), tuple(going.left_out)
+    return StudyResult(study, _describe(persam, method), names, *found)
 
 
-@dataclass(frozen=True, eq=False)
-class Truths:
-    """What a photo's masks are measured against, beside each other.
+class _Comparison:
+    """A run that is going on: what was measured so far, and what could not be."""
 
-    Attributes:
-        masks: the ``majority``, ``staple`` and ``gold`` masks that there are, (H, W) bool.
-        sensitivity, specificity: STAPLE's, by annotator.
-    """
+    def __init__(self, study: Study, model: PerSAM, method: str) -> None:
+        self.study, self.model, self.method = study, model, method
+        self.answers: list[StudyAnswer] = []
+        self.rated: list[RatedPhoto] = []
+        self.left_out: list[Problem] = []
 
-    masks: dict[str, np.ndarray]
-    sensitivity: dict[str, float]
-    specificity: dict[str, float]
+    def add(self, category: StudyCategory, shown: Path | None, progress: Callable[[], object] | None) -> None:
+        """Rate all photos of a category and ask for all but the one that is shown."""
+        concepts: dict[str, Concept] = {}
+        if len(category.photos) < 2:
+            self.left_out.append(too_few_photos(category))
+        # The one that is shown comes first, because the others wait for what is learned from it.
+        for photo in sorted(category.photos, key=lambda photo: photo != shown):
+            try:
+                pixels = read_image(photo)
+            except PersamError as error:
+                self.left_out.append(Problem("photo", category.name, "", photo.stem, str(error)))
+            else:
+                masks = self._masks(category, photo, (pixels.shape[0], pixels.shape[1]))
+                truths = self._rate(category, photo, masks, is_reference=photo == shown)
+                if photo == shown:
+                    concepts = self._learn(category, photo, pixels, masks)
+                else:
+                    people = {who: (concepts[who], masks[who]) for who in concepts if who in masks}
+                    self._ask(category, photo, pixels, people, truths)
+            if progress is not None:
+                progress()
 
-    @classmethod
-    def of(cls, masks: dict[str, np.ndarray], gold: np.ndarray | None) -> Truths:
-        """A consensus of two or more people's masks, and the true mask if there is one."""
-        truths = {} if gold is None else {GOLD_TRUTH: gold}
-        if len(masks) < 2:
-            return cls(truths, {}, {})
-        estimate = staple(masks)
-        consensus = {MAJORITY: majority(list(masks.values())), STAPLE: estimate.mask}
-        return cls(consensus | truths, estimate.sensitivity, estimate.specificity)
+    def _masks(self, category: StudyCategory, photo: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+        """The usable masks by annotator, the true one under ``gold``."""
+        masks = {}
+        for who in [*self.study.annotators, *([GOLD] if category.has_gold else [])]:
+            mask = read_study_mask(category, who, photo, shape)
+            if isinstance(mask, Problem):
+                self.left_out.append(mask)
+            else:
+                masks[who] = mask
+        return masks
+
+    def _rate(
+        self, category: StudyCategory, photo: Path, masks: dict[str, np.ndarray], *, is_reference: bool
+    ) -> dict[str, np.ndarray]:
+        """Compare the people, and return what masks are measured against: ``majority``, ``staple`` and ``gold``."""
+        gold = masks.pop(GOLD, None)
+        estimate = staple(masks) if len(masks) > 1 else None
+        consensus = {} if estimate is None else {MAJORITY: majority(list(masks.values())), STAPLE: estimate.mask}
+        truths = consensus if gold is None else consensus | {GOLD_TRUTH: gold}
+        rated = RatedPhoto(
+            category.name,
+            photo.stem,
+            is_reference,
+            areas={who: int(mask.sum()) for who, mask in masks.items()},
+            pairs=pairwise_iou(masks),
+            coincidences=Coincidences.of(masks.values()),
+            consensus_areas={name: int(mask.sum()) for name, mask in truths.items()},
+            consensus={name: mask_rle(mask) for name, mask in consensus.items()},
+            sensitivity={} if estimate is None else estimate.sensitivity,
+            specificity={} if estimate is None else estimate.specificity,
+            gold_ious={} if gold is None else {who: iou(mask, gold) for who, mask in masks.items()},
+        )
+        self.rated.append(rated)
+        return truths
+
+    def _learn(
+        self, category: StudyCategory, photo: Path, pixels: np.ndarray, people: Iterable[str]
+    ) -> dict[str, Concept]:
+        concepts = {}
+        for who in people:
+            try:
+                reference = Reference.read(photo, category.mask_file(who, photo))
+                # The same array for all, by which the model knows that it has encoded this photo.
+                concept = self.model.learn(replace(reference, image=pixels), name=category.name)
+                concepts[who] = self.model.tune(concept) if self.method == "persam-f" else concept
+            except UsageError:  # the model cannot be run like this at all, whoever drew the mask
+                raise
+            except PersamError as error:
+                self.left_out.append(Problem("unusable", category.name, who, photo.stem, str(error)))
+        return concepts
+
+    def _ask(
+        self,
+        category: StudyCategory,
+        photo: Path,
+        pixels: np.ndarray,
+        people: dict[str, tuple[Concept, np.ndarray]],
+        truths: dict[str, np.ndarray],
+    ) -> None:
+        """Find the object with each person's concept, and measure that against this person's own mask."""
+        if not people:
+            return
+        results = self.model.segment(self.model.encode(pixels), [concept for concept, _ in people.values()])
+        for (who, (_, own)), found in zip(people.items(), results, strict=True):
+            ious = {name: iou(found.assumed_mask, mask) for name, mask in ({OWN: own} | truths).items()}
+            rle = mask_rle(found.assumed_mask)
+            self.answers.append(StudyAnswer(category.name, photo.stem, who, ious, rle, found.score, found.present))
 
 
-def _photos(
-    category: Category, shown: Path | None, left_out: list[Problem], progress: Callable[[], object] | None
-) -> Iterator[tuple[Path, np.ndarray]]:
-    """The photos and their pixels, the reference first, because the others wait for what is learned from it."""
-    for photo in sorted(category.photos, key=lambda photo: photo != shown):
-        try:
-            yield photo, read_image(photo)
-        except PersamError as error:
-            left_out.append(Problem("photo", category.name, "", photo.stem, str(error)))
-        if progress is not None:
-            progress()
-
-
-def _reference_of(category: Category, name: str) -> Path | None:
+def _reference_of(category: StudyCategory, name: str) -> Path | None:
     if name == FIRST:
         return category.photos[0] if category.photos else None
     photo = category.photo(name)
@@ -127,86 +177,6 @@ def _reference_of(category: Category, name: str) -> Path | None:
             f"--reference {FIRST}."
         )
     return photo
-
-
-def _masks(
-    study: Study, category: Category, photo: Path, shape: tuple[int, int], left_out: list[Problem]
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """The usable masks by annotator, and the true one."""
-    masks = {}
-    for who in [*study.annotators, *([GOLD] if category.has_gold else [])]:
-        mask = read_study_mask(category, who, photo, shape)
-        if isinstance(mask, Problem):
-            left_out.append(mask)
-        else:
-            masks[who] = mask
-    gold = masks.pop(GOLD, None) if category.has_gold else None
-    return masks, gold
-
-
-def _rate(
-    category: Category, photo: Path, masks: dict[str, np.ndarray], truths: Truths, *, is_reference: bool
-) -> RatedPhoto:
-    gold = truths.masks.get(GOLD_TRUTH)
-    return RatedPhoto(
-        category.name,
-        photo.stem,
-        is_reference,
-        areas={who: int(mask.sum()) for who, mask in masks.items()},
-        pairs=pairwise_iou(masks),
-        coincidences=Coincidences.of(masks.values()),
-        consensus_areas={name: int(mask.sum()) for name, mask in truths.masks.items()},
-        consensus={name: mask_rle(mask) for name, mask in truths.masks.items() if name != GOLD_TRUTH},
-        sensitivity=truths.sensitivity,
-        specificity=truths.specificity,
-        gold_ious={} if gold is None else {who: iou(mask, gold) for who, mask in masks.items()},
-    )
-
-
-def _learn(
-    model: PerSAM,
-    method: str,
-    category: Category,
-    photo: Path,
-    pixels: np.ndarray,
-    masks: dict[str, np.ndarray],
-    left_out: list[Problem],
-) -> dict[str, Concept]:
-    concepts = {}
-    for who in masks:
-        try:
-            reference = Reference.read(photo, category.mask_file(who, photo))
-            # The same array for all, by which the model knows that it has encoded this photo.
-            concept = model.learn(replace(reference, image=pixels), name=category.name)
-            concepts[who] = model.tune(concept) if method == "persam-f" else concept
-        except UsageError:  # the model cannot be run like this at all, whoever drew the mask
-            raise
-        except PersamError as error:
-            left_out.append(Problem("unusable", category.name, who, photo.stem, str(error)))
-    return concepts
-
-
-def _answers(
-    model: PerSAM,
-    category: Category,
-    photo: Path,
-    pixels: np.ndarray,
-    concepts: dict[str, Concept],
-    masks: dict[str, np.ndarray],
-    truths: Truths,
-) -> list[Answer]:
-    people = [who for who in concepts if who in masks]
-    if not people:
-        return []
-    found = model.segment(model.encode(pixels), [concepts[who] for who in people])
-
-    def answer(who: str, segmentation: Segmentation) -> Answer:
-        ious = {OWN: iou(segmentation.assumed_mask, masks[who])}
-        ious.update({name: iou(segmentation.assumed_mask, mask) for name, mask in truths.masks.items()})
-        mask = mask_rle(segmentation.assumed_mask)
-        return Answer(category.name, photo.stem, who, ious, mask, segmentation.score, segmentation.present)
-
-    return [answer(who, segmentation) for who, segmentation in zip(people, found, strict=True)]
 
 
 def _describe(persam: PerSAM, method: str) -> dict[str, Any]:

@@ -8,31 +8,23 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-from PIL import Image
 
-from persam.contact_sheet import ContactSheet
 from persam.drawing import PALETTE, Colour, draw_overlay
 from persam.errors import PersamError
 from persam.files import safe_name
 from persam.images import read_image
+from persam.reports.contact_sheet import ContactSheet
+from persam.reports.pictures import PAPER, Tile, fit, fit_mask
 from persam.segmentation import rle_mask
 from persam.study.checks import Problem, read_study_mask
-from persam.study.results import OWN, Answer, StudyResult
+from persam.study.results import OWN, StudyAnswer, StudyResult
 
 PICTURE = 320  # longest side of a picture at most, pixels
 _LEAST = 240  # and at least: small photos are enlarged
 MODEL_COLOUR: Colour = (255, 255, 255)
 _DIM = 0.6  # how much darker all but a mask becomes
+_EMPTY = np.full((1, 1, 3), PAPER, np.uint8)
 _PLACES = ("best", "middle", "worst")
-
-
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """One picture of the gallery, (H, W, 3) uint8, at most `PICTURE` pixels long, and what stands under it."""
-
-    picture: np.ndarray
-    caption: str
-    note: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +54,7 @@ def triples(result: StudyResult) -> Iterator[Triple]:
     The masks are those of the annotator on whom the model's IoU is the middle one in that photo.
     """
     for category in result.study.categories:
-        by_photo: dict[str, list[Answer]] = {}
+        by_photo: dict[str, list[StudyAnswer]] = {}
         for answer in result.answers:
             if answer.category == category.name:
                 by_photo.setdefault(answer.photo, []).append(answer)
@@ -94,7 +86,7 @@ def write_gallery(result: StudyResult, out: Path, chosen: list[Triple]) -> list[
                     tile = row[number].tiles[place]
                     sheet.add_picture(tile.picture, f"{category} · {row[number].place}: {tile.caption}", tile.note)
                 else:  # an empty place keeps the rows of the categories below each other
-                    sheet.add_picture(np.full((1, 1, 3), 250, np.uint8), "", "")
+                    sheet.add_picture(_EMPTY, "")
     files = sheet.write_png(out / "gallery.png")
     for name in dict.fromkeys(answer.category for answer in result.answers):
         files += _write_category(result, name, out / "gallery" / f"{safe_name(name)}.png")
@@ -119,10 +111,10 @@ def _write_category(result: StudyResult, category: str, file: Path) -> list[Path
 
 
 def _nothing(annotator: str) -> Tile:
-    return Tile(np.full((1, 1, 3), 250, np.uint8), f"{annotator}: no mask", "")
+    return Tile(_EMPTY, f"{annotator}: no mask")
 
 
-def _tiles(result: StudyResult, answers: list[Answer]) -> list[Tile]:
+def _tiles(result: StudyResult, answers: list[StudyAnswer]) -> list[Tile]:
     """The photo that the answers share, then prompt mask and predicted mask of each."""
     category = next(one for one in result.study.categories if one.name == answers[0].category)
     photo = category.photo(answers[0].photo)
@@ -144,19 +136,12 @@ def _tiles(result: StudyResult, answers: list[Answer]) -> list[Tile]:
 
 
 def _marked(small: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndarray:
-    """A mask on its shrunk photo: drawn at the size at which it is shown, so that the outline stays visible."""
-    size = (small.shape[1], small.shape[0])
-    drawn = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    if not drawn.any():  # an object of a few pixels still shows
-        drawn = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0
+    """A mask on its shrunk photo."""
+    drawn = fit_mask(mask, small)
     if not drawn.any():
         return (small * (1 - _DIM)).astype(np.uint8)
     return draw_overlay(small, drawn, colour, tint=0.25, dim=_DIM)
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    picture = Image.fromarray(pixels)
-    longest = max(picture.size)
-    factor = min(PICTURE, max(_LEAST, longest)) / longest
-    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+    return fit(pixels, min(PICTURE, max(_LEAST, *pixels.shape[:2])))

@@ -16,7 +16,7 @@ LAYOUT = "STUDY/CATEGORY/images/* and STUDY/CATEGORY/annotators/NAME/*.png, if t
 
 
 @dataclass(frozen=True)
-class Category:
+class StudyCategory:
     """Photos of one kind of thing, and who masked them.
 
     Attributes:
@@ -55,7 +55,7 @@ class Study:
     """
 
     folder: Path
-    categories: tuple[Category, ...]
+    categories: tuple[StudyCategory, ...]
     annotators: tuple[str, ...]
 
     @property
@@ -96,7 +96,7 @@ def read(folder: str | Path) -> Study:
     if GOLD in annotators:
         raise UsageError(f"In {root} an annotator is called {GOLD!r}, a name kept for the truth; rename those folders.")
     categories = tuple(
-        Category(home.name, home, _photos(home / IMAGES), has_gold=(home / GOLD).is_dir()) for home in homes
+        StudyCategory(home.name, home, _photos(home / IMAGES), has_gold=(home / GOLD).is_dir()) for home in homes
     )
     return Study(root, categories, tuple(annotators))
 

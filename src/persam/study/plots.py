@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from persam.drawing import Colour
-from persam.study.extra import library
+from persam.lazy import library
 from persam.study.gallery import colour_of_annotator
-from persam.study.results import StudyResult
-from persam.study.summary import BAND_NAMES, BANDS, Figure, Person, Row, Summary
+from persam.study.results import BAND_NAMES, BANDS, Mean, Person, Row, StudyResult, StudySummary
 
 _INK = "#010203"  # stands for the page's own colour of text until the SVG is written
 _BAND_COLOURS = ("#15803d", "#ca8a04", "#c2410c")
@@ -33,17 +32,17 @@ _WIDTH = 9.0  # inches
 _LONGEST = 28  # letters of a name beside an axis
 
 
-def plots(result: StudyResult, summary: Summary) -> dict[str, str]:
+def plots(result: StudyResult, summary: StudySummary) -> dict[str, str]:
     """All plots of a study: SVG by name (``iou``, ``bands``, ``bias``), empty where there is nothing to draw.
 
     Raises:
         PersamError: matplotlib is not installed.
     """
-    with library("matplotlib").rc_context(_STYLE):
+    with library("matplotlib", "The report's plots", "study").rc_context(_STYLE):
         return {"iou": _iou_plot(result, summary), "bands": _bands_plot(summary), "bias": _bias_plot(result, summary)}
 
 
-def _iou_plot(result: StudyResult, summary: Summary) -> str:
+def _iou_plot(result: StudyResult, summary: StudySummary) -> str:
     """Each category's IoU: the model with all annotators and with each, and the annotators with each other."""
     rows = [row for row in (*summary.rows, summary.total) if row.model or row.people]
     if not rows:
@@ -65,7 +64,7 @@ def _iou_plot(result: StudyResult, summary: Summary) -> str:
     return _svg(figure)
 
 
-def _bands_plot(summary: Summary) -> str:
+def _bands_plot(summary: StudySummary) -> str:
     """How many photos of each category lie in each band."""
     rows: list[Row] = [row for row in (*summary.rows, summary.total) if sum(row.bands)]
     if not rows:
@@ -87,7 +86,7 @@ def _bands_plot(summary: Summary) -> str:
     return _svg(figure)
 
 
-def _bias_plot(result: StudyResult, summary: Summary) -> str:
+def _bias_plot(result: StudyResult, summary: StudySummary) -> str:
     """Each annotator's areas beside those of the majority and of the truth."""
     people: list[Person] = [one for one in summary.people if one.against_majority or one.against_gold]
     if not people:
@@ -125,7 +124,7 @@ def _axis(rows: int, each: float) -> tuple[Any, Any]:
     return page, page.add_subplot()
 
 
-def _with_interval(axis: Any, figure: Figure | None, y: float, colour: str, marker: str, label: str) -> None:
+def _with_interval(axis: Any, figure: Mean | None, y: float, colour: str, marker: str, label: str) -> None:
     if figure is not None:
         axis.plot([figure.low, figure.high], [y, y], color=colour, linewidth=2)
         axis.plot(figure.mean, y, marker, color=colour, markersize=7, label=label)

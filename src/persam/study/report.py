@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from PIL import Image
+from markupsafe import Markup
 
 from persam.errors import UsageError
 from persam.files import check_folder, write_text
+from persam.lazy import library
+from persam.metrics import RESAMPLES
 from persam.outputs import write_mask
+from persam.reports.page import render
+from persam.reports.provenance import versions
+from persam.reports.tables import Table, to_csv
 from persam.segmentation import rle_mask
-from persam.study.checks import REPORT_FILE
-from persam.study.extra import library
+from persam.study.agreement import Bias
+from persam.study.checks import REPORT_FILE, Problem
 from persam.study.gallery import Triple, colour_of_annotator, triples, write_gallery
 from persam.study.layout import Study
-from persam.study.metrics_json import metrics
 from persam.study.plots import plots
-from persam.study.results import MAJORITY, STAPLE, StudyResult
-from persam.study.summary import BAND_NAMES, PROTOCOL, Summary, summarise
-from persam.study.tables import cells, columns, comma_separated, latex, markdown, shown, title
+from persam.study.results import (
+    BAND_NAMES,
+    MAJORITY,
+    PROTOCOL,
+    STAPLE,
+    Mean,
+    Person,
+    Row,
+    StudyResult,
+    StudySummary,
+    summarise,
+)
 
 METRICS_FILE = "metrics.json"
-_THUMBNAIL = 300  # longest side of a picture in the page, pixels
+
+
+def check_libraries() -> None:
+    """See that the libraries of the extra ``study`` are there, before anything slow.
+
+    Raises:
+        PersamError: one is not installed.
+    """
+    library("SimpleITK", "STAPLE", "study")
+    library("matplotlib", "The report's plots", "study")
 
 
 def check_out(result_folder: str | Path, study: Study) -> None:
@@ -40,7 +61,7 @@ def check_out(result_folder: str | Path, study: Study) -> None:
     if folder.resolve() == study.folder.resolve():
         raise UsageError(f"{result_folder} is the study itself; give a folder of its own for the report.")
     if (folder / METRICS_FILE).exists() and not (folder / REPORT_FILE).exists():
-        raise UsageError(f"{folder / METRICS_FILE} is not of a study and would be lost; choose another --out.")
+        raise UsageError(f"{folder / METRICS_FILE} is not of a study and would be lost; choose another --output.")
 
 
 def write_report(result: StudyResult, out: str | Path) -> Path:
@@ -67,9 +88,10 @@ def write_report(result: StudyResult, out: str | Path) -> Path:
     page = _page(result, summary, drawn, chosen)
     _write_masks(result, folder)
     write_gallery(result, folder, chosen)
-    write_text(folder / "table1.csv", comma_separated(result, summary))
-    write_text(folder / "table1.md", markdown(result, summary))
-    write_text(folder / "table1.tex", latex(result, summary))
+    table = table_one(result, summary)
+    write_text(folder / "table1.csv", table_one_csv(summary))
+    write_text(folder / "table1.md", table.markdown(plain=True))
+    write_text(folder / "table1.tex", table.latex(plain=True))
     write_text(folder / METRICS_FILE, json.dumps(metrics(result, summary), indent=2, ensure_ascii=False) + "\n")
     write_text(folder / REPORT_FILE, page)
     return folder / REPORT_FILE
@@ -86,41 +108,176 @@ def _write_masks(result: StudyResult, folder: Path) -> None:
         write_mask(file, rle_mask(answer.mask))
 
 
-def _page(result: StudyResult, summary: Summary, drawn: dict[str, str], chosen: list[Triple]) -> str:
-    jinja2 = library("jinja2")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("persam.study", "."),
-        autoescape=True,  # names of people, photos and categories may hold anything
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _page(result: StudyResult, summary: StudySummary, drawn: dict[str, str], chosen: list[Triple]) -> str:
     by_category: dict[str, list[Triple]] = {}
     for triple in chosen:
         by_category.setdefault(triple.category, []).append(triple)
-    rgb = {name: "rgb({} {} {})".format(*colour_of_annotator(result, name)) for name in result.study.annotators}
-    page: str = environment.get_template("report.html.j2").render(
-        title=title(result),
+    dot, pill = (
+        Markup('<span class="dot" style="background:rgb({} {} {})"></span>{}'),
+        Markup('<span class="pill {}">{}</span>'),
+    )
+    people, kinds = result.study.annotators, ("good", "fair", "poor")
+    return render(
+        "study/report.html.j2",
         result=result,
         study=result.study,
         summary=summary,
-        columns=columns(result),
-        cells=lambda row: cells(row, result),
+        table1=table_one(result, summary),
+        people=people_table(summary),
         shown=shown,
-        plots=drawn,
+        dots={name: dot.format(*colour_of_annotator(result, name), name) for name in people},
+        bands={name: pill.format(kind, name) for kind, name in zip(kinds, BAND_NAMES, strict=True)},
+        plots={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704 (matplotlib has escaped the names)
         triples=by_category,
-        embedded=_embedded,
-        colours=rgb,
-        band_names=BAND_NAMES,
-        protocol=PROTOCOL,
     )
-    return page
 
 
-def _embedded(picture: np.ndarray) -> str:
-    """A picture as a data address."""
-    image = Image.fromarray(picture)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=82, method=2)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+# ------------------------------------------------------------------------- tables
+
+
+def table_one(result: StudyResult, summary: StudySummary) -> Table:
+    """Table I: the model with each person, one row a category; a dash where there is nothing to tell."""
+    has_gold = any(category.has_gold for category in result.study.categories)
+
+    def cells(row: Row) -> tuple[str, ...]:
+        gold = [row.gold] if has_gold else []
+        figures = [*row.annotators.values(), row.model, row.majority, row.staple, *gold, row.people]
+        alpha = "-" if row.alpha is None else f"{row.alpha:.3f}"
+        return row.name, *map(shown, figures), alpha, "-" if row.band is None else BAND_NAMES[row.band]
+
+    people = [f"with {name}" for name in result.study.annotators]
+    consensus = ["with all", "with majority", "with STAPLE", *(["with gold"] if has_gold else [])]
+    columns = ("category", *people, *consensus, "among people", "alpha", "band")
+    return Table(title(result), columns, tuple(map(cells, summary.rows)), (cells(summary.total),), (f"{PROTOCOL}.",))
+
+
+def people_table(summary: StudySummary) -> Table:
+    """Each person over all categories."""
+    columns = (
+        "annotator", "masks", "area beside majority", "area beside truth", "STAPLE sensitivity", "STAPLE specificity",
+        "IoU with truth",
+    )  # fmt: skip
+    rows = (
+        (
+            person.name,
+            str(person.masks),
+            *(
+                "-" if found is None else f"{found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}] {found.verdict}"
+                for found in (person.against_majority, person.against_gold)
+            ),
+            *map(shown, (person.sensitivity, person.specificity, person.gold)),
+        )
+        for person in summary.people
+    )
+    return Table("Each person", columns, tuple(rows))
+
+
+def shown(figure: Mean | None) -> str:
+    """A figure with its interval, or a dash."""
+    return "-" if figure is None else f"{figure.mean:.3f} [{figure.low:.2f}, {figure.high:.2f}]"
+
+
+def title(result: StudyResult) -> str:
+    """What every number of a study stands under: model, mode, method and how many photos."""
+    model = result.model
+    encoder = "" if model["encoder"] is None else f", encoder {model['encoder']}"
+    measured = len({(answer.category, answer.photo) for answer in result.answers})
+    return (
+        f"{model['method']} with {model['model']} ({model['fingerprint']}){encoder}, mode {model['mode']}, 1 shot; "
+        f"{measured} photos, {len(result.study.annotators)} annotators"
+    )
+
+
+def table_one_csv(summary: StudySummary) -> str:
+    """Table I with one line for each figure, for spreadsheets: category, with whom, mean, low, high, photos."""
+    lines: list[tuple[Any, ...]] = []
+    for row in (*summary.rows, summary.total):
+        named = {f"model with {name}": figure for name, figure in row.annotators.items()} | {
+            "model with all annotators": row.model,
+            "model with majority": row.majority,
+            "model with STAPLE": row.staple,
+            "model with gold": row.gold,
+            "people with each other": row.people,
+        }
+        for what, figure in named.items():
+            if figure is not None:
+                lines.append((row.name, what, figure.mean, figure.low, figure.high, figure.photos))
+        if row.alpha is not None:
+            lines.append((row.name, "Krippendorff's alpha of the people", row.alpha, None, None, None))
+    heads = ("category", "figure", "mean", "low", "high", "photos")
+    return to_csv([dict(zip(heads, line, strict=True)) for line in lines], digits=None)
+
+
+# ------------------------------------------------------------------- metrics.json
+
+
+def metrics(result: StudyResult, summary: StudySummary) -> dict[str, Any]:
+    """All that the report shows, and what is needed to do it again, as plain JSON values."""
+    study, near = result.study, summary.nearness
+    return {
+        "run": result.model
+        | {
+            "reference_photos": result.references,
+            "shots": 1,
+            "protocol": PROTOCOL,
+            "bootstrap": {"resamples": RESAMPLES, "seed": 0, "level": 0.95},
+            "data_sha256": study.digest(),
+            "versions": versions("SimpleITK", "matplotlib"),
+        },
+        "study": {
+            "categories": {category.name: len(category.photos) for category in study.categories},
+            "annotators": list(study.annotators),
+            "masks": {person.name: person.masks for person in summary.people},
+        },
+        "table1": {row.name: _row_json(row) for row in (*summary.rows, summary.total)},
+        "people": {person.name: _person_json(person) for person in summary.people},
+        "nearness": None
+        if near is None
+        else {"model": near.model, "people": near.people, "verdict": near.verdict, **near.test._asdict()},
+        "disputed": [row.name for row in summary.disputed],
+        "left_out": problems_json(result.left_out),
+        "photos": [
+            {
+                "category": answer.category,
+                "photo": answer.photo,
+                "annotator": answer.annotator,
+                "iou": answer.ious,
+                "score": answer.score,
+                "present": answer.present,
+            }
+            for answer in result.answers
+        ],
+    }
+
+
+def problems_json(problems: tuple[Problem, ...]) -> dict[str, Any]:
+    """Problems, counted by kind and named."""
+    kinds = [problem.kind for problem in problems]
+    return {
+        "count": len(problems),
+        "by_kind": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+        "items": [asdict(problem) for problem in problems],
+    }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    data = asdict(row) | {"pairs": [{"pair": list(pair), **asdict(figure)} for pair, figure in row.pairs.items()]}
+    del data["name"]
+    return data | {
+        "bands": dict(zip(BAND_NAMES, row.bands, strict=True)),
+        "band": None if row.band is None else BAND_NAMES[row.band],
+    }
+
+
+def _person_json(person: Person) -> dict[str, Any]:
+    data = asdict(person) | {
+        "against_majority": _bias_json(person.against_majority),
+        "against_gold": _bias_json(person.against_gold),
+        "by_category": {name: _bias_json(found) for name, found in person.by_category.items()},
+    }
+    del data["name"]
+    return data
+
+
+def _bias_json(found: Bias | None) -> dict[str, Any] | None:
+    return None if found is None else asdict(found) | {"verdict": found.verdict}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -16,12 +17,14 @@ import persam.benchmark
 from persam.benchmark import Setup, bench, bench_absent
 from persam.benchmark.reporting.plots import plot_ious
 from persam.benchmark.reporting.protocols import PERSEG
-from persam.benchmark.reporting.report import Report, to_csv, works_with
+from persam.benchmark.reporting.report import Report, run_page, works_with
 from persam.benchmark.reporting.worst import TRUTH, read_prediction, worst_queries, worst_sheet
 from persam.benchmark.running.conduct import load_data, title_of
 from persam.benchmark.running.run import queries_of, run
 from persam.benchmark.running.run_folder import RunFolder
 from persam.errors import PersamError, UsageError
+from persam.reports.pictures import encoded
+from persam.reports.tables import Table
 
 
 @pytest.fixture
@@ -105,6 +108,21 @@ class TestWorst:
         assert worst_sheet(report.records, report.queries, report.prediction, "t").write_png(tmp_path / "w.png")
 
 
+class TestPage:
+    def test_it_holds_table_plot_and_worst_cases_and_needs_nothing_else(self, report):
+        sheet = worst_sheet(report.records, report.queries, report.prediction, "title")
+        plot = encoded(np.zeros((4, 6, 3), np.uint8), "PNG")
+        table = Table("<b>mugs", ("method", "mIoU"), (("my <method>", "61.2 [55.0, 67.3]"),), notes=("A note.",))
+        html = run_page(table, plot, sheet)
+        assert "&lt;b&gt;mugs" in html
+        assert "<td><b>61.2</b> <small>[55.0, 67.3]</small></td>" in html
+        assert "my &lt;method&gt;" in html
+        assert html.count("data:image/jpeg;base64,") == len(sheet)
+        assert html.count("data:image/png;base64,") == 1
+        assert not re.search(r'(src|href)="(?!data:)', html)
+        assert "Worst cases" not in run_page(table, plot)
+
+
 class TestPlots:
     @pytest.mark.parametrize("objects", [1, 5, 80])
     def test_ious(self, tmp_path, objects):
@@ -116,12 +134,6 @@ class TestPlots:
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
         with pytest.raises(PersamError, match=r"pip install 'persam\[bench\]'"):
             plot_ious([record("a", 1, 1, 2, 2)], "t", tmp_path / "iou.png")
-
-
-def test_csv():
-    rows = [{"a": 0.123456789, "b": None, "c": True, "d": 'x,"y"'}, {"a": 1, "b": 2, "c": False, "d": "z"}]
-    assert to_csv(rows) == 'a,b,c,d\n0.123457,,1,"x,""y"""\n1,2,0,z\n'
-    assert to_csv([]) == ""
 
 
 class TestApi:

@@ -11,7 +11,8 @@ from persam.benchmark.datasets.catalog import DATASETS
 from persam.benchmark.reporting.protocols import LABELS, PERSEG, Figure
 from persam.benchmark.reporting.published import PUBLISHED, published_for
 from persam.benchmark.reporting.summary import summarise
-from persam.benchmark.reporting.tables import Table, latex_text, percent, results_table
+from persam.benchmark.reporting.tables import percent, results_table
+from persam.reports.tables import latex_text
 
 
 def table(**options):
@@ -30,7 +31,7 @@ def test_ours():
 
 def test_theirs_with_protocol_encoder_and_source():
     shown = table()
-    rows = [dict(zip(shown.columns, row, strict=True)) for row in shown.published]
+    rows = [dict(zip(shown.columns, row, strict=True)) for row in shown.below]
     paper = [row for row in rows if row["method"] == "PerSAM-F" and row["mIoU"].startswith("95.33")]
     (row,) = paper
     assert (row["encoder"], row["shots"], row["source"]) == ("SAM ViT-H", "1", "PerSAM paper")
@@ -45,7 +46,7 @@ def test_theirs_with_protocol_encoder_and_source():
 
 def test_secondary_sources_are_marked_and_explained():
     shown = table()
-    assert [row for row in shown.published if row[-1].endswith("†")]
+    assert [row for row in shown.below if row[-1].endswith("†")]
     assert any(note.startswith("†") for note in shown.notes)
 
 
@@ -58,9 +59,9 @@ def test_both_circulating_values_are_there(data_set, values):
 def test_a_terminal_gets_the_paper_alone():
     shown = table(brief=True, shots=3)
     assert "source" not in shown.columns
-    assert [row[0] for row in shown.published] == ["PerSAM (paper)", "PerSAM-F (paper)", "SegGPT (paper)"]
-    assert {row[2] for row in shown.published} == {"3"}
-    assert {len(row) for row in (*shown.rows, *shown.published)} == {len(shown.columns)}
+    assert [row[0] for row in shown.below] == ["PerSAM (paper)", "PerSAM-F (paper)", "SegGPT (paper)"]
+    assert {row[2] for row in shown.below} == {"3"}
+    assert {len(row) for row in (*shown.rows, *shown.below)} == {len(shown.columns)}
 
 
 @pytest.mark.parametrize(
@@ -79,26 +80,6 @@ def test_missing_answers_are_named():
     records = [record("mug", n, 0, 0, 4, failure="odd") for n in range(7)]
     notes = " ".join(results_table("t", summarise(records, PERSEG), PERSEG).notes)
     assert "m has no answer for 7 of 7 photos (mug/0, mug/1, mug/2, mug/3, mug/4, ...)" in notes
-
-
-def test_markdown_escapes_names():
-    shown = Table("a|b", ("method", "x"), (("my_tool|<b>", "[1]"), ("*a*", "`c`")), (), ("#1",))
-    text = shown.markdown()
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 4
-    assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows)
-    assert r"my\_tool\|\<b\>" in text
-    assert r"\*a\*" in text
-    assert r"- \#1" in text
-
-
-def test_latex_escapes_names():
-    assert latex_text("a_b & 50 % {x} $1 #2 ~ ^ \\") == (
-        r"a\_b \& 50 \% \{x\} \$1 \#2 \textasciitilde{} \textasciicircum{} \textbackslash{}"
-    )
-    assert latex_text("[1] x") == "{[1] x}"  # else LaTeX reads an option of the line break before it
-    assert latex_text("†") == r"\textdagger{}"
-    assert latex_text('the "last" <1|2>') == r"the ``last'' \textless{}1\textbar{}2\textgreater{}"
 
 
 def test_latex_is_balanced():

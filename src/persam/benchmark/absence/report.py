@@ -13,14 +13,14 @@ from persam.benchmark.absence.asking import JOURNAL, Answer, absent_photos, run_
 from persam.benchmark.absence.summary import AbsentSummary, plot_scores, summarise_absent
 from persam.benchmark.datasets.catalog import DATASETS
 from persam.benchmark.reporting.plots import check_plots
-from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS, to_csv
-from persam.benchmark.reporting.tables import Table
+from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS, PAGE, run_page
 from persam.benchmark.running.conduct import Progress, counter, load_data, mode_note, notes_of, run_settings, title_of
 from persam.benchmark.running.equipment import Equipment, Setup, check_setup
 from persam.benchmark.running.journal import Journal
 from persam.benchmark.running.run_folder import RunFolder
 from persam.errors import PersamError, UsageError
 from persam.files import write_text
+from persam.reports.tables import Table, to_csv
 
 PLOT, PER_PAIR = "scores.png", "absent.csv"
 # Where an object that is not marked is not there. Photos of COCO show much that one episode does not ask for.
@@ -69,7 +69,7 @@ class AbsentReport:
         notes = [f"{note}." for note in _NOTES] + list(self.notes)
         for method, missing in self.missing.items():
             notes.append(f"{method} has no answer for {len(missing)} pairs, which do not count.")
-        return Table(self.title, columns, tuple(_row(each) for each in self.summaries), (), tuple(notes))
+        return Table(self.title, columns, tuple(_row(each) for each in self.summaries), notes=tuple(notes))
 
     def metrics(self) -> dict[str, Any]:
         """Everything, as JSON values; what depends on the clock is under ``times`` alone."""
@@ -98,7 +98,8 @@ class AbsentReport:
         write_text(folder / LATEX, self.table().latex())
         write_text(folder / PER_PAIR, to_csv([asdict(answer) for answer in self.answers]))
         plot_scores(self.answers, self.summaries, self.title, folder / PLOT)
-        return [METRICS, MARKDOWN, LATEX, PER_PAIR, PLOT]
+        write_text(folder / PAGE, run_page(self.table(), (folder / PLOT).read_bytes()))
+        return [METRICS, MARKDOWN, LATEX, PER_PAIR, PLOT, PAGE]
 
 
 def bench_absent(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,13 +16,18 @@ import numpy as np
 from persam.benchmark.reporting.protocols import Protocol
 from persam.benchmark.reporting.published import published_for
 from persam.benchmark.reporting.summary import Summary, summarise
-from persam.benchmark.reporting.tables import Table, results_table
+from persam.benchmark.reporting.tables import results_table
 from persam.benchmark.running.equipment import ITS_OWN
 from persam.benchmark.running.records import Record
 from persam.benchmark.running.run import Query
 from persam.files import write_text
+from persam.reports.contact_sheet import ContactSheet
+from persam.reports.page import render
+from persam.reports.pictures import data_uri
+from persam.reports.tables import Table, to_csv
 
 METRICS, MARKDOWN, LATEX, WORST, PLOT = "metrics.json", "table.md", "table.tex", "worst.png", "iou.png"
+PAGE = "report.html"
 PER_OBJECT, PER_IMAGE = "per_object.csv", "per_image.csv"
 
 
@@ -122,15 +125,16 @@ class Report:
         from persam.benchmark.reporting.worst import worst_sheet
 
         write_text(folder / METRICS, json.dumps(self.metrics(), indent=2, ensure_ascii=False) + "\n")
-        table = self.table()
-        write_text(folder / MARKDOWN, table.markdown())
-        write_text(folder / LATEX, self.table(brief=True).latex())  # the whole is wider than any page
+        brief = self.table(brief=True)  # the whole is wider than any page
+        write_text(folder / MARKDOWN, self.table().markdown())
+        write_text(folder / LATEX, brief.latex())
         write_text(folder / PER_OBJECT, per_object_csv(self.summaries))
         write_text(folder / PER_IMAGE, per_image_csv(self.records))
         sheet = worst_sheet(self.records, self.queries, self.prediction, self.title)
         pages = sheet.write_png(folder / WORST)
         plot_ious(self.records, self.title, folder / PLOT)
-        return [METRICS, MARKDOWN, LATEX, PER_OBJECT, PER_IMAGE, *(page.name for page in pages), PLOT]
+        write_text(folder / PAGE, run_page(brief, (folder / PLOT).read_bytes(), sheet))
+        return [METRICS, MARKDOWN, LATEX, PER_OBJECT, PER_IMAGE, *(page.name for page in pages), PLOT, PAGE]
 
     def _times(self) -> dict[str, Any]:
         by_method: dict[str, list[float]] = {}
@@ -141,6 +145,20 @@ class Report:
             "note": "seconds a photo; the encoding is in those of the first method that shares it",
             "methods": {name: {"median": median(each), "sum": sum(each)} for name, each in by_method.items()},
         }
+
+
+def run_page(table: Table, plot: bytes, cases: ContactSheet | None = None) -> str:
+    """All of a run on one page that needs nothing else: the table, a plot (a PNG file) and the worst cases."""
+    from persam.benchmark.reporting.worst import CASES_ARE
+
+    return render(
+        "benchmark/reporting/report.html.j2",
+        table=table,
+        plot=data_uri(plot, "png"),
+        cases=[] if cases is None else cases.entries,
+        columns=1 if cases is None else cases.columns,
+        cases_are=CASES_ARE.capitalize(),
+    )
 
 
 def works_with(described: Mapping[str, Any]) -> str:
@@ -188,23 +206,3 @@ def per_image_csv(records: Sequence[Record]) -> str:
         for record in records
     ]
     return to_csv(rows)
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Comma-separated values with a head; None is empty, numbers have six places, true and false are 1 and 0."""
-    if not rows:
-        return ""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-    return stream.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return int(value)
-    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,14 +1,13 @@
-"""The table of a run, with published numbers below it, for Markdown, LaTeX and the terminal."""
+"""The table of a run, with published numbers below it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from persam.benchmark.reporting.protocols import LABELS, Figure, Protocol
 from persam.benchmark.reporting.published import PAPER, Published
 from persam.benchmark.reporting.summary import Summary
+from persam.reports.tables import Table
 
 INTERVALS = (
     "In percent. [..] is a 95 % bootstrap interval: over photos for figures of single photos, over objects for pooled "
@@ -22,60 +21,6 @@ _PAPER = "PerSAM paper: arXiv 2305.03048."
 _SECONDARY = "† known from a secondary source: a later paper's table, or a repository that ran the method."
 _FEW = 10  # below, the bootstrap has hardly anything to draw from
 _ROUGH = "An interval over {objects} objects is a rough guess: the bootstrap knows no others than these."
-_WORDS = ("method", "encoder", "source")  # columns of words, to the left
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells of text.
-
-    Attributes:
-        title: stands above.
-        columns: their heads; the first is a name, the others are numbers or words.
-        rows: ours.
-        published: those of others, of the same columns.
-        notes: whole sentences for below.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    published: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-
-    def markdown(self) -> str:
-        """As GitHub's Markdown."""
-        lines = [f"# {_markdown(self.title)}", "", _pipes(map(_markdown, self.columns))]
-        words = [number == 0 or column in _WORDS for number, column in enumerate(self.columns)]
-        lines.append(_pipes("---" if left else "---:" for left in words))
-        lines += [_pipes(map(_markdown, row)) for row in (*self.rows, *self.published)]
-        lines += ["", *(f"- {_markdown(note)}" for note in self.notes)]
-        return "\n".join(lines) + "\n"
-
-    def latex(self) -> str:
-        """As a LaTeX table as wide as the text, its notes below; it needs the packages booktabs and graphicx."""
-        ours = [_ampersands(row) for row in self.rows]
-        others = [r"\midrule", *map(_ampersands, self.published)] if self.published else []
-        return "\n".join(
-            [
-                r"% needs \usepackage{booktabs,graphicx}; table* gives it both columns of a page",
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{latex_text(self.title)}}}",
-                r"\resizebox{\linewidth}{!}{%",
-                rf"\begin{{tabular}}{{{''.join('l' if column in _WORDS else 'r' for column in self.columns)}}}",
-                r"\toprule",
-                _ampersands(self.columns),
-                r"\midrule",
-                *ours,
-                *others,
-                r"\bottomrule",
-                r"\end{tabular}}",
-                *(rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {latex_text(note)}}}" for note in self.notes),
-                r"\end{table}",
-                "",
-            ]
-        )
 
 
 def results_table(
@@ -210,44 +155,3 @@ def _missing_notes(summaries: Sequence[Summary]) -> list[str]:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _pipes(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
-
-
-def _markdown(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", text.replace("\n", " "))
-
-
-def _ampersands(cells: Iterable[str]) -> str:
-    return " & ".join(map(latex_text, cells)) + r" \\"
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "†": r"\textdagger{}",
-    "–": "--",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "²": r"\textsuperscript{2}",
-    "\n": " ",
-} | {letter: f"\\{letter}" for letter in "&%$#_{}"}
-
-
-def latex_text(text: str) -> str:
-    r"""Escape text for LaTeX.
-
-    >>> print(latex_text("dog_toy & 50 %"))
-    dog\_toy \& 50 \%
-    """
-    escaped = "".join(_LATEX.get(letter, letter) for letter in text)
-    escaped = re.sub(r'"([^"]*)"', r"``\1''", escaped)
-    # A bracket that opens a row would be read as the option of the line break before it.
-    return f"{{{escaped}}}" if escaped.startswith("[") else escaped

@@ -12,11 +12,13 @@ from PIL import Image
 
 from persam.benchmark.running.records import Record
 from persam.benchmark.running.run import Query
-from persam.contact_sheet import ContactSheet
 from persam.drawing import PALETTE, draw_overlay
 from persam.errors import PersamError
+from persam.reports.contact_sheet import ContactSheet
+from persam.reports.pictures import fit, fit_mask
 
 TRUTH, PREDICTION = PALETTE[3], PALETTE[0]  # green and pink
+CASES_ARE = "truth outlined green, prediction tinted pink"
 _CASES = 12
 _PER_OBJECT = 3  # one object that is never found must not fill the sheet
 _SIDE = 480  # pictures are drawn at the size at which they are shown, so that outlines stay visible
@@ -58,7 +60,7 @@ def worst_sheet(
     of = {(record.method, record.query): record for record in records}
     width = 1 + len(methods)
     sheet = ContactSheet(
-        f"{title}: worst cases; truth outlined green, prediction tinted pink",
+        f"{title}: worst cases; {CASES_ARE}",
         columns=width * max(1, _COLUMNS // width),
     )
     for name in worst_queries(records):
@@ -80,8 +82,8 @@ def _add_reference(sheet: ContactSheet, query: Query) -> None:
     except PersamError:
         sheet.add_picture(_blank(), caption, "cannot be read", found=False)
         return
-    small = _fitted(pixels)
-    sheet.add_picture(draw_overlay(small, _fitted_mask(mask, small), TRUTH), caption, query.episode.object)
+    small = fit(pixels, _SIDE)
+    sheet.add_picture(draw_overlay(small, fit_mask(mask, small), TRUTH), caption, query.episode.object)
 
 
 def _add_answer(sheet: ContactSheet, query: Query, record: Record, mask: np.ndarray | None) -> None:
@@ -91,10 +93,10 @@ def _add_answer(sheet: ContactSheet, query: Query, record: Record, mask: np.ndar
     except PersamError:
         sheet.add_picture(_blank(), query.name, note, found=False)
         return
-    picture = _fitted(pixels)
-    small_truth = _fitted_mask(truth, picture)
+    picture = fit(pixels, _SIDE)
+    small_truth = fit_mask(truth, picture)
     if mask is not None and mask.shape == truth.shape:
-        picture = draw_overlay(picture, _fitted_mask(mask, picture), PREDICTION, tint=0.55, line=1)
+        picture = draw_overlay(picture, fit_mask(mask, picture), PREDICTION, tint=0.55, line=1)
     picture = draw_overlay(picture, small_truth, TRUTH, tint=0.0, line=3)
     sheet.add_picture(picture, query.name, note, found=record.failure is None)
 
@@ -105,18 +107,6 @@ def read_prediction(path: Path) -> np.ndarray | None:
         return None
     with Image.open(path) as picture:
         return np.asarray(picture.convert("L")) > 127
-
-
-def _fitted(pixels: np.ndarray) -> np.ndarray:
-    picture = Image.fromarray(pixels)
-    scale = _SIDE / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
-
-
-def _fitted_mask(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 def _blank() -> np.ndarray:

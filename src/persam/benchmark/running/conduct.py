@@ -15,10 +15,10 @@ from persam.benchmark.reporting.protocols import DAVIS, FEW_SHOT, FOLDER, PERSEG
 from persam.benchmark.reporting.report import Report
 from persam.benchmark.reporting.worst import read_prediction
 from persam.benchmark.running.equipment import ITS_OWN, Equipment, Setup, check_setup
-from persam.benchmark.running.provenance import versions, weights_hash
 from persam.benchmark.running.run import queries_of, run
 from persam.benchmark.running.run_folder import RunFolder
 from persam.errors import PersamError, UsageError
+from persam.reports.provenance import versions, weights_hash
 
 if TYPE_CHECKING:
     import numpy as np

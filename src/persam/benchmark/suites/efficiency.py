@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from persam.benchmark.reporting.tables import Table
 from persam.benchmark.suites.memory import JOBS, Memory, measure_memory
 from persam.benchmark.suites.overhead import PUBLISHED_ON, measure_overhead
 from persam.benchmark.suites.speed import Spread, about_timing, drawn_scene, open_persam
 from persam.benchmark.suites.stages import time_stages
 from persam.benchmark.suites.suite import Findings, headline, table
+from persam.reports.tables import Table
 
 #: The paper's memory in MB.
 PUBLISHED_MEMORY = {"SAM": 5731, "PerSAM": 5788, "PerSAM-F": 5832}

@@ -11,7 +11,6 @@ import numpy as np
 
 from persam.benchmark.methods.base import Shot
 from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.reporting.tables import Table
 from persam.benchmark.running.run import run
 from persam.benchmark.suites.reference_forms import FORMS, SEED, resized_mask, shown_as
 from persam.benchmark.suites.robustness_plot import draw_robustness
@@ -36,6 +35,7 @@ from persam.metrics import iou
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
 from persam.reference import Reference
+from persam.reports.tables import Table
 
 #: Areas of the reference mask, as shares of the true one.
 SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from persam.benchmark.running.provenance import versions
 from persam.benchmark.suites.suite import about_model
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, PromptableModel, Prompts
 from persam.models.loading import choose_device, choose_dtype, load_encoder
 from persam.models.sam import Sam
 from persam.persam import PerSAM
+from persam.reports.provenance import versions
 
 Result = TypeVar("Result")
 

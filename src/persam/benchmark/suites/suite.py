@@ -16,14 +16,15 @@ from persam.benchmark.datasets import catalog
 from persam.benchmark.episodes import Episode, Loaded
 from persam.benchmark.reporting.protocols import PERSEG
 from persam.benchmark.reporting.summary import Summary, summarise
-from persam.benchmark.reporting.tables import Table, percent
+from persam.benchmark.reporting.tables import percent
 from persam.benchmark.running.conduct import data_hash, limited
-from persam.benchmark.running.provenance import versions, weights_hash
 from persam.benchmark.running.records import Record
 from persam.errors import UsageError
 from persam.files import check_folder, write_bytes, write_text
 from persam.metrics import PairedTest, paired_test
 from persam.models.base import FeatureEncoder, PromptableModel
+from persam.reports.provenance import versions, weights_hash
+from persam.reports.tables import Table
 
 PROTOCOL = (
     "every photo on its own, the references left out; mIoU: intersection and union pooled over an object's photos, "

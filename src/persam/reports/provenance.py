@@ -1,4 +1,4 @@
-"""What a number depends on, for whoever wants to get it again: versions, hashes of weights and data."""
+"""What a number depends on, for whoever wants to get it again: versions, and hashes of weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from persam import __version__
 _PACKAGES = ("torch", "transformers", "numpy", "opencv-python-headless", "pillow")
 
 
-def versions() -> dict[str, str | None]:
-    """Versions of persam, Python and the libraries that results depend on; None for one that is not installed."""
+def versions(*more: str) -> dict[str, str | None]:
+    """Versions of persam, Python and the libraries that results depend on; None for one that is not installed.
+
+    Args:
+        more: names of further packages.
+    """
     found: dict[str, str | None] = {"persam": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *more):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

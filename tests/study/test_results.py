@@ -14,7 +14,7 @@ from tests.study.people import CAREFUL, CARELESS, DILATOR
 from persam import PerSAM
 from persam.study import StudyResult, read, run, summarise
 from persam.study.agreement import Coincidences
-from persam.study.summary import Figure, band_of
+from persam.study.results import Mean, band_of
 
 
 def test_table_one_is_the_mean_over_photos(result: StudyResult) -> None:
@@ -39,8 +39,8 @@ def test_table_one_is_the_mean_over_photos(result: StudyResult) -> None:
 def test_photos_are_drawn_with_all_of_their_masks() -> None:
     """Three equal values of each photo are one photo's worth of knowledge."""
     values = [(f"photo {n}", float(n % 2)) for n in range(10)]
-    assert Figure.of(values) == Figure.of([value for value in values for _ in range(3)])
-    assert Figure.of([]) is None
+    assert Mean.of(values) == Mean.of([value for value in values for _ in range(3)])
+    assert Mean.of([]) is None
 
 
 def test_bands() -> None:

@@ -1,0 +1,1 @@
+"""What all reports are made of: tables, pictures, pages, and what a number depends on."""

@@ -1,0 +1,55 @@
+"""Pages that need nothing else: Jinja2 templates on one base, with its style for light and dark."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from persam.reports.pictures import embedded
+
+_NOTHING = ("-", "–")
+_WITH_INTERVAL = re.compile(r"(\S+) (\[[^\]]*\])(?: (.*))?", re.DOTALL)
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of the package, such as ``demo/index.html.j2``. All text is escaped: names may hold anything."""
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("persam", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["embedded"] = embedded
+    environment.filters["cell"] = cell
+    environment.filters["duration"] = duration
+    return environment
+
+
+def cell(text: str) -> Markup:
+    """A cell of a table for a page: a mean stands out from its interval, and from what is said of it.
+
+    >>> print(cell("0.912 [0.90, 0.93] even"))
+    <b>0.912</b> <small>[0.90, 0.93]</small> <small>even</small>
+    """
+    found = _WITH_INTERVAL.fullmatch(text)
+    if text in _NOTHING:
+        return Markup('<span class="soft">–</span>')
+    if found is None:
+        return Markup.escape(text)
+    smaller = Markup(" ").join(Markup("<small>{}</small>").format(part) for part in found.groups()[1:] if part)
+    return Markup("<b>{}</b> {}").format(found[1], smaller)
+
+
+def duration(seconds: float) -> str:
+    """Milliseconds or seconds, whichever reads better."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
