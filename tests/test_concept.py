@@ -20,7 +20,6 @@ from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
 from persam import Concept, PerSAM, Reference
-from persam.concept import thumbnail_of
 from persam.errors import PersamError
 from persam.method.settings import Settings
 
@@ -243,6 +242,8 @@ def test_a_file_of_an_earlier_version():
 
 def test_thumbnail():
     photo = np.full((300, 500, 3), (200, 10, 20), np.uint8)
-    small = Image.open(io.BytesIO(thumbnail_of(photo)))
+    mask = np.zeros((300, 500), bool)
+    mask[100:200, 100:300] = True
+    small = Image.open(io.BytesIO(PerSAM(random_sam()).learn(photo, mask).thumbnail))
     assert small.size == (96, 58)
     assert small.getpixel((40, 20)) == (200, 10, 20)

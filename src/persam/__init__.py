@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -36,24 +37,15 @@ __all__ = [
 ]
 
 # Loaded on first use: PyTorch takes seconds, and `persam --help` needs none of it.
-_HOME = {
-    "Concept": "persam.concept",
-    "EncodedImage": "persam.models.base",
-    "Instance": "persam.segmentation",
-    "PerSAM": "persam.persam",
-    "PersamError": "persam.errors",
-    "Reference": "persam.reference",
-    "Segmentation": "persam.segmentation",
-    "Settings": "persam.method.settings",
-    "UsageError": "persam.errors",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "persam.concept": "Concept",
+        "persam.errors": "PersamError UsageError",
+        "persam.method.settings": "Settings",
+        "persam.models.base": "EncodedImage",
+        "persam.persam": "PerSAM",
+        "persam.reference": "Reference",
+        "persam.segmentation": "Instance Segmentation",
+    },
+)

@@ -7,15 +7,12 @@ thumbnail on request.
 from __future__ import annotations
 
 import base64
-import io
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -26,7 +23,6 @@ from persam.method.learn import TargetFeatures
 from persam.method.settings import Settings
 
 FORMAT = "1"
-THUMBNAIL_SIDE = 96
 _PARTS = ("embedding", "direction", "tuned_direction", "background")
 
 
@@ -179,12 +175,3 @@ class Concept:
 
 class _NewerFormatError(Exception):
     """The file was written by a newer persam."""
-
-
-def thumbnail_of(image: np.ndarray) -> bytes:
-    """A small PNG of a photo, (H, W, 3) uint8."""
-    small = Image.fromarray(image)
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    out = io.BytesIO()
-    small.save(out, "PNG")
-    return out.getvalue()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from persam.errors import write_error
 from persam.files import safe_name, write_bytes, write_text
+from persam.reports.pictures import encoded
 from persam.segmentation import Segmentation
 
 RESULTS = "results.jsonl"
@@ -26,10 +25,8 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
 def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write (H, W), (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the suffix: PNG, JPEG or WebP."""
     kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(Path(path).suffix.lower(), "PNG")
-    buffer = io.BytesIO()
-    options: dict[str, Any] = {"quality": 90} if kind in ("JPEG", "WEBP") else {"compress_level": 4}
-    Image.fromarray(image).save(buffer, kind, **options)
-    write_bytes(path, buffer.getvalue())
+    options = {"quality": 90} if kind in ("JPEG", "WEBP") else {"compress_level": 4}
+    write_bytes(path, encoded(image, kind, **options))
 
 
 class OutputFolder:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from persam.concept import Concept, ReferenceRecord, thumbnail_of
+from persam.concept import Concept, ReferenceRecord
 from persam.errors import PersamError, UsageError
 from persam.images import ImageSource, read_image
 from persam.method.learn import Learned, learn_reference, prompted_mask
@@ -22,9 +22,11 @@ from persam.method.settings import Settings
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
+from persam.reports.pictures import encoded, shrink
 from persam.segmentation import Instance, Segmentation
 
 SCRIBBLE_POINTS = 8
+THUMBNAIL_SIDE = 96  # pixels
 
 Photo = ImageSource | EncodedImage
 
@@ -152,7 +154,7 @@ class PerSAM:
             targets=tuple(each.target for each in learned),
             references=tuple(_record_of(*each) for each in zip(references, learned, strict=True)),
             threshold=mean(threshold_of(each) for each in learned),
-            thumbnail=thumbnail_of(references[0].image),
+            thumbnail=encoded(shrink(references[0].image, THUMBNAIL_SIDE), "PNG"),
             material=tuple(learned),
         )
 
@@ -248,8 +250,8 @@ class PerSAM:
                 "which yields a result for each."
             )
         concepts = self._checked(concept, max_instances, threshold)
-        encoded = self.encode(image)
-        found = [self._segment_one(encoded, each, max_instances, threshold, explain) for each in concepts]
+        photo = self.encode(image)
+        found = [self._segment_one(photo, each, max_instances, threshold, explain) for each in concepts]
         return found[0] if isinstance(concept, Concept) else found
 
     @overload

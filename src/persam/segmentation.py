@@ -10,6 +10,7 @@ import numpy as np
 
 from persam.drawing import Colour, colour_of, draw_overlay
 from persam.errors import PersamError
+from persam.lazy import library
 
 if TYPE_CHECKING:
     from persam.method.segment import Trace
@@ -200,7 +201,7 @@ class Segmentation:
         Raises:
             PersamError: supervision is not installed.
         """
-        detections = _supervision().Detections
+        detections = library("supervision", "to_supervision()", "supervision").Detections
         found = (self.instances or (self,)) if self.found else ()
         if not found:
             return detections.empty()
@@ -257,14 +258,6 @@ class Segmentation:
                 f"The image is {image.shape[1]} x {image.shape[0]} pixels, the mask {width} x {height}; "
                 "give the image that was segmented."
             )
-
-
-def _supervision() -> Any:
-    try:
-        import supervision
-    except ImportError as error:
-        raise PersamError("This needs the package supervision: pip install 'persam[supervision]'.") from error
-    return supervision
 
 
 def _area(mask: np.ndarray) -> float:
