@@ -39,7 +39,7 @@ def segment(
     max_instances: Annotated[int, typer.Option(min=1, help="Up to so many objects of a concept in a photo.")] = 1,
     threshold: Annotated[
         float | None,
-        typer.Option(min=-1, max=1, help="Confidence from which on it counts as present; default: the concept's own."),
+        typer.Option(min=-1, max=1, help="Similarity from which on it counts as present; default: the concept's own."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("-m", "--model", help="Default: the one that the concept was made with.")
@@ -132,7 +132,7 @@ def _is_found(line: dict[str, Any]) -> bool:
 def _print_table(report: BatchReport) -> None:
     if not report.lines:
         return
-    grid = table("photo", "object", "found", "score", "box", "area", right=("score", "area"))
+    grid = table("photo", "object", "found", "score", "similarity", "box", "area", right=("score", "similarity", "area"))
     for line in report.lines[:_ROWS_SHOWN]:
         found = _is_found(line)
         grid.add_row(
@@ -140,6 +140,7 @@ def _print_table(report: BatchReport) -> None:
             escape(line["concept"]),
             "[green]yes[/green]" if found else "no",
             f"{line['score']:.2f}",
+            f"{line['similarity']:.2f}",
             ",".join(map(str, line["box"])) if found else "",
             f"{line['area']:.1%}" if found else "",
         )

@@ -149,7 +149,8 @@ def explain(
     second = [view.step_panel(number) for number in range(len(trace.steps))]
     name = Path(found.image).name if found.image else "the photo"
     return Explanation(
-        title or f"How “{found.concept}” was found in {name}", (tuple(first), (*second, view.result_panel()))
+        title or f"How “{found.concept}” was {'found' if found.found else 'looked for'} in {name}",
+        (tuple(first), (*second, view.result_panel())),
     )
 
 
@@ -227,6 +228,8 @@ class _View:
     def facts_panel(self) -> Panel:
         found, concept = self.found, self.concept
         facts = [("concept", found.concept), ("score", f"{found.score:.3f}")]
+        if found.similarity is not None:
+            facts.append(("similarity", f"{found.similarity:.3f}"))
         if concept is not None:
             facts += [
                 ("threshold", f"{concept.threshold:.3f}"),
