@@ -18,8 +18,37 @@ if TYPE_CHECKING:
 PixelBox = tuple[int, int, int, int]
 
 
+class _Masked:
+    """What follows from a mask, (H, W) bool."""
+
+    mask: np.ndarray
+    score: float
+    similarity: float | None
+    predicted_iou: float | None
+
+    @property
+    def box(self) -> PixelBox | None:
+        """(x0, y0, x1, y1) in pixels, x1 and y1 exclusive; None for an empty mask."""
+        return mask_box(self.mask)
+
+    @property
+    def area(self) -> float:
+        """The part of the image that the mask covers, 0 to 1."""
+        return float(self.mask.mean()) if self.mask.size else 0.0
+
+    def rle(self) -> dict[str, Any]:
+        """COCO's compressed run-length code, see `mask_rle`."""
+        return mask_rle(self.mask)
+
+    def _figures(self) -> dict[str, Any]:
+        """Score, similarity, predicted IoU and box, for JSON."""
+        figures = {"score": self.score, "similarity": self.similarity, "predicted_iou": self.predicted_iou}
+        rounded = {name: None if value is None else round(float(value), 6) for name, value in figures.items()}
+        return rounded | {"box": list(self.box) if self.box else None}
+
+
 @dataclass(frozen=True, eq=False)
-class Instance:
+class Instance(_Masked):
     """One of several found objects of a concept.
 
     Attributes:
@@ -34,28 +63,13 @@ class Instance:
     similarity: float | None = None
     predicted_iou: float | None = None
 
-    @property
-    def box(self) -> PixelBox | None:
-        """(x0, y0, x1, y1) in pixels, x1 and y1 exclusive; None for an empty mask."""
-        return mask_box(self.mask)
-
-    @property
-    def area(self) -> float:
-        """The part of the image that the mask covers, 0 to 1."""
-        return _area(self.mask)
-
-    def rle(self) -> dict[str, Any]:
-        """COCO's compressed run-length code, see `mask_rle`."""
-        return mask_rle(self.mask)
-
     def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
         """Return all of it but the pixels, ready for JSON; ``rle=False`` leaves the mask out."""
-        data: dict[str, Any] = _figures(self) | {"box": list(self.box) if self.box else None}
-        return data | ({"rle": self.rle()} if rle else {})
+        return self._figures() | ({"rle": self.rle()} if rle else {})
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
+class Segmentation(_Masked):
     """What was found in one image for one concept.
 
     Attributes:
@@ -96,20 +110,6 @@ class Segmentation:
         """The mask under the assumption that the object is there, which the paper and its figures make, (H, W) bool."""
         return self.mask if self.candidate is None else self.candidate.mask
 
-    @property
-    def box(self) -> PixelBox | None:
-        """(x0, y0, x1, y1) in pixels, x1 and y1 exclusive; None when the mask is empty."""
-        return mask_box(self.mask)
-
-    @property
-    def area(self) -> float:
-        """The part of the image that the mask covers, 0 to 1."""
-        return _area(self.mask)
-
-    def rle(self) -> dict[str, Any]:
-        """COCO's compressed run-length code of the mask: ``{"size": [H, W], "counts": str}``."""
-        return mask_rle(self.mask)
-
     def polygons(self) -> list[list[np.ndarray]]:
         """Outline the mask as polygons with holes, as GeoJSON nests them.
 
@@ -141,8 +141,7 @@ class Segmentation:
             "width": width,
             "height": height,
             "present": self.present,
-            **_figures(self),
-            "box": list(self.box) if self.box else None,
+            **self._figures(),
             "area": round(self.area, 6),
             "points": [[round(float(x), 2), round(float(y), 2)] for x, y in self.points],
             "labels": [int(label) for label in self.labels],
@@ -258,15 +257,6 @@ class Segmentation:
                 f"The image is {image.shape[1]} x {image.shape[0]} pixels, the mask {width} x {height}; "
                 "give the image that was segmented."
             )
-
-
-def _area(mask: np.ndarray) -> float:
-    return float(mask.mean()) if mask.size else 0.0
-
-
-def _figures(one: Instance | Segmentation) -> dict[str, float | None]:
-    figures = {"score": one.score, "similarity": one.similarity, "predicted_iou": one.predicted_iou}
-    return {name: None if value is None else round(float(value), 6) for name, value in figures.items()}
 
 
 def mask_box(mask: np.ndarray) -> PixelBox | None:

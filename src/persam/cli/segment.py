@@ -132,7 +132,9 @@ def _is_found(line: dict[str, Any]) -> bool:
 def _print_table(report: BatchReport) -> None:
     if not report.lines:
         return
-    grid = table("photo", "object", "found", "score", "similarity", "box", "area", right=("score", "similarity", "area"))
+    grid = table(
+        "photo", "object", "found", "score", "similarity", "box", "area", right=("score", "similarity", "area")
+    )
     for line in report.lines[:_ROWS_SHOWN]:
         found = _is_found(line)
         grid.add_row(
