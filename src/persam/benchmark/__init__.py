@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from persam.benchmark.absence.report import AbsentReport, bench_absent
+    from persam.benchmark.absence.report import AbsentReport
+    from persam.benchmark.conduct import bench, bench_absent
     from persam.benchmark.reporting.report import Report
-    from persam.benchmark.running.conduct import bench
     from persam.benchmark.running.equipment import Setup
     from persam.benchmark.score import bench_score
 
@@ -23,8 +23,8 @@ _HOME = {
     "AbsentReport": "persam.benchmark.absence.report",
     "Report": "persam.benchmark.reporting.report",
     "Setup": "persam.benchmark.running.equipment",
-    "bench": "persam.benchmark.running.conduct",
-    "bench_absent": "persam.benchmark.absence.report",
+    "bench": "persam.benchmark.conduct",
+    "bench_absent": "persam.benchmark.conduct",
     "bench_score": "persam.benchmark.score",
 }
 

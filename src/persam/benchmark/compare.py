@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from persam.benchmark.running.records import Record
+from persam.benchmark.records import Record
 from persam.benchmark.running.run_folder import read_records
 from persam.errors import UsageError
 from persam.metrics.functional import PairedTest, paired_test

@@ -149,8 +149,7 @@ def _split(entry: DatasetEntry, values: dict[str, Any], common: Iterable[str]) -
 
 
 def _run(entry: DatasetEntry, values: dict[str, Any]) -> None:
-    from persam.benchmark.absence.report import bench_absent
-    from persam.benchmark.running.conduct import bench
+    from persam.benchmark.conduct import bench, bench_absent
     from persam.benchmark.running.equipment import Setup
 
     setup = Setup(

@@ -224,15 +224,24 @@ _ENTRIES = (
 DATASETS: dict[str, DatasetEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
+def find_data_set(name: str) -> DatasetEntry:
+    """The entry of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in DATASETS:
+        raise UsageError(f"There is no data set {name}; there are {', '.join(DATASETS)}.")
+    return DATASETS[name]
+
+
 def read(name: str, root: Path, **options: Any) -> Loaded:
-    """Read a data set by name: `DATASETS[name].read`.
+    """Read a data set by name: `DatasetEntry.read`.
 
     Raises:
         UsageError: there is no such data set, the folder is laid out otherwise, or an option is unknown.
     """
-    if name not in DATASETS:
-        raise UsageError(f"There is no data set {name}; there are {', '.join(DATASETS)}.")
-    return DATASETS[name].read(Path(root), **options)
+    return find_data_set(name).read(Path(root), **options)
 
 
 # What one folder may hold by name: the photos that the modes are compared on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from persam.errors import UsageError
@@ -13,27 +14,7 @@ if TYPE_CHECKING:  # torch and transformers are slow to import, and `--help` lis
     from persam.models.base import FeatureEncoder, PromptableModel
 
 
-@dataclass(frozen=True)
-class Order:
-    """With what a method is made; each method takes what it has a use for.
-
-    Attributes:
-        model: the promptable model, or None for a method that has no use for one.
-        mode: form of PerSAM and of the confidence map: ``persam``, ``official`` or ``paper``.
-        encoder: another encoder for the confidence map.
-        device: of a network that the method loads itself.
-        solver: of PerSAM-F.
-        checkpoint: the method's own weights: hub id, local folder or file; None for its default.
-        seed: of what is random in training.
-    """
-
-    model: PromptableModel | None
-    mode: str = "persam"
-    encoder: FeatureEncoder | None = None
-    device: str = "auto"
-    solver: str = "direct"
-    checkpoint: str | None = None
-    seed: int = 0
+ITS_OWN = "its own"  # what a method works with that brings its network along
 
 
 @dataclass(frozen=True)
@@ -44,7 +25,7 @@ class MethodEntry:
         name: what to write after ``--method``.
         title: what to print in a table.
         about: one line on how it finds the object.
-        build: makes it.
+        build: makes it from the arguments of `make`, of which it takes what it has a use for.
         uses_model: whether it works with the promptable model of ``--model``; if not, none need be loaded.
         has_modes: whether ``--mode``, ``--encoder`` change it.
         checkpoint: its own weights by default, a hub id, beyond the promptable model's; None where it needs none.
@@ -55,7 +36,7 @@ class MethodEntry:
     name: str
     title: str
     about: str
-    build: Callable[[Order], Method]
+    build: Callable[..., Method]
     uses_model: bool = True
     has_modes: bool = False
     checkpoint: str | None = None
@@ -92,7 +73,15 @@ class MethodEntry:
             raise UsageError(f"The method {self.name} works with a promptable model; name one with --model.")
         if checkpoint is not None and not self.takes_checkpoint:
             raise UsageError(f"The method {self.name} has no weights of its own; leave the checkpoint out.")
-        return self.build(Order(model, mode, encoder, device, solver, checkpoint or self.checkpoint, seed))
+        return self.build(
+            model=model,
+            mode=mode,
+            encoder=encoder,
+            device=device,
+            solver=solver,
+            checkpoint=checkpoint or self.checkpoint,
+            seed=seed,
+        )
 
 
 def find_method(name: str) -> MethodEntry:
@@ -111,58 +100,44 @@ def named(name: str, mode: str) -> str:
     return name if mode == "persam" else f"{mode}-{name}"
 
 
-def _persam(order: Order, *, tuned: bool) -> Method:
+def _persam(
+    *, model: PromptableModel, mode: str, encoder: FeatureEncoder | None, solver: str, tuned: bool = False, **_: Any
+) -> Method:
     from persam.benchmark.methods.ours import PersamMethod
     from persam.method.settings import Settings
 
-    return PersamMethod(
-        named("persam-f" if tuned else "persam", order.mode),
-        _model(order),
-        Settings.of(order.mode),
-        tuned=tuned,
-        encoder=order.encoder,
-        solver=order.solver,
-    )
+    name = named("persam-f" if tuned else "persam", mode)
+    return PersamMethod(name, model, Settings.of(mode), tuned=tuned, encoder=encoder, solver=solver)
 
 
-def _sam_point(order: Order) -> Method:
-    from persam.benchmark.methods.sam_point import SamPoint
+def _sam_point(*, model: PromptableModel, mode: str, encoder: FeatureEncoder | None, **_: Any) -> Method:
+    from persam.benchmark.methods.ours import SamPoint
 
-    return SamPoint(named("sam-point", order.mode), _model(order), order.mode, order.encoder)
+    return SamPoint(named("sam-point", mode), model, mode, encoder)
 
 
-def _seggpt(order: Order) -> Method:
+def _seggpt(*, checkpoint: str, device: str, **_: Any) -> Method:
     from persam.benchmark.methods.seggpt import SegGpt
 
-    return SegGpt.load(_checkpoint(order), device=order.device)
+    return SegGpt.load(checkpoint, device=device)
 
 
-def _grounded_sam(order: Order) -> Method:
+def _grounded_sam(*, model: PromptableModel, checkpoint: str, device: str, **_: Any) -> Method:
     from persam.benchmark.methods.grounded_sam import GroundedSam
 
-    return GroundedSam.load(_checkpoint(order), _model(order), device=order.device)
+    return GroundedSam.load(checkpoint, model, device=device)
 
 
-def _unet(order: Order) -> Method:
+def _unet(*, checkpoint: str | None, device: str, seed: int, **_: Any) -> Method:
     from persam.benchmark.methods.unet import UNetMethod
 
-    return UNetMethod(checkpoint=order.checkpoint, device=order.device, seed=order.seed)
+    return UNetMethod(checkpoint=checkpoint, device=device, seed=seed)
 
 
-def _mask_rcnn(order: Order) -> Method:
+def _mask_rcnn(*, checkpoint: str | None, device: str, seed: int, **_: Any) -> Method:
     from persam.benchmark.methods.mask_rcnn import MaskRcnn
 
-    return MaskRcnn(checkpoint=order.checkpoint, device=order.device, seed=order.seed)
-
-
-def _model(order: Order) -> Any:
-    assert order.model is not None, "make() has seen to it"
-    return order.model
-
-
-def _checkpoint(order: Order) -> str:
-    assert order.checkpoint is not None, "the entry has a default"
-    return order.checkpoint
+    return MaskRcnn(checkpoint=checkpoint, device=device, seed=seed)
 
 
 METHODS: dict[str, MethodEntry] = {
@@ -172,14 +147,14 @@ METHODS: dict[str, MethodEntry] = {
             "persam",
             "PerSAM",
             "training-free: confidence map, location prior, guidance, cascade",
-            lambda order: _persam(order, tuned=False),
+            _persam,
             has_modes=True,
         ),
         MethodEntry(
             "persam-f",
             "PerSAM-F",
             "PerSAM with the weights of the three scales tuned on the reference",
-            lambda order: _persam(order, tuned=True),
+            partial(_persam, tuned=True),
             has_modes=True,
         ),
         MethodEntry(

@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from persam.benchmark.methods.base import Photo, Prediction, Shot
+from persam.benchmark.methods.base import Example, Prediction, SharedPhoto, check_type
 from persam.encoded import EncodedImage
-from persam.errors import PersamError
 from persam.models.base import Encoding, PromptableModel, Prompts
 from persam.models.loading import choose_device, hub_call, load_network
 from persam.models.sam import fingerprint_of
@@ -75,20 +74,10 @@ class GroundedSam:
         Raises:
             PersamError: not to be had, or another kind of model.
         """
-        from transformers import (
-            AutoConfig,
-            AutoTokenizer,
-            GroundingDinoForObjectDetection,
-            GroundingDinoImageProcessorPil,
-        )
+        from transformers import AutoTokenizer, GroundingDinoForObjectDetection, GroundingDinoImageProcessorPil
 
         place = choose_device(device)
-        config = hub_call(checkpoint, AutoConfig.from_pretrained)
-        if config.model_type != "grounding-dino":
-            raise PersamError(
-                f"{checkpoint} is a model of type {config.model_type}, not Grounding DINO; name one such as "
-                "IDEA-Research/grounding-dino-tiny."
-            )
+        check_type(checkpoint, "grounding-dino", "not Grounding DINO", "IDEA-Research/grounding-dino-tiny")
         return cls(
             load_network(checkpoint, GroundingDinoForObjectDetection),
             hub_call(checkpoint, GroundingDinoImageProcessorPil.from_pretrained),
@@ -111,18 +100,17 @@ class GroundedSam:
             "model_fingerprint": self.model.fingerprint,
         }
 
-    def learn(self, shots: Sequence[Shot], category: str) -> str:
+    def learn(self, examples: Sequence[Example], category: str) -> str:
         """The detector's question: it was trained on lower-case phrases, each ended by a full stop."""
         words = " ".join(category.replace("_", " ").replace(".", " ").lower().split())
         return f"{words}."
 
     @torch.inference_mode()
-    def find(self, photo: Photo, learned: str) -> Prediction:
+    def find(self, photo: SharedPhoto, learned: str) -> Prediction:
         """See `Method.find`."""
-        shape = (photo.pixels.shape[0], photo.pixels.shape[1])
         found = self.detect(photo.pixels, learned)
         if found is None:
-            return Prediction(np.zeros(shape, dtype=bool), 0.0, present=False)
+            return Prediction.nothing(photo)
         encoding = self._encode(photo)
         corners = encoding.frame.to_canvas(found.box.reshape(2, 2)).reshape(1, 4)
         prompts = Prompts(boxes=torch.as_tensor(corners, dtype=torch.float32, device=self.model.device))
@@ -150,7 +138,7 @@ class GroundedSam:
         last = np.array([shape[1] - 1, shape[0] - 1, shape[1] - 1, shape[0] - 1])
         return Detection(box.clip(0, last), float(scores[best]))
 
-    def _encode(self, photo: Photo) -> Encoding:
+    def _encode(self, photo: SharedPhoto) -> Encoding:
         """The photo's encoding, shared with `PersamMethod` on the same model."""
         key = (id(self.model), id(None))
         if key not in photo.kept:

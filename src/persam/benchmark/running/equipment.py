@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from persam.benchmark.methods.catalog import MethodEntry, find_method
+from persam.benchmark.methods.catalog import ITS_OWN, MethodEntry, find_method
 from persam.errors import UsageError
 
 if TYPE_CHECKING:
     from persam.benchmark.methods.base import Method
     from persam.models.base import FeatureEncoder, PromptableModel
-
-
-ITS_OWN = "its own"  # what a method works with that brings its network along
 
 
 @dataclass(frozen=True)

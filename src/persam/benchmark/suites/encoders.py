@@ -8,7 +8,7 @@ from typing import Any
 
 from persam.benchmark.episodes import Episode
 from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.running.records import Record
+from persam.benchmark.records import Record
 from persam.benchmark.running.run import run
 from persam.benchmark.suites.speed import Spread
 from persam.benchmark.suites.suite import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from persam.benchmark.methods.base import Photo, Prediction
+from persam.benchmark.methods.base import Prediction, SharedPhoto
 from persam.benchmark.methods.ours import PersamMethod, prediction_of
 from persam.benchmark.reporting.protocols import Figure
 from persam.benchmark.reporting.tables import percent
@@ -136,7 +136,7 @@ class ModeMethod(PersamMethod):
         super().__init__(f"{mode} {form}", model, Settings.of(mode), tuned=form == "PerSAM-F", **options)
         self.mode, self.form, self.agreement = mode, form, agreement
 
-    def find(self, photo: Photo, learned: Concept) -> Prediction:
+    def find(self, photo: SharedPhoto, learned: Concept) -> Prediction:
         """See `Method.find`."""
         found = self.persam.segment(self.encode(photo), learned, explain=True)
         assert found.trace is not None
@@ -146,7 +146,7 @@ class ModeMethod(PersamMethod):
             photo.kept[key] = masks
         elif key in photo.kept:  # it is not where official could not learn the reference
             self.agreement.note(self.name, masks, photo.kept[key])
-        return prediction_of(found)
+        return prediction_of(found, learned)
 
 
 def mode_methods(

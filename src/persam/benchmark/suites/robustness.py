@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from persam.benchmark.methods.base import Shot
+from persam.benchmark.methods.base import Example
 from persam.benchmark.methods.ours import PersamMethod
 from persam.benchmark.reporting.tables import Table
 from persam.benchmark.running.run import run
@@ -104,14 +104,14 @@ class RoughMethod(PersamMethod):
         """See `Method.describe`."""
         return super().describe() | {"reference": self.roughness.name}
 
-    def learn(self, shots: Sequence[Shot], category: str) -> Concept:
+    def learn(self, examples: Sequence[Example], category: str) -> Concept:
         """See `Method.learn`."""
         rough = []
-        for shot in shots:
+        for example in examples:
             # From a box or clicks the model makes a mask first; from then on all forms go the same way.
-            mask = self.persam.mask_of(Reference.read(shot.photo.pixels, **self.roughness.show(shot.mask)))
-            self.learned_masks.append(iou(mask, shot.mask))
-            rough.append(shot if self.roughness.name == TRUE_MASK else Shot(shot.photo, mask))
+            mask = self.persam.mask_of(Reference.read(example.photo.pixels, **self.roughness.show(example.mask)))
+            self.learned_masks.append(iou(mask, example.mask))
+            rough.append(example if self.roughness.name == TRUE_MASK else Example(example.photo, mask))
         return super().learn(rough, category)
 
 

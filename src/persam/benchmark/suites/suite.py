@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from persam.benchmark.datasets import catalog
-from persam.benchmark.episodes import Episode, Loaded
+from persam.benchmark.episodes import Episode, data_hash, limited
+from persam.benchmark.records import Record
 from persam.benchmark.reporting.protocols import PERSEG
 from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import Table, percent
-from persam.benchmark.running.conduct import data_hash, limited
 from persam.benchmark.running.provenance import versions, weights_hash
-from persam.benchmark.running.records import Record
 from persam.errors import UsageError
 from persam.files import check_folder, write_bytes, write_text
 from persam.metrics.functional.statistics import PairedTest, paired_test
@@ -58,7 +57,7 @@ class Photos:
 
     def fingerprint(self) -> str:
         """Hash of all photos and masks."""
-        return data_hash(Loaded(self.source, self.episodes, self.source, {}))
+        return data_hash(self.episodes)
 
 
 def read_photos(root: Path, data_set: str | None = None, limit: int | None = None) -> Photos:
