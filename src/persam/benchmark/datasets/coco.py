@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from persam.benchmark.datasets.annotations import AnnotationFile, PhotoFiles, find_annotations
-from persam.benchmark.datasets.sampling import Category, Drawing, interleaved
+from persam.benchmark.datasets.options import About, Episodes, OneOf4Folds, Seed, Shots
+from persam.benchmark.datasets.sampling import Drawing, FoldClass
 from persam.benchmark.episodes import Loaded
 
 LAYOUT = "annotations/instances_SPLIT.json and SPLIT/*.jpg, SPLIT being val2014, val2017, train2014 or train2017"
@@ -14,7 +16,14 @@ _CLASSES, _FOLDS = 80, 4
 
 
 def read_coco(
-    root: Path, split: str | None = None, fold: int | None = None, episodes: int = 1000, shots: int = 1, seed: int = 0
+    root: Path,
+    fold: OneOf4Folds = None,
+    episodes: Episodes = 1000,
+    shots: Shots = 1,
+    seed: Seed = 0,
+    split: Annotated[
+        str | None, About("which part: val2014, val2017, train2014 or train2017; the first of them that is there")
+    ] = None,
 ) -> Loaded:
     """Random episodes of COCO-20i.
 
@@ -26,14 +35,6 @@ def read_coco(
     from lists of its own, and the pixels, which HSNet takes from label pictures, in which objects of other classes
     may cover one. The published draws are of another random generator, so episodes agree in kind and not one by one.
 
-    Args:
-        root: the folder.
-        split: whose annotations; None: the first of val2014 (as published), val2017, train2014, train2017 that is
-            there.
-        fold: the one to draw from; None: all of them, each by itself.
-        episodes: of each fold.
-        shots: references of an episode.
-        seed: of the draws.
 
     Raises:
         UsageError: the folder is laid out otherwise, or a class or a photo that was drawn is not there.
@@ -44,23 +45,13 @@ def read_coco(
     annotations, files = AnnotationFile.read(path), PhotoFiles(root, LAYOUT)
     found = annotations.by_category()
     identities = list(annotations.categories)
-    folds = interleaved(len(identities), _FOLDS)
 
-    def category(identity: int) -> Category:
+    def category(identity: int) -> FoldClass:
         name = str(annotations.categories[identity]["name"])
         samples = annotations.samples(name, found[identity], files, split)
-        return Category(name, name, samples)
+        return FoldClass(name, name, samples)
 
+    other = [] if len(identities) == _CLASSES else [f"{path} has {len(identities)} classes, not {_CLASSES}"]
     drawing = Drawing(_FOLDS, fold, episodes, shots, seed)
-    drawn, notes = drawing.draw(
-        "coco20i", {each: [category(identities[position]) for position in folds[each]] for each in drawing.wanted}
-    )
-    if len(identities) != _CLASSES:
-        notes.append(f"{path} has {len(identities)} classes, not {_CLASSES}")
-    return Loaded(
-        "coco20i",
-        drawn,
-        f"COCO-20i, {split}: {drawing.in_words()}",
-        {"split": split} | drawing.settings(),
-        tuple(notes),
-    )
+    classes = drawing.deal(identities, category)
+    return drawing.loaded("coco20i", f"COCO-20i, {split}", classes, {"split": split}, more_notes=other)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from persam.benchmark.datasets.annotations import AnnotationFile, PhotoFiles, find_annotations
 from persam.benchmark.datasets.layout import words
-from persam.benchmark.datasets.sampling import Category, Drawing, interleaved
+from persam.benchmark.datasets.options import About, Episodes, Seed, Shots
+from persam.benchmark.datasets.sampling import Drawing, FoldClass
 from persam.benchmark.episodes import Loaded
 from persam.errors import UsageError
 
@@ -15,7 +17,14 @@ _CLASSES, _FOLDS = 920, 10
 
 
 def read_lvis(
-    root: Path, split: str = "val", fold: int | None = None, episodes: int = 2300, shots: int = 1, seed: int = 0
+    root: Path,
+    fold: Annotated[
+        Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] | None, About("one of 10 folds; all of them if not given")
+    ] = None,
+    episodes: Episodes = 2300,
+    shots: Shots = 1,
+    seed: Seed = 0,
+    split: Annotated[str, About("which part: val or train")] = "val",
 ) -> Loaded:
     """Random episodes of LVIS-92i.
 
@@ -25,13 +34,6 @@ def read_lvis(
     interleave in the order of the ids, on ``val``, is what we could not verify. A photo's truth is the union of the
     class's annotations in it.
 
-    Args:
-        root: the folder.
-        split: whose annotations.
-        fold: the one to draw from; None: all of them, each by itself.
-        episodes: of each fold.
-        shots: references of an episode.
-        seed: of the draws.
 
     Raises:
         UsageError: the folder is laid out otherwise, or a class or a photo that was drawn is not there.
@@ -40,24 +42,15 @@ def read_lvis(
     annotations, files = AnnotationFile.read(path), PhotoFiles(root, LAYOUT)
     found = annotations.by_category()
     identities = [identity for identity, photos in found.items() if len(photos) >= 2]
-    folds = interleaved(len(identities), _FOLDS)
 
-    def category(identity: int) -> Category:
+    def category(identity: int) -> FoldClass:
         name = str(annotations.categories[identity]["name"])
-        return Category(name, words(name), annotations.samples(name, found[identity], files))
+        return FoldClass(name, words(name), annotations.samples(name, found[identity], files))
 
     if not identities:
         raise UsageError(f"{path} has no class with two photos.")
+    other = [f"{path} has {len(identities)} classes with at least two photos, not {_CLASSES}"]
     drawing = Drawing(_FOLDS, fold, episodes, shots, seed)
-    drawn, notes = drawing.draw(
-        "lvis92i", {each: [category(identities[position]) for position in folds[each]] for each in drawing.wanted}
-    )
-    if len(identities) != _CLASSES:
-        notes.append(f"{path} has {len(identities)} classes with at least two photos, not {_CLASSES}")
-    return Loaded(
-        "lvis92i",
-        drawn,
-        f"LVIS-92i, {split}: {drawing.in_words()}",
-        {"split": split} | drawing.settings(),
-        tuple(notes),
-    )
+    classes = drawing.deal(identities, category)
+    notes = [] if len(identities) == _CLASSES else other
+    return drawing.loaded("lvis92i", f"LVIS-92i, {split}", classes, {"split": split}, more_notes=notes)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from persam.benchmark.datasets.annotations import AnnotationFile, PhotoFiles, Photographed, decode, find_annotations
 from persam.benchmark.datasets.layout import words
-from persam.benchmark.datasets.sampling import Category, Drawing, interleaved
+from persam.benchmark.datasets.options import About, Episodes, OneOf4Folds, Seed, Shots
+from persam.benchmark.datasets.sampling import Drawing, FoldClass
 from persam.benchmark.episodes import Crop, Loaded, Sample
 from persam.errors import UsageError
 
@@ -19,12 +20,12 @@ _CLASSES, _FOLDS = 303, 4
 
 def read_paco(
     root: Path,
-    split: str = "val",
-    fold: int | None = None,
-    episodes: int = 2500,
-    shots: int = 1,
-    seed: int = 0,
-    min_area: int = 1024,
+    fold: OneOf4Folds = None,
+    episodes: Episodes = 2500,
+    shots: Shots = 1,
+    seed: Seed = 0,
+    split: Annotated[str, About("which part: val, test or train")] = "val",
+    min_area: Annotated[int, About("leave out parts of fewer pixels than this", 0)] = 1024,
 ) -> Loaded:
     """Random episodes of PACO-Part.
 
@@ -35,15 +36,6 @@ def read_paco(
     The paper says: parts whose area is minimal and those with less than two images are left out, 303 are left, in
     four folds of about 76; objects are cut out by their boxes. We could not verify the least area (ours is COCO's
     bound of small objects, 32 x 32), the split, which class is in which fold, nor the 2,500 episodes a fold.
-
-    Args:
-        root: the folder.
-        split: whose annotations.
-        fold: the one to draw from; None: all of them, each by itself.
-        episodes: of each fold.
-        shots: references of an episode.
-        seed: of the draws.
-        min_area: pixels that a part must have.
 
     Raises:
         UsageError: the folder is laid out otherwise, or a class or a photo that was drawn is not there.
@@ -62,32 +54,25 @@ def read_paco(
     identities = [identity for identity, photos in found.items() if len(photos) >= 2]
     if not identities:
         raise UsageError(f"{path} has no part of at least {min_area} pixels with two photos.")
-    folds = interleaved(len(identities), _FOLDS)
 
-    def category(identity: int) -> Category:
+    def category(identity: int) -> FoldClass:
         name = str(annotations.categories[identity]["name"]).replace(":", "/")
         samples = [
             each
             for image_id, group in found[identity].items()
             for each in _samples(name, annotations, image_id, group, objects, files)
         ]
-        return Category(name, words(name.replace("/", " ")), samples)
+        return FoldClass(name, words(name.replace("/", " ")), samples)
 
+    large = f"parts of at least {min_area} pixels"
+    other = [f"{path} has {len(identities)} {large} with at least two photos, not {_CLASSES}"]
     drawing = Drawing(_FOLDS, fold, episodes, shots, seed)
-    drawn, notes = drawing.draw(
-        "paco-part", {each: [category(identities[position]) for position in folds[each]] for each in drawing.wanted}
-    )
-    if len(identities) != _CLASSES:
-        notes.append(
-            f"{path} has {len(identities)} parts of at least {min_area} pixels with at least two photos, not {_CLASSES}"
-        )
-    return Loaded(
+    return drawing.loaded(
         "paco-part",
-        drawn,
-        f"PACO-Part, {split}, objects cut out by their boxes, parts of at least {min_area} pixels: "
-        f"{drawing.in_words()}",
-        {"split": split, "min_area": min_area} | drawing.settings(),
-        tuple(notes),
+        f"PACO-Part, {split}, objects cut out by their boxes, {large}",
+        drawing.deal(identities, category),
+        {"split": split, "min_area": min_area},
+        more_notes=[] if len(identities) == _CLASSES else other,
     )
 
 
