@@ -5,10 +5,10 @@ Nothing heavy is imported before a data set is read or asked for its options, so
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,10 +52,8 @@ class DatasetEntry:
     def read_with(self) -> Callable[..., Loaded]:
         """The reader, which is imported now."""
         module, function = self.reader.split(":")
-        reader: Callable[..., Loaded] = getattr(
-            importlib.import_module(f"persam.benchmark.datasets.{module}"), function
-        )
-        return reader
+        found: Callable[..., Loaded] = getattr(import_module(f"persam.benchmark.datasets.{module}"), function)
+        return found
 
     @cached_property
     def options(self) -> tuple[Option, ...]:

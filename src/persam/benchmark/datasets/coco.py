@@ -35,7 +35,6 @@ def read_coco(
     from lists of its own, and the pixels, which HSNet takes from label pictures, in which objects of other classes
     may cover one. The published draws are of another random generator, so episodes agree in kind and not one by one.
 
-
     Raises:
         UsageError: the folder is laid out otherwise, or a class or a photo that was drawn is not there.
     """

@@ -34,7 +34,6 @@ def read_lvis(
     interleave in the order of the ids, on ``val``, is what we could not verify. A photo's truth is the union of the
     class's annotations in it.
 
-
     Raises:
         UsageError: the folder is laid out otherwise, or a class or a photo that was drawn is not there.
     """
