@@ -17,7 +17,7 @@ run() { # NAME ARGUMENTS...: one command of persam bench into RUNS/NAME
   shift
   [ -f "$runs/$name/table.md" ] && return # done by an earlier start
   echo "== $name" >&2
-  persam bench "$@" --out "$runs/$name" > "$runs/$name.txt"
+  persam bench "$@" --output "$runs/$name" > "$runs/$name.txt"
 }
 
 mkdir -p "$runs"

@@ -104,7 +104,7 @@ def _by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def compare_runs(first: str | Path, second: str | Path, methods: tuple[str, str] | None = None) -> list[Comparison]:
-    """Compare two runs that `persam bench --out` made.
+    """Compare two runs that `persam bench --output` made.
 
     Args:
         first: folder of a run.

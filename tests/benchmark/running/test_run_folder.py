@@ -117,7 +117,7 @@ class TestRefused:
         with pytest.raises(UsageError) as caught:
             RunFolder(tmp_path, SETTINGS | change)
         assert words in str(caught.value)
-        assert "another --out, or start over with --fresh" in str(caught.value)
+        assert "another --output, or start over with --fresh" in str(caught.value)
         RunFolder(tmp_path, SETTINGS)  # the first is as it was
 
     def test_a_setting_that_is_gone(self, tmp_path):

@@ -74,7 +74,7 @@ class Journal:
 
     def _damaged(self, number: int) -> PersamError:
         return PersamError(
-            f"{self.path} is damaged in line {number}; start over with --fresh, or choose another --out."
+            f"{self.path} is damaged in line {number}; start over with --fresh, or choose another --output."
         )
 
 
@@ -106,7 +106,8 @@ class RunFolder:
             earlier = None
         if earlier is None and (self.folder / records).exists():
             raise UsageError(
-                f"{self.folder} holds a {records}, but no {SETTINGS} that says what it is about; choose another --out."
+                f"{self.folder} holds a {records}, but no {SETTINGS} that says what it is about; "
+                "choose another --output."
             )
         if earlier is not None:
             _check_same(self.folder, earlier, self.settings)
@@ -171,9 +172,9 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise PersamError(f"{path} is damaged or cannot be read; choose another --out.") from error
+        raise PersamError(f"{path} is damaged or cannot be read; choose another --output.") from error
     if not isinstance(settings, dict):
-        raise PersamError(f"{path} is not the settings of a run; choose another --out.")
+        raise PersamError(f"{path} is not the settings of a run; choose another --output.")
     return settings
 
 
@@ -186,7 +187,9 @@ def read_records(folder: str | Path) -> list[Record]:
     """
     path = Path(folder).expanduser() / RECORDS
     if not path.is_file():
-        raise UsageError(f"{folder} holds no run: there is no {RECORDS}; give a folder that `persam bench --out` made.")
+        raise UsageError(
+            f"{folder} holds no run: there is no {RECORDS}; give a folder that `persam bench --output` made."
+        )
     latest = {(record.method, record.query): record for record in _records(Journal(path))}
     return list(latest.values())
 
@@ -197,7 +200,7 @@ def _records(journal: Journal) -> list[Record]:
     except (TypeError, KeyError, AttributeError) as error:
         raise PersamError(
             f"{journal.path} was written by another version of persam; start over with --fresh, or choose another "
-            "--out."
+            "--output."
         ) from error
 
 
@@ -207,7 +210,7 @@ def _check_same(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) -> N
         if before.get(key) != after.get(key):
             raise UsageError(
                 f"{folder} holds a run with {key} = {_shown(before.get(key))}, now it is {_shown(after.get(key))}; "
-                "choose another --out, or start over with --fresh."
+                "choose another --output, or start over with --fresh."
             )
 
 

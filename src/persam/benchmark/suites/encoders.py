@@ -10,7 +10,6 @@ from persam.benchmark.episodes import Episode
 from persam.benchmark.methods.ours import PersamMethod
 from persam.benchmark.records import Record
 from persam.benchmark.running.run import run
-from persam.benchmark.suites.speed import Spread
 from persam.benchmark.suites.suite import (
     Findings,
     Photos,
@@ -22,6 +21,7 @@ from persam.benchmark.suites.suite import (
     score,
     table,
 )
+from persam.benchmark.suites.timing import Spread
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 from persam.models.base import FeatureEncoder

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from persam.benchmark.suites.speed import drawn_scene, open_persam, plain_mask
+from persam.benchmark.suites.timing import drawn_scene, open_persam, plain_mask
 from persam.errors import PersamError
 from persam.persam import PerSAM
 

@@ -230,7 +230,7 @@ def check_out(folder: Path, suite: str) -> None:
     except (OSError, ValueError, AttributeError):
         earlier = None
     if earlier != suite:
-        raise UsageError(f"{results} is not of persam bench {suite} and would be lost; choose another --out.")
+        raise UsageError(f"{results} is not of persam bench {suite} and would be lost; choose another --output.")
 
 
 def about_run(photos: Photos, model: PromptableModel, encoder: FeatureEncoder | None, **more: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from persam.benchmark.suites.speed import about_timing, drawn_scene, one_point, timed
 from persam.benchmark.suites.suite import Findings, headline, table
+from persam.benchmark.suites.timing import about_timing, drawn_scene, one_point, timed
 from persam.concept import Concept
 from persam.learning import shot_of
 from persam.method.scale import PUBLISHED_EPOCHS, Shot, tune_as_published, tune_directly, tuning_loss
