@@ -67,8 +67,7 @@ def bench(
             run of other settings.
         PersamError: a model is not to be had, or `out` cannot be written.
     """
-    setup = _checked(setup, out)
-    done = _run(load_data(data_set, data, setup, **options), setup, out, fresh, progress)
+    done = _run(data_set, data, setup, out=out, fresh=fresh, progress=progress, **options)
 
     def prediction(method: str, query: str) -> np.ndarray | None:
         return None if done.folder is None else read_prediction(done.folder.prediction_path(method, query))
@@ -89,37 +88,19 @@ def bench(
     return report
 
 
-def bench_absent(
-    data_set: str,
-    data: str | Path,
-    setup: Setup | None = None,
-    *,
-    out: str | Path | None = None,
-    fresh: bool = False,
-    progress: Progress | None = None,
-    **options: Any,
-) -> AbsentReport:
+def bench_absent(data_set: str, data: str | Path, setup: Setup | None = None, **more: Any) -> AbsentReport:
     """Look for every object in every other object's photos: is it there at all?
 
     >>> from persam.benchmark import bench_absent
     >>> bench_absent("perseg", "~/data/PerSeg").summaries[0].auroc       # doctest: +SKIP
     0.97
 
-    Args and errors are those of `bench`.
+    Args and errors are those of `bench`; it is the same run, but for the questions.
 
     Raises:
         UsageError: besides, a data set whose photos show objects that are not marked, or one with a single object.
     """
-    setup = _checked(setup, out)
-    if data_set in DATASETS and data_set not in _ALL_MARKED:
-        raise UsageError(
-            f"Photos of {DATASETS[data_set].title} show more than is marked in them, so nobody knows what is absent; "
-            f"use --absent with {', '.join(_ALL_MARKED)}."
-        )
-    loaded = load_data(data_set, data, setup, **options)
-    if len({episode.object for episode in loaded.episodes}) < 2:
-        raise UsageError(f"{data} has one object alone; --absent looks for each in the photos of the others.")
-    done = _run(loaded, setup, out, fresh, progress, absent=True)
+    done = _run(data_set, data, setup, absent=True, **more)
     title = title_of(data_set, done.equipment.in_words, data) + ": is it there at all?"
     report = AbsentReport(title, done.records, done.settings, done.notes, done.place)
     try:
@@ -147,25 +128,38 @@ class _Done:
         return None if self.folder is None else self.folder.folder
 
 
-def _checked(setup: Setup | None, out: str | Path | None) -> Setup:
-    """See before anything slow that all that is named is there."""
+def _run(
+    data_set: str,
+    data: str | Path,
+    setup: Setup | None,
+    *,
+    absent: bool = False,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> _Done:
+    """See that all that is named is there, and ask all methods.
+
+    Where every object is looked for in every photo (`absent`), no masks are measured or kept.
+    """
     setup = setup or Setup()
     check_setup(setup)
     if out is not None:
         check_plots()
-    return setup
-
-
-def _run(
-    loaded: Loaded, setup: Setup, out: str | Path | None, fresh: bool, progress: Progress | None, absent: bool = False
-) -> _Done:
-    """Ask all methods; where every object is looked for in every photo (`absent`), no masks are measured or kept."""
+    if absent and data_set in DATASETS and data_set not in _ALL_MARKED:
+        raise UsageError(
+            f"Photos of {DATASETS[data_set].title} show more than is marked in them, so nobody knows what is absent; "
+            f"use --absent with {', '.join(_ALL_MARKED)}."
+        )
+    loaded = load_data(data_set, data, setup, **options)
+    if absent and len({episode.object for episode in loaded.episodes}) < 2:
+        raise UsageError(f"{data} has one object alone; --absent looks for each in the photos of the others.")
     equipment = Equipment.of(setup)
     settings = run_settings(loaded, setup, equipment, "is it there?" if absent else "where is it?")
     folder = None if out is None else RunFolder(out, settings, fresh=fresh, records=ABSENT if absent else RECORDS)
     looks = presence_queries(loaded.episodes) if absent else [[query] for query in queries_of(loaded.episodes)]
-    step = counter(progress, len(looks))
-    records = ask(looks, equipment.methods, step, store=folder, masks=not absent)
+    records = ask(looks, equipment.methods, counter(progress, len(looks)), store=folder, masks=not absent)
     notes = (*notes_of(loaded, setup), mode_note(settings["methods"]))
     return _Done(equipment, [query for look in looks for query in look], records, settings, notes, folder)
 

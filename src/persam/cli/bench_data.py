@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 from rich.console import Console
@@ -132,7 +132,7 @@ class MeasureCommands(TyperGroup):
     The options are those of the data set's reader, which takes a while to import: too long for a list of commands.
     """
 
-    work = staticmethod(_measure)
+    work: ClassVar[Callable[..., None]] = staticmethod(_measure)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that is called, and give it its options."""
@@ -147,7 +147,7 @@ class MeasureCommands(TyperGroup):
 class ScoreCommands(MeasureCommands):
     """The same for masks of another tool."""
 
-    work = staticmethod(_score)
+    work: ClassVar[Callable[..., None]] = staticmethod(_score)
 
 
 def _with_own_options(work: Callable[..., None], entry: DatasetEntry) -> Callable[..., None]:
@@ -160,8 +160,10 @@ def _shown(option: Option) -> Parameter:
     """An option of a data set as one of the command line."""
     default = "" if option.default is None else f" (default {option.default})"
     words = escape(f"{option.help[0].upper()}{option.help[1:]}{default}.")
-    kind = Annotated[option.kind | None, typer.Option(min=option.smallest, help=words)]
-    return Parameter(option.name, Parameter.KEYWORD_ONLY, annotation=kind, default=None)
+    settings = typer.Option(min=option.smallest, help=words)
+    return Parameter(
+        option.name, Parameter.KEYWORD_ONLY, annotation=Annotated[option.kind | None, settings], default=None
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -12,8 +12,7 @@ from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
 from persam.benchmark.methods.base import Example, SharedPhoto
-from persam.benchmark.suites.robustness import RoughMethod, read_sizes, roughen, roughnesses
-from persam.benchmark.suites.robustness_plot import draw_robustness
+from persam.benchmark.suites.robustness import RoughMethod, draw_robustness, read_sizes, roughen, roughnesses
 from persam.benchmark.suites.suite import read_photos
 from persam.errors import UsageError
 from persam.method.settings import Settings

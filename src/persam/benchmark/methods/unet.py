@@ -67,7 +67,7 @@ class UNetMethod(TrainedMethod):
     def network(self) -> nn.Module:
         """See `TrainedMethod.network`."""
         network: Any = build_unet(self.checkpoint)[0]
-        return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]  # quicker on a CPU
+        return network.to(memory_format=torch.channels_last)  # quicker on a CPU
 
     def view_side(self) -> int:
         """See `TrainedMethod.view_side`: it can be halved at every level."""

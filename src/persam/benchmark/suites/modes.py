@@ -12,18 +12,7 @@ from persam.benchmark.methods.base import Prediction, SharedPhoto
 from persam.benchmark.methods.ours import PersamMethod, prediction_of
 from persam.benchmark.reporting.protocols import Figure
 from persam.benchmark.reporting.tables import percent
-from persam.benchmark.running.run import run
-from persam.benchmark.suites.suite import (
-    Findings,
-    Photos,
-    about_run,
-    figures_of,
-    headline,
-    missing_notes,
-    numbers,
-    score,
-    table,
-)
+from persam.benchmark.suites.suite import Findings, PhotoSet, Results, headline, table
 from persam.concept import Concept
 from persam.method.cascade import LOOK_BACK
 from persam.method.settings import PRESETS, Settings
@@ -40,7 +29,7 @@ STEPS = ("step 1", "step 2", "step 3", "final")
 
 
 def compare_modes(
-    photos: Photos,
+    photos: PhotoSet,
     model: PromptableModel,
     encoder: FeatureEncoder | None = None,
     solver: str = "direct",
@@ -56,38 +45,35 @@ def compare_modes(
         progress: called after every photo.
     """
     methods, agreement = mode_methods(model, encoder, solver)
-    summaries = figures_of(run(photos.episodes, methods, progress))
-    about = about_run(photos, model, encoder, solver=solver)
-    sets = list(next(iter(summaries.values())).by_data_set)
+    found = Results(photos, methods, model, encoder, progress, solver=solver)
+    sets = list(next(iter(found.summaries.values())).by_data_set)
     sets = sets if len(sets) > 1 else []  # of one data set it would be the column before once more
-    rows = [
-        numbers(summaries[method.name])
-        | {"mode": method.mode, "form": method.form, "iou_with_official": agreement.numbers(method.name)}
-        for method in methods
-    ]
+    rows = {
+        each.name: {"mode": each.mode, "form": each.form, "iou_with_official": agreement.numbers(each.name)}
+        for each in methods
+    }
     accuracy = [
         (
             name,
-            score(each, "miou"),
-            score(each, "iou"),
+            found.score(name, "miou"),
+            found.score(name, "iou"),
             *(f"{100 * each.by_data_set[data_set]:.1f}" for data_set in sets),
-            score(each, "located"),
+            found.score(name, "located"),
         )
-        for name, each in summaries.items()
+        for name, each in found.summaries.items()
     ]
     steps = [
         (name, *(percent(mean) for mean in means.values()))
-        for name in summaries
+        for name in found.summaries
         if (means := agreement.means(name)) is not None
     ]
     columns = ("mode", "mIoU", "IoU per image", *(f"on {data_set}" for data_set in sets), "located")
-    title = f"Modes: {headline(about)}"
-    tables = [table(title, columns, tuple(accuracy))]
+    tables = [table(f"Modes: {headline(found.about)}", columns, tuple(accuracy))]
     if steps:
         title = f"IoU with the mask of mode {AGAINST} after each step, in percent, mean over photos [95 % over photos]"
         tables.append(table(title, ("mode", *STEPS), tuple(steps)))
     notes = [f"{', '.join(f'on {name}' for name in sets)}: IoU per image there."] if sets else []
-    return Findings("modes", about, rows, tables, [*notes, *missing_notes(summaries)])
+    return found.findings("modes", rows, tables, notes)
 
 
 @dataclass

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from persam.benchmark.methods.base import Example
 from persam.benchmark.methods.ours import PersamMethod
+from persam.benchmark.reporting.plots import COLOURS, new_figure
 from persam.benchmark.reporting.tables import Table
-from persam.benchmark.running.run import run
 from persam.benchmark.suites.reference_forms import FORMS, SEED, resized_mask, shown_as
-from persam.benchmark.suites.robustness_plot import draw_robustness
-from persam.benchmark.suites.suite import (
-    Findings,
-    Photos,
-    about_run,
-    change,
-    difference,
-    figures_of,
-    headline,
-    missing_notes,
-    numbers,
-    paired_numbers,
-    score,
-    table,
-)
+from persam.benchmark.suites.suite import Findings, PhotoSet, Results, change, headline, paired_numbers, table
 from persam.concept import Concept
 from persam.errors import UsageError
 from persam.method.settings import Settings
@@ -146,7 +133,7 @@ def robustness_methods(
 
 
 def roughen(
-    photos: Photos,
+    photos: PhotoSet,
     model: PromptableModel,
     encoder: FeatureEncoder | None = None,
     mode: str = "persam",
@@ -173,55 +160,113 @@ def roughen(
     """
     ways = roughnesses(sizes, seed=seed)
     methods = robustness_methods(ways, model, Settings.of(mode), encoder, solver)
-    records = run(photos.episodes, methods, progress)
-    summaries = figures_of(records)
+    found = Results(photos, methods, model, encoder, progress, mode=mode, solver=solver, seed=seed)
     tests = {
-        method.name: None
-        if method.roughness is ways[0]
-        else difference(records, method.name, f"{method.form}, {TRUE_MASK}")
-        for method in methods
+        each.name: found.difference(each.name, None if each.roughness is ways[0] else f"{each.form}, {TRUE_MASK}")
+        for each in methods
     }
-    rows = [
-        numbers(summaries[method.name])
-        | {
-            "form": method.form,
-            "reference": method.roughness.name,
-            "size": method.roughness.size,
-            "reference_iou": method.reference_iou,
-            "references": len(method.learned_masks),
-            "change": paired_numbers(tests[method.name]),
-            "published_miou": PUBLISHED.get((method.form, method.roughness.name)),
+    rows = {
+        each.name: {
+            "form": each.form,
+            "reference": each.roughness.name,
+            "size": each.roughness.size,
+            "reference_iou": each.reference_iou,
+            "references": len(each.learned_masks),
+            "change": paired_numbers(tests[each.name]),
+            "published_miou": PUBLISHED.get((each.form, each.roughness.name)),
         }
-        for method in methods
-    ]
-    about = about_run(photos, model, encoder, mode=mode, solver=solver, seed=seed)
+        for each in methods
+    }
 
-    def of(title: str, kept: Callable[[RoughMethod], bool]) -> Table:
+    def cells(name: str) -> tuple[str, ...]:
+        row = rows[name]
+        return (
+            name,
+            "–" if row["reference_iou"] is None else f"{100 * row['reference_iou']:.1f}",
+            found.score(name, "miou"),
+            change(tests[name]),
+            found.score(name, "located"),
+            "–" if row["published_miou"] is None else f"{row['published_miou']:.1f}",
+        )
+
+    def of(title: str, kept: Callable[[float | None], bool]) -> Table:
         return table(
-            f"{title}: {headline(about)}; change of IoU per image against the true mask",
+            f"{title}: {headline(found.about)}; change of IoU per image against the true mask",
             ("method, reference", "IoU of the reference", "mIoU", "change", "located", "paper's mIoU"),
-            tuple(
-                (
-                    method.name,
-                    "–" if method.reference_iou is None else f"{100 * method.reference_iou:.1f}",
-                    score(summaries[method.name], "miou"),
-                    change(tests[method.name]),
-                    score(summaries[method.name], "located"),
-                    f"{published:.1f}" if (published := PUBLISHED.get((method.form, method.roughness.name))) else "–",
-                )
-                for method in methods
-                if kept(method)
-            ),
+            tuple(cells(name) for name, row in rows.items() if kept(row["size"])),
         )
 
     tables = [
-        of("Area of the reference mask", lambda method: method.roughness.size is not None),
-        of("Form of the reference", lambda method: method.roughness.size in {None, 1.0}),
+        of("Area of the reference mask", lambda size: size is not None),
+        of("Form of the reference", lambda size: size in {None, 1.0}),
     ]
     notes = [
         f"The paper's mIoU: {PUBLISHED_ON}.",
         f"Scribbles and clicks: random places inside the object, seed {seed}.",
         "From a box, a scribble or clicks the model makes the mask that it learns from.",
-        *missing_notes(summaries),
     ]
-    return Findings("robustness", about, rows, tables, notes, {PLOT: lambda: draw_robustness(rows, headline(about))})
+    findings = found.findings("robustness", rows, tables, notes)
+    return replace(findings, plots={PLOT: lambda: draw_robustness(findings.rows, headline(found.about))})
+
+
+def draw_robustness(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Draw it.
+
+    Args:
+        rows: of the suite, each with ``form``, ``reference``, ``size``, ``miou`` and ``miou_interval`` (None where one
+            object gives no interval).
+        title: what was measured.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        PersamError: matplotlib is not installed.
+    """
+    figure, axes = new_figure(11, 4.5, columns=2)
+    left, right = axes[0]
+    forms = list(dict.fromkeys(row["form"] for row in rows))
+    others = list(dict.fromkeys(row["reference"] for row in rows if row["size"] in {None, 1.0}))
+    for number, form in enumerate(forms):
+        colour = COLOURS[number]
+        sized = sorted((row for row in rows if row["form"] == form and row["size"]), key=lambda row: float(row["size"]))
+        sizes = [row["size"] for row in sized]
+        left.plot(sizes, [row["miou"] for row in sized], marker="o", color=colour, label=form)
+        low, high = zip(*map(_ends, sized), strict=True)
+        left.fill_between(sizes, low, high, color=colour, alpha=0.15, linewidth=0)
+        found = {row["reference"]: row for row in rows if row["form"] == form}
+        for place, name in enumerate(others):
+            row = found[name]
+            below, above = (abs(row["miou"] - end) for end in _ends(row))
+            right.errorbar(
+                place + 0.16 * (number - (len(forms) - 1) / 2),
+                row["miou"],
+                yerr=[[below], [above]],
+                fmt="o",
+                color=colour,
+                capsize=3,
+            )
+    left.set_xscale("log", base=2)
+    ticks = sorted({row["size"] for row in rows if row["size"]})
+    left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    left.minorticks_off()
+    left.axvline(1, color="0.6", linewidth=1, linestyle=":")
+    left.set_xlabel("area of the reference mask / area of the true mask")
+    left.set_ylabel("mIoU [95 % bootstrap]")
+    left.set_ylim(0, 1)
+    left.grid(alpha=0.3)
+    left.legend(loc="lower left")
+    right.set_ylim(0, 1)
+    right.set_xticks(range(len(others)), others)
+    right.set_xlim(-0.6, len(others) - 0.4)
+    right.set_xlabel("form of the reference")
+    right.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=10)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _ends(row: Mapping[str, Any]) -> tuple[float, float]:
+    low, high = row["miou_interval"] or (row["miou"], row["miou"])
+    return low, high
