@@ -43,27 +43,15 @@ class MethodEntry:
     takes_checkpoint: bool = False
     requires: str | None = None
 
-    def make(
-        self,
-        model: PromptableModel | None,
-        *,
-        mode: str = "persam",
-        encoder: FeatureEncoder | None = None,
-        device: str = "auto",
-        solver: str = "direct",
-        checkpoint: str | None = None,
-        seed: int = 0,
-    ) -> Method:
+    def make(self, model: PromptableModel | None, *, checkpoint: str | None = None, **options: Any) -> Method:
         """Make the method, its own weights loaded.
 
         Args:
             model: the promptable model; None will do where `uses_model` is false.
-            mode: ``persam``, ``official`` or ``paper``; for methods that `has_modes`.
-            encoder: another encoder for the confidence map; for methods that `has_modes`.
-            device: of a network that the method loads itself: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-            solver: of PerSAM-F, ``direct`` or ``adamw``.
             checkpoint: the method's own weights, instead of the default.
-            seed: of what is random in training.
+            options: ``mode`` and another ``encoder`` for the confidence map, for methods that `has_modes`; ``device``
+                of a network that the method loads itself; ``solver`` of PerSAM-F; ``seed`` of training. Each method
+                takes what it has a use for.
 
         Raises:
             UsageError: no such mode or device, a checkpoint for a method without one, no model where one is needed.
@@ -73,15 +61,7 @@ class MethodEntry:
             raise UsageError(f"The method {self.name} works with a promptable model; name one with --model.")
         if checkpoint is not None and not self.takes_checkpoint:
             raise UsageError(f"The method {self.name} has no weights of its own; leave the checkpoint out.")
-        return self.build(
-            model=model,
-            mode=mode,
-            encoder=encoder,
-            device=device,
-            solver=solver,
-            checkpoint=checkpoint or self.checkpoint,
-            seed=seed,
-        )
+        return self.build(model=model, checkpoint=checkpoint or self.checkpoint, **options)
 
 
 def find_method(name: str) -> MethodEntry:
@@ -100,41 +80,42 @@ def named(name: str, mode: str) -> str:
     return name if mode == "persam" else f"{mode}-{name}"
 
 
-def _persam(
-    *, model: PromptableModel, mode: str, encoder: FeatureEncoder | None, solver: str, tuned: bool = False, **_: Any
-) -> Method:
+def _persam(model: PromptableModel, *, mode: str = "persam", tuned: bool = False, **options: Any) -> Method:
     from persam.benchmark.methods.ours import PersamMethod
     from persam.method.settings import Settings
 
+    chosen = {name: options[name] for name in ("encoder", "solver") if name in options}
     name = named("persam-f" if tuned else "persam", mode)
-    return PersamMethod(name, model, Settings.of(mode), tuned=tuned, encoder=encoder, solver=solver)
+    return PersamMethod(name, model, Settings.of(mode), tuned=tuned, **chosen)
 
 
-def _sam_point(*, model: PromptableModel, mode: str, encoder: FeatureEncoder | None, **_: Any) -> Method:
+def _sam_point(
+    model: PromptableModel, *, mode: str = "persam", encoder: FeatureEncoder | None = None, **_: Any
+) -> Method:
     from persam.benchmark.methods.ours import SamPoint
 
     return SamPoint(named("sam-point", mode), model, mode, encoder)
 
 
-def _seggpt(*, checkpoint: str, device: str, **_: Any) -> Method:
+def _seggpt(checkpoint: str, *, device: str = "auto", **_: Any) -> Method:
     from persam.benchmark.methods.seggpt import SegGpt
 
     return SegGpt.load(checkpoint, device=device)
 
 
-def _grounded_sam(*, model: PromptableModel, checkpoint: str, device: str, **_: Any) -> Method:
+def _grounded_sam(model: PromptableModel, checkpoint: str, *, device: str = "auto", **_: Any) -> Method:
     from persam.benchmark.methods.grounded_sam import GroundedSam
 
     return GroundedSam.load(checkpoint, model, device=device)
 
 
-def _unet(*, checkpoint: str | None, device: str, seed: int, **_: Any) -> Method:
+def _unet(checkpoint: str | None, *, device: str = "auto", seed: int = 0, **_: Any) -> Method:
     from persam.benchmark.methods.unet import UNetMethod
 
     return UNetMethod(checkpoint=checkpoint, device=device, seed=seed)
 
 
-def _mask_rcnn(*, checkpoint: str | None, device: str, seed: int, **_: Any) -> Method:
+def _mask_rcnn(checkpoint: str | None, *, device: str = "auto", seed: int = 0, **_: Any) -> Method:
     from persam.benchmark.methods.mask_rcnn import MaskRcnn
 
     return MaskRcnn(checkpoint=checkpoint, device=device, seed=seed)

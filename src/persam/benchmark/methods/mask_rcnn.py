@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from persam.benchmark.methods.base import Prediction, SharedPhoto, to_size
-from persam.benchmark.methods.training import TrainedMethod, Views, fitted, to_tensor
+from persam.benchmark.methods.training import TrainedMethod, fitted, to_tensor
 from persam.errors import PersamError, first_line
 
 FIRST_SCORE = 0.5  # from which on the object counts as present
@@ -27,28 +27,18 @@ class MaskRcnn(TrainedMethod):
     Args:
         checkpoint: a file with weights of the whole network of 91 classes, as torchvision publishes them (``.pth``,
             read without unpickling); None: torchvision's own, from its hub.
-        device, seed, steps, batch, side, views: as of `TrainedMethod`.
         pretrained: False starts from random weights.
+        options: as of `TrainedMethod`.
 
     Raises:
         PersamError: torchvision cannot be imported, or the weights are not to be had.
     """
 
     name = "mask-rcnn"
+    STEPS, BATCH, SIDE, rate = 60, 2, 512, 1e-4
 
-    def __init__(
-        self,
-        *,
-        checkpoint: str | None = None,
-        device: str = "auto",
-        seed: int = 0,
-        steps: int = 60,
-        batch: int = 2,
-        side: int = 512,
-        views: Views | None = None,
-        pretrained: bool = True,
-    ) -> None:
-        super().__init__(checkpoint, device, seed, steps=steps, batch=batch, side=side, rate=1e-4, views=views)
+    def __init__(self, *, pretrained: bool = True, **options: Any) -> None:
+        super().__init__(**options)
         self.library = import_torchvision()
         self.pretrained = pretrained
         self._weights = self._read_weights() if pretrained else None

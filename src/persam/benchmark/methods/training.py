@@ -113,30 +113,31 @@ class TrainedMethod:
         checkpoint: of the network before it is trained; see the method.
         device: where it is trained.
         seed: of the weights and of the views of the reference.
-        steps: optimiser steps.
+        steps: optimiser steps, unless the method's own number.
         batch: views a step.
         side: longest side of a photo, pixels.
-        rate: learning rate.
         views: how the reference is varied.
     """
 
     name: str
+    STEPS: int
+    BATCH: int
+    SIDE: int
+    rate: float  # of learning
 
     def __init__(
         self,
-        checkpoint: str | None,
-        device: str,
-        seed: int,
         *,
-        steps: int,
-        batch: int,
-        side: int,
-        rate: float,
+        checkpoint: str | None = None,
+        device: str = "auto",
+        seed: int = 0,
+        steps: int | None = None,
+        batch: int | None = None,
+        side: int | None = None,
         views: Views | None = None,
     ) -> None:
-        self.checkpoint = checkpoint
-        self.device = choose_device(device)
-        self.seed, self.steps, self.batch, self.side, self.rate = seed, steps, batch, side, rate
+        self.checkpoint, self.device, self.seed = checkpoint, choose_device(device), seed
+        self.steps, self.batch, self.side = steps or self.STEPS, batch or self.BATCH, side or self.SIDE
         self.views = views or Views()
 
     def network(self) -> nn.Module:

@@ -15,13 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from persam.benchmark.methods.base import Prediction, SharedPhoto, answer, check_type, to_size
-from persam.benchmark.methods.training import TrainedMethod, Views, fitted, seeded, to_tensor
+from persam.benchmark.methods.training import TrainedMethod, fitted, seeded, to_tensor
 from persam.method.scale import dice_loss
 from persam.models.encoders import IMAGENET
 from persam.models.loading import load_network
 from persam.models.sam import fingerprint_of
 
-STEPS, BATCH, SIDE = 120, 4, 160
 LEARNING_RATE = 3e-3
 PRETRAINED_RATE = 3e-4  # gentler, so that what a pretrained encoder knows is not lost at once
 COARSEST = 32  # how much smaller the last level is: a photo's sides must be multiples of it
@@ -34,29 +33,22 @@ class UNetMethod(TrainedMethod):
 
     Args:
         checkpoint: pretrained ResNet of transformers for the encoder, hub id or folder; None: from scratch.
-        device, seed, steps, batch, side, views: as of `TrainedMethod`.
+        options: as of `TrainedMethod`.
 
     Raises:
         PersamError: the checkpoint is not to be had, or no ResNet.
     """
 
     name = "unet"
+    STEPS, BATCH, SIDE = 120, 4, 160
 
-    def __init__(
-        self,
-        *,
-        checkpoint: str | None = None,
-        device: str = "auto",
-        seed: int = 0,
-        steps: int = STEPS,
-        batch: int = BATCH,
-        side: int = SIDE,
-        views: Views | None = None,
-    ) -> None:
-        rate = LEARNING_RATE if checkpoint is None else PRETRAINED_RATE
-        super().__init__(checkpoint, device, seed, steps=steps, batch=batch, side=side, rate=rate, views=views)
+    def __init__(self, *, checkpoint: str | None = None, **options: Any) -> None:
+        super().__init__(checkpoint=checkpoint, **options)
+        self.rate = LEARNING_RATE if checkpoint is None else PRETRAINED_RATE
         self._mean, self._std = (torch.tensor(each, device=self.device).view(3, 1, 1) for each in IMAGENET)
-        with seeded(seed, self.device):  # built now, so that a wrong checkpoint is told before the first photo is read
+        with seeded(
+            self.seed, self.device
+        ):  # built now, so that a wrong checkpoint is told before the first photo is read
             network, self.built_of = build_unet(checkpoint)
         self.fingerprint = fingerprint_of(network)
 
