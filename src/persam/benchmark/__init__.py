@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from persam.lazy import lazily
 
 if TYPE_CHECKING:
     from persam.benchmark.absence.report import AbsentReport
@@ -18,22 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AbsentReport", "Report", "Setup", "bench", "bench_absent", "bench_score"]
 
-# Loaded on first use: help texts need none of it.
-_HOME = {
-    "AbsentReport": "persam.benchmark.absence.report",
-    "Report": "persam.benchmark.reporting.report",
-    "Setup": "persam.benchmark.running.equipment",
-    "bench": "persam.benchmark.conduct",
-    "bench_absent": "persam.benchmark.conduct",
-    "bench_score": "persam.benchmark.score",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "AbsentReport": "persam.benchmark.absence.report",
+        "Report": "persam.benchmark.reporting.report",
+        "Setup": "persam.benchmark.running.equipment",
+        "bench": "persam.benchmark.conduct",
+        "bench_absent": "persam.benchmark.conduct",
+        "bench_score": "persam.benchmark.score",
+    },
+)

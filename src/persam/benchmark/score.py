@@ -151,8 +151,7 @@ def _score(query: Query, folder: Path, name: str) -> Record:
     ignore = query.sample.truth.read_ignore((truth.shape[0], truth.shape[1]))
     digest = digest_of(pixels, truth, ignore)
     found, failure = _answer(query, prediction_file(folder, query), truth)
-    mask = np.zeros(truth.shape, bool) if found is None else found.mask
-    return record_of(query, name, found, mask, truth, ignore, digest=digest, failure=failure)
+    return record_of(query, name, found, truth, ignore, digest=digest, failure=failure)
 
 
 def _answer(query: Query, path: Path | None, truth: np.ndarray) -> tuple[Prediction | None, str | None]:

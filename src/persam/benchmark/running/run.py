@@ -140,13 +140,11 @@ def _answers(
         photo = SharedPhoto(asked[0][0].sample.read_photo())
         truths = {name: _read_truth(query.sample, photo.pixels) for name, query in queries.items()}
     except SURVIVABLE as error:
-        nothing = np.zeros((1, 1), bool)
-        failed: list[tuple[Record, np.ndarray | None]] = []
-        for query, method in asked:
-            # An IoU of 0 if the object is there; how large it is, nobody knows.
-            unread = np.full((1, 1), query.is_marked)
-            failed.append((record_of(query, method.name, None, nothing, unread, failure=_reason(error)), None))
-        return failed
+        unread = {query.is_marked: np.full((1, 1), query.is_marked) for query, _ in asked}  # of no known size
+        return [
+            (record_of(query, method.name, None, unread[query.is_marked], failure=_reason(error)), None)
+            for query, method in asked
+        ]
     answers: list[tuple[Record, np.ndarray | None]] = []
     for query, method in asked:
         truth, ignore, digest = truths[query.name]
@@ -158,9 +156,8 @@ def _answers(
             except SURVIVABLE as error:
                 failure = _reason(error)
         seconds = time.perf_counter() - start
-        mask = np.zeros(truth.shape, bool) if found is None else found.mask
-        record = record_of(query, method.name, found, mask, truth, ignore, seconds, digest, failure, outlines=masks)
-        answers.append((record, mask if masks else None))
+        record = record_of(query, method.name, found, truth, ignore, seconds, digest, failure, outlines=masks)
+        answers.append((record, found.mask if masks and found is not None else None))
     return answers
 
 
@@ -181,7 +178,6 @@ def record_of(
     query: Query,
     method: str,
     found: Prediction | None,
-    mask: np.ndarray,
     truth: np.ndarray,
     ignore: np.ndarray | None = None,
     seconds: float = 0.0,
@@ -195,8 +191,7 @@ def record_of(
     Args:
         query: what was asked.
         method: who answered.
-        found: the answer, or None if there is none.
-        mask: what counts as the answer's mask, (H, W) bool.
+        found: the answer, or None if there is none, which counts as an empty mask.
         truth: (H, W) bool.
         ignore: (H, W) bool, pixels that do not count, or None.
         seconds: that the answer took.
@@ -204,6 +199,7 @@ def record_of(
         failure: why there is no answer.
         outlines: measure boundaries and contours, too, which takes longer than all the rest.
     """
+    mask = np.zeros(truth.shape, bool) if found is None else found.mask
     return Record(
         method=method,
         data_set=query.episode.data_set,
