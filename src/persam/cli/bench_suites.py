@@ -170,9 +170,9 @@ def efficiency(
 
     _check(output, "efficiency")
     quiet_libraries()
-    order = {"device": device, "dtype": dtype, "mode": mode, "encoder": encoder}
+    order: dict[str, Any] = {"device": device, "dtype": dtype, "mode": mode, "encoder": encoder}
     with progress_bar("measuring", steps_of(rounds, memory=memory)) as advance:
-        found = measure_efficiency(model, **order, rounds=rounds, memory=memory, progress=advance)  # type: ignore[arg-type]
+        found = measure_efficiency(model, rounds=rounds, memory=memory, progress=advance, **order)
     _show(found, output, json)
 
 

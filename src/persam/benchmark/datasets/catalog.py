@@ -120,7 +120,7 @@ _ENTRIES = (
     DatasetEntry(
         name="lvis92i",
         title="LVIS-92i",
-        reader="lvis:read_lvis",
+        reader="coco:read_lvis",
         origin="Liu et al., Matcher (ICLR 2024, arXiv 2305.13310), on LVIS v1 (Gupta et al., CVPR 2019); "
         "https://www.lvisdataset.org and COCO 2017's photos from https://cocodataset.org",
         layout="lvis_v1_val.json in the folder or in annotations/; photos in train2017/ and val2017/ "
@@ -161,7 +161,7 @@ _ENTRIES = (
     DatasetEntry(
         name="paco-part",
         title="PACO-Part",
-        reader="paco:read_paco",
+        reader="coco:read_paco",
         origin="Ramanathan et al., PACO (CVPR 2023), episodes as in Matcher (arXiv 2305.13310); "
         "https://github.com/facebookresearch/paco and COCO 2017's photos from https://cocodataset.org",
         layout="paco_lvis_v1_val.json in the folder or in annotations/; photos in train2017/ and val2017/ "

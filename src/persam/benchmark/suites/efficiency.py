@@ -47,33 +47,22 @@ def steps_of(rounds: int, *, memory: bool) -> int:
 
 
 def measure_efficiency(
-    name: str,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    mode: str = "persam",
-    encoder: str | None = None,
-    rounds: int = 5,
-    memory: bool = True,
-    progress: Callable[[], object] = lambda: None,
+    name: str, *, rounds: int = 5, memory: bool = True, progress: Callable[[], object] = lambda: None, **order: Any
 ) -> Findings:
     """Time by stage, time and memory over plain SAM, on a drawn photo of 1024 x 1024 pixels.
 
     Args:
-        name: of the model, as `open_persam` takes it.
-        device: where to compute.
-        dtype: number format of the image encoder.
-        mode: form of the method.
-        encoder: another encoder for the confidence map; memory is measured without it.
+        name: of the model.
         rounds: that count; one more warms up.
         memory: measure it, too; on a CPU every number needs a process that loads the model anew.
         progress: called after every round and every measured peak.
+        order: what else `open_persam` takes; memory is measured without another encoder.
 
     Raises:
         PersamError: the model is not to be had, or the system does not tell a process's peak memory.
         UsageError: an unknown mode, device or dtype.
     """
-    persam = open_persam(name, device=device, dtype=dtype, mode=mode, encoder=encoder)
+    persam = open_persam(name, **order)
     about, title = _about(persam, SIDE, rounds)
     times = time_stages(persam, *drawn_scene(SIDE), rounds, progress)
     rows: list[Mapping[str, Any]] = [
@@ -94,11 +83,9 @@ def measure_efficiency(
     tables += added.tables
     notes = [f"Machine: {about['machine']}, {about['dtype']}.", *added.notes]
     if memory:
-        place = persam.model.device.type
+        order = order | {"device": persam.model.device.type, "encoder": None}
         del persam  # the processes that measure memory on a CPU load it themselves
-        peaks = measure_memory(
-            name, device=place, dtype=dtype, mode=mode, side=SIDE, rounds=MEMORY_ROUNDS, progress=progress
-        )
+        peaks = measure_memory(name, side=SIDE, rounds=MEMORY_ROUNDS, progress=progress, **order)
         rows += [{"memory": job, "bytes": peaks.peaks[job], "added": peaks.added(job)} for job in JOBS]
         tables.append(_memory_sheet(peaks, title))
         notes.append(f"Memory: {peaks.how}, the model in it; every single number in metrics.json.")

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from persam.benchmark.methods.base import Example
 from persam.benchmark.methods.ours import PersamMethod
 from persam.benchmark.reporting.plots import COLOURS, new_figure
 from persam.benchmark.reporting.tables import Table
-from persam.benchmark.suites.reference_forms import FORMS, SEED, resized_mask, shown_as
 from persam.benchmark.suites.suite import Findings, PhotoSet, Results, change, headline, paired_numbers, table
 from persam.concept import Concept
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 from persam.metrics.functional.overlap import iou
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
 from persam.reference import Reference
+from persam.segmentation import mask_box
 
 #: Areas of the reference mask, as shares of the true one.
 SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 TRUE_MASK = "mask"
+FORMS = (TRUE_MASK, "box", "scribble", "3 points", "1 point")
+SEED = 0
+_STROKE = 0.06  # width of a scribble, as a share of the object's size (square root of its area)
 #: The paper's mIoU in percent with a mask and with a box as reference (PerSeg, ViT-H), for PerSAM and PerSAM-F.
 PUBLISHED = {("PerSAM", "mask"): 89.3, ("PerSAM-F", "mask"): 95.3, ("PerSAM", "box"): 88.1, ("PerSAM-F", "box"): 94.9}
 PUBLISHED_ON = "PerSeg, SAM ViT-H"
@@ -165,7 +170,7 @@ def roughen(
         each.name: found.difference(each.name, None if each.roughness is ways[0] else f"{each.form}, {TRUE_MASK}")
         for each in methods
     }
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         each.name: {
             "form": each.form,
             "reference": each.roughness.name,
@@ -207,6 +212,102 @@ def roughen(
     ]
     findings = found.findings("robustness", rows, tables, notes)
     return replace(findings, plots={PLOT: lambda: draw_robustness(findings.rows, headline(found.about))})
+
+
+# ---------------------------------------- references as people give them, made from a true mask
+
+
+def resized_mask(mask: np.ndarray, area: float) -> np.ndarray:
+    """Shrink or enlarge a mask evenly from its edge until it has a given area.
+
+    Pixels are taken in the order of their distance to the edge, the innermost first, so that the masks of rising areas
+    contain one another; among equal distances the upper left ones come first. The photo's border is no edge: a mask
+    that is cut by it shrinks from its other sides alone.
+
+    Args:
+        mask: (H, W) bool, neither empty nor everything.
+        area: of the result as a share of the mask's own area, above 0; 1 gives the mask itself.
+
+    Returns:
+        (H, W) bool with round(area * pixels) pixels, at least one, and at most all but one.
+
+    Raises:
+        ValueError: the mask is empty or everything, or the area is not above 0.
+        PersamError: SciPy is not installed.
+
+    >>> resized_mask(np.array([[0, 1, 1, 1, 1, 0]], bool), 0.5).astype(int)
+    array([[0, 0, 1, 1, 0, 0]])
+    """
+    if not mask.any() or mask.all():
+        raise ValueError("a mask of nothing or of everything has no edge to be moved")
+    if not area > 0:
+        raise ValueError(f"the area must be above 0, not {area}")
+    count = min(max(1, round(area * int(mask.sum()))), mask.size - 1)
+    order = np.argsort(-_depth(mask), axis=None, kind="stable")
+    result = np.zeros(mask.size, bool)
+    result[order[:count]] = True
+    return result.reshape(mask.shape)
+
+
+def shown_as(form: str, mask: np.ndarray, seed: int = SEED) -> dict[str, Any]:
+    """Show the object of a true mask in another form: arguments for `Reference.read` beside the photo.
+
+    ``box`` is tight. Clicks are drawn at random from the deeper half of the object, where people click; a scribble is
+    one stroke between two such places, cut where it leaves the object. The same mask and seed give the same form.
+
+    Args:
+        form: one of `FORMS`.
+        mask: (H, W) bool, not empty.
+        seed: of the random places.
+
+    Raises:
+        ValueError: no such form.
+        PersamError: SciPy is not installed.
+    """
+    if form == "mask":
+        return {"mask": mask}
+    if form == "box":
+        return {"box": mask_box(mask)}
+    rng = np.random.default_rng([seed, zlib.crc32(np.packbits(mask).tobytes())])
+    if form == "scribble":
+        return {"scribble": _scribble(mask, _clicks(mask, 2, rng))}
+    if form in {"3 points", "1 point"}:
+        return {"points": _clicks(mask, int(form[0]), rng)}
+    raise ValueError(f"no form {form}; there are {', '.join(FORMS)}")
+
+
+def _clicks(mask: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Up to `count` different places (n, 2) as (x, y), from the half of the object that is farthest from its edge."""
+    inside = _depth(mask)[mask]
+    y, x = np.nonzero(mask)
+    deep = np.flatnonzero(inside >= np.median(inside))
+    chosen = rng.choice(deep, min(count, len(deep)), replace=False)
+    return np.stack([x[chosen], y[chosen]], axis=1)
+
+
+def _scribble(mask: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    width = max(1, round(_STROKE * float(mask.sum()) ** 0.5))
+    stroke = np.zeros(mask.shape, np.uint8)
+    first, last = (tuple(int(value) for value in end) for end in (ends[0], ends[-1]))
+    cv2.line(stroke, first, last, color=1, thickness=width)
+    return stroke.astype(bool) & mask
+
+
+def _depth(mask: np.ndarray) -> np.ndarray:
+    """Distance to the edge in pixels, (H, W) float64: positive on the object, negative beside it.
+
+    Equal distances must be equal to the last bit, or ties fall otherwise in every run; OpenCV's are not: they depend
+    on where the array lies in memory.
+    """
+    try:
+        from scipy.ndimage import distance_transform_edt
+    except ImportError:
+        raise PersamError("Rough references need SciPy; install it with pip install 'persam[bench]'.") from None
+    inside, outside = distance_transform_edt(mask), distance_transform_edt(~mask)
+    return np.where(mask, inside, -outside)
+
+
+# ---------------------------------------------------------------------------------- the picture
 
 
 def draw_robustness(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:

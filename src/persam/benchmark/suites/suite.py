@@ -190,7 +190,7 @@ class Results:
     def findings(
         self,
         suite: str,
-        rows: Mapping[str, Mapping[str, Any]],
+        rows: Mapping[str, dict[str, Any]],
         tables: Sequence[Table],
         notes: Sequence[str] = (),
     ) -> Findings:
