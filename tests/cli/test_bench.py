@@ -323,6 +323,21 @@ class TestBadInput:
         (tmp_path / "empty").mkdir()
         assert words in refused("bench", "perseg", *arguments, code=2)
 
+    @pytest.mark.parametrize(
+        ("call", "words"),
+        [
+            (("davis", "--year", 2015), "DAVIS has no year 2015; choose 2016, 2017."),
+            (("fss", "--protocol", "best"), "FSS-1000 has no protocol best; choose first, episodes."),
+            (("coco20i", "--fold", 4), "COCO-20i has no fold 4; choose 0, 1, 2, 3."),
+        ],
+    )
+    def test_options_of_data_sets(self, run, refused, data, call, words):
+        assert words in refused("bench", *call, "--data", data, code=2)
+        assert words in refused("bench", "score", *call, "--data", data, "--predictions", data, code=2)
+        assert run("bench", call[0], "--data", data, "--no-such-option").exit_code == 2
+        assert run("bench", call[0], "--data", data, "--out", "x").exit_code == 2  # it is --output everywhere
+        assert run("bench", "perseg", "--data", data, "--shots", 0).exit_code == 2
+
     def test_an_unwritable_out(self, refused, perseg, tmp_path):
         (tmp_path / "file").write_text("")
         sentence = refused("bench", "perseg", "--data", perseg, "--method", "persam", "--output", "file", code=1)

@@ -67,6 +67,18 @@ def test_unknown_names(tmp_path):
         read("perseg", tmp_path, shots="2")
 
 
+def test_an_option_is_what_the_reader_s_signature_says():
+    year, split, step = DATASETS["davis"].options
+    assert (year.name, year.kind, year.default, year.choices) == ("year", int, None, (2016, 2017))
+    assert (split.kind, split.default, split.choices) == (str, None, ())
+    assert (step.kind, step.default, step.smallest) == (int, 1, 1)
+    assert DATASETS["fss"].options[0].choices == ("first", "episodes")
+    assert DATASETS["lvis92i"].options[0].choices == tuple(range(10))
+    assert [option.name for option in DATASETS["paco-part"].options] == [
+        "fold", "episodes", "shots", "seed", "split", "min_area",
+    ]  # fmt: skip
+
+
 def test_options_that_are_none_are_not_given(data):
     assert read("perseg", data / "perseg", seed=None, shots=None).settings == {"shots": 1, "reference": "auto"}
 
