@@ -153,7 +153,7 @@ class ScoreCommands(MeasureCommands):
 def _with_own_options(work: Callable[..., None], entry: DatasetEntry) -> Callable[..., None]:
     shared = {each.name for each in options_of(work)}
     own = [_shown(each) for each in entry.options if each.name not in shared]
-    return with_options(partial(work, entry), own)
+    return with_options(partial(work, entry), own, before=True)
 
 
 def _shown(option: Option) -> Parameter:

@@ -23,11 +23,17 @@ Output = Annotated[
 ]
 
 
-def with_options(command: Callable[..., None], more: Sequence[Parameter]) -> Callable[..., None]:
-    """A command that ends in ``**more``, with these options in their place as typer reads them."""
+def with_options(
+    command: Callable[..., None], more: Sequence[Parameter], *, before: bool = False
+) -> Callable[..., None]:
+    """A command that ends in ``**more``, with these options in their place as typer reads them.
+
+    Help lists what is needed first, then the command's own options and these, or these `before` its own.
+    """
     own = [each for each in options_of(command) if each.kind is not Parameter.VAR_KEYWORD]
     needed = [each for each in (*own, *more) if each.default is Parameter.empty]
-    options = [*needed, *(each for each in (*more, *own) if each not in needed)]
+    others = (*more, *own) if before else (*own, *more)
+    options = [*needed, *(each for each in others if each not in needed)]
 
     def called(**values: Any) -> None:
         command(**values)

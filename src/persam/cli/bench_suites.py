@@ -32,11 +32,11 @@ Rounds = Annotated[int, typer.Option("--rounds", "--repeats", min=1, help="That 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the suites to `persam bench`."""
-    shared = [each for each in options_of(_on_photos) if each.kind is each.KEYWORD_ONLY]
-    for suite in (modes, ablation, robustness):
-        app.command(suite.__name__)(with_options(suite, shared))
-    for command in (encoders, efficiency, tuning, overhead):
-        app.command(command.__name__)(command)
+    app.command("encoders")(encoders)
+    for work, suites in ((_on_photos, (modes, ablation, robustness)), (_timed, (efficiency, tuning, overhead))):
+        shared = [each for each in options_of(work) if each.kind is each.KEYWORD_ONLY]
+        for suite in suites:
+            app.command(suite.__name__)(with_options(suite, shared))
 
 
 def _on_photos(
@@ -155,12 +155,10 @@ def efficiency(
     model: TimedModel = "vit-b",
     encoder: Encoder = None,
     mode: Mode = "persam",
-    device: Device = "auto",
     dtype: Dtype = "auto",
     rounds: Rounds = 5,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory, too.")] = True,
-    output: Output = None,
-    json: Json = False,
+    **shared: Any,
 ) -> None:
     """Show what PerSAM costs on this machine: time by stage, time and memory over plain SAM.
 
@@ -168,20 +166,14 @@ def efficiency(
     """
     from persam.benchmark.suites.efficiency import measure_efficiency, steps_of
 
-    _check(output, "efficiency")
-    quiet_libraries()
-    order: dict[str, Any] = {"device": device, "dtype": dtype, "mode": mode, "encoder": encoder}
-    with progress_bar("measuring", steps_of(rounds, memory=memory)) as advance:
-        found = measure_efficiency(model, rounds=rounds, memory=memory, progress=advance, **order)
-    _show(found, output, json)
+    how: dict[str, Any] = {"dtype": dtype, "mode": mode, "encoder": encoder, "rounds": rounds, "memory": memory}
+    _timed("efficiency", steps_of(rounds, memory=memory), partial(measure_efficiency, model, **how), **shared)
 
 
 def tuning(
     model: TimedModel = "tiny",
-    device: Device = "auto",
     epochs: Annotated[int, typer.Option(min=1, help="Of the published procedure.")] = 1000,
-    output: Output = None,
-    json: Json = False,
+    **shared: Any,
 ) -> None:
     """Time PerSAM-F's direct solver against the published 1,000 epochs, on the same model and reference.
 
@@ -190,19 +182,15 @@ def tuning(
     from persam.benchmark.suites.timing import open_persam
     from persam.benchmark.suites.tuning_speed import measure_tuning
 
-    _check(output, "tuning")
-    quiet_libraries()
-    _show(measure_tuning(open_persam(model, device=device), epochs), output, json)
+    _timed("tuning", 1, lambda device, progress: measure_tuning(open_persam(model, device=device), epochs), **shared)
 
 
 def overhead(
     model: TimedModel = "vit-b",
     mode: Mode = "persam",
-    device: Device = "auto",
     dtype: Dtype = "float32",
     rounds: Rounds = 5,
-    output: Output = None,
-    json: Json = False,
+    **shared: Any,
 ) -> None:
     """Time that PerSAM adds to plain SAM (encode, one decoder pass, mask), per photo.
 
@@ -211,11 +199,27 @@ def overhead(
     from persam.benchmark.suites.efficiency import measure_overhead
     from persam.benchmark.suites.timing import open_persam
 
-    _check(output, "overhead")
+    def measure(device: str, progress: Callable[[], object]) -> Findings:
+        persam = open_persam(model, device=device, dtype=dtype, mode=mode)
+        return measure_overhead(persam, rounds=rounds, progress=progress)
+
+    _timed("overhead", rounds + 1, measure, **shared)
+
+
+def _timed(
+    suite: str,
+    steps: int,
+    measure: Callable[..., Any],
+    *,
+    device: Device = "auto",
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Run a suite of times; what stands after the star are the options that all of them have."""
+    _check(output, suite)
     quiet_libraries()
-    persam = open_persam(model, device=device, dtype=dtype, mode=mode)
-    with progress_bar("measuring", rounds + 1) as advance:
-        found = measure_overhead(persam, rounds=rounds, progress=advance)
+    with progress_bar("measuring", steps) as advance:
+        found = measure(device=device, progress=advance)
     _show(found, output, json)
 
 
