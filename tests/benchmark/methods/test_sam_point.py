@@ -25,7 +25,7 @@ def test_one_pass_on_one_point_and_nothing_else(mode, monkeypatch):
         return calls[-1][-1]
 
     image, mask = draw_scene(60, 90, center=(40, 30), radius=15)
-    method = SamPoint("sam-point", model, mode)
+    method = SamPoint(model, mode)
     learned = method.learn([Example(SharedPhoto(image), mask)], "disc")
     monkeypatch.setattr(model, "decode", remember)
     found = method.find(SharedPhoto(image), learned)
@@ -50,7 +50,7 @@ def test_its_point_is_the_peak_of_that_modes_map(mode):
     image, mask = draw_scene()
     photo = SharedPhoto(draw_scene(100, 180, center=(130, 40), radius=26, seed=2)[0])
     shots = [Example(SharedPhoto(image), mask)]
-    plain, whole = SamPoint("sam-point", model, mode), PersamMethod("persam", model, Settings.of(mode))
+    plain, whole = SamPoint(model, mode), PersamMethod("persam", model, Settings.of(mode))
     found = plain.find(photo, plain.learn(shots, "disc"))
     assert found.peak == whole.find(photo, whole.learn(shots, "disc")).peak
     assert plain.describe()["settings"]["mode"] == mode
@@ -65,7 +65,7 @@ def test_it_finds_what_one_point_can_find():
         image[truth] = (200, 30, 40)
         return image, truth
 
-    method = SamPoint("sam-point", ColourModel())
+    method = SamPoint(ColourModel())
     image, mask = scene((120, 160), (60, 70), 28)
     other, truth = scene((100, 180), (130, 40), 26)
     found = method.find(SharedPhoto(other), method.learn([Example(SharedPhoto(image), mask)], "disc"))

@@ -19,7 +19,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 @pytest.fixture
 def method(seggpt_folder) -> SegGpt:
-    return SegGpt.load(str(seggpt_folder), device="cpu")
+    return SegGpt(str(seggpt_folder), device="cpu")
 
 
 def shot(seed: int = 0, size: tuple[int, int] = (60, 90)) -> Example:
@@ -136,7 +136,7 @@ def test_the_ensemble_knows_no_order_and_every_reference_counts(method):
 def test_the_weights_are_named(method, seggpt_folder):
     said = method.describe()
     assert said["checkpoint"] == str(seggpt_folder)
-    assert said["fingerprint"] == SegGpt.load(str(seggpt_folder), device="cpu").fingerprint
+    assert said["fingerprint"] == SegGpt(str(seggpt_folder), device="cpu").fingerprint
     assert len(said["fingerprint"]) == 12
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from persam.errors import UsageError
 
 if TYPE_CHECKING:  # torch and transformers are slow to import, and `--help` lists this catalog
     from persam.benchmark.methods.base import Method
-    from persam.models.base import FeatureEncoder, PromptableModel
+    from persam.models.base import PromptableModel
 
 
 ITS_OWN = "its own"  # what a method works with that brings its network along
@@ -25,7 +25,7 @@ class MethodEntry:
         name: what to write after ``--method``.
         title: what to print in a table.
         about: one line on how it finds the object.
-        build: makes it from the arguments of `make`, of which it takes what it has a use for.
+        made_by: the class or function that makes it, ``module:name`` in this package.
         uses_model: whether it works with the promptable model of ``--model``; if not, none need be loaded.
         has_modes: whether ``--mode``, ``--encoder`` change it.
         checkpoint: its own weights by default, a hub id, beyond the promptable model's; None where it needs none.
@@ -36,7 +36,7 @@ class MethodEntry:
     name: str
     title: str
     about: str
-    build: Callable[..., Method]
+    made_by: str
     uses_model: bool = True
     has_modes: bool = False
     checkpoint: str | None = None
@@ -61,7 +61,11 @@ class MethodEntry:
             raise UsageError(f"The method {self.name} works with a promptable model; name one with --model.")
         if checkpoint is not None and not self.takes_checkpoint:
             raise UsageError(f"The method {self.name} has no weights of its own; leave the checkpoint out.")
-        return self.build(model=model, checkpoint=checkpoint or self.checkpoint, **options)
+        module, name = self.made_by.split(":")
+        maker = getattr(import_module(f"persam.benchmark.methods.{module}"), name)
+        given = {"model": model, "checkpoint": checkpoint or self.checkpoint, **options}
+        made: Method = maker(**{name: value for name, value in given.items() if name in signature(maker).parameters})
+        return made
 
 
 def find_method(name: str) -> MethodEntry:
@@ -80,47 +84,6 @@ def named(name: str, mode: str) -> str:
     return name if mode == "persam" else f"{mode}-{name}"
 
 
-def _persam(model: PromptableModel, *, mode: str = "persam", tuned: bool = False, **options: Any) -> Method:
-    from persam.benchmark.methods.ours import PersamMethod
-    from persam.method.settings import Settings
-
-    chosen = {name: options[name] for name in ("encoder", "solver") if name in options}
-    name = named("persam-f" if tuned else "persam", mode)
-    return PersamMethod(name, model, Settings.of(mode), tuned=tuned, **chosen)
-
-
-def _sam_point(
-    model: PromptableModel, *, mode: str = "persam", encoder: FeatureEncoder | None = None, **_: Any
-) -> Method:
-    from persam.benchmark.methods.ours import SamPoint
-
-    return SamPoint(named("sam-point", mode), model, mode, encoder)
-
-
-def _seggpt(checkpoint: str, *, device: str = "auto", **_: Any) -> Method:
-    from persam.benchmark.methods.seggpt import SegGpt
-
-    return SegGpt.load(checkpoint, device=device)
-
-
-def _grounded_sam(model: PromptableModel, checkpoint: str, *, device: str = "auto", **_: Any) -> Method:
-    from persam.benchmark.methods.grounded_sam import GroundedSam
-
-    return GroundedSam.load(checkpoint, model, device=device)
-
-
-def _unet(checkpoint: str | None, *, device: str = "auto", seed: int = 0, **_: Any) -> Method:
-    from persam.benchmark.methods.unet import UNetMethod
-
-    return UNetMethod(checkpoint=checkpoint, device=device, seed=seed)
-
-
-def _mask_rcnn(checkpoint: str | None, *, device: str = "auto", seed: int = 0, **_: Any) -> Method:
-    from persam.benchmark.methods.mask_rcnn import MaskRcnn
-
-    return MaskRcnn(checkpoint=checkpoint, device=device, seed=seed)
-
-
 METHODS: dict[str, MethodEntry] = {
     entry.name: entry
     for entry in (
@@ -128,28 +91,28 @@ METHODS: dict[str, MethodEntry] = {
             "persam",
             "PerSAM",
             "training-free: confidence map, location prior, guidance, cascade",
-            _persam,
+            "ours:persam_method",
             has_modes=True,
         ),
         MethodEntry(
             "persam-f",
             "PerSAM-F",
             "PerSAM with the weights of the three scales tuned on the reference",
-            partial(_persam, tuned=True),
+            "ours:persam_f_method",
             has_modes=True,
         ),
         MethodEntry(
             "sam-point",
             "SAM, positive point",
             "plain SAM prompted with the highest place of the confidence map, one pass, best of three masks",
-            _sam_point,
+            "ours:SamPoint",
             has_modes=True,
         ),
         MethodEntry(
             "seggpt",
             "SegGPT",
             "in-context: the reference photo and its mask are the prompt of a painter",
-            _seggpt,
+            "seggpt:SegGpt",
             uses_model=False,
             checkpoint="BAAI/seggpt-vit-large",
             takes_checkpoint=True,
@@ -158,7 +121,7 @@ METHODS: dict[str, MethodEntry] = {
             "grounded-sam",
             "Grounding DINO + SAM",
             "the object's category as text gives a box, SAM the mask in it; sees no reference",
-            _grounded_sam,
+            "grounded_sam:GroundedSam",
             checkpoint="IDEA-Research/grounding-dino-tiny",
             takes_checkpoint=True,
         ),
@@ -166,7 +129,7 @@ METHODS: dict[str, MethodEntry] = {
             "unet",
             "U-Net",
             "a U-Net trained on the reference alone, from scratch or from a pretrained ResNet",
-            _unet,
+            "unet:UNetMethod",
             uses_model=False,
             takes_checkpoint=True,
         ),
@@ -174,7 +137,7 @@ METHODS: dict[str, MethodEntry] = {
             "mask-rcnn",
             "Mask R-CNN",
             "torchvision's Mask R-CNN, pretrained on COCO, fine-tuned on the reference",
-            _mask_rcnn,
+            "mask_rcnn:MaskRcnn",
             uses_model=False,
             takes_checkpoint=True,
             requires="torchvision",

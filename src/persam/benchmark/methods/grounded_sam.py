@@ -36,56 +36,30 @@ class GroundedSam:
     """The highest-scoring box of Grounding DINO as SAM's box prompt, single-mask output.
 
     Args:
-        detector: a `GroundingDinoForObjectDetection`.
-        processor: its image processor.
-        tokenizer: its tokenizer.
+        checkpoint: hub id or folder of the detector, its preprocessing and its tokenizer.
         model: the promptable model.
-        checkpoint: hub id or folder of the detector.
         device: where the detector computes.
         threshold: probability from which on a box counts.
+
+    Raises:
+        PersamError: not to be had, or another kind of model.
     """
 
     name = "grounded-sam"
 
     def __init__(
-        self,
-        detector: Any,
-        processor: Any,
-        tokenizer: Any,
-        model: PromptableModel,
-        *,
-        checkpoint: str,
-        device: torch.device,
-        threshold: float = BOX_THRESHOLD,
+        self, checkpoint: str, model: PromptableModel, *, device: str = "auto", threshold: float = BOX_THRESHOLD
     ) -> None:
-        self.checkpoint = checkpoint
-        self.device = device
-        self.threshold = threshold
-        self.model = model
-        self.processor = processor
-        self.tokenizer = tokenizer
-        self.fingerprint = fingerprint_of(detector)
-        self.detector = detector.eval().requires_grad_(False).to(device, torch.float32)
-
-    @classmethod
-    def load(cls, checkpoint: str, model: PromptableModel, *, device: str = "auto") -> GroundedSam:
-        """Load the detector, its preprocessing and its tokenizer by hub id or local folder.
-
-        Raises:
-            PersamError: not to be had, or another kind of model.
-        """
         from transformers import AutoTokenizer, GroundingDinoForObjectDetection, GroundingDinoImageProcessorPil
 
-        place = choose_device(device)
+        self.checkpoint, self.model, self.threshold = checkpoint, model, threshold
+        self.device = choose_device(device)
         check_type(checkpoint, "grounding-dino", "not Grounding DINO", "IDEA-Research/grounding-dino-tiny")
-        return cls(
-            load_network(checkpoint, GroundingDinoForObjectDetection),
-            hub_call(checkpoint, GroundingDinoImageProcessorPil.from_pretrained),
-            hub_call(checkpoint, AutoTokenizer.from_pretrained),
-            model,
-            checkpoint=checkpoint,
-            device=place,
-        )
+        detector: Any = load_network(checkpoint, GroundingDinoForObjectDetection)
+        self.fingerprint = fingerprint_of(detector)
+        self.detector = detector.eval().requires_grad_(False).to(self.device, torch.float32)
+        self.processor: Any = hub_call(checkpoint, GroundingDinoImageProcessorPil.from_pretrained)
+        self.tokenizer: Any = hub_call(checkpoint, AutoTokenizer.from_pretrained)
 
     def describe(self) -> dict[str, Any]:
         """See `Method.describe`."""

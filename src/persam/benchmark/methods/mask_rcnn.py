@@ -28,7 +28,7 @@ class MaskRcnn(TrainedMethod):
         checkpoint: a file with weights of the whole network of 91 classes, as torchvision publishes them (``.pth``,
             read without unpickling); None: torchvision's own, from its hub.
         pretrained: False starts from random weights.
-        options: as of `TrainedMethod`.
+        device, seed, options: as of `TrainedMethod`.
 
     Raises:
         PersamError: torchvision cannot be imported, or the weights are not to be had.
@@ -37,8 +37,16 @@ class MaskRcnn(TrainedMethod):
     name = "mask-rcnn"
     STEPS, BATCH, SIDE, rate = 60, 2, 512, 1e-4
 
-    def __init__(self, *, pretrained: bool = True, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        *,
+        checkpoint: str | None = None,
+        device: str = "auto",
+        seed: int = 0,
+        pretrained: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(checkpoint, device, seed, **options)
         self.library = import_torchvision()
         self.pretrained = pretrained
         self._weights = self._read_weights() if pretrained else None

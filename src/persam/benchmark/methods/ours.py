@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from persam.benchmark.methods.base import Example, Prediction, SharedPhoto
+from persam.benchmark.methods.catalog import named
 from persam.concept import Concept
 from persam.encoded import EncodedImage
 from persam.method.scale import check_solver
@@ -100,6 +102,22 @@ def prediction_of(found: Segmentation, concept: Concept) -> Prediction:
     return Prediction(found.mask, found.score, found.present, peak, concept.threshold)  # type: ignore[arg-type]
 
 
+def persam_method(
+    model: PromptableModel,
+    mode: str = "persam",
+    encoder: FeatureEncoder | None = None,
+    solver: str = "direct",
+    *,
+    tuned: bool = False,
+) -> PersamMethod:
+    """PerSAM in a mode, or `tuned`, which is PerSAM-F; called by what it is."""
+    name = named("persam-f" if tuned else "persam", mode)
+    return PersamMethod(name, model, Settings.of(mode), tuned=tuned, encoder=encoder, solver=solver)
+
+
+persam_f_method = partial(persam_method, tuned=True)
+
+
 class SamPoint(PersamMethod):
     """Plain SAM from the positive point: what it gives where the confidence map is highest, and nothing else.
 
@@ -107,16 +125,13 @@ class SamPoint(PersamMethod):
     IoU; no negative point, no guidance, no cascade.
 
     Args:
-        name: of the method.
         model: the promptable model.
         mode: how the confidence map is made and where its peak is read.
         encoder: another encoder for the confidence map.
     """
 
-    def __init__(
-        self, name: str, model: PromptableModel, mode: str = "persam", encoder: FeatureEncoder | None = None
-    ) -> None:
-        super().__init__(name, model, Settings.of(mode).but(**_PLAIN), encoder=encoder)
+    def __init__(self, model: PromptableModel, mode: str = "persam", encoder: FeatureEncoder | None = None) -> None:
+        super().__init__(named("sam-point", mode), model, Settings.of(mode).but(**_PLAIN), encoder=encoder)
 
     def describe(self) -> dict[str, Any]:
         """See `Method.describe`."""

@@ -33,36 +33,27 @@ class SegGpt:
     """SegGPT of transformers, with transformers' own preprocessing (PIL, no torchvision) and postprocessing.
 
     Args:
-        network: a `SegGptForImageSegmentation`.
         checkpoint: its hub id or folder.
         device: where it computes.
+
+    Raises:
+        PersamError: not to be had, or another kind of model.
     """
 
     name = "seggpt"
 
-    def __init__(self, network: Any, *, checkpoint: str, device: torch.device) -> None:
-        from transformers import SegGptImageProcessorPil
+    def __init__(self, checkpoint: str, *, device: str = "auto") -> None:
+        from transformers import SegGptForImageSegmentation, SegGptImageProcessorPil
 
         self.checkpoint = checkpoint
-        self.device = device
+        self.device = choose_device(device)
+        check_type(checkpoint, "seggpt", "not SegGPT", "BAAI/seggpt-vit-large")
+        network: Any = load_network(checkpoint, SegGptForImageSegmentation)
         self.fingerprint = fingerprint_of(network)
-        self.network = network.eval().requires_grad_(False).to(device, torch.float32)
+        self.network = network.eval().requires_grad_(False).to(self.device, torch.float32)
         height, width = network.config.image_size  # of the prompt and the photo, one above the other
         self.size = (height // 2, width)
         self.processor = SegGptImageProcessorPil(size={"height": self.size[0], "width": self.size[1]})
-
-    @classmethod
-    def load(cls, checkpoint: str, *, device: str = "auto") -> SegGpt:
-        """Load by hub id or local folder.
-
-        Raises:
-            PersamError: not to be had, or another kind of model.
-        """
-        from transformers import SegGptForImageSegmentation
-
-        place = choose_device(device)
-        check_type(checkpoint, "seggpt", "not SegGPT", "BAAI/seggpt-vit-large")
-        return cls(load_network(checkpoint, SegGptForImageSegmentation), checkpoint=checkpoint, device=place)
 
     def describe(self) -> dict[str, Any]:
         """See `Method.describe`."""

@@ -127,10 +127,10 @@ class TrainedMethod:
 
     def __init__(
         self,
+        checkpoint: str | None,
+        device: str,
+        seed: int,
         *,
-        checkpoint: str | None = None,
-        device: str = "auto",
-        seed: int = 0,
         steps: int | None = None,
         batch: int | None = None,
         side: int | None = None,

@@ -33,7 +33,7 @@ class UNetMethod(TrainedMethod):
 
     Args:
         checkpoint: pretrained ResNet of transformers for the encoder, hub id or folder; None: from scratch.
-        options: as of `TrainedMethod`.
+        device, seed, options: as of `TrainedMethod`.
 
     Raises:
         PersamError: the checkpoint is not to be had, or no ResNet.
@@ -42,8 +42,8 @@ class UNetMethod(TrainedMethod):
     name = "unet"
     STEPS, BATCH, SIDE = 120, 4, 160
 
-    def __init__(self, *, checkpoint: str | None = None, **options: Any) -> None:
-        super().__init__(checkpoint=checkpoint, **options)
+    def __init__(self, *, checkpoint: str | None = None, device: str = "auto", seed: int = 0, **options: Any) -> None:
+        super().__init__(checkpoint, device, seed, **options)
         self.rate = LEARNING_RATE if checkpoint is None else PRETRAINED_RATE
         self._mean, self._std = (torch.tensor(each, device=self.device).view(3, 1, 1) for each in IMAGENET)
         with seeded(
