@@ -10,7 +10,7 @@ import numpy as np
 from tests.benchmark.conftest import write_pair
 
 from persam.benchmark.episodes import Episode, MaskFile, Sample
-from persam.benchmark.methods.base import Photo, Prediction, Shot
+from persam.benchmark.methods.base import Example, Prediction, SharedPhoto
 from persam.errors import PersamError
 
 
@@ -26,12 +26,12 @@ class ByColour:
     def describe(self) -> dict[str, Any]:
         return {"method": "by colour", "shift": self.shift}
 
-    def learn(self, shots: Sequence[Shot], category: str) -> str:
+    def learn(self, shots: Sequence[Example], category: str) -> str:
         assert all(shot.mask.any() for shot in shots)
         self.learned.append(category)
         return category
 
-    def find(self, photo: Photo, learned: str) -> Prediction:
+    def find(self, photo: SharedPhoto, learned: str) -> Prediction:
         self.asked += 1
         mask = photo.pixels[:, :, 0].astype(int) - photo.pixels[:, :, 2] > 40
         mask = np.roll(mask, self.shift, axis=1)
@@ -47,12 +47,12 @@ class Failing(ByColour):
         self.on = on
         self.error = error or PersamError("The photo is too odd; give another.")
 
-    def learn(self, shots: Sequence[Shot], category: str) -> str:
+    def learn(self, shots: Sequence[Example], category: str) -> str:
         if -1 in self.on:
             raise self.error
         return super().learn(shots, category)
 
-    def find(self, photo: Photo, learned: str) -> Prediction:
+    def find(self, photo: SharedPhoto, learned: str) -> Prediction:
         if self.asked in self.on:
             self.asked += 1
             raise self.error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from persam.benchmark.running.records import Record
+from persam.benchmark.records import Record
 from persam.metrics import Counts
 
 

@@ -68,7 +68,7 @@ def metrics(folder: Path) -> dict:
 
 class TestUsersPath:
     def test_everything_that_is_written(self, run, perseg, tmp_path):
-        result = run("bench", "perseg", "--data", perseg, "--out", "out", "--device", "cpu")
+        result = run("bench", "perseg", "--data", perseg, "--output", "out", "--device", "cpu")
         assert result.exit_code == 0, result.output
         out = tmp_path / "out"
         for name in ("table.md", "table.tex", "worst.png", "iou.png", "report.html", "settings.json", "records.jsonl"):
@@ -115,7 +115,7 @@ class TestUsersPath:
 
     def test_the_numbers_are_those_of_the_predictions(self, run, perseg, tmp_path):
         """The masks, scored as if another tool had made them, give the same figures."""
-        assert run("bench", "perseg", "--data", perseg, "--out", "out", "--method", "persam").exit_code == 0
+        assert run("bench", "perseg", "--data", perseg, "--output", "out", "--method", "persam").exit_code == 0
         result = run(
             "bench", "score", "perseg", "--data", perseg, "--predictions", "out/predictions/persam", "--json"
         )  # fmt: skip
@@ -164,7 +164,7 @@ class TestUsersPath:
             assert words in one
 
     def test_absent(self, run, perseg, tmp_path):
-        arguments = ("bench", "perseg", "--data", perseg, "--absent", "--out", "out")
+        arguments = ("bench", "perseg", "--data", perseg, "--absent", "--output", "out")
         result = run(*arguments)
         assert result.exit_code == 0, result.output
         assert "AUROC" in result.stdout
@@ -184,7 +184,7 @@ class TestUsersPath:
 
     def test_compare(self, run, perseg):
         for name, mode in (("a", "persam"), ("b", "paper")):
-            run("bench", "perseg", "--data", perseg, "--method", "persam", "--mode", mode, "--out", name)
+            run("bench", "perseg", "--data", perseg, "--method", "persam", "--mode", mode, "--output", name)
         result = run("bench", "compare", "a", "b")
         assert result.exit_code == 0, result.output
         assert "b: paper-persam less a: persam, IoU per image, 4 photos" in result.stdout
@@ -207,7 +207,7 @@ class TestKill:
                     shutil.copy(mask.with_name(f"{number % 4:02}.png"), mask)
         command = ["bench", "perseg", "--data", str(root), "--method", "persam", "--device", "cpu"]
         process = subprocess.Popen(
-            [sys.executable, "-c", PERSAM.format(root=str(ROOT)), *command, "--out", str(tmp_path / "killed")],
+            [sys.executable, "-c", PERSAM.format(root=str(ROOT)), *command, "--output", str(tmp_path / "killed")],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -224,8 +224,8 @@ class TestKill:
         assert not (tmp_path / "killed/metrics.json").exists()
         with records.open("ab") as stream:
             stream.write(b'{"method": "persam", "data_s')  # and its last line was cut short
-        assert run(*command, "--out", tmp_path / "killed").exit_code == 0
-        assert run(*command, "--out", tmp_path / "whole").exit_code == 0
+        assert run(*command, "--output", tmp_path / "killed").exit_code == 0
+        assert run(*command, "--output", tmp_path / "whole").exit_code == 0
         assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
         assert len(records.read_text().splitlines()) == 57
         for name in ("table.md", "per_object.csv", "worst.png", "predictions/persam/owl/19.png"):
@@ -245,36 +245,39 @@ class TestKill:
         original = PersamMethod.find
         monkeypatch.setattr(PersamMethod, "find", interrupted)
         command = ("bench", "perseg", "--data", perseg, "--method", "persam")
-        result = run(*command, "--out", "out")
+        result = run(*command, "--output", "out")
         assert result.exit_code == 130
         assert "2 of 4 photos are done and kept in out; run the same command again to go on." in result.stderr
         calls.clear()
-        assert "Nothing was kept; with --out" in run(*command).stderr
+        assert "Nothing was kept; with --output" in run(*command).stderr
 
 
 class TestBadInput:
     def test_changed_settings(self, run, refused, perseg):
-        assert run("bench", "perseg", "--data", perseg, "--method", "persam", "--out", "out").exit_code == 0
+        assert run("bench", "perseg", "--data", perseg, "--method", "persam", "--output", "out").exit_code == 0
         sentence = refused(
-            "bench", "perseg", "--data", perseg, "--method", "persam", "--shots", 2, "--out", "out", code=2
+            "bench", "perseg", "--data", perseg, "--method", "persam", "--shots", 2, "--output", "out", code=2
         )
         assert (
-            "out holds a run with shots = 1, now it is 2; choose another --out, or start over with --fresh." in sentence
+            "out holds a run with shots = 1, now it is 2; choose another --output, or start over with --fresh."
+            in sentence
         )
-        sentence = refused("bench", "perseg", "--data", perseg, "--method", "persam-f", "--out", "out", code=2)
+        sentence = refused("bench", "perseg", "--data", perseg, "--method", "persam-f", "--output", "out", code=2)
         assert "method = persam, now it is persam-f" in sentence
-        result = run("bench", "perseg", "--data", perseg, "--method", "persam", "--shots", 2, "--out", "out", "--fresh")
+        result = run(
+            "bench", "perseg", "--data", perseg, "--method", "persam", "--shots", 2, "--output", "out", "--fresh"
+        )
         assert result.exit_code == 0, result.output
 
     def test_changed_data(self, run, refused, perseg):
-        command = ("bench", "perseg", "--data", perseg, "--method", "persam", "--out", "out")
+        command = ("bench", "perseg", "--data", perseg, "--method", "persam", "--output", "out")
         assert run(*command).exit_code == 0
         write_pair(perseg / "Images/mug/01.jpg", perseg / "Annotations/mug/01.png", 3)
         assert "hash of the data" in refused(*command, code=2)
 
     def test_a_photo_that_cannot_be_read(self, run, perseg, tmp_path):
         (perseg / "Images/mug/01.jpg").write_bytes(b"no picture")
-        result = run("bench", "perseg", "--data", perseg, "--method", "persam", "--out", "out")
+        result = run("bench", "perseg", "--data", perseg, "--method", "persam", "--output", "out")
         assert result.exit_code == 1
         assert "1 answer is missing and counts as none: mug/01 (The photo" in result.stderr
         values = metrics(tmp_path / "out")["methods"]["persam"]
@@ -306,9 +309,24 @@ class TestBadInput:
         (tmp_path / "empty").mkdir()
         assert words in refused("bench", "perseg", *arguments, code=2)
 
+    @pytest.mark.parametrize(
+        ("call", "words"),
+        [
+            (("davis", "--year", 2015), "DAVIS has no year 2015; choose 2016, 2017."),
+            (("fss", "--protocol", "best"), "FSS-1000 has no protocol best; choose first, episodes."),
+            (("coco20i", "--fold", 4), "COCO-20i has no fold 4; choose 0, 1, 2, 3."),
+        ],
+    )
+    def test_options_of_data_sets(self, run, refused, data, call, words):
+        assert words in refused("bench", *call, "--data", data, code=2)
+        assert words in refused("bench", "score", *call, "--data", data, "--predictions", data, code=2)
+        assert run("bench", call[0], "--data", data, "--no-such-option").exit_code == 2
+        assert run("bench", call[0], "--data", data, "--out", "x").exit_code == 2  # it is --output everywhere
+        assert run("bench", "perseg", "--data", data, "--shots", 0).exit_code == 2
+
     def test_an_unwritable_out(self, refused, perseg, tmp_path):
         (tmp_path / "file").write_text("")
-        sentence = refused("bench", "perseg", "--data", perseg, "--method", "persam", "--out", "file", code=1)
+        sentence = refused("bench", "perseg", "--data", perseg, "--method", "persam", "--output", "file", code=1)
         assert "Cannot write" in sentence
 
     def test_absent_needs_several_objects_that_are_all_marked(self, refused, perseg, data):
@@ -325,7 +343,7 @@ class TestBadInput:
 
     def test_missing_predictions(self, run, perseg, tmp_path):
         shutil.copytree(perseg / "Annotations/mug", tmp_path / "theirs/mug")
-        result = run("bench", "score", "perseg", "--data", perseg, "--predictions", "theirs", "--out", "out")
+        result = run("bench", "score", "perseg", "--data", perseg, "--predictions", "theirs", "--output", "out")
         assert result.exit_code == 1
         assert "2 answers are missing and count as none: dog_toy/01 (no prediction), dog_toy/02" in result.stderr
         assert metrics(tmp_path / "out")["methods"]["theirs"]["figures"]["miou"]["value"] == pytest.approx(0.5)

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.conftest import draw_scene
 from typer.testing import CliRunner
 
-from persam.benchmark.suites import efficiency, overhead
+from persam.benchmark.suites import efficiency
 from persam.cli.bench_suites import register
 from persam.cli.main import Commands
 
@@ -68,8 +68,8 @@ def measured(suite: str, perseg: Path, *more: object) -> Result:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time on a small photo, and without processes of their own."""
     monkeypatch.setattr(efficiency, "SIDE", 64)
-    drawn = overhead.drawn_scene
-    monkeypatch.setattr(overhead, "drawn_scene", lambda side: drawn(64))
+    drawn = efficiency.drawn_scene
+    monkeypatch.setattr(efficiency, "drawn_scene", lambda side: drawn(64))
 
 
 class TestSuites:
@@ -98,7 +98,7 @@ class TestSuites:
         assert "\x1b" not in stdout
 
     def test_out(self, perseg, tmp_path):
-        result = measured("robustness", perseg, "--sizes", "0.5", "--out", tmp_path / "rough", "--json")
+        result = measured("robustness", perseg, "--sizes", "0.5", "--output", tmp_path / "rough", "--json")
         assert {path.name for path in (tmp_path / "rough").iterdir()} == {"metrics.json", "table.md", "robustness.png"}
         assert json.loads((tmp_path / "rough/metrics.json").read_text()) == json.loads(result.stdout)
         assert "Written: " in result.stderr
@@ -147,12 +147,12 @@ class TestSuites:
     def test_out_is_a_file(self, perseg, tmp_path):
         (tmp_path / "file").touch()
         for suite in SUITES:
-            assert "is a file; give a folder" in refused(suite, "--data", perseg, "--out", tmp_path / "file")
+            assert "is a file; give a folder" in refused(suite, "--data", perseg, "--output", tmp_path / "file")
 
 
 class TestTimes:
     def test_tuning(self, tmp_path):
-        stdout = run("tuning", "--epochs", 3, "--device", "cpu", "--out", tmp_path).stdout
+        stdout = run("tuning", "--epochs", 3, "--device", "cpu", "--output", tmp_path).stdout
         assert "3 decoder passes, as published" in stdout
         assert "faster than the decoder passes alone" in stdout
         values = json.loads((tmp_path / "metrics.json").read_text())
@@ -161,7 +161,7 @@ class TestTimes:
 
     @pytest.mark.usefixtures("small")
     def test_overhead(self, tmp_path):
-        stdout = run("overhead", "--model", "tiny", "--device", "cpu", "--repeats", 1, "--out", tmp_path).stdout
+        stdout = run("overhead", "--model", "tiny", "--device", "cpu", "--repeats", 1, "--output", tmp_path).stdout
         assert "PerSAM adds" in stdout
         assert "median of the rounds' ratios [quartiles]" in stdout
         values = json.loads((tmp_path / "metrics.json").read_text())

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from persam.benchmark.absence.report import AbsentReport, bench_absent
+    from persam.benchmark.absence.report import AbsentReport
+    from persam.benchmark.conduct import bench, bench_absent
     from persam.benchmark.reporting.report import Report
-    from persam.benchmark.running.conduct import bench
     from persam.benchmark.running.equipment import Setup
     from persam.benchmark.score import bench_score
 
@@ -23,9 +23,9 @@ __all__ = ["AbsentReport", "Report", "Setup", "bench", "bench_absent", "bench_sc
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "persam.benchmark.absence.report": "AbsentReport bench_absent",
+        "persam.benchmark.absence.report": "AbsentReport",
+        "persam.benchmark.conduct": "bench bench_absent",
         "persam.benchmark.reporting.report": "Report",
-        "persam.benchmark.running.conduct": "bench",
         "persam.benchmark.running.equipment": "Setup",
         "persam.benchmark.score": "bench_score",
     },

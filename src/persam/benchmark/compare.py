@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from persam.benchmark.running.records import Record
+from persam.benchmark.records import Record
 from persam.benchmark.running.run_folder import read_records
 from persam.errors import UsageError
 from persam.metrics import PairedTest, paired_test
@@ -104,7 +104,7 @@ def _by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def compare_runs(first: str | Path, second: str | Path, methods: tuple[str, str] | None = None) -> list[Comparison]:
-    """Compare two runs that `persam bench --out` made.
+    """Compare two runs that `persam bench --output` made.
 
     Args:
         first: folder of a run.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,6 +76,23 @@ class MaskFile:
                 "in a data set they must have one size."
             )
         return values
+
+
+@dataclass(frozen=True)
+class NotThere:
+    """The truth of a photo that does not show the object."""
+
+    def read(self, shape: tuple[int, int]) -> np.ndarray:
+        """See `Truth.read`."""
+        return np.zeros(shape, bool)
+
+    def read_ignore(self, shape: tuple[int, int]) -> np.ndarray | None:
+        """See `Truth.read_ignore`."""
+        return None
+
+    def digest(self) -> str:
+        """See `Truth.digest`."""
+        return _hash("not there")
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -197,12 +215,17 @@ class Loaded:
     @property
     def samples(self) -> list[Sample]:
         """Every reference and test once, by name."""
-        found = {each.name: each for episode in self.episodes for each in (*episode.references, *episode.tests)}
-        return [found[name] for name in sorted(found)]
+        return samples_of(self.episodes)
 
     def fingerprint(self) -> str:
         """`fingerprint` of all samples."""
         return fingerprint(self.samples)
+
+
+def samples_of(episodes: Iterable[Episode]) -> list[Sample]:
+    """Every reference and test of episodes once, by name."""
+    found = {each.name: each for episode in episodes for each in (*episode.references, *episode.tests)}
+    return [found[name] for name in sorted(found)]
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
@@ -214,6 +237,35 @@ def fingerprint(samples: Iterable[Sample]) -> str:
         PersamError: a file is missing or cannot be read.
     """
     return _hash(*sorted({f"{each.name}\0{each.digest()}" for each in samples}))
+
+
+def data_hash(episodes: Iterable[Episode]) -> str:
+    """`fingerprint` of all samples of the episodes; of those that cannot be read, the names alone."""
+    samples = samples_of(episodes)
+    try:
+        return fingerprint(samples)
+    except PersamError:
+        readable = [sample for sample in samples if _is_readable(sample)]
+        names = [sample.name for sample in samples if sample not in readable]
+        return fingerprint(readable) + " without " + ", ".join(names)
+
+
+def _is_readable(sample: Sample) -> bool:
+    try:
+        sample.digest()
+    except PersamError:
+        return False
+    return True
+
+
+def limited(episodes: Sequence[Episode], limit: int) -> tuple[Episode, ...]:
+    """The first photos of every object, in turns, so that a quick look sees all objects."""
+    turns = zip_longest(*([(number, sample) for sample in each.tests] for number, each in enumerate(episodes)))
+    chosen = [pair for turn in turns for pair in turn if pair is not None][:limit]
+    kept: dict[int, list[Sample]] = {}
+    for number, sample in chosen:
+        kept.setdefault(number, []).append(sample)
+    return tuple(replace(each, tests=tuple(kept.get(number, ()))) for number, each in enumerate(episodes))
 
 
 def _hash(*parts: str) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from persam.benchmark.episodes import Episode, MaskFile
+from persam.benchmark.conduct import Progress, counter, load_data, notes_of, protocol_of, title_of
+from persam.benchmark.episodes import Episode, MaskFile, data_hash
 from persam.benchmark.methods.base import Prediction
+from persam.benchmark.records import Query, Record, queries_of
 from persam.benchmark.reporting.report import Report
-from persam.benchmark.running.conduct import Progress, counter, data_hash, load_data, notes_of, protocol_of, title_of
 from persam.benchmark.running.equipment import Setup
-from persam.benchmark.running.records import Record
-from persam.benchmark.running.run import Query, digest_of, queries_of, record_of
+from persam.benchmark.running.run import digest_of, record_of
 from persam.benchmark.running.run_folder import mask_name
 from persam.errors import PersamError, UsageError
 from persam.images import open_picture
@@ -63,7 +63,7 @@ def bench_score(
     called = name or folder.resolve().name
     step = counter(progress, sum(len(episode.tests) for episode in loaded.episodes))
     records = score_predictions(loaded.episodes, folder, called, step)
-    queries = [query for of_episode in queries_of(loaded.episodes) for query in of_episode]
+    queries = queries_of(loaded.episodes)
     by_name = {query.name: query for query in queries}
 
     def prediction(method: str, query: str) -> np.ndarray | None:
@@ -82,7 +82,7 @@ def bench_score(
             **loaded.settings,
             "predictions": called,
             "works with": "not known",
-            "hash of the data": data_hash(loaded),
+            "hash of the data": data_hash(loaded.episodes),
             "versions": versions(),
         },
         notes=notes_of(loaded, setup),
@@ -119,7 +119,7 @@ def score_predictions(
     folder = Path(predictions).expanduser()
     if not folder.is_dir():
         raise UsageError(f"There is no folder of predictions {folder}; check the path.")
-    queries = [query for of_episode in queries_of(episodes) for query in of_episode]
+    queries = queries_of(episodes)
     if queries and not any(prediction_file(folder, query) for query in queries):
         raise UsageError(
             f"{folder} has none of the {len(queries)} masks; looked for such as {folder / mask_name(queries[0].name)}."
@@ -151,8 +151,7 @@ def _score(query: Query, folder: Path, name: str) -> Record:
     ignore = query.sample.truth.read_ignore((truth.shape[0], truth.shape[1]))
     digest = digest_of(pixels, truth, ignore)
     found, failure = _answer(query, prediction_file(folder, query), truth)
-    mask = np.zeros(truth.shape, bool) if found is None else found.mask
-    return record_of(query, name, found, mask, truth, ignore, digest=digest, failure=failure)
+    return record_of(query, name, found, truth, ignore, digest=digest, failure=failure)
 
 
 def _answer(query: Query, path: Path | None, truth: np.ndarray) -> tuple[Prediction | None, str | None]:

@@ -7,6 +7,7 @@ import typer
 from persam.cli import bench_compare, bench_data, bench_suites
 
 app = typer.Typer(
+    cls=bench_data.MeasureCommands,
     help="Measure: accuracy on data sets with their published protocols, comparisons, ablations, speed.",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a run (--out).", show_default=False)],
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a run (--output).", show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another.", show_default=False)],
     methods: Annotated[
         str | None, typer.Option(help="A,B: this method of the first with that of the second; default: equal names.")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
+from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from persam.benchmark.datasets.catalog import DATASETS, DatasetEntry, Option
+from persam.benchmark.datasets.catalog import DATASETS, DatasetEntry
+from persam.benchmark.datasets.options import Option
 from persam.benchmark.methods.catalog import METHODS
+from persam.cli.bench_options import Encoder, Model, Solver, options_of, with_options
 from persam.cli.console import out, print_json, say
-from persam.cli.options import Json
+from persam.cli.options import Device, Json
 from persam.cli.progress import progress_bar
 from persam.errors import PersamError, UsageError
 
@@ -25,143 +30,55 @@ if TYPE_CHECKING:
 _PANEL = "Data sets"
 _METHODS = ", ".join(METHODS)
 
-_DATA = Annotated[Path, typer.Option(help="The data set's folder, as unpacked.", show_default=False)]
-_OUT = Annotated[
-    Path | None, typer.Option("-o", "--out", help="Keep predictions, records and the report in this folder.")
+_Data = Annotated[Path, typer.Option(help="The data set's folder, as unpacked.", show_default=False)]
+_Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Keep predictions, records and the report in this folder.")
 ]
-_SEED = Annotated[int, typer.Option(min=0, help="Of what is random: the data set's draws, training.")]
-
-_BENCH_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "model": (
-        Annotated[str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, or a .pth of SAM.")],
-        "tiny",
-    ),
-    "encoder": (Annotated[str | None, typer.Option(help="Another encoder for the confidence map.")], None),
-    "mode": (
-        Annotated[list[str] | None, typer.Option(help="persam (default), official, paper. Repeat it for several.")],
-        None,
-    ),
-    "method": (
-        Annotated[
-            list[str] | None,
-            typer.Option(help=f"Of {_METHODS}. Repeat it for several; default: persam and persam-f."),
-        ],
-        None,
-    ),
-    "checkpoint": (
-        Annotated[list[str] | None, typer.Option(help="METHOD=WEIGHTS, for methods that have their own.")],
-        None,
-    ),
-    "solver": (Annotated[str, typer.Option(help="Of PerSAM-F: direct, or adamw as published.")], "direct"),
-    "seed": (_SEED, 0),
-    "limit": (Annotated[int | None, typer.Option(min=1, help="No more photos than this, in turns from all.")], None),
-    "absent": (
-        Annotated[bool, typer.Option("--absent", help="Look for every object in every other object's photos.")],
-        False,
-    ),
-    "device": (Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")], "auto"),
-    "output": (_OUT, None),
-    "fresh": (Annotated[bool, typer.Option("--fresh", help="Drop an earlier run in --out.")], False),
-    "as_json": (Json, False),
-}
-_SCORE_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "name": (Annotated[str | None, typer.Option(help="What to call whoever made them; default: the folder's.")], None),
-    "seed": (_SEED, 0),
-    "output": (_OUT, None),
-    "as_json": (Json, False),
-}
-_PREDICTIONS = Annotated[Path, typer.Option(help="Folder of masks such as cat/01.png.", show_default=False)]
+_Seed = Annotated[int, typer.Option(min=0, help="Of what is random: the data set's draws, training.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add a command for every data set, and the group `score`."""
-    score = typer.Typer(
-        help="Score masks that any other tool made, with the data set's protocol.", no_args_is_help=True
-    )
-    for entry in DATASETS.values():
-        short = f"{entry.title}. Folder: {entry.layout}. From: {entry.origin}."
-        app.command(entry.name, help=_help(entry, "bench"), short_help=escape(short), rich_help_panel=_PANEL)(
-            _command(entry, _run, {"data": (_DATA, ...)}, _BENCH_OPTIONS)
-        )
-        needed = {"data": (_DATA, ...), "predictions": (_PREDICTIONS, ...)}
-        score.command(entry.name, help=_help(entry, "bench score"), short_help=escape(f"{entry.title}."))(
-            _command(entry, _score, needed, _SCORE_OPTIONS)
-        )
-    app.add_typer(score, name="score")
-
-
-def _help(entry: DatasetEntry, command: str) -> str:
-    more = " --predictions THEIRS" if command.endswith("score") else " --out runs/" + entry.name
-    parts = [
-        f"{_VERBS[command]} {entry.title}.",
-        f"[bold]Folder[/bold]: {escape(entry.layout)}",
-        f"[bold]From[/bold]: {escape(entry.origin)} ({escape(entry.licence)})",
-        f"[bold]Protocol[/bold]: {escape(entry.protocol)}",
-        f"[bold]Example[/bold]: persam {command} {entry.name} --data DIR{more}",
-    ]
-    return "\n\n".join(parts)
-
-
-_VERBS = {"bench": "Measure on", "bench score": "Score the masks of another tool on"}
-
-
-def _command(
+def _measure(
     entry: DatasetEntry,
-    work: Callable[[DatasetEntry, dict[str, Any]], None],
-    needed: dict[str, tuple[Any, Any]],
-    common: dict[str, tuple[Any, Any]],
-) -> Callable[..., None]:
-    """A function with the options that the data set has, for typer to read."""
-    own = {option.name: (_annotation(option), None) for option in entry.options if option.name not in common}
-    options = needed | own | common
-
-    def command(**values: Any) -> None:
-        work(entry, values)
-
-    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                annotation=annotation,
-                default=inspect.Parameter.empty if default is ... else default,
-            )
-            for name, (annotation, default) in options.items()
-        ]
-    )
-    command.__annotations__ = {name: annotation for name, (annotation, _) in options.items()}
-    return command
-
-
-def _annotation(option: Option) -> Any:
-    default = "" if option.default is None else f" (default {option.default})"
-    words = f"{option.help[0].upper()}{option.help[1:]}{default}."
-    return Annotated[option.kind | None, typer.Option(min=option.smallest, help=escape(words))]
-
-
-def _split(entry: DatasetEntry, values: dict[str, Any], common: Iterable[str]) -> dict[str, Any]:
-    """The options that belong to the data set."""
-    known = {option.name for option in entry.options}
-    return {name: values[name] for name in values if name in known and name not in common}
-
-
-def _run(entry: DatasetEntry, values: dict[str, Any]) -> None:
-    from persam.benchmark.absence.report import bench_absent
-    from persam.benchmark.running.conduct import bench
+    *,
+    data: _Data,
+    model: Model = "tiny",
+    encoder: Encoder = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="persam (default), official, paper. Repeat it for several.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help=f"Of {_METHODS}. Repeat it for several; default: persam and persam-f.")
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="METHOD=WEIGHTS, for methods that have their own.")
+    ] = None,
+    solver: Solver = "direct",
+    seed: _Seed = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="No more photos than this, in turns from all.")] = None,
+    absent: Annotated[
+        bool, typer.Option("--absent", help="Look for every object in every other object's photos.")
+    ] = False,
+    device: Device = "auto",
+    output: _Output = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Drop an earlier run in --output.")] = False,
+    json: Json = False,
+    **own: Any,
+) -> None:
+    from persam.benchmark.conduct import bench, bench_absent
     from persam.benchmark.running.equipment import Setup
 
     setup = Setup(
-        methods=values["method"] or ["persam", "persam-f"],
-        modes=values["mode"] or ["persam"],
-        model=values["model"],
-        encoder=values["encoder"],
-        device=values["device"],
-        solver=values["solver"],
-        checkpoints=dict(map(_pair, values["checkpoint"] or ())),
-        seed=values["seed"],
-        limit=values["limit"],
+        methods=method or ["persam", "persam-f"],
+        modes=mode or ["persam"],
+        model=model,
+        encoder=encoder,
+        device=device,
+        solver=solver,
+        checkpoints=dict(map(_pair, checkpoint or ())),
+        seed=seed,
+        limit=limit,
     )
-    ask = bench_absent if values["absent"] else bench
+    ask = bench_absent if absent else bench
     report: Report | AbsentReport
     done, total = 0, 0
     with progress_bar("photos") as advance:
@@ -172,42 +89,111 @@ def _run(entry: DatasetEntry, values: dict[str, Any]) -> None:
             advance(done=now, total=of)
 
         try:
-            report = ask(
-                entry.name,
-                values["data"],
-                setup,
-                out=values["output"],
-                fresh=values["fresh"],
-                progress=progress,
-                **_split(entry, values, _BENCH_OPTIONS),
-            )
+            report = ask(entry.name, data, setup, out=output, fresh=fresh, progress=progress, **own)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(values["output"], done, total)) from None
-    table = report.table() if values["absent"] else report.table(brief=True)  # type: ignore[call-arg]
-    _show(report, table, values["as_json"])
+            raise KeyboardInterrupt(_how_to_go_on(output, done, total)) from None
+    _show(report, report.table() if absent else report.table(brief=True), json)  # type: ignore[call-arg]
 
 
 def _how_to_go_on(folder: Path | None, done: int, total: int) -> str:
     if folder is None:
-        return "Nothing was kept; with --out a run that was stopped can go on."
+        return "Nothing was kept; with --output a run that was stopped can go on."
     return f"{done} of {total or '?'} photos are done and kept in {folder}; run the same command again to go on."
 
 
-def _score(entry: DatasetEntry, values: dict[str, Any]) -> None:
+def _score(
+    entry: DatasetEntry,
+    *,
+    data: _Data,
+    predictions: Annotated[Path, typer.Option(help="Folder of masks such as cat/01.png.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="What to call whoever made them; default: the folder's.")] = None,
+    seed: _Seed = 0,
+    output: _Output = None,
+    json: Json = False,
+    **own: Any,
+) -> None:
     from persam.benchmark.score import bench_score
 
     with progress_bar("masks") as advance:
-        report = bench_score(
-            entry.name,
-            values["data"],
-            values["predictions"],
-            name=values["name"],
-            out=values["output"],
-            seed=values["seed"],
-            progress=lambda now, of: advance(done=now, total=of),
-            **_split(entry, values, _SCORE_OPTIONS),
-        )
-    _show(report, report.table(brief=True), values["as_json"])
+
+        def progress(now: int, of: int) -> None:
+            advance(done=now, total=of)
+
+        report = bench_score(entry.name, data, predictions, name=name, out=output, seed=seed, progress=progress, **own)
+    _show(report, report.table(brief=True), json)
+
+
+class MeasureCommands(TyperGroup):
+    """The commands of data sets, which get their options when one is called.
+
+    The options are those of the data set's reader, which takes a while to import: too long for a list of commands.
+    """
+
+    work: ClassVar[Callable[..., None]] = staticmethod(_measure)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is called, and give it its options."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in DATASETS and command is not None:
+            alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+            alone.command(name, help=command.help)(_with_own_options(self.work, DATASETS[name]))
+            command = get_command(alone)
+        return name, command, rest
+
+
+class ScoreCommands(MeasureCommands):
+    """The same for masks of another tool."""
+
+    work: ClassVar[Callable[..., None]] = staticmethod(_score)
+
+
+def _with_own_options(work: Callable[..., None], entry: DatasetEntry) -> Callable[..., None]:
+    shared = {each.name for each in options_of(work)}
+    own = [_shown(each) for each in entry.options if each.name not in shared]
+    return with_options(partial(work, entry), own, before=True)
+
+
+def _shown(option: Option) -> Parameter:
+    """An option of a data set as one of the command line."""
+    default = "" if option.default is None else f" (default {option.default})"
+    words = escape(f"{option.help[0].upper()}{option.help[1:]}{default}.")
+    settings = typer.Option(min=option.smallest, help=words)
+    return Parameter(
+        option.name, Parameter.KEYWORD_ONLY, annotation=Annotated[option.kind | None, settings], default=None
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add a command for every data set to an app of `MeasureCommands`, and the group `score`."""
+    score = typer.Typer(
+        cls=ScoreCommands,
+        help="Score masks that any other tool made, with the data set's protocol.",
+        no_args_is_help=True,
+    )
+
+    def named() -> None:
+        """Stands in the list; see `MeasureCommands`."""
+
+    for entry in DATASETS.values():
+        short = f"{entry.title}. Folder: {entry.layout}. From: {entry.origin}."
+        app.command(entry.name, help=_help(entry, "bench"), short_help=escape(short), rich_help_panel=_PANEL)(named)
+        score.command(entry.name, help=_help(entry, "bench score"), short_help=escape(f"{entry.title}."))(named)
+    app.add_typer(score, name="score")
+
+
+_VERBS = {"bench": "Measure on", "bench score": "Score the masks of another tool on"}
+
+
+def _help(entry: DatasetEntry, command: str) -> str:
+    more = " --predictions THEIRS" if command.endswith("score") else " --output runs/" + entry.name
+    parts = [
+        f"{_VERBS[command]} {entry.title}.",
+        f"[bold]Folder[/bold]: {escape(entry.layout)}",
+        f"[bold]From[/bold]: {escape(entry.origin)} ({escape(entry.licence)})",
+        f"[bold]Protocol[/bold]: {escape(entry.protocol)}",
+        f"[bold]Example[/bold]: persam {command} {entry.name} --data DIR{more}",
+    ]
+    return "\n\n".join(parts)
 
 
 def _pair(text: str) -> tuple[str, str]:

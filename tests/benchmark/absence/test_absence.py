@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +10,21 @@ from PIL import Image
 from tests.benchmark.methods_for_tests import ByColour, Failing, drawn_episodes
 from tests.fakes import ColourModel
 
-from persam.benchmark.absence.asking import Answer, absent_photos, run_absent
-from persam.benchmark.absence.summary import plot_scores, summarise_absent
+from persam.benchmark.absence.summary import failure_of, is_there, pair_row, plot_scores, summarise_absent
+from persam.benchmark.episodes import Episode
 from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.running.journal import Journal
+from persam.benchmark.records import Record, presence_queries
+from persam.benchmark.running.run import ask
+from persam.benchmark.running.run_folder import ABSENT, RunFolder
 from persam.errors import PersamError
 from persam.method.settings import Settings
+from persam.metrics import Counts
+
+
+def look_for_all(episodes: list[Episode], method, progress=None, folder=None) -> list[Record]:
+    """Every object in every photo, as `persam bench --absent` asks."""
+    store = None if folder is None else RunFolder(folder, {}, records=ABSENT)
+    return ask(presence_queries(episodes), [method], progress, store=store, masks=False)
 
 
 class Knowing(ByColour):
@@ -29,18 +38,19 @@ class Knowing(ByColour):
 def test_every_object_in_the_photos_of_all(tmp_path):
     episodes = drawn_episodes(tmp_path, ("mug", "cat", "elephant"))
     steps: list[int] = []
-    answers = run_absent(episodes, [Knowing("m")], lambda: steps.append(1))
-    assert len(steps) == absent_photos(episodes) == 6
+    answers = look_for_all(episodes, Knowing("m"), lambda: steps.append(1))
+    assert len(steps) == len(presence_queries(episodes)) == 6
     assert len(answers) == 6 * 3
-    asked = [(answer.photo, answer.object, answer.expected) for answer in answers]
+    asked = [(answer.sample, answer.object, is_there(answer)) for answer in answers]
     assert asked[:3] == [("mug/01", "mug", True), ("mug/01", "cat", False), ("mug/01", "elephant", False)]
-    assert sum(answer.expected for answer in answers) == 6
+    assert sum(map(is_there, answers)) == 6
+    assert all(answer.boundary is None is answer.contour for answer in answers)  # only the verdict counts
 
 
 def test_each_photo_is_encoded_once_for_all_concepts(tmp_path):
     model = ColourModel()
     method = PersamMethod("p", model, Settings.of("persam"))
-    answers = run_absent(drawn_episodes(tmp_path, ("mug", "cat", "owl")), [method])
+    answers = look_for_all(drawn_episodes(tmp_path, ("mug", "cat", "owl")), method)
     assert model.encoded == 3 + 6  # references and photos
     assert len(answers) == 18
     assert all(answer.threshold is not None and answer.failure is None for answer in answers)
@@ -49,8 +59,8 @@ def test_each_photo_is_encoded_once_for_all_concepts(tmp_path):
 def test_an_object_that_is_out_of_sight_is_absent_in_its_own_photo(tmp_path):
     episodes = drawn_episodes(tmp_path)
     Image.fromarray(np.zeros((60, 80), np.uint8)).save(tmp_path / "masks/mug/01.png")
-    answers = run_absent(episodes, [Knowing()])
-    assert [a.expected for a in answers if a.photo == "mug/01"] == [False, False]
+    answers = look_for_all(episodes, Knowing())
+    assert [is_there(a) for a in answers if a.sample == "mug/01"] == [False, False]
 
 
 def test_two_objects_of_one_photo(tmp_path):
@@ -59,9 +69,9 @@ def test_two_objects_of_one_photo(tmp_path):
     twin = replace(
         first, object="bear/2", tests=tuple(replace(s, name=s.name.replace("/1/", "/2/")) for s in first.tests)
     )
-    answers = run_absent([first, twin, second], [Knowing()])
-    assert absent_photos([first, twin, second]) == 4
-    there = {(a.photo, a.object) for a in answers if a.expected}
+    answers = look_for_all([first, twin, second], Knowing())
+    assert len(presence_queries([first, twin, second])) == 4
+    there = {(a.sample, a.object) for a in answers if is_there(a)}
     assert {("bear/1/01", "bear/1"), ("bear/1/01", "bear/2"), ("cat/01", "cat")} <= there
     assert ("cat/01", "bear/2") not in there
 
@@ -69,42 +79,69 @@ def test_two_objects_of_one_photo(tmp_path):
 def test_an_object_is_not_looked_for_in_its_own_reference(tmp_path):
     first, second = drawn_episodes(tmp_path)
     second = replace(second, tests=(*second.tests, first.references[0]))
-    answers = run_absent([first, second], [Knowing()])
-    assert ("mug/00", "mug") not in {(a.photo, a.object) for a in answers}
-    assert ("mug/00", "cat") in {(a.photo, a.object) for a in answers}
+    answers = look_for_all([first, second], Knowing())
+    assert ("mug/00", "mug") not in {(a.sample, a.object) for a in answers}
+    assert ("mug/00", "cat") in {(a.sample, a.object) for a in answers}
 
 
 def test_failures_are_named_and_do_not_count(tmp_path):
-    answers = run_absent(drawn_episodes(tmp_path), [Failing("m", on=[1])])
+    answers = look_for_all(drawn_episodes(tmp_path), Failing("m", on=[1]))
     (failed,) = [answer for answer in answers if answer.failure]
     assert failed.score is None
-    (summary,) = summarise_absent([replace(a, score=None if a.failure else float(a.expected)) for a in answers])
-    assert list(summary.missing) == [f"{failed.object} in {failed.photo}"]
+    (summary,) = summarise_absent([replace(a, score=None if a.failure else float(is_there(a))) for a in answers])
+    assert list(summary.missing) == [f"{failed.object} in {failed.sample}"]
     assert summary.with_object + summary.without == 7
     episodes = drawn_episodes(tmp_path)
     episodes[0].tests[0].photo.write_bytes(b"")
-    assert sum(a.failure is not None for a in run_absent(episodes, [Knowing()])) == 2
+    answers = look_for_all(episodes, Knowing())
+    assert [(a.object, is_there(a)) for a in answers if a.failure is not None] == [("mug", True), ("cat", False)]
+
+
+def test_a_score_that_is_no_number_is_no_answer(tmp_path):
+    class Unsure(Knowing):
+        def find(self, photo, learned):
+            return replace(super().find(photo, learned), score=float("nan"))
+
+    answer, *_ = look_for_all(drawn_episodes(tmp_path), Unsure())
+    assert (answer.score, failure_of(answer)) == (None, "the score is no finite number")
+    assert pair_row(answer)["failure"] == failure_of(answer)
 
 
 def test_going_on(tmp_path):
-    episodes = drawn_episodes(tmp_path / "data")
-    whole = run_absent(episodes, [Knowing()], journal=Journal(tmp_path / "absent.jsonl"))
-    lines = (tmp_path / "absent.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "absent.jsonl").write_text("".join(lines[:3]))
+    episodes, out = drawn_episodes(tmp_path / "data"), tmp_path / "out"
+    whole = look_for_all(episodes, Knowing(), folder=out)
+    assert sorted(path.name for path in out.iterdir()) == [ABSENT, "settings.json"]  # no predictions
+    lines = (out / ABSENT).read_text().splitlines(keepends=True)
+    (out / ABSENT).write_text("".join(lines[:3]))
     method = Knowing()
-    again = run_absent(episodes, [method], journal=Journal(tmp_path / "absent.jsonl"))
+    again = look_for_all(episodes, method, folder=out)
     assert method.asked == 5
-    assert [asdict(a) | {"seconds": 0} for a in again] == [asdict(a) | {"seconds": 0} for a in whole]
+    assert sorted(method.learned) == ["cat", "mug"]
+    assert [pair_row(a) | {"seconds": 0} for a in again] == [pair_row(a) | {"seconds": 0} for a in whole]
 
 
 def test_answers_of_another_version(tmp_path):
-    (tmp_path / "absent.jsonl").write_text('{"method": "m"}\n')
+    RunFolder(tmp_path, {})
+    (tmp_path / ABSENT).write_text('{"method": "m"}\n')
     with pytest.raises(PersamError, match="another version of persam"):
-        run_absent(drawn_episodes(tmp_path), [Knowing()], journal=Journal(tmp_path / "absent.jsonl"))
+        look_for_all(drawn_episodes(tmp_path), Knowing(), folder=tmp_path)
 
 
-def answer(score: float | None, expected: bool, present: bool | None = None, photo: str = "") -> Answer:
-    return Answer("m", "o", photo or f"p{score}", expected, score, present, 0.4 if present is not None else None, 0.1)
+def answer(score: float | None, expected: bool, present: bool | None = None, photo: str = "") -> Record:
+    return Record(
+        method="m",
+        data_set="s",
+        object="o",
+        sample=photo or f"p{score}",
+        references=(),
+        fold=None,
+        counts=Counts(0, 0, int(expected), 100),
+        on_object=None,
+        score=score,
+        present=present,
+        seconds=0.1,
+        threshold=None if present is None else 0.4,
+    )
 
 
 def test_summary_by_hand():

@@ -16,6 +16,8 @@ from persam.errors import UsageError
 
 NAMES = ["perseg", "fss", "davis", "lvis92i", "coco20i", "pascal-part", "paco-part", "tokyo-ms4i", "folder", "study"]
 
+FOLDS = {"lvis92i": 10, "coco20i": 4, "pascal-part": 4, "paco-part": 4, "tokyo-ms4i": 4}
+
 
 def test_names():
     assert list(DATASETS) == NAMES
@@ -38,7 +40,7 @@ class TestEntry:
         entry = DATASETS[name]
         assert all((entry.title, entry.origin, entry.layout, entry.protocol, entry.licence))
         assert "http" in entry.origin or name in ("folder", "study")
-        assert entry.folds == len(next((option.choices for option in entry.options if option.name == "fold"), ()))
+        assert FOLDS.get(name, 0) == len(next((each.choices for each in entry.options if each.name == "fold"), ()))
 
     def test_an_empty_folder_gets_one_sentence(self, name, tmp_path):
         with pytest.raises(UsageError, match="looked for") as caught:
@@ -63,6 +65,18 @@ def test_unknown_names(tmp_path):
         read("perseg", tmp_path, seed=1)
     with pytest.raises(UsageError, match="shots of PerSeg is a whole number, not '2'"):
         read("perseg", tmp_path, shots="2")
+
+
+def test_an_option_is_what_the_reader_s_signature_says():
+    year, split, step = DATASETS["davis"].options
+    assert (year.name, year.kind, year.default, year.choices) == ("year", int, None, (2016, 2017))
+    assert (split.kind, split.default, split.choices) == (str, None, ())
+    assert (step.kind, step.default, step.smallest) == (int, 1, 1)
+    assert DATASETS["fss"].options[0].choices == ("first", "episodes")
+    assert DATASETS["lvis92i"].options[0].choices == tuple(range(10))
+    assert [option.name for option in DATASETS["paco-part"].options] == [
+        "fold", "episodes", "shots", "seed", "split", "min_area",
+    ]  # fmt: skip
 
 
 def test_options_that_are_none_are_not_given(data):

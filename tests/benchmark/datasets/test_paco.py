@@ -139,7 +139,7 @@ def test_sentences(paco):
 
 
 def test_boxes_stay_within_the_photo():
-    from persam.benchmark.datasets.paco import _crop
+    from persam.benchmark.datasets.coco import _crop
 
     assert _crop([-2.5, 3.2, 50, 0.1], SIZE).box == (0, 3, 30, 4)
     assert _crop([29.9, 19.9, 0, 0], SIZE).box == (29, 19, 30, 20)

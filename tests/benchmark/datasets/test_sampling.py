@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persam.benchmark.datasets.sampling import Category, Drawing, interleaved
+from persam.benchmark.datasets.sampling import Drawing, FoldClass
 from persam.benchmark.episodes import MaskFile, Sample
 from persam.errors import UsageError
 
@@ -21,12 +21,15 @@ def category(folder, name, crops):
         path = folder / f"{name}-{photo}.jpg"
         path.touch()
         samples += [Sample(f"{name}/{photo}-{crop}", path, MaskFile(path)) for crop in range(count)]
-    return Category(name, name, samples)
+    return FoldClass(name, name, samples)
 
 
 @given(st.integers(0, 50), st.integers(1, 10))
-def test_interleaved(count, folds):
-    found = interleaved(count, folds)
+def test_classes_are_dealt_out_in_turn(count, folds):
+    dealt = Drawing(folds, None, 1, 1, 0).deal(range(count), lambda place: FoldClass(str(place), "", []))
+    found = [[int(each.name) for each in dealt[fold]] for fold in range(folds)]
+    if folds > 1:
+        assert list(Drawing(folds, 1, 1, 1, 0).deal(range(count), lambda place: FoldClass("", "", []))) == [1]
     assert sorted(place for fold in found for place in fold) == list(range(count))
     assert all(place % folds == fold for fold, places in enumerate(found) for place in places)
 

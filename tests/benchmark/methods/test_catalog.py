@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel, random_sam
 
-from persam.benchmark.methods.base import Photo, Shot
+from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.catalog import METHODS, find_method, named
 from persam.errors import PersamError, UsageError
 
@@ -125,7 +125,7 @@ def test_masks_have_the_photos_size(made, name, reference, photo):
     mask = np.zeros(reference, bool)
     mask[reference[0] // 2, reference[1] // 2] = True
     method = made[name]
-    found = method.find(Photo(other), method.learn([Shot(Photo(shown), mask)], "red disc"))
+    found = method.find(SharedPhoto(other), method.learn([Example(SharedPhoto(shown), mask)], "red disc"))
     assert found.mask.shape == photo
     assert found.mask.dtype == bool
     assert np.isfinite(found.score)
@@ -138,12 +138,14 @@ def test_masks_have_the_photos_size(made, name, reference, photo):
 def test_the_same_again(made, name):
     """Several references, photos asked about twice, the other way round the second time: one answer each."""
     method = made[name]
-    shots = [Shot(Photo(image), mask) for image, mask in (draw_scene(60, 80, radius=15, seed=s) for s in (0, 1))]
+    shots = [
+        Example(SharedPhoto(image), mask) for image, mask in (draw_scene(60, 80, radius=15, seed=s) for s in (0, 1))
+    ]
     photos = [draw_scene(70, 50, center=(25, 30), radius=14, seed=seed)[0] for seed in (2, 3)]
     first = method.learn(shots, "red disc")
-    before = [method.find(Photo(photo), first) for photo in photos]
+    before = [method.find(SharedPhoto(photo), first) for photo in photos]
     second = method.learn(shots, "red disc")
-    after = [method.find(Photo(photo), second) for photo in photos[::-1]][::-1]
+    after = [method.find(SharedPhoto(photo), second) for photo in photos[::-1]][::-1]
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one.mask, other.mask)
         assert one.score == other.score
@@ -155,9 +157,9 @@ def test_methods_on_one_model_encode_a_photo_once(detector_folder):
     ours = [METHODS[name].make(model) for name in ("persam", "sam-point")]
     grounded = METHODS["grounded-sam"].make(model, device="cpu", checkpoint=str(detector_folder))
     image, mask = draw_scene()
-    learned = [method.learn([Shot(Photo(image), mask)], "disc") for method in ours]
+    learned = [method.learn([Example(SharedPhoto(image), mask)], "disc") for method in ours]
     before = model.encoded
-    photo = Photo(draw_scene(seed=1)[0])
+    photo = SharedPhoto(draw_scene(seed=1)[0])
     for method, concept in zip(ours, learned, strict=True):
         method.find(photo, concept)
     grounded._encode(photo)

@@ -10,7 +10,7 @@ import torch
 from tests.conftest import draw_scene
 from tests.fakes import ScriptedModel, blob, random_sam
 
-from persam.benchmark.methods.base import Photo
+from persam.benchmark.methods.base import SharedPhoto
 from persam.benchmark.methods.catalog import METHODS
 from persam.benchmark.methods.grounded_sam import GroundedSam
 
@@ -29,7 +29,7 @@ class Detector(torch.nn.Module):
 
 
 def load(folder, model=None) -> GroundedSam:
-    return GroundedSam.load(str(folder), model or random_sam(), device="cpu")
+    return GroundedSam(str(folder), model or random_sam(), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_highest_scoring_box_goes_to_sam(detector_folder):
         [[-1.0, -0.9], [-9.0, 0.5], [0.3, 0.3], [-torch.inf, -2.0]],
         [[0.1, 0.1, 0.2, 0.2], [0.5, 0.25, 0.4, 0.3], [0.7, 0.7, 0.2, 0.2], [0.5, 0.5, 1.0, 1.0]],
     )
-    found = method.find(Photo(draw_scene(100, 200)[0]), "red disc.")
+    found = method.find(SharedPhoto(draw_scene(100, 200)[0]), "red disc.")
     [(prompts, multimask, guidance)] = model.calls
     assert not multimask
     assert guidance is None
@@ -85,7 +85,7 @@ def test_no_detection_is_an_empty_mask(detector_folder):
     model = ScriptedModel([])
     method = load(detector_folder, model)
     method.detector = Detector([[-1.2], [-3.0]], [[0.5, 0.5, 0.2, 0.2]] * 2)  # at most 0.23
-    found = method.find(Photo(draw_scene(60, 80)[0]), "red disc.")
+    found = method.find(SharedPhoto(draw_scene(60, 80)[0]), "red disc.")
     assert found.mask.shape == (60, 80)
     assert not found.mask.any()
     assert (found.score, found.present, found.peak) == (0.0, False, None)
@@ -114,7 +114,7 @@ def test_the_word_matters_to_a_network(detector_folder):
     """Through the whole random network: another word, other scores."""
     method = load(detector_folder)
     method.threshold = 0.0
-    answers = {word: method.find(Photo(draw_scene(60, 80)[0]), f"{word}.") for word in ("cat", "dog", "red disc")}
+    answers = {word: method.find(SharedPhoto(draw_scene(60, 80)[0]), f"{word}.") for word in ("cat", "dog", "red disc")}
     boxes = {found.peak for found in answers.values()} | {found.score for found in answers.values()}
     assert len(boxes) > 2
     assert all(found.mask.shape == (60, 80) for found in answers.values())
@@ -127,5 +127,5 @@ def test_grounding_dino_of_the_hub():
 
     method = METHODS["grounded-sam"].make(load_model("facebook/sam-vit-base", device="cpu"), device="cpu")
     image, truth = draw_scene(480, 640, center=(320, 240), radius=110)
-    found = method.find(Photo(image), method.learn([], "red ball"))
+    found = method.find(SharedPhoto(image), method.learn([], "red ball"))
     assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.8

@@ -11,7 +11,7 @@ import torch
 from tests.conftest import draw_scene
 
 from persam.benchmark.methods import mask_rcnn
-from persam.benchmark.methods.base import Photo, Shot
+from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.catalog import METHODS
 from persam.benchmark.methods.mask_rcnn import OBJECT, MaskRcnn, _target
 from persam.errors import PersamError
@@ -79,13 +79,13 @@ def test_the_surest_answer_counts(monkeypatch):
     masks[0, 0, :10, :10] = 0.9
     masks[1, 0, 20:30, 30:50] = 0.8
     masks[1, 0, 25, 40] = 1.0
-    found = method.find(Photo(np.zeros((80, 128, 3), np.uint8)), Found([0.3, 0.7], masks))
+    found = method.find(SharedPhoto(np.zeros((80, 128, 3), np.uint8)), Found([0.3, 0.7], masks))
     assert found.mask.shape == (80, 128)
     assert found.mask[40:60, 60:100].mean() > 0.95
     assert found.mask.sum() < 1.1 * 800
     assert (found.score, found.present) == (pytest.approx(0.7), True)
     assert found.peak == (pytest.approx(80.5, abs=1), pytest.approx(50.5, abs=1))
-    nothing = method.find(Photo(np.zeros((80, 128, 3), np.uint8)), Found([], torch.zeros(0, 1, 40, 64)))
+    nothing = method.find(SharedPhoto(np.zeros((80, 128, 3), np.uint8)), Found([], torch.zeros(0, 1, 40, 64)))
     assert not nothing.mask.any()
     assert (nothing.score, nothing.present, nothing.peak) == (0.0, False, None)
 
@@ -94,8 +94,8 @@ def test_training_end_to_end():
     torchvision()
     method = MaskRcnn(device="cpu", pretrained=False, steps=2, batch=1, side=64, seed=1)
     image, mask = draw_scene(60, 80, radius=16)
-    shots = [Shot(Photo(image), mask), Shot(Photo(image), np.zeros_like(mask))]
-    found = [method.find(Photo(image), method.learn(shots, "disc")) for _ in range(2)]
+    shots = [Example(SharedPhoto(image), mask), Example(SharedPhoto(image), np.zeros_like(mask))]
+    found = [method.find(SharedPhoto(image), method.learn(shots, "disc")) for _ in range(2)]
     assert found[0].mask.shape == (60, 80)
     assert found[0].score == found[1].score
     said = method.describe()
@@ -148,5 +148,5 @@ def test_mask_rcnn_with_published_weights():
     method = METHODS["mask-rcnn"].make(None, device="cpu")
     image, mask = draw_scene(240, 320, center=(150, 120), radius=60)
     other, truth = draw_scene(240, 320, center=(200, 110), radius=50, seed=1)
-    found = method.find(Photo(other), method.learn([Shot(Photo(image), mask)], "disc"))
+    found = method.find(SharedPhoto(other), method.learn([Example(SharedPhoto(image), mask)], "disc"))
     assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.7

@@ -7,9 +7,8 @@ import pytest
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel, random_sam
 
-from persam.benchmark.methods.base import Photo, Shot
-from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.methods.sam_point import SamPoint
+from persam.benchmark.methods.base import Example, SharedPhoto
+from persam.benchmark.methods.ours import PersamMethod, SamPoint
 from persam.method.settings import PRESETS, Settings
 
 MODES = pytest.mark.parametrize("mode", list(PRESETS))
@@ -26,10 +25,10 @@ def test_one_pass_on_one_point_and_nothing_else(mode, monkeypatch):
         return calls[-1][-1]
 
     image, mask = draw_scene(60, 90, center=(40, 30), radius=15)
-    method = SamPoint("sam-point", model, mode)
-    learned = method.learn([Shot(Photo(image), mask)], "disc")
+    method = SamPoint(model, mode)
+    learned = method.learn([Example(SharedPhoto(image), mask)], "disc")
     monkeypatch.setattr(model, "decode", remember)
-    found = method.find(Photo(image), learned)
+    found = method.find(SharedPhoto(image), learned)
 
     [(encoding, prompts, options, decoded)] = calls
     assert options == {"multimask": True, "guidance": None}
@@ -49,9 +48,9 @@ def test_one_pass_on_one_point_and_nothing_else(mode, monkeypatch):
 def test_its_point_is_the_peak_of_that_modes_map(mode):
     model = random_sam()
     image, mask = draw_scene()
-    photo = Photo(draw_scene(100, 180, center=(130, 40), radius=26, seed=2)[0])
-    shots = [Shot(Photo(image), mask)]
-    plain, whole = SamPoint("sam-point", model, mode), PersamMethod("persam", model, Settings.of(mode))
+    photo = SharedPhoto(draw_scene(100, 180, center=(130, 40), radius=26, seed=2)[0])
+    shots = [Example(SharedPhoto(image), mask)]
+    plain, whole = SamPoint(model, mode), PersamMethod("persam", model, Settings.of(mode))
     found = plain.find(photo, plain.learn(shots, "disc"))
     assert found.peak == whole.find(photo, whole.learn(shots, "disc")).peak
     assert plain.describe()["settings"]["mode"] == mode
@@ -66,10 +65,10 @@ def test_it_finds_what_one_point_can_find():
         image[truth] = (200, 30, 40)
         return image, truth
 
-    method = SamPoint("sam-point", ColourModel())
+    method = SamPoint(ColourModel())
     image, mask = scene((120, 160), (60, 70), 28)
     other, truth = scene((100, 180), (130, 40), 26)
-    found = method.find(Photo(other), method.learn([Shot(Photo(image), mask)], "disc"))
+    found = method.find(SharedPhoto(other), method.learn([Example(SharedPhoto(image), mask)], "disc"))
     assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.8
     x, y = np.round(found.peak).astype(int)
     assert truth[y, x]

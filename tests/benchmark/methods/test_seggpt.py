@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tests.conftest import draw_scene
 
-from persam.benchmark.methods.base import Photo, Shot
+from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.catalog import METHODS
 from persam.benchmark.methods.seggpt import SegGpt
 
@@ -19,12 +19,12 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 @pytest.fixture
 def method(seggpt_folder) -> SegGpt:
-    return SegGpt.load(str(seggpt_folder), device="cpu")
+    return SegGpt(str(seggpt_folder), device="cpu")
 
 
-def shot(seed: int = 0, size: tuple[int, int] = (60, 90)) -> Shot:
+def shot(seed: int = 0, size: tuple[int, int] = (60, 90)) -> Example:
     image, mask = draw_scene(*size, center=(40 + 5 * seed, 30), radius=18, seed=seed)
-    return Shot(Photo(image), mask)
+    return Example(SharedPhoto(image), mask)
 
 
 class Painter(torch.nn.Module):
@@ -87,7 +87,7 @@ def test_a_painted_disc_comes_back_where_it_was(method):
     y, x = np.mgrid[:48, :48]
     disc = torch.from_numpy((x - 36) ** 2 + (y - 12) ** 2 < 64)
     method.network = Painter(disc.float().expand(3, -1, -1).clone())
-    found = method.find(Photo(np.zeros((96, 192, 3), np.uint8)), method.learn([shot()], "disc"))
+    found = method.find(SharedPhoto(np.zeros((96, 192, 3), np.uint8)), method.learn([shot()], "disc"))
     rows, columns = np.nonzero(found.mask)
     assert (rows.mean(), columns.mean()) == (pytest.approx(24, abs=1), pytest.approx(146, abs=2))
     assert found.score == pytest.approx(1)
@@ -102,7 +102,7 @@ def test_an_empty_painting(method):
     assert found.score == pytest.approx(0.2, abs=1e-5)
 
 
-def painted(method: SegGpt, shots: list[Shot], photo: Photo) -> torch.Tensor:
+def painted(method: SegGpt, shots: list[Example], photo: SharedPhoto) -> torch.Tensor:
     """The colours that the network painted."""
     kept = []
     handle = method.network.register_forward_hook(lambda _module, _inputs, output: kept.append(output.pred_masks))
@@ -114,7 +114,7 @@ def painted(method: SegGpt, shots: list[Shot], photo: Photo) -> torch.Tensor:
 def test_the_painting_depends_on_photo_prompt_and_mask(method):
     one = painted(method, [shot()], shot(1).photo)
     assert one.shape == (3, 48, 48)
-    moved = Shot(shot().photo, np.roll(shot().mask, 20, axis=1))
+    moved = Example(shot().photo, np.roll(shot().mask, 20, axis=1))
     for other in (
         painted(method, [shot()], shot(2).photo),
         painted(method, [shot(2)], shot(1).photo),
@@ -136,7 +136,7 @@ def test_the_ensemble_knows_no_order_and_every_reference_counts(method):
 def test_the_weights_are_named(method, seggpt_folder):
     said = method.describe()
     assert said["checkpoint"] == str(seggpt_folder)
-    assert said["fingerprint"] == SegGpt.load(str(seggpt_folder), device="cpu").fingerprint
+    assert said["fingerprint"] == SegGpt(str(seggpt_folder), device="cpu").fingerprint
     assert len(said["fingerprint"]) == 12
 
 
@@ -146,5 +146,5 @@ def test_seggpt_of_the_hub():
     method = METHODS["seggpt"].make(None, device="cpu")
     image, mask = draw_scene(240, 320, center=(120, 140), radius=56)
     other, truth = draw_scene(240, 320, center=(200, 100), radius=50, seed=1)
-    found = method.find(Photo(other), method.learn([Shot(Photo(image), mask)], "disc"))
+    found = method.find(SharedPhoto(other), method.learn([Example(SharedPhoto(image), mask)], "disc"))
     assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.8

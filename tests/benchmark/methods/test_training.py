@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import draw_scene
 
-from persam.benchmark.methods.base import Photo, Shot
+from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.training import Lesson, Views, fitted, seeded
 
 CPU = torch.device("cpu")
@@ -19,7 +19,9 @@ NO_LIGHT = Views(light=0.0, tint=0.0)
 
 def lesson_of(mask: np.ndarray, side: int) -> Lesson:
     """A photo that shows its own mask."""
-    return Lesson.of(Shot(Photo(np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255), mask), side, CPU)
+    return Lesson.of(
+        Example(SharedPhoto(np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255), mask), side, CPU
+    )
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 1000))
@@ -49,7 +51,7 @@ def test_a_still_view_is_a_piece_of_the_photo_or_of_its_mirror_image():
 
 
 def test_views_differ_and_repeat_with_the_seed():
-    lesson = Lesson.of(Shot(Photo(draw_scene()[0]), draw_scene()[1]), 64, CPU)
+    lesson = Lesson.of(Example(SharedPhoto(draw_scene()[0]), draw_scene()[1]), 64, CPU)
     first, masks = Views().batch([lesson], 6, 32, torch.Generator().manual_seed(1))
     again, _ = Views().batch([lesson], 6, 32, torch.Generator().manual_seed(1))
     other, _ = Views().batch([lesson], 6, 32, torch.Generator().manual_seed(2))
@@ -84,7 +86,7 @@ def test_every_reference_is_seen():
 )
 def test_sizes(photo, size):
     assert fitted(photo, 160) == size
-    lesson = Lesson.of(Shot(Photo(np.full((*photo, 3), 51, np.uint8)), np.ones(photo, bool)), 160, CPU)
+    lesson = Lesson.of(Example(SharedPhoto(np.full((*photo, 3), 51, np.uint8)), np.ones(photo, bool)), 160, CPU)
     assert lesson.pixels.shape == (3, *size)
     torch.testing.assert_close(lesson.pixels, torch.full((3, *size), 0.2))
     torch.testing.assert_close(lesson.mask, torch.ones(size))

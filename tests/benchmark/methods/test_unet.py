@@ -10,17 +10,16 @@ import pytest
 import torch
 from tests.conftest import draw_scene
 
-from persam.benchmark.methods import unet_network
-from persam.benchmark.methods.base import Photo, Shot
+from persam.benchmark.methods import unet
+from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.catalog import METHODS
-from persam.benchmark.methods.unet import UNetMethod
-from persam.benchmark.methods.unet_network import ResNetUNet, build_unet
+from persam.benchmark.methods.unet import ResNetUNet, UNetMethod, build_unet
 
 
 @pytest.fixture
 def own_blocks(monkeypatch):
     """As on a machine without segmentation-models-pytorch."""
-    monkeypatch.setattr(unet_network, "import_smp", lambda: None)
+    monkeypatch.setattr(unet, "import_smp", lambda: None)
 
 
 def small(**changes) -> UNetMethod:
@@ -35,13 +34,13 @@ def iou(mask: np.ndarray, truth: np.ndarray) -> float:
 def trained():
     method = small()
     image, mask = draw_scene()
-    return method, method.learn([Shot(Photo(image), mask)], "disc")
+    return method, method.learn([Example(SharedPhoto(image), mask)], "disc")
 
 
 def test_it_learns_its_reference(trained):
     method, network = trained
     image, mask = draw_scene()
-    found = method.find(Photo(image), network)
+    found = method.find(SharedPhoto(image), network)
     assert iou(found.mask, mask) > 0.8
     assert found.score > 0.8
     x, y = (int(value) for value in found.peak)
@@ -52,20 +51,20 @@ def test_it_finds_the_object_in_another_photo(trained):
     method, network = trained
     for size, center, radius in (((100, 200), (130, 50), 24), ((160, 120), (40, 110), 34)):
         image, truth = draw_scene(*size, center=center, radius=radius, seed=4)
-        assert iou(method.find(Photo(image), network).mask, truth) > 0.5
+        assert iou(method.find(SharedPhoto(image), network).mask, truth) > 0.5
 
 
 def test_it_learns_what_it_is_shown(trained):
     """With the complement as the mask the answer turns round, so nothing of the object is built in."""
     image, mask = draw_scene()
     method = small(steps=25)
-    found = method.find(Photo(image), method.learn([Shot(Photo(image), ~mask)], "ground"))
+    found = method.find(SharedPhoto(image), method.learn([Example(SharedPhoto(image), ~mask)], "ground"))
     assert iou(found.mask, ~mask) > 0.8
 
 
 def test_seeds():
     image, mask = draw_scene(60, 80, radius=16)
-    shots = [Shot(Photo(image), mask)]
+    shots = [Example(SharedPhoto(image), mask)]
 
     def score(seed: int) -> float:
         torch.rand(seed + 1)  # whatever happened before
@@ -82,12 +81,12 @@ def test_seeds():
 def test_several_references_all_count():
     """One reference shows red as the object, one blue: with both, both are found in one photo."""
 
-    def photo(colour) -> Shot:
+    def photo(colour) -> Example:
         image = np.full((60, 80, 3), 110, np.uint8)
         image[15:45, 20:55] = colour
         mask = np.zeros((60, 80), bool)
         mask[15:45, 20:55] = True
-        return Shot(Photo(image), mask)
+        return Example(SharedPhoto(image), mask)
 
     both = np.full((60, 120, 3), 110, np.uint8)
     both[15:45, 10:40], both[15:45, 75:105] = (220, 30, 30), (30, 40, 220)
@@ -95,7 +94,7 @@ def test_several_references_all_count():
     truth[15:45, 10:40] = truth[15:45, 75:105] = True
     method = small()
     network = method.learn([photo((220, 30, 30)), photo((30, 40, 220))], "box")
-    assert iou(method.find(Photo(both), network).mask, truth) > 0.7
+    assert iou(method.find(SharedPhoto(both), network).mask, truth) > 0.7
 
 
 @pytest.mark.parametrize("size", [(1, 1), (31, 33), (64, 5)])
@@ -104,8 +103,10 @@ def test_logits_have_the_photos_size(own_blocks, size):
     for side in (32, 64):
         assert network(torch.randn(2, 3, side, 2 * side)).shape == (2, 1, side, 2 * side)
     method = small(steps=1)
-    learned = method.learn([Shot(Photo(draw_scene(40, 40, radius=9)[0]), draw_scene(40, 40, radius=9)[1])], "disc")
-    assert method.find(Photo(np.zeros((*size, 3), np.uint8)), learned).mask.shape == size
+    learned = method.learn(
+        [Example(SharedPhoto(draw_scene(40, 40, radius=9)[0]), draw_scene(40, 40, radius=9)[1])], "disc"
+    )
+    assert method.find(SharedPhoto(np.zeros((*size, 3), np.uint8)), learned).mask.shape == size
 
 
 def test_every_level_takes_part(own_blocks):
@@ -149,14 +150,14 @@ def test_without_segmentation_models_pytorch(monkeypatch, error):
     def refuse(_name):
         raise error
 
-    monkeypatch.setattr(unet_network, "importlib", SimpleNamespace(import_module=refuse))
+    monkeypatch.setattr(unet, "importlib", SimpleNamespace(import_module=refuse))
     network, said = build_unet(None)
     assert isinstance(network, ResNetUNet)
     assert said == "transformers' ResNet blocks, from scratch"
 
 
 def test_the_real_segmentation_models_pytorch():
-    library = unet_network.import_smp()
+    library = unet.import_smp()
     if library is None:
         pytest.skip("segmentation-models-pytorch cannot be imported (it needs torchvision and timm)")
     network = build_unet(None)[0].eval()
@@ -170,5 +171,5 @@ def test_a_resnet_of_the_hub():
     method = METHODS["unet"].make(None, device="cpu", checkpoint="microsoft/resnet-18")
     image, mask = draw_scene()
     other, truth = draw_scene(120, 180, center=(110, 60), radius=30, seed=1)
-    found = method.find(Photo(other), method.learn([Shot(Photo(image), mask)], "disc"))
+    found = method.find(SharedPhoto(other), method.learn([Example(SharedPhoto(image), mask)], "disc"))
     assert iou(found.mask, truth) > 0.7

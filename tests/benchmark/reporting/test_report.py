@@ -15,12 +15,13 @@ from tests.fakes import ColourModel
 
 import persam.benchmark
 from persam.benchmark import Setup, bench, bench_absent
+from persam.benchmark.conduct import load_data, title_of
+from persam.benchmark.records import queries_of
 from persam.benchmark.reporting.plots import plot_ious
 from persam.benchmark.reporting.protocols import PERSEG
 from persam.benchmark.reporting.report import Report, run_page, works_with
 from persam.benchmark.reporting.worst import TRUTH, read_prediction, worst_queries, worst_sheet
-from persam.benchmark.running.conduct import load_data, title_of
-from persam.benchmark.running.run import queries_of, run
+from persam.benchmark.running.run import run
 from persam.benchmark.running.run_folder import RunFolder
 from persam.errors import PersamError, UsageError
 from persam.reports.pictures import encoded
@@ -32,7 +33,7 @@ def report(tmp_path):
     episodes = drawn_episodes(tmp_path / "data")
     store = RunFolder(tmp_path / "out", {})
     records = run(episodes, [ByColour("good"), ByColour("shifted", 20), Failing(on=[0])], store=store)
-    queries = [query for of_episode in queries_of(episodes) for query in of_episode]
+    queries = queries_of(episodes)
 
     def prediction(method, query):
         return read_prediction(store.prediction_path(method, query))

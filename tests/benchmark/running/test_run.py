@@ -14,8 +14,8 @@ from tests.fakes import ColourModel, random_sam
 from persam.benchmark.datasets.catalog import read
 from persam.benchmark.methods.base import Prediction
 from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.running.records import Record
-from persam.benchmark.running.run import queries_of, run, shot_of
+from persam.benchmark.records import Record, queries_of
+from persam.benchmark.running.run import example_of, run
 from persam.method.settings import Settings
 from persam.persam import PerSAM
 
@@ -73,7 +73,7 @@ def test_every_photo_is_encoded_once_for_all_forms(tmp_path):
 def test_a_photo_that_is_asked_again_gets_a_number(tmp_path):
     episode, other = drawn_episodes(tmp_path)
     again = replace(episode, references=(episode.tests[0],), tests=(episode.tests[1],))
-    names = [query.name for queries in queries_of([episode, other, again, again]) for query in queries]
+    names = [query.name for query in queries_of([episode, other, again, again])]
     assert names == ["mug/01", "mug/02", "cat/01", "cat/02", "mug/02~2", "mug/02~3"]
     assert len(run([episode, again], [ByColour()])) == 3
 
@@ -144,7 +144,7 @@ def test_methods_get_the_file_of_a_mask_because_the_published_code_reads_its_val
     model = random_sam()
     episode = read("perseg", data / "perseg").episodes[0]
     official = PersamMethod("official", model, Settings.of("official"))
-    concept = official.learn([shot_of(episode.references[0])], "mug")
+    concept = official.learn([example_of(episode.references[0])], "mug")
     pixels, mask = episode.references[0].read()
     file = episode.references[0].mask_file
     by_hand = PerSAM(model, settings=Settings.of("official"))

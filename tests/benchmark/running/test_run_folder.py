@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 from tests.benchmark.methods_for_tests import ByColour, Failing, drawn_episodes
 
-from persam.benchmark.running.journal import Journal
 from persam.benchmark.running.run import run
-from persam.benchmark.running.run_folder import RunFolder, mask_name, read_records
+from persam.benchmark.running.run_folder import Journal, RunFolder, mask_name, read_records
 from persam.errors import PersamError, UsageError
 
 SETTINGS = {"mode": ["persam"], "shots": 1, "methods": {"colour": {"fingerprint": "abc"}}}
@@ -118,7 +117,7 @@ class TestRefused:
         with pytest.raises(UsageError) as caught:
             RunFolder(tmp_path, SETTINGS | change)
         assert words in str(caught.value)
-        assert "another --out, or start over with --fresh" in str(caught.value)
+        assert "another --output, or start over with --fresh" in str(caught.value)
         RunFolder(tmp_path, SETTINGS)  # the first is as it was
 
     def test_a_setting_that_is_gone(self, tmp_path):

@@ -10,7 +10,7 @@ import torch
 from tests.conftest import draw_scene
 from tests.fakes import blob, random_sam
 
-from persam.benchmark.methods.base import Photo, Shot
+from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.suites.ablation import PUBLISHED, Variant, ablate, build_up, methods_of, one_changed
 from persam.benchmark.suites.suite import read_photos
 from persam.errors import UsageError
@@ -59,9 +59,9 @@ def asked(variant: Variant) -> list[Call]:
     spy = Spy()
     (method,) = methods_of([variant], spy)  # type: ignore[arg-type]
     image, mask = draw_scene()
-    concept = method.learn([Shot(Photo(image), mask)], "disc")
+    concept = method.learn([Example(SharedPhoto(image), mask)], "disc")
     spy.calls.clear()
-    method.find(Photo(draw_scene(seed=1)[0]), concept)
+    method.find(SharedPhoto(draw_scene(seed=1)[0]), concept)
     return spy.calls
 
 

@@ -15,10 +15,9 @@ from tests.fakes import random_sam
 
 from persam import PerSAM
 from persam.benchmark.suites import efficiency, memory
-from persam.benchmark.suites.efficiency import measure_efficiency, steps_of
+from persam.benchmark.suites.efficiency import STAGES, StageTimes, _split, measure_efficiency, steps_of, time_stages
 from persam.benchmark.suites.memory import JOBS, Memory, measure_memory
-from persam.benchmark.suites.speed import drawn_scene
-from persam.benchmark.suites.stages import STAGES, StageTimes, _split, time_stages
+from persam.benchmark.suites.timing import drawn_scene
 from persam.errors import PersamError
 
 

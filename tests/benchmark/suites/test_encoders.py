@@ -11,7 +11,7 @@ from tests.fakes import random_network
 from transformers import Dinov2Config, Dinov2Model
 
 from persam.benchmark.suites.encoders import compare_encoders, encoder_findings, is_tuned
-from persam.benchmark.suites.suite import Photos, read_photos
+from persam.benchmark.suites.suite import PhotoSet, read_photos
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 
@@ -20,7 +20,7 @@ MISSING, NO_ENCODER = "nobody/no-such-sam", "nobody/no-such-dino"
 
 
 @pytest.fixture
-def photos(data: Path) -> Photos:
+def photos(data: Path) -> PhotoSet:
     return read_photos(data / "perseg", "perseg")
 
 

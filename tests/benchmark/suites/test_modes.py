@@ -11,7 +11,7 @@ from tests.benchmark.conftest import REAL
 from tests.conftest import draw_scene
 from tests.fakes import blob, random_sam
 
-from persam.benchmark.methods.base import Photo, Shot
+from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.suites.modes import FORMS, MODES, ModeMethod, StepAgreement, compare_modes, masks_after_steps
 from persam.benchmark.suites.suite import Findings, read_photos
 from persam.geometry import Frame
@@ -55,12 +55,12 @@ def agreement_of(*modes: tuple[str, str]) -> dict[str, list[tuple[float, ...]]]:
     """Run (settings, as) pairs on one photo and compare their masks."""
     agreement, model = StepAgreement(), encode_once(random_sam())
     image, mask = draw_scene()
-    photo = Photo(draw_scene(seed=1)[0])
+    photo = SharedPhoto(draw_scene(seed=1)[0])
     for mode, called in modes:
         for form in FORMS:
             method = ModeMethod(mode, form, model, agreement)
             method.mode, method.name = called, f"{called} {form}"
-            method.find(photo, method.learn([Shot(Photo(image), mask)], "disc"))
+            method.find(photo, method.learn([Example(SharedPhoto(image), mask)], "disc"))
     return agreement.ious
 
 

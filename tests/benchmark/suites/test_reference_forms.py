@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from tests.conftest import draw_scene
 
-from persam.benchmark.suites.reference_forms import FORMS, _depth, resized_mask, shown_as
+from persam.benchmark.suites.robustness import FORMS, _depth, resized_mask, shown_as
 from persam.reference import Reference
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12))

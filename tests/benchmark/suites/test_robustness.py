@@ -11,9 +11,8 @@ from PIL import Image
 from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
-from persam.benchmark.methods.base import Photo, Shot
-from persam.benchmark.suites.robustness import RoughMethod, read_sizes, roughen, roughnesses
-from persam.benchmark.suites.robustness_plot import draw_robustness
+from persam.benchmark.methods.base import Example, SharedPhoto
+from persam.benchmark.suites.robustness import RoughMethod, draw_robustness, read_sizes, roughen, roughnesses
 from persam.benchmark.suites.suite import read_photos
 from persam.errors import UsageError
 from persam.method.settings import Settings
@@ -31,7 +30,7 @@ def test_the_concept_is_learned_from_the_resized_mask(mode, name, share, overlap
     way = next(way for way in roughnesses((0.5, 2)) if way.name == name)
     method = RoughMethod("PerSAM", way, random_sam(), Settings.of(mode))
     image, mask = draw_scene()
-    concept = method.learn([Shot(Photo(image), mask)], "disc")
+    concept = method.learn([Example(SharedPhoto(image), mask)], "disc")
     assert concept.references[0].coverage == pytest.approx(share * mask.mean(), rel=0.01)
     assert method.learned_masks == [pytest.approx(overlap, abs=0.01)]
     assert method.reference_iou == pytest.approx(overlap, abs=0.01)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.fakes import random_sam
 
-from persam.benchmark.running.records import Record
+from persam.benchmark.records import Record
 from persam.benchmark.suites.suite import (
     Findings,
     about_run,

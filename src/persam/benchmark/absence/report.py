@@ -1,4 +1,4 @@
-"""`persam bench DATASET --absent`: ask, sum up, and write the answer."""
+"""`persam bench DATASET --absent`: what came of it, as tables, pictures and CSV."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from persam.benchmark.absence.asking import JOURNAL, Answer, absent_photos, run_absent
-from persam.benchmark.absence.summary import AbsentSummary, plot_scores, summarise_absent
-from persam.benchmark.datasets.catalog import DATASETS
-from persam.benchmark.reporting.plots import check_plots
+from persam.benchmark.absence.summary import AbsentSummary, pair_row, plot_scores, summarise_absent
+from persam.benchmark.records import Record
 from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS, PAGE, run_page
-from persam.benchmark.running.conduct import Progress, counter, load_data, mode_note, notes_of, run_settings, title_of
-from persam.benchmark.running.equipment import Equipment, Setup, check_setup
-from persam.benchmark.running.journal import Journal
-from persam.benchmark.running.run_folder import RunFolder
-from persam.errors import PersamError, UsageError
 from persam.files import write_text
 from persam.reports.tables import Table, to_csv
 
 PLOT, PER_PAIR = "scores.png", "absent.csv"
-# Where an object that is not marked is not there. Photos of COCO show much that one episode does not ask for.
-_FIT = ("perseg", "fss", "davis", "folder", "study")
 _NOTES = (
     "Every object is looked for in the test photos of all objects; it counts as there where its true mask is not empty",
     "AUROC: chance that a photo with the object scores above one without; [..]: its 95 % bootstrap, over photos",
@@ -48,7 +39,7 @@ class AbsentReport:
     """
 
     title: str
-    answers: list[Answer]
+    answers: list[Record]
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
     folder: Path | None = None
@@ -81,7 +72,7 @@ class AbsentReport:
             "protocol": {"name": "absent", "sentence": "; ".join(_NOTES)},
             "notes": list(self.notes),
             "settings": self.settings,
-            "photos": len({answer.photo for answer in self.answers}),
+            "photos": len({answer.sample for answer in self.answers}),
             "objects": len({answer.object for answer in self.answers}),
             "methods": {summary.method: asdict(summary) for summary in self.summaries},
             "times": {"written": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": seconds},
@@ -96,65 +87,10 @@ class AbsentReport:
         write_text(folder / METRICS, json.dumps(self.metrics(), indent=2, ensure_ascii=False) + "\n")
         write_text(folder / MARKDOWN, self.table().markdown())
         write_text(folder / LATEX, self.table().latex())
-        write_text(folder / PER_PAIR, to_csv([asdict(answer) for answer in self.answers]))
+        write_text(folder / PER_PAIR, to_csv([pair_row(answer) for answer in self.answers]))
         plot_scores(self.answers, self.summaries, self.title, folder / PLOT)
         write_text(folder / PAGE, run_page(self.table(), (folder / PLOT).read_bytes()))
         return [METRICS, MARKDOWN, LATEX, PER_PAIR, PLOT, PAGE]
-
-
-def bench_absent(
-    data_set: str,
-    data: str | Path,
-    setup: Setup | None = None,
-    *,
-    out: str | Path | None = None,
-    fresh: bool = False,
-    progress: Progress | None = None,
-    **options: Any,
-) -> AbsentReport:
-    """Look for every object in every other object's photos: is it there at all?
-
-    >>> from persam.benchmark import bench_absent
-    >>> bench_absent("perseg", "~/data/PerSeg").summaries[0].auroc       # doctest: +SKIP
-    0.97
-
-    Args and errors are those of `persam.benchmark.bench`.
-
-    Raises:
-        UsageError: besides, a data set whose photos show objects that are not marked, or one with a single object.
-    """
-    setup = setup or Setup()
-    check_setup(setup)
-    if out is not None:
-        check_plots()
-    if data_set in DATASETS and data_set not in _FIT:
-        raise UsageError(
-            f"Photos of {DATASETS[data_set].title} show more than is marked in them, so nobody knows what is absent; "
-            f"use --absent with {', '.join(_FIT)}."
-        )
-    loaded = load_data(data_set, data, setup, **options)
-    if len({episode.object for episode in loaded.episodes}) < 2:
-        raise UsageError(f"{data} has one object alone; --absent looks for each in the photos of the others.")
-    equipment = Equipment.of(setup)
-    settings = run_settings(loaded, setup, equipment, "is it there?")
-    folder = None if out is None else RunFolder(out, settings, fresh=fresh)
-    journal = None if folder is None else Journal(folder.folder / JOURNAL)
-    step = counter(progress, absent_photos(loaded.episodes))
-    answers = run_absent(loaded.episodes, equipment.methods, step, journal=journal)
-    report = AbsentReport(
-        title_of(data_set, equipment.in_words, data) + ": is it there at all?",
-        answers,
-        settings,
-        (*notes_of(loaded, setup), mode_note(settings["methods"])),
-        None if folder is None else folder.folder,
-    )
-    try:
-        report.summaries  # noqa: B018 (computed now, while its errors can be told from others)
-    except ValueError as error:
-        raise PersamError(f"The scores cannot be summed up: {error}") from error
-    if folder is not None:
-        report.write(folder.folder)
-    return report
 
 
 def _row(summary: AbsentSummary) -> tuple[str, ...]:

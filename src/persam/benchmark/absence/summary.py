@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from persam.benchmark.absence.asking import Answer
+from persam.benchmark.records import Record
 from persam.benchmark.reporting.plots import ABSENT, PRESENT, new_figure, write_figure
 from persam.metrics import Threshold, auroc, best_threshold, bootstrap_figure, fpr_at_tpr
 
@@ -46,7 +47,34 @@ class AbsentSummary:
     missing: dict[str, str]
 
 
-def summarise_absent(answers: Sequence[Answer]) -> list[AbsentSummary]:
+def is_there(answer: Record) -> bool:
+    """Whether the object that was looked for is in the photo."""
+    return answer.counts.target > 0
+
+
+def failure_of(answer: Record) -> str | None:
+    """Why there is no score, or None if there is one."""
+    if answer.failure is None and answer.score is None:
+        return "the score is no finite number"
+    return answer.failure
+
+
+def pair_row(answer: Record) -> dict[str, Any]:
+    """What counts of an answer here, for the table of all pairs of photo and object."""
+    return {
+        "method": answer.method,
+        "object": answer.object,
+        "photo": answer.sample,
+        "expected": is_there(answer),
+        "score": answer.score,
+        "present": answer.present,
+        "threshold": answer.threshold,
+        "seconds": answer.seconds,
+        "failure": failure_of(answer),
+    }
+
+
+def summarise_absent(answers: Sequence[Record]) -> list[AbsentSummary]:
     """One row a method.
 
     Raises:
@@ -58,11 +86,10 @@ def summarise_absent(answers: Sequence[Answer]) -> list[AbsentSummary]:
     ]
 
 
-def _summary(method: str, answers: Sequence[Answer]) -> AbsentSummary:
+def _summary(method: str, answers: Sequence[Record]) -> AbsentSummary:
     known = [(answer, answer.score) for answer in answers if answer.score is not None]
     scores = np.array([score for _, score in known])
-    truth = np.array([answer.expected for answer, _ in known], bool)
-    photos = [answer.photo for answer, _ in known]  # drawn with all that was asked about them
+    truth = np.array([is_there(answer) for answer, _ in known], bool)
     verdicts = [answer for answer, _ in known if answer.present is not None]
     thresholds = [answer.threshold for answer, _ in known if answer.threshold is not None]
     low, middle, high = np.quantile(thresholds, [0, 0.5, 1]) if thresholds else (0.0, 0.0, 0.0)
@@ -72,24 +99,24 @@ def _summary(method: str, answers: Sequence[Answer]) -> AbsentSummary:
         with_object=int(truth.sum()),
         without=int((~truth).sum()),
         auroc=auroc(scores, truth),
-        auroc_interval=bootstrap_figure(auroc, (scores, truth), photos, resamples=_RESAMPLES),
+        auroc_interval=bootstrap_figure(
+            auroc, (scores, truth), [answer.sample for answer, _ in known], resamples=_RESAMPLES
+        ),
         fpr_at_95_tpr=fpr_at_tpr(scores, truth, 0.95),
         best=best_threshold(scores, truth),
-        own_tpr=_share([answer for answer in verdicts if answer.expected]),
-        own_fpr=_share([answer for answer in verdicts if not answer.expected]),
+        own_tpr=_share([answer for answer in verdicts if is_there(answer)]),
+        own_fpr=_share([answer for answer in verdicts if not is_there(answer)]),
         own_thresholds=(float(low), float(middle), float(high)) if thresholds else None,
         paper=Threshold(PAPER_THRESHOLD, float(above[truth].mean()), float(above[~truth].mean())),
-        missing={
-            f"{answer.object} in {answer.photo}": answer.failure for answer in answers if answer.failure is not None
-        },
+        missing={answer.query: why for answer in answers if (why := failure_of(answer)) is not None},
     )
 
 
-def _share(answers: Sequence[Answer]) -> float | None:
+def _share(answers: Sequence[Record]) -> float | None:
     return float(np.mean([bool(answer.present) for answer in answers])) if answers else None
 
 
-def plot_scores(answers: Sequence[Answer], summaries: Sequence[AbsentSummary], title: str, path: Path) -> None:
+def plot_scores(answers: Sequence[Record], summaries: Sequence[AbsentSummary], title: str, path: Path) -> None:
     """Histograms of the scores, photos with the object against photos without, one panel a method."""
     figure, axes = new_figure(8, 0.9 + 2.7 * len(summaries), rows=len(summaries))
     for axis, summary in zip(axes[:, 0], summaries, strict=True):
@@ -98,7 +125,7 @@ def plot_scores(answers: Sequence[Answer], summaries: Sequence[AbsentSummary], t
         bins = int(np.clip(2 * len(values) ** 0.5, 10, 40))
         edges = np.linspace(min(values), max(values) + 1e-9, bins + 1)
         for expected, colour, word in ((True, PRESENT, "with the object"), (False, ABSENT, "without")):
-            part = [value for value, answer in zip(values, of_method, strict=True) if answer.expected == expected]
+            part = [value for value, answer in zip(values, of_method, strict=True) if is_there(answer) == expected]
             shares = np.full(len(part), 100 / max(1, len(part)))
             axis.hist(part, edges, weights=shares, color=colour, alpha=0.55, label=f"{word} ({len(part)})")
         axis.axvline(summary.best.value, color="#222222", linewidth=1.4, label=f"best {summary.best.value:.3f}")

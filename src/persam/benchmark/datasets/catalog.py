@@ -1,36 +1,81 @@
-"""Every data set that can be named: where it is had, the folder that is expected, its protocol and its options.
+"""Every data set that can be named: where it is had, the folder that is expected, and its protocol.
 
-Nothing heavy is imported before a data set is read, so that help texts can be printed from here at once.
+Nothing heavy is imported before a data set is read or asked for its options, so that lists are printed at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from persam.benchmark.datasets.entry import DatasetEntry, Measure, Option
+from persam.benchmark.datasets.options import Option, options_of
 from persam.errors import UsageError
 
 if TYPE_CHECKING:
     from persam.benchmark.episodes import Episode, Loaded
 
-__all__ = ["DATASETS", "DatasetEntry", "Measure", "Option", "read", "read_together"]
-
-_SHOTS = Option("shots", int, 1, "references per object", smallest=1)
-_SEED = Option("seed", int, 0, "of the random episodes", smallest=0)
-_REFERENCE = Option("reference", str, "auto", "name of the reference photo; auto: the first")
-
-
-def _fold(count: int) -> Option:
-    return Option("fold", int, None, f"one of {count} folds; all of them if not given", choices=tuple(range(count)))
+#: How the published protocol sums photos up: intersection and union pooled per object, then the mean over objects
+#: (PerSeg); pooled per class, then the mean over classes of a fold and over folds (HSNet); J&F per object of a video,
+#: then the mean over objects (DAVIS); IoU per photo, then the mean over photos.
+Measure = Literal["object-pooled", "class-pooled", "j-and-f", "image"]
 
 
-def _episodes(count: int) -> Option:
-    return Option("episodes", int, count, "random episodes per fold", smallest=1)
+@dataclass(frozen=True)
+class DatasetEntry:
+    """One data set.
 
+    Attributes:
+        name: as on the command line: ``perseg``.
+        title: as in papers: ``PerSeg``.
+        reader: the function that reads it, ``module:function`` in this package; called with the root and options.
+        origin: paper and page, in words and URL.
+        layout: the folder that is expected, as unpacked.
+        protocol: what is asked of a method, and how it is summed up.
+        measure: the same for programs.
+        licence: its terms, as far as known.
+    """
 
-def _split(default: str | None, files: str) -> Option:
-    return Option("split", str, default, f"which part: {files}")
+    name: str
+    title: str
+    reader: str
+    origin: str
+    layout: str
+    protocol: str
+    measure: Measure
+    licence: str
+
+    @cached_property
+    def read_with(self) -> Callable[..., Loaded]:
+        """The reader, which is imported now."""
+        module, function = self.reader.split(":")
+        found: Callable[..., Loaded] = getattr(import_module(f"persam.benchmark.datasets.{module}"), function)
+        return found
+
+    @cached_property
+    def options(self) -> tuple[Option, ...]:
+        """What a caller may choose, from the reader's signature."""
+        return options_of(self.read_with)
+
+    def read(self, root: Path, **options: Any) -> Loaded:
+        """Read it. Options that are None count as not given.
+
+        Raises:
+            UsageError: the folder is laid out otherwise, or an option is unknown or out of range.
+        """
+        known = {option.name: option for option in self.options}
+        given = {name: value for name, value in options.items() if value is not None}
+        for name, value in given.items():
+            if name not in known:
+                raise UsageError(f"{self.title} takes no {name}; it takes {', '.join(known)}.")
+            known[name].check(value, self.title)
+        if not root.is_dir():
+            title = self.title.removeprefix("a folder of ").removesuffix(" folder")
+            raise UsageError(f"There is no folder {root}; give the folder of {title}, with {self.layout}.")
+        return self.read_with(root, **given)
 
 
 _ENTRIES = (
@@ -44,12 +89,7 @@ _ENTRIES = (
         protocol="40 objects; one photo (00) is the reference, the object is found in each other photo; intersection "
         "and union are pooled per object, then the mean over objects",
         measure="object-pooled",
-        folds=0,
         licence="research; the repository is under the MIT licence",
-        options=(
-            Option("reference", str, "auto", "name of the reference photo; auto: 00, else the first"),
-            _SHOTS,
-        ),
     ),
     DatasetEntry(
         name="fss",
@@ -63,14 +103,7 @@ _ENTRIES = (
         "(HSNet): every photo of the test classes once, with a random other photo of its class as reference. "
         "Intersection and union are pooled per class, then the mean over classes",
         measure="class-pooled",
-        folds=0,
         licence="research",
-        options=(
-            Option("protocol", str, "first", "how references are chosen", choices=("first", "episodes")),
-            _SHOTS,
-            _SEED,
-            _split("test", "test, trn or val if there is a list of its classes, or all"),
-        ),
     ),
     DatasetEntry(
         name="davis",
@@ -82,18 +115,12 @@ _ENTRIES = (
         protocol="frame 0 is the reference, the object is found in each later frame on its own; 2016: one object per "
         "sequence, 2017: every object by itself; J&F per object, then the mean over objects",
         measure="j-and-f",
-        folds=0,
         licence="non-commercial research (CC BY-NC)",
-        options=(
-            Option("year", int, None, "2016 (one object) or 2017 (several); by what is found", choices=(2016, 2017)),
-            _split(None, "name of a file in ImageSets/YEAR, or all; val if it is there, else all"),
-            Option("step", int, 1, "take every n-th frame", smallest=1),
-        ),
     ),
     DatasetEntry(
         name="lvis92i",
         title="LVIS-92i",
-        reader="lvis:read_lvis",
+        reader="coco:read_lvis",
         origin="Liu et al., Matcher (ICLR 2024, arXiv 2305.13310), on LVIS v1 (Gupta et al., CVPR 2019); "
         "https://www.lvisdataset.org and COCO 2017's photos from https://cocodataset.org",
         layout="lvis_v1_val.json in the folder or in annotations/; photos in train2017/ and val2017/ "
@@ -101,9 +128,7 @@ _ENTRIES = (
         protocol="920 classes with at least two photos in 10 folds of 92; 2,300 random episodes a fold; intersection "
         "and union are pooled per class, then the mean over classes and folds",
         measure="class-pooled",
-        folds=10,
         licence="annotations CC BY 4.0; photos under their Flickr terms",
-        options=(_fold(10), _episodes(2300), _SHOTS, _SEED, _split("val", "val or train")),
     ),
     DatasetEntry(
         name="coco20i",
@@ -116,15 +141,7 @@ _ENTRIES = (
         protocol="80 classes in 4 folds, class c in fold c mod 4; 1,000 random episodes a fold; intersection and "
         "union are pooled per class, then the mean over classes and folds",
         measure="class-pooled",
-        folds=4,
         licence="annotations CC BY 4.0; photos under their Flickr terms",
-        options=(
-            _fold(4),
-            _episodes(1000),
-            _SHOTS,
-            _SEED,
-            _split(None, "val2014, val2017, train2014 or train2017; the first of them that is there"),
-        ),
     ),
     DatasetEntry(
         name="pascal-part",
@@ -139,20 +156,12 @@ _ENTRIES = (
         "2,500 random episodes a fold; intersection and union are pooled per class, then the mean over classes and "
         "folds",
         measure="class-pooled",
-        folds=4,
         licence="research; photos under their Flickr terms",
-        options=(
-            _fold(4),
-            _episodes(2500),
-            _SHOTS,
-            _SEED,
-            _split("val", "name of a list in ImageSets/Main, or all"),
-        ),
     ),
     DatasetEntry(
         name="paco-part",
         title="PACO-Part",
-        reader="paco:read_paco",
+        reader="coco:read_paco",
         origin="Ramanathan et al., PACO (CVPR 2023), episodes as in Matcher (arXiv 2305.13310); "
         "https://github.com/facebookresearch/paco and COCO 2017's photos from https://cocodataset.org",
         layout="paco_lvis_v1_val.json in the folder or in annotations/; photos in train2017/ and val2017/ "
@@ -160,16 +169,7 @@ _ENTRIES = (
         protocol="parts of objects (303 in the paper), on the object cut out by its box; 4 folds; 2,500 random "
         "episodes a fold; intersection and union are pooled per class, then the mean over classes and folds",
         measure="class-pooled",
-        folds=4,
         licence="annotations under the MIT licence; photos under their Flickr terms",
-        options=(
-            _fold(4),
-            _episodes(2500),
-            _SHOTS,
-            _SEED,
-            _split("val", "val, test or train"),
-            Option("min_area", int, 1024, "leave out parts of fewer pixels than this", smallest=0),
-        ),
     ),
     DatasetEntry(
         name="tokyo-ms4i",
@@ -182,15 +182,7 @@ _ENTRIES = (
         protocol="16 classes in 4 folds of 4; 1,000 random episodes a fold, colour photos alone; intersection and "
         "union are pooled per class, then the mean over classes and folds",
         measure="class-pooled",
-        folds=4,
         licence="research",
-        options=(
-            _fold(4),
-            _episodes(1000),
-            _SHOTS,
-            _SEED,
-            _split("test", "name of a list beside the folders, or all"),
-        ),
     ),
     DatasetEntry(
         name="folder",
@@ -201,9 +193,7 @@ _ENTRIES = (
         "files beside them (also in folders by object)",
         protocol="one photo is the reference, the object is found in each other photo; IoU per photo, then the mean",
         measure="image",
-        folds=0,
         licence="yours",
-        options=(_REFERENCE, _SHOTS),
     ),
     DatasetEntry(
         name="study",
@@ -214,9 +204,7 @@ _ENTRIES = (
         protocol="one photo of a category is the reference, its object is found in each other photo; IoU per photo, "
         "then the mean",
         measure="image",
-        folds=0,
         licence="yours",
-        options=(_REFERENCE, _SHOTS),
     ),
 )
 
@@ -224,15 +212,24 @@ _ENTRIES = (
 DATASETS: dict[str, DatasetEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
+def find_data_set(name: str) -> DatasetEntry:
+    """The entry of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in DATASETS:
+        raise UsageError(f"There is no data set {name}; there are {', '.join(DATASETS)}.")
+    return DATASETS[name]
+
+
 def read(name: str, root: Path, **options: Any) -> Loaded:
-    """Read a data set by name: `DATASETS[name].read`.
+    """Read a data set by name: `DatasetEntry.read`.
 
     Raises:
         UsageError: there is no such data set, the folder is laid out otherwise, or an option is unknown.
     """
-    if name not in DATASETS:
-        raise UsageError(f"There is no data set {name}; there are {', '.join(DATASETS)}.")
-    return DATASETS[name].read(Path(root), **options)
+    return find_data_set(name).read(Path(root), **options)
 
 
 # What one folder may hold by name: the photos that the modes are compared on.

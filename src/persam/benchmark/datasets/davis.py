@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from persam.benchmark.datasets.layout import (
     words,
     wrong_layout,
 )
+from persam.benchmark.datasets.options import About
 from persam.benchmark.episodes import Episode, Loaded, read_labels
 from persam.errors import UsageError
 
@@ -43,17 +45,20 @@ _CATEGORIES = {
 }
 
 
-def read_davis(root: Path, year: int | None = None, split: str | None = None, step: int = 1) -> Loaded:
+def read_davis(
+    root: Path,
+    year: Annotated[Literal[2016, 2017] | None, About("2016 (one object) or 2017 (several); by what is found")] = None,
+    split: Annotated[
+        str | None, About("which part: name of a file in ImageSets/YEAR, or all; val if it is there, else all")
+    ] = None,
+    step: Annotated[int, About("take every n-th frame", 1)] = 1,
+) -> Loaded:
     """Every sequence: frame 0 shows the object, of the later frames every `step`-th is a photo of its own.
 
     In 2016's protocol all that is not background is one object; in 2017's each object of a sequence is an episode by
     itself, known by its palette index in frame 0. Where an object is out of sight, its truth is empty.
 
-    Args:
-        root: the folder, or one that holds it.
-        year: 2016 or 2017; None: 2017 if ``ImageSets/2017`` is there, else 2016.
-        split: name of a file in ``ImageSets/YEAR``, or ``all``; None: ``val`` if it is there, else all.
-        step: take one later frame in so many.
+    Without a `year` it is 2017 if ``ImageSets/2017`` is there, else 2016.
 
     Raises:
         UsageError: the folder is laid out otherwise, there is no such split, a frame has no mask.

@@ -17,6 +17,7 @@ from persam.benchmark.datasets.layout import (
     words,
     wrong_layout,
 )
+from persam.benchmark.datasets.options import Reference, Shots
 from persam.benchmark.episodes import Episode, Loaded, MaskFile, Sample
 from persam.errors import UsageError
 from persam.images import exif_orientation, open_picture
@@ -31,16 +32,13 @@ _ENDINGS = ("_mask", "-mask", ".mask")
 _SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations
 
 
-def read_folder(root: Path, reference: str = "auto", shots: int = 1) -> Loaded:
+def read_folder(root: Path, reference: Reference = "auto", shots: Shots = 1) -> Loaded:
     """The object of a folder, or of each folder in it: photo `reference` shows it, it is found in all others.
 
     Masks are any pictures in which the object is brighter than black, of the photo's size; they have the photo's
     name, or that and ``_mask``. Sizes are looked at now, so that a run does not end in its midst.
 
-    Args:
-        root: the folder.
-        reference: name of the photo, with or without suffix, or ``auto``: the first by name.
-        shots: references of an object; those after the first are the photos that follow it.
+    A `reference` is named with or without suffix; those after the first are the photos that follow it.
 
     Raises:
         UsageError: the folder is laid out otherwise, a photo has no mask or one of another size, or nothing is left.
@@ -48,7 +46,7 @@ def read_folder(root: Path, reference: str = "auto", shots: int = 1) -> Loaded:
     return _read("folder", root, LAYOUT, reference, shots, _MASKS)
 
 
-def read_study(root: Path, reference: str = "auto", shots: int = 1) -> Loaded:
+def read_study(root: Path, reference: Reference = "auto", shots: Shots = 1) -> Loaded:
     """The categories of a study folder; the truth is in ``gold/``, or in ``masks/``. See `read_folder`."""
     return _read("study", root, STUDY_LAYOUT, reference, shots, ("gold", *_MASKS))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from persam.benchmark.datasets.layout import (
     words,
     wrong_layout,
 )
+from persam.benchmark.datasets.options import About, Seed, Shots
 from persam.benchmark.datasets.sampling import one_query
 from persam.benchmark.episodes import Episode, Loaded, Sample
 from persam.errors import UsageError
@@ -29,20 +31,21 @@ LAYOUT = "CLASS/1.jpg and CLASS/1.png, or CLASS/images/*.jpg and CLASS/masks/*.p
 _DEPTH = 2  # the archive unpacks into two folders
 
 
-def read_fss(root: Path, protocol: str = "first", shots: int = 1, seed: int = 0, split: str = "test") -> Loaded:
+def read_fss(
+    root: Path,
+    protocol: Annotated[Literal["first", "episodes"], About("how references are chosen")] = "first",
+    shots: Shots = 1,
+    seed: Seed = 0,
+    split: Annotated[str, About("which part: test, trn or val if there is a list of its classes, or all")] = "test",
+) -> Loaded:
     """Every class of the split, by one of two protocols.
 
     ``first``: the first `shots` photos of a class are its references, all others the tests. ``episodes`` is HSNet's:
     every photo is the query once, and its references are drawn from the other photos of its class; HSNet draws them
     anew in every run and with repetition, here they come from `seed` and are all different.
 
-    Args:
-        root: the folder, or one that holds it.
-        protocol: ``first`` or ``episodes``.
-        shots: references of an episode.
-        seed: of the draws of ``episodes``.
-        split: ``test``, ``trn`` or ``val``: the classes in a list of that name (``fss_test.txt``, ``splits/test.txt``
-            and the like, in the folder or one up; one class a line). ``test`` without a list, and ``all``, is all.
+    A `split` is the classes in a list of that name (``fss_test.txt``, ``splits/test.txt`` and the like, in the folder
+    or one up; one class a line). ``test`` without a list is all.
 
     Raises:
         UsageError: the folder is laid out otherwise, there is no such split, a photo has no mask, too few photos.

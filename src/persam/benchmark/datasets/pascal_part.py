@@ -7,12 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from persam.benchmark.datasets.layout import in_order, read_list, some, unpacked
-from persam.benchmark.datasets.sampling import Category, Drawing
+from persam.benchmark.datasets.options import About, Episodes, OneOf4Folds, Seed, Shots
+from persam.benchmark.datasets.sampling import Drawing, FoldClass
 from persam.benchmark.episodes import Crop, Loaded, Sample
 from persam.errors import PersamError, UsageError
 from persam.images import check_file
@@ -55,7 +56,12 @@ _MERGED_BY_PART = {part: merged for merged, parts in _MERGED.items() for part in
 
 
 def read_pascal_part(
-    root: Path, split: str = "val", fold: int | None = None, episodes: int = 2500, shots: int = 1, seed: int = 0
+    root: Path,
+    fold: OneOf4Folds = None,
+    episodes: Episodes = 2500,
+    shots: Shots = 1,
+    seed: Seed = 0,
+    split: Annotated[str, About("which part: name of a list in ImageSets/Main, or all")] = "val",
 ) -> Loaded:
     """Random episodes of PASCAL-Part.
 
@@ -69,13 +75,7 @@ def read_pascal_part(
 
     Every .mat of the split is opened once to see what it holds, which takes a minute or two for all of ``val``.
 
-    Args:
-        root: the folder.
-        split: name of a list in ``ImageSets/Main`` (then that alone), or ``all``. ``val`` without a list is all.
-        fold: the one to draw from; None: all of them, each by itself.
-        episodes: of each fold.
-        shots: references of an episode.
-        seed: of the draws.
+    A `split` is the list of that name in ``ImageSets/Main``; ``val`` without a list is all.
 
     Raises:
         UsageError: the folder is laid out otherwise, or a class or a photo that was drawn is not there.
@@ -94,14 +94,12 @@ def read_pascal_part(
                 samples.setdefault((thing["class"], part), []).append(
                     Sample(name, photo, truth, truth.crop, as_stored=True)
                 )
-    drawn, more = drawing.draw("pascal-part", {each: _categories(samples, FOLDS[each]) for each in drawing.wanted})
-    return Loaded(
+    return drawing.loaded(
         "pascal-part",
-        drawn,
-        f"PASCAL-Part, {shown}, objects cut out by their boxes, {len(samples)} parts with sides merged: "
-        f"{drawing.in_words()}",
-        {"split": split} | drawing.settings(),
-        (*notes, *more),
+        f"PASCAL-Part, {shown}, objects cut out by their boxes, {len(samples)} parts with sides merged",
+        {each: _categories(samples, FOLDS[each]) for each in drawing.wanted},
+        {"split": split},
+        notes,
     )
 
 
@@ -174,9 +172,9 @@ def _files(place: Path, voc: Path, split: str) -> tuple[list[Path], str, list[st
     return found, f"split {split}", notes
 
 
-def _categories(samples: dict[tuple[str, str], list[Sample]], objects: Sequence[str]) -> list[Category]:
+def _categories(samples: dict[tuple[str, str], list[Sample]], objects: Sequence[str]) -> list[FoldClass]:
     return [
-        Category(f"{thing}/{part}", f"{_OBJECTS.get(thing, thing)} {part}", found)
+        FoldClass(f"{thing}/{part}", f"{_OBJECTS.get(thing, thing)} {part}", found)
         for (thing, part), found in sorted(samples.items())
         if thing in objects
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from persam.benchmark.datasets.layout import (
     choose_references,
@@ -16,6 +17,7 @@ from persam.benchmark.datasets.layout import (
     unpacked,
     words,
 )
+from persam.benchmark.datasets.options import About, Shots
 from persam.benchmark.episodes import Episode, Loaded
 from persam.errors import UsageError
 
@@ -23,16 +25,15 @@ LAYOUT = "Images/OBJECT/NN.jpg and Annotations/OBJECT/NN.png"
 _PUBLISHED_REFERENCE = "00"
 
 
-def read_perseg(root: Path, shots: int = 1, reference: str = "auto") -> Loaded:
+def read_perseg(
+    root: Path,
+    reference: Annotated[str, About("name of the reference photo; auto: 00, else the first")] = "auto",
+    shots: Shots = 1,
+) -> Loaded:
     """Every object: photo `reference` (and the `shots` - 1 after it) shows it, it is found in all others.
 
     The published evaluation drops every file whose path holds the reference's number anywhere, and pairs the sorted
     rest by position; here photos and masks are paired by name.
-
-    Args:
-        root: the folder, or one that holds it.
-        shots: references of an object.
-        reference: name of the photo, or ``auto``: 00, and of an object without it the first.
 
     Raises:
         UsageError: the folder is laid out otherwise, a photo has no mask, or nothing is left to be found.

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from persam.benchmark.datasets.layout import shots_in_words, some
-from persam.benchmark.episodes import Episode, Sample
+from persam.benchmark.episodes import Episode, Loaded, Sample
 from persam.errors import UsageError
 from persam.files import safe_name
 
+Each = TypeVar("Each")
+
 
 @dataclass(frozen=True)
-class Category:
+class FoldClass:
     """A class of a fold.
 
     Attributes:
@@ -60,7 +62,11 @@ class Drawing:
         """The folds to draw from."""
         return list(range(self.folds)) if self.fold is None else [self.fold]
 
-    def draw(self, data_set: str, folds: Mapping[int, Sequence[Category]]) -> tuple[tuple[Episode, ...], list[str]]:
+    def deal(self, classes: Sequence[Each], make: Callable[[Each], FoldClass]) -> dict[int, list[FoldClass]]:
+        """Deal classes out to the folds in turn, position p to fold p mod `folds`; those of wanted folds are made."""
+        return {fold: [make(each) for each in classes[fold :: self.folds]] for fold in self.wanted}
+
+    def draw(self, data_set: str, folds: Mapping[int, Sequence[FoldClass]]) -> tuple[tuple[Episode, ...], list[str]]:
         """Draw from the classes of each fold: one query an episode, and references of other photos, all different.
 
         Class, query and references are drawn uniformly. The same seed gives the same episodes, whatever other folds
@@ -95,6 +101,24 @@ class Drawing:
         check_photos(each for episode in drawn for each in (*episode.references, *episode.tests))
         return tuple(drawn), notes
 
+    def loaded(
+        self,
+        data_set: str,
+        shown: str,
+        folds: Mapping[int, Sequence[FoldClass]],
+        settings: Mapping[str, Any],
+        notes: Sequence[str] = (),
+        more_notes: Sequence[str] = (),
+    ) -> Loaded:
+        """`draw`, with everything that is said of the data set: which part of it, and notes to stand before and after.
+
+        Raises:
+            UsageError: as `draw` does.
+        """
+        episodes, drawn_notes = self.draw(data_set, folds)
+        whole = {**settings, **self.settings()}
+        return Loaded(data_set, episodes, f"{shown}: {self.in_words()}", whole, (*notes, *drawn_notes, *more_notes))
+
     def in_words(self) -> str:
         """The end of a protocol sentence: folds, episodes, references, seed, and how results are summed up."""
         which = f"all {self.folds} folds" if self.fold is None else f"fold {self.fold} of {self.folds}"
@@ -126,12 +150,3 @@ def check_photos(samples: Iterable[Sample]) -> None:
     absent = [photo for photo in dict.fromkeys(each.photo for each in samples) if not photo.is_file()]
     if absent:
         raise UsageError(f"{len(absent)} photos of the episodes are not there: {some(absent)}.")
-
-
-def interleaved(count: int, folds: int) -> list[list[int]]:
-    """Positions 0 to `count` - 1 by fold: position p belongs to fold p mod `folds`.
-
-    >>> interleaved(10, 4)
-    [[0, 4, 8], [1, 5, 9], [2, 6], [3, 7]]
-    """
-    return [list(range(fold, count, folds)) for fold in range(folds)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from persam.benchmark.datasets.layout import (
     unpacked,
     wrong_layout,
 )
-from persam.benchmark.datasets.sampling import Category, Drawing
+from persam.benchmark.datasets.options import About, Episodes, OneOf4Folds, Seed, Shots
+from persam.benchmark.datasets.sampling import Drawing, FoldClass
 from persam.benchmark.episodes import Loaded, MaskFile, Sample, read_labels
 from persam.errors import UsageError
 
@@ -28,7 +30,12 @@ MFNET = ("car", "person", "bike", "curve", "car stop", "guardrail", "color cone"
 
 
 def read_tokyo(
-    root: Path, split: str = "test", fold: int | None = None, episodes: int = 1000, shots: int = 1, seed: int = 0
+    root: Path,
+    fold: OneOf4Folds = None,
+    episodes: Episodes = 1000,
+    shots: Shots = 1,
+    seed: Seed = 0,
+    split: Annotated[str, About("which part: name of a list beside the folders, or all")] = "test",
 ) -> Loaded:
     """Random episodes of Tokyo Multi-Spectral-4i, on the colour photos alone.
 
@@ -37,14 +44,7 @@ def read_tokyo(
     a fold. Where no label is above 8, they are taken for MFNet's eight classes, and there are two folds. A fourth
     channel of the photos is the thermal camera's and left out.
 
-    Args:
-        root: the folder.
-        split: name of a list beside the folders (``test.txt``, a name a line), or ``all``. ``test`` without a list is
-            all.
-        fold: the one to draw from; None: all of them, each by itself.
-        episodes: of each fold.
-        shots: references of an episode.
-        seed: of the draws.
+    A `split` is a list beside the folders (``test.txt``, a name a line); ``test`` without a list is all.
 
     Raises:
         UsageError: the folder is laid out otherwise, a photo has no labels, a class or a fold is not there.
@@ -70,14 +70,14 @@ def read_tokyo(
         raise UsageError(f"{place} has label {classes[-1]}; the classes are 1 to {_FOLDS * _IN_FOLD}.")
     names = dict(enumerate(MFNET, 1)) if classes and classes[-1] <= len(MFNET) else {}
 
-    def category(value: int) -> Category:
+    def category(value: int) -> FoldClass:
         name = names.get(value, f"class {value}")
         folder = name.replace(" ", "_")
         samples = [
             Sample(f"{folder}/{photo.stem}", photo, MaskFile(place / f"{photo.stem}.png", value, _VOID), as_stored=True)
             for photo in shows[value]
         ]
-        return Category(folder, name, samples)
+        return FoldClass(folder, name, samples)
 
     drawing = Drawing(_FOLDS, fold, episodes, shots, seed)
     folds = {each: [category(value) for value in classes if (value - 1) // _IN_FOLD == each] for each in drawing.wanted}
@@ -86,14 +86,12 @@ def read_tokyo(
         raise UsageError(f"{place} shows no class of {'any fold' if fold is None else f'fold {fold}'}.")
     if without:
         notes.append(f"passed over: folds without a class here ({some(without)})")
-    drawn, poor = drawing.draw("tokyo-ms4i", {each: found for each, found in folds.items() if found})
-    return Loaded(
+    return drawing.loaded(
         "tokyo-ms4i",
-        drawn,
-        f"Tokyo Multi-Spectral-4i, {shown}, colour photos alone, classes 4 f + 1 to 4 f + 4 in fold f: "
-        f"{drawing.in_words()}",
-        {"split": split} | drawing.settings(),
-        (*notes, *poor),
+        f"Tokyo Multi-Spectral-4i, {shown}, colour photos alone, classes 4 f + 1 to 4 f + 4 in fold f",
+        {each: found for each, found in folds.items() if found},
+        {"split": split},
+        notes,
     )
 
 

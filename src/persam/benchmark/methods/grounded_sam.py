@@ -14,8 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from persam.benchmark.methods.base import Photo, Prediction, Shot
-from persam.errors import PersamError
+from persam.benchmark.methods.base import Example, Prediction, SharedPhoto, check_type
 from persam.models.base import EncodedImage, PromptableModel, Prompts
 from persam.models.hub import hub_call, load_network
 from persam.models.loading import choose_device
@@ -37,66 +36,30 @@ class GroundedSam:
     """The highest-scoring box of Grounding DINO as SAM's box prompt, single-mask output.
 
     Args:
-        detector: a `GroundingDinoForObjectDetection`.
-        processor: its image processor.
-        tokenizer: its tokenizer.
+        checkpoint: hub id or folder of the detector, its preprocessing and its tokenizer.
         model: the promptable model.
-        checkpoint: hub id or folder of the detector.
         device: where the detector computes.
         threshold: probability from which on a box counts.
+
+    Raises:
+        PersamError: not to be had, or another kind of model.
     """
 
     name = "grounded-sam"
 
     def __init__(
-        self,
-        detector: Any,
-        processor: Any,
-        tokenizer: Any,
-        model: PromptableModel,
-        *,
-        checkpoint: str,
-        device: torch.device,
-        threshold: float = BOX_THRESHOLD,
+        self, checkpoint: str, model: PromptableModel, *, device: str = "auto", threshold: float = BOX_THRESHOLD
     ) -> None:
-        self.checkpoint = checkpoint
-        self.device = device
-        self.threshold = threshold
-        self.model = model
-        self.processor = processor
-        self.tokenizer = tokenizer
+        from transformers import AutoTokenizer, GroundingDinoForObjectDetection, GroundingDinoImageProcessorPil
+
+        self.checkpoint, self.model, self.threshold = checkpoint, model, threshold
+        self.device = choose_device(device)
+        check_type(checkpoint, "grounding-dino", "not Grounding DINO", "IDEA-Research/grounding-dino-tiny")
+        detector: Any = load_network(checkpoint, GroundingDinoForObjectDetection)
         self.fingerprint = fingerprint_of(detector)
-        self.detector = detector.eval().requires_grad_(False).to(device, torch.float32)
-
-    @classmethod
-    def load(cls, checkpoint: str, model: PromptableModel, *, device: str = "auto") -> GroundedSam:
-        """Load the detector, its preprocessing and its tokenizer by hub id or local folder.
-
-        Raises:
-            PersamError: not to be had, or another kind of model.
-        """
-        from transformers import (
-            AutoConfig,
-            AutoTokenizer,
-            GroundingDinoForObjectDetection,
-            GroundingDinoImageProcessorPil,
-        )
-
-        place = choose_device(device)
-        config = hub_call(checkpoint, AutoConfig.from_pretrained)
-        if config.model_type != "grounding-dino":
-            raise PersamError(
-                f"{checkpoint} is a model of type {config.model_type}, not Grounding DINO; name one such as "
-                "IDEA-Research/grounding-dino-tiny."
-            )
-        return cls(
-            load_network(checkpoint, GroundingDinoForObjectDetection),
-            hub_call(checkpoint, GroundingDinoImageProcessorPil.from_pretrained),
-            hub_call(checkpoint, AutoTokenizer.from_pretrained),
-            model,
-            checkpoint=checkpoint,
-            device=place,
-        )
+        self.detector = detector.eval().requires_grad_(False).to(self.device, torch.float32)
+        self.processor: Any = hub_call(checkpoint, GroundingDinoImageProcessorPil.from_pretrained)
+        self.tokenizer: Any = hub_call(checkpoint, AutoTokenizer.from_pretrained)
 
     def describe(self) -> dict[str, Any]:
         """See `Method.describe`."""
@@ -111,18 +74,17 @@ class GroundedSam:
             "model_fingerprint": self.model.fingerprint,
         }
 
-    def learn(self, shots: Sequence[Shot], category: str) -> str:
+    def learn(self, examples: Sequence[Example], category: str) -> str:
         """The detector's question: it was trained on lower-case phrases, each ended by a full stop."""
         words = " ".join(category.replace("_", " ").replace(".", " ").lower().split())
         return f"{words}."
 
     @torch.inference_mode()
-    def find(self, photo: Photo, learned: str) -> Prediction:
+    def find(self, photo: SharedPhoto, learned: str) -> Prediction:
         """See `Method.find`."""
-        shape = (photo.pixels.shape[0], photo.pixels.shape[1])
         found = self.detect(photo.pixels, learned)
         if found is None:
-            return Prediction(np.zeros(shape, dtype=bool), 0.0, present=False)
+            return Prediction.nothing(photo)
         encoding = self._encode(photo)
         corners = encoding.frame.to_canvas(found.box.reshape(2, 2)).reshape(1, 4)
         prompts = Prompts(boxes=torch.as_tensor(corners, dtype=torch.float32, device=self.model.device))
@@ -150,7 +112,7 @@ class GroundedSam:
         last = np.array([shape[1] - 1, shape[0] - 1, shape[1] - 1, shape[0] - 1])
         return Detection(box.clip(0, last), float(scores[best]))
 
-    def _encode(self, photo: Photo) -> EncodedImage:
+    def _encode(self, photo: SharedPhoto) -> EncodedImage:
         """The photo's encoding, shared with `PersamMethod` on the same model."""
         key = (id(self.model), id(None))
         if key not in photo.kept:

@@ -1,51 +1,41 @@
 """Mask R-CNN (arXiv 1703.06870) of torchvision, pretrained on COCO and fine-tuned on the reference.
 
-The annotation study's baseline.  torchvision is not among persam's dependencies: it must fit the installed torch.
+The annotation study's baseline. torchvision is not among persam's dependencies: it must fit the installed torch.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from persam.benchmark.methods.base import Photo, Prediction, Shot
-from persam.benchmark.methods.probability import to_size
-from persam.benchmark.methods.training import Lesson, Views, fitted, seeded, to_tensor
+from persam.benchmark.methods.base import Prediction, SharedPhoto, to_size
+from persam.benchmark.methods.training import TrainedMethod, fitted, to_tensor
 from persam.errors import PersamError, first_line
-from persam.models.loading import choose_device
-from persam.models.sam import fingerprint_of
 
-STEPS, BATCH, SIDE = 60, 2, 512
-LEARNING_RATE = 1e-4
 FIRST_SCORE = 0.5  # from which on the object counts as present
 OBJECT = 1  # class 0 is the background
 
 
-class MaskRcnn:
+class MaskRcnn(TrainedMethod):
     """`maskrcnn_resnet50_fpn` with heads for one class, trained anew for every object.
 
     Args:
         checkpoint: a file with weights of the whole network of 91 classes, as torchvision publishes them (``.pth``,
             read without unpickling); None: torchvision's own, from its hub.
-        device: where it is trained.
-        seed: of the new heads and of the views of the reference.
-        steps: optimiser steps.
-        batch: views a step.
-        side: longest side of a photo, pixels.
-        views: how the reference is varied.
         pretrained: False starts from random weights.
+        device, seed, options: as of `TrainedMethod`.
 
     Raises:
         PersamError: torchvision cannot be imported, or the weights are not to be had.
     """
 
     name = "mask-rcnn"
+    STEPS, BATCH, SIDE, rate = 60, 2, 512, 1e-4
 
     def __init__(
         self,
@@ -53,72 +43,43 @@ class MaskRcnn:
         checkpoint: str | None = None,
         device: str = "auto",
         seed: int = 0,
-        steps: int = STEPS,
-        batch: int = BATCH,
-        side: int = SIDE,
-        views: Views | None = None,
         pretrained: bool = True,
+        **options: Any,
     ) -> None:
-        self.device = choose_device(device)
+        super().__init__(checkpoint, device, seed, **options)
         self.library = import_torchvision()
-        self.checkpoint = checkpoint
-        self.seed = seed
-        self.steps = steps
-        self.batch = batch
-        self.side = side
-        self.views = views or Views()
         self.pretrained = pretrained
         self._weights = self._read_weights() if pretrained else None
 
     def describe(self) -> dict[str, Any]:
-        """See `Method.describe`; the fingerprint is the network's before it is trained."""
+        """See `Method.describe`."""
         coco = "COCO, torchvision's default weights"
-        with seeded(self.seed, self.device):
-            fingerprint = fingerprint_of(self._network())
         return {
             "method": "Mask R-CNN",
             "network": f"torchvision {self.library.__version__}, maskrcnn_resnet50_fpn",
+            **super().describe(),
             "checkpoint": (self.checkpoint or coco) if self.pretrained else None,
-            "fingerprint": fingerprint,
-            "seed": self.seed,
-            "steps": self.steps,
-            "batch": self.batch,
-            "side": self.side,
-            "learning_rate": LEARNING_RATE,
-            "views": self.views.describe(),
         }
 
-    def learn(self, shots: Sequence[Shot], category: str) -> Any:
-        """See `Method.learn`."""
-        lessons = [Lesson.of(shot, self.side, self.device) for shot in shots]
-        with seeded(self.seed, self.device) as generator:
-            network = self._network().to(self.device).train()
-            trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-            optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE)
-            for _ in range(self.steps):
-                pixels, masks = self.views.batch(lessons, self.batch, self.side, generator)
-                losses = network(list(pixels), [_target(mask > 0.5) for mask in masks])
-                loss = sum(losses.values())
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        return network.eval().requires_grad_(False)
+    def loss(self, network: nn.Module, pixels: Tensor, masks: Tensor) -> Tensor:
+        """See `TrainedMethod.loss`: the sum of torchvision's own."""
+        losses = network(list(pixels), [_target(mask > 0.5) for mask in masks])
+        total: Tensor = sum(losses.values())
+        return total
 
     @torch.inference_mode()
-    def find(self, photo: Photo, learned: Any) -> Prediction:
+    def find(self, photo: SharedPhoto, learned: Any) -> Prediction:
         """See `Method.find`."""
-        shape = (photo.pixels.shape[0], photo.pixels.shape[1])
-        size = fitted(shape, self.side)
-        found = learned([to_tensor(photo.pixels, size, self.device)])[0]
+        found = learned([to_tensor(photo.pixels, fitted(photo.size, self.side), self.device)])[0]
         if len(found["scores"]) == 0:
-            return Prediction(np.zeros(shape, dtype=bool), 0.0, present=False)
+            return Prediction.nothing(photo)
         best = int(found["scores"].argmax())
-        probability = to_size(found["masks"][best, 0], shape).cpu().numpy()
-        row, column = np.unravel_index(int(probability.argmax()), shape)
+        probability = to_size(found["masks"][best, 0], photo.size).cpu().numpy()
+        row, column = np.unravel_index(int(probability.argmax()), photo.size)
         score = float(found["scores"][best])
         return Prediction(probability > 0.5, score, score > FIRST_SCORE, (float(column), float(row)))
 
-    def _network(self) -> Any:
+    def network(self) -> Any:
         """A network for one class; what it knows of COCO is in all but the last layer of its heads."""
         detection = self.library.models.detection
         network = detection.maskrcnn_resnet50_fpn(
@@ -150,7 +111,7 @@ class MaskRcnn:
         try:
             read = torch.load(path, map_location="cpu", weights_only=True)
             self._weights = read
-            self._network()
+            self.network()
         except Exception as error:  # unpickling a foreign file can fail in any way
             raise PersamError(
                 f"{path} holds no weights of torchvision's maskrcnn_resnet50_fpn: {first_line(error)}"

@@ -1,11 +1,14 @@
-"""PerSAM and PerSAM-F as methods to be measured, in any form."""
+"""PerSAM and PerSAM-F as methods to be measured, in any form, and plain SAM at the positive point."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from persam.benchmark.methods.base import Photo, Prediction, Shot
+from persam.benchmark.methods.base import Example, Prediction, SharedPhoto
+from persam.benchmark.methods.catalog import named
 from persam.concept import Concept
 from persam.method.scale import check_solver
 from persam.method.settings import Settings
@@ -13,6 +16,19 @@ from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.segmentation import Segmentation
+
+_PLAIN = {
+    "positive_points": 1,
+    "negative_point": False,
+    "dense_prior": False,
+    "attention": "off",
+    "semantic": "off",
+    "first_pass": "scales",
+    "cascade": False,
+    "agreement": 0.0,
+    "final_agreement": 0.0,
+    "fallback": False,
+}
 
 
 class PersamMethod:
@@ -59,17 +75,18 @@ class PersamMethod:
             "settings": self.persam.settings.to_dict(),
         }
 
-    def learn(self, shots: Sequence[Shot], category: str) -> Concept:
+    def learn(self, examples: Sequence[Example], category: str) -> Concept:
         """See `Method.learn`."""
-        references = [Reference.read(shot.photo.pixels, shot.mask_file or shot.mask) for shot in shots]
+        references = [Reference.read(each.photo.pixels, each.mask_file or each.mask) for each in examples]
         concept = self.persam.learn(references, name=category)
-        return self.persam.tune(concept, solver=self.solver) if self.tuned else concept
+        concept = self.persam.tune(concept, solver=self.solver) if self.tuned else concept
+        return replace(concept, material=())  # a run may keep many: without the encodings that only tuning needs
 
-    def find(self, photo: Photo, learned: Concept) -> Prediction:
+    def find(self, photo: SharedPhoto, learned: Concept) -> Prediction:
         """See `Method.find`."""
-        return prediction_of(self.persam.segment(self.encode(photo), learned))
+        return prediction_of(self.persam.segment(self.encode(photo), learned), learned)
 
-    def encode(self, photo: Photo) -> EncodedImage:
+    def encode(self, photo: SharedPhoto) -> EncodedImage:
         """The photo's encoding, made once for every form on the same model and encoder."""
         key = (id(self.persam.model), id(self.persam.encoder))
         if key not in photo.kept:
@@ -78,7 +95,47 @@ class PersamMethod:
         return encoded
 
 
-def prediction_of(found: Segmentation) -> Prediction:
-    """What PerSAM found, as any method's answer."""
+def prediction_of(found: Segmentation, concept: Concept) -> Prediction:
+    """What PerSAM found, as any method's answer: the mask under the assumption that the object is there.
+
+    How sure it is, is told by the similarity, which concepts' thresholds and the paper's are of.
+    """
     peak = tuple(float(value) for value in found.points[0]) if len(found.points) else None
-    return Prediction(found.assumed_mask, found.score, found.present, peak)  # type: ignore[arg-type]
+    sure = found.score if found.similarity is None else found.similarity
+    return Prediction(found.assumed_mask, sure, found.present, peak, concept.threshold)  # type: ignore[arg-type]
+
+
+def persam_method(
+    model: PromptableModel,
+    mode: str = "persam",
+    encoder: FeatureEncoder | None = None,
+    solver: str = "direct",
+    *,
+    tuned: bool = False,
+) -> PersamMethod:
+    """PerSAM in a mode, or `tuned`, which is PerSAM-F; called by what it is."""
+    name = named("persam-f" if tuned else "persam", mode)
+    return PersamMethod(name, model, Settings.of(mode), tuned=tuned, encoder=encoder, solver=solver)
+
+
+persam_f_method = partial(persam_method, tuned=True)
+
+
+class SamPoint(PersamMethod):
+    """Plain SAM from the positive point: what it gives where the confidence map is highest, and nothing else.
+
+    The first row of the paper's ablation. One decoder pass on one point, the best of SAM's three masks by predicted
+    IoU; no negative point, no guidance, no cascade.
+
+    Args:
+        model: the promptable model.
+        mode: how the confidence map is made and where its peak is read.
+        encoder: another encoder for the confidence map.
+    """
+
+    def __init__(self, model: PromptableModel, mode: str = "persam", encoder: FeatureEncoder | None = None) -> None:
+        super().__init__(named("sam-point", mode), model, Settings.of(mode).but(**_PLAIN), encoder=encoder)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Method.describe`."""
+        return super().describe() | {"method": "SAM, positive point"}

@@ -14,10 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persam.benchmark.methods.base import Photo, Prediction, Shot
-from persam.benchmark.methods.probability import answer, to_size
-from persam.errors import PersamError
-from persam.models.hub import hub_call, load_network
+from persam.benchmark.methods.base import Example, Prediction, SharedPhoto, answer, check_type, to_size
+from persam.models.hub import load_network
 from persam.models.loading import choose_device
 from persam.models.sam import fingerprint_of
 
@@ -25,7 +23,7 @@ ONE_CLASS = 1  # a palette of one: the background is black, the object white
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PaintedExamples:
     """K references as SegGPT wants them: photos and painted masks, each (K, 3, S, S)."""
 
     pixels: Tensor
@@ -36,41 +34,27 @@ class SegGpt:
     """SegGPT of transformers, with transformers' own preprocessing (PIL, no torchvision) and postprocessing.
 
     Args:
-        network: a `SegGptForImageSegmentation`.
         checkpoint: its hub id or folder.
         device: where it computes.
+
+    Raises:
+        PersamError: not to be had, or another kind of model.
     """
 
     name = "seggpt"
 
-    def __init__(self, network: Any, *, checkpoint: str, device: torch.device) -> None:
-        from transformers import SegGptImageProcessorPil
+    def __init__(self, checkpoint: str, *, device: str = "auto") -> None:
+        from transformers import SegGptForImageSegmentation, SegGptImageProcessorPil
 
         self.checkpoint = checkpoint
-        self.device = device
+        self.device = choose_device(device)
+        check_type(checkpoint, "seggpt", "not SegGPT", "BAAI/seggpt-vit-large")
+        network: Any = load_network(checkpoint, SegGptForImageSegmentation)
         self.fingerprint = fingerprint_of(network)
-        self.network = network.eval().requires_grad_(False).to(device, torch.float32)
+        self.network = network.eval().requires_grad_(False).to(self.device, torch.float32)
         height, width = network.config.image_size  # of the prompt and the photo, one above the other
         self.size = (height // 2, width)
         self.processor = SegGptImageProcessorPil(size={"height": self.size[0], "width": self.size[1]})
-
-    @classmethod
-    def load(cls, checkpoint: str, *, device: str = "auto") -> SegGpt:
-        """Load by hub id or local folder.
-
-        Raises:
-            PersamError: not to be had, or another kind of model.
-        """
-        from transformers import AutoConfig, SegGptForImageSegmentation
-
-        place = choose_device(device)
-        config = hub_call(checkpoint, AutoConfig.from_pretrained)
-        if config.model_type != "seggpt":
-            raise PersamError(
-                f"{checkpoint} is a model of type {config.model_type}, not SegGPT; name one such as "
-                "BAAI/seggpt-vit-large."
-            )
-        return cls(load_network(checkpoint, SegGptForImageSegmentation), checkpoint=checkpoint, device=place)
 
     def describe(self) -> dict[str, Any]:
         """See `Method.describe`."""
@@ -83,19 +67,21 @@ class SegGpt:
             "several_references": "feature ensemble of transformers",
         }
 
-    def learn(self, shots: Sequence[Shot], category: str) -> Prompt:
+    def learn(self, examples: Sequence[Example], category: str) -> PaintedExamples:
         """See `Method.learn`."""
         prepared = self.processor.preprocess(
-            prompt_images=[shot.photo.pixels for shot in shots],
-            prompt_masks=[shot.mask.astype(np.uint8) for shot in shots],
+            prompt_images=[each.photo.pixels for each in examples],
+            prompt_masks=[each.mask.astype(np.uint8) for each in examples],
             num_labels=ONE_CLASS,
             input_data_format="channels_last",  # else a photo 3 pixels high is taken for one with the channels first
             return_tensors="pt",
         )
-        return Prompt(prepared["prompt_pixel_values"].to(self.device), prepared["prompt_masks"].to(self.device))
+        return PaintedExamples(
+            prepared["prompt_pixel_values"].to(self.device), prepared["prompt_masks"].to(self.device)
+        )
 
     @torch.inference_mode()
-    def find(self, photo: Photo, learned: Prompt) -> Prediction:
+    def find(self, photo: SharedPhoto, learned: PaintedExamples) -> Prediction:
         """See `Method.find`."""
         prepared = self.processor.preprocess(
             images=photo.pixels, input_data_format="channels_last", return_tensors="pt"
@@ -109,9 +95,8 @@ class SegGpt:
             embedding_type="instance",
         )
         painted = self.painted(outputs.pred_masks[0])  # with an ensemble, all K of them are the same
-        shape = (photo.pixels.shape[0], photo.pixels.shape[1])
         white, ranking = (
-            to_size(each.mean(0), shape, mode="nearest").cpu().numpy() for each in (painted.clamp(0, 1), painted)
+            to_size(each.mean(0), photo.size, mode="nearest").cpu().numpy() for each in (painted.clamp(0, 1), painted)
         )
         return answer(white, ranking)
 

@@ -1,4 +1,4 @@
-"""What a comparator trained on the reference sees: the same photo again and again, never twice alike."""
+"""Comparators that are trained on the reference: the same photo again and again, never twice alike."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from persam.benchmark.methods.base import Shot
+from persam.benchmark.methods.base import Example
 from persam.geometry import Size
+from persam.models.loading import choose_device
+from persam.models.sam import fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,12 @@ class Lesson:
     mask: Tensor
 
     @classmethod
-    def of(cls, shot: Shot, side: int, device: torch.device) -> Self:
+    def of(cls, example: Example, side: int, device: torch.device) -> Self:
         """The reference with its longest side at `side` pixels."""
-        size = fitted((shot.mask.shape[0], shot.mask.shape[1]), side)
-        mask = torch.from_numpy(shot.mask).float()
+        size = fitted((example.mask.shape[0], example.mask.shape[1]), side)
+        mask = torch.from_numpy(example.mask).float()
         share = F.interpolate(mask[None, None], size, mode="area")[0, 0]
-        return cls(to_tensor(shot.photo.pixels, size, device), share.to(device))
+        return cls(to_tensor(example.photo.pixels, size, device), share.to(device))
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,91 @@ class Views:
         pixels = pixels * tint[:, None, None] * uniform(1 - self.light, 1 + self.light)
         mean = pixels.mean()
         return ((pixels - mean) * uniform(1 - self.light, 1 + self.light) + mean).clamp(0, 1), mask
+
+
+class TrainedMethod:
+    """Trains a new network for every object, with AdamW on views of the references.
+
+    Args:
+        checkpoint: of the network before it is trained; see the method.
+        device: where it is trained.
+        seed: of the weights and of the views of the reference.
+        steps: optimiser steps, unless the method's own number.
+        batch: views a step.
+        side: longest side of a photo, pixels.
+        views: how the reference is varied.
+    """
+
+    name: str
+    STEPS: int
+    BATCH: int
+    SIDE: int
+    rate: float  # of learning
+
+    def __init__(
+        self,
+        checkpoint: str | None,
+        device: str,
+        seed: int,
+        *,
+        steps: int | None = None,
+        batch: int | None = None,
+        side: int | None = None,
+        views: Views | None = None,
+    ) -> None:
+        self.checkpoint, self.device, self.seed = checkpoint, choose_device(device), seed
+        self.steps, self.batch, self.side = steps or self.STEPS, batch or self.BATCH, side or self.SIDE
+        self.views = views or Views()
+
+    def network(self) -> nn.Module:
+        """A network before training, its random weights drawn anew."""
+        raise NotImplementedError
+
+    def loss(self, network: nn.Module, pixels: Tensor, masks: Tensor) -> Tensor:
+        """Of a batch of views, see `Views.batch`."""
+        raise NotImplementedError
+
+    def schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        """How the learning rate goes; it stays where it is unless a method says otherwise."""
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+    def view_side(self) -> int:
+        """Side of the views that it is trained on, pixels."""
+        return self.side
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of a network before it is trained."""
+        with seeded(self.seed, self.device):
+            return fingerprint_of(self.network())
+
+    def describe(self) -> dict[str, Any]:
+        """See `Method.describe`; the fingerprint is the network's before it is trained."""
+        return {
+            "checkpoint": self.checkpoint,
+            "fingerprint": self.fingerprint,
+            "seed": self.seed,
+            "steps": self.steps,
+            "batch": self.batch,
+            "side": self.side,
+            "learning_rate": self.rate,
+            "views": self.views.describe(),
+        }
+
+    def learn(self, examples: Sequence[Example], category: str) -> nn.Module:
+        """See `Method.learn`."""
+        lessons = [Lesson.of(each, self.side, self.device) for each in examples]
+        with seeded(self.seed, self.device) as generator:
+            network = self.network().to(self.device).train()
+            optimizer = torch.optim.AdamW([each for each in network.parameters() if each.requires_grad], lr=self.rate)
+            schedule = self.schedule(optimizer)
+            for _ in range(self.steps):
+                loss = self.loss(network, *self.views.batch(lessons, self.batch, self.view_side(), generator))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+        return network.eval().requires_grad_(False)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from persam.benchmark.records import Record
 from persam.benchmark.reporting.protocols import by_object
-from persam.benchmark.running.records import Record
 from persam.errors import PersamError
 from persam.files import write_bytes
 

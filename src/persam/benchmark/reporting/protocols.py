@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from persam.benchmark.running.records import Record
+from persam.benchmark.records import Record
 from persam.metrics import (
     Counts,
     Interval,

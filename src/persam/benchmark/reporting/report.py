@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from persam.benchmark.methods.catalog import ITS_OWN
+from persam.benchmark.records import Query, Record
 from persam.benchmark.reporting.protocols import Protocol
 from persam.benchmark.reporting.published import published_for
 from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import results_table
-from persam.benchmark.running.equipment import ITS_OWN
-from persam.benchmark.running.records import Record
-from persam.benchmark.running.run import Query
 from persam.files import write_text
 from persam.reports.contact_sheet import ContactSheet
 from persam.reports.page import render

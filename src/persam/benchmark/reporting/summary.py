@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from persam.benchmark.records import Record
 from persam.benchmark.reporting.protocols import (
     FEW_SHOT,
     FOLDER,
@@ -19,7 +20,6 @@ from persam.benchmark.reporting.protocols import (
     common_figures,
     fold_figures,
 )
-from persam.benchmark.running.records import Record
 from persam.metrics import Counts, pooled, pooled_accuracy, pooled_iou
 
 

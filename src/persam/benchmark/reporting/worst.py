@@ -10,8 +10,7 @@ from statistics import mean
 import numpy as np
 from PIL import Image
 
-from persam.benchmark.running.records import Record
-from persam.benchmark.running.run import Query
+from persam.benchmark.records import Query, Record
 from persam.drawing import PALETTE, draw_overlay
 from persam.errors import PersamError
 from persam.reports.contact_sheet import ContactSheet

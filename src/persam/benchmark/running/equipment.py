@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from persam.benchmark.methods.catalog import MethodEntry, find_method
+from persam.benchmark.methods.catalog import ITS_OWN, find_method
 from persam.errors import UsageError
 
 if TYPE_CHECKING:
     from persam.benchmark.methods.base import Method
     from persam.models.base import FeatureEncoder, PromptableModel
-
-
-ITS_OWN = "its own"  # what a method works with that brings its network along
 
 
 @dataclass(frozen=True)
@@ -95,23 +92,13 @@ class Equipment:
         model = load_model(setup.model, device=setup.device) if any(each.uses_model for each in entries) else None
         wanted = setup.encoder is not None and any(each.has_modes for each in entries)
         encoder = load_encoder(setup.encoder, device=setup.device) if wanted and setup.encoder else None
-        return cls(
-            tuple(
-                entry.make(
-                    model if entry.uses_model else None,
-                    mode=mode,
-                    encoder=encoder,
-                    device=setup.device,
-                    solver=setup.solver,
-                    checkpoint=setup.checkpoints.get(entry.name),
-                    seed=setup.seed,
-                )
-                for entry in entries
-                for mode in _modes(entry, setup)
-            ),
-            model,
-            encoder,
+        shared = {"encoder": encoder, "device": setup.device, "solver": setup.solver, "seed": setup.seed}
+        methods = tuple(
+            entry.make(model, mode=mode, checkpoint=setup.checkpoints.get(entry.name), **shared)
+            for entry in entries
+            for mode in (dict.fromkeys(setup.modes) if entry.has_modes else ["persam"])
         )
+        return cls(methods, model, encoder)
 
     @property
     def in_words(self) -> str:
@@ -119,7 +106,3 @@ class Equipment:
         if self.model is None:
             return ITS_OWN
         return self.model.name if self.encoder is None else f"{self.encoder.name} for matching, {self.model.name}"
-
-
-def _modes(entry: MethodEntry, setup: Setup) -> list[str]:
-    return list(dict.fromkeys(setup.modes)) if entry.has_modes else ["persam"]

@@ -1,11 +1,10 @@
-"""Run methods on episodes: every photo is read and encoded once for all of them, and each answer becomes a record."""
+"""Run methods on questions: every photo is read and encoded once for all of them, and each answer becomes a record."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,29 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from persam.benchmark.episodes import Episode, Sample
-from persam.benchmark.methods.base import Method, Photo, Prediction, Shot
-from persam.benchmark.running.records import Record
+from persam.benchmark.methods.base import Example, Method, Prediction, SharedPhoto
+from persam.benchmark.records import Query, Record, queries_of
 from persam.errors import PersamError, first_line
 from persam.metrics import boundary_counts, boundary_f, count
 
-__all__ = ["Query", "Record", "Store", "queries_of", "run"]
-
 # What one odd photo may raise; it must not end a run of thousands.
 SURVIVABLE = (PersamError, RuntimeError, ValueError, MemoryError)
-
-
-@dataclass(frozen=True)
-class Query:
-    """One question of a run: where is the episode's object in this sample?
-
-    Attributes:
-        name: the sample's, with a number where the same sample is asked again (with other references, or for another
-            object), so that it is unique within the run.
-    """
-
-    episode: Episode
-    sample: Sample
-    name: str
 
 
 class Store(Protocol):
@@ -45,23 +28,9 @@ class Store(Protocol):
         """What an earlier start recorded, or None."""
         ...
 
-    def keep(self, records: Sequence[tuple[Record, np.ndarray]]) -> None:
-        """Keep the records of one photo and the masks (H, W) bool that they are about, for good."""
+    def keep(self, records: Sequence[tuple[Record, np.ndarray | None]]) -> None:
+        """Keep the records of one photo and the masks (H, W) bool that they are about, if any, for good."""
         ...
-
-
-def queries_of(episodes: Iterable[Episode]) -> list[list[Query]]:
-    """The questions of every episode, in the order in which they are asked."""
-    asked: Counter[str] = Counter()
-    found = []
-    for episode in episodes:
-        of_episode = []
-        for sample in episode.tests:
-            asked[sample.name] += 1
-            times = asked[sample.name]
-            of_episode.append(Query(episode, sample, sample.name if times == 1 else f"{sample.name}~{times}"))
-        found.append(of_episode)
-    return found
 
 
 def run(
@@ -71,55 +40,62 @@ def run(
     *,
     store: Store | None = None,
 ) -> list[Record]:
-    """Let every method learn every episode's references and find the object in its tests.
+    """Let every method learn every episode's references and find the object in its tests: `ask` for `queries_of`."""
+    return ask([[query] for query in queries_of(episodes)], methods, progress, store=store)
 
-    A method that fails on a photo (or on the references) gets a record that says so; the run goes on.
+
+def ask(
+    looks: Sequence[Sequence[Query]],
+    methods: Sequence[Method],
+    progress: Callable[[], object] | None = None,
+    *,
+    store: Store | None = None,
+    masks: bool = True,
+) -> list[Record]:
+    """Let every method answer every question, photo by photo.
+
+    References are learned when the first question about them is asked, and forgotten after the last. A method that
+    fails on a photo (or on the references) gets a record that says so; the run goes on.
 
     Args:
-        episodes: what is asked.
+        looks: the questions about each photo.
         methods: of different names.
         progress: called after every photo.
         store: keeps finished photos; those that it has are not asked again, and references are learned only if
             something is left to ask about them.
+        masks: False where only the verdict counts: outlines are not measured, and no masks go to the store.
 
     Returns:
-        One record a photo and method: photos in the order of the episodes, methods in the given order.
+        One record a question and method: questions in the given order, and for each the methods in the given order.
 
     Raises:
         PersamError: the store cannot be written.
     """
-    records: list[Record] = []
-    for queries in queries_of(episodes):
-        records += _run_episode(queries, methods, progress or (lambda: None), store)
-    return records
-
-
-def _run_episode(
-    queries: Sequence[Query], methods: Sequence[Method], progress: Callable[[], object], store: Store | None
-) -> list[Record]:
-    kept = {
-        (query.name, method.name): record
-        for query in queries
-        for method in methods
-        if store is not None and (record := store.kept(method.name, query.name)) is not None
+    pairs = [(query, method.name) for look in looks for query in look for method in methods]
+    known = {
+        (query.name, method): record
+        for query, method in pairs
+        if store is not None and (record := store.kept(method, query.name)) is not None
     }
-    names = [method.name for method in methods]
-    learned: dict[str, _Learned] | None = None
-    records = []
-    for query in queries:
-        missing = [method for method in methods if (query.name, method.name) not in kept]
-        new: dict[str, Record] = {}
+    needed = {(id(query.episode), method) for query, method in pairs if (query.name, method) not in known}
+    last = {id(query.episode): number for number, look in enumerate(looks) for query in look}
+    learned: dict[tuple[int, str], _Learned] = {}
+    for number, look in enumerate(looks):
+        missing = [(query, each) for query in look for each in methods if (query.name, each.name) not in known]
+        for query, method in missing:
+            if (id(query.episode), method.name) not in learned:
+                learners = [each for each in methods if (id(query.episode), each.name) in needed]
+                learned |= _learn(query.episode, learners)
         if missing:
-            if learned is None:
-                done = {name for name in names if all((each.name, name) in kept for each in queries)}
-                learned = _learn(query.episode, [method for method in methods if method.name not in done])
-            answers = _ask(query, missing, learned)
-            new = {record.method: record for record, _ in answers}
+            answers = _answers(missing, learned, masks)
+            known |= {(record.query, record.method): record for record, _ in answers}
             if store is not None:
                 store.keep(answers)
-        records += [new.get(method.name) or kept[query.name, method.name] for method in methods]
-        progress()
-    return records
+        for gone in [key for key in learned if last[key[0]] == number]:
+            del learned[gone]
+        if progress is not None:
+            progress()
+    return [known[query.name, method] for query, method in pairs]
 
 
 @dataclass(frozen=True)
@@ -130,51 +106,66 @@ class _Learned:
     failure: str | None = None
 
 
-def _learn(episode: Episode, methods: Sequence[Method]) -> dict[str, _Learned]:
+def _learn(episode: Episode, methods: Sequence[Method]) -> dict[tuple[int, str], _Learned]:
     try:
-        shots = [shot_of(reference) for reference in episode.references]
+        examples = [example_of(reference) for reference in episode.references]
     except SURVIVABLE as error:
-        return {method.name: _Learned(failure=reason(error)) for method in methods}
+        return {(id(episode), method.name): _Learned(failure=_reason(error)) for method in methods}
     learned = {}
     for method in methods:
         try:
-            learned[method.name] = _Learned(method.learn(shots, episode.category))
+            found = _Learned(method.learn(examples, episode.category))
         except SURVIVABLE as error:
-            learned[method.name] = _Learned(failure=f"the references could not be learned: {reason(error)}")
+            found = _Learned(failure=f"the references could not be learned: {_reason(error)}")
+        learned[id(episode), method.name] = found
     return learned
 
 
-def shot_of(reference: Sample) -> Shot:
+def example_of(reference: Sample) -> Example:
     """A reference as methods see it.
 
     Raises:
         PersamError: photo or mask cannot be read.
     """
     pixels, mask = reference.read()
-    return Shot(Photo(pixels), mask, reference.mask_file)
+    return Example(SharedPhoto(pixels), mask, reference.mask_file)
 
 
-def _ask(query: Query, methods: Sequence[Method], learned: dict[str, _Learned]) -> list[tuple[Record, np.ndarray]]:
+def _answers(
+    asked: Sequence[tuple[Query, Method]], learned: dict[tuple[int, str], _Learned], masks: bool
+) -> list[tuple[Record, np.ndarray | None]]:
+    """The answers to questions about one photo, and their masks if they are wanted."""
+    queries = {query.name: query for query, _ in asked}
     try:
-        pixels, truth = query.sample.read()
-        ignore = query.sample.truth.read_ignore(truth.shape)
+        photo = SharedPhoto(asked[0][0].sample.read_photo())
+        truths = {name: _read_truth(query.sample, photo.pixels) for name, query in queries.items()}
     except SURVIVABLE as error:
-        unread = (np.zeros((1, 1), bool), np.ones((1, 1), bool))  # an IoU of 0; how large the object is, nobody knows
-        return [(record_of(query, method.name, None, *unread, failure=reason(error)), unread[0]) for method in methods]
-    photo, digest = Photo(pixels), digest_of(pixels, truth, ignore)
-    answers = []
-    for method in methods:
-        start, found, failure = time.perf_counter(), None, learned[method.name].failure
+        unread = {query.is_marked: np.full((1, 1), query.is_marked) for query, _ in asked}  # of no known size
+        return [
+            (record_of(query, method.name, None, unread[query.is_marked], failure=_reason(error)), None)
+            for query, method in asked
+        ]
+    answers: list[tuple[Record, np.ndarray | None]] = []
+    for query, method in asked:
+        truth, ignore, digest = truths[query.name]
+        known = learned[id(query.episode), method.name]
+        start, found, failure = time.perf_counter(), None, known.failure
         if failure is None:
             try:
-                found = _checked(method.find(photo, learned[method.name].concept), truth)
+                found = _checked(method.find(photo, known.concept), truth)
             except SURVIVABLE as error:
-                failure = reason(error)
+                failure = _reason(error)
         seconds = time.perf_counter() - start
-        mask = np.zeros(truth.shape, bool) if found is None else found.mask
-        record = record_of(query, method.name, found, mask, truth, ignore, seconds, digest, failure)
-        answers.append((record, mask))
+        record = record_of(query, method.name, found, truth, ignore, seconds, digest, failure, outlines=masks)
+        answers.append((record, found.mask if masks and found is not None else None))
     return answers
+
+
+def _read_truth(sample: Sample, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """Truth and ignored pixels, and the digest of all."""
+    shape = pixels.shape[0], pixels.shape[1]
+    truth, ignore = sample.truth.read(shape), sample.truth.read_ignore(shape)
+    return truth, ignore, digest_of(pixels, truth, ignore)
 
 
 def _checked(found: Prediction, truth: np.ndarray) -> Prediction:
@@ -187,26 +178,28 @@ def record_of(
     query: Query,
     method: str,
     found: Prediction | None,
-    mask: np.ndarray,
     truth: np.ndarray,
     ignore: np.ndarray | None = None,
     seconds: float = 0.0,
     digest: str = "",
     failure: str | None = None,
+    *,
+    outlines: bool = True,
 ) -> Record:
     """Measure one answer.
 
     Args:
         query: what was asked.
         method: who answered.
-        found: the answer, or None if there is none.
-        mask: what counts as the answer's mask, (H, W) bool.
+        found: the answer, or None if there is none, which counts as an empty mask.
         truth: (H, W) bool.
         ignore: (H, W) bool, pixels that do not count, or None.
         seconds: that the answer took.
         digest: of photo and truth, see `digest_of`.
         failure: why there is no answer.
+        outlines: measure boundaries and contours, too, which takes longer than all the rest.
     """
+    mask = np.zeros(truth.shape, bool) if found is None else found.mask
     return Record(
         method=method,
         data_set=query.episode.data_set,
@@ -215,11 +208,12 @@ def record_of(
         references=tuple(reference.name for reference in query.episode.references),
         fold=query.episode.fold,
         counts=count(mask, truth, ignore),
-        boundary=boundary_counts(mask, truth, ignore),
-        contour=boundary_f(mask, truth, ignore) if failure is None else 0.0,
+        boundary=boundary_counts(mask, truth, ignore) if outlines else None,
+        contour=None if not outlines else boundary_f(mask, truth, ignore) if failure is None else 0.0,
         on_object=None if found is None else _on_object(found, truth),
         score=float(found.score) if found is not None and math.isfinite(found.score) else None,
         present=None if found is None or found.present is None else bool(found.present),
+        threshold=None if found is None else found.threshold,
         seconds=seconds,
         query=query.name,
         digest=digest,
@@ -235,7 +229,7 @@ def digest_of(pixels: np.ndarray, truth: np.ndarray, ignore: np.ndarray | None) 
     return hashed.hexdigest()[:16]
 
 
-def reason(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, PersamError) else f"{type(error).__name__}: {first_line(error)}"
 
 

@@ -4,55 +4,117 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from persam.benchmark.running.journal import Journal
-from persam.benchmark.running.records import Record
+from persam.benchmark.records import Record
 from persam.errors import PersamError, UsageError, write_error
 from persam.files import safe_name, write_text
 from persam.outputs import write_mask
 
 RECORDS, SETTINGS, PREDICTIONS = "records.jsonl", "settings.json", "predictions"
+ABSENT = "absent.jsonl"  # the records of a run that looks for every object in every photo
+
+
+class Journal:
+    """Lines of JSON in a file, each on the disk before the next is worked on.
+
+    A last line that was cut short when its writer was killed is dropped when the file is opened again.
+
+    Args:
+        path: the file; made, with its folder, when the first line is written.
+
+    Raises:
+        PersamError: the file cannot be read, or holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: list[dict[str, Any]] = []
+        try:
+            data = path.read_bytes() if path.exists() else b""
+        except OSError as error:
+            raise PersamError(f"{path} cannot be read: {error.strerror}; choose another --output.") from error
+        whole = data[: data.rfind(b"\n") + 1]
+        for number, row in enumerate(whole.splitlines(), start=1):
+            try:
+                line = json.loads(row)
+            except ValueError as error:
+                raise self._damaged(number) from error
+            if not isinstance(line, dict):
+                raise self._damaged(number)
+            self.lines.append(line)
+        self._torn = len(whole) if len(whole) < len(data) else None
+
+    def append(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Write lines and wait until they are on the disk.
+
+        Raises:
+            PersamError: they cannot be written.
+        """
+        new = list(lines)
+        text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in new)
+        try:
+            if self._torn is not None:
+                os.truncate(self.path, self._torn)
+                self._torn = None
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as stream:
+                stream.write(text.encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        self.lines += new
+
+    def _damaged(self, number: int) -> PersamError:
+        return PersamError(
+            f"{self.path} is damaged in line {number}; start over with --fresh, or choose another --output."
+        )
 
 
 class RunFolder:
     """Where a run keeps what it has done.
 
-    ``settings.json`` says what was asked for, ``records.jsonl`` has a line for every finished photo and method, and
-    ``predictions/METHOD/SAMPLE.png`` the masks.
+    ``settings.json`` says what was asked for, ``records.jsonl`` has a line for every answer of every finished photo,
+    and ``predictions/METHOD/SAMPLE.png`` the masks.
 
     Args:
         folder: made if it is missing.
         settings: what was asked for, JSON values; a folder with another run's is refused.
         fresh: drop what an earlier run left here.
+        records: the file of the records; that of another question has another name.
 
     Raises:
         UsageError: the folder holds a run with other settings; says which and what to do.
         PersamError: the folder cannot be read or written.
     """
 
-    def __init__(self, folder: str | Path, settings: Mapping[str, Any], *, fresh: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, settings: Mapping[str, Any], *, fresh: bool = False, records: str = RECORDS
+    ) -> None:
         self.folder = Path(folder).expanduser()
         self.settings = json.loads(json.dumps(dict(settings)))
         earlier = read_settings(self.folder)
         if fresh and earlier is not None:
             self._clear()
             earlier = None
-        if earlier is None and (self.folder / RECORDS).exists():
+        if earlier is None and (self.folder / records).exists():
             raise UsageError(
-                f"{self.folder} holds a {RECORDS}, but no {SETTINGS} that says what it is about; choose another --out."
+                f"{self.folder} holds a {records}, but no {SETTINGS} that says what it is about; "
+                "choose another --output."
             )
         if earlier is not None:
             _check_same(self.folder, earlier, self.settings)
         else:
             write_text(self.folder / SETTINGS, json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n")
         self._sweep()
-        self._journal = Journal(self.folder / RECORDS)
+        self._journal = Journal(self.folder / records)
         self._kept = {(record.method, record.query): record for record in _records(self._journal)}
 
     def __len__(self) -> int:
@@ -64,10 +126,10 @@ class RunFolder:
         record = self._kept.get((method, query))
         return None if record is None or record.failure is not None else record
 
-    def keep(self, records: Sequence[tuple[Record, np.ndarray]]) -> None:
+    def keep(self, records: Sequence[tuple[Record, np.ndarray | None]]) -> None:
         """Keep one photo's records, predictions first, so that a record never lacks its prediction."""
         for record, mask in records:
-            if record.failure is None:
+            if record.failure is None and mask is not None:
                 write_mask(self.prediction_path(record.method, record.query), mask)
         self._journal.append(record.to_dict() for record, _ in records)
         self._kept |= {(record.method, record.query): record for record, _ in records}
@@ -78,7 +140,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         try:
-            for name in (RECORDS, SETTINGS, "absent.jsonl"):
+            for name in (RECORDS, ABSENT, SETTINGS):
                 (self.folder / name).unlink(missing_ok=True)
             if (self.folder / PREDICTIONS).is_dir():
                 shutil.rmtree(self.folder / PREDICTIONS)
@@ -110,9 +172,9 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise PersamError(f"{path} is damaged or cannot be read; choose another --out.") from error
+        raise PersamError(f"{path} is damaged or cannot be read; choose another --output.") from error
     if not isinstance(settings, dict):
-        raise PersamError(f"{path} is not the settings of a run; choose another --out.")
+        raise PersamError(f"{path} is not the settings of a run; choose another --output.")
     return settings
 
 
@@ -125,7 +187,9 @@ def read_records(folder: str | Path) -> list[Record]:
     """
     path = Path(folder).expanduser() / RECORDS
     if not path.is_file():
-        raise UsageError(f"{folder} holds no run: there is no {RECORDS}; give a folder that `persam bench --out` made.")
+        raise UsageError(
+            f"{folder} holds no run: there is no {RECORDS}; give a folder that `persam bench --output` made."
+        )
     latest = {(record.method, record.query): record for record in _records(Journal(path))}
     return list(latest.values())
 
@@ -136,7 +200,7 @@ def _records(journal: Journal) -> list[Record]:
     except (TypeError, KeyError, AttributeError) as error:
         raise PersamError(
             f"{journal.path} was written by another version of persam; start over with --fresh, or choose another "
-            "--out."
+            "--output."
         ) from error
 
 
@@ -146,7 +210,7 @@ def _check_same(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) -> N
         if before.get(key) != after.get(key):
             raise UsageError(
                 f"{folder} holds a run with {key} = {_shown(before.get(key))}, now it is {_shown(after.get(key))}; "
-                "choose another --out, or start over with --fresh."
+                "choose another --output, or start over with --fresh."
             )
 
 

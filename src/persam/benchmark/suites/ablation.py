@@ -8,21 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.running.run import run
-from persam.benchmark.suites.suite import (
-    Findings,
-    Photos,
-    about_run,
-    change,
-    difference,
-    figures_of,
-    headline,
-    missing_notes,
-    numbers,
-    paired_numbers,
-    score,
-    table,
-)
+from persam.benchmark.suites.suite import Findings, PhotoSet, Results, change, headline, paired_numbers, table
 from persam.method.settings import Settings
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
@@ -133,7 +119,7 @@ def methods_of(
 
 
 def ablate(
-    photos: Photos,
+    photos: PhotoSet,
     model: PromptableModel,
     encoder: FeatureEncoder | None = None,
     mode: str = "persam",
@@ -155,14 +141,12 @@ def ablate(
     """
     building, changing = build_up(), one_changed(mode)
     variants = [*building, *changing]
-    records = run(photos.episodes, methods_of(variants, model, encoder, solver), progress)
-    summaries = figures_of(records)
-    tests = {
-        each.name: None if each.against is None else difference(records, each.name, each.against) for each in variants
-    }
-    rows = [
-        numbers(summaries[each.name])
-        | {
+    found = Results(
+        photos, methods_of(variants, model, encoder, solver), model, encoder, progress, mode=mode, solver=solver
+    )
+    tests = {each.name: found.difference(each.name, each.against) for each in variants}
+    rows = {
+        each.name: {
             "table": "build-up" if each in building else "one changed",
             "tuned": each.tuned,
             "settings": each.settings.to_dict(),
@@ -171,29 +155,27 @@ def ablate(
             "published_miou": each.published,
         }
         for each in variants
-    ]
+    }
 
     def cells(variant: Variant) -> tuple[str, ...]:
-        summary = summaries[variant.name]
-        return variant.name, score(summary, "miou"), change(tests[variant.name]), score(summary, "located")
+        name = variant.name
+        return name, found.score(name, "miou"), change(tests[name]), found.score(name, "located")
 
-    about = about_run(photos, model, encoder, mode=mode, solver=solver)
-    whole = about | {"mode": "official"}
     columns = ("mIoU", "change of IoU per image", "located")
+    official = found.about | {"mode": "official"}
     tables = [
         table(
-            f"Build-up: {headline(whole)}; each row against the one before",
+            f"Build-up: {headline(official)}; each row against the one before",
             ("technique", *columns, "paper's mIoU", "its change"),
             tuple((*cells(each), *published) for each, published in zip(building, _published_cells(), strict=True)),
         ),
         table(
-            f"One technique set otherwise: {headline(about)}; each row against the first",
+            f"One technique set otherwise: {headline(found.about)}; each row against the first",
             ("variant", *columns),
             tuple(cells(each) for each in changing),
         ),
     ]
-    notes = [f"The paper's mIoU: {PUBLISHED_ON}.", *missing_notes(summaries)]
-    return Findings("ablation", about, rows, tables, notes)
+    return found.findings("ablation", rows, tables, [f"The paper's mIoU: {PUBLISHED_ON}."])
 
 
 def _published_cells() -> list[tuple[str, str]]:

@@ -8,20 +8,20 @@ from typing import Any
 
 from persam.benchmark.episodes import Episode
 from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.running.records import Record
+from persam.benchmark.records import Record
+from persam.benchmark.reporting.tables import percent
 from persam.benchmark.running.run import run
-from persam.benchmark.suites.speed import Spread
 from persam.benchmark.suites.suite import (
     Findings,
-    Photos,
+    PhotoSet,
     about_photos,
     figures_of,
     headline,
     missing_notes,
     numbers,
-    score,
     table,
 )
+from persam.benchmark.suites.timing import Spread
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 from persam.models.base import FeatureEncoder
@@ -111,7 +111,7 @@ def compare_encoders(
     return results
 
 
-def encoder_findings(results: PairResults, photos: Photos, mode: str, tuned: bool) -> Findings:
+def encoder_findings(results: PairResults, photos: PhotoSet, mode: str, tuned: bool) -> Findings:
     """The table of all pairs.
 
     Args:
@@ -137,7 +137,7 @@ def encoder_findings(results: PairResults, photos: Photos, mode: str, tuned: boo
             (
                 f"{results.described[name]['model']} ({results.described[name]['fingerprint']})",
                 str(results.described[name]["encoder"] or OWN),
-                *(score(summary, key) for key in ("miou", "iou", "located")),
+                *(percent(summary.figures.get(key)) for key in ("miou", "iou", "located")),
                 seconds[name].text(3),
             )
             for name, summary in summaries.items()

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from persam.benchmark.suites.speed import drawn_scene, open_persam, plain_mask
+from persam.benchmark.suites.timing import drawn_scene, open_persam, plain_mask
 from persam.errors import PersamError
 from persam.persam import PerSAM
 
@@ -42,31 +42,31 @@ class Memory:
 
 
 def measure_memory(
-    name: str, *, device: str, dtype: str, mode: str, side: int, rounds: int, progress: Callable[[], object]
+    name: str, *, side: int, rounds: int, progress: Callable[[], object], device: str, **order: Any
 ) -> Memory:
     """Peak memory of every job on a drawn photo of `side` pixels, the jobs in turns.
 
     Args:
-        name: of the model, as `open_persam` takes it.
-        device: where to compute.
-        dtype: number format of the image encoder.
-        mode: form of the method.
+        name: of the model.
         side: of the photo.
         rounds: how often.
         progress: called after every job.
+        device: where to compute.
+        order: what else `open_persam` takes.
 
     Raises:
         PersamError: the model is not to be had, or this system does not tell a process's peak.
     """
+    order |= {"device": device}
     on_gpu = torch.device(device).type == "cuda"
-    persam = open_persam(name, device=device, dtype=dtype, mode=mode) if on_gpu else None
+    persam = open_persam(name, **order) if on_gpu else None
     peaks: dict[str, list[int]] = {job: [] for job in JOBS}
     for _ in range(rounds):
         for job in JOBS:
             if persam is not None:
                 peaks[job].append(_allocated(persam, job, side))
             else:
-                peaks[job].append(_in_a_process(name, device=device, dtype=dtype, mode=mode, side=side, job=job))
+                peaks[job].append(_in_a_process(name, **order, side=side, job=job))
             progress()
     how = "largest allocation on the GPU" if on_gpu else f"largest resident memory of a process {_since()}"
     return Memory(peaks, how)

@@ -8,22 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from persam.benchmark.methods.base import Photo, Prediction
+from persam.benchmark.methods.base import Prediction, SharedPhoto
 from persam.benchmark.methods.ours import PersamMethod, prediction_of
 from persam.benchmark.reporting.protocols import Figure
 from persam.benchmark.reporting.tables import percent
-from persam.benchmark.running.run import run
-from persam.benchmark.suites.suite import (
-    Findings,
-    Photos,
-    about_run,
-    figures_of,
-    headline,
-    missing_notes,
-    numbers,
-    score,
-    table,
-)
+from persam.benchmark.suites.suite import Findings, PhotoSet, Results, headline, table
 from persam.concept import Concept
 from persam.method.segment import LOOK_BACK, Trace
 from persam.method.settings import PRESETS, Settings
@@ -38,7 +27,7 @@ STEPS = ("step 1", "step 2", "step 3", "final")
 
 
 def compare_modes(
-    photos: Photos,
+    photos: PhotoSet,
     model: PromptableModel,
     encoder: FeatureEncoder | None = None,
     solver: str = "direct",
@@ -54,38 +43,35 @@ def compare_modes(
         progress: called after every photo.
     """
     methods, agreement = mode_methods(model, encoder, solver)
-    summaries = figures_of(run(photos.episodes, methods, progress))
-    about = about_run(photos, model, encoder, solver=solver)
-    sets = list(next(iter(summaries.values())).by_data_set)
+    found = Results(photos, methods, model, encoder, progress, solver=solver)
+    sets = list(next(iter(found.summaries.values())).by_data_set)
     sets = sets if len(sets) > 1 else []  # of one data set it would be the column before once more
-    rows = [
-        numbers(summaries[method.name])
-        | {"mode": method.mode, "form": method.form, "iou_with_official": agreement.numbers(method.name)}
-        for method in methods
-    ]
+    rows = {
+        each.name: {"mode": each.mode, "form": each.form, "iou_with_official": agreement.numbers(each.name)}
+        for each in methods
+    }
     accuracy = [
         (
             name,
-            score(each, "miou"),
-            score(each, "iou"),
+            found.score(name, "miou"),
+            found.score(name, "iou"),
             *(f"{100 * each.by_data_set[data_set]:.1f}" for data_set in sets),
-            score(each, "located"),
+            found.score(name, "located"),
         )
-        for name, each in summaries.items()
+        for name, each in found.summaries.items()
     ]
     steps = [
         (name, *(percent(mean) for mean in means.values()))
-        for name in summaries
+        for name in found.summaries
         if (means := agreement.means(name)) is not None
     ]
     columns = ("mode", "mIoU", "IoU per image", *(f"on {data_set}" for data_set in sets), "located")
-    title = f"Modes: {headline(about)}"
-    tables = [table(title, columns, tuple(accuracy))]
+    tables = [table(f"Modes: {headline(found.about)}", columns, tuple(accuracy))]
     if steps:
         title = f"IoU with the mask of mode {AGAINST} after each step, in percent, mean over photos [95 % over photos]"
         tables.append(table(title, ("mode", *STEPS), tuple(steps)))
     notes = [f"{', '.join(f'on {name}' for name in sets)}: IoU per image there."] if sets else []
-    return Findings("modes", about, rows, tables, [*notes, *missing_notes(summaries)])
+    return found.findings("modes", rows, tables, notes)
 
 
 @dataclass
@@ -134,7 +120,7 @@ class ModeMethod(PersamMethod):
         super().__init__(f"{mode} {form}", model, Settings.of(mode), tuned=form == "PerSAM-F", **options)
         self.mode, self.form, self.agreement = mode, form, agreement
 
-    def find(self, photo: Photo, learned: Concept) -> Prediction:
+    def find(self, photo: SharedPhoto, learned: Concept) -> Prediction:
         """See `Method.find`."""
         found = self.persam.segment(self.encode(photo), learned, explain=True)
         assert found.trace is not None
@@ -144,7 +130,7 @@ class ModeMethod(PersamMethod):
             photo.kept[key] = masks
         elif key in photo.kept:  # it is not where official could not learn the reference
             self.agreement.note(self.name, masks, photo.kept[key])
-        return prediction_of(found)
+        return prediction_of(found, learned)
 
 
 def mode_methods(

@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
-from persam.benchmark.methods.base import Shot
+from persam.benchmark.methods.base import Example
 from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.running.run import run
-from persam.benchmark.suites.reference_forms import FORMS, SEED, resized_mask, shown_as
-from persam.benchmark.suites.robustness_plot import draw_robustness
-from persam.benchmark.suites.suite import (
-    Findings,
-    Photos,
-    about_run,
-    change,
-    difference,
-    figures_of,
-    headline,
-    missing_notes,
-    numbers,
-    paired_numbers,
-    score,
-    table,
-)
+from persam.benchmark.reporting.plots import COLOURS, new_figure
+from persam.benchmark.suites.suite import Findings, PhotoSet, Results, change, headline, paired_numbers, table
 from persam.concept import Concept
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 from persam.metrics import iou
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
 from persam.reference import Reference
 from persam.reports.tables import Table
+from persam.segmentation import mask_box
 
 #: Areas of the reference mask, as shares of the true one.
 SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 TRUE_MASK = "mask"
+FORMS = (TRUE_MASK, "box", "scribble", "3 points", "1 point")
+SEED = 0
+_STROKE = 0.06  # width of a scribble, as a share of the object's size (square root of its area)
 #: The paper's mIoU in percent with a mask and with a box as reference (PerSeg, ViT-H), for PerSAM and PerSAM-F.
 PUBLISHED = {("PerSAM", "mask"): 89.3, ("PerSAM-F", "mask"): 95.3, ("PerSAM", "box"): 88.1, ("PerSAM-F", "box"): 94.9}
 PUBLISHED_ON = "PerSeg, SAM ViT-H"
@@ -104,14 +96,14 @@ class RoughMethod(PersamMethod):
         """See `Method.describe`."""
         return super().describe() | {"reference": self.roughness.name}
 
-    def learn(self, shots: Sequence[Shot], category: str) -> Concept:
+    def learn(self, examples: Sequence[Example], category: str) -> Concept:
         """See `Method.learn`."""
         rough = []
-        for shot in shots:
+        for example in examples:
             # From a box or clicks the model makes a mask first; from then on all forms go the same way.
-            mask = self.persam.mask_of(Reference.read(shot.photo.pixels, **self.roughness.show(shot.mask)))
-            self.learned_masks.append(iou(mask, shot.mask))
-            rough.append(shot if self.roughness.name == TRUE_MASK else Shot(shot.photo, mask))
+            mask = self.persam.mask_of(Reference.read(example.photo.pixels, **self.roughness.show(example.mask)))
+            self.learned_masks.append(iou(mask, example.mask))
+            rough.append(example if self.roughness.name == TRUE_MASK else Example(example.photo, mask))
         return super().learn(rough, category)
 
 
@@ -146,7 +138,7 @@ def robustness_methods(
 
 
 def roughen(
-    photos: Photos,
+    photos: PhotoSet,
     model: PromptableModel,
     encoder: FeatureEncoder | None = None,
     mode: str = "persam",
@@ -173,55 +165,209 @@ def roughen(
     """
     ways = roughnesses(sizes, seed=seed)
     methods = robustness_methods(ways, model, Settings.of(mode), encoder, solver)
-    records = run(photos.episodes, methods, progress)
-    summaries = figures_of(records)
+    found = Results(photos, methods, model, encoder, progress, mode=mode, solver=solver, seed=seed)
     tests = {
-        method.name: None
-        if method.roughness is ways[0]
-        else difference(records, method.name, f"{method.form}, {TRUE_MASK}")
-        for method in methods
+        each.name: found.difference(each.name, None if each.roughness is ways[0] else f"{each.form}, {TRUE_MASK}")
+        for each in methods
     }
-    rows = [
-        numbers(summaries[method.name])
-        | {
-            "form": method.form,
-            "reference": method.roughness.name,
-            "size": method.roughness.size,
-            "reference_iou": method.reference_iou,
-            "references": len(method.learned_masks),
-            "change": paired_numbers(tests[method.name]),
-            "published_miou": PUBLISHED.get((method.form, method.roughness.name)),
+    rows: dict[str, dict[str, Any]] = {
+        each.name: {
+            "form": each.form,
+            "reference": each.roughness.name,
+            "size": each.roughness.size,
+            "reference_iou": each.reference_iou,
+            "references": len(each.learned_masks),
+            "change": paired_numbers(tests[each.name]),
+            "published_miou": PUBLISHED.get((each.form, each.roughness.name)),
         }
-        for method in methods
-    ]
-    about = about_run(photos, model, encoder, mode=mode, solver=solver, seed=seed)
+        for each in methods
+    }
 
-    def of(title: str, kept: Callable[[RoughMethod], bool]) -> Table:
+    def cells(name: str) -> tuple[str, ...]:
+        row = rows[name]
+        return (
+            name,
+            "–" if row["reference_iou"] is None else f"{100 * row['reference_iou']:.1f}",
+            found.score(name, "miou"),
+            change(tests[name]),
+            found.score(name, "located"),
+            "–" if row["published_miou"] is None else f"{row['published_miou']:.1f}",
+        )
+
+    def of(title: str, kept: Callable[[float | None], bool]) -> Table:
         return table(
-            f"{title}: {headline(about)}; change of IoU per image against the true mask",
+            f"{title}: {headline(found.about)}; change of IoU per image against the true mask",
             ("method, reference", "IoU of the reference", "mIoU", "change", "located", "paper's mIoU"),
-            tuple(
-                (
-                    method.name,
-                    "–" if method.reference_iou is None else f"{100 * method.reference_iou:.1f}",
-                    score(summaries[method.name], "miou"),
-                    change(tests[method.name]),
-                    score(summaries[method.name], "located"),
-                    f"{published:.1f}" if (published := PUBLISHED.get((method.form, method.roughness.name))) else "–",
-                )
-                for method in methods
-                if kept(method)
-            ),
+            tuple(cells(name) for name, row in rows.items() if kept(row["size"])),
         )
 
     tables = [
-        of("Area of the reference mask", lambda method: method.roughness.size is not None),
-        of("Form of the reference", lambda method: method.roughness.size in {None, 1.0}),
+        of("Area of the reference mask", lambda size: size is not None),
+        of("Form of the reference", lambda size: size in {None, 1.0}),
     ]
     notes = [
         f"The paper's mIoU: {PUBLISHED_ON}.",
         f"Scribbles and clicks: random places inside the object, seed {seed}.",
         "From a box, a scribble or clicks the model makes the mask that it learns from.",
-        *missing_notes(summaries),
     ]
-    return Findings("robustness", about, rows, tables, notes, {PLOT: lambda: draw_robustness(rows, headline(about))})
+    findings = found.findings("robustness", rows, tables, notes)
+    return replace(findings, plots={PLOT: lambda: draw_robustness(findings.rows, headline(found.about))})
+
+
+# ---------------------------------------- references as people give them, made from a true mask
+
+
+def resized_mask(mask: np.ndarray, area: float) -> np.ndarray:
+    """Shrink or enlarge a mask evenly from its edge until it has a given area.
+
+    Pixels are taken in the order of their distance to the edge, the innermost first, so that the masks of rising areas
+    contain one another; among equal distances the upper left ones come first. The photo's border is no edge: a mask
+    that is cut by it shrinks from its other sides alone.
+
+    Args:
+        mask: (H, W) bool, neither empty nor everything.
+        area: of the result as a share of the mask's own area, above 0; 1 gives the mask itself.
+
+    Returns:
+        (H, W) bool with round(area * pixels) pixels, at least one, and at most all but one.
+
+    Raises:
+        ValueError: the mask is empty or everything, or the area is not above 0.
+        PersamError: SciPy is not installed.
+
+    >>> resized_mask(np.array([[0, 1, 1, 1, 1, 0]], bool), 0.5).astype(int)
+    array([[0, 0, 1, 1, 0, 0]])
+    """
+    if not mask.any() or mask.all():
+        raise ValueError("a mask of nothing or of everything has no edge to be moved")
+    if not area > 0:
+        raise ValueError(f"the area must be above 0, not {area}")
+    count = min(max(1, round(area * int(mask.sum()))), mask.size - 1)
+    order = np.argsort(-_depth(mask), axis=None, kind="stable")
+    result = np.zeros(mask.size, bool)
+    result[order[:count]] = True
+    return result.reshape(mask.shape)
+
+
+def shown_as(form: str, mask: np.ndarray, seed: int = SEED) -> dict[str, Any]:
+    """Show the object of a true mask in another form: arguments for `Reference.read` beside the photo.
+
+    ``box`` is tight. Clicks are drawn at random from the deeper half of the object, where people click; a scribble is
+    one stroke between two such places, cut where it leaves the object. The same mask and seed give the same form.
+
+    Args:
+        form: one of `FORMS`.
+        mask: (H, W) bool, not empty.
+        seed: of the random places.
+
+    Raises:
+        ValueError: no such form.
+        PersamError: SciPy is not installed.
+    """
+    if form == "mask":
+        return {"mask": mask}
+    if form == "box":
+        return {"box": mask_box(mask)}
+    rng = np.random.default_rng([seed, zlib.crc32(np.packbits(mask).tobytes())])
+    if form == "scribble":
+        return {"scribble": _scribble(mask, _clicks(mask, 2, rng))}
+    if form in {"3 points", "1 point"}:
+        return {"points": _clicks(mask, int(form[0]), rng)}
+    raise ValueError(f"no form {form}; there are {', '.join(FORMS)}")
+
+
+def _clicks(mask: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Up to `count` different places (n, 2) as (x, y), from the half of the object that is farthest from its edge."""
+    inside = _depth(mask)[mask]
+    y, x = np.nonzero(mask)
+    deep = np.flatnonzero(inside >= np.median(inside))
+    chosen = rng.choice(deep, min(count, len(deep)), replace=False)
+    return np.stack([x[chosen], y[chosen]], axis=1)
+
+
+def _scribble(mask: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    width = max(1, round(_STROKE * float(mask.sum()) ** 0.5))
+    stroke = np.zeros(mask.shape, np.uint8)
+    first, last = (tuple(int(value) for value in end) for end in (ends[0], ends[-1]))
+    cv2.line(stroke, first, last, color=1, thickness=width)
+    return stroke.astype(bool) & mask
+
+
+def _depth(mask: np.ndarray) -> np.ndarray:
+    """Distance to the edge in pixels, (H, W) float64: positive on the object, negative beside it.
+
+    Equal distances must be equal to the last bit, or ties fall otherwise in every run; OpenCV's are not: they depend
+    on where the array lies in memory.
+    """
+    try:
+        from scipy.ndimage import distance_transform_edt
+    except ImportError:
+        raise PersamError("Rough references need SciPy; install it with pip install 'persam[bench]'.") from None
+    inside, outside = distance_transform_edt(mask), distance_transform_edt(~mask)
+    return np.where(mask, inside, -outside)
+
+
+# ---------------------------------------------------------------------------------- the picture
+
+
+def draw_robustness(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Draw it.
+
+    Args:
+        rows: of the suite, each with ``form``, ``reference``, ``size``, ``miou`` and ``miou_interval`` (None where one
+            object gives no interval).
+        title: what was measured.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        PersamError: matplotlib is not installed.
+    """
+    figure, axes = new_figure(11, 4.5, columns=2)
+    left, right = axes[0]
+    forms = list(dict.fromkeys(row["form"] for row in rows))
+    others = list(dict.fromkeys(row["reference"] for row in rows if row["size"] in {None, 1.0}))
+    for number, form in enumerate(forms):
+        colour = COLOURS[number]
+        sized = sorted((row for row in rows if row["form"] == form and row["size"]), key=lambda row: float(row["size"]))
+        sizes = [row["size"] for row in sized]
+        left.plot(sizes, [row["miou"] for row in sized], marker="o", color=colour, label=form)
+        low, high = zip(*map(_ends, sized), strict=True)
+        left.fill_between(sizes, low, high, color=colour, alpha=0.15, linewidth=0)
+        found = {row["reference"]: row for row in rows if row["form"] == form}
+        for place, name in enumerate(others):
+            row = found[name]
+            below, above = (abs(row["miou"] - end) for end in _ends(row))
+            right.errorbar(
+                place + 0.16 * (number - (len(forms) - 1) / 2),
+                row["miou"],
+                yerr=[[below], [above]],
+                fmt="o",
+                color=colour,
+                capsize=3,
+            )
+    left.set_xscale("log", base=2)
+    ticks = sorted({row["size"] for row in rows if row["size"]})
+    left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    left.minorticks_off()
+    left.axvline(1, color="0.6", linewidth=1, linestyle=":")
+    left.set_xlabel("area of the reference mask / area of the true mask")
+    left.set_ylabel("mIoU [95 % bootstrap]")
+    left.set_ylim(0, 1)
+    left.grid(alpha=0.3)
+    left.legend(loc="lower left")
+    right.set_ylim(0, 1)
+    right.set_xticks(range(len(others)), others)
+    right.set_xlim(-0.6, len(others) - 0.4)
+    right.set_xlabel("form of the reference")
+    right.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=10)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _ends(row: Mapping[str, Any]) -> tuple[float, float]:
+    low, high = row["miou_interval"] or (row["miou"], row["miou"])
+    return low, high

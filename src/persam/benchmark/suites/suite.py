@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from persam.benchmark.datasets import catalog
-from persam.benchmark.episodes import Episode, Loaded
+from persam.benchmark.episodes import Episode, data_hash, limited
+from persam.benchmark.methods.base import Method
+from persam.benchmark.records import Record
 from persam.benchmark.reporting.protocols import PERSEG
 from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import percent
-from persam.benchmark.running.conduct import data_hash, limited
-from persam.benchmark.running.records import Record
+from persam.benchmark.running.run import run
 from persam.errors import UsageError
 from persam.files import check_folder, write_bytes, write_text
 from persam.metrics import PairedTest, paired_test
@@ -39,7 +40,7 @@ RESULTS, TABLE = "metrics.json", "table.md"
 
 
 @dataclass(frozen=True)
-class Photos:
+class PhotoSet:
     """What a suite is run on.
 
     Attributes:
@@ -59,10 +60,10 @@ class Photos:
 
     def fingerprint(self) -> str:
         """Hash of all photos and masks."""
-        return data_hash(Loaded(self.source, self.episodes, self.source, {}))
+        return data_hash(self.episodes)
 
 
-def read_photos(root: Path, data_set: str | None = None, limit: int | None = None) -> Photos:
+def read_photos(root: Path, data_set: str | None = None, limit: int | None = None) -> PhotoSet:
     """One data set of the catalogue, or, without a name, all that one folder holds under their names.
 
     Args:
@@ -79,10 +80,10 @@ def read_photos(root: Path, data_set: str | None = None, limit: int | None = Non
     if limit is not None:
         episodes = tuple(episode for episode in limited(episodes, limit) if episode.tests)
     if loaded is not None:
-        return Photos(episodes, f"{loaded.name}: {loaded.protocol}", limit)
+        return PhotoSet(episodes, f"{loaded.name}: {loaded.protocol}", limit)
     names = dict.fromkeys(episode.data_set for episode in episodes)
     together = ", ".join({"davis": "davis (every 8th frame)"}.get(name, name) for name in names)
-    return Photos(episodes, f"{together}; the first photo of an object is its reference", limit)
+    return PhotoSet(episodes, f"{together}; the first photo of an object is its reference", limit)
 
 
 # -------------------------------------------------------------------------- rows
@@ -143,16 +144,60 @@ def missing_notes(summaries: Mapping[str, Summary]) -> list[str]:
     ]
 
 
-def score(summary: Summary, key: str) -> str:
-    """A figure in percent with its interval, ``51.2 [41.0, 62.3]``; a dash where it was not measured."""
-    return percent(summary.figures.get(key))
-
-
 def change(test: PairedTest | None) -> str:
     """A paired difference in percent points with its interval; a dash where there is nothing to compare with."""
     if test is None:
         return "–"
     return f"{100 * test.difference:+.1f} [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
+
+
+class Results:
+    """What methods on one model found in the photos of a suite: all that its rows and tables are made of.
+
+    Args:
+        photos: on which.
+        methods: on `model` and `encoder`.
+        model: the promptable model.
+        encoder: another encoder for the confidence map.
+        progress: called after every photo.
+        about: what else all numbers were measured with, such as the mode.
+
+    Attributes:
+        records, summaries: of all methods; summaries by name.
+        about: what every number was measured with and on.
+    """
+
+    def __init__(
+        self,
+        photos: PhotoSet,
+        methods: Sequence[Method],
+        model: PromptableModel,
+        encoder: FeatureEncoder | None,
+        progress: Callable[[], object] | None,
+        **about: Any,
+    ) -> None:
+        self.records = run(photos.episodes, methods, progress)
+        self.summaries = figures_of(self.records)
+        self.about = about_run(photos, model, encoder, **about)
+
+    def difference(self, method: str, against: str | None) -> PairedTest | None:
+        """See `difference`; None where there is nothing to compare with."""
+        return None if against is None else difference(self.records, method, against)
+
+    def score(self, method: str, key: str) -> str:
+        """A method's figure in percent with its interval, ``51.2 [41.0, 62.3]``; a dash where it was not measured."""
+        return percent(self.summaries[method].figures.get(key))
+
+    def findings(
+        self,
+        suite: str,
+        rows: Mapping[str, dict[str, Any]],
+        tables: Sequence[Table],
+        notes: Sequence[str] = (),
+    ) -> Findings:
+        """All of it, to be taken away; `rows` are values by name of a method that stand beside its figures."""
+        whole = [numbers(self.summaries[name]) | more for name, more in rows.items()]
+        return Findings(suite, self.about, whole, tables, [*notes, *missing_notes(self.summaries)])
 
 
 # --------------------------------------------------------------------- taken away
@@ -232,16 +277,16 @@ def check_out(folder: Path, suite: str) -> None:
     except (OSError, ValueError, AttributeError):
         earlier = None
     if earlier != suite:
-        raise UsageError(f"{results} is not of persam bench {suite} and would be lost; choose another --out.")
+        raise UsageError(f"{results} is not of persam bench {suite} and would be lost; choose another --output.")
 
 
-def about_run(photos: Photos, model: PromptableModel, encoder: FeatureEncoder | None, **more: Any) -> dict[str, Any]:
+def about_run(photos: PhotoSet, model: PromptableModel, encoder: FeatureEncoder | None, **more: Any) -> dict[str, Any]:
     """What every number of a suite with one model was measured with and on."""
     weights = {"weights_sha256": weights_hash(model), "encoder_weights_sha256": encoder and weights_hash(encoder)}
     return {**about_model(model, encoder), **weights, **more, **about_photos(photos)}
 
 
-def about_photos(photos: Photos) -> dict[str, Any]:
+def about_photos(photos: PhotoSet) -> dict[str, Any]:
     """What every number of a suite was measured on, and how."""
     return {
         "data": photos.source,

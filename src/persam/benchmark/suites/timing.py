@@ -1,11 +1,11 @@
-"""What all timings share: the clock, the spread, plain SAM to compare with, and models of random weights."""
+"""What all measurements of time and memory share: the timer, the spread, plain SAM, and models of random weights."""
 
 from __future__ import annotations
 
 import contextlib
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,11 +28,23 @@ RANDOM_SIZES = ("vit-b", "vit-l", "vit-h")
 
 def timed(job: Callable[[], Result], model: PromptableModel) -> tuple[Result, float]:
     """What a job gives, and its seconds until the model's device has finished."""
-    wait(model)
-    start = time.perf_counter()
+    start = now(model)
     result = job()
+    return result, now(model) - start
+
+
+def now(model: PromptableModel) -> float:
+    """Seconds on a clock that is read when the model's device has done all that it was asked."""
     wait(model)
-    return result, time.perf_counter() - start
+    return time.perf_counter()
+
+
+def rounds_of(count: int, progress: Callable[[], object] | None = None) -> Iterator[int]:
+    """Number the rounds of a measurement; round 0 warms up and does not count. `progress` is called after each."""
+    for number in range(count + 1):
+        yield number
+        if progress is not None:
+            progress()
 
 
 def wait(model: PromptableModel) -> None:

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from itertools import zip_longest
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from persam.benchmark.datasets.catalog import DATASETS, DatasetEntry, read
-from persam.benchmark.episodes import Episode, Loaded, Sample, fingerprint
+import numpy as np
+
+from persam.benchmark.absence.report import AbsentReport
+from persam.benchmark.datasets.catalog import DATASETS, find_data_set
+from persam.benchmark.episodes import Episode, Loaded, data_hash, limited
+from persam.benchmark.methods.catalog import ITS_OWN
+from persam.benchmark.records import Query, Record, presence_queries, queries_of
 from persam.benchmark.reporting.plots import check_plots
 from persam.benchmark.reporting.protocols import DAVIS, FEW_SHOT, FOLDER, PERSEG, Protocol
 from persam.benchmark.reporting.report import Report
 from persam.benchmark.reporting.worst import read_prediction
-from persam.benchmark.running.equipment import ITS_OWN, Equipment, Setup, check_setup
-from persam.benchmark.running.run import queries_of, run
-from persam.benchmark.running.run_folder import RunFolder
+from persam.benchmark.running.equipment import Equipment, Setup, check_setup
+from persam.benchmark.running.run import ask
+from persam.benchmark.running.run_folder import ABSENT, RECORDS, RunFolder
 from persam.errors import PersamError, UsageError
 from persam.reports.provenance import versions, weights_hash
-
-if TYPE_CHECKING:
-    import numpy as np
-
 
 Progress = Callable[[int, int], object]
 
 _PROTOCOLS = {"object-pooled": PERSEG, "class-pooled": FEW_SHOT, "j-and-f": DAVIS, "image": FOLDER}
+# Where an object that is not marked is not there. Photos of COCO show much that one episode does not ask for.
+_ALL_MARKED = ("perseg", "fss", "davis", "folder", "study")
 
 
 def bench(
@@ -55,7 +57,7 @@ def bench(
         out: keep predictions, records and the report in this folder; a run that was stopped goes on from it.
         fresh: drop an earlier run in `out`.
         progress: called with the number of photos done and of all.
-        options: of the data set, such as ``shots=3``; see its entry in the catalog.
+        options: of the data set, such as ``shots=3``; those of its reader.
 
     Returns:
         The report; with `out` it is written too.
@@ -65,34 +67,101 @@ def bench(
             run of other settings.
         PersamError: a model is not to be had, or `out` cannot be written.
     """
+    done = _run(data_set, data, setup, out=out, fresh=fresh, progress=progress, **options)
+
+    def prediction(method: str, query: str) -> np.ndarray | None:
+        return None if done.folder is None else read_prediction(done.folder.prediction_path(method, query))
+
+    report = Report(
+        title=title_of(data_set, done.equipment.in_words, data),
+        data_set=data_set,
+        protocol=protocol_of(data_set),
+        records=done.records,
+        queries=done.queries,
+        settings=done.settings | {"works with": done.equipment.in_words},
+        notes=done.notes,
+        prediction=prediction,
+        folder=done.place,
+    )
+    if report.folder is not None:
+        report.write(report.folder)
+    return report
+
+
+def bench_absent(data_set: str, data: str | Path, setup: Setup | None = None, **more: Any) -> AbsentReport:
+    """Look for every object in every other object's photos: is it there at all?
+
+    >>> from persam.benchmark import bench_absent
+    >>> bench_absent("perseg", "~/data/PerSeg").summaries[0].auroc       # doctest: +SKIP
+    0.97
+
+    Args and errors are those of `bench`; it is the same run, but for the questions.
+
+    Raises:
+        UsageError: besides, a data set whose photos show objects that are not marked, or one with a single object.
+    """
+    done = _run(data_set, data, setup, absent=True, **more)
+    title = title_of(data_set, done.equipment.in_words, data) + ": is it there at all?"
+    report = AbsentReport(title, done.records, done.settings, done.notes, done.place)
+    try:
+        report.summaries  # noqa: B018 (computed now, while its errors can be told from others)
+    except ValueError as error:
+        raise PersamError(f"The scores cannot be summed up: {error}") from error
+    if report.folder is not None:
+        report.write(report.folder)
+    return report
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A run that came to its end."""
+
+    equipment: Equipment
+    queries: list[Query]
+    records: list[Record]
+    settings: dict[str, Any]
+    notes: tuple[str, ...]
+    folder: RunFolder | None
+
+    @property
+    def place(self) -> Path | None:
+        return None if self.folder is None else self.folder.folder
+
+
+def _run(
+    data_set: str,
+    data: str | Path,
+    setup: Setup | None,
+    *,
+    absent: bool = False,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> _Done:
+    """See that all that is named is there, and ask all methods.
+
+    Where every object is looked for in every photo (`absent`), no masks are measured or kept.
+    """
     setup = setup or Setup()
     check_setup(setup)
     if out is not None:
         check_plots()
+    if absent and data_set in DATASETS and data_set not in _ALL_MARKED:
+        raise UsageError(
+            f"Photos of {DATASETS[data_set].title} show more than is marked in them, so nobody knows what is absent; "
+            f"use --absent with {', '.join(_ALL_MARKED)}."
+        )
     loaded = load_data(data_set, data, setup, **options)
+    if absent and len({episode.object for episode in loaded.episodes}) < 2:
+        raise UsageError(f"{data} has one object alone; --absent looks for each in the photos of the others.")
     equipment = Equipment.of(setup)
-    settings = run_settings(loaded, setup, equipment)
-    folder = None if out is None else RunFolder(out, settings, fresh=fresh)
-
-    def prediction(method: str, query: str) -> np.ndarray | None:
-        return None if folder is None else read_prediction(folder.prediction_path(method, query))
-
-    total = sum(len(episode.tests) for episode in loaded.episodes)
-    records = run(loaded.episodes, equipment.methods, counter(progress, total), store=folder)
-    report = Report(
-        title=title_of(data_set, equipment.in_words, data),
-        data_set=data_set,
-        protocol=protocol_of(data_set),
-        records=records,
-        queries=[query for queries in queries_of(loaded.episodes) for query in queries],
-        settings=settings | {"works with": equipment.in_words},
-        notes=(*notes_of(loaded, setup), mode_note(settings["methods"])),
-        prediction=prediction,
-        folder=None if folder is None else folder.folder,
-    )
-    if folder is not None:
-        report.write(folder.folder)
-    return report
+    settings = run_settings(loaded, setup, equipment, "is it there?" if absent else "where is it?")
+    folder = None if out is None else RunFolder(out, settings, fresh=fresh, records=ABSENT if absent else RECORDS)
+    looks = presence_queries(loaded.episodes) if absent else [[query] for query in queries_of(loaded.episodes)]
+    records = ask(looks, equipment.methods, counter(progress, len(looks)), store=folder, masks=not absent)
+    notes = (*notes_of(loaded, setup), mode_note(settings["methods"]))
+    return _Done(equipment, [query for look in looks for query in look], records, settings, notes, folder)
 
 
 def load_data(data_set: str, data: str | Path, setup: Setup, **options: Any) -> Loaded:
@@ -101,12 +170,13 @@ def load_data(data_set: str, data: str | Path, setup: Setup, **options: Any) -> 
     Raises:
         UsageError: as `persam.benchmark.datasets.catalog.read` does, or no photo is left.
     """
-    if any(option.name == "seed" for option in entry_of(data_set).options):
+    entry = find_data_set(data_set)
+    if any(option.name == "seed" for option in entry.options):
         options = {"seed": setup.seed} | options
-    loaded = read(data_set, Path(data).expanduser(), **options)
-    episodes = loaded.episodes
+    loaded = entry.read(Path(data).expanduser(), **options)
+    episodes: Sequence[Episode] = loaded.episodes
     if protocol_of(data_set) is DAVIS:
-        episodes = tuple(_without_last_frame(episode) for episode in episodes)
+        episodes = [_without_last_frame(episode) for episode in episodes]
     if setup.limit is not None:
         episodes = limited(episodes, setup.limit)
     episodes = tuple(episode for episode in episodes if episode.tests)
@@ -134,17 +204,7 @@ def _without_last_frame(episode: Episode) -> Episode:
     return replace(episode, tests=tuple(sample for sample in episode.tests if sample.photo.name != frames[-1]))
 
 
-def limited(episodes: Sequence[Episode], limit: int) -> tuple[Episode, ...]:
-    """The first photos of every object, in turns, so that a quick look sees all objects."""
-    turns = zip_longest(*([(number, sample) for sample in each.tests] for number, each in enumerate(episodes)))
-    chosen = [pair for turn in turns for pair in turn if pair is not None][:limit]
-    kept: dict[int, list[Sample]] = {}
-    for number, sample in chosen:
-        kept.setdefault(number, []).append(sample)
-    return tuple(replace(each, tests=tuple(kept.get(number, ()))) for number, each in enumerate(episodes))
-
-
-def run_settings(loaded: Loaded, setup: Setup, equipment: Equipment, question: str = "where is it?") -> dict[str, Any]:
+def run_settings(loaded: Loaded, setup: Setup, equipment: Equipment, question: str) -> dict[str, Any]:
     """All that the numbers depend on, JSON values; `question` keeps runs apart that ask something else."""
     from persam.models.loading import choose_device
 
@@ -161,31 +221,12 @@ def run_settings(loaded: Loaded, setup: Setup, equipment: Equipment, question: s
         "seed": setup.seed,
         "checkpoint": dict(setup.checkpoints),
         "device": choose_device(setup.device).type,
-        "hash of the data": data_hash(loaded),
+        "hash of the data": data_hash(loaded.episodes),
         "hash of the model": weights_hash(equipment.model),
         "hash of the encoder": weights_hash(equipment.encoder),
         "methods": {method.name: method.describe() for method in equipment.methods},
         "versions": versions(),
     }
-
-
-def data_hash(loaded: Loaded) -> str:
-    """SHA-256 of all photos and truths that are used; of those that cannot be read, the names alone."""
-    samples = loaded.samples
-    try:
-        return fingerprint(samples)
-    except PersamError:
-        readable = [sample for sample in samples if _is_readable(sample)]
-        names = [sample.name for sample in samples if sample not in readable]
-        return fingerprint(readable) + " without " + ", ".join(names)
-
-
-def _is_readable(sample: Sample) -> bool:
-    try:
-        sample.digest()
-    except PersamError:
-        return False
-    return True
 
 
 def notes_of(loaded: Loaded, setup: Setup) -> tuple[str, ...]:
@@ -215,14 +256,3 @@ def counter(progress: Progress | None, total: int) -> Callable[[], object]:
             progress(done, total)
 
     return step
-
-
-def entry_of(data_set: str) -> DatasetEntry:
-    """The data set's entry in the catalog.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if data_set not in DATASETS:
-        raise UsageError(f"There is no data set {data_set}; there are {', '.join(DATASETS)}.")
-    return DATASETS[data_set]

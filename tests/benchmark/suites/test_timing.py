@@ -14,9 +14,9 @@ from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
 from persam import PerSAM
-from persam.benchmark.suites import speed
-from persam.benchmark.suites.overhead import AddedTime, Round, added_time, measure_overhead, percent, published_share
-from persam.benchmark.suites.speed import Spread, drawn_scene, machine, open_persam, plain_mask, timed
+from persam.benchmark.suites import timing
+from persam.benchmark.suites.efficiency import AddedTime, Round, added_time, measure_overhead, percent, published_share
+from persam.benchmark.suites.timing import Spread, drawn_scene, machine, open_persam, plain_mask, timed
 from persam.benchmark.suites.tuning_speed import measure_tuning
 from persam.errors import UsageError
 
@@ -110,7 +110,7 @@ def test_tuning_findings():
 
 def test_a_job_is_timed_until_the_device_has_finished(monkeypatch):
     waited: list[str] = []
-    monkeypatch.setattr(speed, "wait", lambda model: waited.append("wait"))
+    monkeypatch.setattr(timing, "wait", lambda model: waited.append("wait"))
     result, seconds = timed(lambda: waited.append("job") or 7, random_sam())  # type: ignore[func-returns-value]
     assert result == 7
     assert seconds >= 0
@@ -140,7 +140,7 @@ def test_models_to_be_timed(monkeypatch):
         made.append(size)
         return random_sam()
 
-    monkeypatch.setattr(speed, "random_sam", random_one)
+    monkeypatch.setattr(timing, "random_sam", random_one)
     persam = open_persam("vit-h", device="cpu", mode="official")
     assert made == ["vit-h"]
     assert persam.settings.mode == "official"
@@ -156,7 +156,7 @@ def test_machine():
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "parameters"), [("vit-b", 94), ("vit-l", 312), ("vit-h", 641)])
 def test_random_sams_are_as_large_as_the_real_ones(size, parameters):
-    network = speed.random_sam(size, torch.device("cpu")).network
+    network = timing.random_sam(size, torch.device("cpu")).network
     assert sum(each.numel() for each in network.parameters()) / 1e6 == pytest.approx(parameters, rel=0.01)
 
 
