@@ -15,6 +15,7 @@ from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.suites.modes import FORMS, MODES, ModeMethod, StepAgreement, compare_modes, masks_after_steps
 from persam.benchmark.suites.suite import Findings, read_photos
 from persam.geometry import Frame
+from persam.method.prior import Prior
 from persam.method.segment import LOOK_BACK, Step, Trace
 from persam.models.encode_once import encode_once
 from persam.models.loading import load_model
@@ -31,7 +32,8 @@ def step(name: str, rows: int, *, dropped: bool = False) -> Step:
 def heights(*steps: Step) -> list[int]:
     """How many rows the mask after each step has."""
     frame = Frame.padded(SIZE, 16, (4, 4))
-    trace = Trace(frame, torch.zeros(SIZE), np.zeros((1, 2)), np.ones(1), steps)
+    prior = Prior(frame, torch.zeros(4, 4), torch.zeros(SIZE), None, 0.0, np.zeros((1, 2)), np.ones(1))
+    trace = Trace(prior, steps, np.zeros(SIZE, bool), 1.0)
     return [int(mask.any(axis=1).sum()) for mask in masks_after_steps(trace)]
 
 
