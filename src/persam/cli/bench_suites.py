@@ -53,13 +53,13 @@ def _on_photos(
     json: Json = False,
 ) -> None:
     """Run a suite of one model; what stands after the star are the options that all of them have."""
-    from persam.benchmark.suites.suite import read_photos
+    from persam.benchmark.suites.suite import Trial, read_photos
 
     _check(output, suite)
     photos = read_photos(data, data_set, limit)
     persam = load_model(model, device=device, dtype="auto", encoder=encoder)
     with progress_bar("measuring", photos.count) as advance:
-        found = measure(photos, persam.model, persam.encoder, solver=solver, progress=advance)
+        found = measure(Trial(photos, persam.model, persam.encoder, solver, advance))
     _show(found, output, json)
 
 

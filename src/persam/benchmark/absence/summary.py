@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from persam.benchmark.records import Record
-from persam.benchmark.reporting.plots import ABSENT, PRESENT, new_figure, write_figure
+from persam.benchmark.reporting.plots import ABSENT, PRESENT, new_figure, png_of
+from persam.files import write_bytes
 from persam.metrics import Threshold, auroc, best_threshold, bootstrap_figure, fpr_at_tpr
 
 PAPER_THRESHOLD = 0.45  # of the paper, for DINOv2 and its mean of cosines
@@ -143,4 +144,4 @@ def plot_scores(answers: Sequence[Record], summaries: Sequence[AbsentSummary], t
         axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes[-1, 0].set_xlabel("score", fontsize=9)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    write_figure(figure, path)
+    write_bytes(path, png_of(figure))

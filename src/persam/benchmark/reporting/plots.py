@@ -49,11 +49,11 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     return figure, axes
 
 
-def write_figure(figure: Any, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+def png_of(figure: Any) -> bytes:
+    """A figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def plot_ious(records: Sequence[Record], title: str, path: Path) -> None:
@@ -64,7 +64,7 @@ def plot_ious(records: Sequence[Record], title: str, path: Path) -> None:
     else:
         figure = _histogram(records, methods)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    write_figure(figure, path)
+    write_bytes(path, png_of(figure))
 
 
 def _strips(records: Sequence[Record], methods: Sequence[str]) -> Any:

@@ -9,23 +9,14 @@ from typing import Any
 from persam.benchmark.episodes import Episode
 from persam.benchmark.methods.ours import PersamMethod
 from persam.benchmark.records import Record
-from persam.benchmark.reporting.tables import percent
 from persam.benchmark.running.run import run
-from persam.benchmark.suites.suite import (
-    Findings,
-    PhotoSet,
-    about_photos,
-    figures_of,
-    headline,
-    missing_notes,
-    numbers,
-    table,
-)
+from persam.benchmark.suites.suite import Findings, PhotoSet, Results, headline
 from persam.benchmark.suites.timing import Spread
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 from persam.models.base import FeatureEncoder
 from persam.models.loading import load_encoder, load_model
+from persam.reports.tables import Table
 
 OWN = "own"  # the confidence map is made of the model's own features
 
@@ -120,35 +111,29 @@ def encoder_findings(results: PairResults, photos: PhotoSet, mode: str, tuned: b
         mode: of the method.
         tuned: PerSAM-F.
     """
-    summaries = figures_of(results.records)
-    seconds = {
-        name: Spread.of([record.seconds for record in results.records if record.method == name]) for name in summaries
-    }
     form = "PerSAM-F" if tuned else "PerSAM"
-    about = about_photos(photos) | {"mode": mode, "method": form}
-    rows = [
-        numbers(summary) | results.described[name] | {"seconds": asdict(seconds[name])}
-        for name, summary in summaries.items()
-    ]
-    sheet = table(
+    about = photos.about() | {"mode": mode, "method": form, "skipped": results.skipped}
+    found = Results(results.records, about)
+    seconds = {name: Spread.of([record.seconds for record in records]) for name, records in found.by_method.items()}
+    rows = {name: each | {"seconds": asdict(seconds[name])} for name, each in results.described.items()}
+    sheet = Table(
         f"Models and encoders: {form}, {headline(about)}",
         ("model", "encoder", "mIoU", "IoU per image", "located", "seconds a photo"),
         tuple(
             (
-                f"{results.described[name]['model']} ({results.described[name]['fingerprint']})",
-                str(results.described[name]["encoder"] or OWN),
-                *(percent(summary.figures.get(key)) for key in ("miou", "iou", "located")),
+                f"{each['model']} ({each['fingerprint']})",
+                str(each["encoder"] or OWN),
+                *(found.score(name, key) for key in ("miou", "iou", "located")),
                 seconds[name].text(3),
             )
-            for name, summary in summaries.items()
+            for name, each in results.described.items()
         ),
     )
     notes = [
         "Seconds: encoding and finding, median over the photos and [quartiles], on this machine.",
         *(f"Left out: {name}. {reason}" for name, reason in results.skipped.items()),
-        *missing_notes(summaries),
     ]
-    return Findings("encoders", about | {"skipped": results.skipped}, rows, [sheet], notes)
+    return found.findings("encoders", rows, [sheet], notes)
 
 
 def _skip(results: PairResults, name: str, error: PersamError) -> None:
