@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from persam.benchmark.records import Record
+from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.plots import ABSENT, PRESENT, new_figure, png_of
 from persam.files import write_bytes
 from persam.metrics import Threshold, auroc, best_threshold, bootstrap_figure, fpr_at_tpr
@@ -81,10 +81,7 @@ def summarise_absent(answers: Sequence[Record]) -> list[AbsentSummary]:
     Raises:
         ValueError: there is nothing but photos with the object, or nothing but photos without.
     """
-    return [
-        _summary(method, [answer for answer in answers if answer.method == method])
-        for method in dict.fromkeys(answer.method for answer in answers)
-    ]
+    return [_summary(method, given) for method, given in grouped(answers, "method").items()]
 
 
 def _summary(method: str, answers: Sequence[Record]) -> AbsentSummary:

@@ -9,10 +9,9 @@ from PIL import Image
 
 from persam.benchmark.datasets.layout import (
     choose_references,
-    note_masks_alone,
+    passed_over,
     photos,
     shots_in_words,
-    some,
     subfolders,
     words,
     wrong_layout,
@@ -53,14 +52,12 @@ def read_study(root: Path, reference: Reference = "auto", shots: Shots = 1) -> L
 
 def _read(data_set: str, root: Path, layout: str, reference: str, shots: int, mask_names: Sequence[str]) -> Loaded:
     pairs = {folder: _pairs(folder, mask_names, layout) for folder in _objects(root, layout)}
-    episodes, notes = [], note_masks_alone([mask for _, alone in pairs.values() for mask in alone])
+    notes = passed_over("masks without a photo", [mask for _, alone in pairs.values() for mask in alone])
     without = [folder for folder in subfolders(root) if root not in pairs and folder not in pairs and photos(folder)]
-    if without:
-        notes.append(f"passed over: folders of pictures without masks ({some(without)})")
-    spent = []
+    notes += passed_over("folders of pictures without masks", without)
+    episodes, spent = [], []
     for folder, (samples, _) in pairs.items():
-        wanted = _stem(reference, samples)
-        references, tests = choose_references(samples, shots, wanted)
+        references, tests = choose_references(samples, shots, _stem(reference, samples))
         name = folder.resolve().name
         if tests:
             episodes.append(Episode(data_set, name, references, tests, words(name)))
@@ -68,8 +65,7 @@ def _read(data_set: str, root: Path, layout: str, reference: str, shots: int, ma
             spent.append(name)
     if not episodes:
         raise UsageError(f"{root} has no photos to find the objects in: each object has its references alone.")
-    if spent:
-        notes.append(f"passed over: objects with references alone ({some(spent)})")
+    notes += passed_over("objects with references alone", spent)
     first = "the first by name" if reference == "auto" else reference
     return Loaded(
         data_set,

@@ -11,7 +11,7 @@ import numpy as np
 from persam.benchmark.datasets.layout import (
     choose_references,
     masks_alone,
-    note_masks_alone,
+    passed_over,
     photos,
     read_list,
     sample,
@@ -53,10 +53,9 @@ def read_fss(
     top, classes = _classes(root)
     chosen, where, notes = _of_split(top, classes, split)
     read = [_samples(folder) for folder in chosen]
-    notes += note_masks_alone([mask for _, alone in read for mask in alone])
+    notes += passed_over("masks without a photo", [mask for _, alone in read for mask in alone])
     short = [folder.name for folder, (samples, _) in zip(chosen, read, strict=True) if len(samples) <= shots]
-    if short:
-        notes.append(f"passed over: classes with no photo beside the references ({some(short)})")
+    notes += passed_over("classes with no photo beside the references", short)
     named = [(folder.name, samples) for folder, (samples, _) in zip(chosen, read, strict=True) if len(samples) > shots]
     if not named:
         raise UsageError(f"{root} has no photos to find the objects in: each class has its references alone.")
@@ -119,8 +118,7 @@ def _of_split(top: Path, classes: Sequence[Path], split: str) -> tuple[list[Path
     absent = [name for name in listed if name not in by_name]
     if not found:
         raise UsageError(f"None of the classes in {file} is in {top}.")
-    notes = [f"passed over: classes of split {split} that are not here ({some(absent)})"] if absent else []
-    return found, f"split {split} of {file.name}", notes
+    return found, f"split {split} of {file.name}", passed_over(f"classes of split {split} that are not here", absent)
 
 
 def _samples(folder: Path) -> tuple[list[Sample], list[Path]]:

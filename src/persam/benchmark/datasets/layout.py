@@ -99,9 +99,9 @@ def masks_alone(masks: Iterable[Path], photographed: Iterable[Path]) -> list[Pat
     return [mask for mask in masks if mask.stem not in stems]
 
 
-def note_masks_alone(alone: Sequence[Path]) -> list[str]:
-    """The note that they were passed over, if any."""
-    return [f"passed over: masks without a photo ({some(alone)})"] if alone else []
+def passed_over(what: str, things: Sequence[object]) -> list[str]:
+    """The note on what is left out of a data set, if there is any."""
+    return [f"passed over: {what} ({some(things)})"] if things else []
 
 
 def choose_references(

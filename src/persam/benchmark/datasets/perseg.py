@@ -9,11 +9,10 @@ from persam.benchmark.datasets.layout import (
     choose_references,
     folders,
     masks_alone,
-    note_masks_alone,
+    passed_over,
     photos,
     sample,
     shots_in_words,
-    some,
     unpacked,
     words,
 )
@@ -54,9 +53,8 @@ def read_perseg(
             spent.append(folder.name)
     if not episodes:
         raise UsageError(f"{root} has no photos to find the objects in: each object has its references alone.")
-    notes = note_masks_alone(alone)
-    if spent:
-        notes.append(f"passed over: objects with references alone ({some(spent)})")
+    notes = passed_over("masks without a photo", alone)
+    notes += passed_over("objects with references alone", spent)
     first = "photo 00, else the first" if reference == "auto" else f"photo {reference}"
     return Loaded(
         "perseg",

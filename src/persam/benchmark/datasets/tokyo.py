@@ -9,10 +9,9 @@ import numpy as np
 
 from persam.benchmark.datasets.layout import (
     masks_alone,
-    note_masks_alone,
+    passed_over,
     photos,
     read_list,
-    some,
     unpacked,
     wrong_layout,
 )
@@ -56,7 +55,7 @@ def read_tokyo(
     place = next((top / name for name in _LABELS if (top / name).is_dir()), None)
     if place is None or not pictures:
         raise wrong_layout(root, LAYOUT)
-    notes = note_masks_alone(masks_alone(photos(place), pictures))
+    notes = passed_over("masks without a photo", masks_alone(photos(place), pictures))
     pictures, shown, more = _of_split(top, pictures, split)
     notes += more
     shows: dict[int, list[Path]] = {}
@@ -84,8 +83,7 @@ def read_tokyo(
     without = [each for each, categories in folds.items() if not categories]
     if len(without) == len(folds):
         raise UsageError(f"{place} shows no class of {'any fold' if fold is None else f'fold {fold}'}.")
-    if without:
-        notes.append(f"passed over: folds without a class here ({some(without)})")
+    notes += passed_over("folds without a class here", without)
     return drawing.loaded(
         "tokyo-ms4i",
         f"Tokyo Multi-Spectral-4i, {shown}, colour photos alone, classes 4 f + 1 to 4 f + 4 in fold f",
@@ -117,5 +115,4 @@ def _of_split(top: Path, pictures: list[Path], split: str) -> tuple[list[Path], 
     if not found:
         raise UsageError(f"None of the photos in {file} is in {top}.")
     absent = sorted(names - {photo.stem for photo in found})
-    notes = [f"passed over: photos of split {split} that are not here ({some(absent)})"] if absent else []
-    return found, f"split {split}", notes
+    return found, f"split {split}", passed_over(f"photos of split {split} that are not here", absent)

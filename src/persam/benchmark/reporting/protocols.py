@@ -86,14 +86,6 @@ LABELS = {
 }
 
 
-def by_object(records: Sequence[Record]) -> Groups:
-    """Records by object, in the order in which objects come."""
-    groups: Groups = {}
-    for record in records:
-        groups.setdefault(record.object, []).append(record)
-    return groups
-
-
 def common_figures(records: Sequence[Record]) -> dict[str, Figure]:
     """What is told of every data set: means over photos.
 

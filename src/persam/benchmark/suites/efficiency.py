@@ -354,7 +354,8 @@ def measure_overhead(
     every = [asdict(each) for each in added.rounds]
     said = (
         f"PerSAM adds {percent(added.after_encoding)} to plain SAM's {added.seconds('plain'):.3f} s a photo. The "
-        "encoder does the same in both, so this leaves out how its time varies; the row with its own encoding holds that, too."
+        "encoder does the same in both, so this leaves out how its time varies; the row with its own encoding holds "
+        "that, too."
     )
     notes = [said]
     if persam.encoder is not None:

@@ -16,6 +16,7 @@ from typing import Any
 from persam.benchmark.datasets import catalog
 from persam.benchmark.episodes import Episode, data_hash, limited
 from persam.benchmark.methods.base import Method
+from persam.benchmark.methods.ours import names_of
 from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.protocols import PERSEG
 from persam.benchmark.reporting.summary import Summary, summarise
@@ -291,15 +292,9 @@ def check_out(folder: Path, suite: str) -> None:
         raise UsageError(f"{results} is not of persam bench {suite} and would be lost; choose another --output.")
 
 
-def about_model(model: PromptableModel, encoder: FeatureEncoder | None = None) -> dict[str, Any]:
-    """Names and fingerprints."""
-    return {
-        "model": model.name,
-        "fingerprint": model.fingerprint,
-        "encoder": None if encoder is None else encoder.name,
-        "encoder_fingerprint": None if encoder is None else encoder.fingerprint,
-        "device": model.device.type,
-    }
+def about_model(model: PromptableModel, encoder: FeatureEncoder | None) -> dict[str, Any]:
+    """What numbers were measured with."""
+    return {**names_of(model, encoder), "device": model.device.type}
 
 
 def headline(about: Mapping[str, Any]) -> str:
