@@ -144,7 +144,7 @@ class Record:
 
 
 def grouped(records: Iterable[Record], by: str) -> dict[str, list[Record]]:
-    """Records by their ``method``, ``object`` or ``data_set``, in the order in which these come."""
+    """Records by their ``method``, ``object``, ``query`` or ``data_set``, in the order in which these come."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(getattr(record, by), []).append(record)

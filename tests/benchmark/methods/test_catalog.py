@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel, random_sam
 
@@ -16,6 +17,7 @@ from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.catalog import METHODS, find_method, named
 from persam.benchmark.methods.grounded_sam import Detection
 from persam.errors import PersamError, UsageError
+from persam.models.base import Decoded
 
 HERE = ["persam", "persam-f", "sam-point", "seggpt", "grounded-sam", "unet"]  # without torchvision
 
@@ -163,5 +165,6 @@ def test_methods_on_one_model_encode_a_photo_once(detector_folder):
     for method, concept in zip(ours, learned, strict=True):
         method.find(photo, concept)
     grounded.detect = lambda pixels, text: Detection(np.array([30.0, 30, 90, 90]), 0.9)
+    model.decode = lambda encoding, prompts, multimask: Decoded(torch.zeros(1, 1, 96, 96), torch.ones(1, 1))
     grounded.find(photo, "disc.")
     assert model.encoded == before + 1

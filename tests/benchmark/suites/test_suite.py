@@ -38,7 +38,7 @@ RECORDS = [
 
 def about(photos: PhotoSet, **more) -> dict:
     """What is said of a trial on these photos."""
-    return dict(Trial(photos, random_sam()).run([], **more).about)
+    return Trial(photos, random_sam()).run([], **more).about
 
 
 class TestPhotos:

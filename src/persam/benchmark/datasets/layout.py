@@ -20,20 +20,8 @@ def in_order(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def folders(folder: Path, root: Path, expected: str) -> list[Path]:
-    """The folders in `folder`, in order; hidden ones and what macOS adds to archives left out.
-
-    Raises:
-        UsageError: there are none; the sentence says which layout was `expected` below `root`.
-    """
-    found = subfolders(folder)
-    if not found:
-        raise wrong_layout(root, expected)
-    return found
-
-
 def subfolders(folder: Path) -> list[Path]:
-    """The same, maybe none."""
+    """The folders in `folder`, in order; hidden ones and what macOS adds to archives left out."""
     if not folder.is_dir():
         return []
     entries = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX")))

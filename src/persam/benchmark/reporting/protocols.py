@@ -216,4 +216,5 @@ FOLDER = Protocol(
     ("iou", "biou_image", "located", "presence"),
     lambda groups: {},
 )
-PROTOCOLS: Mapping[str, Protocol] = {each.name: each for each in (PERSEG, DAVIS, FEW_SHOT, FOLDER)}
+#: By how a data set is summed up, see `persam.benchmark.datasets.catalog.Measure`.
+PROTOCOLS = {"object-pooled": PERSEG, "class-pooled": FEW_SHOT, "j-and-f": DAVIS, "image": FOLDER}

@@ -144,7 +144,7 @@ class Results:
     """
 
     records: Sequence[Record]
-    about: Mapping[str, Any]
+    about: dict[str, Any]
 
     @cached_property
     def by_method(self) -> dict[str, list[Record]]:
