@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +115,7 @@ class AnnotationFile:
     images: Mapping[int, Mapping[str, Any]]
     categories: Mapping[int, Mapping[str, Any]]
     annotations: Sequence[Mapping[str, Any]]
+    _folders: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
     def read(cls, root: Path, names: Sequence[str], layout: str) -> AnnotationFile:
@@ -174,14 +174,13 @@ class AnnotationFile:
             UsageError: there is no such folder.
         """
         *folder, name = _relative(self.images[image_id])
-        return self._folder(folder[-1] if folder else otherwise) / name
-
-    @cache  # noqa: B019 (a data set is read once)
-    def _folder(self, subset: str) -> Path:
-        found = next((place for each in _PHOTO_PLACES if (place := self.root / each / subset).is_dir()), None)
-        if found is None:
-            raise UsageError(f"{self.root} has no folder {subset} of photos: looked for {self.layout}.")
-        return found
+        subset = folder[-1] if folder else otherwise
+        if subset not in self._folders:
+            found = next((place for each in _PHOTO_PLACES if (place := self.root / each / subset).is_dir()), None)
+            if found is None:
+                raise UsageError(f"{self.root} has no folder {subset} of photos: looked for {self.layout}.")
+            self._folders[subset] = found
+        return self._folders[subset] / name
 
     def samples(self, name: str, found: Photographed, subset: str = "") -> list[Sample]:
         """A class's photos: those on which at least one annotation of it is an object and no crowd."""
