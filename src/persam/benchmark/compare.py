@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from persam.benchmark.records import Record
+from persam.benchmark.records import Record, grouped
 from persam.benchmark.running.run_folder import read_records
 from persam.errors import UsageError
 from persam.metrics import PairedTest, paired_test
@@ -85,7 +85,7 @@ def pairs_of_methods(first: Sequence[Record], second: Sequence[Record]) -> list[
     Raises:
         UsageError: neither run has a method that the other has, and one has several.
     """
-    left, right = _by_method(first), _by_method(second)
+    left, right = grouped(first, "method"), grouped(second, "method")
     shared = [name for name in left if name in right]
     if shared:
         return [(left[name], right[name]) for name in shared]
@@ -94,13 +94,6 @@ def pairs_of_methods(first: Sequence[Record], second: Sequence[Record]) -> list[
     raise UsageError(
         f"The runs share no method: {', '.join(left)} and {', '.join(right)}; name one of each with --methods A,B."
     )
-
-
-def _by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(record.method, []).append(record)
-    return groups
 
 
 def compare_runs(first: str | Path, second: str | Path, methods: tuple[str, str] | None = None) -> list[Comparison]:
@@ -119,7 +112,7 @@ def compare_runs(first: str | Path, second: str | Path, methods: tuple[str, str]
         return [compare(one, other) for one, other in pairs_of_methods(left, right)]
     chosen = []
     for folder, records, name in ((first, left, methods[0]), (second, right, methods[1])):
-        groups = _by_method(records)
+        groups = grouped(records, "method")
         if name not in groups:
             raise UsageError(f"The run in {folder} has no method {name}; it has {', '.join(groups)}.")
         chosen.append(groups[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from persam.benchmark.episodes import Episode, Loaded, data_hash, limited
 from persam.benchmark.methods.catalog import ITS_OWN
 from persam.benchmark.records import Query, Record, presence_queries, queries_of
 from persam.benchmark.reporting.plots import check_plots
-from persam.benchmark.reporting.protocols import DAVIS, FEW_SHOT, FOLDER, PERSEG, Protocol
+from persam.benchmark.reporting.protocols import DAVIS, FOLDER, PROTOCOLS, Protocol
 from persam.benchmark.reporting.report import Report
 from persam.benchmark.reporting.worst import read_prediction
 from persam.benchmark.running.equipment import Equipment, Setup, check_setup
@@ -26,7 +27,6 @@ from persam.reports.provenance import versions, weights_hash
 
 Progress = Callable[[int, int], object]
 
-_PROTOCOLS = {"object-pooled": PERSEG, "class-pooled": FEW_SHOT, "j-and-f": DAVIS, "image": FOLDER}
 # Where an object that is not marked is not there. Photos of COCO show much that one episode does not ask for.
 _ALL_MARKED = ("perseg", "fss", "davis", "folder", "study")
 
@@ -195,7 +195,7 @@ def title_of(data_set: str, works_with: str, data: str | Path) -> str:
 
 def protocol_of(data_set: str) -> Protocol:
     """How a data set is summed up."""
-    return _PROTOCOLS[DATASETS[data_set].measure]
+    return PROTOCOLS[DATASETS[data_set].measure]
 
 
 def _without_last_frame(episode: Episode) -> Episode:
@@ -247,12 +247,5 @@ def mode_note(described: Mapping[str, Mapping[str, Any]]) -> str:
 
 def counter(progress: Progress | None, total: int) -> Callable[[], object]:
     """A function to call after every photo, which tells `progress` how many are done."""
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
-
-    return step
+    numbers = count(1)
+    return lambda: None if progress is None else progress(next(numbers), total)

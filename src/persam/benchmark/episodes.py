@@ -217,10 +217,6 @@ class Loaded:
         """Every reference and test once, by name."""
         return samples_of(self.episodes)
 
-    def fingerprint(self) -> str:
-        """`fingerprint` of all samples."""
-        return fingerprint(self.samples)
-
 
 def samples_of(episodes: Iterable[Episode]) -> list[Sample]:
     """Every reference and test of episodes once, by name."""

@@ -141,3 +141,11 @@ class Record:
         parts["counts"] = Counts(**parts["counts"])
         parts["boundary"] = None if parts["boundary"] is None else Counts(**parts["boundary"])
         return cls(**parts)
+
+
+def grouped(records: Iterable[Record], by: str) -> dict[str, list[Record]]:
+    """Records by their ``method``, ``object``, ``query`` or ``data_set``, in the order in which these come."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(getattr(record, by), []).append(record)
+    return groups

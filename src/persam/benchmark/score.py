@@ -14,7 +14,7 @@ from persam.benchmark.methods.base import Prediction
 from persam.benchmark.records import Query, Record, queries_of
 from persam.benchmark.reporting.report import Report
 from persam.benchmark.running.equipment import Setup
-from persam.benchmark.running.run import digest_of, record_of
+from persam.benchmark.running.run import read_truth, record_of
 from persam.benchmark.running.run_folder import mask_name
 from persam.errors import PersamError, UsageError
 from persam.images import open_picture
@@ -61,9 +61,8 @@ def bench_score(
     loaded = load_data(data_set, data, setup, **options)
     folder = Path(predictions).expanduser()
     called = name or folder.resolve().name
-    step = counter(progress, sum(len(episode.tests) for episode in loaded.episodes))
-    records = score_predictions(loaded.episodes, folder, called, step)
     queries = queries_of(loaded.episodes)
+    records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
     by_name = {query.name: query for query in queries}
 
     def prediction(method: str, query: str) -> np.ndarray | None:
@@ -126,7 +125,9 @@ def score_predictions(
         )
     records = []
     for query in queries:
-        records.append(_score(query, folder, name or folder.name))
+        truth, ignore, digest = read_truth(query.sample, query.sample.read_photo())
+        found, failure = _answer(query, prediction_file(folder, query), truth)
+        records.append(record_of(query, name or folder.name, found, truth, ignore, digest=digest, failure=failure))
         if progress is not None:
             progress()
     return records
@@ -144,14 +145,6 @@ def _places(folder: Path, query: Query) -> Iterator[Path]:
         names.append(Path(truth.parent.name, truth.stem))
     for name in names:
         yield from (folder / name.parent / (name.name + suffix) for suffix in _SUFFIXES)
-
-
-def _score(query: Query, folder: Path, name: str) -> Record:
-    pixels, truth = query.sample.read()
-    ignore = query.sample.truth.read_ignore((truth.shape[0], truth.shape[1]))
-    digest = digest_of(pixels, truth, ignore)
-    found, failure = _answer(query, prediction_file(folder, query), truth)
-    return record_of(query, name, found, truth, ignore, digest=digest, failure=failure)
 
 
 def _answer(query: Query, path: Path | None, truth: np.ndarray) -> tuple[Prediction | None, str | None]:

@@ -115,11 +115,8 @@ def _score(
     from persam.benchmark.score import bench_score
 
     with progress_bar("masks") as advance:
-
-        def progress(now: int, of: int) -> None:
-            advance(done=now, total=of)
-
-        report = bench_score(entry.name, data, predictions, name=name, out=output, seed=seed, progress=progress, **own)
+        how: dict[str, Any] = {"progress": lambda done, total: advance(done=done, total=total), **own}
+        report = bench_score(entry.name, data, predictions, name=name, out=output, seed=seed, **how)
     _show(report, report.table(brief=True), json)
 
 

@@ -53,13 +53,13 @@ def _on_photos(
     json: Json = False,
 ) -> None:
     """Run a suite of one model; what stands after the star are the options that all of them have."""
-    from persam.benchmark.suites.suite import read_photos
+    from persam.benchmark.suites.suite import Trial, read_photos
 
     _check(output, suite)
     photos = read_photos(data, data_set, limit)
     persam = load_model(model, device=device, dtype="auto", encoder=encoder)
     with progress_bar("measuring", photos.count) as advance:
-        found = measure(photos, persam.model, persam.encoder, solver=solver, progress=advance)
+        found = measure(Trial(photos, persam.model, persam.encoder, solver, advance))
     _show(found, output, json)
 
 
@@ -127,7 +127,7 @@ def encoders(
     Example: persam bench encoders --data ~/data --model tiny --model facebook/sam-vit-base
     --encoder facebook/dinov2-small
     """
-    from persam.benchmark.suites.encoders import compare_encoders, encoder_findings, is_tuned
+    from persam.benchmark.suites.encoders import compare_encoders, is_tuned
     from persam.benchmark.suites.suite import read_photos
     from persam.method.settings import Settings
 
@@ -137,17 +137,9 @@ def encoders(
     models = list(dict.fromkeys(model or ["tiny"]))
     quiet_libraries()
     with progress_bar("measuring", photos.count * len(models)) as advance:
-        results = compare_encoders(
-            models,
-            encoder or [],
-            photos.episodes,
-            settings,
-            tuned=tuned,
-            device=device,
-            dtype=dtype,
-            progress=advance,
-        )
-    _show(encoder_findings(results, photos, mode, tuned), output, json)
+        how: dict[str, Any] = {"tuned": tuned, "device": device, "dtype": dtype, "progress": advance}
+        found = compare_encoders(models, encoder or [], photos, settings, **how)
+    _show(found, output, json)
 
 
 def efficiency(

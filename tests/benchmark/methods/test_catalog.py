@@ -9,12 +9,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel, random_sam
 
 from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.catalog import METHODS, find_method, named
+from persam.benchmark.methods.grounded_sam import Detection
 from persam.errors import PersamError, UsageError
+from persam.models.base import Decoded
 
 HERE = ["persam", "persam-f", "sam-point", "seggpt", "grounded-sam", "unet"]  # without torchvision
 
@@ -39,7 +42,6 @@ def test_names():
     for name, entry in METHODS.items():
         assert entry.name == name
         assert re.fullmatch(r"[a-z-]+", name), "fit for a folder"
-        assert entry.title
         assert entry.about
         assert not (entry.checkpoint and not entry.takes_checkpoint)
 
@@ -162,5 +164,7 @@ def test_methods_on_one_model_encode_a_photo_once(detector_folder):
     photo = SharedPhoto(draw_scene(seed=1)[0])
     for method, concept in zip(ours, learned, strict=True):
         method.find(photo, concept)
-    grounded._encode(photo)
+    grounded.detect = lambda pixels, text: Detection(np.array([30.0, 30, 90, 90]), 0.9)
+    model.decode = lambda encoding, prompts, multimask: Decoded(torch.zeros(1, 1, 96, 96), torch.ones(1, 1))
+    grounded.find(photo, "disc.")
     assert model.encoded == before + 1

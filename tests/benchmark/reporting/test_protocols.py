@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_perseg_pools_per_object_then_takes_the_mean():
     assert summary.by_object["mug"]["iou_pooled"] == pytest.approx(11 / 25)
     assert summary.by_object["mug"]["photos"] == 2
     assert (summary.photos, summary.objects) == (3, 2)
-    json.dumps(summary.to_dict())
+    json.dumps(asdict(summary))
 
 
 def test_one_object_has_no_interval_over_objects():

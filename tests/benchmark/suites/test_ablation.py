@@ -11,8 +11,8 @@ from tests.conftest import draw_scene
 from tests.fakes import blob, random_sam
 
 from persam.benchmark.methods.base import Example, SharedPhoto
-from persam.benchmark.suites.ablation import PUBLISHED, Variant, ablate, build_up, methods_of, one_changed
-from persam.benchmark.suites.suite import read_photos
+from persam.benchmark.suites.ablation import PUBLISHED, Variant, ablate, build_up, one_changed
+from persam.benchmark.suites.suite import Trial, read_photos
 from persam.errors import UsageError
 from persam.method.settings import PRESETS, Settings
 from persam.models.base import Decoded
@@ -57,7 +57,7 @@ class Spy:
 def asked(variant: Variant) -> list[Call]:
     """What a variant asks its decoder for one photo."""
     spy = Spy()
-    (method,) = methods_of([variant], spy)  # type: ignore[arg-type]
+    method = variant.method(model=spy)
     image, mask = draw_scene()
     concept = method.learn([Example(SharedPhoto(image), mask)], "disc")
     spy.calls.clear()
@@ -180,7 +180,7 @@ class TestOneChanged:
 def test_findings(data):
     photos = read_photos(data / "perseg", "perseg")
     steps: list[int] = []
-    found = ablate(photos, random_sam(), progress=lambda: steps.append(1))
+    found = ablate(Trial(photos, random_sam(), progress=lambda: steps.append(1)))
     assert len(steps) == photos.count == 4
     variants = [*build_up(), *one_changed("persam")]
     assert [row["method"] for row in found.rows] == [variant.name for variant in variants]

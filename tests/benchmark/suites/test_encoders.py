@@ -10,7 +10,10 @@ import torch
 from tests.fakes import random_network
 from transformers import Dinov2Config, Dinov2Model
 
-from persam.benchmark.suites.encoders import compare_encoders, encoder_findings, is_tuned
+from persam.benchmark.records import grouped
+from persam.benchmark.running.run import run
+from persam.benchmark.suites import encoders
+from persam.benchmark.suites.encoders import compare_encoders, is_tuned
 from persam.benchmark.suites.suite import PhotoSet, read_photos
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
@@ -38,22 +41,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def test_every_pair_and_what_is_missing(photos, folders):
     sam, dino = folders
     steps: list[int] = []
-    results = compare_encoders(
+    found = compare_encoders(
         [sam, MISSING, sam],
         [dino, NO_ENCODER],
-        photos.episodes,
+        photos,
         PERSAM,
         device="cpu",
         dtype="float32",
         progress=lambda: steps.append(1),
     )
     assert len(steps) == 4
-    assert list(results.described) == [f"{sam} + own", f"{sam} + {dino}"]
-    assert len(results.records) == 2 * 4
-    assert set(results.skipped) == {MISSING, NO_ENCODER}
-    assert "is not on this machine" in results.skipped[MISSING]
+    assert [row["method"] for row in found.rows] == ["PerSAM", "PerSAM"]
+    assert set(found.about["skipped"]) == {MISSING, NO_ENCODER}
+    assert "is not on this machine" in found.about["skipped"][MISSING]
 
-    found = encoder_findings(results, photos, "persam", tuned=False)
     own, other = found.rows
     assert (own["encoder"], other["encoder"]) == (None, dino)
     assert own["fingerprint"] == other["fingerprint"]
@@ -67,25 +68,29 @@ def test_every_pair_and_what_is_missing(photos, folders):
     json.dumps(found.to_dict())
 
 
-def test_the_encoder_makes_the_map(photos, folders):
+def test_the_encoder_makes_the_map(photos, folders, monkeypatch):
     """Another encoder, another map; the pairs of one model share nothing, so that their seconds can be compared."""
     sam, dino = folders
-    results = compare_encoders([sam], [dino], photos.episodes, PERSAM, device="cpu", dtype="float32")
-    scores = {name: [r.score for r in results.records if r.method == name] for name in results.described}
+    answers = []
+    monkeypatch.setattr(encoders, "run", lambda *asked: answers.extend(found := run(*asked)) or found)
+    compare_encoders([sam], [dino], photos, PERSAM, device="cpu", dtype="float32")
+    scores = {name: [answer.score for answer in found] for name, found in grouped(answers, "method").items()}
+    assert list(scores) == [f"{sam} + own", f"{sam} + {dino}"]
     own, other = scores.values()
+    assert len(own) == len(other) == 4
     assert own != other
 
 
 def test_no_model_at_all(photos):
     with pytest.raises(PersamError, match=r"None of the models is to be had: .*no-such-sam.*") as caught:
-        compare_encoders([MISSING], [], photos.episodes, PERSAM)
+        compare_encoders([MISSING], [], photos, PERSAM)
     assert not isinstance(caught.value, UsageError)
     assert str(caught.value).count("\n") == 0
 
 
 def test_a_wrong_call_is_no_missing_model(photos):
     with pytest.raises(UsageError, match="no device"):
-        compare_encoders(["tiny"], [], photos.episodes, PERSAM, device="abacus")
+        compare_encoders(["tiny"], [], photos, PERSAM, device="abacus")
 
 
 def test_methods():

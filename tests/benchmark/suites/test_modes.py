@@ -13,7 +13,7 @@ from tests.fakes import blob, random_sam
 
 from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.suites.modes import FORMS, MODES, ModeMethod, StepAgreement, compare_modes, masks_after_steps
-from persam.benchmark.suites.suite import Findings, read_photos
+from persam.benchmark.suites.suite import Findings, Trial, read_photos
 from persam.geometry import Frame
 from persam.method.prior import Prior
 from persam.method.segment import LOOK_BACK, Step, Trace
@@ -32,8 +32,8 @@ def step(name: str, rows: int, *, dropped: bool = False) -> Step:
 def heights(*steps: Step) -> list[int]:
     """How many rows the mask after each step has."""
     frame = Frame.padded(SIZE, 16, (4, 4))
-    prior = Prior(frame, torch.zeros(4, 4), torch.zeros(SIZE), None, 0.0, np.zeros((1, 2)), np.ones(1))
-    trace = Trace(prior, steps, np.zeros(SIZE, bool), 1.0)
+    prior = Prior(frame, torch.zeros(4, 4), torch.zeros(SIZE), None, 0.5, np.zeros((1, 2)), np.ones(1))
+    trace = Trace(prior, steps, np.zeros(SIZE, bool), 0.9)
     return [int(mask.any(axis=1).sum()) for mask in masks_after_steps(trace)]
 
 
@@ -82,7 +82,7 @@ def test_other_modes_differ_and_official_has_to_come_first():
 def test_comparison(data):
     photos = read_photos(data / "perseg", "perseg")
     done: list[int] = []
-    found = compare_modes(photos, random_sam(), progress=lambda: done.append(1))
+    found = compare_modes(Trial(photos, random_sam(), progress=lambda: done.append(1)))
     assert len(done) == 4  # one step a photo
     assert [row["method"] for row in found.rows] == [f"{mode} {form}" for mode in MODES for form in FORMS]
     assert {row["photos"] for row in found.rows} == {4}
@@ -101,7 +101,7 @@ def test_comparison(data):
 
 
 def test_several_data_sets_have_a_column_each(data):
-    found = compare_modes(read_photos(data), random_sam())
+    found = compare_modes(Trial(read_photos(data), random_sam()))
     assert found.tables[0].columns[3:6] == ("on perseg", "on fss", "on davis")
     assert set(found.rows[0]["by_data_set"]) == {"perseg", "fss", "davis"}
     assert found.about["photos"] == 2 * 2 + 2 + 1
@@ -112,7 +112,7 @@ def real() -> Findings:
     """All modes on the real photos, with the bundled model."""
     if not REAL.is_dir():
         pytest.skip("the data sets are not here (shared/data beside the repository)")
-    return compare_modes(read_photos(REAL), load_model("tiny", device="cpu", dtype="float32"))
+    return compare_modes(Trial(read_photos(REAL), load_model("tiny", device="cpu", dtype="float32")))
 
 
 @pytest.mark.slow

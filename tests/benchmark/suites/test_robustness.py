@@ -13,7 +13,7 @@ from tests.fakes import random_sam
 
 from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.suites.robustness import RoughMethod, draw_robustness, read_sizes, roughen, roughnesses
-from persam.benchmark.suites.suite import read_photos
+from persam.benchmark.suites.suite import Trial, read_photos
 from persam.errors import UsageError
 from persam.method.settings import Settings
 
@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_reference():
 
 def test_findings(data):
     photos = read_photos(data / "perseg", "perseg")
-    found = roughen(photos, random_sam(), sizes=(0.5, 2))
+    found = roughen(Trial(photos, random_sam()), sizes=(0.5, 2))
     rows = {row["method"]: row for row in found.rows}
     assert len(rows) == 2 * 7
     for form in ("PerSAM", "PerSAM-F"):
@@ -85,7 +85,7 @@ def test_a_reference_that_cannot_be_learned_is_counted_and_named(data, monkeypat
         "learn",
         lambda self, *given: (refuse if self.roughness.name == "box" else shown)(self, *given),
     )
-    found = roughen(read_photos(data / "perseg", "perseg"), random_sam(), sizes=())
+    found = roughen(Trial(read_photos(data / "perseg", "perseg"), random_sam()), sizes=())
     rows = {row["method"]: row for row in found.rows}
     assert rows["PerSAM, box"]["miou"] == 0
     assert rows["PerSAM, box"]["reference_iou"] is None

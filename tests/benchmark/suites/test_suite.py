@@ -11,19 +11,17 @@ from tests.fakes import random_sam
 from persam.benchmark.records import Record
 from persam.benchmark.suites.suite import (
     Findings,
-    about_run,
+    PhotoSet,
+    Results,
+    Trial,
     change,
     check_out,
-    difference,
-    figures_of,
     headline,
-    missing_notes,
-    numbers,
     read_photos,
-    table,
 )
 from persam.errors import PersamError, UsageError
 from persam.metrics import Counts
+from persam.reports.tables import Table
 
 
 def record(method: str, thing: str, photo: str, iou: float, failure: str | None = None) -> Record:
@@ -38,20 +36,26 @@ RECORDS = [
 ]  # fmt: skip
 
 
+def about(photos: PhotoSet, **more) -> dict:
+    """What is said of a trial on these photos."""
+    return Trial(photos, random_sam()).run([], **more).about
+
+
 class TestPhotos:
     def test_together(self, data):
         photos = read_photos(data)
         assert photos.count == 2 * 2 + 2 + 1
         assert photos.source == "perseg, fss, davis (every 8th frame); the first photo of an object is its reference"
-        assert len(photos.fingerprint()) == 64
+        assert len(photos.about()["data_fingerprint"]) == 64
 
     def test_one_data_set(self, data):
         photos = read_photos(data / "perseg", "perseg")
         assert photos.count == 4
         assert photos.source.startswith("perseg: ")
-        before = photos.fingerprint()
+        before = photos.about()
         next((data / "perseg").rglob("01.jpg")).write_bytes(b"other")
-        assert read_photos(data / "perseg", "perseg").fingerprint() != before
+        after = read_photos(data / "perseg", "perseg").about()
+        assert after["data_fingerprint"] != before["data_fingerprint"]
 
     def test_a_quick_look_sees_every_object(self, data):
         photos = read_photos(data, limit=4)
@@ -60,10 +64,10 @@ class TestPhotos:
         assert read_photos(data, limit=2).count == 2
         assert read_photos(data, limit=2).source.startswith("perseg; ")  # the others are not in it
         assert read_photos(data, limit=1000).count == read_photos(data).count
-        about = about_run(photos, random_sam(), None)
-        assert (about["limit"], about["photos"]) == (4, 4)
-        assert "No more than 4 photos" in Findings("trial", about, [], []).below()[1]
-        assert not any("No more" in each for each in Findings("trial", about | {"limit": None}, [], []).below())
+        said = about(photos)
+        assert (said["limit"], said["photos"]) == (4, 4)
+        assert "No more than 4 photos" in Findings("trial", said, [], []).below()[1]
+        assert not any("No more" in each for each in Findings("trial", said | {"limit": None}, [], []).below())
 
     def test_wrong(self, data, tmp_path):
         with pytest.raises(UsageError, match="is no folder, so it holds none of the folders"):
@@ -74,7 +78,7 @@ class TestPhotos:
 
 class TestFigures:
     def test_by_hand(self):
-        row = numbers(figures_of(RECORDS)["a"])
+        row = Results(RECORDS, {}).numbers("a")
         assert (row["method"], row["photos"], row["objects"]) == ("a", 3, 2)
         assert row["iou"] == pytest.approx((0.8 + 0.4 + 0.1) / 3)
         assert row["miou"] == pytest.approx((120 / 200 + 0.1) / 2)
@@ -83,31 +87,34 @@ class TestFigures:
 
     def test_two_data_sets_may_both_have_a_dog(self):
         records = [record("a", "dog", "1", 0.2), replace(record("a", "dog", "1~2", 0.8), data_set="other")]
-        row = numbers(figures_of(records)["a"])
+        row = Results(records, {}).numbers("a")
         assert row["objects"] == 2
         assert row["by_object"] == {"set/dog": pytest.approx(0.2), "other/dog": pytest.approx(0.8)}
         assert row["miou_interval"] == pytest.approx((0.2, 0.8))
 
     def test_a_difference_is_paired_and_draws_objects(self):
-        test = difference(RECORDS, "b", "a")
+        found = Results(RECORDS, {})
+        test = found.difference("b", "a")
+        assert test is not None
         assert test.difference == pytest.approx((0.1 + 0.2 + 0.4) / 3)
         assert test.units == 2
         assert test.low == pytest.approx(0.15)  # the mug alone
         assert test.high == pytest.approx(0.4)  # the dog alone
         assert change(test) == "+23.3 [+15.0, +40.0]"
         assert change(None) == "–"
-        assert difference(RECORDS, "a", "b").difference == -test.difference
-        assert difference(RECORDS, "a", "a").difference == 0
+        assert found.difference("a", "b").difference == -test.difference
+        assert found.difference("a", "a").difference == 0
+        assert found.difference("a", None) is None
 
     def test_of_one_object_photos_are_drawn(self):
-        assert difference([each for each in RECORDS if each.object == "mug"], "b", "a").units == 2
+        assert Results([each for each in RECORDS if each.object == "mug"], {}).difference("b", "a").units == 2
 
     def test_what_is_missing(self):
         records = [*RECORDS, record("b", "dog", "2", 1.0, failure="too dark.")]
-        assert missing_notes(figures_of(records)) == [
+        assert Results(records, {}).missing() == [
             "b gave no answer on 1 of 4 photos, such as dog/2: too dark.",
         ]
-        assert missing_notes(figures_of(RECORDS)) == []
+        assert Results(RECORDS, {}).missing() == []
 
 
 class TestOut:
@@ -133,7 +140,7 @@ class TestOut:
 
 class TestFindings:
     def found(self, **more) -> Findings:
-        tables = [table("T | t", ("name", "mIoU"), [("a|b", "1.0 [0.5, 2.0]")])]
+        tables = [Table("T | t", ("name", "mIoU"), (("a|b", "1.0 [0.5, 2.0]"),))]
         return Findings("trial", {"model": "tiny"}, [{"iou": 0.5}], tables, ["A note."], **more)
 
     def test_written(self, tmp_path):
@@ -159,14 +166,14 @@ class TestFindings:
 
     def test_about(self, data):
         photos = read_photos(data / "perseg", "perseg")
-        about = about_run(photos, random_sam(), None, mode="persam")
+        said = about(photos, mode="persam")
         assert (
-            headline(about)
+            headline(said)
             == f"random ({random_sam().fingerprint}), encoder its own, mode persam, 4 photos of 2 objects"
         )
         for key in ("versions", "protocol", "data", "data_fingerprint", "weights_sha256"):
-            assert about[key]
-        below = Findings("x", about, [], []).below()
+            assert said[key]
+        below = Findings("x", said, [], []).below()
         assert below[0].startswith("Data: perseg: ")
         assert below[1].startswith("Protocol: ")
         assert "95 % bootstrap" in below[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from persam.benchmark.absence.summary import AbsentSummary, pair_row, plot_scores, summarise_absent
-from persam.benchmark.records import Record
+from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS, PAGE, run_page
 from persam.files import write_text
 from persam.reports.tables import Table, to_csv
@@ -64,9 +64,7 @@ class AbsentReport:
 
     def metrics(self) -> dict[str, Any]:
         """Everything, as JSON values; what depends on the clock is under ``times`` alone."""
-        seconds = {each.method: 0.0 for each in self.answers}
-        for answer in self.answers:
-            seconds[answer.method] += answer.seconds
+        by_method = grouped(self.answers, "method")
         return {
             "title": self.title,
             "protocol": {"name": "absent", "sentence": "; ".join(_NOTES)},
@@ -75,7 +73,10 @@ class AbsentReport:
             "photos": len({answer.sample for answer in self.answers}),
             "objects": len({answer.object for answer in self.answers}),
             "methods": {summary.method: asdict(summary) for summary in self.summaries},
-            "times": {"written": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": seconds},
+            "times": {
+                "written": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": {name: sum(answer.seconds for answer in given) for name, given in by_method.items()},
+            },
         }
 
     def write(self, folder: Path) -> list[str]:

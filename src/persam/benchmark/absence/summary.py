@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from persam.benchmark.records import Record
-from persam.benchmark.reporting.plots import ABSENT, PRESENT, new_figure, write_figure
+from persam.benchmark.records import Record, grouped
+from persam.benchmark.reporting.plots import ABSENT, PRESENT, new_figure, png_of
+from persam.files import write_bytes
 from persam.metrics import Threshold, auroc, best_threshold, bootstrap_figure, fpr_at_tpr
 
 PAPER_THRESHOLD = 0.45  # of the paper, for DINOv2 and its mean of cosines
@@ -80,10 +81,7 @@ def summarise_absent(answers: Sequence[Record]) -> list[AbsentSummary]:
     Raises:
         ValueError: there is nothing but photos with the object, or nothing but photos without.
     """
-    return [
-        _summary(method, [answer for answer in answers if answer.method == method])
-        for method in dict.fromkeys(answer.method for answer in answers)
-    ]
+    return [_summary(method, given) for method, given in grouped(answers, "method").items()]
 
 
 def _summary(method: str, answers: Sequence[Record]) -> AbsentSummary:
@@ -143,4 +141,4 @@ def plot_scores(answers: Sequence[Record], summaries: Sequence[AbsentSummary], t
         axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes[-1, 0].set_xlabel("score", fontsize=9)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    write_figure(figure, path)
+    write_bytes(path, png_of(figure))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,28 +96,38 @@ def decode(segmentation: Any, size: tuple[int, int], where: str) -> np.ndarray:
     return mask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AnnotationFile:
-    """A JSON of annotations as it was read.
+    """A JSON of annotations as it was read, and where its photos lie.
 
     Attributes:
+        path: the file.
+        root: the data set's folder, below which ``val2017/`` and the like lie.
+        layout: that was expected, for sentences.
         images: by id.
         categories: by id, in the order of the ids.
         annotations: in the file's order.
     """
 
     path: Path
+    root: Path
+    layout: str
     images: Mapping[int, Mapping[str, Any]]
     categories: Mapping[int, Mapping[str, Any]]
     annotations: Sequence[Mapping[str, Any]]
+    _folders: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> AnnotationFile:
-        """Read it.
+    def read(cls, root: Path, names: Sequence[str], layout: str) -> AnnotationFile:
+        """Read the first of the files that is in ``annotations/`` or in the folder itself.
 
         Raises:
-            UsageError: it is no JSON of annotations, or an annotation is on a photo that it does not list.
+            UsageError: none is, it is no JSON of annotations, or an annotation is on a photo that it does not list.
         """
+        places = (folder / name for name in names for folder in (root / "annotations", root))
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            raise wrong_layout(root, layout)
         try:
             with path.open(encoding="utf-8") as stream:
                 found = json.load(stream)
@@ -131,7 +141,7 @@ class AnnotationFile:
             ) from error
         if lost:
             raise UsageError(f"{path} has annotations of photos that it does not list ({some(lost)}).")
-        return cls(path, images, categories, annotations)
+        return cls(path, root, layout, images, categories, annotations)
 
     def by_category(self) -> dict[int, Photographed]:
         """Annotations by class and photo; classes in the order of their ids, photos in the order of theirs."""
@@ -157,52 +167,30 @@ class AnnotationFile:
             crop,
         )
 
-    def samples(self, name: str, found: Photographed, files: PhotoFiles, subset: str = "") -> list[Sample]:
-        """A class's photos: those on which at least one annotation of it is an object and no crowd."""
-        samples, folder = [], safe_name(name)
-        for image_id, group in found.items():
-            if any(not each.get("iscrowd", 0) for each in group):
-                photo = files.path(self.images[image_id], subset)
-                truth = self.truth(image_id, group)
-                samples.append(Sample(f"{folder}/{photo.stem}", photo, truth, as_stored=True))
-        return samples
-
-
-def find_annotations(root: Path, names: Sequence[str], layout: str) -> Path:
-    """The first of the files that is in `root` or in its ``annotations/``.
-
-    Raises:
-        UsageError: none is.
-    """
-    for name in names:
-        for place in (root / "annotations", root):
-            if (place / name).is_file():
-                return place / name
-    raise wrong_layout(root, layout)
-
-
-class PhotoFiles:
-    """Finds the photos that annotations name, wherever below a folder their ``val2017/`` and the like lie."""
-
-    def __init__(self, root: Path, layout: str) -> None:
-        self._root, self._layout = root, layout
-        self._known: dict[str, Path] = {}
-
-    def path(self, image: Mapping[str, Any], otherwise: str = "") -> Path:
-        """Where the photo lies. `otherwise` is its folder if the annotation does not say one.
+    def photo(self, image_id: int, otherwise: str = "") -> Path:
+        """Where a photo lies. `otherwise` is its folder if the file does not say one.
 
         Raises:
             UsageError: there is no such folder.
         """
-        *folder, name = _relative(image)
+        *folder, name = _relative(self.images[image_id])
         subset = folder[-1] if folder else otherwise
-        if subset not in self._known:
-            places = [self._root / place / subset for place in _PHOTO_PLACES]
-            found = next((place for place in places if place.is_dir()), None)
+        if subset not in self._folders:
+            found = next((place for each in _PHOTO_PLACES if (place := self.root / each / subset).is_dir()), None)
             if found is None:
-                raise UsageError(f"{self._root} has no folder {subset} of photos: looked for {self._layout}.")
-            self._known[subset] = found
-        return self._known[subset] / name
+                raise UsageError(f"{self.root} has no folder {subset} of photos: looked for {self.layout}.")
+            self._folders[subset] = found
+        return self._folders[subset] / name
+
+    def samples(self, name: str, found: Photographed, subset: str = "") -> list[Sample]:
+        """A class's photos: those on which at least one annotation of it is an object and no crowd."""
+        samples, folder = [], safe_name(name)
+        for image_id, group in found.items():
+            if any(not each.get("iscrowd", 0) for each in group):
+                photo = self.photo(image_id, subset)
+                truth = self.truth(image_id, group)
+                samples.append(Sample(f"{folder}/{photo.stem}", photo, truth, as_stored=True))
+        return samples
 
 
 def _relative(image: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from persam.benchmark.datasets.annotations import AnnotationFile, PhotoFiles, Photographed, decode, find_annotations
+from persam.benchmark.datasets.annotations import AnnotationFile, Photographed, decode
 from persam.benchmark.datasets.layout import words
 from persam.benchmark.datasets.options import About, Episodes, OneOf4Folds, Seed, Shots
 from persam.benchmark.datasets.sampling import Drawing, FoldClass
@@ -44,20 +44,18 @@ def read_coco(
         UsageError: the folder is laid out otherwise, or a class or a photo that was drawn is not there.
     """
     splits = _COCO_SPLITS if split is None else (split,)
-    path = find_annotations(root, [f"instances_{each}.json" for each in splits], COCO)
-    split = path.stem.removeprefix("instances_")
-    annotations, files = AnnotationFile.read(path), PhotoFiles(root, COCO)
+    annotations = AnnotationFile.read(root, [f"instances_{each}.json" for each in splits], COCO)
+    split = annotations.path.stem.removeprefix("instances_")
     found = annotations.by_category()
     identities = list(annotations.categories)
 
     def category(identity: int) -> FoldClass:
         name = str(annotations.categories[identity]["name"])
-        samples = annotations.samples(name, found[identity], files, split)
-        return FoldClass(name, name, samples)
+        return FoldClass(name, name, annotations.samples(name, found[identity], split))
 
     drawing = Drawing(4, fold, episodes, shots, seed)
     shown = f"COCO-20i, {split}"
-    return _loaded("coco20i", shown, drawing, identities, category, {"split": split}, (path, 80, "classes"))
+    return _loaded("coco20i", shown, drawing, identities, category, {"split": split}, (annotations.path, 80, "classes"))
 
 
 def read_lvis(
@@ -81,19 +79,18 @@ def read_lvis(
     Raises:
         UsageError: the folder is laid out otherwise, or a class or a photo that was drawn is not there.
     """
-    path = find_annotations(root, [f"lvis_v1_{split}.json"], LVIS.replace("SPLIT", split))
-    annotations, files = AnnotationFile.read(path), PhotoFiles(root, LVIS)
+    annotations = AnnotationFile.read(root, [f"lvis_v1_{split}.json"], LVIS.replace("SPLIT", split))
     found = annotations.by_category()
     identities = [identity for identity, photos in found.items() if len(photos) >= 2]
 
     def category(identity: int) -> FoldClass:
         name = str(annotations.categories[identity]["name"])
-        return FoldClass(name, words(name), annotations.samples(name, found[identity], files))
+        return FoldClass(name, words(name), annotations.samples(name, found[identity]))
 
     if not identities:
-        raise UsageError(f"{path} has no class with two photos.")
+        raise UsageError(f"{annotations.path} has no class with two photos.")
     drawing = Drawing(10, fold, episodes, shots, seed)
-    expected = (path, 920, "classes with at least two photos")
+    expected = (annotations.path, 920, "classes with at least two photos")
     return _loaded("lvis92i", f"LVIS-92i, {split}", drawing, identities, category, {"split": split}, expected)
 
 
@@ -119,11 +116,10 @@ def read_paco(
     Raises:
         UsageError: the folder is laid out otherwise, or a class or a photo that was drawn is not there.
     """
-    path = find_annotations(root, [f"paco_lvis_v1_{split}.json"], PACO.replace("SPLIT", split))
-    annotations, files = AnnotationFile.read(path), PhotoFiles(root, PACO)
+    annotations = AnnotationFile.read(root, [f"paco_lvis_v1_{split}.json"], PACO.replace("SPLIT", split))
     parts = {identity for identity, each in annotations.categories.items() if ":" in str(each["name"])}
     if not parts:
-        raise UsageError(f"{path} has no classes of parts (such as basket:handle); give PACO's own file.")
+        raise UsageError(f"{annotations.path} has no classes of parts (such as basket:handle); give PACO's own file.")
     objects = {each["id"]: each for each in annotations.annotations if each["category_id"] not in parts}
     found = {
         identity: _large(annotations, photos, min_area)
@@ -132,21 +128,21 @@ def read_paco(
     }
     identities = [identity for identity, photos in found.items() if len(photos) >= 2]
     if not identities:
-        raise UsageError(f"{path} has no part of at least {min_area} pixels with two photos.")
+        raise UsageError(f"{annotations.path} has no part of at least {min_area} pixels with two photos.")
 
     def category(identity: int) -> FoldClass:
         name = str(annotations.categories[identity]["name"]).replace(":", "/")
         samples = [
             each
             for image_id, group in found[identity].items()
-            for each in _samples(name, annotations, image_id, group, objects, files)
+            for each in _samples(name, annotations, image_id, group, objects)
         ]
         return FoldClass(name, words(name.replace("/", " ")), samples)
 
     drawing = Drawing(4, fold, episodes, shots, seed)
     large = f"parts of at least {min_area} pixels"
     shown = f"PACO-Part, {split}, objects cut out by their boxes, {large}"
-    expected = (path, 303, f"{large} with at least two photos")
+    expected = (annotations.path, 303, f"{large} with at least two photos")
     settings = {"split": split, "min_area": min_area}
     return _loaded("paco-part", shown, drawing, identities, category, settings, expected)
 
@@ -187,10 +183,9 @@ def _samples(
     image_id: int,
     group: Sequence[Mapping[str, Any]],
     objects: Mapping[int, Mapping[str, Any]],
-    files: PhotoFiles,
 ) -> list[Sample]:
     """One sample for each object of the photo that has the part: all annotations of the part on it, and its box."""
-    photo = files.path(annotations.images[image_id])
+    photo = annotations.photo(image_id)
     by_object: dict[int, list[Mapping[str, Any]]] = {}
     for annotation in group:
         by_object.setdefault(annotation["obj_ann_id"], []).append(annotation)

@@ -8,16 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from persam.benchmark.datasets.layout import (
-    check_reference,
-    photos,
-    read_list,
-    sample,
-    subfolders,
-    unpacked,
-    words,
-    wrong_layout,
-)
+from persam.benchmark.datasets import layout
 from persam.benchmark.datasets.options import About
 from persam.benchmark.episodes import Episode, Loaded, read_labels
 from persam.errors import UsageError
@@ -63,7 +54,7 @@ def read_davis(
     Raises:
         UsageError: the folder is laid out otherwise, there is no such split, a frame has no mask.
     """
-    top = unpacked(root, "JPEGImages/480p", LAYOUT)
+    top = layout.unpacked(root, "JPEGImages/480p", LAYOUT)
     year = year or (2017 if (top / "ImageSets/2017").is_dir() else 2016)
     names, split, notes = _sequences(top, root, year, split)
     if year == 2016:
@@ -72,7 +63,7 @@ def read_davis(
         )
     episodes, short = [], []
     for name in names:
-        frames = photos(top / "JPEGImages/480p" / name)
+        frames = layout.photos(top / "JPEGImages/480p" / name)
         masks = top / "Annotations/480p" / name
         if not frames:
             raise UsageError(f"{top / 'JPEGImages/480p' / name} has no frames; looked for {LAYOUT}.")
@@ -101,9 +92,9 @@ def read_davis(
 
 def _sequences(top: Path, root: Path, year: int, split: str | None) -> tuple[list[str], str, list[str]]:
     """Names of the sequences that are there, the split's name, and notes on those that are not."""
-    here = [folder.name for folder in subfolders(top / "JPEGImages/480p")]
+    here = [folder.name for folder in layout.subfolders(top / "JPEGImages/480p")]
     if not here:
-        raise wrong_layout(root, LAYOUT)
+        raise layout.wrong_layout(root, LAYOUT)
     # 2016 was first handed out with lists of frames in ImageSets/480p.
     lists = [top / "ImageSets" / str(year), *([top / "ImageSets/480p"] if year == 2016 else [])]
     if split is None:
@@ -124,7 +115,7 @@ def _sequences(top: Path, root: Path, year: int, split: str | None) -> tuple[lis
 
 def _listed(file: Path) -> list[str]:
     """Names of sequences in a file of names, or of frames (``/JPEGImages/480p/bear/00000.jpg ...``), each once."""
-    lines = [line.split()[0] for line in read_list(file)]
+    lines = [line.split()[0] for line in layout.read_list(file)]
     return list(dict.fromkeys(line.split("/")[-2] if "/" in line else line for line in lines))
 
 
@@ -143,7 +134,7 @@ def _mask(masks: Path, frame: Path) -> Path:
 
 def _episode(name: str, value: int | None, frames: Sequence[Path], masks: Path, step: int) -> Episode:
     thing = name if value is None else f"{name}/{value}"
-    samples = [sample(f"{thing}/{frame.stem}", frame, _mask(masks, frame), value) for frame in frames]
-    check_reference(samples[0])
-    category = _CATEGORIES.get(name) or words(name.split("-")[0])
+    samples = [layout.sample(f"{thing}/{frame.stem}", frame, _mask(masks, frame), value) for frame in frames]
+    layout.check_reference(samples[0])
+    category = _CATEGORIES.get(name) or layout.words(name.split("-")[0])
     return Episode("davis", thing, (samples[0],), tuple(samples[step::step]), category)

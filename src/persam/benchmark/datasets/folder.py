@@ -7,16 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from persam.benchmark.datasets.layout import (
-    choose_references,
-    note_masks_alone,
-    photos,
-    shots_in_words,
-    some,
-    subfolders,
-    words,
-    wrong_layout,
-)
+from persam.benchmark.datasets import layout
 from persam.benchmark.datasets.options import Reference, Shots
 from persam.benchmark.episodes import Episode, Loaded, MaskFile, Sample
 from persam.errors import UsageError
@@ -51,31 +42,32 @@ def read_study(root: Path, reference: Reference = "auto", shots: Shots = 1) -> L
     return _read("study", root, STUDY_LAYOUT, reference, shots, ("gold", *_MASKS))
 
 
-def _read(data_set: str, root: Path, layout: str, reference: str, shots: int, mask_names: Sequence[str]) -> Loaded:
-    pairs = {folder: _pairs(folder, mask_names, layout) for folder in _objects(root, layout)}
-    episodes, notes = [], note_masks_alone([mask for _, alone in pairs.values() for mask in alone])
-    without = [folder for folder in subfolders(root) if root not in pairs and folder not in pairs and photos(folder)]
-    if without:
-        notes.append(f"passed over: folders of pictures without masks ({some(without)})")
-    spent = []
+def _read(data_set: str, root: Path, expected: str, reference: str, shots: int, mask_names: Sequence[str]) -> Loaded:
+    pairs = {folder: _pairs(folder, mask_names, expected) for folder in _objects(root, expected)}
+    notes = layout.passed_over("masks without a photo", [mask for _, alone in pairs.values() for mask in alone])
+    without = [
+        folder
+        for folder in layout.subfolders(root)
+        if root not in pairs and folder not in pairs and layout.photos(folder)
+    ]
+    notes += layout.passed_over("folders of pictures without masks", without)
+    episodes, spent = [], []
     for folder, (samples, _) in pairs.items():
-        wanted = _stem(reference, samples)
-        references, tests = choose_references(samples, shots, wanted)
+        references, tests = layout.choose_references(samples, shots, _stem(reference, samples))
         name = folder.resolve().name
         if tests:
-            episodes.append(Episode(data_set, name, references, tests, words(name)))
+            episodes.append(Episode(data_set, name, references, tests, layout.words(name)))
         else:
             spent.append(name)
     if not episodes:
         raise UsageError(f"{root} has no photos to find the objects in: each object has its references alone.")
-    if spent:
-        notes.append(f"passed over: objects with references alone ({some(spent)})")
+    notes += layout.passed_over("objects with references alone", spent)
     first = "the first by name" if reference == "auto" else reference
     return Loaded(
         data_set,
         tuple(episodes),
-        f"{len(episodes)} {'object' if len(episodes) == 1 else 'objects'}, {shots_in_words(shots)} each ({first}), "
-        "every other photo on its own; IoU per photo, then the mean over photos",
+        f"{len(episodes)} {'object' if len(episodes) == 1 else 'objects'}, {layout.shots_in_words(shots)} each "
+        f"({first}), every other photo on its own; IoU per photo, then the mean over photos",
         {"reference": reference, "shots": shots},
         tuple(notes),
     )
@@ -86,18 +78,20 @@ def _stem(reference: str, samples: Sequence[Sample]) -> str:
     return next((each.photo.stem for each in samples if each.photo.name == reference), reference)
 
 
-def _objects(root: Path, layout: str) -> list[Path]:
+def _objects(root: Path, expected: str) -> list[Path]:
     """The folders of one object each: `root` itself, or folders in it."""
     if _is_object(root):
         return [root]
-    found = [folder for folder in subfolders(root) if _is_object(folder)]
+    found = [folder for folder in layout.subfolders(root) if _is_object(folder)]
     if not found:
-        raise wrong_layout(root, layout)
+        raise layout.wrong_layout(root, expected)
     return found
 
 
 def _is_object(folder: Path) -> bool:
-    return _inner(folder, _PHOTOS) is not None or any(_of_mask(picture) is not None for picture in photos(folder))
+    return _inner(folder, _PHOTOS) is not None or any(
+        _of_mask(picture) is not None for picture in layout.photos(folder)
+    )
 
 
 def _inner(folder: Path, names: Sequence[str]) -> Path | None:
@@ -115,23 +109,23 @@ def _by_ending(masks: Sequence[Path]) -> dict[str, Path]:
     return {name: mask for mask in masks if (name := _of_mask(mask)) is not None}
 
 
-def _pairs(folder: Path, mask_names: Sequence[str], layout: str) -> tuple[list[Sample], list[Path]]:
+def _pairs(folder: Path, mask_names: Sequence[str], expected: str) -> tuple[list[Sample], list[Path]]:
     """The photos of an object with their masks, and masks without a photo."""
     inner = _inner(folder, _PHOTOS)
     if inner is None:
-        everything = photos(folder)
+        everything = layout.photos(folder)
         pictures = [picture for picture in everything if _of_mask(picture) is None]
         by_name = _by_ending(everything)
         looked_for = f"{folder}/NAME_mask.png"
     else:
         place = _inner(folder, mask_names)
         if place is None:
-            raise UsageError(f"{folder} has photos but no masks: looked for {layout}.")
-        pictures = photos(inner)
-        by_name = _by_ending(photos(place)) | {mask.stem: mask for mask in photos(place)}
+            raise UsageError(f"{folder} has photos but no masks: looked for {expected}.")
+        pictures = layout.photos(inner)
+        by_name = _by_ending(layout.photos(place)) | {mask.stem: mask for mask in layout.photos(place)}
         looked_for = f"{place}/NAME.png"
     if not pictures:
-        raise UsageError(f"{inner or folder} has no photos; looked for {layout}.")
+        raise UsageError(f"{inner or folder} has no photos; looked for {expected}.")
     name = folder.resolve().name
     samples = []
     for photo in pictures:

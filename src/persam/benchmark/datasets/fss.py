@@ -8,19 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from persam.benchmark.datasets.layout import (
-    choose_references,
-    masks_alone,
-    note_masks_alone,
-    photos,
-    read_list,
-    sample,
-    shots_in_words,
-    some,
-    subfolders,
-    words,
-    wrong_layout,
-)
+from persam.benchmark.datasets import layout
 from persam.benchmark.datasets.options import About, Seed, Shots
 from persam.benchmark.datasets.sampling import one_query
 from persam.benchmark.episodes import Episode, Loaded, Sample
@@ -53,10 +41,9 @@ def read_fss(
     top, classes = _classes(root)
     chosen, where, notes = _of_split(top, classes, split)
     read = [_samples(folder) for folder in chosen]
-    notes += note_masks_alone([mask for _, alone in read for mask in alone])
+    notes += layout.passed_over("masks without a photo", [mask for _, alone in read for mask in alone])
     short = [folder.name for folder, (samples, _) in zip(chosen, read, strict=True) if len(samples) <= shots]
-    if short:
-        notes.append(f"passed over: classes with no photo beside the references ({some(short)})")
+    notes += layout.passed_over("classes with no photo beside the references", short)
     named = [(folder.name, samples) for folder, (samples, _) in zip(chosen, read, strict=True) if len(samples) > shots]
     if not named:
         raise UsageError(f"{root} has no photos to find the objects in: each class has its references alone.")
@@ -69,7 +56,7 @@ def read_fss(
             for name, samples in named
             for episode in _each_once(name, samples, shots, np.random.default_rng([seed, *name.encode()]))
         ]
-        how = f"every photo once, {shots_in_words(shots)} drawn from its class's others, seed {seed}"
+        how = f"every photo once, {layout.shots_in_words(shots)} drawn from its class's others, seed {seed}"
     return Loaded(
         "fss",
         tuple(episodes),
@@ -83,14 +70,14 @@ def _classes(root: Path) -> tuple[Path, list[Path]]:
     """The folder that holds the classes and they."""
     level = [root]
     for _ in range(_DEPTH + 1):
-        found = {folder: [inner for inner in subfolders(folder) if _is_class(inner)] for folder in level}
+        found = {folder: [inner for inner in layout.subfolders(folder) if _is_class(inner)] for folder in level}
         places = [folder for folder in level if found[folder]]
         if len(places) > 1:
-            raise UsageError(f"{root} holds several folders of classes: {some(places)}; give one of them.")
+            raise UsageError(f"{root} holds several folders of classes: {layout.some(places)}; give one of them.")
         if places:
             return places[0], found[places[0]]
-        level = [inner for folder in level for inner in subfolders(folder)]
-    raise wrong_layout(root, LAYOUT)
+        level = [inner for folder in level for inner in layout.subfolders(folder)]
+    raise layout.wrong_layout(root, LAYOUT)
 
 
 def _is_class(folder: Path) -> bool:
@@ -113,38 +100,41 @@ def _of_split(top: Path, classes: Sequence[Path], split: str) -> tuple[list[Path
         return list(classes), "all classes here (no list of test classes)", [note]
     if file is None:
         raise UsageError(f"{top} has no split {split}: looked for {places[0]} and {top / f'splits/fss/{split}.txt'}.")
-    listed = read_list(file)
+    listed = layout.read_list(file)
     by_name = {folder.name: folder for folder in classes}
     found = [by_name[name] for name in listed if name in by_name]
     absent = [name for name in listed if name not in by_name]
     if not found:
         raise UsageError(f"None of the classes in {file} is in {top}.")
-    notes = [f"passed over: classes of split {split} that are not here ({some(absent)})"] if absent else []
-    return found, f"split {split} of {file.name}", notes
+    return (
+        found,
+        f"split {split} of {file.name}",
+        layout.passed_over(f"classes of split {split} that are not here", absent),
+    )
 
 
 def _samples(folder: Path) -> tuple[list[Sample], list[Path]]:
     """The photos of a class with their masks, and masks without a photo."""
     if (folder / "images").is_dir():
-        pictures, masks = photos(folder / "images"), photos(folder / "masks")
+        pictures, masks = layout.photos(folder / "images"), layout.photos(folder / "masks")
         if not pictures:
             raise UsageError(f"{folder} has no photos in images/; looked for {LAYOUT}.")
         place = folder / "masks"
     else:
-        pictures = photos(folder, {".jpg", ".jpeg"})
-        masks = photos(folder, {".png"})
+        pictures = layout.photos(folder, {".jpg", ".jpeg"})
+        masks = layout.photos(folder, {".png"})
         if not pictures:
             raise UsageError(f"{folder} has no photos; looked for {LAYOUT}.")
         place = folder
-    samples = [sample(f"{folder.name}/{photo.stem}", photo, place / f"{photo.stem}.png") for photo in pictures]
-    return samples, masks_alone(masks, pictures)
+    samples = [layout.sample(f"{folder.name}/{photo.stem}", photo, place / f"{photo.stem}.png") for photo in pictures]
+    return samples, layout.masks_alone(masks, pictures)
 
 
 def _first(name: str, samples: Sequence[Sample], shots: int) -> Episode:
-    references, tests = choose_references(samples, shots)
-    return Episode("fss", name, references, tests, words(name))
+    references, tests = layout.choose_references(samples, shots)
+    return Episode("fss", name, references, tests, layout.words(name))
 
 
 def _each_once(name: str, samples: Sequence[Sample], shots: int, rng: np.random.Generator) -> list[Episode]:
     drawn = (one_query([[each] for each in samples], query, shots, rng) for query in range(len(samples)))
-    return [Episode("fss", name, references, (test,), words(name)) for references, test in drawn]
+    return [Episode("fss", name, references, (test,), layout.words(name)) for references, test in drawn]

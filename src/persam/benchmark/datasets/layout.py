@@ -20,20 +20,8 @@ def in_order(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def folders(folder: Path, root: Path, expected: str) -> list[Path]:
-    """The folders in `folder`, in order; hidden ones and what macOS adds to archives left out.
-
-    Raises:
-        UsageError: there are none; the sentence says which layout was `expected` below `root`.
-    """
-    found = subfolders(folder)
-    if not found:
-        raise wrong_layout(root, expected)
-    return found
-
-
 def subfolders(folder: Path) -> list[Path]:
-    """The same, maybe none."""
+    """The folders in `folder`, in order; hidden ones and what macOS adds to archives left out."""
     if not folder.is_dir():
         return []
     entries = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX")))
@@ -99,9 +87,9 @@ def masks_alone(masks: Iterable[Path], photographed: Iterable[Path]) -> list[Pat
     return [mask for mask in masks if mask.stem not in stems]
 
 
-def note_masks_alone(alone: Sequence[Path]) -> list[str]:
-    """The note that they were passed over, if any."""
-    return [f"passed over: masks without a photo ({some(alone)})"] if alone else []
+def passed_over(what: str, things: Sequence[object]) -> list[str]:
+    """The note on what is left out of a data set, if there is any."""
+    return [f"passed over: {what} ({some(things)})"] if things else []
 
 
 def choose_references(

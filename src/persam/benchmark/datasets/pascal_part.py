@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from persam.benchmark.datasets.layout import in_order, read_list, some, unpacked
+from persam.benchmark.datasets.layout import in_order, passed_over, read_list, unpacked
 from persam.benchmark.datasets.options import About, Episodes, OneOf4Folds, Seed, Shots
 from persam.benchmark.datasets.sampling import Drawing, FoldClass
 from persam.benchmark.episodes import Crop, Loaded, Sample
@@ -168,8 +168,7 @@ def _files(place: Path, voc: Path, split: str) -> tuple[list[Path], str, list[st
     absent = sorted(names - {file.stem for file in found})
     if not found:
         raise UsageError(f"None of the photos in {listed} has a .mat in {place}.")
-    notes = [f"passed over: photos of split {split} without a .mat ({some(absent)})"] if absent else []
-    return found, f"split {split}", notes
+    return found, f"split {split}", passed_over(f"photos of split {split} without a .mat", absent)
 
 
 def _categories(samples: dict[tuple[str, str], list[Sample]], objects: Sequence[str]) -> list[FoldClass]:

@@ -5,18 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from persam.benchmark.datasets.layout import (
-    choose_references,
-    folders,
-    masks_alone,
-    note_masks_alone,
-    photos,
-    sample,
-    shots_in_words,
-    some,
-    unpacked,
-    words,
-)
+from persam.benchmark.datasets import layout
 from persam.benchmark.datasets.options import About, Shots
 from persam.benchmark.episodes import Episode, Loaded
 from persam.errors import UsageError
@@ -38,31 +27,36 @@ def read_perseg(
     Raises:
         UsageError: the folder is laid out otherwise, a photo has no mask, or nothing is left to be found.
     """
-    top = unpacked(root, "Images", LAYOUT)
+    top = layout.unpacked(root, "Images", LAYOUT)
     episodes, alone, spent = [], [], []
-    for folder in folders(top / "Images", root, LAYOUT):
+    found = layout.subfolders(top / "Images")
+    if not found:
+        raise layout.wrong_layout(root, LAYOUT)
+    for folder in found:
         masks = top / "Annotations" / folder.name
-        pictures = photos(folder)
+        pictures = layout.photos(folder)
         if not pictures:
             raise UsageError(f"{folder} has no photos; looked for {LAYOUT}.")
-        samples = [sample(f"{folder.name}/{photo.stem}", photo, masks / f"{photo.stem}.png") for photo in pictures]
-        alone += masks_alone(photos(masks), pictures)
-        references, tests = choose_references(samples, shots, reference, otherwise=_PUBLISHED_REFERENCE)
+        samples = [
+            layout.sample(f"{folder.name}/{photo.stem}", photo, masks / f"{photo.stem}.png") for photo in pictures
+        ]
+        alone += layout.masks_alone(layout.photos(masks), pictures)
+        references, tests = layout.choose_references(samples, shots, reference, otherwise=_PUBLISHED_REFERENCE)
         if tests:
-            episodes.append(Episode("perseg", folder.name, references, tests, words(folder.name)))
+            episodes.append(Episode("perseg", folder.name, references, tests, layout.words(folder.name)))
         else:
             spent.append(folder.name)
     if not episodes:
         raise UsageError(f"{root} has no photos to find the objects in: each object has its references alone.")
-    notes = note_masks_alone(alone)
-    if spent:
-        notes.append(f"passed over: objects with references alone ({some(spent)})")
+    notes = layout.passed_over("masks without a photo", alone)
+    notes += layout.passed_over("objects with references alone", spent)
     first = "photo 00, else the first" if reference == "auto" else f"photo {reference}"
     return Loaded(
         "perseg",
         tuple(episodes),
-        f"{len(episodes)} objects, {shots_in_words(shots)} each ({first}{', and the next' if shots > 1 else ''}), "
-        "every other photo on its own; intersection and union pooled per object, then the mean over objects",
+        f"{len(episodes)} objects, {layout.shots_in_words(shots)} each "
+        f"({first}{', and the next' if shots > 1 else ''}), every other photo on its own; "
+        "intersection and union pooled per object, then the mean over objects",
         {"shots": shots, "reference": reference},
         tuple(notes),
     )

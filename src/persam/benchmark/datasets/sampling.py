@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from persam.benchmark.datasets.layout import shots_in_words, some
+from persam.benchmark.datasets.layout import passed_over, shots_in_words, some
 from persam.benchmark.episodes import Episode, Loaded, Sample
 from persam.errors import UsageError
 from persam.files import safe_name
@@ -80,17 +80,14 @@ class Drawing:
             UsageError: no class of a fold has enough photos, or a drawn photo is not there.
         """
         drawn: list[Episode] = []
-        notes = []
+        notes: list[str] = []
         for fold, categories in folds.items():
             groups = [(category, category.by_photo()) for category in categories]
             enough = [(category, photos) for category, photos in groups if len(photos) > self.shots]
             poor = [category.name for category, photos in groups if len(photos) <= self.shots]
             if not enough:
                 raise UsageError(f"No class of fold {fold} has the {self.shots + 1} photos that an episode takes.")
-            if poor:
-                notes.append(
-                    f"passed over: classes of fold {fold} with fewer than {self.shots + 1} photos ({some(poor)})"
-                )
+            notes += passed_over(f"classes of fold {fold} with fewer than {self.shots + 1} photos", poor)
             rng = np.random.default_rng([self.seed, fold])
             for number in range(self.episodes):
                 category, photos = enough[int(rng.integers(len(enough)))]

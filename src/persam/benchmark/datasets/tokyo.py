@@ -7,15 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from persam.benchmark.datasets.layout import (
-    masks_alone,
-    note_masks_alone,
-    photos,
-    read_list,
-    some,
-    unpacked,
-    wrong_layout,
-)
+from persam.benchmark.datasets import layout
 from persam.benchmark.datasets.options import About, Episodes, OneOf4Folds, Seed, Shots
 from persam.benchmark.datasets.sampling import Drawing, FoldClass
 from persam.benchmark.episodes import Loaded, MaskFile, Sample, read_labels
@@ -49,14 +41,14 @@ def read_tokyo(
     Raises:
         UsageError: the folder is laid out otherwise, a photo has no labels, a class or a fold is not there.
     """
-    top = next((unpacked(root, name, LAYOUT) for name in _PHOTOS if _holds(root, name)), None)
+    top = next((layout.unpacked(root, name, LAYOUT) for name in _PHOTOS if _holds(root, name)), None)
     if top is None:
-        raise wrong_layout(root, LAYOUT)
-    pictures = photos(next(top / name for name in _PHOTOS if (top / name).is_dir()))
+        raise layout.wrong_layout(root, LAYOUT)
+    pictures = layout.photos(next(top / name for name in _PHOTOS if (top / name).is_dir()))
     place = next((top / name for name in _LABELS if (top / name).is_dir()), None)
     if place is None or not pictures:
-        raise wrong_layout(root, LAYOUT)
-    notes = note_masks_alone(masks_alone(photos(place), pictures))
+        raise layout.wrong_layout(root, LAYOUT)
+    notes = layout.passed_over("masks without a photo", layout.masks_alone(layout.photos(place), pictures))
     pictures, shown, more = _of_split(top, pictures, split)
     notes += more
     shows: dict[int, list[Path]] = {}
@@ -84,8 +76,7 @@ def read_tokyo(
     without = [each for each, categories in folds.items() if not categories]
     if len(without) == len(folds):
         raise UsageError(f"{place} shows no class of {'any fold' if fold is None else f'fold {fold}'}.")
-    if without:
-        notes.append(f"passed over: folds without a class here ({some(without)})")
+    notes += layout.passed_over("folds without a class here", without)
     return drawing.loaded(
         "tokyo-ms4i",
         f"Tokyo Multi-Spectral-4i, {shown}, colour photos alone, classes 4 f + 1 to 4 f + 4 in fold f",
@@ -97,7 +88,7 @@ def read_tokyo(
 
 def _holds(root: Path, name: str) -> bool:
     try:
-        unpacked(root, name, LAYOUT)
+        layout.unpacked(root, name, LAYOUT)
     except UsageError:
         return False
     return True
@@ -112,10 +103,9 @@ def _of_split(top: Path, pictures: list[Path], split: str) -> tuple[list[Path], 
         if split != "test":
             raise UsageError(f"{top} has no split {split}: looked for {file}.")
         return pictures, "all photos", [f"there is no {file}, so all photos are taken"]
-    names = {Path(line.split()[0]).stem for line in read_list(file)}
+    names = {Path(line.split()[0]).stem for line in layout.read_list(file)}
     found = [photo for photo in pictures if photo.stem in names]
     if not found:
         raise UsageError(f"None of the photos in {file} is in {top}.")
     absent = sorted(names - {photo.stem for photo in found})
-    notes = [f"passed over: photos of split {split} that are not here ({some(absent)})"] if absent else []
-    return found, f"split {split}", notes
+    return found, f"split {split}", layout.passed_over(f"photos of split {split} that are not here", absent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from persam.errors import PersamError
 from persam.geometry import Size
+from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.hub import hub_call
 
 
@@ -33,6 +34,16 @@ class SharedPhoto:
     def size(self) -> Size:
         """(H, W)."""
         return self.pixels.shape[0], self.pixels.shape[1]
+
+    def encoded(
+        self, model: PromptableModel, encoder: FeatureEncoder | None, encode: Callable[[np.ndarray], EncodedImage]
+    ) -> EncodedImage:
+        """What `encode` makes of the photo, once for all methods on the same model and encoder."""
+        key = (id(model), id(encoder))
+        if key not in self.kept:
+            self.kept[key] = encode(self.pixels)
+        encoding: EncodedImage = self.kept[key]
+        return encoding
 
 
 @dataclass(frozen=True, eq=False)

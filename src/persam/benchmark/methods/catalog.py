@@ -23,25 +23,21 @@ class MethodEntry:
 
     Attributes:
         name: what to write after ``--method``.
-        title: what to print in a table.
         about: one line on how it finds the object.
         made_by: the class or function that makes it, ``module:name`` in this package.
         uses_model: whether it works with the promptable model of ``--model``; if not, none need be loaded.
         has_modes: whether ``--mode``, ``--encoder`` change it.
         checkpoint: its own weights by default, a hub id, beyond the promptable model's; None where it needs none.
         takes_checkpoint: whether other weights can be named.
-        requires: a package that it needs and persam does not bring along, as pip knows it; None where there is none.
     """
 
     name: str
-    title: str
     about: str
     made_by: str
     uses_model: bool = True
     has_modes: bool = False
     checkpoint: str | None = None
     takes_checkpoint: bool = False
-    requires: str | None = None
 
     def make(self, model: PromptableModel | None, *, checkpoint: str | None = None, **options: Any) -> Method:
         """Make the method, its own weights loaded.
@@ -89,28 +85,24 @@ METHODS: dict[str, MethodEntry] = {
     for entry in (
         MethodEntry(
             "persam",
-            "PerSAM",
             "training-free: confidence map, location prior, guidance, cascade",
             "ours:persam_method",
             has_modes=True,
         ),
         MethodEntry(
             "persam-f",
-            "PerSAM-F",
             "PerSAM with the weights of the three scales tuned on the reference",
             "ours:persam_f_method",
             has_modes=True,
         ),
         MethodEntry(
             "sam-point",
-            "SAM, positive point",
             "plain SAM prompted with the highest place of the confidence map, one pass, best of three masks",
             "ours:SamPoint",
             has_modes=True,
         ),
         MethodEntry(
             "seggpt",
-            "SegGPT",
             "in-context: the reference photo and its mask are the prompt of a painter",
             "seggpt:SegGpt",
             uses_model=False,
@@ -119,7 +111,6 @@ METHODS: dict[str, MethodEntry] = {
         ),
         MethodEntry(
             "grounded-sam",
-            "Grounding DINO + SAM",
             "the object's category as text gives a box, SAM the mask in it; sees no reference",
             "grounded_sam:GroundedSam",
             checkpoint="IDEA-Research/grounding-dino-tiny",
@@ -127,7 +118,6 @@ METHODS: dict[str, MethodEntry] = {
         ),
         MethodEntry(
             "unet",
-            "U-Net",
             "a U-Net trained on the reference alone, from scratch or from a pretrained ResNet",
             "unet:UNetMethod",
             uses_model=False,
@@ -135,12 +125,10 @@ METHODS: dict[str, MethodEntry] = {
         ),
         MethodEntry(
             "mask-rcnn",
-            "Mask R-CNN",
             "torchvision's Mask R-CNN, pretrained on COCO, fine-tuned on the reference",
             "mask_rcnn:MaskRcnn",
             uses_model=False,
             takes_checkpoint=True,
-            requires="torchvision",
         ),
     )
 }

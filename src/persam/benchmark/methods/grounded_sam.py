@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from persam.benchmark.methods.base import Example, Prediction, SharedPhoto, check_type
-from persam.models.base import EncodedImage, PromptableModel, Prompts
+from persam.models.base import PromptableModel, Prompts
 from persam.models.hub import hub_call, load_network
 from persam.models.loading import choose_device
 from persam.models.sam import fingerprint_of
@@ -85,7 +85,7 @@ class GroundedSam:
         found = self.detect(photo.pixels, learned)
         if found is None:
             return Prediction.nothing(photo)
-        encoding = self._encode(photo)
+        encoding = photo.encoded(self.model, None, self.model.encode)
         corners = encoding.frame.to_canvas(found.box.reshape(2, 2)).reshape(1, 4)
         prompts = Prompts(boxes=torch.as_tensor(corners, dtype=torch.float32, device=self.model.device))
         decoded = self.model.decode(encoding, prompts, multimask=False)
@@ -111,14 +111,6 @@ class GroundedSam:
         box = found["boxes"][best].cpu().numpy().astype(np.float64)
         last = np.array([shape[1] - 1, shape[0] - 1, shape[1] - 1, shape[0] - 1])
         return Detection(box.clip(0, last), float(scores[best]))
-
-    def _encode(self, photo: SharedPhoto) -> EncodedImage:
-        """The photo's encoding, shared with `PersamMethod` on the same model."""
-        key = (id(self.model), id(None))
-        if key not in photo.kept:
-            photo.kept[key] = self.model.encode(photo.pixels)
-        encoded: EncodedImage = photo.kept[key]
-        return encoded
 
 
 def _not_too_long(pixels: np.ndarray) -> np.ndarray:

@@ -94,30 +94,27 @@ class MaskRcnn(TrainedMethod):
         )
         return network
 
-    def _read_weights(self) -> dict[str, Tensor]:
+    def _read_weights(self) -> Any:
         if self.checkpoint is None:
             weights = self.library.models.detection.MaskRCNN_ResNet50_FPN_Weights.DEFAULT
             try:
-                published: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+                return weights.get_state_dict(progress=False, check_hash=True)
             except (OSError, RuntimeError) as error:
                 raise PersamError(
                     f"torchvision's weights of Mask R-CNN are not on this machine and cannot be had "
                     f"({first_line(error)}); check the network, or name a file of them."
                 ) from error
-            return published
         path = Path(self.checkpoint)
         if not path.is_file():
             raise PersamError(f"There is no file {path} with weights of Mask R-CNN; check the path.")
         try:
-            read = torch.load(path, map_location="cpu", weights_only=True)
-            self._weights = read
+            self._weights = torch.load(path, map_location="cpu", weights_only=True)
             self.network()
         except Exception as error:  # unpickling a foreign file can fail in any way
             raise PersamError(
                 f"{path} holds no weights of torchvision's maskrcnn_resnet50_fpn: {first_line(error)}"
             ) from error
-        weights_read: dict[str, Tensor] = read
-        return weights_read
+        return self._weights
 
 
 def _target(mask: Tensor) -> dict[str, Tensor]:

@@ -31,6 +31,16 @@ _PLAIN = {
 }
 
 
+def names_of(model: PromptableModel, encoder: FeatureEncoder | None) -> dict[str, str | None]:
+    """Names and fingerprints, JSON values."""
+    return {
+        "model": model.name,
+        "fingerprint": model.fingerprint,
+        "encoder": None if encoder is None else encoder.name,
+        "encoder_fingerprint": None if encoder is None else encoder.fingerprint,
+    }
+
+
 class PersamMethod:
     """One form of PerSAM.
 
@@ -64,13 +74,9 @@ class PersamMethod:
 
     def describe(self) -> dict[str, Any]:
         """See `Method.describe`."""
-        model, encoder = self.persam.model, self.persam.encoder
         return {
             "method": "PerSAM-F" if self.tuned else "PerSAM",
-            "model": model.name,
-            "fingerprint": model.fingerprint,
-            "encoder": None if encoder is None else encoder.name,
-            "encoder_fingerprint": None if encoder is None else encoder.fingerprint,
+            **names_of(self.persam.model, self.persam.encoder),
             "solver": self.solver if self.tuned else None,
             "settings": self.persam.settings.to_dict(),
         }
@@ -88,11 +94,7 @@ class PersamMethod:
 
     def encode(self, photo: SharedPhoto) -> EncodedImage:
         """The photo's encoding, made once for every form on the same model and encoder."""
-        key = (id(self.persam.model), id(self.persam.encoder))
-        if key not in photo.kept:
-            photo.kept[key] = self.persam.encode(photo.pixels)
-        encoded: EncodedImage = photo.kept[key]
-        return encoded
+        return photo.encoded(self.persam.model, self.persam.encoder, self.persam.encode)
 
 
 def prediction_of(found: Segmentation, concept: Concept) -> Prediction:

@@ -60,10 +60,6 @@ class Views:
     tint: float = 0.1
     on_object: float = 0.5
 
-    def describe(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"zoom": list(self.zoom)}
-
     def batch(
         self, lessons: Sequence[Lesson], count: int, side: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
@@ -172,7 +168,7 @@ class TrainedMethod:
             "batch": self.batch,
             "side": self.side,
             "learning_rate": self.rate,
-            "views": self.views.describe(),
+            "views": asdict(self.views) | {"zoom": list(self.views.zoom)},
         }
 
     def learn(self, examples: Sequence[Example], category: str) -> nn.Module:

@@ -46,9 +46,7 @@ class UNetMethod(TrainedMethod):
         super().__init__(checkpoint, device, seed, **options)
         self.rate = LEARNING_RATE if checkpoint is None else PRETRAINED_RATE
         self._mean, self._std = (torch.tensor(each, device=self.device).view(3, 1, 1) for each in IMAGENET)
-        with seeded(
-            self.seed, self.device
-        ):  # built now, so that a wrong checkpoint is told before the first photo is read
+        with seeded(self.seed, self.device):  # now, so that a wrong checkpoint is told before the first photo is read
             network, self.built_of = build_unet(checkpoint)
         self.fingerprint = fingerprint_of(network)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from persam.benchmark.records import Record
-from persam.benchmark.reporting.protocols import by_object
+from persam.benchmark.records import Record, grouped
 from persam.errors import PersamError
 from persam.files import write_bytes
 
@@ -49,31 +48,29 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     return figure, axes
 
 
-def write_figure(figure: Any, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+def png_of(figure: Any) -> bytes:
+    """A figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def plot_ious(records: Sequence[Record], title: str, path: Path) -> None:
     """Every photo's IoU: by object where there is room for their names, else as a histogram; one colour a method."""
-    methods = list(dict.fromkeys(record.method for record in records))
-    if len({record.object for record in records}) <= _MOST_OBJECTS:
-        figure = _strips(records, methods)
-    else:
-        figure = _histogram(records, methods)
+    methods = grouped(records, "method")
+    few = len({record.object for record in records}) <= _MOST_OBJECTS
+    figure = _strips(methods) if few else _histogram(methods)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    write_figure(figure, path)
+    write_bytes(path, png_of(figure))
 
 
-def _strips(records: Sequence[Record], methods: Sequence[str]) -> Any:
-    first = by_object([record for record in records if record.method == methods[0]])
+def _strips(methods: Mapping[str, Sequence[Record]]) -> Any:
+    first = grouped(next(iter(methods.values())), "object")
     names = sorted(first, key=lambda name: float(np.mean([record.iou for record in first[name]])))
     figure, axes = new_figure(8, 1.6 + len(names) * (0.16 + 0.16 * len(methods)))
     axis = axes[0, 0]
-    for number, method in enumerate(methods):
-        groups = by_object([record for record in records if record.method == method])
+    for number, (method, records) in enumerate(methods.items()):
+        groups = grouped(records, "object")
         colour = COLOURS[number % len(COLOURS)]
         offset = (len(methods) - 1) / 2 - number
         for row, name in enumerate(names):
@@ -94,11 +91,11 @@ def _strips(records: Sequence[Record], methods: Sequence[str]) -> Any:
     return figure
 
 
-def _histogram(records: Sequence[Record], methods: Sequence[str]) -> Any:
+def _histogram(methods: Mapping[str, Sequence[Record]]) -> Any:
     figure, axes = new_figure(8, 3.6)
     axis = axes[0, 0]
-    for number, method in enumerate(methods):
-        values = [record.iou for record in records if record.method == method]
+    for number, (method, records) in enumerate(methods.items()):
+        values = [record.iou for record in records]
         colour = COLOURS[number % len(COLOURS)]
         axis.hist(values, bins=np.linspace(0, 1, 41), histtype="step", linewidth=1.6, color=colour, label=method)
     axis.set_xlabel("IoU of a photo", fontsize=9)

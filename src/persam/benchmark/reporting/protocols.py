@@ -86,14 +86,6 @@ LABELS = {
 }
 
 
-def by_object(records: Sequence[Record]) -> Groups:
-    """Records by object, in the order in which objects come."""
-    groups: Groups = {}
-    for record in records:
-        groups.setdefault(record.object, []).append(record)
-    return groups
-
-
 def common_figures(records: Sequence[Record]) -> dict[str, Figure]:
     """What is told of every data set: means over photos.
 
@@ -224,4 +216,5 @@ FOLDER = Protocol(
     ("iou", "biou_image", "located", "presence"),
     lambda groups: {},
 )
-PROTOCOLS: Mapping[str, Protocol] = {each.name: each for each in (PERSEG, DAVIS, FEW_SHOT, FOLDER)}
+#: By how a data set is summed up, see `persam.benchmark.datasets.catalog.Measure`.
+PROTOCOLS = {"object-pooled": PERSEG, "class-pooled": FEW_SHOT, "j-and-f": DAVIS, "image": FOLDER}

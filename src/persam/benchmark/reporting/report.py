@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from persam.benchmark.methods.catalog import ITS_OWN
-from persam.benchmark.records import Query, Record
+from persam.benchmark.records import Query, Record, grouped
 from persam.benchmark.reporting.protocols import Protocol
 from persam.benchmark.reporting.published import published_for
 from persam.benchmark.reporting.summary import Summary, summarise
@@ -104,7 +104,7 @@ class Report:
                 for query in reversed(self.queries)
             },
             "methods": {
-                summary.method: {key: value for key, value in summary.to_dict().items() if key != "method"}
+                summary.method: {key: value for key, value in asdict(summary).items() if key != "method"}
                 for summary in self.summaries
             },
             "published": [asdict(each) for each in published_for(self.data_set)],
@@ -136,13 +136,13 @@ class Report:
         return [METRICS, MARKDOWN, LATEX, PER_OBJECT, PER_IMAGE, *(page.name for page in pages), PLOT, PAGE]
 
     def _times(self) -> dict[str, Any]:
-        by_method: dict[str, list[float]] = {}
-        for record in self.records:
-            by_method.setdefault(record.method, []).append(record.seconds)
+        seconds = {
+            name: [record.seconds for record in records] for name, records in grouped(self.records, "method").items()
+        }
         return {
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "note": "seconds a photo; the encoding is in those of the first method that shares it",
-            "methods": {name: {"median": median(each), "sum": sum(each)} for name, each in by_method.items()},
+            "methods": {name: {"median": median(each), "sum": sum(each)} for name, each in seconds.items()},
         }
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from persam.benchmark.records import Record
+from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.protocols import (
     FEW_SHOT,
     FOLDER,
     Figure,
-    Groups,
     Protocol,
     by_fold,
-    by_object,
     common_figures,
     fold_figures,
 )
@@ -47,10 +44,6 @@ class Summary:
     by_data_set: dict[str, float]
     missing: dict[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
 
 def summarise(records: Sequence[Record], protocol: Protocol = FOLDER) -> list[Summary]:
     """One row a method, in the order in which methods come in the records.
@@ -59,14 +52,11 @@ def summarise(records: Sequence[Record], protocol: Protocol = FOLDER) -> list[Su
         records: as `persam.benchmark.running.run.run` gives them.
         protocol: whose figures to compute, beside those that every data set has.
     """
-    return [
-        _summary(method, [record for record in records if record.method == method], protocol)
-        for method in dict.fromkeys(record.method for record in records)
-    ]
+    return [_summary(method, answers, protocol) for method, answers in grouped(records, "method").items()]
 
 
 def _summary(method: str, records: list[Record], protocol: Protocol) -> Summary:
-    groups = by_object(records)
+    groups = grouped(records, "object")
     folds: dict[str, dict[str, float]] = {}
     if protocol is FEW_SHOT:
         folds = {str(fold): fold_figures(of_fold) for fold, of_fold in by_fold(groups).items() if fold is not None}
@@ -75,19 +65,18 @@ def _summary(method: str, records: list[Record], protocol: Protocol) -> Summary:
         photos=len(records),
         objects=len(groups),
         figures=protocol.figures(groups) | common_figures(records),
-        by_object=object_figures(groups),
+        by_object={name: _of_object(of_object) for name, of_object in groups.items()},
         by_fold=folds,
-        by_data_set=_by_data_set(records),
+        by_data_set={
+            name: float(np.mean([record.iou for record in of_set]))
+            for name, of_set in grouped(records, "data_set").items()
+        },
         missing={record.query: record.failure for record in records if record.failure is not None},
     )
 
 
-def object_figures(groups: Groups) -> dict[str, dict[str, float | None]]:
-    """Every object's figures: what is told of a data set, of this object alone."""
-    return {name: _of_object(records) for name, records in groups.items()}
-
-
 def _of_object(records: Sequence[Record]) -> dict[str, float | None]:
+    """An object's figures: what is told of a data set, of this object alone."""
     counts = pooled(record.counts for record in records)
     boundaries = [record.boundary for record in records if record.boundary is not None]
     return {
@@ -106,10 +95,3 @@ def _of_object(records: Sequence[Record]) -> dict[str, float | None]:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def _by_data_set(records: Sequence[Record]) -> dict[str, float]:
-    return {
-        name: float(np.mean([record.iou for record in records if record.data_set == name]))
-        for name in dict.fromkeys(record.data_set for record in records)
-    }

@@ -10,7 +10,7 @@ from statistics import mean
 import numpy as np
 from PIL import Image
 
-from persam.benchmark.records import Query, Record
+from persam.benchmark.records import Query, Record, grouped
 from persam.drawing import PALETTE, draw_overlay
 from persam.errors import PersamError
 from persam.reports.contact_sheet import ContactSheet
@@ -26,17 +26,12 @@ _COLUMNS = 6
 
 def worst_queries(records: Sequence[Record], count: int = _CASES) -> list[str]:
     """Names of the queries with the lowest IoU (mean over the methods), the worst first, at most three an object."""
-    ious: dict[str, list[float]] = {}
-    object_of: dict[str, str] = {}
-    for record in records:
-        ious.setdefault(record.query, []).append(record.iou)
-        object_of[record.query] = record.object
     shown: Counter[str] = Counter()
     chosen: list[str] = []
-    for query in sorted(ious, key=lambda name: mean(ious[name])):
-        if len(chosen) < count and shown[object_of[query]] < _PER_OBJECT:
-            shown[object_of[query]] += 1
-            chosen.append(query)
+    for answers in sorted(grouped(records, "query").values(), key=lambda each: mean(record.iou for record in each)):
+        if len(chosen) < count and shown[answers[0].object] < _PER_OBJECT:
+            shown[answers[0].object] += 1
+            chosen.append(answers[0].query)
     return chosen
 
 

@@ -90,8 +90,8 @@ class Equipment:
 
         entries = [find_method(name) for name in dict.fromkeys(setup.methods)]
         model = load_model(setup.model, device=setup.device) if any(each.uses_model for each in entries) else None
-        wanted = setup.encoder is not None and any(each.has_modes for each in entries)
-        encoder = load_encoder(setup.encoder, device=setup.device) if wanted and setup.encoder else None
+        wanted = setup.encoder if any(each.has_modes for each in entries) else None
+        encoder = load_encoder(wanted, device=setup.device) if wanted else None
         shared = {"encoder": encoder, "device": setup.device, "solver": setup.solver, "seed": setup.seed}
         methods = tuple(
             entry.make(model, mode=mode, checkpoint=setup.checkpoints.get(entry.name), **shared)

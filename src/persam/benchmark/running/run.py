@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from persam.benchmark.episodes import Episode, Sample
 from persam.benchmark.methods.base import Example, Method, Prediction, SharedPhoto
 from persam.benchmark.records import Query, Record, queries_of
+from persam.benchmark.running.run_folder import RunFolder
 from persam.errors import PersamError, first_line
 from persam.metrics import boundary_counts, boundary_f, count
 
@@ -21,24 +22,12 @@ from persam.metrics import boundary_counts, boundary_f, count
 SURVIVABLE = (PersamError, RuntimeError, ValueError, MemoryError)
 
 
-class Store(Protocol):
-    """Keeps what a run has done, so that it can go on later."""
-
-    def kept(self, method: str, query: str) -> Record | None:
-        """What an earlier start recorded, or None."""
-        ...
-
-    def keep(self, records: Sequence[tuple[Record, np.ndarray | None]]) -> None:
-        """Keep the records of one photo and the masks (H, W) bool that they are about, if any, for good."""
-        ...
-
-
 def run(
     episodes: Iterable[Episode],
     methods: Sequence[Method],
     progress: Callable[[], object] | None = None,
     *,
-    store: Store | None = None,
+    store: RunFolder | None = None,
 ) -> list[Record]:
     """Let every method learn every episode's references and find the object in its tests: `ask` for `queries_of`."""
     return ask([[query] for query in queries_of(episodes)], methods, progress, store=store)
@@ -49,7 +38,7 @@ def ask(
     methods: Sequence[Method],
     progress: Callable[[], object] | None = None,
     *,
-    store: Store | None = None,
+    store: RunFolder | None = None,
     masks: bool = True,
 ) -> list[Record]:
     """Let every method answer every question, photo by photo.
@@ -138,7 +127,7 @@ def _answers(
     queries = {query.name: query for query, _ in asked}
     try:
         photo = SharedPhoto(asked[0][0].sample.read_photo())
-        truths = {name: _read_truth(query.sample, photo.pixels) for name, query in queries.items()}
+        truths = {name: read_truth(query.sample, photo.pixels) for name, query in queries.items()}
     except SURVIVABLE as error:
         unread = {query.is_marked: np.full((1, 1), query.is_marked) for query, _ in asked}  # of no known size
         return [
@@ -161,7 +150,7 @@ def _answers(
     return answers
 
 
-def _read_truth(sample: Sample, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, str]:
+def read_truth(sample: Sample, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Truth and ignored pixels, and the digest of all."""
     shape = pixels.shape[0], pixels.shape[1]
     truth, ignore = sample.truth.read(shape), sample.truth.read_ignore(shape)

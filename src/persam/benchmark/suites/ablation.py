@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.suites.suite import Findings, PhotoSet, Results, change, headline, paired_numbers, table
+from persam.benchmark.suites.suite import Findings, Trial, change, headline
 from persam.method.settings import Settings
-from persam.models.base import FeatureEncoder, PromptableModel
-from persam.models.encode_once import encode_once
+from persam.reports.tables import Table
 
 #: What the paper has for the six rows of the build-up: mIoU in percent on PerSeg, ViT-H.
 PUBLISHED = (69.1, 72.5, 83.9, 85.8, 89.3, 95.3)
@@ -65,6 +63,10 @@ class Variant:
     against: str | None = None
     published: float | None = None
 
+    def method(self, **shared: Any) -> PersamMethod:
+        """The variant as a method; `shared` is what all variants have: the model, another encoder, the solver."""
+        return PersamMethod(self.name, settings=self.settings, tuned=self.tuned, **shared)
+
 
 def build_up() -> list[Variant]:
     """The paper's build-up, each row compared with the one before; it ends with mode official, PerSAM and PerSAM-F."""
@@ -104,46 +106,19 @@ def one_changed(mode: str) -> list[Variant]:
     return [*variants, Variant("with scale tuning (PerSAM-F)", preset, tuned=True, against=whole)]
 
 
-def methods_of(
-    variants: Sequence[Variant],
-    model: PromptableModel,
-    encoder: FeatureEncoder | None = None,
-    solver: str = "direct",
-) -> list[PersamMethod]:
-    """The variants as methods; photos are encoded once for all of them."""
-    shared, matcher = encode_once(model), None if encoder is None else encode_once(encoder)
-    return [
-        PersamMethod(each.name, shared, each.settings, tuned=each.tuned, encoder=matcher, solver=solver)
-        for each in variants
-    ]
-
-
-def ablate(
-    photos: PhotoSet,
-    model: PromptableModel,
-    encoder: FeatureEncoder | None = None,
-    mode: str = "persam",
-    solver: str = "direct",
-    progress: Callable[[], object] | None = None,
-) -> Findings:
+def ablate(trial: Trial, mode: str = "persam") -> Findings:
     """The paper's build-up beside the paper's numbers, and a mode with one technique set otherwise.
 
     Args:
-        photos: on which.
-        model: the promptable model.
-        encoder: another encoder for the confidence map.
+        trial: on what and with what.
         mode: of the second table.
-        solver: of PerSAM-F.
-        progress: called after every photo.
 
     Raises:
         UsageError: no such mode.
     """
     building, changing = build_up(), one_changed(mode)
     variants = [*building, *changing]
-    found = Results(
-        photos, methods_of(variants, model, encoder, solver), model, encoder, progress, mode=mode, solver=solver
-    )
+    found = trial.run([each.method(**trial.shared) for each in variants], mode=mode, solver=trial.solver)
     tests = {each.name: found.difference(each.name, each.against) for each in variants}
     rows = {
         each.name: {
@@ -151,7 +126,7 @@ def ablate(
             "tuned": each.tuned,
             "settings": each.settings.to_dict(),
             "against": each.against,
-            "change": paired_numbers(tests[each.name]),
+            "change": (test := tests[each.name]) and test._asdict(),
             "published_miou": each.published,
         }
         for each in variants
@@ -164,12 +139,12 @@ def ablate(
     columns = ("mIoU", "change of IoU per image", "located")
     official = found.about | {"mode": "official"}
     tables = [
-        table(
+        Table(
             f"Build-up: {headline(official)}; each row against the one before",
             ("technique", *columns, "paper's mIoU", "its change"),
             tuple((*cells(each), *published) for each, published in zip(building, _published_cells(), strict=True)),
         ),
-        table(
+        Table(
             f"One technique set otherwise: {headline(found.about)}; each row against the first",
             ("variant", *columns),
             tuple(cells(each) for each in changing),

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from persam.benchmark.suites.memory import JOBS, Memory, measure_memory
-from persam.benchmark.suites.suite import Findings, headline, table
+from persam.benchmark.suites.suite import Findings, headline
 from persam.benchmark.suites.timing import (
     Spread,
     about_timing,
@@ -70,7 +70,7 @@ def measure_efficiency(
         for stage, plain, tuned in times.rows()
     ]
     tables = [
-        table(
+        Table(
             f"Seconds by stage, median [quartiles]: {title}",
             ("stage", "PerSAM", "PerSAM-F"),
             tuple(
@@ -106,7 +106,7 @@ def _memory_sheet(memory: Memory, title: str) -> Table:
         return job, f"{ours:.1f} MB", over, f"{paper} MB", paper_over
 
     columns = ("", "peak", "over plain SAM", f"paper ({PUBLISHED_ON})", "over plain SAM")
-    return table(f"Memory at its peak: {title}", columns, tuple(cells(job) for job in JOBS))
+    return Table(f"Memory at its peak: {title}", columns, tuple(cells(job) for job in JOBS))
 
 
 # ---------------------------------------------------------------- time by stage
@@ -262,11 +262,6 @@ class AddedTime:
         """The same of PerSAM-F."""
         return Spread.of([(r.tuned_rest - r.plain_rest) / r.plain for r in self.rounds])
 
-    @property
-    def plain(self) -> float:
-        """Seconds of all of plain SAM, median."""
-        return self.seconds("plain")
-
     def seconds(self, part: str) -> float:
         """Median of a part of `Round`."""
         return median(getattr(each, part) for each in self.rounds)
@@ -338,12 +333,12 @@ def measure_overhead(
     }
     about, title = _about(persam, side, rounds)
     tables = [
-        table(
+        Table(
             f"Seconds: {title}",
             ("part", "median"),
             tuple((name, f"{added.seconds(part):.4f}") for name, part in parts.items()),
         ),
-        table(
+        Table(
             f"Share of plain SAM's time that is added: {title}",
             ("", "median of the rounds' ratios [quartiles]", f"paper ({PUBLISHED_ON})"),
             tuple((name, percent(spread), f"{published_share(form):+.1%}") for name, (spread, form) in shares.items()),
@@ -358,8 +353,9 @@ def measure_overhead(
     ]
     every = [asdict(each) for each in added.rounds]
     said = (
-        f"PerSAM adds {percent(added.after_encoding)} to plain SAM's {added.plain:.3f} s a photo. The encoder does the "
-        "same in both, so this leaves out how its time varies; the row with its own encoding holds that, too."
+        f"PerSAM adds {percent(added.after_encoding)} to plain SAM's {added.seconds('plain'):.3f} s a photo. The "
+        "encoder does the same in both, so this leaves out how its time varies; the row with its own encoding holds "
+        "that, too."
     )
     notes = [said]
     if persam.encoder is not None:

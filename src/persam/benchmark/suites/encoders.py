@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from persam.benchmark.episodes import Episode
 from persam.benchmark.methods.ours import PersamMethod
 from persam.benchmark.records import Record
-from persam.benchmark.reporting.tables import percent
 from persam.benchmark.running.run import run
-from persam.benchmark.suites.suite import (
-    Findings,
-    PhotoSet,
-    about_photos,
-    figures_of,
-    headline,
-    missing_notes,
-    numbers,
-    table,
-)
+from persam.benchmark.suites.suite import Findings, PhotoSet, Results, headline
 from persam.benchmark.suites.timing import Spread
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
-from persam.models.base import FeatureEncoder
 from persam.models.loading import load_encoder, load_model
+from persam.reports.tables import Table
 
 OWN = "own"  # the confidence map is made of the model's own features
 
@@ -41,32 +31,17 @@ def is_tuned(method: str) -> bool:
     return method == "persam-f"
 
 
-@dataclass
-class PairResults:
-    """What came of every pair.
-
-    Attributes:
-        records: of all pairs.
-        described: what `Method.describe` says, by name of the pair.
-        skipped: why a model or an encoder was left out, by its name.
-    """
-
-    records: list[Record] = field(default_factory=list)
-    described: dict[str, dict[str, Any]] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-
 def compare_encoders(
     models: Sequence[str],
     encoders: Sequence[str],
-    episodes: Sequence[Episode],
+    photos: PhotoSet,
     settings: Settings,
     *,
     tuned: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     progress: Callable[[], object] | None = None,
-) -> PairResults:
+) -> Findings:
     """Run every model with its own features and with every encoder. One model at a time is in memory.
 
     Each pair encodes every photo itself, so that its seconds hold all that it needs.
@@ -74,7 +49,7 @@ def compare_encoders(
     Args:
         models: names, as `load_model` takes them.
         encoders: names, as `load_encoder` takes them; `OWN` comes first in any case.
-        episodes: what is asked.
+        photos: on which.
         settings: form of the method.
         tuned: PerSAM-F.
         device: where to compute.
@@ -85,73 +60,52 @@ def compare_encoders(
         PersamError: not one of the models is to be had.
         UsageError: an unknown device or dtype.
     """
-    results = PairResults()
-    matchers: dict[str, FeatureEncoder | None] = {OWN: None}
-    for name in encoders:
-        if name != OWN and name not in matchers:
-            try:
-                matchers[name] = load_encoder(name, device=device, dtype=dtype)
-            except PersamError as error:
-                _skip(results, name, error)
-    for name in dict.fromkeys(models):
-        try:
-            model = load_model(name, device=device, dtype=dtype)
-        except PersamError as error:
-            _skip(results, name, error)
-            continue
+    skipped: dict[str, str] = {}
+    others = [name for name in encoders if name != OWN]
+    matchers = {OWN: None, **dict(_at_hand(others, partial(load_encoder, device=device, dtype=dtype), skipped))}
+    records: list[Record] = []
+    described: dict[str, dict[str, Any]] = {}
+    for _, model in _at_hand(models, partial(load_model, device=device, dtype=dtype), skipped):
         methods = [
-            PersamMethod(f"{model.name} + {encoder_name}", model, settings, tuned=tuned, encoder=encoder)
-            for encoder_name, encoder in matchers.items()
+            PersamMethod(f"{model.name} + {name}", model, settings, tuned=tuned, encoder=encoder)
+            for name, encoder in matchers.items()
         ]
-        results.described |= {method.name: method.describe() for method in methods}
-        results.records += run(episodes, methods, progress)
-    if not results.described:
-        reasons = "; ".join(reason.rstrip(".") for reason in results.skipped.values())
+        described |= {method.name: method.describe() for method in methods}
+        records += run(photos.episodes, methods, progress)
+    if not described:
+        reasons = "; ".join(reason.rstrip(".") for reason in skipped.values())
         raise PersamError(f"None of the models is to be had: {reasons}.")
-    return results
-
-
-def encoder_findings(results: PairResults, photos: PhotoSet, mode: str, tuned: bool) -> Findings:
-    """The table of all pairs.
-
-    Args:
-        results: what came of them.
-        photos: on which.
-        mode: of the method.
-        tuned: PerSAM-F.
-    """
-    summaries = figures_of(results.records)
-    seconds = {
-        name: Spread.of([record.seconds for record in results.records if record.method == name]) for name in summaries
-    }
     form = "PerSAM-F" if tuned else "PerSAM"
-    about = about_photos(photos) | {"mode": mode, "method": form}
-    rows = [
-        numbers(summary) | results.described[name] | {"seconds": asdict(seconds[name])}
-        for name, summary in summaries.items()
-    ]
-    sheet = table(
+    about = photos.about() | {"mode": settings.mode, "method": form, "skipped": skipped}
+    found = Results(records, about)
+    seconds = {name: Spread.of([record.seconds for record in records]) for name, records in found.by_method.items()}
+    rows = {name: each | {"seconds": asdict(seconds[name])} for name, each in described.items()}
+    sheet = Table(
         f"Models and encoders: {form}, {headline(about)}",
         ("model", "encoder", "mIoU", "IoU per image", "located", "seconds a photo"),
         tuple(
             (
-                f"{results.described[name]['model']} ({results.described[name]['fingerprint']})",
-                str(results.described[name]["encoder"] or OWN),
-                *(percent(summary.figures.get(key)) for key in ("miou", "iou", "located")),
+                f"{each['model']} ({each['fingerprint']})",
+                str(each["encoder"] or OWN),
+                *(found.score(name, key) for key in ("miou", "iou", "located")),
                 seconds[name].text(3),
             )
-            for name, summary in summaries.items()
+            for name, each in described.items()
         ),
     )
     notes = [
         "Seconds: encoding and finding, median over the photos and [quartiles], on this machine.",
-        *(f"Left out: {name}. {reason}" for name, reason in results.skipped.items()),
-        *missing_notes(summaries),
+        *(f"Left out: {name}. {reason}" for name, reason in skipped.items()),
     ]
-    return Findings("encoders", about | {"skipped": results.skipped}, rows, [sheet], notes)
+    return found.findings("encoders", rows, [sheet], notes)
 
 
-def _skip(results: PairResults, name: str, error: PersamError) -> None:
-    if isinstance(error, UsageError):  # a wrong call is not a model that happens to be missing
-        raise error
-    results.skipped[name] = str(error)
+def _at_hand(names: Sequence[str], load: Callable[[str], Any], skipped: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """Each name and what is loaded of it; those that are not to be had are passed over, and `skipped` says why."""
+    for name in dict.fromkeys(names):
+        try:
+            yield name, load(name)
+        except UsageError:  # a wrong call is not a model that happens to be missing
+            raise
+        except PersamError as error:
+            skipped[name] = str(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,13 @@ from persam.benchmark.methods.base import Prediction, SharedPhoto
 from persam.benchmark.methods.ours import PersamMethod, prediction_of
 from persam.benchmark.reporting.protocols import Figure
 from persam.benchmark.reporting.tables import percent
-from persam.benchmark.suites.suite import Findings, PhotoSet, Results, headline, table
+from persam.benchmark.suites.suite import Findings, Trial, headline
 from persam.concept import Concept
 from persam.method.segment import LOOK_BACK, Trace
 from persam.method.settings import PRESETS, Settings
 from persam.metrics import bootstrap_mean, iou
-from persam.models.base import FeatureEncoder, PromptableModel
-from persam.models.encode_once import encode_once
+from persam.models.base import PromptableModel
+from persam.reports.tables import Table
 
 MODES = tuple(PRESETS)
 FORMS = ("PerSAM", "PerSAM-F")
@@ -26,24 +26,12 @@ AGAINST = "official"  # the mode that the masks of the others are compared with
 STEPS = ("step 1", "step 2", "step 3", "final")
 
 
-def compare_modes(
-    photos: PhotoSet,
-    model: PromptableModel,
-    encoder: FeatureEncoder | None = None,
-    solver: str = "direct",
-    progress: Callable[[], object] | None = None,
-) -> Findings:
-    """Every mode, tuned and not, on every photo, and how far the masks are from mode official's.
-
-    Args:
-        photos: on which.
-        model: the promptable model.
-        encoder: another encoder for the confidence map.
-        solver: of PerSAM-F.
-        progress: called after every photo.
-    """
-    methods, agreement = mode_methods(model, encoder, solver)
-    found = Results(photos, methods, model, encoder, progress, solver=solver)
+def compare_modes(trial: Trial) -> Findings:
+    """Every mode, tuned and not, on every photo of a trial, and how far the masks are from mode official's."""
+    agreement = StepAgreement()
+    order = sorted(MODES, key=lambda mode: mode != AGAINST)
+    methods = [ModeMethod(mode, form, agreement=agreement, **trial.shared) for mode in order for form in FORMS]
+    found = trial.run(methods, solver=trial.solver)
     sets = list(next(iter(found.summaries.values())).by_data_set)
     sets = sets if len(sets) > 1 else []  # of one data set it would be the column before once more
     rows = {
@@ -66,10 +54,10 @@ def compare_modes(
         if (means := agreement.means(name)) is not None
     ]
     columns = ("mode", "mIoU", "IoU per image", *(f"on {data_set}" for data_set in sets), "located")
-    tables = [table(f"Modes: {headline(found.about)}", columns, tuple(accuracy))]
+    tables = [Table(f"Modes: {headline(found.about)}", columns, tuple(accuracy))]
     if steps:
         title = f"IoU with the mask of mode {AGAINST} after each step, in percent, mean over photos [95 % over photos]"
-        tables.append(table(title, ("mode", *STEPS), tuple(steps)))
+        tables.append(Table(title, ("mode", *STEPS), tuple(steps)))
     notes = [f"{', '.join(f'on {name}' for name in sets)}: IoU per image there."] if sets else []
     return found.findings("modes", rows, tables, notes)
 
@@ -131,18 +119,6 @@ class ModeMethod(PersamMethod):
         elif key in photo.kept:  # it is not where official could not learn the reference
             self.agreement.note(self.name, masks, photo.kept[key])
         return prediction_of(found, learned)
-
-
-def mode_methods(
-    model: PromptableModel, encoder: FeatureEncoder | None = None, solver: str = "direct"
-) -> tuple[list[ModeMethod], StepAgreement]:
-    """Every mode, tuned and not, as methods for one run, and what that run will fill."""
-    agreement = StepAgreement()
-    shared, matcher = encode_once(model), None if encoder is None else encode_once(encoder)
-    order = sorted(MODES, key=lambda mode: mode != AGAINST)
-    return [
-        ModeMethod(mode, form, shared, agreement, encoder=matcher, solver=solver) for mode in order for form in FORMS
-    ], agreement
 
 
 def masks_after_steps(trace: Trace, steps: int = 3) -> list[np.ndarray]:

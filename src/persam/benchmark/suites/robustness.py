@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +13,13 @@ import numpy as np
 
 from persam.benchmark.methods.base import Example
 from persam.benchmark.methods.ours import PersamMethod
-from persam.benchmark.reporting.plots import COLOURS, new_figure
-from persam.benchmark.suites.suite import Findings, PhotoSet, Results, change, headline, paired_numbers, table
+from persam.benchmark.reporting.plots import COLOURS, new_figure, png_of
+from persam.benchmark.suites.suite import Findings, Trial, change, headline
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 from persam.metrics import iou
-from persam.models.base import FeatureEncoder, PromptableModel
-from persam.models.encode_once import encode_once
+from persam.models.base import PromptableModel
 from persam.reference import Reference
 from persam.reports.tables import Table
 from persam.segmentation import mask_box
@@ -121,51 +119,22 @@ def roughnesses(sizes: Sequence[float] = SIZES, forms: Sequence[str] = FORMS, se
     return [true, *others, *(Roughness(form, shown(form)) for form in forms if form != TRUE_MASK)]
 
 
-def robustness_methods(
-    ways: Sequence[Roughness],
-    model: PromptableModel,
-    settings: Settings,
-    encoder: FeatureEncoder | None = None,
-    solver: str = "direct",
-) -> list[RoughMethod]:
-    """PerSAM and PerSAM-F for every way to show the object; photos are encoded once for all of them."""
-    shared, matcher = encode_once(model), None if encoder is None else encode_once(encoder)
-    return [
-        RoughMethod(form, way, shared, settings, encoder=matcher, solver=solver)
-        for form in ("PerSAM", "PerSAM-F")
-        for way in ways
-    ]
-
-
-def roughen(
-    photos: PhotoSet,
-    model: PromptableModel,
-    encoder: FeatureEncoder | None = None,
-    mode: str = "persam",
-    *,
-    solver: str = "direct",
-    sizes: Sequence[float] = SIZES,
-    seed: int = SEED,
-    progress: Callable[[], object] | None = None,
-) -> Findings:
+def roughen(trial: Trial, mode: str = "persam", *, sizes: Sequence[float] = SIZES, seed: int = SEED) -> Findings:
     """PerSAM and PerSAM-F with every way to show the object, each against its true mask.
 
     Args:
-        photos: on which.
-        model: the promptable model.
-        encoder: another encoder for the confidence map.
+        trial: on what and with what.
         mode: of the method.
-        solver: of PerSAM-F.
         sizes: areas of the reference mask, as shares of the true one.
         seed: of the scribbles and clicks.
-        progress: called after every photo.
 
     Raises:
         UsageError: no such mode.
     """
-    ways = roughnesses(sizes, seed=seed)
-    methods = robustness_methods(ways, model, Settings.of(mode), encoder, solver)
-    found = Results(photos, methods, model, encoder, progress, mode=mode, solver=solver, seed=seed)
+    ways, settings = roughnesses(sizes, seed=seed), Settings.of(mode)
+    forms = ("PerSAM", "PerSAM-F")
+    methods = [RoughMethod(form, way, settings=settings, **trial.shared) for form in forms for way in ways]
+    found = trial.run(methods, mode=mode, solver=trial.solver, seed=seed)
     tests = {
         each.name: found.difference(each.name, None if each.roughness is ways[0] else f"{each.form}, {TRUE_MASK}")
         for each in methods
@@ -177,7 +146,7 @@ def roughen(
             "size": each.roughness.size,
             "reference_iou": each.reference_iou,
             "references": len(each.learned_masks),
-            "change": paired_numbers(tests[each.name]),
+            "change": (test := tests[each.name]) and test._asdict(),
             "published_miou": PUBLISHED.get((each.form, each.roughness.name)),
         }
         for each in methods
@@ -195,7 +164,7 @@ def roughen(
         )
 
     def of(title: str, kept: Callable[[float | None], bool]) -> Table:
-        return table(
+        return Table(
             f"{title}: {headline(found.about)}; change of IoU per image against the true mask",
             ("method, reference", "IoU of the reference", "mIoU", "change", "located", "paper's mIoU"),
             tuple(cells(name) for name, row in rows.items() if kept(row["size"])),
@@ -363,9 +332,7 @@ def draw_robustness(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     right.set_xlabel("form of the reference")
     right.grid(alpha=0.3)
     figure.suptitle(title, fontsize=10)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
-    return out.getvalue()
+    return png_of(figure)
 
 
 def _ends(row: Mapping[str, Any]) -> tuple[float, float]:

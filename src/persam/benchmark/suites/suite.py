@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from persam.benchmark.datasets import catalog
 from persam.benchmark.episodes import Episode, data_hash, limited
 from persam.benchmark.methods.base import Method
-from persam.benchmark.records import Record
+from persam.benchmark.methods.ours import names_of
+from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.protocols import PERSEG
 from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import percent
@@ -24,6 +26,7 @@ from persam.errors import UsageError
 from persam.files import check_folder, write_bytes, write_text
 from persam.metrics import PairedTest, paired_test
 from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.encode_once import encode_once
 from persam.reports.provenance import versions, weights_hash
 from persam.reports.tables import Table
 
@@ -58,9 +61,17 @@ class PhotoSet:
         """Photos in which an object is looked for."""
         return sum(len(episode.tests) for episode in self.episodes)
 
-    def fingerprint(self) -> str:
-        """Hash of all photos and masks."""
-        return data_hash(self.episodes)
+    def about(self) -> dict[str, Any]:
+        """What every number of a suite was measured on, and how."""
+        return {
+            "data": self.source,
+            "data_fingerprint": data_hash(self.episodes),
+            "photos": self.count,
+            "limit": self.limit,
+            "objects": len({(episode.data_set, episode.object) for episode in self.episodes}),
+            "protocol": PROTOCOL,
+            "versions": versions(),
+        }
 
 
 def read_photos(root: Path, data_set: str | None = None, limit: int | None = None) -> PhotoSet:
@@ -86,107 +97,106 @@ def read_photos(root: Path, data_set: str | None = None, limit: int | None = Non
     return PhotoSet(episodes, f"{together}; the first photo of an object is its reference", limit)
 
 
-# -------------------------------------------------------------------------- rows
+# -------------------------------------------------------------------------- run
 
 
-def figures_of(records: Sequence[Record]) -> dict[str, Summary]:
-    """Every method's figures, by its name. Of several data sets objects are called ``DATA_SET/OBJECT``.
-
-    Two data sets may both have a dog; they are two objects.
-    """
-    if len({record.data_set for record in records}) > 1:
-        records = [replace(record, object=f"{record.data_set}/{record.object}") for record in records]
-    return {summary.method: summary for summary in summarise(records, PERSEG)}
-
-
-def difference(records: Sequence[Record], method: str, against: str) -> PairedTest:
-    """IoU per image of a method less that of another on the same photos, whole objects drawn.
-
-    Raises:
-        ValueError: the methods were not asked the same.
-    """
-
-    def of(name: str) -> dict[str, Record]:
-        return {record.query: record for record in records if record.method == name}
-
-    first, second = of(against), of(method)
-    objects = {query: f"{record.data_set}/{record.object}" for query, record in first.items()}
-    return paired_test(
-        {query: record.iou for query, record in first.items()},
-        {query: record.iou for query, record in second.items()},
-        objects if len(set(objects.values())) > 1 else None,
-    )
-
-
-def numbers(summary: Summary) -> dict[str, Any]:
-    """A method's figures as flat JSON values: ``miou``, ``miou_interval``, and so on."""
-    row: dict[str, Any] = {"method": summary.method, "photos": summary.photos, "objects": summary.objects}
-    for key in ("miou", "iou", "located"):
-        if key in summary.figures:
-            figure = summary.figures[key]
-            row |= {key: figure.value, f"{key}_interval": figure.over_images or figure.over_objects}
-    by_object = {name: figures["iou_pooled"] for name, figures in summary.by_object.items()}
-    return row | {"by_data_set": summary.by_data_set, "by_object": by_object, "missing": summary.missing}
-
-
-def paired_numbers(test: PairedTest | None) -> dict[str, Any] | None:
-    """A paired difference as JSON values."""
-    return None if test is None else test._asdict()
-
-
-def missing_notes(summaries: Mapping[str, Summary]) -> list[str]:
-    """A sentence for every method that gave no answer on some photos."""
-    return [
-        f"{name} gave no answer on {len(summary.missing)} of {summary.photos} photos, such as "
-        f"{next(iter(summary.missing))}: {next(iter(summary.missing.values()))}"
-        for name, summary in summaries.items()
-        if summary.missing
-    ]
-
-
-def change(test: PairedTest | None) -> str:
-    """A paired difference in percent points with its interval; a dash where there is nothing to compare with."""
-    if test is None:
-        return "–"
-    return f"{100 * test.difference:+.1f} [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
-
-
-class Results:
-    """What methods on one model found in the photos of a suite: all that its rows and tables are made of.
-
-    Args:
-        photos: on which.
-        methods: on `model` and `encoder`.
-        model: the promptable model.
-        encoder: another encoder for the confidence map.
-        progress: called after every photo.
-        about: what else all numbers were measured with, such as the mode.
+@dataclass(frozen=True)
+class Trial:
+    """What a suite of one model is run on and with.
 
     Attributes:
-        records, summaries: of all methods; summaries by name.
+        photos: on which.
+        model: the promptable model.
+        encoder: another encoder for the confidence map, or None.
+        solver: of PerSAM-F.
+        progress: called after every photo.
+    """
+
+    photos: PhotoSet
+    model: PromptableModel
+    encoder: FeatureEncoder | None = None
+    solver: str = "direct"
+    progress: Callable[[], object] | None = None
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """Options that all methods of the suite have, for `PersamMethod`; a photo is encoded once for all of them."""
+        matcher = None if self.encoder is None else encode_once(self.encoder)
+        return {"model": encode_once(self.model), "encoder": matcher, "solver": self.solver}
+
+    def run(self, methods: Sequence[Method], **about: Any) -> Results:
+        """What the methods find; `about` is what else all of their numbers are measured with, such as the mode."""
+        weights = {
+            "weights_sha256": weights_hash(self.model),
+            "encoder_weights_sha256": self.encoder and weights_hash(self.encoder),
+        }
+        known = about_model(self.model, self.encoder) | weights | about | self.photos.about()
+        return Results(run(self.photos.episodes, methods, self.progress), known)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What methods found in the photos of a suite: all that its rows and tables are made of.
+
+    Attributes:
+        records: of all methods.
         about: what every number was measured with and on.
     """
 
-    def __init__(
-        self,
-        photos: PhotoSet,
-        methods: Sequence[Method],
-        model: PromptableModel,
-        encoder: FeatureEncoder | None,
-        progress: Callable[[], object] | None,
-        **about: Any,
-    ) -> None:
-        self.records = run(photos.episodes, methods, progress)
-        self.summaries = figures_of(self.records)
-        self.about = about_run(photos, model, encoder, **about)
+    records: Sequence[Record]
+    about: dict[str, Any]
+
+    @cached_property
+    def by_method(self) -> dict[str, list[Record]]:
+        """The records of each method. Of several data sets objects are called ``DATA_SET/OBJECT``.
+
+        Two data sets may both have a dog; they are two objects.
+        """
+        records = self.records
+        if len({record.data_set for record in records}) > 1:
+            records = [replace(record, object=f"{record.data_set}/{record.object}") for record in records]
+        return grouped(records, "method")
+
+    @cached_property
+    def summaries(self) -> dict[str, Summary]:
+        """Every method's figures, by its name."""
+        return {name: summarise(records, PERSEG)[0] for name, records in self.by_method.items()}
 
     def difference(self, method: str, against: str | None) -> PairedTest | None:
-        """See `difference`; None where there is nothing to compare with."""
-        return None if against is None else difference(self.records, method, against)
+        """IoU per image of a method less that of another on the same photos, whole objects drawn; of nothing, None.
+
+        Raises:
+            ValueError: the methods were not asked the same.
+        """
+        if against is None:
+            return None
+        first, second = ({record.query: record.iou for record in self.by_method[name]} for name in (against, method))
+        objects = {record.query: record.object for record in self.by_method[against]}
+        return paired_test(first, second, objects if len(set(objects.values())) > 1 else None)
 
     def score(self, method: str, key: str) -> str:
         """A method's figure in percent with its interval, ``51.2 [41.0, 62.3]``; a dash where it was not measured."""
         return percent(self.summaries[method].figures.get(key))
+
+    def numbers(self, method: str) -> dict[str, Any]:
+        """A method's figures as flat JSON values: ``miou``, ``miou_interval``, and so on."""
+        summary = self.summaries[method]
+        row: dict[str, Any] = {"method": method, "photos": summary.photos, "objects": summary.objects}
+        for key in ("miou", "iou", "located"):
+            if key in summary.figures:
+                figure = summary.figures[key]
+                row |= {key: figure.value, f"{key}_interval": figure.over_images or figure.over_objects}
+        by_object = {name: figures["iou_pooled"] for name, figures in summary.by_object.items()}
+        return row | {"by_data_set": summary.by_data_set, "by_object": by_object, "missing": summary.missing}
+
+    def missing(self) -> list[str]:
+        """A sentence for every method that gave no answer on some photos."""
+        return [
+            f"{name} gave no answer on {len(summary.missing)} of {summary.photos} photos, such as "
+            f"{next(iter(summary.missing))}: {next(iter(summary.missing.values()))}"
+            for name, summary in self.summaries.items()
+            if summary.missing
+        ]
 
     def findings(
         self,
@@ -196,16 +206,18 @@ class Results:
         notes: Sequence[str] = (),
     ) -> Findings:
         """All of it, to be taken away; `rows` are values by name of a method that stand beside its figures."""
-        whole = [numbers(self.summaries[name]) | more for name, more in rows.items()]
-        return Findings(suite, self.about, whole, tables, [*notes, *missing_notes(self.summaries)])
+        whole = [self.numbers(name) | more for name, more in rows.items()]
+        return Findings(suite, self.about, whole, tables, [*notes, *self.missing()])
+
+
+def change(test: PairedTest | None) -> str:
+    """A paired difference in percent points with its interval; a dash where there is nothing to compare with."""
+    if test is None:
+        return "–"
+    return f"{100 * test.difference:+.1f} [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
 
 
 # --------------------------------------------------------------------- taken away
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]], notes: Sequence[str] = ()) -> Table:
-    """A table of ours alone: a column for the paper's numbers stands where the paper has such rows."""
-    return Table(title, tuple(columns), tuple(rows), (), tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -280,34 +292,9 @@ def check_out(folder: Path, suite: str) -> None:
         raise UsageError(f"{results} is not of persam bench {suite} and would be lost; choose another --output.")
 
 
-def about_run(photos: PhotoSet, model: PromptableModel, encoder: FeatureEncoder | None, **more: Any) -> dict[str, Any]:
-    """What every number of a suite with one model was measured with and on."""
-    weights = {"weights_sha256": weights_hash(model), "encoder_weights_sha256": encoder and weights_hash(encoder)}
-    return {**about_model(model, encoder), **weights, **more, **about_photos(photos)}
-
-
-def about_photos(photos: PhotoSet) -> dict[str, Any]:
-    """What every number of a suite was measured on, and how."""
-    return {
-        "data": photos.source,
-        "data_fingerprint": photos.fingerprint(),
-        "photos": photos.count,
-        "limit": photos.limit,
-        "objects": len({(episode.data_set, episode.object) for episode in photos.episodes}),
-        "protocol": PROTOCOL,
-        "versions": versions(),
-    }
-
-
-def about_model(model: PromptableModel, encoder: FeatureEncoder | None = None) -> dict[str, Any]:
-    """Names and fingerprints."""
-    return {
-        "model": model.name,
-        "fingerprint": model.fingerprint,
-        "encoder": None if encoder is None else encoder.name,
-        "encoder_fingerprint": None if encoder is None else encoder.fingerprint,
-        "device": model.device.type,
-    }
+def about_model(model: PromptableModel, encoder: FeatureEncoder | None) -> dict[str, Any]:
+    """What numbers were measured with."""
+    return {**names_of(model, encoder), "device": model.device.type}
 
 
 def headline(about: Mapping[str, Any]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from statistics import median
 
-from persam.benchmark.suites.suite import Findings, headline, table
+from persam.benchmark.suites.suite import Findings, headline
 from persam.benchmark.suites.timing import about_timing, drawn_scene, one_point, timed
 from persam.method.scale import PUBLISHED_EPOCHS, Shot, shot_of, tune_as_published, tune_directly, tuning_loss
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
+from persam.reports.tables import Table
 
 _REPEATS = 9  # of the direct solver, which takes milliseconds
 
@@ -44,7 +45,7 @@ def measure_tuning(persam: PerSAM, epochs: int = PUBLISHED_EPOCHS) -> Findings:
         (f"AdamW, {epochs} epochs, logits kept", speed["published"], speed["published_loss"]),
         ("direct, with its decoder pass", speed["direct"], speed["direct_loss"]),
     ]
-    sheet = table(
+    sheet = Table(
         f"Tuning on one reference: {headline(about)}",
         ("part", "seconds", "loss"),
         tuple((name, f"{seconds:.4f}", "" if loss is None else f"{loss:.6f}") for name, seconds, loss in parts),
