@@ -15,12 +15,12 @@ from persam.cli.main import app
 from persam.concept import Concept
 from persam.demo import DemoReport, originals, run
 from persam.demo.albums import (
-    _LAYOUTS,
     THINGS,
     AlbumPhoto,
     Cutout,
     Layout,
     Placement,
+    layouts_of,
     make_albums,
     make_photo,
     paste,
@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoReport, list
 
 
 def _photo(thing: str, name: str, seed: int = 0) -> tuple[Layout, AlbumPhoto]:
-    layout = next(layout for layout in _LAYOUTS[thing] if layout.name == name)
+    layout = next(layout for layout in layouts_of(thing) if layout.name == name)
     return layout, make_photo(layout, thing, seed)
 
 
@@ -55,7 +55,7 @@ def test_every_thing_covers_a_good_part_of_its_reference(thing: str) -> None:
 
 @pytest.mark.parametrize("thing", THINGS)
 def test_every_album_has_scenes_of_its_own_two_of_it_and_none_of_it(thing: str) -> None:
-    layouts = _LAYOUTS[thing]
+    layouts = layouts_of(thing)
     counts = [sum(place.thing == thing for place in layout.places) for layout in layouts]
     assert len({layout.scene for layout in layouts}) == len({layout.name for layout in layouts}) == len(layouts)
     assert 2 in counts
@@ -84,7 +84,7 @@ def test_the_truth_has_soft_edges_of_the_pasted_share() -> None:
 
 @pytest.mark.parametrize("thing", THINGS)
 def test_the_photo_without_the_thing_is_the_bare_scene(thing: str) -> None:
-    layout = _LAYOUTS[thing][-1]
+    layout = layouts_of(thing)[-1]
     photo = make_photo(layout, thing)
     assert photo.count == 0
     assert not photo.truth.any()

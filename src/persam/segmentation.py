@@ -183,10 +183,8 @@ class Segmentation(_Masked):
         """
         self._check_size(image)
         colour = colour_of(self.concept) if colour is None else colour
-        if len(self.instances) < 2:
-            return draw_overlay(image, self.mask, colour)
         out = draw_overlay(image, self.mask, colour)
-        for instance in self.instances:
+        for instance in self.instances if len(self.instances) > 1 else ():
             out = draw_overlay(out, instance.mask, colour, tint=0.0)
         return out
 

@@ -53,10 +53,12 @@ def run(
         PersamError: scikit-image is missing, the model is not to be had, or the folder cannot be written.
         UsageError: an unknown thing or mode, or too few photos.
     """
+    from persam.persam import PerSAM
+
     photo_folder()  # before anything slow
     folder = Path(out).expanduser()
     albums = make_albums(things, photos=photos, seed=seed)
-    loaded = _loaded(model, mode, device)
+    loaded = model if isinstance(model, PerSAM) else PerSAM.from_pretrained(model, mode=mode, device=device)
     names = list(things or THINGS)
     results: list[ThingResult] = []
     for number, album in enumerate(albums):
@@ -80,12 +82,6 @@ def run(
     )
     report.write()
     return report
-
-
-def _loaded(model: str | PerSAM, mode: str, device: str) -> PerSAM:
-    from persam.persam import PerSAM
-
-    return model if isinstance(model, PerSAM) else PerSAM.from_pretrained(model, mode=mode, device=device)
 
 
 def _find(model: PerSAM, album: Album, folder: Path, step: Callable[[str, int], None]) -> ThingResult:
