@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -15,7 +15,7 @@ from importlib import resources
 import cv2
 import numpy as np
 
-from persam.demo.originals import LONGEST_SIDE, cat_mask, cup_mask, motorcycle_mask, original, other_view, scene
+from persam.demo.originals import LONGEST_SIDE, THINGS, original, other_view, scene, thing_mask
 from persam.errors import UsageError
 from persam.reports.pictures import fit
 
@@ -92,22 +92,6 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class DemoThing:
-    """Something to look for: its name, the photo that it comes from, and where it is in it."""
-
-    name: str
-    photo: str
-    mask: Callable[[], np.ndarray]
-
-
-THINGS = {
-    "cup": DemoThing("cup", "coffee.png", cup_mask),
-    "cat": DemoThing("cat", "chelsea.png", cat_mask),
-    "motorcycle": DemoThing("motorcycle", "motorcycle_left.png", motorcycle_mask),
-}
-
-
-@dataclass(frozen=True)
 class Layout:
     """What one photo of an album shows: a scene (file of scikit-image) and what stands in it, the last in front."""
 
@@ -174,16 +158,16 @@ def make_albums(things: Sequence[str] | None = None, *, photos: int | None = Non
             raise UsageError(f'The demo has no "{name}"; it has {", ".join(THINGS)}.')
     if photos is not None and photos < 2:
         raise UsageError(f"The demo needs at least 2 photos of each thing, one with it and one without, not {photos}.")
-    return (_album(THINGS[name], photos, seed) for name in things or THINGS)
+    return (_album(name, photos, seed) for name in things or THINGS)
 
 
-def _album(thing: DemoThing, photos: int | None, seed: int) -> Album:
-    layouts = layouts_of(thing.name)
+def _album(thing: str, photos: int | None, seed: int) -> Album:
+    layouts = layouts_of(thing)
     if photos is not None and photos < len(layouts):
         layouts = (*layouts[: photos - 1], layouts[-1])
-    reference = fit(original(thing.photo), LONGEST_SIDE)
-    mask = fit(thing.mask().astype(np.float32), LONGEST_SIDE) > 0.5
-    return Album(thing.name, reference, mask, tuple(make_photo(layout, thing.name, seed) for layout in layouts))
+    reference = fit(original(THINGS[thing]), LONGEST_SIDE)
+    mask = fit(thing_mask(thing).astype(np.float32), LONGEST_SIDE) > 0.5
+    return Album(thing, reference, mask, tuple(make_photo(layout, thing, seed) for layout in layouts))
 
 
 def make_photo(layout: Layout, thing: str, seed: int = 0) -> AlbumPhoto:
@@ -192,7 +176,7 @@ def make_photo(layout: Layout, thing: str, seed: int = 0) -> AlbumPhoto:
     pixels = scene(layout.scene)
     truth = np.zeros(pixels.shape[:2], bool)
     if layout.scene == "motorcycle_right.png" and thing == "motorcycle":  # a real second photo of the thing
-        truth = fit(other_view(motorcycle_mask()).astype(np.float32), LONGEST_SIDE) > 0.5
+        truth = fit(other_view(thing_mask(thing)).astype(np.float32), LONGEST_SIDE) > 0.5
         return AlbumPhoto(layout.name, pixels.copy(), truth, 1)
     photo = pixels.astype(np.float32)
     for place in layout.places:
@@ -203,9 +187,8 @@ def make_photo(layout: Layout, thing: str, seed: int = 0) -> AlbumPhoto:
 
 
 @cache
-def _cutout(name: str) -> Cutout:
-    thing = THINGS[name]
-    return Cutout.of(original(thing.photo), thing.mask())
+def _cutout(thing: str) -> Cutout:
+    return Cutout.of(original(THINGS[thing]), thing_mask(thing))
 
 
 def paste(photo: np.ndarray, cutout: Cutout, place: Placement) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,6 @@ from persam.models.base import EncodedImage, FeatureEncoder
 KEPT = 8  # encodings: the references of one episode, and the photo at hand
 
 
-# A promptable model is one, too: it encodes, and has a name and a fingerprint.
 AnyEncoder = TypeVar("AnyEncoder", bound=FeatureEncoder)
 
 

@@ -65,7 +65,7 @@ class CheckReport:
         return not self.problems
 
 
-def check(study: Study, progress: Callable[[], object] | None = None) -> CheckReport:
+def check(study: Study, progress: Callable[[], object] = lambda: None) -> CheckReport:
     """Open every picture of a study and list all that is wrong.
 
     Args:
@@ -91,7 +91,7 @@ def usable_masks(
     study: Study,
     category: StudyCategory,
     problems: list[Problem],
-    progress: Callable[[], object] | None = None,
+    progress: Callable[[], object] = lambda: None,
     *,
     first: Path | None = None,
 ) -> Iterator[tuple[Path, np.ndarray, dict[str, np.ndarray]]]:
@@ -119,8 +119,7 @@ def usable_masks(
             read = {who: read_study_mask(category, who, photo, shape) for who in study.who(category)}
             problems += [mask for mask in read.values() if isinstance(mask, Problem)]
             yield photo, pixels, {who: mask for who, mask in read.items() if not isinstance(mask, Problem)}
-        if progress is not None:
-            progress()
+        progress()
 
 
 def read_study_mask(category: StudyCategory, who: str, photo: Path, shape: tuple[int, int]) -> np.ndarray | Problem:

@@ -31,7 +31,7 @@ def run(
     *,
     method: str = "persam",
     reference: str = FIRST,
-    progress: Callable[[], object] | None = None,
+    progress: Callable[[], object] = lambda: None,
 ) -> StudyResult:
     """Compare the model with every annotator, and the annotators with each other.
 
@@ -75,7 +75,7 @@ class _Comparison:
         self.rated: list[RatedPhoto] = []
         self.left_out: list[Problem] = []
 
-    def add(self, category: StudyCategory, shown: Path | None, progress: Callable[[], object] | None) -> None:
+    def add(self, category: StudyCategory, shown: Path | None, progress: Callable[[], object]) -> None:
         """Rate all photos of a category and ask for all but the one that is shown."""
         concepts: dict[str, Concept] = {}
         # The one that is shown comes first, because the others wait for what is learned from it.
