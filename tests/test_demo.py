@@ -15,12 +15,11 @@ from persam.cli.main import app
 from persam.concept import Concept
 from persam.demo import DemoReport, originals, run
 from persam.demo.albums import (
-    _LAYOUTS,
-    THINGS,
     AlbumPhoto,
     Cutout,
     Layout,
     Placement,
+    layouts_of,
     make_albums,
     make_photo,
     paste,
@@ -42,26 +41,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoReport, list
 
 
 def _photo(thing: str, name: str, seed: int = 0) -> tuple[Layout, AlbumPhoto]:
-    layout = next(layout for layout in _LAYOUTS[thing] if layout.name == name)
+    layout = next(layout for layout in layouts_of(thing) if layout.name == name)
     return layout, make_photo(layout, thing, seed)
 
 
-@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("thing", originals.THINGS)
 def test_every_thing_covers_a_good_part_of_its_reference(thing: str) -> None:
-    mask = THINGS[thing].mask()
-    assert mask.shape == originals.original(THINGS[thing].photo).shape[:2]
+    mask = originals.thing_mask(thing)
+    assert mask.shape == originals.original(originals.THINGS[thing]).shape[:2]
     assert 0.15 < mask.mean() < 0.6
 
 
-@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("thing", originals.THINGS)
 def test_every_album_has_scenes_of_its_own_two_of_it_and_none_of_it(thing: str) -> None:
-    layouts = _LAYOUTS[thing]
+    layouts = layouts_of(thing)
     counts = [sum(place.thing == thing for place in layout.places) for layout in layouts]
     assert len({layout.scene for layout in layouts}) == len({layout.name for layout in layouts}) == len(layouts)
     assert 2 in counts
     assert not layouts[-1].places
     assert any({place.thing for place in layout.places} > {thing} for layout in layouts)
-    assert THINGS[thing].photo not in {layout.scene for layout in layouts}
+    assert originals.THINGS[thing] not in {layout.scene for layout in layouts}
 
 
 @pytest.mark.parametrize(("thing", "name"), [("cup", "workshop"), ("cat", "two-on-gravel"), ("motorcycle", "launch")])
@@ -82,9 +81,9 @@ def test_the_truth_has_soft_edges_of_the_pasted_share() -> None:
     assert (share > 0.5).sum() == pytest.approx(120 * 80 * (50 * 30) / (60 * 40), rel=0.05)
 
 
-@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("thing", originals.THINGS)
 def test_the_photo_without_the_thing_is_the_bare_scene(thing: str) -> None:
-    layout = _LAYOUTS[thing][-1]
+    layout = layouts_of(thing)[-1]
     photo = make_photo(layout, thing)
     assert photo.count == 0
     assert not photo.truth.any()
@@ -112,7 +111,7 @@ def test_photos_are_of_a_sensible_size_and_the_thing_in_them_is_large_enough() -
 
 
 def test_the_other_camera_sees_the_motorcycle_further_left() -> None:
-    mask = THINGS["motorcycle"].mask()
+    mask = originals.thing_mask("motorcycle")
     other = originals.other_view(mask)
     assert other.sum() == pytest.approx(mask.sum(), rel=0.1)
     shift = np.argwhere(mask).mean(axis=0) - np.argwhere(other).mean(axis=0)

@@ -46,19 +46,20 @@ def make_found(mask: np.ndarray, *, tuned: bool = False, guidance: bool = True, 
 
 def test_every_step_has_a_panel(scene: Scene) -> None:
     made = explain(scene[0], make_found(scene[1]), reference=scene)
-    assert [panel.title for panel in made.panels] == [
+    assert [panel.caption for panel in made.panels] == [
         "Reference", "Confidence map and points", "Guidance", "What was looked for",
         "Step 1 · pass 0", "Step 2 · pass 1", "Step 3 · pass 2", "Result",
     ]  # fmt: skip
     assert "predicted IoU 0.90" in made.panels[5].note
     assert "dropped" in made.panels[6].note
     assert "present" in made.panels[7].note
-    assert made.panels[4].below is not None  # the three masks on offer
+    heights = [panel.picture.shape[0] for panel in made.panels]
+    assert heights[4] > heights[0] + 50  # the three masks on offer
 
 
 def test_what_there_is_not_has_no_panel(scene: Scene) -> None:
     made = explain(scene[0], make_found(scene[1], guidance=False, steps=1))
-    assert [panel.title for panel in made.panels] == [
+    assert [panel.caption for panel in made.panels] == [
         "Confidence map and points", "What was looked for", "Step 1 · pass 0", "Result",
     ]  # fmt: skip
 
@@ -91,8 +92,9 @@ def test_any_size_of_photo_is_shown_legibly(size: tuple[int, int]) -> None:
     mask = np.zeros(size, bool)
     mask[: max(1, size[0] // 2), : max(1, size[1] // 2)] = True
     made = explain(photo, make_found(mask), reference=(photo, mask))
-    assert all(max(panel.picture.shape[:2]) <= max(PANEL, 400) for panel in made.panels)
-    assert max(made.panels[1].picture.shape[:2]) == PANEL
+    assert all(panel.picture.shape[1] <= PANEL for panel in made.panels)
+    assert all(panel.picture.shape[0] <= PANEL + 140 for panel in made.panels)  # with the masks on offer below
+    assert max(made.panels[0].picture.shape[:2]) == max(made.panels[-1].picture.shape[:2]) == PANEL
 
 
 def test_an_empty_mask_and_several_instances_are_shown(scene: Scene) -> None:

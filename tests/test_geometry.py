@@ -48,7 +48,6 @@ class TestSizes:
         frame = Frame.padded(photo, 1024, (64, 64))
         assert frame.content == content
         assert frame.canvas == (1024, 1024)
-        assert frame.padding_free == (content == (1024, 1024))
 
     @given(height=sides, width=sides)
     def test_padded_fills_the_longest_side_and_keeps_proportions(self, height, width):
@@ -60,7 +59,6 @@ class TestSizes:
     @given(height=sides, width=sides)
     def test_stretched_has_no_padding(self, height, width):
         frame = Frame.stretched((height, width), (112, 154), (8, 11))
-        assert frame.padding_free
         assert bool(frame.inside().all())
         assert frame.content == frame.canvas == (112, 154)
 

@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from persam.files import write_text
-from persam.segmentation import Segmentation, mask_box, mask_rle
+from persam.segmentation import Segmentation
 
 
 class CocoFile:
@@ -30,11 +28,21 @@ class CocoFile:
         category = self._categories.setdefault(
             found.concept, {"id": len(self._categories) + 1, "name": found.concept, "supercategory": "object"}
         )
-        if not found.found:
-            return
-        parts = [(one.mask, one.score) for one in found.instances] or [(found.mask, found.score)]
-        for mask, score in parts:
-            self._annotate(mask, score, image["id"], category["id"])
+        for one in (found.instances or (found,)) if found.found else ():
+            if one.box is not None:
+                x0, y0, x1, y1 = one.box
+                self._annotations.append(
+                    {
+                        "id": len(self._annotations) + 1,
+                        "image_id": image["id"],
+                        "category_id": category["id"],
+                        "segmentation": one.rle(),
+                        "area": int(one.mask.sum()),
+                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "iscrowd": 0,
+                        "score": round(float(one.score), 6),
+                    }
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the COCO structure."""
@@ -49,21 +57,3 @@ class CocoFile:
     def write(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
         write_text(path, json.dumps(self.to_dict(), ensure_ascii=False))
-
-    def _annotate(self, mask: np.ndarray, score: float, image: int, category: int) -> None:
-        box = mask_box(mask)
-        if box is None:
-            return
-        x0, y0, x1, y1 = box
-        self._annotations.append(
-            {
-                "id": len(self._annotations) + 1,
-                "image_id": image,
-                "category_id": category,
-                "segmentation": mask_rle(mask),
-                "area": int(mask.sum()),
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "iscrowd": 0,
-                "score": round(float(score), 6),
-            }
-        )

@@ -46,11 +46,6 @@ class Frame:
         """SAM 2's and most encoders' way: the photo fills the canvas, whatever its proportions."""
         return cls(photo, canvas, canvas, grid)
 
-    @property
-    def padding_free(self) -> bool:
-        """Whether the photo fills the canvas."""
-        return self.content == self.canvas
-
     def to_canvas(self, xy: np.ndarray) -> np.ndarray:
         """Photo pixels (..., 2) to canvas pixels."""
         scale = np.array([self.content[1] / self.photo[1], self.content[0] / self.photo[0]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,8 @@ class OutputFolder:
             stem = safe_name(path.stem, otherwise="photo")
             parent = safe_name(path.absolute().parent.name, otherwise="folder")
             choices = [stem, safe_name(f"{stem}_{path.suffix[1:]}"), safe_name(f"{parent}_{stem}")]
-            name = next((choice for choice in choices if _compared(choice) not in self._taken), None)
-            number = 2
-            while name is None:
-                numbered = f"{parent}_{stem}_{number}"
-                name = numbered if _compared(numbered) not in self._taken else None
-                number += 1
+            numbered = (f"{parent}_{stem}_{number}" for number in count(2))
+            name = next(each for each in chain(choices, numbered) if _compared(each) not in self._taken)
             self._names[key] = name
             self._taken.add(_compared(name))
         return self._names[key]

@@ -120,9 +120,8 @@ class Segmentation(_Masked):
         """
         contours, tree = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         parts: dict[int, list[np.ndarray]] = {}
-        parents = (
-            np.reshape(tree, (-1, 4))[:, 3].tolist() if contours else []
-        )  # -1 for an outer ring, else the part that has this hole
+        # -1 for an outer ring, else the part that has this hole
+        parents = np.reshape(tree, (-1, 4))[:, 3].tolist() if contours else []
         for index, parent in enumerate(parents):
             if parent < 0:
                 parts[index] = [contours[index].reshape(-1, 2)]
@@ -135,7 +134,7 @@ class Segmentation(_Masked):
         """Return all of it but the pixels, ready for JSON; ``rle=False`` leaves the masks out."""
         height, width = self.mask.shape
         rejected = self.candidate
-        data: dict[str, Any] = {
+        return {
             "concept": self.concept,
             "image": self.image,
             "width": width,
@@ -147,10 +146,7 @@ class Segmentation(_Masked):
             "labels": [int(label) for label in self.labels],
             "instances": [one.to_dict(rle=rle) for one in self.instances],
             "candidate": None if rejected is None else rejected.to_dict(rle=rle) | {"area": round(rejected.area, 6)},
-        }
-        if rle:
-            data["rle"] = self.rle()
-        return data
+        } | ({"rle": self.rle()} if rle else {})
 
     def cutout(self, image: np.ndarray) -> np.ndarray:
         """Cut the object out of its photo.
@@ -183,10 +179,8 @@ class Segmentation(_Masked):
         """
         self._check_size(image)
         colour = colour_of(self.concept) if colour is None else colour
-        if len(self.instances) < 2:
-            return draw_overlay(image, self.mask, colour)
         out = draw_overlay(image, self.mask, colour)
-        for instance in self.instances:
+        for instance in self.instances if len(self.instances) > 1 else ():
             out = draw_overlay(out, instance.mask, colour, tint=0.0)
         return out
 

@@ -66,7 +66,7 @@ def test_shapes(encoder, size):
     rows, columns = encoding.frame.grid
     assert encoding.features.shape == (1, 32, rows, columns)
     assert encoding.frame.photo == size
-    assert encoding.frame.padding_free
+    assert encoding.frame.content == encoding.frame.canvas
     assert encoding.frame.canvas == (rows * encoder.patch, columns * encoder.patch)
     assert bool(encoding.features.isfinite().all())
     if min(size) >= 50:  # the photo keeps its proportions, and about the number of patches of training

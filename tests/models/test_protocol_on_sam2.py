@@ -193,7 +193,7 @@ def test_the_main_job(sam2, mode, solver, tmp_path):
         draw_scene(90, 200, seed=1)[0], type(concept).load(tmp_path / "disc.safetensors"), explain=True
     )
     assert found.mask.shape == (90, 200)
-    assert found.trace.prior.frame.padding_free
+    assert found.trace.prior.frame.content == found.trace.prior.frame.canvas
     assert ((found.points >= -1) & (found.points <= [200, 90])).all()
     assert len(persam.segment(photo, concept, max_instances=3).instances) >= 1
 

@@ -34,14 +34,14 @@ def test_every_number_by_hand(study: Study, persam: PerSAM) -> None:
         found = persam.segment(home / "images" / f"{answer.photo}.png", concept).mask
         assert (rle_mask(answer.mask) == found).all()
         people = [read_mask(home / "annotators" / who / f"{answer.photo}.png") for who in ("anna", "ben", "cleo")]
-        assert answer.ious["own"] == iou(found, read_mask(own / f"{answer.photo}.png"))
-        assert answer.ious["gold"] == iou(found, read_mask(home / "gold" / f"{answer.photo}.png"))
-        assert answer.ious["majority"] == iou(found, majority(people))
+        assert answer.iou["own"] == iou(found, read_mask(own / f"{answer.photo}.png"))
+        assert answer.iou["gold"] == iou(found, read_mask(home / "gold" / f"{answer.photo}.png"))
+        assert answer.iou["majority"] == iou(found, majority(people))
 
 
 def test_the_model_finds_what_people_masked(result: StudyResult) -> None:
     """A part of the disc at least: its stripe is of another colour, and this model knows colours only."""
-    assert np.mean([answer.ious["gold"] for answer in result.answers]) > 0.25
+    assert np.mean([answer.iou["gold"] for answer in result.answers]) > 0.25
 
 
 def test_the_reference_is_rated_but_not_measured(result: StudyResult) -> None:
@@ -162,12 +162,12 @@ def test_photos_that_lie_on_their_side(tmp_path: Path, persam: PerSAM) -> None:
         assert Image.open(photo).size == (60, 80)
     turned = run(read(tmp_path / "study"), persam)
     assert turned.left_out == ()
-    assert [answer.ious for answer in turned.answers] == [answer.ious for answer in upright.answers]
+    assert [answer.iou for answer in turned.answers] == [answer.iou for answer in upright.answers]
 
 
 def test_the_result_does_not_depend_on_other_categories(study: Study, persam: PerSAM, tmp_path: Path) -> None:
     whole = run(study, persam)
     shutil.copytree(study.folder / "plate", tmp_path / "alone" / "plate")
     alone = run(read(tmp_path / "alone"), persam)
-    assert [a.ious for a in alone.answers] == [a.ious for a in whole.answers if a.category == "plate"]
+    assert [a.iou for a in alone.answers] == [a.iou for a in whole.answers if a.category == "plate"]
     assert replace(whole.study, folder=tmp_path) != alone.study

@@ -23,12 +23,12 @@ def test_table_one_is_the_mean_over_photos(result: StudyResult) -> None:
         mine = [a for a in result.answers if row.name in {a.category, "all"}]
         for name, figure in row.annotators.items():
             assert figure is not None
-            assert figure.mean == pytest.approx(mean(a.ious["own"] for a in mine if a.annotator == name))
+            assert figure.mean == pytest.approx(mean(a.iou["own"] for a in mine if a.annotator == name))
             assert figure.low <= figure.mean <= figure.high
             assert figure.photos == (10 if row.name == "all" else 5)
         for kind in ("majority", "staple", "gold"):
             figure = getattr(row, kind)
-            assert figure.mean == pytest.approx(mean(a.ious[kind] for a in mine))
+            assert figure.mean == pytest.approx(mean(a.iou[kind] for a in mine))
         photos = [photo for photo in result.rated if row.name in {photo.category, "all"}]
         assert row.people is not None
         assert row.people.mean == pytest.approx(mean(value for photo in photos for value in photo.pairs.values()))
@@ -83,7 +83,7 @@ def with_model(result: StudyResult, by: float) -> StudyResult:
     return replace(
         result,
         answers=tuple(
-            replace(answer, ious=answer.ious | {"own": people[answer.category, answer.photo] + by})
+            replace(answer, iou=answer.iou | {"own": people[answer.category, answer.photo] + by})
             for answer in result.answers
         ),
     )

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, or a .pth of SAM.")]
-Encoder = Annotated[str | None, typer.Option(help="Another encoder for the confidence map.")]
-Mode = Annotated[str, typer.Option(help="persam, official or paper.")]
+from persam.cli.options import Encoder as Encoder
+from persam.cli.options import Mode as Mode
+from persam.cli.options import Model as Model
+
 Solver = Annotated[str, typer.Option(help="Of PerSAM-F: direct, or adamw as published.")]
 Dtype = Annotated[str, typer.Option(help="Of the image encoder: auto, float32, bfloat16 or float16.")]
 Limit = Annotated[

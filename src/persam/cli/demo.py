@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from persam.cli.console import out, print_json, table
-from persam.cli.options import Device, Json
+from persam.cli.options import Device, Json, Mode, Model
 from persam.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")] = Path("persam-demo"),
-    model: Annotated[str, typer.Option("-m", "--model", help="See `persam models`.")] = "tiny",
-    mode: Annotated[str, typer.Option(help="persam, paper or official.")] = "persam",
+    model: Model = "tiny",
+    mode: Mode = "persam",
     seed: Annotated[int, typer.Option(min=0, help="Another seed makes another album.")] = 0,
     thing: Annotated[
         list[str] | None, typer.Option(help="Only this one: cup, cat or motorcycle; repeat for several.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from persam.cli.console import out, print_json, say
-from persam.cli.options import Device, Dtype, Json, concept_path, load_model, numbers
+from persam.cli.options import Device, Dtype, Encoder, Json, Mode, Model, concept_path, load_model, numbers
 from persam.cli.progress import progress_bar
 from persam.errors import UsageError
 
@@ -47,9 +47,9 @@ def learn(
     scribble: Annotated[Path | None, typer.Option(help="Instead of a mask: an image of strokes on it.")] = None,
     tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Fit PerSAM-F's scale weights.")] = False,
     solver: Annotated[str, typer.Option(help="How to tune: direct, or adamw as published.")] = "direct",
-    model: Annotated[str, typer.Option("-m", "--model", help="See `persam models`.")] = "tiny",
-    mode: Annotated[str, typer.Option(help="persam, paper or official.")] = "persam",
-    encoder: Annotated[str | None, typer.Option(help="Another encoder for the confidence map.")] = None,
+    model: Model = "tiny",
+    mode: Mode = "persam",
+    encoder: Encoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     thumbnail: Annotated[bool, typer.Option("--thumbnail", help="Keep a small picture in the file.")] = False,

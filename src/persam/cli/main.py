@@ -50,18 +50,14 @@ class Commands(TyperGroup):
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            if ctx.params.get("debug") or _is_usage_error(error):
+            # What can format its message is an error of usage, for which the command-line library has its own words.
+            if ctx.params.get("debug") or (hasattr(error, "exit_code") and hasattr(error, "format_message")):
                 raise
             complain(
                 f"persam met an error that is its own fault ({type(error).__name__}: {error}); "
                 "run the same with --debug to see where, and please report it."
             )
             raise typer.Exit(1) from None
-
-
-def _is_usage_error(error: Exception) -> bool:
-    """Whether the command-line library has a message of its own for this."""
-    return hasattr(error, "exit_code") and hasattr(error, "format_message")
 
 
 app = typer.Typer(

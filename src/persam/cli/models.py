@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from rich.markup import escape
 
 from persam.cli.console import out, print_json, say, table
@@ -21,7 +23,7 @@ def models(json: Json = False) -> None:
 
     entries = catalog()
     if json:
-        print_json([entry.to_dict() for entry in entries])
+        print_json([asdict(entry) for entry in entries])
         return
     grid = table("name", "use", "here", "MB", "license", "about", right=("MB",))
     for entry in entries:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 CONCEPT_SUFFIX = ".safetensors"
 
+Model = Annotated[
+    str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, or a .pth of SAM; see `persam models`.")
+]
+Mode = Annotated[str, typer.Option(help="persam, official or paper.")]
+Encoder = Annotated[str | None, typer.Option(help="Another encoder for the confidence map.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", show_default=True)]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]

@@ -57,7 +57,7 @@ def segment(
 
     persam segment mug.safetensors cat.safetensors 'holiday/**/*.jpg' --coco --json
     """
-    from persam.batch import BatchOptions, segment_photos
+    from persam.batch import segment_photos
     from persam.concept import Concept
     from persam.images import find_images
     from persam.outputs import OutputFolder
@@ -70,8 +70,6 @@ def segment(
     concepts = _distinct([Concept.load(file) for file in dict.fromkeys(files)], files)
     name, other = _model_of(concepts[0], model, encoder)
     loaded = load_model(name, device=device, dtype=dtype, encoder=other)
-    folder = OutputFolder(output)
-    options = BatchOptions(overlay, cutout, coco, sheet, explain, max_instances, threshold)
     with progress_bar("Photos", len(photos)) as advance:
 
         def on_photo(photo: Path, problem: str | None) -> None:
@@ -79,7 +77,20 @@ def segment(
             if problem is not None:
                 complain(problem)
 
-        report = segment_photos(loaded, concepts, photos, folder, options, on_photo=on_photo)
+        report = segment_photos(
+            loaded,
+            concepts,
+            photos,
+            OutputFolder(output),
+            overlay=overlay,
+            cutout=cutout,
+            coco=coco,
+            sheet=sheet,
+            explain=explain,
+            max_instances=max_instances,
+            threshold=threshold,
+            on_photo=on_photo,
+        )
     seconds = time.perf_counter() - started
     if json:
         print_json(_summary(report, output, len(photos), seconds))

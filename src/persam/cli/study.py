@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from persam.cli.console import out, print_json, say, table
-from persam.cli.options import Device, Json, load_model
+from persam.cli.options import Device, Encoder, Json, Mode, Model, load_model
 from persam.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -80,14 +80,14 @@ def check(study: Folder, json: Json = False) -> None:
 @app.command()
 def run(
     study: Folder,
-    model: Annotated[str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, or a .pth of SAM.")] = "tiny",
-    mode: Annotated[str, typer.Option(help="persam, official or paper.")] = "persam",
+    model: Model = "tiny",
+    mode: Mode = "persam",
     method: Annotated[str, typer.Option(help="persam, or persam-f with tuned scale weights.")] = "persam",
     reference: Annotated[
         str, typer.Option(help="The photo that the model is shown: first by name, or the name of one in each category.")
     ] = "first",
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")] = Path("study-report"),
-    encoder: Annotated[str | None, typer.Option(help="Another encoder for the confidence map.")] = None,
+    encoder: Encoder = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -178,12 +178,7 @@ def _say_left_out(problems: tuple[Problem, ...]) -> None:
 
 
 def _count(problems: tuple[Problem, ...]) -> str:
-    words = {
-        "photo": "photos or categories that cannot be used",
-        "missing": "missing masks",
-        "size": "masks of another size than their photo",
-        "unusable": "masks that cannot be used",
-        "stray": "stray files",
-    }
+    from persam.study.checks import KINDS
+
     kinds = [problem.kind for problem in problems]
-    return ", ".join(f"{what}: {kinds.count(kind)}" for kind, what in words.items() if kind in kinds)
+    return ", ".join(f"{what}: {kinds.count(kind)}" for kind, what in KINDS.items() if kind in kinds)

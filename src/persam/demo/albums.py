@@ -5,25 +5,29 @@ Most of these are put together: a thing is cut out and pasted into a photograph;
 
 from __future__ import annotations
 
+import csv
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from importlib import resources
 
 import cv2
 import numpy as np
 
-from persam.demo.originals import LONGEST_SIDE, cat_mask, cup_mask, motorcycle_mask, original, other_view, scene
+from persam.demo.originals import LONGEST_SIDE, THINGS, original, other_view, scene, thing_mask
 from persam.errors import UsageError
 from persam.reports.pictures import fit
 
 Light = tuple[float, float, float]
-DAY: Light = (1.0, 1.0, 1.0)
-WARM: Light = (1.08, 1.0, 0.86)
-COOL: Light = (0.86, 0.97, 1.1)
-DIM: Light = (0.7, 0.72, 0.82)
-DUSK: Light = (0.92, 0.93, 1.02)
-BRIGHT: Light = (1.16, 1.14, 1.1)
+LIGHTS: dict[str, Light] = {
+    "day": (1.0, 1.0, 1.0),
+    "warm": (1.08, 1.0, 0.86),
+    "cool": (0.86, 0.97, 1.1),
+    "dim": (0.7, 0.72, 0.82),
+    "dusk": (0.92, 0.93, 1.02),
+    "bright": (1.16, 1.14, 1.1),
+}
 
 _NOISE = 2.5  # grey levels, one standard deviation
 _SHADOW = 0.38
@@ -71,37 +75,20 @@ class Placement:
     size: float
     angle: float = 0.0
     flip: bool = False
-    light: Light = DAY
+    light: Light = LIGHTS["day"]
 
     def varied(self, rng: np.random.Generator) -> Placement:
         """The same, a little elsewhere, larger or smaller, turned, and in another light."""
         shift_x, shift_y, grow, turn, *tone = (float(value) for value in rng.uniform(-1, 1, 7))
         red, green, blue = (gain * (1 + 0.03 * change) for gain, change in zip(self.light, tone, strict=True))
-        return Placement(
-            self.thing,
-            self.x + 0.015 * shift_x,
-            self.y + 0.015 * shift_y,
-            self.size * (1 + 0.06 * grow),
-            self.angle + 5 * turn,
-            self.flip,
-            (red, green, blue),
+        return replace(
+            self,
+            x=self.x + 0.015 * shift_x,
+            y=self.y + 0.015 * shift_y,
+            size=self.size * (1 + 0.06 * grow),
+            angle=self.angle + 5 * turn,
+            light=(red, green, blue),
         )
-
-
-@dataclass(frozen=True)
-class DemoThing:
-    """Something to look for: its name, the photo that it comes from, and where it is in it."""
-
-    name: str
-    photo: str
-    mask: Callable[[], np.ndarray]
-
-
-THINGS = {
-    "cup": DemoThing("cup", "coffee.png", cup_mask),
-    "cat": DemoThing("cat", "chelsea.png", cat_mask),
-    "motorcycle": DemoThing("motorcycle", "motorcycle_left.png", motorcycle_mask),
-}
 
 
 @dataclass(frozen=True)
@@ -113,59 +100,18 @@ class Layout:
     places: tuple[Placement, ...] = ()
 
 
-_LAYOUTS: dict[str, tuple[Layout, ...]] = {
-    "cup": (
-        Layout("workshop", "motorcycle_left.png", (Placement("cup", 0.24, 0.74, 0.34, 4),)),
-        Layout("launch", "rocket.jpg", (Placement("cup", 0.68, 0.6, 0.46, -12, True, DIM),)),
-        Layout("portrait", "astronaut.png", (Placement("cup", 0.77, 0.68, 0.42, 8, False, COOL),)),
-        Layout(
-            "two-on-grass",
-            "grass.png",
-            (Placement("cup", 0.3, 0.36, 0.4, 15, False, BRIGHT), Placement("cup", 0.7, 0.64, 0.46, -10, True)),
-        ),
-        Layout(
-            "with-the-cat",
-            "brick.png",
-            (Placement("cat", 0.74, 0.44, 0.42, 4, True), Placement("cup", 0.3, 0.6, 0.44, 10, False, WARM)),
-        ),
-        Layout("no-cup", "chelsea.png"),
-    ),
-    "cat": (
-        Layout("on-the-table", "coffee.png", (Placement("cat", 0.79, 0.42, 0.38, -8, False, WARM),)),
-        Layout("workshop", "motorcycle_left.png", (Placement("cat", 0.72, 0.6, 0.42, 6, True),)),
-        Layout("launch", "rocket.jpg", (Placement("cat", 0.28, 0.5, 0.46, 12, False, DIM),)),
-        Layout(
-            "two-on-gravel",
-            "gravel.png",
-            (Placement("cat", 0.28, 0.4, 0.4, -14, False, BRIGHT), Placement("cat", 0.72, 0.6, 0.44, 10, True, COOL)),
-        ),
-        Layout(
-            "with-the-cup",
-            "grass.png",
-            (Placement("cup", 0.72, 0.6, 0.42, -6, True), Placement("cat", 0.3, 0.45, 0.46, 8, False, COOL)),
-        ),
-        Layout("no-cat", "astronaut.png"),
-    ),
-    "motorcycle": (
-        Layout("other-camera", "motorcycle_right.png"),
-        Layout("launch", "rocket.jpg", (Placement("motorcycle", 0.46, 0.68, 0.6, 3, False, DUSK),)),
-        Layout("portrait", "astronaut.png", (Placement("motorcycle", 0.5, 0.68, 0.66, -6, True, COOL),)),
-        Layout(
-            "two-on-gravel",
-            "gravel.png",
-            (
-                Placement("motorcycle", 0.32, 0.3, 0.5, 10, False, BRIGHT),
-                Placement("motorcycle", 0.66, 0.7, 0.56, -8, True, WARM),
-            ),
-        ),
-        Layout(
-            "with-the-cup",
-            "brick.png",
-            (Placement("cup", 0.84, 0.78, 0.24, 5), Placement("motorcycle", 0.4, 0.55, 0.58, -4, False, WARM)),
-        ),
-        Layout("no-motorcycle", "coffee.png"),
-    ),
-}
+def layouts_of(album: str) -> tuple[Layout, ...]:
+    """The photos of a thing's album, as ``layouts.csv`` has them; each of its lines is a thing that stands in one."""
+    table = resources.files("persam.demo").joinpath("layouts.csv").read_text(encoding="utf-8")
+    photos: dict[tuple[str, str], list[Placement]] = {}
+    for row in csv.DictReader(table.splitlines()):
+        if row["album"] == album:
+            places = photos.setdefault((row["photo"], row["scene"]), [])
+            if row["thing"]:
+                x, y, size, angle = (float(row[column]) for column in ("x", "y", "size", "angle"))
+                flip, light = row["mirrored"] == "yes", LIGHTS[row["light"]]
+                places.append(Placement(row["thing"], x, y, size, angle, flip, light))
+    return tuple(Layout(name, scene, tuple(places)) for (name, scene), places in photos.items())
 
 
 @dataclass(frozen=True)
@@ -212,16 +158,16 @@ def make_albums(things: Sequence[str] | None = None, *, photos: int | None = Non
             raise UsageError(f'The demo has no "{name}"; it has {", ".join(THINGS)}.')
     if photos is not None and photos < 2:
         raise UsageError(f"The demo needs at least 2 photos of each thing, one with it and one without, not {photos}.")
-    return (_album(THINGS[name], photos, seed) for name in things or THINGS)
+    return (_album(name, photos, seed) for name in things or THINGS)
 
 
-def _album(thing: DemoThing, photos: int | None, seed: int) -> Album:
-    layouts = _LAYOUTS[thing.name]
+def _album(thing: str, photos: int | None, seed: int) -> Album:
+    layouts = layouts_of(thing)
     if photos is not None and photos < len(layouts):
         layouts = (*layouts[: photos - 1], layouts[-1])
-    reference = fit(original(thing.photo), LONGEST_SIDE)
-    mask = fit(thing.mask().astype(np.float32), LONGEST_SIDE) > 0.5
-    return Album(thing.name, reference, mask, tuple(make_photo(layout, thing.name, seed) for layout in layouts))
+    reference = fit(original(THINGS[thing]), LONGEST_SIDE)
+    mask = fit(thing_mask(thing).astype(np.float32), LONGEST_SIDE) > 0.5
+    return Album(thing, reference, mask, tuple(make_photo(layout, thing, seed) for layout in layouts))
 
 
 def make_photo(layout: Layout, thing: str, seed: int = 0) -> AlbumPhoto:
@@ -230,7 +176,7 @@ def make_photo(layout: Layout, thing: str, seed: int = 0) -> AlbumPhoto:
     pixels = scene(layout.scene)
     truth = np.zeros(pixels.shape[:2], bool)
     if layout.scene == "motorcycle_right.png" and thing == "motorcycle":  # a real second photo of the thing
-        truth = fit(other_view(motorcycle_mask()).astype(np.float32), LONGEST_SIDE) > 0.5
+        truth = fit(other_view(thing_mask(thing)).astype(np.float32), LONGEST_SIDE) > 0.5
         return AlbumPhoto(layout.name, pixels.copy(), truth, 1)
     photo = pixels.astype(np.float32)
     for place in layout.places:
@@ -241,9 +187,8 @@ def make_photo(layout: Layout, thing: str, seed: int = 0) -> AlbumPhoto:
 
 
 @cache
-def _cutout(name: str) -> Cutout:
-    thing = THINGS[name]
-    return Cutout.of(original(thing.photo), thing.mask())
+def _cutout(thing: str) -> Cutout:
+    return Cutout.of(original(THINGS[thing]), thing_mask(thing))
 
 
 def paste(photo: np.ndarray, cutout: Cutout, place: Placement) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from persam.demo.albums import THINGS, Album, AlbumPhoto, make_albums
-from persam.demo.originals import photo_folder
+from persam.demo.albums import Album, AlbumPhoto, make_albums
+from persam.demo.originals import THINGS, photo_folder
 from persam.demo.report import DemoReport, PhotoResult, ThingResult
 from persam.drawing import colour_of, draw_overlay
 from persam.explain import explain
@@ -33,7 +33,7 @@ def run(
     things: Sequence[str] | None = None,
     photos: int | None = None,
     device: str = "auto",
-    progress: Callable[[str, int, int], object] | None = None,
+    progress: Callable[[str, int, int], object] = lambda what, done, total: None,
 ) -> DemoReport:
     """Learn things from one photo each, tune, find them in small albums, and leave pictures to look at.
 
@@ -53,22 +53,22 @@ def run(
         PersamError: scikit-image is missing, the model is not to be had, or the folder cannot be written.
         UsageError: an unknown thing or mode, or too few photos.
     """
+    from persam.persam import PerSAM
+
     photo_folder()  # before anything slow
     folder = Path(out).expanduser()
     albums = make_albums(things, photos=photos, seed=seed)
-    loaded = _loaded(model, mode, device)
+    loaded = model if isinstance(model, PerSAM) else PerSAM.from_pretrained(model, mode=mode, device=device)
     names = list(things or THINGS)
     results: list[ThingResult] = []
     for number, album in enumerate(albums):
         each = len(album.photos) + 1
 
         def step(what: str, done: int, base: int = number * each, each: int = each) -> None:
-            if progress is not None:
-                progress(what, base + done, each * len(names) + 1)
+            progress(what, base + done, each * len(names) + 1)
 
         results.append(_find(loaded, album, folder, step))
-    if progress is not None:
-        progress("contact sheet", len(names) * each, len(names) * each + 1)
+    progress("contact sheet", len(names) * each, len(names) * each + 1)
     report = DemoReport(
         folder,
         loaded.model.name,
@@ -80,12 +80,6 @@ def run(
     )
     report.write()
     return report
-
-
-def _loaded(model: str | PerSAM, mode: str, device: str) -> PerSAM:
-    from persam.persam import PerSAM
-
-    return model if isinstance(model, PerSAM) else PerSAM.from_pretrained(model, mode=mode, device=device)
 
 
 def _find(model: PerSAM, album: Album, folder: Path, step: Callable[[str, int], None]) -> ThingResult:

@@ -16,6 +16,8 @@ from persam.images import read_image
 from persam.reports.pictures import fit
 
 LONGEST_SIDE = 640
+#: What is looked for, and the photo that it comes from.
+THINGS = {"cup": "coffee.png", "cat": "chelsea.png", "motorcycle": "motorcycle_left.png"}
 
 _TINTS = {  # scikit-image has these in grey; (dark, light) RGB
     "brick.png": ((48, 20, 14), (226, 160, 128)),
@@ -115,20 +117,16 @@ def _powers(where: np.ndarray) -> np.ndarray:
     return np.stack([x**i * y**j for i in range(4) for j in range(4 - i)], axis=1)
 
 
-def cup_mask() -> np.ndarray:
-    """Where the cup is in coffee.png, (400, 600) bool."""
-    return _filled(_rounded(_outline("cup")), (400, 600))
+def thing_mask(thing: str) -> np.ndarray:
+    """Where one of `THINGS` is in its photo, (H, W) bool.
 
-
-def cat_mask() -> np.ndarray:
-    """Where the cat's face is in chelsea.png, (300, 451) bool; the photo cuts its ears off, so they stay out."""
-    return _filled(_rounded(_outline("cat")), (300, 451))
-
-
-def motorcycle_mask() -> np.ndarray:
-    """Where the motorcycle is in motorcycle_left.png, (500, 741) bool."""
-    whole = _filled(_outline("motorcycle"), (500, 741))
-    return whole & ~_filled(_outline("between the forks"), (500, 741))
+    The photo cuts the cat's ears off, so they stay out and this is its face; one sees through the motorcycle's forks.
+    """
+    height, width = original(THINGS[thing]).shape[:2]
+    if thing == "motorcycle":
+        gap = _filled(_outline("between the forks"), (height, width))
+        return _filled(_outline(thing), (height, width)) & ~gap
+    return _filled(_rounded(_outline(thing)), (height, width))
 
 
 def _outline(name: str) -> np.ndarray:

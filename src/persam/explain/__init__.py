@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from persam.explain.explain import Explanation, Panel, explain
+from persam.explain.explain import Explanation, explain
 
-__all__ = ["Explanation", "Panel", "explain"]
+__all__ = ["Explanation", "explain"]

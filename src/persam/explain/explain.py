@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
@@ -31,55 +32,26 @@ _LINE = 2  # width of outlines, pixels
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
-    """One picture of the way.
-
-    Attributes:
-        title: what it shows.
-        note: one line with its numbers.
-        picture: (H, W, 3) uint8, at most `PANEL` pixels wide and high.
-        below: what stands under it, (h, w, 3) uint8, or None.
-    """
-
-    title: str
-    note: str
-    picture: np.ndarray
-    below: np.ndarray | None = None
-
-    def draw(self) -> np.ndarray:
-        """The picture with what stands under it, (H, W, 3) uint8."""
-        if self.below is None:
-            return self.picture
-        gap, parts = 6, (self.picture, self.below)
-        page = np.empty((parts[0].shape[0] + gap + parts[1].shape[0], max(p.shape[1] for p in parts), 3), np.uint8)
-        page[:] = PAPER
-        for part, y in ((parts[0], 0), (parts[1], parts[0].shape[0] + gap)):
-            x = (page.shape[1] - part.shape[1]) // 2
-            page[y : y + part.shape[0], x : x + part.shape[1]] = part
-        return page
-
-
-@dataclass(frozen=True, eq=False)
 class Explanation:
     """The way to one mask as pictures.
 
     Attributes:
         title: stands above.
-        rows: panels, from what was learned to the result.
+        rows: panels, from what was learned to the result: pictures at most `PANEL` wide, with what they show, and one
+            line with its numbers.
     """
 
     title: str
-    rows: tuple[tuple[Panel, ...], ...]
+    rows: tuple[tuple[Tile, ...], ...]
 
     @property
-    def panels(self) -> tuple[Panel, ...]:
+    def panels(self) -> tuple[Tile, ...]:
         """All panels in order."""
         return tuple(panel for row in self.rows for panel in row)
 
     def page(self) -> np.ndarray:
         """All of it in one picture, (H, W, 3) uint8."""
-        rows = [[Tile(panel.draw(), panel.title, panel.note) for panel in row] for row in self.rows]
-        return draw_grid(self.title, rows, _STYLE)
+        return draw_grid(self.title, self.rows, _STYLE)
 
     def write(self, path: str | Path) -> None:
         """Write the page as PNG, JPEG or HTML, by the suffix.
@@ -100,9 +72,9 @@ class Explanation:
         """
         files = []
         for number, panel in enumerate(self.panels, start=1):
-            name = safe_name(panel.title.lower().replace(" · ", "-").replace(",", "").replace(" ", "-"))
+            name = safe_name(panel.caption.lower().replace(" · ", "-").replace(",", "").replace(" ", "-"))
             files.append(Path(folder) / f"{number:02d}-{name}.png")
-            write_image(files[-1], panel.draw())
+            write_image(files[-1], panel.picture)
         return files
 
 
@@ -143,8 +115,8 @@ def explain(
     view = _View(photo, found, trace, concept)
     first = [] if reference is None else [_reference_panel(*reference, found.concept)]
     first += [view.confidence_panel()]
-    if view.is_guided:
-        first.append(view.guidance_panel())
+    if view.guidance is not None:
+        first.append(view.guidance_panel(view.guidance))
     first.append(view.facts_panel())
     second = [view.step_panel(number) for number in range(len(trace.steps))]
     name = Path(found.image).name if found.image else "the photo"
@@ -154,7 +126,7 @@ def explain(
     )
 
 
-def _reference_panel(image: ImageSource, mask: np.ndarray, name: str) -> Panel:
+def _reference_panel(image: ImageSource, mask: np.ndarray, name: str) -> Tile:
     photo = read_image(image)
     if mask.shape != photo.shape[:2]:
         raise PersamError(
@@ -163,7 +135,7 @@ def _reference_panel(image: ImageSource, mask: np.ndarray, name: str) -> Panel:
         )
     shown = fit(photo, PANEL)
     picture = draw_overlay(shown, fit_mask(mask, shown), colour_of(name), tint=0.25, line=_LINE)
-    return Panel("Reference", f"learned from this; the mask covers {mask.mean():.0%}", picture)
+    return Tile(picture, "Reference", f"learned from this; the mask covers {mask.mean():.0%}")
 
 
 class _View:
@@ -177,26 +149,19 @@ class _View:
         self.frame: Frame = replace(trace.prior.frame, photo=(height, width))
         self.colour: Colour = colour_of(found.concept)
         self.points = self.frame.to_photo(trace.prior.points)
+        guidance = trace.prior.guidance  # steers the first pass's attention
+        self.guidance = None if guidance is None else guidance.attention
         self.weights = None if concept is None else concept.scale_weights
 
-    @property
-    def is_guided(self) -> bool:
-        """Whether the first pass's attention is steered."""
-        guidance = self.trace.prior.guidance
-        return guidance is not None and guidance.attention is not None
-
-    def confidence_panel(self) -> Panel:
+    def confidence_panel(self) -> Tile:
         values = self.frame.to_photo_size(self.trace.prior.canvas[None, None].cpu())[0, 0].numpy()
         low, high = float(values.min()), float(values.max())
         picture = mark_points(heat(self.photo, values, low, high), self.points, self.trace.prior.labels)
         note = f"likeness to the concept, {low:.2f} to {high:.2f}"
-        return Panel("Confidence map and points", note, picture, colour_bar(PANEL, low, high))
+        return Tile(_stacked(picture, colour_bar(PANEL, low, high)), "Confidence map and points", note)
 
-    def guidance_panel(self) -> Panel:
-        guidance = self.trace.prior.guidance
-        if guidance is None or guidance.attention is None:
-            raise UsageError("This trace has no guidance.")
-        cells = guidance.attention.reshape(self.frame.grid).float().cpu().numpy()
+    def guidance_panel(self, attention: torch.Tensor) -> Tile:
+        cells = attention.reshape(self.frame.grid).float().cpu().numpy()
         rows, columns = cells.shape
         (height, width), content, canvas = self.photo.shape[:2], self.frame.content, self.frame.canvas
         y = ((np.arange(height) + 0.5) * content[0] / height * rows / canvas[0]).astype(int).clip(0, rows - 1)
@@ -204,9 +169,9 @@ class _View:
         values = cells[y[:, None], x[None, :]]
         low, high = float(values.min()), float(values.max())
         note = f"added to the decoder's attention, grid {columns} x {rows}"
-        return Panel("Guidance", note, heat(self.photo, values, low, high), colour_bar(PANEL, low, high))
+        return Tile(_stacked(heat(self.photo, values, low, high), colour_bar(PANEL, low, high)), "Guidance", note)
 
-    def step_panel(self, number: int) -> Panel:
+    def step_panel(self, number: int) -> Tile:
         step = self.trace.steps[number]
         mask = self._mask(step.taken)
         picture = draw_overlay(self.photo, mask, SOFT if step.dropped else self.colour, line=_LINE)
@@ -214,18 +179,20 @@ class _View:
             picture = draw_box(picture, self.frame.to_photo(np.reshape(step.box, (2, 2))).reshape(4).tolist())
         if number == 0:
             picture = mark_points(picture, self.points, self.trace.prior.labels, size=8)
-        return Panel(f"Step {number + 1} · {step.name}", _note_of(step, mask), picture, self._candidates(step))
+        if len(step.logits) > 1:
+            picture = _stacked(picture, self._candidates(step))
+        return Tile(picture, f"Step {number + 1} · {step.name}", _note_of(step, mask))
 
-    def result_panel(self) -> Panel:
+    def result_panel(self) -> Tile:
         found = self.found
         mask = fit_mask(found.mask, self.photo)
         picture = draw_overlay(self.photo, mask, self.colour, tint=0.15, dim=0.6, line=_LINE)
         for instance in found.instances if len(found.instances) > 1 else ():
             picture = draw_overlay(picture, fit_mask(instance.mask, self.photo), self.colour, tint=0.0, line=_LINE)
         verdict = {None: "no threshold", True: "present", False: "not present"}[found.present]
-        return Panel("Result", f"{verdict}, score {found.score:.2f}, mask {found.area:.0%} of the photo", picture)
+        return Tile(picture, "Result", f"{verdict}, score {found.score:.2f}, mask {found.area:.0%} of the photo")
 
-    def facts_panel(self) -> Panel:
+    def facts_panel(self) -> Tile:
         found, concept = self.found, self.concept
         facts = [("concept", found.concept), ("score", f"{found.score:.3f}")]
         if found.similarity is not None:
@@ -237,7 +204,7 @@ class _View:
                 ("model", concept.model_name),
             ]
         facts.append(("box", ", ".join(str(v) for v in found.box) if found.box else "none"))
-        if not self.is_guided:
+        if self.guidance is None:
             facts.append(("guidance", "off"))
         if len(found.instances) > 1:
             facts.append(("instances", f"{len(found.instances)}; the way shown is the first one's"))
@@ -261,18 +228,15 @@ class _View:
             draw.rectangle((left, top + 83, left + 6, top + 93), fill=self.colour if left == 9 else SOFT)
         marked = mark_points(np.asarray(page), np.array([[12, top + 9]]), np.array([1]))
         marked = mark_points(marked, np.array([[12, top + 35]]), np.array([0]))
-        return Panel("What was looked for", "and what the marks mean", marked)
+        return Tile(marked, "What was looked for", "and what the marks mean")
 
     def _mask(self, logits: torch.Tensor) -> np.ndarray:
         """Logits (h, w) over the canvas as a mask at the panel's size."""
         return (self.frame.to_photo_size(logits[None, None].cpu())[0, 0] > 0).numpy()
 
-    def _candidates(self, step: Step) -> np.ndarray | None:
-        """The masks that a pass offered, small, the taken one framed; None if there was only one."""
-        count = len(step.logits)
-        if count < 2:
-            return None
-        gap = 8
+    def _candidates(self, step: Step) -> np.ndarray:
+        """The masks that a pass offered, small, the taken one framed."""
+        count, gap = len(step.logits), 8
         side = (PANEL - gap * (count - 1)) // count
         small = fit(self.photo, side - 6)
         height, width = small.shape[:2]
@@ -293,6 +257,17 @@ class _View:
                 text += " · taken"
             draw.text((left + 2, height + 8), text, font=font(13), fill=INK if is_taken else SOFT)
         return np.asarray(strip)
+
+
+def _stacked(picture: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """A picture with what stands under it, both in the middle, (H, W, 3) uint8."""
+    width = max(picture.shape[1], below.shape[1])
+    parts = []
+    for part in (picture, np.empty((6, 0, 3), np.uint8), below):
+        left = (width - part.shape[1]) // 2
+        right = width - part.shape[1] - left
+        parts.append(cv2.copyMakeBorder(part, 0, 0, left, right, cv2.BORDER_CONSTANT, value=PAPER))
+    return np.vstack(parts)
 
 
 def _note_of(step: Step, mask: np.ndarray) -> str:

@@ -17,60 +17,15 @@ Intervals, paired tests and the pairing of names are no metrics and are function
 torchmetrics nor PyTorch; a class loads both when one is made.
 """
 
-from persam.metrics.boundaries import (
-    BoundaryF,
-    BoundaryIoU,
-    ObjectBoundaryIoU,
-    boundary,
-    boundary_counts,
-    boundary_f,
-    boundary_iou,
-    boundary_width,
-    contour,
-)
-from persam.metrics.counts import Counts, Measured, count, counted, pooled, pooled_groups
-from persam.metrics.davis import DavisJF, DavisScore, SequenceStatistics, davis_score, sequence_statistics
-from persam.metrics.masks import ArrayLike, Pairing, as_mask, as_masks, pair_names
-from persam.metrics.overlap import (
-    ClassIoU,
-    ForegroundBackgroundIoU,
-    ImageIoU,
-    ObjectAccuracy,
-    ObjectIoU,
-    PixelAccuracy,
-    class_iou,
-    fb_iou,
-    iou,
-    mean_class_iou,
-    mean_image_iou,
-    mean_object_accuracy,
-    mean_object_iou,
-    object_accuracy,
-    object_iou,
-    pixel_accuracy,
-    pooled_accuracy,
-    pooled_iou,
-)
-from persam.metrics.presence import (
-    PresenceAUROC,
-    PresenceFPR,
-    PresenceThreshold,
-    Roc,
-    Threshold,
-    auroc,
-    best_threshold,
-    fpr_at_tpr,
-    roc,
-)
-from persam.metrics.statistics import (
-    RESAMPLES,
-    Interval,
-    PairedTest,
-    bootstrap_figure,
-    bootstrap_mean,
-    bootstrap_objects,
-    paired_test,
-)
+# ruff: noqa: F403, F405 (the names are listed once, below; who they come from is no concern of the caller)
+
+from persam.metrics.boundaries import *
+from persam.metrics.counts import *
+from persam.metrics.davis import *
+from persam.metrics.masks import *
+from persam.metrics.overlap import *
+from persam.metrics.presence import *
+from persam.metrics.statistics import *
 
 __all__ = [
     "RESAMPLES",

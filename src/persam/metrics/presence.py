@@ -187,9 +187,7 @@ class PresenceMetric(Rows):
             ValueError: There was no photo, or a label is neither 0 nor 1.
         """
         scores, present = self._table()
-        if not np.isin(present, (0, 1)).all():
-            raise ValueError("Labels must be True and False, or 1 and 0: whether the object is in the photo.")
-        return scores, present.astype(bool)
+        return scores, _labels(present)
 
 
 class PresenceAUROC(PresenceMetric):
@@ -250,11 +248,15 @@ def _validate(scores: Scores, present: Labels) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"Scores and labels have the shapes {values.shape} and {truth.shape}; give (N,) of each.")
     if not np.isfinite(values).all():
         raise ValueError("A score is not a finite number; every photo needs one.")
-    if not np.isin(truth, (0, 1)).all():
-        raise ValueError("Labels must be True and False, or 1 and 0: whether the object is in the photo.")
-    truth = truth.astype(bool)
+    truth = _labels(truth)
     if truth.all() or not truth.any():
         raise ValueError(
             "Photos with the object and photos without are needed to tell the two apart; one kind is missing."
         )
     return values, truth
+
+
+def _labels(values: np.ndarray) -> np.ndarray:
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError("Labels must be True and False, or 1 and 0: whether the object is in the photo.")
+    return values.astype(bool)

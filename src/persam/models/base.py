@@ -74,12 +74,21 @@ class Decoded:
         return self.logits[prompts, self.scores.argmax(1)][:, None]
 
 
-@runtime_checkable
-class PromptableModel(Protocol):
-    """A model that turns prompts into masks."""
+class FeatureEncoder(Protocol):
+    """An encoder of photos; for the confidence map alone it may be another than the model's (DINOv2, DINOv3, CLIP)."""
 
     name: str
     fingerprint: str
+
+    def encode(self, image: np.ndarray) -> EncodedImage:
+        """Encode a photo, (H, W, 3) uint8 RGB."""
+        ...
+
+
+@runtime_checkable
+class PromptableModel(FeatureEncoder, Protocol):
+    """A model that turns prompts into masks."""
+
     device: torch.device
 
     @property
@@ -104,10 +113,6 @@ class PromptableModel(Protocol):
         """
         ...
 
-    def encode(self, image: np.ndarray) -> EncodedImage:
-        """Encode a photo, (H, W, 3) uint8 RGB."""
-        ...
-
     def decode(
         self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
     ) -> Decoded:
@@ -116,15 +121,4 @@ class PromptableModel(Protocol):
         One photo takes any number of prompts; B photos take B, each its own. Callers that learn nothing run it under
         `torch.inference_mode`; otherwise gradients go where they are required.
         """
-        ...
-
-
-class FeatureEncoder(Protocol):
-    """An encoder for the confidence map alone (DINOv2, DINOv3, CLIP)."""
-
-    name: str
-    fingerprint: str
-
-    def encode(self, image: np.ndarray) -> EncodedImage:
-        """Encode a photo, (H, W, 3) uint8 RGB."""
         ...

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,6 @@ class CatalogEntry:
     megabytes: int | None
     license: str
     here: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 _KNOWN = (
@@ -62,7 +57,7 @@ def catalog(folder: str | Path = ".") -> list[CatalogEntry]:
     entries = []
     for entry in _KNOWN:
         at_hand = entry.here or entry.name in cached or files.pop(entry.name, None) is not None
-        entries.append(CatalogEntry(**(asdict(entry) | {"here": at_hand})))
+        entries.append(replace(entry, here=at_hand))
     for name, file in files.items():
         megabytes = round(file.stat().st_size / 1e6)
         entries.append(CatalogEntry(name, "model", "a checkpoint in this folder", megabytes, "unknown", here=True))

@@ -17,6 +17,7 @@ from persam.errors import PersamError, first_line
 
 StateDict = dict[str, Tensor]
 
+_HEAD = r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))"
 # Original name (as a pattern) -> transformers' name, in the order in which they are tried.
 _NAMES = [
     (r"image_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
@@ -38,6 +39,10 @@ _NAMES = [
     (r"mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
     (r"mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
     (r"mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
+    # The decoder's heads; all published ones have three layers.
+    (rf"{_HEAD}\.layers\.0\.", r"\1.proj_in."),
+    (rf"{_HEAD}\.layers\.1\.", r"\1.layers.0."),
+    (rf"{_HEAD}\.layers\.2\.", r"\1.proj_out."),
 ]
 _GAUSSIAN = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 
@@ -134,19 +139,8 @@ def to_transformers(state: StateDict) -> StateDict:
             if hits:
                 name = new
                 break
-        renamed[_rename_head_layer(name)] = tensor
+        renamed[name] = tensor
     return renamed
-
-
-def _rename_head_layer(name: str) -> str:
-    """The decoder's heads: layers.0, .1, .2 -> proj_in, layers.0, proj_out (all published heads have three layers)."""
-    match = re.match(
-        r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.(\d+)\.(.*)", name
-    )
-    if not match:
-        return name
-    place = {"0": "proj_in", "1": "layers.0", "2": "proj_out"}[match[2]]
-    return f"{match[1]}.{place}.{match[3]}"
 
 
 def load_original(path: Path, decoder_heads: int = 8) -> SamModel:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from persam.models.base import EncodedImage
+from persam.models.base import EncodedImage, FeatureEncoder
 
 KEPT = 8  # encodings: the references of one episode, and the photo at hand
 
 
-class Encoder(Protocol):
-    """What promptable models and feature encoders have in common."""
-
-    def encode(self, image: np.ndarray) -> EncodedImage:
-        """Encode a photo, (H, W, 3) uint8 RGB."""
-        ...
-
-
-AnyEncoder = TypeVar("AnyEncoder", bound=Encoder)
+AnyEncoder = TypeVar("AnyEncoder", bound=FeatureEncoder)
 
 
 def encode_once(model: AnyEncoder) -> AnyEncoder:
@@ -32,7 +24,7 @@ def encode_once(model: AnyEncoder) -> AnyEncoder:
 class _EncodeOnce:
     """Everything but `encode` is the model's own."""
 
-    def __init__(self, model: Encoder) -> None:
+    def __init__(self, model: FeatureEncoder) -> None:
         self._model = model
         self._kept: OrderedDict[tuple[Any, bytes], EncodedImage] = OrderedDict()
 

@@ -35,16 +35,14 @@ def hub_call(name: str, load: Any, **arguments: Any) -> Any:
     from safetensors import SafetensorError
 
     failures = (OSError, ValueError, RuntimeError, SafetensorError)  # the last two: damaged weights, wrong shapes
-    if name and Path(name).exists():
-        try:
-            return load(name, **arguments)
-        except failures as error:
+    is_path = bool(name) and Path(name).exists()
+    try:
+        return load(name, **arguments) if is_path else load(name, local_files_only=True, **arguments)
+    except failures as error:
+        if is_path:
             raise PersamError(
                 f"{name} is there, but holds no model that transformers can load: {first_line(error)}"
             ) from error
-    try:
-        return load(name, local_files_only=True, **arguments)
-    except failures as error:
         if not _hub_answers():  # transformers would try for half a minute
             raise PersamError(
                 f"The model {name} is not on this machine, and the hub cannot be reached; check the name and the "

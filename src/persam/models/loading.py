@@ -21,19 +21,16 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     Raises:
         UsageError: an unknown device, or one that this machine does not have.
     """
+    at_hand = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(next(kind for kind, here in at_hand.items() if here))
     try:
         chosen = torch.device(device)
     except RuntimeError:
         raise UsageError(f'There is no device "{device}"; use auto, cpu, cuda or mps.') from None
-    if chosen.type not in {"cpu", "cuda", "mps"}:
+    if chosen.type not in at_hand:
         raise UsageError(f'The device "{device}" is not supported; use auto, cpu, cuda or mps.')
-    if (chosen.type == "cuda" and not torch.cuda.is_available()) or (
-        chosen.type == "mps" and not torch.backends.mps.is_available()
-    ):
+    if not at_hand[chosen.type]:
         raise UsageError(f"PyTorch sees no {chosen.type} device on this machine; use --device auto or cpu.")
     return chosen
 

@@ -37,37 +37,24 @@ class Table:
     below: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
 
-    def markdown(self, *, plain: bool = False) -> str:
-        """As GitHub's Markdown.
-
-        Args:
-            plain: title and notes as running text, for a document with headings of its own; no more is escaped than a
-                table needs.
-        """
-        safe = _markdown_plain if plain else _markdown
-        lines = [safe(self.title) if plain else f"# {safe(self.title)}", "", _pipes(map(safe, self.columns))]
+    def markdown(self) -> str:
+        """As GitHub's Markdown."""
+        lines = [f"# {_markdown(self.title)}", "", _pipes(map(_markdown, self.columns))]
         lines.append(_pipes("---" if left else "---:" for left in self.is_left()))
-        lines += [_pipes(map(safe, row)) for row in (*self.rows, *self.below)]
-        lines += ["", *(safe(note) if plain else f"- {safe(note)}" for note in self.notes)]
+        lines += [_pipes(map(_markdown, row)) for row in (*self.rows, *self.below)]
+        lines += ["", *(f"- {_markdown(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
-    def latex(self, *, plain: bool = False) -> str:
-        """As a LaTeX table as wide as the text, its notes below; it needs the packages booktabs and graphicx.
-
-        Args:
-            plain: as wide as its cells, title and notes as its caption; booktabs is enough for it.
-        """
-        caption = latex_text(" ".join([f"{self.title}.", *self.notes]) if plain else self.title)
-        notes = (
-            []
-            if plain
-            else [rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {latex_text(note)}}}" for note in self.notes]
-        )
-        head = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", r"\resizebox{\linewidth}{!}{%"]
+    def latex(self) -> str:
+        """As a LaTeX table as wide as the text, its notes below; it needs the packages booktabs and graphicx."""
+        notes = (rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {latex_text(note)}}}" for note in self.notes)
         return "\n".join(
             [
-                *([] if plain else [r"% needs \usepackage{booktabs,graphicx}; table* gives it both columns of a page"]),
-                *(head[::2] if plain else head),
+                r"% needs \usepackage{booktabs,graphicx}; table* gives it both columns of a page",
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{latex_text(self.title)}}}",
+                r"\resizebox{\linewidth}{!}{%",
                 rf"\begin{{tabular}}{{{''.join('l' if left else 'r' for left in self.is_left())}}}",
                 r"\toprule",
                 _ampersands(self.columns),
@@ -75,7 +62,7 @@ class Table:
                 *map(_ampersands, self.rows),
                 *([r"\midrule", *map(_ampersands, self.below)] if self.below else []),
                 r"\bottomrule",
-                r"\end{tabular}" if plain else r"\end{tabular}}",
+                r"\end{tabular}}",
                 *notes,
                 r"\end{table}",
                 "",
@@ -151,10 +138,6 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 def _markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text.replace("\n", " "))
-
-
-def _markdown_plain(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _ampersands(cells: Iterable[str]) -> str:

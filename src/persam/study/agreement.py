@@ -44,6 +44,10 @@ class Coincidences:
         background: pairs of two zeros.
         disputed: pairs of a zero and a one, in one order; in the other there are as many.
         object: pairs of two ones.
+
+    >>> one, other = np.array([[True, True, False, False]]), np.array([[True, False, False, False]])
+    >>> round(Coincidences.of([one, other]).alpha, 4)
+    0.5333
     """
 
     background: float = 0.0
@@ -89,16 +93,6 @@ class Coincidences:
         if zeros == 0 or ones == 0:
             return None
         return 1 - (zeros + ones - 1) * self.disputed / (zeros * ones)
-
-
-def krippendorff_alpha(photos: Iterable[Iterable[np.ndarray]]) -> float | None:
-    """Krippendorff's alpha over the pixels of several photos, each with the masks of those who masked it.
-
-    >>> one, other = np.array([[True, True, False, False]]), np.array([[True, False, False, False]])
-    >>> round(krippendorff_alpha([[one, other]]), 4)
-    0.5333
-    """
-    return sum((Coincidences.of(masks) for masks in photos), Coincidences()).alpha
 
 
 def majority(masks: Sequence[np.ndarray]) -> np.ndarray:
@@ -162,25 +156,15 @@ class Bias:
         ratio: geometric mean over photos of (own area / other area): 0.5 and 2 are equally far from 1, and cancel.
         low, high: its 95 % bootstrap interval.
         photos: that it was taken over.
+        verdict: ``under-segments`` or ``over-segments`` if the whole interval is more than `NEGLIGIBLE` away from 1;
+            else ``even``, or ``too few photos``.
     """
 
     ratio: float
     low: float
     high: float
     photos: int
-
-    @property
-    def verdict(self) -> str:
-        """In words.
-
-        ``under-segments`` or ``over-segments`` if the whole interval is more than `NEGLIGIBLE` away from 1; else
-        ``even``, or ``too few photos``.
-        """
-        if self.photos < ENOUGH_PHOTOS:
-            return "too few photos"
-        if self.high < 1 / (1 + NEGLIGIBLE):
-            return "under-segments"
-        return "over-segments" if self.low > 1 + NEGLIGIBLE else "even"
+    verdict: str
 
 
 def bias(areas: Sequence[tuple[int, int]]) -> Bias | None:
@@ -199,4 +183,10 @@ def bias(areas: Sequence[tuple[int, int]]) -> Bias | None:
     if not logs:
         return None
     ratio, low, high = (math.exp(value) for value in bootstrap_mean(logs))
-    return Bias(ratio, low, high, len(logs))
+    if len(logs) < ENOUGH_PHOTOS:
+        verdict = "too few photos"
+    elif high < 1 / (1 + NEGLIGIBLE):
+        verdict = "under-segments"
+    else:
+        verdict = "over-segments" if low > 1 + NEGLIGIBLE else "even"
+    return Bias(ratio, low, high, len(logs), verdict)

@@ -13,8 +13,14 @@ from persam.images import read_image
 from persam.masks import read_mask
 from persam.study.layout import ANNOTATORS, GOLD, IMAGES, MASK_SUFFIX, Study, StudyCategory, entries, is_photo
 
-#: What can be wrong, from what stops a study to what is merely odd.
-KINDS = ("photo", "missing", "size", "unusable", "stray")
+#: What can be wrong, from what stops a study to what is merely odd, and how it is counted.
+KINDS = {
+    "photo": "photos or categories that cannot be used",
+    "missing": "missing masks",
+    "size": "masks of another size than their photo",
+    "unusable": "masks that cannot be used",
+    "stray": "stray files",
+}
 REPORT_FILE = "report.html"  # by this a report that was written into the study's folder is known
 
 
@@ -59,7 +65,7 @@ class CheckReport:
         return not self.problems
 
 
-def check(study: Study, progress: Callable[[], object] | None = None) -> CheckReport:
+def check(study: Study, progress: Callable[[], object] = lambda: None) -> CheckReport:
     """Open every picture of a study and list all that is wrong.
 
     Args:
@@ -73,25 +79,47 @@ def check(study: Study, progress: Callable[[], object] | None = None) -> CheckRe
         if entry.is_dir() and entry.name not in {one.name for one in study.categories} and not _is_report(entry)
     ]
     for category in study.categories:
-        people = [*study.annotators, *([GOLD] if category.has_gold else [])]
-        usable.update({(category.name, who): 0 for who in people})
-        if len(category.photos) < 2:
-            problems.append(too_few_photos(category))
-        for photo in category.photos:
-            shape = _shape(category, photo)
-            if isinstance(shape, Problem):
-                problems.append(shape)
-            else:
-                for who in people:
-                    mask = read_study_mask(category, who, photo, shape)
-                    if isinstance(mask, Problem):
-                        problems.append(mask)
-                    else:
-                        usable[category.name, who] += 1
-            if progress is not None:
-                progress()
+        usable.update({(category.name, who): 0 for who in study.who(category)})
+        for _, _, masks in usable_masks(study, category, problems, progress):
+            for who in masks:
+                usable[category.name, who] += 1
         problems.extend(_strays(category))
     return CheckReport(study, usable, tuple(problems))
+
+
+def usable_masks(
+    study: Study,
+    category: StudyCategory,
+    problems: list[Problem],
+    progress: Callable[[], object] = lambda: None,
+    *,
+    first: Path | None = None,
+) -> Iterator[tuple[Path, np.ndarray, dict[str, np.ndarray]]]:
+    """Open the photos of a category, and give each with its pixels and its masks that can be used.
+
+    Args:
+        study: that the category is of.
+        category: whose photos are opened.
+        problems: gets what is missing or cannot be used.
+        progress: called after every photo.
+        first: the photo to begin with; else they come by name.
+
+    Yields:
+        The photo, (H, W, 3) uint8 of it, upright, and (H, W) bool by annotator, the true mask under ``gold``.
+    """
+    if len(category.photos) < 2:
+        problems.append(_too_few_photos(category))
+    for photo in sorted(category.photos, key=lambda photo: photo != first):
+        try:
+            pixels = read_image(photo)
+        except PersamError as error:
+            problems.append(Problem("photo", category.name, "", photo.stem, str(error)))
+        else:
+            shape = (pixels.shape[0], pixels.shape[1])
+            read = {who: read_study_mask(category, who, photo, shape) for who in study.who(category)}
+            problems += [mask for mask in read.values() if isinstance(mask, Problem)]
+            yield photo, pixels, {who: mask for who, mask in read.items() if not isinstance(mask, Problem)}
+        progress()
 
 
 def read_study_mask(category: StudyCategory, who: str, photo: Path, shape: tuple[int, int]) -> np.ndarray | Problem:
@@ -106,7 +134,7 @@ def read_study_mask(category: StudyCategory, who: str, photo: Path, shape: tuple
     Returns:
         (H, W) bool, or what is wrong with it.
     """
-    file = category.gold_file(photo) if who == GOLD else category.mask_file(who, photo)
+    file = category.mask_file(who, photo)
 
     def problem(kind: str, sentence: str) -> Problem:
         return Problem(kind, category.name, who, photo.stem, sentence)
@@ -127,7 +155,7 @@ def read_study_mask(category: StudyCategory, who: str, photo: Path, shape: tuple
     return mask
 
 
-def too_few_photos(category: StudyCategory) -> Problem:
+def _too_few_photos(category: StudyCategory) -> Problem:
     """What is wrong with a category of one photo or none."""
     count = len(category.photos) or "no"
     sentence = (
@@ -135,14 +163,6 @@ def too_few_photos(category: StudyCategory) -> Problem:
         "one is shown to the model and at least one more is needed to find the object in."
     )
     return Problem("photo", category.name, "", "", sentence)
-
-
-def _shape(category: StudyCategory, photo: Path) -> tuple[int, int] | Problem:
-    try:
-        height, width = read_image(photo).shape[:2]
-    except PersamError as error:
-        return Problem("photo", category.name, "", photo.stem, str(error))
-    return height, width
 
 
 def _strays(category: StudyCategory) -> Iterator[Problem]:

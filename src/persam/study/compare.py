@@ -11,14 +11,13 @@ import numpy as np
 
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
-from persam.images import read_image
 from persam.metrics import iou
 from persam.models.encode_once import encode_once
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.segmentation import mask_rle
 from persam.study.agreement import Coincidences, majority, pairwise_iou, staple
-from persam.study.checks import Problem, read_study_mask, too_few_photos
+from persam.study.checks import Problem, usable_masks
 from persam.study.layout import GOLD, Study, StudyCategory
 from persam.study.results import GOLD_TRUTH, MAJORITY, OWN, STAPLE, RatedPhoto, StudyAnswer, StudyResult
 
@@ -32,7 +31,7 @@ def run(
     *,
     method: str = "persam",
     reference: str = FIRST,
-    progress: Callable[[], object] | None = None,
+    progress: Callable[[], object] = lambda: None,
 ) -> StudyResult:
     """Compare the model with every annotator, and the annotators with each other.
 
@@ -76,38 +75,17 @@ class _Comparison:
         self.rated: list[RatedPhoto] = []
         self.left_out: list[Problem] = []
 
-    def add(self, category: StudyCategory, shown: Path | None, progress: Callable[[], object] | None) -> None:
+    def add(self, category: StudyCategory, shown: Path | None, progress: Callable[[], object]) -> None:
         """Rate all photos of a category and ask for all but the one that is shown."""
         concepts: dict[str, Concept] = {}
-        if len(category.photos) < 2:
-            self.left_out.append(too_few_photos(category))
         # The one that is shown comes first, because the others wait for what is learned from it.
-        for photo in sorted(category.photos, key=lambda photo: photo != shown):
-            try:
-                pixels = read_image(photo)
-            except PersamError as error:
-                self.left_out.append(Problem("photo", category.name, "", photo.stem, str(error)))
+        for photo, pixels, masks in usable_masks(self.study, category, self.left_out, progress, first=shown):
+            truths = self._rate(category, photo, masks, is_reference=photo == shown)
+            if photo == shown:
+                concepts = self._learn(category, photo, pixels, masks)
             else:
-                masks = self._masks(category, photo, (pixels.shape[0], pixels.shape[1]))
-                truths = self._rate(category, photo, masks, is_reference=photo == shown)
-                if photo == shown:
-                    concepts = self._learn(category, photo, pixels, masks)
-                else:
-                    people = {who: (concepts[who], masks[who]) for who in concepts if who in masks}
-                    self._ask(category, photo, pixels, people, truths)
-            if progress is not None:
-                progress()
-
-    def _masks(self, category: StudyCategory, photo: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-        """The usable masks by annotator, the true one under ``gold``."""
-        masks = {}
-        for who in [*self.study.annotators, *([GOLD] if category.has_gold else [])]:
-            mask = read_study_mask(category, who, photo, shape)
-            if isinstance(mask, Problem):
-                self.left_out.append(mask)
-            else:
-                masks[who] = mask
-        return masks
+                people = {who: (concepts[who], masks[who]) for who in concepts if who in masks}
+                self._ask(category, photo, pixels, people, truths)
 
     def _rate(
         self, category: StudyCategory, photo: Path, masks: dict[str, np.ndarray], *, is_reference: bool

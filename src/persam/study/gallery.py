@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -32,12 +31,10 @@ class Triple:
     """Photo, prompt mask and predicted mask.
 
     Attributes:
-        category: of the photo.
         place: which one of its category it is: ``best``, ``middle`` or ``worst`` by IoU.
         tiles: the three.
     """
 
-    category: str
     place: str
     tiles: tuple[Tile, Tile, Tile]
 
@@ -48,26 +45,28 @@ def colour_of_annotator(result: StudyResult, annotator: str) -> Colour:
     return PALETTE[people.index(annotator) % len(PALETTE)]
 
 
-def triples(result: StudyResult) -> Iterator[Triple]:
+def triples(result: StudyResult) -> dict[str, list[Triple]]:
     """The best, the middle and the worst photo of each category, by the model's IoU with all annotators.
 
     The masks are those of the annotator on whom the model's IoU is the middle one in that photo.
     """
+    chosen: dict[str, list[Triple]] = {}
     for category in result.study.categories:
         by_photo: dict[str, list[StudyAnswer]] = {}
         for answer in result.answers:
             if answer.category == category.name:
                 by_photo.setdefault(answer.photo, []).append(answer)
-        order = sorted(by_photo.values(), key=lambda answers: -mean(each.ious[OWN] for each in answers))
+        order = sorted(by_photo.values(), key=lambda answers: -mean(each.iou[OWN] for each in answers))
         places = dict.fromkeys((0, len(order) // 2, len(order) - 1)) if order else {}
         names = _PLACES if len(places) == 3 else (_PLACES[0], _PLACES[2])
         for place, index in zip(names, places, strict=False):
-            middle = sorted(order[index], key=lambda answer: answer.ious[OWN])[len(order[index]) // 2]
+            middle = sorted(order[index], key=lambda answer: answer.iou[OWN])[len(order[index]) // 2]
             photo, prompt, predicted = _tiles(result, [middle])
-            yield Triple(category.name, place, (photo, prompt, predicted))
+            chosen.setdefault(category.name, []).append(Triple(place, (photo, prompt, predicted)))
+    return chosen
 
 
-def write_gallery(result: StudyResult, out: Path, chosen: list[Triple]) -> list[Path]:
+def write_gallery(result: StudyResult, out: Path, chosen: dict[str, list[Triple]]) -> list[Path]:
     """Write ``gallery.png``, figure 2, and ``gallery/CATEGORY.png`` with every photo and every annotator.
 
     Returns:
@@ -78,15 +77,12 @@ def write_gallery(result: StudyResult, out: Path, chosen: list[Triple]) -> list[
         f"{model['method']}, {model['model']}, mode {model['mode']}: photo, prompt mask, predicted mask",
         columns=3 * len(_PLACES),
     )
-    for category in dict.fromkeys(triple.category for triple in chosen):
-        row = [triple for triple in chosen if triple.category == category]
-        for number in range(len(_PLACES)):
-            for place in range(3):
-                if number < len(row):
-                    tile = row[number].tiles[place]
-                    sheet.add_picture(tile.picture, f"{category} · {row[number].place}: {tile.caption}", tile.note)
-                else:  # an empty place keeps the rows of the categories below each other
-                    sheet.add_picture(_EMPTY, "")
+    for category, row in chosen.items():
+        for triple in row:
+            for tile in triple.tiles:
+                sheet.add_picture(tile.picture, f"{category} · {triple.place}: {tile.caption}", tile.note)
+        for _ in range(sheet.columns - 3 * len(row)):  # empty places keep the rows of the categories below each other
+            sheet.add_picture(_EMPTY, "")
     files = sheet.write_png(out / "gallery.png")
     for name in dict.fromkeys(answer.category for answer in result.answers):
         files += _write_category(result, name, out / "gallery" / f"{safe_name(name)}.png")
@@ -104,14 +100,10 @@ def _write_category(result: StudyResult, category: str, file: Path) -> list[Path
         tiles = iter(_tiles(result, [here[who] for who in people if who in here]))
         row = [next(tiles)]
         for who in people:
-            row += [next(tiles), next(tiles)] if who in here else [_nothing(who), _nothing(who)]
+            row += [next(tiles), next(tiles)] if who in here else [Tile(_EMPTY, f"{who}: no mask")] * 2
         for tile in row:
             sheet.add_picture(tile.picture, tile.caption, tile.note)
     return sheet.write_png(file)
-
-
-def _nothing(annotator: str) -> Tile:
-    return Tile(_EMPTY, f"{annotator}: no mask")
 
 
 def _tiles(result: StudyResult, answers: list[StudyAnswer]) -> list[Tile]:
@@ -131,7 +123,7 @@ def _tiles(result: StudyResult, answers: list[StudyAnswer]) -> list[Tile]:
         colour = colour_of_annotator(result, answer.annotator)
         tiles.append(Tile(_marked(small, mask, colour), answer.annotator, "prompt mask"))
         predicted = _marked(small, rle_mask(answer.mask), MODEL_COLOUR)
-        tiles.append(Tile(predicted, f"IoU {answer.ious[OWN]:.2f}", f"predicted, shown {answer.annotator}'s mask"))
+        tiles.append(Tile(predicted, f"IoU {answer.iou[OWN]:.2f}", f"predicted, shown {answer.annotator}'s mask"))
     return tiles
 
 

@@ -31,13 +31,10 @@ class StudyCategory:
     photos: tuple[Path, ...]
     has_gold: bool
 
-    def mask_file(self, annotator: str, photo: Path) -> Path:
-        """Where an annotator's mask of a photo belongs, whether it is there or not."""
-        return self.folder / ANNOTATORS / annotator / f"{photo.stem}{MASK_SUFFIX}"
-
-    def gold_file(self, photo: Path) -> Path:
-        """Where the true mask of a photo belongs, whether it is there or not."""
-        return self.folder / GOLD / f"{photo.stem}{MASK_SUFFIX}"
+    def mask_file(self, who: str, photo: Path) -> Path:
+        """Where an annotator's mask of a photo belongs, or the true one of ``gold``, whether it is there or not."""
+        home = self.folder / GOLD if who == GOLD else self.folder / ANNOTATORS / who
+        return home / f"{photo.stem}{MASK_SUFFIX}"
 
     def photo(self, name: str) -> Path | None:
         """The photo of that stem or file name, or None."""
@@ -63,14 +60,16 @@ class Study:
         """Photos of all categories."""
         return sum(len(category.photos) for category in self.categories)
 
+    def who(self, category: StudyCategory) -> list[str]:
+        """Whose masks a category should have: the annotators', and ``gold`` if there is a truth."""
+        return [*self.annotators, *([GOLD] if category.has_gold else [])]
+
     def digest(self) -> str:
         """SHA-256 over the names and contents of every photo and mask, so that a report says what it was made of."""
         total = hashlib.sha256()
         for category in self.categories:
-            files = [*category.photos]
-            for photo in category.photos:
-                files += [category.mask_file(name, photo) for name in self.annotators] + [category.gold_file(photo)]
-            for file in sorted(file for file in files if file.is_file()):
+            masks = [category.mask_file(who, photo) for photo in category.photos for who in self.who(category)]
+            for file in sorted(file for file in (*category.photos, *masks) if file.is_file()):
                 total.update(file.relative_to(self.folder).as_posix().encode() + b"\0")
                 with file.open("rb") as stream:
                     total.update(hashlib.file_digest(stream, "sha256").digest())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from persam.drawing import Colour
 from persam.lazy import library
 from persam.study.gallery import colour_of_annotator
 from persam.study.results import BAND_NAMES, BANDS, Mean, Person, Row, StudyResult, StudySummary
@@ -38,38 +37,63 @@ def plots(result: StudyResult, summary: StudySummary) -> dict[str, str]:
     Raises:
         PersamError: matplotlib is not installed.
     """
+    names = result.study.annotators
+    colours = {name: "#{:02x}{:02x}{:02x}".format(*colour_of_annotator(result, name)) for name in names}
+    rows = (*summary.rows, summary.total)
+    shown = [row for row in rows if row.model or row.people]
+    in_bands = [row for row in rows if sum(row.bands)]
+    people = [one for one in summary.people if one.against_majority or one.against_gold]
     with library("matplotlib", "The report's plots", "study").rc_context(_STYLE):
-        return {"iou": _iou_plot(result, summary), "bands": _bands_plot(summary), "bias": _bias_plot(result, summary)}
+        return {
+            "iou": _plot(shown, 0.55, lambda axis: _draw_iou(axis, shown, colours)),
+            "bands": _plot(in_bands, 0.42, lambda axis: _draw_bands(axis, in_bands)),
+            "bias": _plot(people, 0.6, lambda axis: _draw_bias(axis, people, colours)),
+        }
 
 
-def _iou_plot(result: StudyResult, summary: StudySummary) -> str:
-    """Each category's IoU: the model with all annotators and with each, and the annotators with each other."""
-    rows = [row for row in (*summary.rows, summary.total) if row.model or row.people]
-    if not rows:
+def _plot(lines: Sequence[Row | Person], height: float, draw: Callable[[Any], None]) -> str:
+    """Draw a plot with a line for each row or person, so many inches high, as SVG; empty without a line."""
+    from matplotlib.figure import Figure as Page
+
+    if not lines:
         return ""
-    figure, axis = _axis(len(rows), 0.55)
+    page = Page(figsize=(_WIDTH, 1.2 + height * len(lines)), layout="constrained")
+    axis = page.add_subplot()
+    draw(axis)
+    names = [one.name if len(one.name) <= _LONGEST else f"{one.name[: _LONGEST - 1]}…" for one in lines]
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.4, -0.6)  # the first on top
+    handles, labels = axis.get_legend_handles_labels()
+    if labels:
+        each = dict(zip(labels, handles, strict=True))  # every row has them; the legend names them once
+        axis.legend(
+            each.values(),
+            each.keys(),
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=6,
+            frameon=False,
+            borderaxespad=0.2,
+        )
+    return _svg(page)
+
+
+def _draw_iou(axis: Any, rows: Sequence[Row], colours: Mapping[str, str]) -> None:
+    """Each category's IoU: the model with all annotators and with each, and the annotators with each other."""
     for edge in BANDS:
         axis.axvline(edge, color=_INK, alpha=0.35, linewidth=1, linestyle=(0, (4, 3)))
     for y, row in enumerate(rows):
         for name, each in row.annotators.items():
             if each is not None:
-                axis.plot(
-                    each.mean, y + 0.22, "o", color=_hex(colour_of_annotator(result, name)), markersize=5, label=name
-                )
+                axis.plot(each.mean, y + 0.22, "o", color=colours[name], markersize=5, label=name)
         _with_interval(axis, row.model, y, _MODEL, "o", "model with all annotators")
         _with_interval(axis, row.people, y - 0.22, _PEOPLE, "D", "annotators with each other")
     axis.set_xlim(0, 1.02)
     axis.set_xlabel("mean IoU, with 95 % interval; dashed: the bands' edges")
-    _finish(axis, [row.name for row in rows], legend=True)
-    return _svg(figure)
 
 
-def _bands_plot(summary: StudySummary) -> str:
+def _draw_bands(axis: Any, rows: Sequence[Row]) -> None:
     """How many photos of each category lie in each band."""
-    rows: list[Row] = [row for row in (*summary.rows, summary.total) if sum(row.bands)]
-    if not rows:
-        return ""
-    figure, axis = _axis(len(rows), 0.42)
     for y, row in enumerate(rows):
         start = 0.0
         for band, count in enumerate(row.bands):
@@ -82,20 +106,14 @@ def _bands_plot(summary: StudySummary) -> str:
     axis.set_xlim(0, 1)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axis.set_xlabel("share of photos; the number is how many")
-    _finish(axis, [row.name for row in rows], legend=True)
-    return _svg(figure)
 
 
-def _bias_plot(result: StudyResult, summary: StudySummary) -> str:
+def _draw_bias(axis: Any, people: Sequence[Person], colours: Mapping[str, str]) -> None:
     """Each annotator's areas beside those of the majority and of the truth."""
-    people: list[Person] = [one for one in summary.people if one.against_majority or one.against_gold]
-    if not people:
-        return ""
-    figure, axis = _axis(len(people), 0.6)
     axis.axvline(1, color=_INK, alpha=0.5, linewidth=1)
     ends = [0.8, 1.25]
     for y, person in enumerate(people):
-        colour = _hex(colour_of_annotator(result, person.name))
+        colour = colours[person.name]
         both = ((person.against_majority, y - 0.12, "o"), (person.against_gold, y + 0.12, "s"))
         for found, place, marker in both:
             if found is not None:
@@ -113,39 +131,12 @@ def _bias_plot(result: StudyResult, summary: StudySummary) -> str:
     axis.set_xlabel(
         "area beside the majority's (circle) and the truth's (square): below 1 too small, above 1 too large"
     )
-    _finish(axis, [person.name for person in people], legend=False)
-    return _svg(figure)
-
-
-def _axis(rows: int, each: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure as Page
-
-    page = Page(figsize=(_WIDTH, 1.2 + each * rows), layout="constrained")
-    return page, page.add_subplot()
 
 
 def _with_interval(axis: Any, figure: Mean | None, y: float, colour: str, marker: str, label: str) -> None:
     if figure is not None:
         axis.plot([figure.low, figure.high], [y, y], color=colour, linewidth=2)
         axis.plot(figure.mean, y, marker, color=colour, markersize=7, label=label)
-
-
-def _finish(axis: Any, names: Sequence[str], *, legend: bool) -> None:
-    short = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
-    axis.set_yticks(range(len(names)), short)
-    axis.set_ylim(len(names) - 0.4, -0.6)  # the first on top
-    if legend:
-        handles, labels = axis.get_legend_handles_labels()
-        each = dict(zip(labels, handles, strict=True))  # every row has them; the legend names them once
-        axis.legend(
-            each.values(),
-            each.keys(),
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=6,
-            frameon=False,
-            borderaxespad=0.2,
-        )
 
 
 def _svg(page: Any) -> str:
@@ -155,7 +146,3 @@ def _svg(page: Any) -> str:
     svg = svg[svg.index("<svg") :]  # without the prologue, which names files elsewhere
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     return svg.replace(_INK, "currentColor")
-
-
-def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)

@@ -18,7 +18,6 @@ from persam.reports.page import render
 from persam.reports.provenance import versions
 from persam.reports.tables import Table, to_csv
 from persam.segmentation import rle_mask
-from persam.study.agreement import Bias
 from persam.study.checks import REPORT_FILE, Problem
 from persam.study.gallery import Triple, colour_of_annotator, triples, write_gallery
 from persam.study.layout import Study
@@ -31,6 +30,7 @@ from persam.study.results import (
     Mean,
     Person,
     Row,
+    StudyAnswer,
     StudyResult,
     StudySummary,
     summarise,
@@ -84,14 +84,14 @@ def write_report(result: StudyResult, out: str | Path) -> Path:
     folder = Path(out).expanduser()
     summary = summarise(result)
     drawn = plots(result, summary)  # before anything is written, because it needs a library
-    chosen = list(triples(result))
+    chosen = triples(result)
     page = _page(result, summary, drawn, chosen)
     _write_masks(result, folder)
     write_gallery(result, folder, chosen)
     table = table_one(result, summary)
     write_text(folder / "table1.csv", table_one_csv(summary))
-    write_text(folder / "table1.md", table.markdown(plain=True))
-    write_text(folder / "table1.tex", table.latex(plain=True))
+    write_text(folder / "table1.md", table.markdown())
+    write_text(folder / "table1.tex", table.latex())
     write_text(folder / METRICS_FILE, json.dumps(metrics(result, summary), indent=2, ensure_ascii=False) + "\n")
     write_text(folder / REPORT_FILE, page)
     return folder / REPORT_FILE
@@ -108,10 +108,7 @@ def _write_masks(result: StudyResult, folder: Path) -> None:
         write_mask(file, rle_mask(answer.mask))
 
 
-def _page(result: StudyResult, summary: StudySummary, drawn: dict[str, str], chosen: list[Triple]) -> str:
-    by_category: dict[str, list[Triple]] = {}
-    for triple in chosen:
-        by_category.setdefault(triple.category, []).append(triple)
+def _page(result: StudyResult, summary: StudySummary, drawn: dict[str, str], chosen: dict[str, list[Triple]]) -> str:
     dot, pill = (
         Markup('<span class="dot" style="background:rgb({} {} {})"></span>{}'),
         Markup('<span class="pill {}">{}</span>'),
@@ -128,7 +125,7 @@ def _page(result: StudyResult, summary: StudySummary, drawn: dict[str, str], cho
         dots={name: dot.format(*colour_of_annotator(result, name), name) for name in people},
         bands={name: pill.format(kind, name) for kind, name in zip(kinds, BAND_NAMES, strict=True)},
         plots={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704 (matplotlib has escaped the names)
-        triples=by_category,
+        triples=chosen,
     )
 
 
@@ -230,23 +227,13 @@ def metrics(result: StudyResult, summary: StudySummary) -> dict[str, Any]:
             "masks": {person.name: person.masks for person in summary.people},
         },
         "table1": {row.name: _row_json(row) for row in (*summary.rows, summary.total)},
-        "people": {person.name: _person_json(person) for person in summary.people},
+        "people": {person.name: _without(person, "name") for person in summary.people},
         "nearness": None
         if near is None
         else {"model": near.model, "people": near.people, "verdict": near.verdict, **near.test._asdict()},
         "disputed": [row.name for row in summary.disputed],
         "left_out": problems_json(result.left_out),
-        "photos": [
-            {
-                "category": answer.category,
-                "photo": answer.photo,
-                "annotator": answer.annotator,
-                "iou": answer.ious,
-                "score": answer.score,
-                "present": answer.present,
-            }
-            for answer in result.answers
-        ],
+        "photos": [_without(answer, "mask") for answer in result.answers],
     }
 
 
@@ -261,23 +248,12 @@ def problems_json(problems: tuple[Problem, ...]) -> dict[str, Any]:
 
 
 def _row_json(row: Row) -> dict[str, Any]:
-    data = asdict(row) | {"pairs": [{"pair": list(pair), **asdict(figure)} for pair, figure in row.pairs.items()]}
-    del data["name"]
-    return data | {
+    return _without(row, "name") | {
+        "pairs": [{"pair": list(pair), **asdict(figure)} for pair, figure in row.pairs.items()],
         "bands": dict(zip(BAND_NAMES, row.bands, strict=True)),
         "band": None if row.band is None else BAND_NAMES[row.band],
     }
 
 
-def _person_json(person: Person) -> dict[str, Any]:
-    data = asdict(person) | {
-        "against_majority": _bias_json(person.against_majority),
-        "against_gold": _bias_json(person.against_gold),
-        "by_category": {name: _bias_json(found) for name, found in person.by_category.items()},
-    }
-    del data["name"]
-    return data
-
-
-def _bias_json(found: Bias | None) -> dict[str, Any] | None:
-    return None if found is None else asdict(found) | {"verdict": found.verdict}
+def _without(record: Row | Person | StudyAnswer, name: str) -> dict[str, Any]:
+    return {key: value for key, value in asdict(record).items() if key != name}

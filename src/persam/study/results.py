@@ -34,7 +34,7 @@ class StudyAnswer:
 
     Attributes:
         category, photo, annotator: which; the photo by its stem.
-        ious: IoU of the model's mask with the annotator's ``own`` of this photo, and with the ``majority``, ``staple``
+        iou: IoU of the model's mask with the annotator's ``own`` of this photo, and with the ``majority``, ``staple``
             and ``gold`` masks where there are any.
         mask: the model's, as COCO's run-length code; measured whether or not the model called the object present.
         score: the model's own, 0 to 1.
@@ -44,7 +44,7 @@ class StudyAnswer:
     category: str
     photo: str
     annotator: str
-    ious: dict[str, float]
+    iou: dict[str, float]
     mask: Rle
     score: float
     present: bool | None
@@ -261,7 +261,7 @@ def _key(item: StudyAnswer | RatedPhoto) -> str:
 def _row(name: str, people: Sequence[str], answers: Sequence[StudyAnswer], rated: Sequence[RatedPhoto]) -> Row:
     def against(truth: str, annotator: str | None = None) -> Mean | None:
         return Mean.of(
-            [(_key(a), a.ious[truth]) for a in answers if truth in a.ious and annotator in {None, a.annotator}]
+            [(_key(a), a.iou[truth]) for a in answers if truth in a.iou and annotator in {None, a.annotator}]
         )
 
     pairs: dict[Pair, list[tuple[str, float]]] = {}
@@ -287,7 +287,7 @@ def _by_photo(answers: Iterable[StudyAnswer]) -> dict[str, list[float]]:
     """The model's IoU with every annotator, by photo."""
     values: dict[str, list[float]] = {}
     for answer in answers:
-        values.setdefault(_key(answer), []).append(answer.ious[OWN])
+        values.setdefault(_key(answer), []).append(answer.iou[OWN])
     return values
 
 
