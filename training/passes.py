@@ -7,6 +7,7 @@ chance: which techniques a view gets, and which wrong points are forgiven.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -153,9 +154,9 @@ def personal_pass(
         photos = as_photos(batch, views)
         learned = learn_views(model, batch, photos)
         targets = [learned[i ^ 1].target for i in range(len(photos))]  # as the other view shows the object
-        contrast = confidence_loss(batch, photos, targets)
         settings = drawn_settings(len(photos), random, shares)
         priors = [prior_in(*each, model) for each in zip(photos, targets, settings, strict=True)]
+        contrast = confidence_loss(batch, photos, targets, [prior.cells for prior in priors])
         on_object, priors = forgiven_points(priors, target, random, shares)
     result.total = result.total + shares.contrastive * contrast
     result.figures["contrast"] = contrast.detach()
@@ -174,7 +175,7 @@ def as_photos(batch: Batch, views: EncodedImage) -> list[EncodedImage]:
     canvas, grid = views.frame.canvas, views.frame.grid
     contents = [(height, width) for height, width in batch.frames.tolist()]
     frames = [Frame(photo=content, content=content, canvas=canvas, grid=grid) for content in contents]
-    return [EncodedImage(views.features[i : i + 1], frame) for i, frame in enumerate(frames)]
+    return [EncodedImage(*each) for each in zip(views.features.split(1), frames, strict=True)]
 
 
 def learn_views(model: Sam, batch: Batch, photos: list[EncodedImage]) -> list[Learned]:
@@ -191,10 +192,11 @@ def prior_in(photo: EncodedImage, target: TargetFeatures, settings: Settings, mo
     return prior_from(cells, canvas, None, photo.frame, settings, target.embedding)
 
 
-def confidence_loss(batch: Batch, photos: list[EncodedImage], targets: list[TargetFeatures]) -> Tensor:
-    """Contrastive loss on the confidence maps, which are also made for a view of another pair."""
-    count, device = len(photos), batch.masks.device
-    confidence = torch.stack([confidence_cells(photos[i].features, [targets[i]]) for i in range(count)])
+def confidence_loss(
+    batch: Batch, photos: list[EncodedImage], targets: list[TargetFeatures], maps: list[Tensor]
+) -> Tensor:
+    """Contrastive loss on the confidence maps of targets in their views; others are made for a view of another pair."""
+    count, device, confidence = len(photos), batch.masks.device, torch.stack(maps)
     foreign = torch.stack([confidence_cells(photos[(i + 2) % count].features, [targets[i]]) for i in range(count)])
     inside = torch.stack([photo.frame.inside(device=device) for photo in photos])
     side = batch.masks.shape[-1] // confidence.shape[-1]
@@ -274,7 +276,7 @@ def cascade_pass(
     """PerSAM's second or third step: the same points, the mask so far (B, 1, S/2, S/2), and then its box."""
     guided = random.random() < shares.guided_cascade
 
-    def refine(items: list[int], logits: Tensor, boxes: list[np.ndarray | None]) -> Decoded:
+    def refine(items: list[int], logits: Tensor, boxes: Sequence[np.ndarray | None]) -> Decoded:
         some = [priors[i] for i in items]
         prompts = as_batch([prompts_at(model, priors[i], boxes[i], logits[i : i + 1]) for i in items])
         guidance = Guidance(semantic=guidance_of(some, views).semantic) if guided else None

@@ -101,7 +101,8 @@ def test_gradients_reach_the_features_of_both_views(model: Sam, batch: Batch) ->
     assert prior.guidance.semantic is not None
     (gradient,) = torch.autograd.grad(prior.guidance.semantic.sum(), features, retain_graph=True)
     assert (gradient.flatten(1).abs().sum(1) > 0).tolist() == [False, True]
-    (gradient,) = torch.autograd.grad(confidence_loss(batch, photos, targets), features)
+    maps = [prior_in(photos[i], targets[i ^ 1], PERSAM, model).cells for i in range(2)]
+    (gradient,) = torch.autograd.grad(confidence_loss(batch, photos, targets[::-1], maps), features)
     assert (gradient.flatten(1).abs().sum(1) > 0).all()
 
 

@@ -76,9 +76,9 @@ def learn_reference(
         PersamError: mode official finds no cell under the mask.
         UsageError: mode official, and a model that has not SAM's preprocessing.
     """
-    cells = covered_cells(image.frame.cover(mask))
     coverage = image.matching.frame.cover(mask)
     matching_cells = covered_cells(coverage)
+    cells = matching_cells if image.matching is image else covered_cells(image.frame.cover(mask))
     if settings.reference_cells == "published":
         cells = published_cells(model, image, mask, mask_values)
         matching_cells = cells if image.matching is image else matching_cells
