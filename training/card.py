@@ -25,8 +25,8 @@ DATA = {
 FIGURES = {
     "click_iou": "IoU of one click on the deepest point of the largest object (best of three by predicted IoU)",
     "box_iou": "IoU of one box around the largest object",
-    "located": "share of test views in which the highest cell of the confidence map lies on the object",
-    "personal_iou": "IoU of the whole personal pass: one reference view, points, dense prior, semantic prompt, cascade",
+    "located": "share of test views in which the first point of `PerSAM.segment`, the map's peak, lies on the object",
+    "personal_iou": "IoU of the mask of `PerSAM.segment` after `PerSAM.learn` from one view, mode persam, untuned",
 }
 
 TEMPLATE = """\
@@ -63,8 +63,8 @@ while the recipe was made (how often which prompt is given, the image size), so 
 
 Every pair of views shares an object: pasted into two scenes among other pasted things, or seen in two crops of one
 photo, or in two photos of one kind. The losses are SAM's (focal 20 : dice 1, best of three, predicted IoU) for clicks,
-boxes and corrections, and for PerSAM's own way from the confidence map through the guided decoder and the cascade; and
-a contrastive loss that makes the confidence map point at the object. The weights are an exponential moving average.
+boxes and corrections, and for persam's own method from the confidence map through the guided decoder and the cascade;
+and a contrastive loss that makes the confidence map point at the object. The weights are an exponential moving average.
 
 To go on training, in a checkout of persam:
 
@@ -75,7 +75,7 @@ python -m training.card --weights out/best.safetensors
 
 ## Validation
 On photos that were not trained on (val.tar), at {validated_size} pixels; pairs of views made with a fixed seed, about
-half of them pasted. 95 % bootstrap intervals.
+half of them pasted, each view learned from the other. 95 % bootstrap intervals.
 
 | figure | mean | interval | n |
 |---|---|---|---|

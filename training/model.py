@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from persam.models.base import EncodedImage
 from persam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam
-from persam.models.tiny.architecture import FORMAT, TinyConfig, TinySam
+from persam.models.tiny.architecture import TinyConfig, TinySam
 
 
 def as_sam(network: TinySam) -> Sam:
@@ -40,47 +39,16 @@ def encode_views(model: Sam, images: Tensor) -> EncodedImage:
     return EncodedImage(model.network.vision_encoder(pixels).float(), model.frame((size, size)))
 
 
-_TRIAL_NAMES = {
-    "enc.": "vision_encoder.",
-    "pe.": "shared_image_embedding.",
-    "prompt.": "prompt_encoder.",
-    "dec.": "mask_decoder.",
-}
-
-
-def from_trial(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of the first trial (`enc.`, `pe.`, `prompt.`, `dec.`) to `TinySam`'s names.
-
-    The trial's shapes are those of the default `TinyConfig`. Its prompt encoder's matrix of positions is a second name
-    for `pe.positional_embedding` and may be missing.
-    """
-    renamed = {}
-    for name, value in state.items():
-        prefix = next((prefix for prefix in _TRIAL_NAMES if name.startswith(prefix)), None)
-        if prefix is None:
-            raise ValueError(f"not a weight of the trial: {name}")
-        renamed[_TRIAL_NAMES[prefix] + name[len(prefix) :]] = value
-    return renamed
-
-
-def initial_network(path: str | Path | None, config: TinyConfig | None = None) -> TinySam:
-    """A network with the weights in `path`: `TinySam.save`'s file, the trial's (.safetensors, .pt), or random ones."""
+def initial_network(path: str | Path | None) -> TinySam:
+    """A network with the weights in `path`, `TinySam.save`'s file or the average in a checkpoint (.pt); or random."""
     if path is None:
-        return TinySam(config)
-    if str(path).endswith(".pt"):
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if "model" in state:  # a full checkpoint of the trainer: its average
-            network = TinySam(TinyConfig.from_dict(state["config"]))
-            network.load_weights(state["ema"])
-            network.history = state["history"]
-            return network
-    else:
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("format") == FORMAT:
-                return TinySam.load(path)
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    network = TinySam(config)
-    network.load_weights(from_trial(state))
+        return TinySam()
+    if not str(path).endswith(".pt"):
+        return TinySam.load(path)
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    network = TinySam(TinyConfig.from_dict(checkpoint["config"]))
+    network.load_weights(checkpoint["ema"])
+    network.history = checkpoint["history"]
     return network
 
 

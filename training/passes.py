@@ -1,14 +1,27 @@
-"""The training passes over one batch: promptable (click, box, correction) and personal (PerSAM's whole way)."""
+"""The training passes over one batch: promptable (click, box, correction) and personal (PerSAM's whole way).
+
+The personal pass is `persam.method` itself: encoder and decoder see the batch at once, and every view, with the frame
+of what is no padding, is learned from and located in as a photo of its own.  The trainer's own are the losses, and
+chance: which techniques a view gets, and which wrong points are forgiven.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
+from persam.geometry import Frame
+from persam.method.learn import Learned, TargetFeatures, learn_reference
+from persam.method.prior import Prior, canvas_confidence, confidence_cells, prior_from
+from persam.method.segment import prompts_at, tight_box
+from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.guidance import Guidance
 from persam.models.sam import Sam
@@ -16,19 +29,10 @@ from persam.models.sam import Sam
 from .batches import Batch
 from .losses import contrastive_loss, mask_loss
 from .model import encode_views
-from .personal import (
-    box_prompts,
-    cell_centres,
-    cell_coverage,
-    cells_inside,
-    confidence_map,
-    dense_prior,
-    highest_cells,
-    standardised,
-    target_embedding,
-)
 from .photos import IGNORE
 from .views import OWN
+
+PERSAM = Settings.of("persam")
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def training_step(model: Sam, batch: Batch, random: Random, shares: Shares) -> S
     """All passes over a batch; the encoder runs once."""
     views = encode_views(model, batch.images)
     result = StepLoss(views.features.new_zeros(()))
-    valid = F.avg_pool2d((batch.masks != IGNORE)[:, None].float(), 2)[:, 0] > 0.99
+    valid = _share(batch.masks != IGNORE, 2) > 0.99
     promptable_pass(model, batch, views, valid, result, random, shares)
     personal_pass(model, batch, views, valid, result, random, shares)
     return result
@@ -82,10 +86,15 @@ def training_step(model: Sam, batch: Batch, random: Random, shares: Shares) -> S
 def _target(masks: Tensor, ids: Tensor | int) -> Tensor:
     """Share of every 2 x 2 pixels that a thing covers, (B, S/2, S/2)."""
     ids = ids.view(-1, 1, 1) if isinstance(ids, Tensor) else ids
-    return F.avg_pool2d((masks == ids)[:, None].float(), 2)[:, 0]
+    return _share(masks == ids, 2)
 
 
-def _some(views: EncodedImage, items: slice | Tensor) -> EncodedImage:
+def _share(pixels: Tensor, side: int) -> Tensor:
+    """Share of every `side` x `side` pixels (B, S, S) that are true, (B, S/side, S/side)."""
+    return F.avg_pool2d(pixels[:, None].float(), side)[:, 0]
+
+
+def _some(views: EncodedImage, items: slice | list[int]) -> EncodedImage:
     return replace(views, features=views.features[items])
 
 
@@ -133,115 +142,122 @@ def corrective_points(logits: Tensor, target: Tensor, valid: Tensor, image_size:
     return points[:, None], labels[:, None]
 
 
+# ---------------------------------------------------------------------------------------------- the personal pass
+
+
 def personal_pass(
     model: Sam, batch: Batch, views: EncodedImage, valid: Tensor, result: StepLoss, random: Random, shares: Shares
 ) -> None:
     """Each view is segmented with what the other view of its pair tells about the shared object."""
-    features = views.features
-    height, width = features.shape[-2:]
-    own = cell_coverage(batch.masks == OWN)
-    known = cell_coverage(batch.masks != IGNORE) > 0.5
-    inside = cells_inside(batch.frames, height, width)
-
-    partner = torch.arange(len(features), device=features.device) ^ 1
-    targets = target_embedding(features, own)[partner]  # (B, C), of the object as the other view shows it
-    confidence = confidence_map(targets, features)
-    other_pair = confidence_map(targets.roll(2, 0), features).roll(-2, 0)  # the same targets on another pair's view
-    contrast = contrastive_loss(
-        confidence.flatten(1),
-        (own > 0.5).flatten(1),
-        ((own < 0.05) & known & inside).flatten(1),
-        other_pair.masked_fill(~inside.roll(-2, 0), -10).flatten(1),
-    )
+    target = _target(batch.masks, OWN)
+    with torch.autocast(model.device.type, enabled=False):  # persam locates in full precision
+        photos = as_photos(batch, views)
+        learned = learn_views(model, batch, photos)
+        targets = [learned[i ^ 1].target for i in range(len(photos))]  # as the other view shows the object
+        settings = drawn_settings(len(photos), random, shares)
+        priors = [prior_in(*each, model) for each in zip(photos, targets, settings, strict=True)]
+        contrast = confidence_loss(batch, photos, targets, [prior.cells for prior in priors])
+        on_object, priors = forgiven_points(priors, target, random, shares)
     result.total = result.total + shares.contrastive * contrast
     result.figures["contrast"] = contrast.detach()
+    result.figures["located"] = on_object.mean()
 
-    prompts = personal_prompts(confidence, inside, own, targets, random, shares)
-    result.figures["located"] = prompts.on_object.float().mean()
-    target = _target(batch.masks, OWN)
-    first = first_pass(model, views, prompts)
+    first = first_pass(model, views, priors)
     result.add("personal", first, target, valid)
     if random.random() < shares.cascade:
         half = slice(random.randrange(2), None, 2)
         logits = first.best().detach()[half]
-        cascade_pass(
-            model, _some(views, half), prompts[half], logits, target[half], valid[half], result, random, shares
-        )
+        cascade_pass(model, _some(views, half), priors[half], logits, target[half], valid[half], result, random, shares)
 
 
-@dataclass(frozen=True, eq=False)
-class PersonalPrompts:
-    """What the confidence map tells the decoder about every view.
-
-    Attributes:
-        points: (B, N, 2) pixels; labels: (B, N), 1 object, 0 background.
-        prior: z-scored confidence map as a mask prompt, (B, 1, S/2, S/2); with_prior: which views get it, boolean (B,).
-        semantic: target embedding (B, 1, 1, C), zero where it is not given.
-        attention: z-scored confidence map (B, 1, 1, h*w), zero where it is not given.
-        on_object: whether the highest cell lies on the object, boolean (B,).
-    """
-
-    points: Tensor
-    labels: Tensor
-    prior: Tensor
-    with_prior: Tensor
-    semantic: Tensor
-    attention: Tensor
-    on_object: Tensor
-
-    def __getitem__(self, items: slice | Tensor) -> PersonalPrompts:
-        return PersonalPrompts(**{name: value[items] for name, value in vars(self).items()})
+def as_photos(batch: Batch, views: EncodedImage) -> list[EncodedImage]:
+    """Every view as a photo of its own, whose frame leaves the padding out."""
+    canvas, grid = views.frame.canvas, views.frame.grid
+    contents = [(height, width) for height, width in batch.frames.tolist()]
+    frames = [Frame(photo=content, content=content, canvas=canvas, grid=grid) for content in contents]
+    return [EncodedImage(*each) for each in zip(views.features.split(1), frames, strict=True)]
 
 
-def personal_prompts(
-    confidence: Tensor, inside: Tensor, own: Tensor, targets: Tensor, random: Random, shares: Shares
-) -> PersonalPrompts:
-    """Prompts from a confidence map (B, h, w), as PerSAM makes them.
+def learn_views(model: Sam, batch: Batch, photos: list[EncodedImage]) -> list[Learned]:
+    """What every view, as a reference, says about the object."""
+    contents = [photo.frame.content for photo in photos]
+    masks = [mask[:height, :width] == OWN for mask, (height, width) in zip(batch.masks, contents, strict=True)]
+    return [learn_reference(model, photo, mask, PERSAM) for photo, mask in zip(photos, masks, strict=True)]
 
-    Every item draws its own mixture of the semantic, dense and attention prompts; the number of points is that of the
-    batch. With neither a semantic nor a dense prompt a wrong point would teach noise, so it is moved onto the object;
-    of the others, some are.
-    """
-    batch_size, width = len(confidence), confidence.shape[-1]
-    device = confidence.device
 
-    def drawn(share: float) -> Tensor:
-        return torch.rand(batch_size, device=device) < share
+def prior_in(photo: EncodedImage, target: TargetFeatures, settings: Settings, model: Sam) -> Prior:
+    """The prior of a target in a view, as `persam.method.prior.prior_of` makes that of a concept in a photo."""
+    cells = confidence_cells(photo.features, [target])
+    canvas = canvas_confidence(cells, photo.frame, photo.frame, model.low_resolution)
+    return prior_from(cells, canvas, None, photo.frame, settings, [target])
 
-    semantic, dense, attention = drawn(shares.semantic), drawn(shares.dense), drawn(shares.attention)
-    z_scores = standardised(confidence, inside)
-    cells = highest_cells(confidence, inside, random.choice((1, 1, 1, 2, 3, 4)))
-    right = own.flatten(1).gather(1, cells) > 0.1
-    somewhere = torch.multinomial(own.flatten(1) ** 2 + 1e-9, cells.shape[1], replacement=True)
-    blind = ~(semantic | dense) | drawn(shares.forgiven)
-    cells = torch.where(blind[:, None] & ~right, somewhere, cells)
-    points, labels = cell_centres(cells, width), torch.ones_like(cells)
-    if random.random() < shares.negative_point:
-        lowest = confidence.detach().masked_fill(~inside, torch.inf).flatten(1).argmin(1, keepdim=True)
-        points = torch.cat([points, cell_centres(lowest, width)], 1)
-        labels = torch.cat([labels, torch.zeros_like(lowest)], 1)
-    return PersonalPrompts(
-        points,
-        labels,
-        prior=dense_prior(z_scores),
-        with_prior=dense,
-        semantic=(targets * semantic[:, None])[:, None, None],
-        attention=(z_scores * attention[:, None, None]).flatten(1)[:, None, None],
-        on_object=right[:, 0],
+
+def confidence_loss(
+    batch: Batch, photos: list[EncodedImage], targets: list[TargetFeatures], maps: list[Tensor]
+) -> Tensor:
+    """Contrastive loss on the confidence maps of targets in their views; others are made for a view of another pair."""
+    count, device, confidence = len(photos), batch.masks.device, torch.stack(maps)
+    foreign = torch.stack([confidence_cells(photos[(i + 2) % count].features, [targets[i]]) for i in range(count)])
+    inside = torch.stack([photo.frame.inside(device=device) for photo in photos])
+    side = batch.masks.shape[-1] // confidence.shape[-1]
+    own, known = _share(batch.masks == OWN, side), _share(batch.masks != IGNORE, side) > 0.5
+    return contrastive_loss(
+        confidence.flatten(1),
+        (own > 0.5).flatten(1),
+        ((own < 0.05) & known & inside).flatten(1),
+        foreign.masked_fill(~inside.roll(-2, 0), -10).flatten(1),
     )
 
 
-def first_pass(model: Sam, views: EncodedImage, prompts: PersonalPrompts) -> Decoded:
+def drawn_settings(count: int, random: Random, shares: Shares) -> list[Settings]:
+    """Mode persam for every view, with some techniques switched off; the number of points is that of the batch."""
+    points, negative = random.choice((1, 1, 1, 2, 3, 4)), random.random() < shares.negative_point
+    return [
+        PERSAM.but(
+            positive_points=points,
+            negative_point=negative,
+            dense_prior=random.random() < shares.dense,
+            semantic=PERSAM.semantic if random.random() < shares.semantic else "off",
+            attention=PERSAM.attention if random.random() < shares.attention else "off",
+        )
+        for _ in range(count)
+    ]
+
+
+def forgiven_points(priors: list[Prior], target: Tensor, random: Random, shares: Shares) -> tuple[Tensor, list[Prior]]:
+    """Move some of the positive points that lie off the object onto it: target is its share of places, (B, h, w).
+
+    With neither a semantic nor a dense prompt a wrong point would teach noise, so it is always moved.
+    Returns also whether every view's first point lay on the object, (B,) of 0 or 1.
+    """
+    height, width = target.shape[1:]
+    most = max(len(prior.points) for prior in priors)
+    elsewhere = torch.multinomial(target.flatten(1) ** 2 + 1e-9, most, replacement=True).cpu()
+    shown = target.cpu().numpy()
+    moved, on_object = [], []
+    for i, prior in enumerate(priors):
+        canvas = np.array(prior.frame.canvas[::-1])
+        x, y = ((prior.points + 0.5) * (width, height) / canvas).astype(int).T
+        wrong = (prior.labels == 1) & (shown[i, y, x] <= 0.1)
+        on_object.append(not wrong[0])
+        blind = prior.dense is None and (prior.guidance is None or prior.guidance.semantic is None)
+        if blind or random.random() < shares.forgiven:
+            places = prior.frame.cell_centres(elsewhere[i, : len(wrong)], (height, width))
+            prior = replace(prior, points=np.where(wrong[:, None], places, prior.points))
+        moved.append(prior)
+    return torch.tensor(on_object, dtype=torch.float32), moved
+
+
+def first_pass(model: Sam, views: EncodedImage, priors: list[Prior]) -> Decoded:
     """The guided pass from the location prior; in two calls, as some views have a mask prompt and some have none."""
-    groups = [prompts.with_prior.nonzero()[:, 0], (~prompts.with_prior).nonzero()[:, 0]]
+    dense = [i for i, prior in enumerate(priors) if prior.dense is not None]
+    bare = [i for i, prior in enumerate(priors) if prior.dense is None]
     passes = []
-    for items, has_prior in zip(groups, (True, False), strict=True):
-        if len(items):
-            some = prompts[items]
-            given = Prompts(some.points, some.labels, logits=some.prior if has_prior else None)
-            guidance = Guidance(some.attention, "before", some.semantic)
-            passes.append(model.decode(_some(views, items), given, multimask=True, guidance=guidance))
-    back = torch.cat(groups).argsort()
+    for items in filter(None, (dense, bare)):
+        some = [priors[i] for i in items]
+        prompts = as_batch([prompts_at(model, prior, logits=prior.dense) for prior in some])
+        passes.append(model.decode(_some(views, items), prompts, multimask=True, guidance=guidance_of(some, views)))
+    back = torch.tensor(dense + bare).argsort()
     logits, scores = (torch.cat([getattr(each, name) for each in passes])[back] for name in ("logits", "scores"))
     return Decoded(logits, scores)
 
@@ -249,7 +265,7 @@ def first_pass(model: Sam, views: EncodedImage, prompts: PersonalPrompts) -> Dec
 def cascade_pass(
     model: Sam,
     views: EncodedImage,
-    prompts: PersonalPrompts,
+    priors: list[Prior],
     logits: Tensor,
     target: Tensor,
     valid: Tensor,
@@ -258,12 +274,44 @@ def cascade_pass(
     shares: Shares,
 ) -> None:
     """PerSAM's second or third step: the same points, the mask so far (B, 1, S/2, S/2), and then its box."""
-    guidance = Guidance(semantic=prompts.semantic) if random.random() < shares.guided_cascade else None
-    again = Prompts(prompts.points, prompts.labels, logits=logits)
+    guided = random.random() < shares.guided_cascade
+
+    def refine(items: list[int], logits: Tensor, boxes: Sequence[np.ndarray | None]) -> Decoded:
+        some = [priors[i] for i in items]
+        prompts = as_batch([prompts_at(model, priors[i], boxes[i], logits[i : i + 1]) for i in items])
+        guidance = Guidance(semantic=guidance_of(some, views).semantic) if guided else None
+        return model.decode(_some(views, items), prompts, multimask=True, guidance=guidance)
+
+    every, boxless = list(range(len(priors))), [None] * len(priors)
     if random.random() >= shares.third_step:
-        result.add("second", model.decode(views, again, multimask=True, guidance=guidance), target, valid)
+        result.add("second", refine(every, logits, boxless), target, valid)
         return
     with torch.no_grad():
-        second = model.decode(views, again, multimask=True, guidance=guidance).best()
-    last = replace(again, boxes=box_prompts(second), logits=second)
-    result.add("third", model.decode(views, last, multimask=True, guidance=guidance), target, valid)
+        second = refine(every, logits, boxless).best()
+    boxes = [tight_box(mask[0], prior.frame, photo=False) for mask, prior in zip(second, priors, strict=True)]
+    items = [i for i in every if boxes[i] is not None]  # persam ends where nothing is left to refine
+    if items:
+        result.add("third", refine(items, second, boxes), target[items], valid[items])
+
+
+def as_batch(prompts: list[Prompts]) -> Prompts:
+    """One prompt each of B photos as B prompts; where a photo has fewer points than others, -1 stands for no point."""
+
+    def joined(name: str) -> Tensor | None:
+        values = [getattr(each, name) for each in prompts]
+        return None if values[0] is None else torch.cat(values)
+
+    points = pad_sequence([each.points[0] for each in prompts if each.points is not None], batch_first=True)
+    labels = [each.labels[0] for each in prompts if each.labels is not None]
+    padded = pad_sequence(labels, batch_first=True, padding_value=-1)
+    return Prompts(points, padded, joined("boxes"), joined("logits"))
+
+
+def guidance_of(priors: list[Prior], views: EncodedImage) -> Guidance:
+    """The guidance of B priors as one; zeros, which guide nowhere, for those that have none."""
+    given = [prior.guidance or Guidance() for prior in priors]
+    channels, rows, columns = views.features.shape[1:]
+    nowhere, nothing = views.features.new_zeros(1, 1, 1, rows * columns), views.features.new_zeros(channels)
+    attention = torch.cat([nowhere if each.attention is None else each.attention for each in given])
+    semantic = torch.stack([nothing if each.semantic is None else each.semantic for each in given])
+    return Guidance(attention, "before", semantic[:, None, None])

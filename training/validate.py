@@ -2,9 +2,9 @@
 
     python -m training.validate --val val.tar --size 128
 
-Four figures: IoU of one click (deepest point of an object) and of one box; how often the highest cell of the
-confidence map lies on the object; and the IoU of the whole personal pass (confidence map, location prior, guided
-decoding, cascade) on pairs of views that share an object, made from the photos with a fixed seed.
+Four figures. Two are SAM's: IoU of one click (deepest point of an object) and of one box. Two are of `PerSAM` as people
+run it (mode persam), on pairs of views that share an object, each learned from the other, made from the photos with a
+fixed seed: how often the first point lies on the object, and the IoU of the mask.
 """
 
 from __future__ import annotations
@@ -22,25 +22,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from persam.metrics import bootstrap_mean
-from persam.models.base import Decoded, EncodedImage, Prompts
-from persam.models.guidance import Guidance
+from persam.models.base import Decoded, Prompts
+from persam.models.encode_once import encode_once
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
+from persam.persam import PerSAM
 
 from .batches import interior_point
 from .losses import mask_iou
 from .model import as_sam, encode_views
-from .personal import (
-    box_prompts,
-    cell_centres,
-    cell_coverage,
-    cells_inside,
-    confidence_map,
-    dense_prior,
-    highest_cells,
-    standardised,
-    target_embedding,
-)
 from .photos import IGNORE, Array, Photos, read_photos
 from .views import OWN, PADDING, Mixture, View, sample_pair
 
@@ -53,9 +43,7 @@ class Examples:
     masks: Tensor  # (N, S, S): 1 the object, 0 not, 255 ignored
     points: Tensor  # (N, 1, 2)
     boxes: Tensor  # (N, 4)
-    pair_images: Tensor  # (2P, 3, S, S)
-    pair_masks: Tensor  # (2P, S, S)
-    pair_frames: Tensor  # (2P, 2)
+    pairs: list[tuple[View, View]]
 
 
 def make_examples(photos: Photos, size: int, pairs: int = 128, seed: int = 0) -> Examples:
@@ -77,15 +65,13 @@ def make_examples(photos: Photos, size: int, pairs: int = 128, seed: int = 0) ->
         boxes.append((x, y, x + w, y + h))
     random = Random(seed)
     mixture = Mixture(same_photo=0.35, same_kind=0.15)
-    views: list[View] = [view for _ in range(pairs) for view in sample_pair(photos, size, random, mixture)]
+    drawn = [sample_pair(photos, size, random, mixture) for _ in range(pairs)]
     return Examples(
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
         torch.from_numpy(np.stack(masks)),
         torch.tensor(points)[:, None],
         torch.tensor(boxes, dtype=torch.float32),
-        torch.from_numpy(np.stack([view.image for view in views])).permute(0, 3, 1, 2),
-        torch.from_numpy(np.stack([view.mask for view in views])),
-        torch.tensor([view.frame for view in views]),
+        [pair for pair in drawn if all(len(np.unique(view.photo()[1] == OWN)) == 2 for view in pair)],  # learnable
     )
 
 
@@ -103,10 +89,10 @@ def letterbox(image: Array, mask: Array, size: int) -> tuple[Array, Array]:
 
 
 def evaluate(network: TinySam, examples: Examples, batch: int = 32) -> dict[str, list[float]]:
-    """Every example's figure: click_iou, box_iou (N,), located (0 or 1), personal_iou (2P,)."""
+    """Every example's figure: click_iou, box_iou (N,), located (0 or 1) and personal_iou (2P,)."""
     model = as_sam(network)
     with torch.no_grad():
-        return prompted_figures(model, examples, batch) | personal_figures(model, examples, batch)
+        return prompted_figures(model, examples, batch) | personal_figures(model, examples)
 
 
 def prompted_figures(model: Sam, examples: Examples, batch: int) -> dict[str, list[float]]:
@@ -123,43 +109,20 @@ def prompted_figures(model: Sam, examples: Examples, batch: int) -> dict[str, li
     return figures
 
 
-def personal_figures(model: Sam, examples: Examples, batch: int) -> dict[str, list[float]]:
-    """PerSAM's task, on the pairs: whether the highest cell lies on the object, and IoU of the mask."""
+def personal_figures(model: Sam, examples: Examples) -> dict[str, list[float]]:
+    """PerSAM's task, on the pairs: whether the first point lies on the object, and IoU of the mask."""
+    persam = PerSAM(encode_once(model))
     figures: dict[str, list[float]] = {"located": [], "personal_iou": []}
-    for start in range(0, len(examples.pair_images), batch):
-        part = slice(start, start + batch)
-        views = encode_views(model, examples.pair_images[part].to(model.device))
-        masks, frames = examples.pair_masks[part].to(model.device), examples.pair_frames[part].to(model.device)
-        located, decoded = personal_segmentation(model, views, masks == OWN, frames)
-        figures["located"] += located.float().tolist()
-        figures["personal_iou"] += _iou(decoded, masks == OWN, masks != IGNORE)
+    for test, reference in [each for pair in examples.pairs for each in (pair, pair[::-1])]:
+        image, mask = reference.photo()
+        concept = persam.learn(image, mask == OWN)
+        image, mask = test.photo()
+        found = persam.segment(image, concept)
+        x, y = found.points[0].astype(int)
+        figures["located"].append(float(mask[y, x] == OWN))
+        masks = (torch.from_numpy(each) for each in (found.assumed_mask, mask == OWN, mask != IGNORE))
+        figures["personal_iou"].append(float(mask_iou(*masks)))
     return figures
-
-
-def personal_segmentation(model: Sam, views: EncodedImage, own: Tensor, frames: Tensor) -> tuple[Tensor, Decoded]:
-    """PerSAM's way for pairs (2i, 2i+1), each the other's reference: own (B, S, S) boolean, frames (B, 2).
-
-    Returns whether the highest cell lies on the object (B,), and the last decoder pass.
-    """
-    features = views.features
-    height, width = features.shape[-2:]
-    coverage, inside = cell_coverage(own), cells_inside(frames, height, width)
-    partner = torch.arange(len(features), device=features.device) ^ 1
-    targets = target_embedding(features, coverage)[partner]
-    confidence = confidence_map(targets, features)
-    best = highest_cells(confidence, inside, 1)
-    located = coverage.flatten(1).gather(1, best)[:, 0] > 0.5
-    lowest = confidence.masked_fill(~inside, torch.inf).flatten(1).argmin(1, keepdim=True)
-    points = cell_centres(torch.cat([best, lowest], 1), width)
-    labels = torch.tensor([1, 0], device=features.device).expand(len(features), 2)
-    guidance = Guidance(semantic=targets[:, None, None])
-
-    def decode(logits: Tensor, boxes: Tensor | None = None) -> Decoded:
-        return model.decode(views, Prompts(points, labels, boxes, logits), multimask=True, guidance=guidance)
-
-    first = decode(dense_prior(standardised(confidence, inside)))
-    second = decode(first.best()).best()
-    return located, decode(second, box_prompts(second))
 
 
 def _iou(decoded: Decoded, target: Tensor, valid: Tensor) -> list[float]:
@@ -167,11 +130,6 @@ def _iou(decoded: Decoded, target: Tensor, valid: Tensor) -> list[float]:
     masks = F.interpolate(decoded.best(), size=target.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
     figures: list[float] = mask_iou(masks, target, valid).tolist()
     return figures
-
-
-def interval(values: list[float], draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and 95 % bootstrap interval."""
-    return bootstrap_mean(values, resamples=draws, seed=seed)
 
 
 def score(figures: dict[str, list[float]]) -> float:
@@ -192,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     model.vision_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for size in options.size or [model.image_size]:
         figures = evaluate(model.resize(size), make_examples(photos, size, options.pairs))
-        rows = {name: (*interval(values), len(values)) for name, values in figures.items()}
+        rows = {name: (*bootstrap_mean(values), len(values)) for name, values in figures.items()}
         if options.json:
             print(json.dumps({"size": size, "score": score(figures), **rows}))
             continue

@@ -33,6 +33,11 @@ class View:
     mask: Array
     frame: tuple[int, int]
 
+    def photo(self) -> tuple[Array, Array]:
+        """Image (h, w, 3) and mask (h, w) without the padding."""
+        height, width = self.frame
+        return self.image[:height, :width], self.mask[:height, :width]
+
 
 @dataclass(frozen=True)
 class Mixture:

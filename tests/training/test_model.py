@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
-from safetensors.torch import save_file
 from tests.fakes import SMALL_TINY
 
-from persam.models.tiny.architecture import SHARED_MATRIX, TinySam
-from training.model import _TRIAL_NAMES, Average, as_sam, as_trainable_sam, encode_views, from_trial, initial_network
+from persam.models.tiny.architecture import TinyConfig, TinySam
+from training.model import Average, as_sam, as_trainable_sam, encode_views, initial_network, save_checkpoint
 
 
-@pytest.mark.parametrize("named_twice", [True, False])
-def test_names_of_the_trial_are_mapped(tmp_path: Path, named_twice: bool) -> None:
-    model = TinySam()
-    old = {}
-    for name, value in model.state_dict().items():
-        prefix, full = next((short, full) for short, full in _TRIAL_NAMES.items() if name.startswith(full))
-        if named_twice or name != SHARED_MATRIX:
-            old[prefix + name[len(full) :]] = value.clone()
-    mapped = from_trial(old)
-    assert set(mapped) >= set(model.state_dict()) - {SHARED_MATRIX}
-    save_file(old, tmp_path / "trial.safetensors")
-    loaded = initial_network(tmp_path / "trial.safetensors")
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, loaded.state_dict()[name]), name
-    with pytest.raises(ValueError, match="not a weight of the trial"):
-        from_trial({"head.weight": torch.zeros(1)})
+def test_a_run_begins_with_weights_with_the_average_in_a_checkpoint_or_with_nothing(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, average = TinySam(SMALL_TINY), Average(TinySam(SMALL_TINY))
+    average.model.save(tmp_path / "saved.safetensors", {"photos_seen": 3})
+    model.history = {"photos_seen": 3}
+    optimiser = torch.optim.AdamW(model.parameters())
+    save_checkpoint(tmp_path / "checkpoint.pt", model, average, optimiser, {"steps": 1})
+    for name in ("saved.safetensors", "checkpoint.pt"):
+        network = initial_network(tmp_path / name)
+        assert network.history == {"photos_seen": 3}
+        for key, value in average.model.state_dict().items():
+            torch.testing.assert_close(network.state_dict()[key], value, atol=1e-3, rtol=1e-3)
+    assert initial_network(None).config == TinyConfig()
 
 
 def test_the_average_follows_the_weights() -> None:

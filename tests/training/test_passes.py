@@ -1,59 +1,188 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
+import numpy as np
+import pytest
 import torch
 from tests.fakes import SMALL_TINY
 
-from persam.models.base import Decoded, EncodedImage, Prompts
+from persam.method.prior import Prior, prior_of
+from persam.method.segment import decode_at_prior, prompts_at
+from persam.models.base import EncodedImage, Prompts
 from persam.models.guidance import Guidance
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import TinySam
-from training.model import as_sam
-from training.passes import PersonalPrompts, corrective_points, first_pass
+from persam.persam import PerSAM
+from training.batches import Batch, make_batch
+from training.model import as_sam, encode_views
+from training.passes import (
+    PERSAM,
+    Shares,
+    as_batch,
+    as_photos,
+    confidence_loss,
+    corrective_points,
+    first_pass,
+    forgiven_points,
+    learn_views,
+    prior_in,
+)
+from training.photos import Photos
+from training.views import OWN, View
 
 
-def _material(with_prior: list[bool]) -> tuple[Sam, EncodedImage, PersonalPrompts]:
+@pytest.fixture
+def model() -> Sam:
     torch.manual_seed(0)
-    model, count = as_sam(TinySam(SMALL_TINY)), len(with_prior)
-    prompts = PersonalPrompts(
-        points=torch.rand(count, 2, 2) * 64,
-        labels=torch.tensor([1, 0]).expand(count, 2),
-        prior=torch.randn(count, 1, 32, 32),
-        with_prior=torch.tensor(with_prior),
-        semantic=torch.randn(count, 1, 1, 32),
-        attention=torch.randn(count, 1, 1, 64),
-        on_object=torch.ones(count, dtype=torch.bool),
-    )
-    return model, EncodedImage(torch.randn(count, 32, 8, 8), model.frame((64, 64))), prompts
+    return as_sam(TinySam(SMALL_TINY))
 
 
-def _alone(model: Sam, views: EncodedImage, prompts: Prompts, guidance: Guidance | None = None) -> Decoded:
-    return model.decode(views, prompts, multimask=True, guidance=guidance)
+@pytest.fixture
+def batch(photos: Photos) -> Batch:
+    return make_batch(photos, 64, 6, Random(1))
 
 
-def test_every_view_gets_its_own_prompts() -> None:
-    model, views, prompts = _material([True, False, True, True, False])
-    mixed = first_pass(model, views, prompts)
-    assert mixed.logits.shape == (5, 3, 32, 32)
-    for i in range(5):
-        one = prompts[i : i + 1]
-        given = Prompts(one.points, one.labels, logits=one.prior if one.with_prior else None)
+def _first(batch: Batch, count: int) -> Batch:
+    return Batch(**{name: value[:count] for name, value in vars(batch).items()})
+
+
+def _view(batch: Batch, i: int) -> View:
+    height, width = batch.frames[i].tolist()
+    return View(batch.images[i].permute(1, 2, 0).numpy(), batch.masks[i].numpy(), (height, width))
+
+
+def test_a_view_is_learned_and_located_as_persam_does(model: Sam, batch: Batch) -> None:
+    """Target, confidence map, points, dense prior and guidance are those of `PerSAM`, padded views included."""
+    persam = PerSAM(model)
+    assert persam.settings == PERSAM
+    count = len(batch.images)
+    assert (batch.frames != 64).any()
+    images, masks = zip(*(_view(batch, i).photo() for i in range(count)), strict=True)
+    encoded = [persam.encode(image) for image in images]
+    views = EncodedImage(torch.cat([each.features for each in encoded]), model.frame((64, 64)))
+    photos = as_photos(batch, views)
+    learned = learn_views(model, batch, photos)
+    for i in range(count):
+        assert photos[i].frame == encoded[i].frame
+        concept = persam.learn(images[i ^ 1], masks[i ^ 1] == OWN)
+        for part, value in vars(concept.targets[0]).items():
+            torch.testing.assert_close(getattr(learned[i ^ 1].target, part), value)
+        for settings in (PERSAM, PERSAM.but(positive_points=3, negative_point=True)):
+            expected = prior_of(encoded[i], replace(concept, settings=settings), model.low_resolution, tuned=False)
+            prior = prior_in(photos[i], learned[i ^ 1].target, settings, model)
+            assert prior.guidance is not None
+            assert expected.guidance is not None
+            assert prior.dense is not None
+            torch.testing.assert_close(prior.cells, expected.cells)
+            torch.testing.assert_close(prior.canvas, expected.canvas)
+            torch.testing.assert_close(prior.dense, expected.dense)
+            torch.testing.assert_close(prior.guidance.attention, expected.guidance.attention)
+            torch.testing.assert_close(prior.guidance.semantic, expected.guidance.semantic)
+            assert prior.guidance.where == expected.guidance.where == "before"
+            assert np.array_equal(prior.points, expected.points)
+            assert np.array_equal(prior.labels, expected.labels)
+
+
+def test_gradients_reach_the_features_of_both_views(model: Sam, batch: Batch) -> None:
+    batch = _first(batch, 2)
+    views = encode_views(model, batch.images)
+    features = views.features.detach().requires_grad_()
+    photos = as_photos(batch, replace(views, features=features))
+    targets = [each.target for each in learn_views(model, batch, photos)]
+    prior = prior_in(photos[0], targets[1], PERSAM.but(positive_points=4, negative_point=True), model)
+    assert prior.guidance is not None
+    for value in (prior.dense, prior.guidance.attention):
+        assert value is not None
+        (gradient,) = torch.autograd.grad((value**3).sum(), features, retain_graph=True)
+        assert torch.isfinite(gradient).all()
+        assert (gradient.flatten(1).abs().sum(1) > 0).all()  # of the view, and of its reference
+    assert prior.guidance.semantic is not None
+    (gradient,) = torch.autograd.grad(prior.guidance.semantic.sum(), features, retain_graph=True)
+    assert (gradient.flatten(1).abs().sum(1) > 0).tolist() == [False, True]
+    maps = [prior_in(photos[i], targets[i ^ 1], PERSAM, model).cells for i in range(2)]
+    (gradient,) = torch.autograd.grad(confidence_loss(batch, photos, targets[::-1], maps), features)
+    assert (gradient.flatten(1).abs().sum(1) > 0).all()
+
+
+def _priors(model: Sam, batch: Batch, forms: str) -> tuple[EncodedImage, list[Prior]]:
+    """One prior for each letter: d dense, s semantic, a attention, A all, 0 none."""
+    batch = _first(batch, len(forms))
+    views = encode_views(model, batch.images)
+    photos = as_photos(batch, views)
+    learned = learn_views(model, batch, photos)
+    priors = []
+    for i, form in enumerate(forms):
+        settings = PERSAM.but(
+            positive_points=1 + i % 3,  # so that some are filled up
+            dense_prior=form in "dA",
+            semantic="mean" if form in "sA" else "off",
+            attention="logits" if form in "aA" else "off",
+        )
+        priors.append(prior_in(photos[i], learned[i ^ 1].target, settings, model))
+    return views, priors
+
+
+def test_every_view_gets_its_own_prompts(model: Sam, batch: Batch) -> None:
+    """What the batch is told is what the method tells each alone; places filled up with "no point" are SAM's own."""
+    views, priors = _priors(model, batch, "Asda0d")
+    mixed = first_pass(model, views, priors)
+    assert mixed.logits.shape == (6, 3, 32, 32)
+    for i, prior in enumerate(priors):
         view = replace(views, features=views.features[i : i + 1])
-        alone = _alone(model, view, given, Guidance(one.attention, "before", one.semantic))
+        most = max(len(other.points) for other in priors if (other.dense is None) == (prior.dense is None))
+        spare = most - len(prior.points)
+        filled = replace(
+            prior,
+            points=np.concatenate([prior.points, np.zeros((spare, 2))]),
+            labels=np.concatenate([prior.labels, np.full(spare, -1)]),
+        )
+        alone = decode_at_prior(model, view, filled, multimask=True)
         torch.testing.assert_close(mixed.logits[i : i + 1], alone.logits, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(mixed.scores[i : i + 1], alone.scores, atol=1e-5, rtol=1e-4)
 
 
-def test_items_can_do_without_the_mask_prompt_and_without_guidance() -> None:
-    for prior in (True, False):
-        model, views, prompts = _material([prior, prior])
-        given = Prompts(prompts.points, prompts.labels, logits=prompts.prior if prior else None)
-        unguided = _alone(model, views, given)
-        assert not torch.allclose(first_pass(model, views, prompts).logits, unguided.logits)
-        # Zero guidance is no guidance.
-        zero = replace(prompts, semantic=prompts.semantic * 0, attention=prompts.attention * 0)
-        torch.testing.assert_close(first_pass(model, views, zero).logits, unguided.logits, rtol=1e-4, atol=1e-5)
+def test_views_without_guidance_are_decoded_as_if_there_were_none(model: Sam, batch: Batch) -> None:
+    for form in ("0", "d"):
+        views, priors = _priors(model, batch, 2 * form)
+        prompts = as_batch([prompts_at(model, prior, logits=prior.dense) for prior in priors])
+        unguided = model.decode(views, prompts, multimask=True)
+        torch.testing.assert_close(first_pass(model, views, priors).logits, unguided.logits, rtol=1e-4, atol=1e-5)
+        guided = [replace(prior, guidance=Guidance(semantic=torch.randn(32))) for prior in priors]
+        assert not torch.allclose(first_pass(model, views, guided).logits, unguided.logits)
+
+
+def test_prompts_of_different_lengths_become_one_batch() -> None:
+    short = Prompts(torch.ones(1, 1, 2), torch.ones(1, 1), torch.rand(1, 4), torch.rand(1, 1, 8, 8))
+    long = Prompts(torch.ones(1, 3, 2), torch.tensor([[1, 1, 0]]), torch.rand(1, 4), torch.rand(1, 1, 8, 8))
+    both = as_batch([short, long])
+    assert both.labels is not None
+    assert both.points is not None
+    assert both.points.shape == (2, 3, 2)
+    assert both.labels.tolist() == [[1, -1, -1], [1, 1, 0]]
+    assert both.boxes is not None
+    assert torch.equal(both.boxes[1:], long.boxes if long.boxes is not None else both.boxes)
+    assert as_batch([replace(short, boxes=None)]).boxes is None
+
+
+def test_wrong_points_are_moved_onto_the_object(model: Sam, batch: Batch) -> None:
+    _, priors = _priors(model, batch, "00dd")
+    labels = np.array([1, 1, 0])
+    at = np.array([[4.5, 4.5], [50.5, 30.5], [60.5, 2.5]])  # on the object, off it, and a negative one
+    priors = [replace(prior, points=points, labels=labels) for prior, points in zip(priors, 4 * [at], strict=True)]
+    priors[1] = replace(priors[1], points=at[[1, 0, 2]])
+    target = torch.zeros(4, 32, 32)
+    target[:, :4, :4] = 1
+    on_object, moved = forgiven_points(priors, target, Random(0), Shares(forgiven=0.0))
+    assert on_object.tolist() == [1, 0, 1, 1]
+    for i, wrong in ((0, 1), (1, 0)):  # blind: nothing but their points tells where the object is
+        right = [place for place in range(3) if place != wrong]
+        assert np.array_equal(moved[i].points[right], priors[i].points[right])
+        assert (moved[i].points[wrong] < 8).all()
+    assert all(np.array_equal(moved[i].points, at) for i in (2, 3))
+    _, moved = forgiven_points(priors, target, Random(0), Shares(forgiven=1.0))
+    assert all((prior.points[:2] < 8).all() for prior in moved)
 
 
 def test_corrective_points_lie_where_the_mask_is_wrong() -> None:

@@ -133,8 +133,6 @@ def test_validation_gives_a_figure_for_every_example(photos: Photos) -> None:
         "personal_iou": 6,
     }
     assert all(0 <= value <= 1 for values in figures.values() for value in values)
-    mean, low, high = validate.interval(figures["personal_iou"])
-    assert low <= mean <= high
 
 
 def test_the_validation_command(drawn_folder: Path, small_weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

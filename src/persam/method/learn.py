@@ -77,9 +77,9 @@ def learn_reference(
         UsageError: mode official, and a model that has not SAM's preprocessing.
     """
     matching = image.other or image
-    cells = covered_cells(image.frame.cover(mask))
     coverage = matching.frame.cover(mask)
     matching_cells = covered_cells(coverage)
+    cells = matching_cells if matching is image else covered_cells(image.frame.cover(mask))
     if settings.reference_cells == "published":
         cells = published_cells(model, image, mask, mask_values)
         matching_cells = cells if matching is image else matching_cells

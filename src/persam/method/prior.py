@@ -184,7 +184,7 @@ def canvas_points(
     also the least confident place.
     """
     inside = frame.inside(_size(confidence), confidence.device)
-    picked = _spread(confidence.masked_fill(~inside, -torch.inf), positives)
+    picked = _spread(confidence.detach().masked_fill(~inside, -torch.inf), positives)
     labels = [1] * len(picked)
     if negative:
         picked.append(int(confidence.masked_fill(~inside, torch.inf).flatten().argmin()))
