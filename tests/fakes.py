@@ -77,7 +77,7 @@ class OwnPreprocessing:
 
     name: str
 
-    def prepare(self, image: np.ndarray, frame: Frame, normalise: bool = True) -> Tensor:
+    def prepare(self, image: np.ndarray, frame: Frame) -> Tensor:
         raise UsageError(f"Mode official needs SAM's own preprocessing, which {self.name} does not have.")
 
 

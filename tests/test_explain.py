@@ -31,7 +31,7 @@ def make_found(mask: np.ndarray, *, tuned: bool = False, guidance: bool = True, 
     logits = torch.stack([coverage - share for share in (0.2, 0.5, 0.8)])
     scores = torch.tensor([0.3, 0.9, 0.6])
     made = [
-        Step(f"pass {number}", logits, scores, -1 if tuned and number == 0 else 1, logits[1],
+        Step(f"pass {number}", logits, scores, -1 if tuned and number == 0 else 1, logits[1], 0.9,
              np.array([10.0, 10.0, 60.0, 50.0]) if number else None, dropped=number == 2)
         for number in range(steps)
     ]  # fmt: skip

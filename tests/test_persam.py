@@ -102,7 +102,7 @@ class TestForms:
         with pytest.raises(UsageError, match=r"segment\(\) takes one photo, not \w+; use segment_many\(\)"):
             bundled.segment(photos, disc)
 
-    @pytest.mark.parametrize("photo", ["a.jpg", OTHER, Image.fromarray(OTHER)])
+    @pytest.mark.parametrize("photo", ["a.jpg", OTHER, Image.fromarray(OTHER), 5])
     def test_segment_many_takes_several(self, bundled, disc, photo):
         with pytest.raises(UsageError, match=r"segment_many\(\) takes several photos"):
             bundled.segment_many(photo, disc)
@@ -196,7 +196,8 @@ class TestArguments:
         np.testing.assert_array_equal(absent.candidate.mask, there.mask)
         np.testing.assert_array_equal(absent.assumed_mask, there.assumed_mask)
         assert absent.candidate.box == there.box
-        # whether it is there does not depend on the cut that a user makes
+        assert (there.threshold, absent.threshold) == (-1.0, 1.0)
+        # how probable it is that it is there does not depend on the cut that a user makes
         assert (absent.score, absent.similarity) == (there.score, there.similarity)
 
     def test_solver(self, bundled, disc):

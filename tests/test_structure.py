@@ -56,7 +56,10 @@ def imports_from(folder: str) -> set[str]:
         ("benchmark/reporting", "benchmark.running"),
         ("demo/report", "demo.job"),
         ("models/encoders", "models.loading"),
-        *(("method", above) for above in ("persam", "images", "files", "reports", "cli", "segmentation", *TASKS)),
+        *(
+            ("method", above)
+            for above in ("persam", "concept", "images", "files", "reports", "cli", "segmentation", *TASKS)
+        ),
         *(("models", above) for above in ("method", "concept", "persam", "cli", *TASKS)),
         *(("metrics", above) for above in ("persam", "method", "models", "cli", *TASKS)),
         *(("reports", above) for above in ("persam", "method", "cli", *TASKS)),

@@ -28,7 +28,7 @@ class CocoFile:
         category = self._categories.setdefault(
             found.concept, {"id": len(self._categories) + 1, "name": found.concept, "supercategory": "object"}
         )
-        for one in (found.instances or (found,)) if found.found else ():
+        for one in found.found_objects:
             if one.box is not None:
                 x0, y0, x1, y1 = one.box
                 self._annotations.append(

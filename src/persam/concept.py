@@ -49,7 +49,7 @@ class Concept:
         encoder, encoder_name: of the encoder of the confidence map; the model's own if there is no other.
         targets: target features, one for each reference.
         references: where they came from.
-        threshold: lowest confidence at which the concept counts as present.
+        threshold: lowest similarity at which the concept counts as present.
         scale_weights: PerSAM-F's weights of the decoder's three scales, or None.
         created: when, UTC, ISO 8601.
         thumbnail: a small PNG of the first reference, or None.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ SCRIBBLE_POINTS = 8
 THUMBNAIL_SIDE = 96  # pixels
 
 Photo = ImageSource | EncodedImage
+_ONE_PHOTO = (str, os.PathLike, Image.Image, np.ndarray, EncodedImage)
 
 
 class SegmentOptions(TypedDict, total=False):
@@ -244,7 +246,7 @@ class PerSAM:
             PersamError: the photo cannot be read, or a concept was made with another model.
             UsageError: several photos; `max_instances` below 1, or a threshold outside [-1, 1].
         """
-        if not isinstance(image, (str, Path, Image.Image, np.ndarray, EncodedImage)):
+        if not isinstance(image, _ONE_PHOTO):
             raise UsageError(
                 f"segment() takes one photo, not {type(image).__name__}; use segment_many() for several, "
                 "which yields a result for each."
@@ -287,7 +289,7 @@ class PerSAM:
             PersamError: a photo cannot be read, or a concept was made with another model.
             UsageError: one photo instead of several; `max_instances` below 1, or a threshold outside [-1, 1].
         """
-        if isinstance(images, (str, Path, Image.Image, np.ndarray, EncodedImage)):
+        if isinstance(images, _ONE_PHOTO) or not isinstance(images, Iterable):
             raise UsageError("segment_many() takes several photos, such as a list of paths; use segment() for one.")
         concept = concept if isinstance(concept, Concept) else list(concept)
         self._checked(concept, max_instances, threshold)
@@ -323,6 +325,7 @@ class PerSAM:
             predicted_iou=first.predicted_iou,
             score=first.score,
             present=present,
+            threshold=limit,
             points=prior.frame.to_photo(prior.points),
             labels=prior.labels,
             instances=instances if present else (),
@@ -370,6 +373,6 @@ def _record_of(reference: Reference, learned: Learned) -> ReferenceRecord:
 
 
 def _source_of(image: ImageSource) -> str | None:
-    if isinstance(image, (str, Path)):
+    if isinstance(image, (str, os.PathLike)):
         return str(image)
     return getattr(image, "filename", None) or None

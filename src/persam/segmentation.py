@@ -41,10 +41,10 @@ class _Masked:
         return mask_rle(self.mask)
 
     def _figures(self) -> dict[str, Any]:
-        """Score, similarity, predicted IoU and box, for JSON."""
+        """Score, similarity, predicted IoU, box and area, for JSON."""
         figures = {"score": self.score, "similarity": self.similarity, "predicted_iou": self.predicted_iou}
         rounded = {name: None if value is None else round(float(value), 6) for name, value in figures.items()}
-        return rounded | {"box": list(self.box) if self.box else None}
+        return rounded | {"box": list(self.box) if self.box else None, "area": round(self.area, 6)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +77,11 @@ class Segmentation(_Masked):
         image: The image's file name as given, or None for one from memory.
         mask: (H, W) bool, all of the concept in this image; empty when it is not there.
         score: Probability that the thing is there, 0 to 1: 0.5 where the similarity is the concept's own threshold.
-        present: Whether the object is in the image; None when the concept has no threshold to tell by.
+        present: Whether the object is in the image.
         similarity: Highest value of the confidence map, -1 to 1; None where persam did not make it.
         predicted_iou: The decoder's own estimate of how good the mask is, about 0 to 1; None likewise.
+        threshold: Similarity from which on it counts as present: the concept's own, or the one that was asked for; the
+            score does not follow that.
         points: (N, 2) float (x, y) in photo pixels: the location prior.
         labels: (N,) int, 1 positive, 0 negative.
         instances: The found objects, the surest first; none when it is not there.
@@ -91,9 +93,10 @@ class Segmentation(_Masked):
     image: str | None
     mask: np.ndarray
     score: float
-    present: bool | None = None
+    present: bool = True
     similarity: float | None = None
     predicted_iou: float | None = None
+    threshold: float | None = None
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     instances: tuple[Instance, ...] = ()
@@ -103,7 +106,12 @@ class Segmentation(_Masked):
     @property
     def found(self) -> bool:
         """Whether there is something to show: a mask, and nothing that says the object is absent."""
-        return self.present is not False and bool(self.mask.any())
+        return self.present and bool(self.mask.any())
+
+    @property
+    def found_objects(self) -> tuple[Instance | Segmentation, ...]:
+        """Every found object by itself; all of it as one where there are no instances, nothing where it is absent."""
+        return (self.instances or (self,)) if self.found else ()
 
     @property
     def assumed_mask(self) -> np.ndarray:
@@ -141,11 +149,11 @@ class Segmentation(_Masked):
             "height": height,
             "present": self.present,
             **self._figures(),
-            "area": round(self.area, 6),
+            "threshold": None if self.threshold is None else round(self.threshold, 6),
             "points": [[round(float(x), 2), round(float(y), 2)] for x, y in self.points],
             "labels": [int(label) for label in self.labels],
             "instances": [one.to_dict(rle=rle) for one in self.instances],
-            "candidate": None if rejected is None else rejected.to_dict(rle=rle) | {"area": round(rejected.area, 6)},
+            "candidate": None if rejected is None else rejected.to_dict(rle=rle),
         } | ({"rle": self.rle()} if rle else {})
 
     def cutout(self, image: np.ndarray) -> np.ndarray:
@@ -195,7 +203,7 @@ class Segmentation(_Masked):
             PersamError: supervision is not installed.
         """
         detections = library("supervision", "to_supervision()", "supervision").Detections
-        found = (self.instances or (self,)) if self.found else ()
+        found = self.found_objects
         if not found:
             return detections.empty()
         return detections(

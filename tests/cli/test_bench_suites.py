@@ -161,7 +161,7 @@ class TestTimes:
 
     @pytest.mark.usefixtures("small")
     def test_overhead(self, tmp_path):
-        stdout = run("overhead", "--model", "tiny", "--device", "cpu", "--repeats", 1, "--output", tmp_path).stdout
+        stdout = run("overhead", "--model", "tiny", "--device", "cpu", "--rounds", 1, "--output", tmp_path).stdout
         assert "PerSAM adds" in stdout
         assert "median of the rounds' ratios [quartiles]" in stdout
         values = json.loads((tmp_path / "metrics.json").read_text())

@@ -152,6 +152,12 @@ class TestTuned:
         torch.testing.assert_close(model.calls[1][0].logits, expected[None, None])
         np.testing.assert_allclose(model.calls[1][0].boxes[0], tight_box(expected, SQUARE, photo=False))
 
+    def test_its_predicted_iou_is_that_of_its_parts(self):
+        scales = torch.stack([GOOD, OTHER, THIRD])
+        _, steps = run(lambda *_: scales, PLAIN.but(cascade=False), scale_weights=torch.tensor([0.5, 0.7, -0.2]),
+                       scores=[0.2, 0.9, 0.4])  # fmt: skip
+        assert steps[0].predicted_iou == pytest.approx((0.5 * 0.2 + 0.7 * 0.9 + 0.2 * 0.4) / 1.4)
+
     @pytest.mark.parametrize("bad", ["empty", "runaway"])
     def test_a_bad_sum_gives_way_to_the_best_scale(self, bad):
         scales = torch.stack([GOOD, EMPTY if bad == "empty" else EVERYTHING, OTHER])

@@ -50,9 +50,12 @@ class TestPreprocessing:
         assert tuple(theirs["reshaped_input_sizes"][0]) == sam.frame((90, 130)).content
         assert float((theirs["pixel_values"] - ours).abs().mean()) < 0.02  # a grey value is 0.017
 
-    def test_without_normalising(self, sam):
-        pixels = sam.prepare(np.full((32, 64, 3), 128, np.uint8), sam.frame((32, 64)), normalise=False)
-        assert set(pixels.unique().tolist()) == {0.0, 128.0}
+    def test_normalised_before_the_padding_with_zeros(self, sam):
+        pixels = sam.prepare(np.full((32, 64, 3), 128, np.uint8), sam.frame((32, 64)))
+        expected = [(128 - mean) / std for mean, std in zip(PIXEL_MEAN, PIXEL_STD, strict=True)]
+        for channel, value in zip(pixels[0], expected, strict=True):
+            np.testing.assert_allclose(channel[:32].numpy(), value, rtol=1e-5)
+            assert not channel[32:].any()
 
 
 class TestSizes:

@@ -26,7 +26,7 @@ TimedModel = Annotated[
         "-m", "--model", help="As elsewhere, or vit-b, vit-l, vit-h with random weights: nothing to download."
     ),
 ]
-Rounds = Annotated[int, typer.Option("--rounds", "--repeats", min=1, help="That count; one more warms up.")]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="That count; one more warms up.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from persam.persam import PerSAM
     from persam.reference import Reference
 
-ADAMW_EPOCHS = 1000
-
 
 def learn(
     photo: Annotated[
@@ -118,7 +116,9 @@ def _pair(text: str) -> tuple[str, str | None]:
 def _tune(model: PerSAM, concept: Concept, solver: str) -> Concept:
     if solver != "adamw":
         return model.tune(concept, solver=solver)
-    with progress_bar("Tuning", ADAMW_EPOCHS) as advance:
+    from persam.method.scale import PUBLISHED_EPOCHS
+
+    with progress_bar("Tuning", PUBLISHED_EPOCHS) as advance:
         return model.tune(concept, solver=solver, progress=lambda done: advance(done=done))
 
 

@@ -137,7 +137,7 @@ def _model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple
 
 
 def _is_found(line: dict[str, Any]) -> bool:
-    return line["present"] is not False and line["box"] is not None
+    return line["present"] and line["box"] is not None
 
 
 def _print_table(report: BatchReport) -> None:

@@ -189,7 +189,7 @@ class _View:
         picture = draw_overlay(self.photo, mask, self.colour, tint=0.15, dim=0.6, line=_LINE)
         for instance in found.instances if len(found.instances) > 1 else ():
             picture = draw_overlay(picture, fit_mask(instance.mask, self.photo), self.colour, tint=0.0, line=_LINE)
-        verdict = {None: "no threshold", True: "present", False: "not present"}[found.present]
+        verdict = "present" if found.present else "not present"
         return Tile(picture, "Result", f"{verdict}, score {found.score:.2f}, mask {found.area:.0%} of the photo")
 
     def facts_panel(self) -> Tile:

@@ -94,32 +94,6 @@ def prior_from(
     return Prior(frame, cells, canvas, photo, similarity, points, labels, dense, guidance)
 
 
-def suppressed(prior: Prior, logits: Tensor, concept: Concept, *, tuned: bool) -> Prior:
-    """The prior with the place of a mask (its logits, (h, w)) set to zero confidence, and not higher than it was (E.5).
-
-    One feature cell more on every side: so far the confidence of a cell reaches when it is interpolated, and left there
-    it would outshine the next object.
-    """
-    reach = logits.shape[0] // prior.cells.shape[0]
-    taken = F.max_pool2d((logits > 0).float()[None, None], 2 * reach + 1, stride=1, padding=reach)
-    share = F.adaptive_avg_pool2d(taken, _size(prior.cells))[0, 0]
-
-    def zeroed(values: Tensor, mask: Tensor) -> Tensor:
-        return torch.where(mask, values.clamp(max=0), values)
-
-    photo = prior.photo
-    if photo is not None:
-        photo = zeroed(photo, prior.frame.to_photo_size(taken)[0, 0] > 0.5)
-    return prior_from(
-        zeroed(prior.cells, share > 0.5),
-        zeroed(prior.canvas, taken[0, 0] > 0),
-        photo,
-        prior.frame,
-        concept.settings.of_tuned_prior() if tuned else concept.settings,
-        concept.targets,
-    )
-
-
 # ------------------------------------------------------------------------------ Eq. 5-6: the confidence map S
 
 
@@ -285,6 +259,35 @@ def logit_attention(cells: Tensor, frame: Frame, alpha: float) -> Tensor:
     scores = z_score(cells, inside)
     scores = torch.where(inside, scores, scores[inside].min())
     return alpha * scores.flatten()[None, None, None]
+
+
+# ------------------------------------------------------- App. E.5: what was found is taken out of the map
+
+
+def suppressed(prior: Prior, logits: Tensor, concept: Concept, *, tuned: bool) -> Prior:
+    """The prior with the place of a mask (its logits, (h, w)) set to zero confidence, and not higher than it was (E.5).
+
+    One feature cell more on every side: so far the confidence of a cell reaches when it is interpolated, and left there
+    it would outshine the next object.
+    """
+    reach = logits.shape[0] // prior.cells.shape[0]
+    taken = F.max_pool2d((logits > 0).float()[None, None], 2 * reach + 1, stride=1, padding=reach)
+    share = F.adaptive_avg_pool2d(taken, _size(prior.cells))[0, 0]
+
+    def zeroed(values: Tensor, mask: Tensor) -> Tensor:
+        return torch.where(mask, values.clamp(max=0), values)
+
+    photo = prior.photo
+    if photo is not None:
+        photo = zeroed(photo, prior.frame.to_photo_size(taken)[0, 0] > 0.5)
+    return prior_from(
+        zeroed(prior.cells, share > 0.5),
+        zeroed(prior.canvas, taken[0, 0] > 0),
+        photo,
+        prior.frame,
+        concept.settings.of_tuned_prior() if tuned else concept.settings,
+        concept.targets,
+    )
 
 
 def _size(values: Tensor) -> Size:

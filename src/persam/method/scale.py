@@ -1,6 +1,7 @@
 """Scale-aware tuning: PerSAM-F's two numbers (paper Eq. 11), fitted on the reference.
 
-M = w_1 M_1 + w_2 M_2 + w_3 M_3 with w_1 + w_2 + w_3 = 1, over the logits of the decoder's three scales.  These logits
+M = w_1 M_1 + w_2 M_2 + w_3 M_3 with w_1 = 1 - w_2 - w_3 (as published; printed: w_3 is the remainder), over the
+logits of the decoder's three scales.  These logits
 do not change while the weights are fitted, so they are computed once; what is left is a problem in two variables.
 Loss: dice + focal (alpha 0.25, gamma 2), weight 1 : 1, on the weighted logits.
 """
@@ -9,22 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from persam.concept import Concept
 from persam.errors import UsageError
 from persam.method.learn import Learned
 from persam.method.prior import prior_of
 from persam.method.segment import decode_at_prior
 from persam.models.base import PromptableModel
 
+if TYPE_CHECKING:
+    from persam.concept import Concept
+
 SOLVERS = ("direct", "adamw")
 PUBLISHED_EPOCHS = 1000
 REACH = 0.6  # the published learning rates sum to 0.5, and momentum carries a weight a little further than that
 MOST_PIXELS = 64 * 64  # the direct solver's resolution
+_LOSS_DIGITS, _WEIGHT_DIGITS = 11, 6
+_STENCIL = torch.cartesian_prod(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0])).double()
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,8 @@ def tuning_loss(weights: Tensor, shots: Sequence[Shot]) -> Tensor:
 def tune_as_published(
     shots: Sequence[Shot], epochs: int = PUBLISHED_EPOCHS, progress: Callable[[int], object] | None = None
 ) -> Tuned:
-    """The published procedure: AdamW (lr 1e-3, eps 1e-4), cosine schedule, on (1 - w1 - w2, w1, w2) from 1/3 each.
+    """The published procedure: AdamW (lr 1e-3, eps 1e-4), cosine schedule, on w_2 and w_3 from 1/3 each; w_1 is
+    the remainder.
 
     `losses` holds the loss before every epoch. Several references are averaged (published: one).
     """
@@ -149,10 +156,6 @@ def tune_directly(shots: Sequence[Shot]) -> Tuned:
             centre = best
         step *= 0.4
     return Tuned(_all_three(best.round(decimals=_WEIGHT_DIGITS)).float().to(device), (float(loss),))
-
-
-_LOSS_DIGITS, _WEIGHT_DIGITS = 11, 6
-_STENCIL = torch.cartesian_prod(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0])).double()
 
 
 def _bottom(points: Tensor, values: Tensor) -> Tensor:

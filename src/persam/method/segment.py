@@ -47,6 +47,7 @@ class Step:
         scores: their predicted IoU, (M,).
         best: index of the one taken; -1 for the weighted sum of a tuned concept.
         taken: logits of the mask that goes on, (h, w).
+        predicted_iou: of that mask; for a weighted sum that of its parts, weighted by their size.
         box: box prompt of the pass, canvas pixels (x0, y0, x1, y1), or None.
         dropped: the pass came out empty or ran away, and the one before it counts.
     """
@@ -56,6 +57,7 @@ class Step:
     scores: Tensor
     best: int
     taken: Tensor
+    predicted_iou: float
     box: np.ndarray | None = None
     dropped: bool = False
 
@@ -90,39 +92,7 @@ def mask_at(logits: Tensor, frame: Frame) -> np.ndarray:
     return (frame.to_photo_size(logits[None, None])[0, 0] > 0).cpu().numpy()
 
 
-# ----------------------------------------------------------------------------------- one object after the other
-
-
-def find(
-    model: PromptableModel, image: EncodedImage, concept: Concept, *, most: int = 1, threshold: float = -1.0
-) -> Iterator[Trace]:
-    """Up to `most` objects of a concept, best first; the first one whatever its similarity.
-
-    Several: find the best, take its place out of the confidence map, look again, until the map's highest value falls
-    under the `threshold`.  The image is encoded once.
-    """
-    weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
-    prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
-    earlier: list[Tensor] = []
-    while not earlier or prior.similarity >= threshold:
-        steps = cascade(model, image, prior, concept.settings, weights)
-        result = last_good(steps)
-        place = result.taken > 0
-        if earlier and (not bool(place.any()) or _known(place, earlier)):
-            return
-        predicted_iou = float(result.scores[max(result.best, 0)])
-        yield Trace(prior, tuple(steps), mask_at(result.taken, prior.frame), predicted_iou)
-        earlier.append(place)
-        if len(earlier) == most:
-            return
-        prior = suppressed(prior, result.taken, concept, tuned=weights is not None)
-
-
-def _known(mask: Tensor, earlier: list[Tensor]) -> bool:
-    return any(float((mask & other).sum()) >= SAME * float((mask | other).sum()) for other in earlier)
-
-
-# ------------------------------------------------------------------------------------------- the decoder's passes
+# --------------------------------------------------------------------------- Fig. 3: the decoder's passes
 
 
 def cascade(
@@ -161,7 +131,7 @@ def cascade(
         )
         steps.append(_choose(name, decoded, prior, settings, before, box))
     if settings.final_agreement:
-        steps += _look_back(steps, prior, settings.final_agreement, scale_weights)
+        steps += _look_back(steps, prior, settings.final_agreement)
     return steps
 
 
@@ -210,7 +180,7 @@ def _semantic_alone(guidance: Guidance | None) -> Guidance | None:
     return Guidance(semantic=guidance.semantic)
 
 
-# --------------------------------------------------------------------------------------- which mask of a pass counts
+# ------------------------------------------------------- which mask of a pass counts; Eq. 11: the weighted sum
 
 
 def last_good(steps: list[Step]) -> Step:
@@ -233,7 +203,7 @@ def _choose(
         ranking = scores + settings.agreement * agreement(logits, prior)
     best = int(ranking.argmax())
     dropped = settings.fallback and before is not None and not _good(logits[best], prior.frame, before)
-    return Step(name, logits, scores, best, logits[best], box, dropped)
+    return Step(name, logits, scores, best, logits[best], float(scores[best]), box, dropped)
 
 
 def _weighted(first: Decoded, prior: Prior, settings: Settings, weights: Tensor) -> Step:
@@ -241,24 +211,23 @@ def _weighted(first: Decoded, prior: Prior, settings: Settings, weights: Tensor)
     taken = torch.einsum("m,mhw->hw", weights.to(first.logits), first.logits[0])
     if settings.fallback and not _good(taken, prior.frame, None):
         return _choose("first pass, best scale", first, prior, settings)
-    return Step("first pass, weighted scales", first.logits[0], first.scores[0], -1, taken)
+    scores, share = first.scores[0], weights.to(first.scores).abs()
+    predicted_iou = float((share * scores).sum() / share.sum())
+    return Step("first pass, weighted scales", first.logits[0], scores, -1, taken, predicted_iou)
 
 
-def _look_back(steps: list[Step], prior: Prior, weight: float, scale_weights: Tensor | None) -> list[Step]:
-    """The mask of all passes with the highest predicted IoU + weight * agreement; [] if it is the last one anyway.
-
-    The weighted sum of a tuned concept's first pass counts with the IoU predicted for its parts, weighted by size.
-    """
+def _look_back(steps: list[Step], prior: Prior, weight: float) -> list[Step]:
+    """The mask of all passes with the highest predicted IoU + weight * agreement; [] if it is the last one anyway."""
     masks, scores = [step.logits for step in steps], [step.scores for step in steps]
-    if scale_weights is not None and steps[0].best < 0:
-        share = scale_weights.to(scores[0]).abs()
+    if steps[0].best < 0:  # the weighted sum is none of its pass's masks
         masks.append(steps[0].taken[None])
-        scores.append((share * scores[0]).sum()[None] / share.sum())
+        scores.append(scores[0].new_tensor([steps[0].predicted_iou]))
     every, predicted = torch.cat(masks), torch.cat(scores)
     best = int((predicted + weight * agreement(every, prior)).argmax())
     if torch.equal(every[best], last_good(steps).taken):
         return []
-    return [Step(LOOK_BACK, every[best : best + 1], predicted[best : best + 1], 0, every[best])]
+    one = slice(best, best + 1)
+    return [Step(LOOK_BACK, every[one], predicted[one], 0, every[best], float(predicted[best]))]
 
 
 def agreement(logits: Tensor, prior: Prior) -> Tensor:
@@ -281,6 +250,37 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
     share = float((logits > 0)[inside].float().mean())
     share_before = 0.0 if before is None else float((before > 0)[inside].float().mean())
     return share > 0 and (share < RUNAWAY or share_before >= RUNAWAY)
+
+
+# --------------------------------------------------------------------- App. E.5: one object after the other
+
+
+def find(
+    model: PromptableModel, image: EncodedImage, concept: Concept, *, most: int = 1, threshold: float = -1.0
+) -> Iterator[Trace]:
+    """Up to `most` objects of a concept, best first; the first one whatever its similarity.
+
+    Several: find the best, take its place out of the confidence map, look again, until the map's highest value falls
+    under the `threshold`.  The image is encoded once.
+    """
+    weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
+    prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
+    earlier: list[Tensor] = []
+    while not earlier or prior.similarity >= threshold:
+        steps = cascade(model, image, prior, concept.settings, weights)
+        result = last_good(steps)
+        place = result.taken > 0
+        if earlier and (not bool(place.any()) or _known(place, earlier)):
+            return
+        yield Trace(prior, tuple(steps), mask_at(result.taken, prior.frame), result.predicted_iou)
+        earlier.append(place)
+        if len(earlier) == most:
+            return
+        prior = suppressed(prior, result.taken, concept, tuned=weights is not None)
+
+
+def _known(mask: Tensor, earlier: list[Tensor]) -> bool:
+    return any(float((mask & other).sum()) >= SAME * float((mask | other).sum()) for other in earlier)
 
 
 # -------------------------------------------------------------------------------------- is it there at all?

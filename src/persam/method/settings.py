@@ -28,7 +28,7 @@ class Settings:
             ``cells``: on the cells of the photo, at the decoder's low resolution.
         positive_points: how many positive points at most, spread over the confident region (1: the peak alone).
         negative_point: also give the place of least confidence as a negative point (Eq. 7).
-        dense_prior: give the z-scored confidence map as the first pass's mask prompt (REBASE).
+        dense_prior: give the z-scored confidence map as the first pass's mask prompt (REBASE); needs `map` ``cells``.
         attention: target-guided attention (Eq. 8). ``sigmoid``: sigmoid of the z-scored map on a grid stretched over
             the photo, added to the attention weights, second softmax (published); ``softmax``: alpha times the softmax
             of the map, added to the weights, second softmax (the equation as printed, inert at alpha 1); ``logits``:

@@ -96,13 +96,12 @@ class PromptableModel(FeatureEncoder, Protocol):
         """Size (h, w) of the logits, and of a mask prompt."""
         ...
 
-    def prepare(self, image: np.ndarray, frame: Frame, normalise: bool = True) -> Tensor:
+    def prepare(self, image: np.ndarray, frame: Frame) -> Tensor:
         """SAM's own preprocessing, to the pixel; mode official treats the reference's mask file like a photo.
 
         Args:
             image: (H, W, 3) uint8.
             frame: its place on the canvas.
-            normalise: subtract SAM's mean and divide by its deviation, before the padding with zeros.
 
         Returns:
             What the image encoder takes, (1, 3, canvas height, canvas width) float32.

@@ -56,14 +56,13 @@ class Sam:
         self.grid: Size = (rows, columns)  # feature cells
         self.low_resolution: Size = (4 * rows, 4 * columns)  # of the logits
 
-    def prepare(self, image: np.ndarray, frame: Frame, normalise: bool = True) -> Tensor:
+    def prepare(self, image: np.ndarray, frame: Frame) -> Tensor:
         """SAM's preprocessing of an (H, W, 3) uint8 image: resize as the published code does (PIL, bilinear with
         antialias, in uint8), normalise, pad with zeros. Returns (1, 3, S, S)."""
         height, width = frame.content
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)[None].float()
-        if normalise:
-            pixels = (pixels - self._mean) / self._std
+        pixels = (pixels - self._mean) / self._std
         return F.pad(pixels, (0, frame.canvas[1] - width, 0, frame.canvas[0] - height))
 
     def frame(self, photo: Size) -> Frame:

@@ -26,7 +26,7 @@ SIZE = (16, 16)
 def step(name: str, rows: int, *, dropped: bool = False) -> Step:
     """A pass whose mask covers the upper `rows` rows."""
     logits = blob(SIZE, (0, rows), (0, 16))
-    return Step(name, logits[None], torch.ones(1), 0, logits, dropped=dropped)
+    return Step(name, logits[None], torch.ones(1), 0, logits, 1.0, dropped=dropped)
 
 
 def heights(*steps: Step) -> list[int]:
