@@ -40,7 +40,7 @@ def make_found(mask: np.ndarray, *, tuned: bool = False, guidance: bool = True, 
     prior = Prior(
         frame, torch.zeros(8, 8), coverage, None, float(coverage.max()), points, np.array([1, 0]), guidance=steering
     )
-    trace = Trace(prior, tuple(made), mask, 0.9)
+    trace = Trace(prior, tuple(made), mask, 0.9, 0.7)
     return Segmentation("my disc", "photo.png", mask, 0.7, True, instances=(Instance(mask, 0.7),), trace=trace)
 
 

@@ -18,7 +18,7 @@ from persam.errors import PersamError, UsageError
 from persam.images import ImageSource, read_image
 from persam.method.learn import Learned, learn_reference, prompted_mask
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
-from persam.method.segment import Trace, find, presence_score, threshold_of
+from persam.method.segment import find, threshold_of
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.loading import BUNDLED, load_encoder, load_model
@@ -314,7 +314,7 @@ class PerSAM:
     ) -> Segmentation:
         limit = concept.threshold if threshold is None else threshold
         traces = list(find(self.model, image, concept, most=most, threshold=limit))
-        instances = tuple(_instance(trace, concept) for trace in traces)
+        instances = tuple(Instance(way.mask, way.score, way.prior.similarity, way.predicted_iou) for way in traces)
         first, prior = instances[0], traces[0].prior
         present = prior.similarity >= limit and bool(first.mask.any())
         return Segmentation(
@@ -350,15 +350,6 @@ class PerSAM:
                 f'The concept "{concept.name}" was made with the encoder {concept.encoder_name} ({concept.encoder}), '
                 f"this is {matcher.name} ({matcher.fingerprint}); use that encoder or learn the concept again."
             )
-
-
-def _instance(trace: Trace, concept: Concept) -> Instance:
-    return Instance(
-        mask=trace.mask,
-        similarity=trace.prior.similarity,
-        predicted_iou=trace.predicted_iou,
-        score=presence_score(trace.prior.similarity, concept.threshold),
-    )
 
 
 def _record_of(reference: Reference, learned: Learned) -> ReferenceRecord:

@@ -71,12 +71,14 @@ class Trace:
         steps: the decoder's passes.
         mask: of the step that counts, (H, W) bool.
         predicted_iou: the decoder's own estimate of how good it is.
+        score: how probable it is that it is the concept, 0..1.
     """
 
     prior: Prior
     steps: tuple[Step, ...]
     mask: np.ndarray
     predicted_iou: float
+    score: float
 
     def confidence_map(self) -> np.ndarray:
         """The confidence map at the photo's size, (H, W) float32."""
@@ -272,7 +274,8 @@ def find(
         place = result.taken > 0
         if earlier and (not bool(place.any()) or _known(place, earlier)):
             return
-        yield Trace(prior, tuple(steps), mask_at(result.taken, prior.frame), result.predicted_iou)
+        score = presence_score(prior.similarity, concept.threshold)
+        yield Trace(prior, tuple(steps), mask_at(result.taken, prior.frame), result.predicted_iou, score)
         earlier.append(place)
         if len(earlier) == most:
             return
