@@ -21,6 +21,20 @@ DATA = {
     "clothes": ("Clothing Co-Parsing", "research"),
     "humans": ("photos of people", "research"),
     "parts": ("photos of small parts", "research"),
+    "tools": ("hand tools", "CC BY 4.0"),
+    "kitchen": ("kitchen ware", "MIT; photos from the web"),
+    "fruit": ("fruit", "CC BY 4.0"),
+    "voc20": ("things of PASCAL VOC 2012", "Flickr's terms of use; research"),
+    "facade": ("house fronts", "CC BY 4.0"),
+    "carparts": ("car parts (dsmlr/Car-Parts-Segmentation)", "if helpful in your research, cite"),
+    "roofs": ("roofs from the air", "CC BY 4.0"),
+    "waste": ("waste", "CC BY 4.0"),
+    "food": ("food", "part CC BY 4.0, part MIT"),
+    "rmgc": ("household objects in full bins (ICRA 2025 competition, NCSU)", "none stated"),
+    "vehicles": ("vehicles", "fire engines MIT; others none stated"),
+    "trashbags": ("rubbish bags", "CC BY 4.0"),
+    "small": ("small objects", "part CC BY 4.0, part none stated"),
+    "strawberry": ("strawberries", "MIT"),
 }
 FIGURES = {
     "click_iou": "IoU of one click on the deepest point of the largest object (best of three by predicted IoU)",
@@ -74,8 +88,8 @@ python -m training.card --weights out/best.safetensors
 ```
 
 ## Validation
-On photos that were not trained on (val.tar), at {validated_size} pixels; pairs of views made with a fixed seed, about
-half of them pasted, each view learned from the other. 95 % bootstrap intervals.
+On photos of the same sets that were not trained on, at {validated_size} pixels; pairs of views made with a fixed seed,
+about half of them pasted, each view learned from the other. 95 % bootstrap intervals.
 
 | figure | mean | interval | n |
 |---|---|---|---|
@@ -84,12 +98,13 @@ half of them pasted, each view learned from the other. 95 % bootstrap intervals.
 {explained}
 
 ## Limits
-- It saw mostly animals, people, clothes and some small parts, at {size} pixels or near it. Thin things, small
-  things, medical, aerial and drawn pictures are outside of that.
+- It saw animals, people, clothes, household things, food, vehicles and small parts, at {size} pixels or near it. Thin
+  things, small things, medical and drawn pictures are outside of that.
 - An edge is no finer than the mask output of {mask} x {mask} pixels.
 - The predicted IoU is an estimate by a small model; it is worse where the picture is unlike the training photos.
 - It does not know what things are called, and must not be used to recognise persons.
-- The terms of the training data are those of research; check them before a commercial use.
+- Some of the training data state no terms, others are for research alone; until somebody clears them, so are the
+  weights.
 """
 
 

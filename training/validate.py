@@ -145,12 +145,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", nargs="*", type=int, help="image sizes; default: that of the weights")
     parser.add_argument("--pairs", default=128, type=int)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--record", action="store_true", help="write the figures into the weights, for the model card")
     options = parser.parse_args(arguments)
+    if options.record and options.size:
+        parser.error("--record takes the weights' own size; leave --size out")
     model, photos = TinySam.load(options.weights), read_photos(options.val)
     model.vision_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for size in options.size or [model.image_size]:
         figures = evaluate(model.resize(size), make_examples(photos, size, options.pairs))
-        rows = {name: (*bootstrap_mean(values), len(values)) for name, values in figures.items()}
+        rows = {name: [*bootstrap_mean(values), len(values)] for name, values in figures.items()}
+        if options.record:
+            model.save(options.weights, model.history | {"validation": {"size": size, "score": score(figures), **rows}})
         if options.json:
             print(json.dumps({"size": size, "score": score(figures), **rows}))
             continue
