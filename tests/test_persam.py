@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,11 @@ class TestForms:
         next(results)
         with pytest.raises(PersamError, match=r"gone\.jpg"):
             next(results)
+
+    @pytest.mark.parametrize("concept", ["mug.safetensors", Path("mug.safetensors"), ["mug.safetensors"]])
+    def test_a_concept_file_is_to_be_loaded_first(self, bundled, concept):
+        with pytest.raises(UsageError, match=r"A concept is wanted, not .*mug.*Concept\.load"):
+            bundled.segment(OTHER, concept)
 
 
 class TestExplain:

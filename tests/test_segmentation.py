@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
 
 from persam.drawing import PALETTE, colour_of, draw_overlay
 from persam.errors import PersamError
@@ -134,6 +135,19 @@ def test_cutout(scene):
     assert cut.shape == (57, 57, 4)
     np.testing.assert_array_equal(cut[:, :, 3] > 0, mask[42:99, 32:89])
     np.testing.assert_array_equal(cut[:, :, :3], image[42:99, 32:89])
+
+
+def test_any_form_of_photo_can_be_drawn_on_and_cut_out(scene, tmp_path):
+    image, mask = scene
+    Image.fromarray(image).save(tmp_path / "a.png")
+    for form in (Image.fromarray(image), tmp_path / "a.png", str(tmp_path / "a.png")):
+        np.testing.assert_array_equal(segmentation(mask).overlay(form), segmentation(mask).overlay(image))
+        np.testing.assert_array_equal(segmentation(mask).cutout(form), segmentation(mask).cutout(image))
+
+
+def test_it_says_in_a_line_what_it_is(scene):
+    assert repr(segmentation(scene[1])) == "<Segmentation of 'mug' in a.jpg: at (32, 42, 89, 99), score 0.50>"
+    assert "not there" in repr(segmentation(np.zeros_like(scene[1]), present=False))
 
 
 def test_another_image_is_refused(scene):

@@ -38,7 +38,7 @@ class ReferenceRecord:
     cells: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Concept:
     """An object that a model has learned. Made by `PerSAM.learn`, refined by `PerSAM.tune`.
 
@@ -69,6 +69,12 @@ class Concept:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     thumbnail: bytes | None = None
     material: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        tuned = "tuned" if self.tuned else "not tuned"
+        return (
+            f"<Concept {self.name!r}: {len(self.references)} references, {self.model_name}, mode {self.mode}, {tuned}>"
+        )
 
     @property
     def mode(self) -> str:

@@ -303,8 +303,10 @@ class PerSAM:
             raise UsageError(f"max_instances must be at least 1, not {max_instances}.")
         if threshold is not None and not -1 <= threshold <= 1:
             raise UsageError(f"The threshold is a similarity between -1 and 1, not {threshold}.")
-        concepts = [concept] if isinstance(concept, Concept) else list(concept)
+        concepts = [concept] if isinstance(concept, (Concept, str, os.PathLike)) else list(concept)
         for each in concepts:
+            if not isinstance(each, Concept):
+                raise UsageError(f"A concept is wanted, not {each!r}; read a file with Concept.load(...).")
             self.check(each)
         return concepts
 

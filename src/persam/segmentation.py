@@ -10,6 +10,7 @@ import numpy as np
 
 from persam.drawing import Colour, colour_of, draw_overlay
 from persam.errors import PersamError
+from persam.images import ImageSource, read_image
 from persam.lazy import library
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Instance(_Masked):
         return self._figures() | ({"rle": self.rle()} if rle else {})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation(_Masked):
     """What was found in one image for one concept.
 
@@ -102,6 +103,10 @@ class Segmentation(_Masked):
     instances: tuple[Instance, ...] = ()
     candidate: Instance | None = None
     trace: Trace | None = None
+
+    def __repr__(self) -> str:
+        verdict = f"at {self.box}" if self.found else "not there"
+        return f"<Segmentation of {self.concept!r} in {self.image or 'an image'}: {verdict}, score {self.score:.2f}>"
 
     @property
     def found(self) -> bool:
@@ -156,11 +161,11 @@ class Segmentation(_Masked):
             "candidate": None if rejected is None else rejected.to_dict(rle=rle),
         } | ({"rle": self.rle()} if rle else {})
 
-    def cutout(self, image: np.ndarray) -> np.ndarray:
+    def cutout(self, image: ImageSource) -> np.ndarray:
         """Cut the object out of its photo.
 
         Args:
-            image: (H, W, 3) uint8, the photo that was segmented.
+            image: the photo that was segmented: a path, a PIL image or an (H, W, 3) uint8 array.
 
         Returns:
             (h, w, 4) uint8 RGBA, cropped to the box; alpha is 255 on the object and 0 beside it.
@@ -168,26 +173,25 @@ class Segmentation(_Masked):
         Raises:
             PersamError: Nothing was found, so there is nothing to cut out.
         """
-        self._check_size(image)
+        photo = self._photo(image)
         if self.box is None:
             raise PersamError(f"There is no {self.concept!r} in {self.image or 'the image'} to cut out.")
         x0, y0, x1, y1 = self.box
         alpha = self.mask[y0:y1, x0:x1].astype(np.uint8) * 255
-        return np.dstack([image[y0:y1, x0:x1], alpha])
+        return np.dstack([photo[y0:y1, x0:x1], alpha])
 
-    def overlay(self, image: np.ndarray, colour: Colour | None = None) -> np.ndarray:
+    def overlay(self, image: ImageSource, colour: Colour | None = None) -> np.ndarray:
         """Tint and outline the object on its photo; every instance has its own outline.
 
         Args:
-            image: (H, W, 3) uint8, the photo that was segmented.
+            image: the photo that was segmented: a path, a PIL image or an (H, W, 3) uint8 array.
             colour: RGB; by default one that belongs to the concept's name.
 
         Returns:
             (H, W, 3) uint8.
         """
-        self._check_size(image)
         colour = colour_of(self.concept) if colour is None else colour
-        out = draw_overlay(image, self.mask, colour)
+        out = draw_overlay(self._photo(image), self.mask, colour)
         for instance in self.instances if len(self.instances) > 1 else ():
             out = draw_overlay(out, instance.mask, colour, tint=0.0)
         return out
@@ -252,13 +256,15 @@ class Segmentation(_Masked):
         whole = np.logical_or.reduce(masks) if masks else np.zeros(size, bool)
         return cls(concept, image, whole, max(scores, default=0.0), present=bool(masks), instances=tuple(instances))
 
-    def _check_size(self, image: np.ndarray) -> None:
-        if image.shape[:2] != self.mask.shape:
+    def _photo(self, image: ImageSource) -> np.ndarray:
+        photo = read_image(image)
+        if photo.shape[:2] != self.mask.shape:
             height, width = self.mask.shape
             raise PersamError(
-                f"The image is {image.shape[1]} x {image.shape[0]} pixels, the mask {width} x {height}; "
+                f"The image is {photo.shape[1]} x {photo.shape[0]} pixels, the mask {width} x {height}; "
                 "give the image that was segmented."
             )
+        return photo
 
 
 def mask_box(mask: np.ndarray) -> PixelBox | None:

@@ -111,7 +111,7 @@ class TestUsersPath:
             assert words in (out / "table.md").read_text()
             assert words in (out / "table.tex").read_text()
         assert r"dog_toy" not in (out / "table.tex").read_text().replace(r"dog\_toy", "")
-        assert result.stderr.splitlines()[-1].startswith("All of it is in out/: metrics.json")
+        assert result.stderr.splitlines()[-1].startswith("All of it is in out/: report.html, metrics.json")
 
     def test_the_numbers_are_those_of_the_predictions(self, run, perseg, tmp_path):
         """The masks, scored as if another tool had made them, give the same figures."""

@@ -41,6 +41,12 @@ class TestForms:
         assert data["has_thumbnail"]
         assert data["references"][0]["size"] == [120, 160]
 
+    def test_json_tells_what_the_file_holds(self, run, photo_file, mask_file):
+        assert not json.loads(run("learn", photo_file, mask_file, "--json").stdout)["has_thumbnail"]
+
+    def test_a_way_to_tune_without_tuning(self, refused, photo_file, mask_file):
+        assert "add --tune" in refused("learn", photo_file, mask_file, "--solver", "adamw", code=2)
+
     def test_tune(self, run, photo_file, mask_file, tmp_path):
         assert run("learn", photo_file, mask_file, "--tune").exit_code == 0
         assert sum(Concept.load(tmp_path / "photo.safetensors").scale_weights) == pytest.approx(1, abs=1e-4)

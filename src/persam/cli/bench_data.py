@@ -209,7 +209,7 @@ def _show(report: Report | AbsentReport, shown: Table, as_json: bool) -> None:
         from persam.benchmark.running.run_folder import PREDICTIONS
 
         masks = ", CSV and predictions" if (report.folder / PREDICTIONS).is_dir() else " and CSV"
-        say(f"All of it is in {report.folder}/: metrics.json, table.md, table.tex, pictures{masks}.")
+        say(f"All of it is in {report.folder}/: report.html, metrics.json, table.md, table.tex, pictures{masks}.")
     missing = [f"{name} ({why})" for each in report.missing.values() for name, why in each.items()]
     if missing:
         more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -67,6 +67,8 @@ def learn(
     from persam.reference import Reference
 
     started = time.perf_counter()
+    if solver != "direct" and not tune:
+        raise UsageError(f"--solver {solver} says how to tune; add --tune.")
     path = concept_path(output, name, photo)
     points = [numbers(text, 2, "--point", "x,y") for text in point or []]
     outside = [numbers(text, 2, "--not-point", "x,y") for text in not_point or []]
@@ -89,7 +91,7 @@ def learn(
     if preview is not None:
         _write_preview(preview, concept, references[0])
     if json:
-        print_json({"path": str(path)} | concept.metadata())
+        print_json({"path": str(path)} | concept.metadata() | {"has_thumbnail": thumbnail})
         return
     seconds = time.perf_counter() - started
     count = len(references)

@@ -92,14 +92,14 @@ def segment(
             on_photo=on_photo,
         )
     seconds = time.perf_counter() - started
+    done = len({line["image"] for line in report.lines})
     if json:
         print_json(_summary(report, output, len(photos), seconds))
     else:
         _print_table(report)
-        hits = sum(_is_found(line) for line in report.lines)
-        say(f"{hits} found in {len(photos) - len(report.failures)} photos, {seconds:.1f} s; all of it in {output}/")
+        hits = sum(map(_is_found, report.lines))
+        say(f"{hits} found in {done} photos, {seconds:.1f} s; all of it in {output}/")
     if report.stopped:
-        done = len({line["image"] for line in report.lines})
         raise KeyboardInterrupt(f"{done} of {len(photos)} photos were done, their results are kept in {output}/.")
     if report.failures:
         names = ", ".join(photo for photo, _ in report.failures[:5]) + (", ..." if len(report.failures) > 5 else "")
