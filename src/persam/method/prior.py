@@ -1,7 +1,6 @@
 """The location prior: where is it alike (Eq. 5-6), which points follow (Eq. 7), what steers the decoder (Eq. 8-10).
 
-Every function but the picking of points lets gradients through, so that training runs the
-same ones.
+Every function but the picking of points lets gradients through, so that training runs the same ones.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tun
     cells = confidence_cells(matching.features, concept.targets, tuned)
     canvas = canvas_confidence(cells, matching.frame, image.frame, low_resolution)
     photo = photo_confidence(cells, matching.frame) if settings.map == "photo" else None
-    if matching is not image:
+    if matching.frame != image.frame:
         cells = matching.frame.transfer(cells[None, None], image.frame, image.frame.grid)[0, 0]
     return prior_from(cells, canvas, photo, image.frame, settings, concept.targets)
 
