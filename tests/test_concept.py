@@ -231,6 +231,10 @@ class TestSentences:
         assert "use that model or learn the concept again" in sentence
 
 
+def test_it_says_in_a_line_what_it_is(concept):
+    assert repr(concept) == "<Concept 'Tante Ännes Tasse ☕': references 3, random, mode persam, tuned>"
+
+
 def test_a_file_of_an_earlier_version():
     """Written by persam 0.1.0 before results had a similarity, a predicted IoU and a score."""
     concept = Concept.load(Path(__file__).parent / "data" / "concept-of-version-0.1.safetensors")

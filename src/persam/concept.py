@@ -73,7 +73,7 @@ class Concept:
     def __repr__(self) -> str:
         tuned = "tuned" if self.tuned else "not tuned"
         return (
-            f"<Concept {self.name!r}: {len(self.references)} references, {self.model_name}, mode {self.mode}, {tuned}>"
+            f"<Concept {self.name!r}: references {len(self.references)}, {self.model_name}, mode {self.mode}, {tuned}>"
         )
 
     @property

@@ -1,1 +1,1 @@
-"""The paper, one idea a file, in its order: features, confidence, location, guide, cascade, scale, instances."""
+"""The paper in its order: settings, learn (Eq. 3-5), prior (5-10), segment (Fig. 3, E.5), scale (11)."""
