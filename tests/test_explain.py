@@ -16,10 +16,11 @@ from persam.explain import explain
 from persam.explain.explain import PANEL
 from persam.explain.paint import NEGATIVE, POSITIVE, colour_bar, colours, draw_box, heat, mark_points
 from persam.geometry import Frame
+from persam.instance import Instance
 from persam.method.prior import Prior
-from persam.method.segment import Step, Trace
+from persam.method.segment import Step
 from persam.models.guidance import Guidance
-from persam.segmentation import Instance, Segmentation
+from persam.segmentation import Segmentation
 
 Scene = tuple[np.ndarray, np.ndarray]
 
@@ -40,8 +41,8 @@ def make_found(mask: np.ndarray, *, tuned: bool = False, guidance: bool = True, 
     prior = Prior(
         frame, torch.zeros(8, 8), coverage, None, float(coverage.max()), points, np.array([1, 0]), guidance=steering
     )
-    trace = Trace(prior, tuple(made), mask, 0.9, 0.7)
-    return Segmentation("my disc", "photo.png", mask, 0.7, True, instances=(Instance(mask, 0.7),), trace=trace)
+    instance = Instance(mask, 0.7, prior=prior, steps=tuple(made))
+    return Segmentation("my disc", "photo.png", mask, 0.7, True, instances=(instance,))
 
 
 def test_every_step_has_a_panel(scene: Scene) -> None:
@@ -99,9 +100,11 @@ def test_any_size_of_photo_is_shown_legibly(size: tuple[int, int]) -> None:
 
 def test_an_empty_mask_and_several_instances_are_shown(scene: Scene) -> None:
     photo, mask = scene
-    nothing = replace(make_found(mask), mask=np.zeros_like(mask), present=False, instances=())
+    found = make_found(mask)
+    (first,) = found.instances
+    nothing = replace(found, mask=np.zeros_like(mask), present=False, instances=(), candidate=first)
     assert "not present" in explain(photo, nothing).panels[-1].note
-    two = replace(make_found(mask), instances=(Instance(mask, 0.7), Instance(~mask, 0.2)))
+    two = replace(found, instances=(first, Instance(~mask, 0.2)))
     assert explain(photo, two).panels[-1].picture.any()
 
 
@@ -112,7 +115,7 @@ def test_the_name_of_the_object_may_be_in_any_script(scene: Scene) -> None:
 
 def test_without_a_trace_there_is_a_sentence(scene: Scene) -> None:
     with pytest.raises(UsageError, match="has no trace.*explain=True"):
-        explain(scene[0], replace(make_found(scene[1]), trace=None))
+        explain(scene[0], replace(make_found(scene[1]), instances=()))
 
 
 def test_another_photo_is_refused(scene: Scene) -> None:

@@ -19,9 +19,10 @@ from pycocotools.coco import COCO
 from persam.coco import CocoFile
 from persam.errors import PersamError
 from persam.files import atomic_path, safe_name, write_text
+from persam.instance import Instance
 from persam.outputs import OutputFolder, write_image, write_mask
 from persam.reports.contact_sheet import ContactSheet
-from persam.segmentation import Instance, Segmentation
+from persam.segmentation import Segmentation
 
 
 def segmentation(mask: np.ndarray, image: str = "a.jpg", concept: str = "mug", **more: object) -> Segmentation:

@@ -163,6 +163,18 @@ class TestExplain:
         )
         assert found.predicted_iou == trace.predicted_iou
 
+    def test_every_instance_has_its_own_way(self, colours):
+        photo, mask = draw_scene()
+        concept = colours.learn(photo, mask)
+        two = np.concatenate([photo, photo[:, ::-1]], axis=1)
+        found = colours.segment(two, concept, max_instances=2, threshold=-1, explain=True)
+        assert len(found.instances) == 2
+        assert found.trace is found.instances[0]
+        for each in found.instances:
+            np.testing.assert_array_equal(each.masks()[-1], each.mask)
+        first, second = (each.confidence_map() for each in found.instances)
+        assert second[found.instances[0].mask].max() < first[found.instances[0].mask].max()
+
     def test_does_not_change_the_result(self, bundled, disc):
         np.testing.assert_array_equal(
             bundled.segment(OTHER, disc, explain=True).mask, bundled.segment(OTHER, disc).mask

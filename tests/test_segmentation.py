@@ -15,7 +15,8 @@ from PIL import Image
 
 from persam.drawing import PALETTE, colour_of, draw_overlay
 from persam.errors import PersamError
-from persam.segmentation import Instance, Segmentation, mask_box, mask_rle, rle_mask
+from persam.instance import Instance, mask_box, mask_rle, rle_mask
+from persam.segmentation import Segmentation
 
 masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=30))
 

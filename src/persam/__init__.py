@@ -15,11 +15,12 @@ from persam.lazy import lazy_names
 if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.errors import PersamError, UsageError
+    from persam.instance import Instance
     from persam.method.settings import Settings
     from persam.models.base import EncodedImage
     from persam.persam import PerSAM
     from persam.reference import Reference
-    from persam.segmentation import Instance, Segmentation
+    from persam.segmentation import Segmentation
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ __getattr__, __dir__ = lazy_names(
         "persam.models.base": "EncodedImage",
         "persam.persam": "PerSAM",
         "persam.reference": "Reference",
-        "persam.segmentation": "Instance Segmentation",
+        "persam.instance": "Instance",
+        "persam.segmentation": "Segmentation",
     },
 )

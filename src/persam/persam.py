@@ -24,7 +24,7 @@ from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
 from persam.reports.pictures import encoded, shrink
-from persam.segmentation import Instance, Segmentation
+from persam.segmentation import Segmentation
 
 SCRIBBLE_POINTS = 8
 THUMBNAIL_SIDE = 96  # pixels
@@ -315,9 +315,12 @@ class PerSAM:
         self, image: EncodedImage, concept: Concept, most: int, threshold: float | None, explain: bool
     ) -> Segmentation:
         limit = concept.threshold if threshold is None else threshold
-        traces = list(find(self.model, image, concept, most=most, threshold=limit))
-        instances = tuple(Instance(way.mask, way.score, way.prior.similarity, way.predicted_iou) for way in traces)
-        first, prior = instances[0], traces[0].prior
+        instances = tuple(find(self.model, image, concept, most=most, threshold=limit))
+        prior = instances[0].prior
+        assert prior is not None
+        if not explain:
+            instances = tuple(replace(each, prior=None, steps=()) for each in instances)
+        first = instances[0]
         present = prior.similarity >= limit and bool(first.mask.any())
         return Segmentation(
             concept=concept.name,
@@ -332,7 +335,6 @@ class PerSAM:
             labels=prior.labels,
             instances=instances if present else (),
             candidate=None if present else first,
-            trace=traces[0] if explain else None,
         )
 
     def check(self, concept: Concept) -> None:

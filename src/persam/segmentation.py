@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,66 +11,12 @@ import numpy as np
 from persam.drawing import Colour, colour_of, draw_overlay
 from persam.errors import PersamError
 from persam.images import ImageSource, read_image
+from persam.instance import Instance, Masked
 from persam.lazy import library
-
-if TYPE_CHECKING:
-    from persam.method.segment import Trace
-
-PixelBox = tuple[int, int, int, int]
-
-
-class _Masked:
-    """What follows from a mask, (H, W) bool."""
-
-    mask: np.ndarray
-    score: float
-    similarity: float | None
-    predicted_iou: float | None
-
-    @property
-    def box(self) -> PixelBox | None:
-        """(x0, y0, x1, y1) in pixels, x1 and y1 exclusive; None for an empty mask."""
-        return mask_box(self.mask)
-
-    @property
-    def area(self) -> float:
-        """The part of the image that the mask covers, 0 to 1."""
-        return float(self.mask.mean()) if self.mask.size else 0.0
-
-    def rle(self) -> dict[str, Any]:
-        """COCO's compressed run-length code, see `mask_rle`."""
-        return mask_rle(self.mask)
-
-    def _figures(self) -> dict[str, Any]:
-        """Score, similarity, predicted IoU, box and area, for JSON."""
-        figures = {"score": self.score, "similarity": self.similarity, "predicted_iou": self.predicted_iou}
-        rounded = {name: None if value is None else round(float(value), 6) for name, value in figures.items()}
-        return rounded | {"box": list(self.box) if self.box else None, "area": round(self.area, 6)}
-
-
-@dataclass(frozen=True, eq=False)
-class Instance(_Masked):
-    """One of several found objects of a concept.
-
-    Attributes:
-        mask: (H, W) bool.
-        score: Probability that this is the thing, 0 to 1.
-        similarity: Highest value of the confidence map there, -1 to 1; None where persam did not make it.
-        predicted_iou: The decoder's own estimate of how good the mask is, about 0 to 1; None likewise.
-    """
-
-    mask: np.ndarray
-    score: float
-    similarity: float | None = None
-    predicted_iou: float | None = None
-
-    def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
-        """Return all of it but the pixels, ready for JSON; ``rle=False`` leaves the mask out."""
-        return self._figures() | ({"rle": self.rle()} if rle else {})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Segmentation(_Masked):
+class Segmentation(Masked):
     """What was found in one image for one concept.
 
     Attributes:
@@ -87,7 +33,6 @@ class Segmentation(_Masked):
         labels: (N,) int, 1 positive, 0 negative.
         instances: The found objects, the surest first; none when it is not there.
         candidate: The best guess that was rejected, when the object counts as absent; otherwise None.
-        trace: Every step on the way, filled by ``segment(..., explain=True)``.
     """
 
     concept: str
@@ -102,7 +47,6 @@ class Segmentation(_Masked):
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     instances: tuple[Instance, ...] = ()
     candidate: Instance | None = None
-    trace: Trace | None = None
 
     def __repr__(self) -> str:
         verdict = f"at {self.box}" if self.found else "not there"
@@ -112,6 +56,12 @@ class Segmentation(_Masked):
     def found(self) -> bool:
         """Whether there is something to show: a mask, and nothing that says the object is absent."""
         return self.present and bool(self.mask.any())
+
+    @property
+    def trace(self) -> Instance | None:
+        """The surest instance, or the candidate, with the way to it; None without ``segment(..., explain=True)``."""
+        first = self.instances[0] if self.instances else self.candidate
+        return None if first is None or first.prior is None else first
 
     @property
     def found_objects(self) -> tuple[Instance | Segmentation, ...]:
@@ -265,26 +215,3 @@ class Segmentation(_Masked):
                 "give the image that was segmented."
             )
         return photo
-
-
-def mask_box(mask: np.ndarray) -> PixelBox | None:
-    """Return (x0, y0, x1, y1) around the True pixels of an (H, W) mask, x1 and y1 exclusive; None if there are none."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(columns):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def mask_rle(mask: np.ndarray) -> dict[str, Any]:
-    """Encode an (H, W) mask as COCO's compressed run-length code ``{"size": [H, W], "counts": str}``."""
-    from pycocotools import mask as coco_mask
-
-    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
-
-
-def rle_mask(rle: dict[str, Any]) -> np.ndarray:
-    """Decode `mask_rle` back to (H, W) bool."""
-    from pycocotools import mask as coco_mask
-
-    return coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")}).astype(bool)

@@ -15,10 +15,10 @@ from tests.study.people import CAREFUL
 
 from persam import PerSAM, PersamError, UsageError
 from persam.images import read_image
+from persam.instance import rle_mask
 from persam.masks import read_mask
 from persam.method.settings import Settings
 from persam.metrics import iou
-from persam.segmentation import rle_mask
 from persam.study import Study, StudyResult, read, run, summarise
 from persam.study.agreement import majority
 

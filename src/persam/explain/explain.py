@@ -17,7 +17,8 @@ from persam.explain.paint import colour_bar, draw_box, heat, mark_points
 from persam.files import safe_name, write_text
 from persam.geometry import Frame
 from persam.images import ImageSource, read_image
-from persam.method.segment import Step, Trace
+from persam.instance import Instance
+from persam.method.segment import Step
 from persam.outputs import write_image
 from persam.reports.page import render
 from persam.reports.pictures import INK, PAPER, SOFT, GridStyle, Tile, draw_grid, fit, fit_mask
@@ -100,7 +101,7 @@ def explain(
         PersamError: a photo cannot be read, or is not the one that was segmented.
     """
     trace = found.trace
-    if trace is None:
+    if trace is None or trace.prior is None:
         raise UsageError(
             f'The segmentation of "{found.concept}" in {found.image or "the image"} has no trace, so there is nothing '
             "to explain; segment it with explain=True."
@@ -141,22 +142,24 @@ def _reference_panel(image: ImageSource, mask: np.ndarray, name: str) -> Tile:
 class _View:
     """The photo at the size of a panel, and what can be shown on it."""
 
-    def __init__(self, photo: np.ndarray, found: Segmentation, trace: Trace, concept: Concept | None) -> None:
+    def __init__(self, photo: np.ndarray, found: Segmentation, trace: Instance, concept: Concept | None) -> None:
         self.found, self.trace, self.concept = found, trace, concept
+        assert trace.prior is not None
+        self.prior = trace.prior
         self.photo = fit(photo, PANEL)
         # The same geometry for the small photo: nothing is resized to the full one on the way.
         height, width = self.photo.shape[:2]
-        self.frame: Frame = replace(trace.prior.frame, photo=(height, width))
+        self.frame: Frame = replace(self.prior.frame, photo=(height, width))
         self.colour: Colour = colour_of(found.concept)
-        self.points = self.frame.to_photo(trace.prior.points)
-        guidance = trace.prior.guidance  # steers the first pass's attention
+        self.points = self.frame.to_photo(self.prior.points)
+        guidance = self.prior.guidance  # steers the first pass's attention
         self.guidance = None if guidance is None else guidance.attention
         self.weights = None if concept is None else concept.scale_weights
 
     def confidence_panel(self) -> Tile:
-        values = self.frame.to_photo_size(self.trace.prior.canvas[None, None].cpu())[0, 0].numpy()
+        values = self.frame.to_photo_size(self.prior.canvas[None, None].cpu())[0, 0].numpy()
         low, high = float(values.min()), float(values.max())
-        picture = mark_points(heat(self.photo, values, low, high), self.points, self.trace.prior.labels)
+        picture = mark_points(heat(self.photo, values, low, high), self.points, self.prior.labels)
         note = f"likeness to the concept, {low:.2f} to {high:.2f}"
         return Tile(_stacked(picture, colour_bar(PANEL, low, high)), "Confidence map and points", note)
 
@@ -178,7 +181,7 @@ class _View:
         if step.box is not None:
             picture = draw_box(picture, self.frame.to_photo(np.reshape(step.box, (2, 2))).reshape(4).tolist())
         if number == 0:
-            picture = mark_points(picture, self.points, self.trace.prior.labels, size=8)
+            picture = mark_points(picture, self.points, self.prior.labels, size=8)
         if len(step.logits) > 1:
             picture = _stacked(picture, self._candidates(step))
         return Tile(picture, f"Step {number + 1} · {step.name}", _note_of(step, mask))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from persam.geometry import Frame
+from persam.instance import Instance
 from persam.method.learn import Learned
 from persam.method.prior import Prior, confidence_cells, prior_of, suppressed, z_score
 from persam.method.settings import Settings
@@ -60,33 +61,6 @@ class Step:
     predicted_iou: float
     box: np.ndarray | None = None
     dropped: bool = False
-
-
-@dataclass(frozen=True)
-class Trace:
-    """The way to one mask, from the confidence map to the last pass.
-
-    Attributes:
-        prior: the location prior; with several instances, the places of the earlier ones are taken out of it.
-        steps: the decoder's passes.
-        mask: of the step that counts, (H, W) bool.
-        predicted_iou: the decoder's own estimate of how good it is.
-        score: how probable it is that it is the concept, 0..1.
-    """
-
-    prior: Prior
-    steps: tuple[Step, ...]
-    mask: np.ndarray
-    predicted_iou: float
-    score: float
-
-    def confidence_map(self) -> np.ndarray:
-        """The confidence map at the photo's size, (H, W) float32."""
-        return self.prior.frame.to_photo_size(self.prior.canvas[None, None])[0, 0].cpu().numpy()
-
-    def masks(self) -> list[np.ndarray]:
-        """The mask after each step, (H, W) bool."""
-        return [mask_at(step.taken, self.prior.frame) for step in self.steps]
 
 
 def mask_at(logits: Tensor, frame: Frame) -> np.ndarray:
@@ -259,7 +233,7 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
 
 def find(
     model: PromptableModel, image: EncodedImage, concept: Concept, *, most: int = 1, threshold: float = -1.0
-) -> Iterator[Trace]:
+) -> Iterator[Instance]:
     """Up to `most` objects of a concept, best first; the first one whatever its similarity.
 
     Several: find the best, take its place out of the confidence map, look again, until the map's highest value falls
@@ -275,7 +249,8 @@ def find(
         if earlier and (not bool(place.any()) or _known(place, earlier)):
             return
         score = presence_score(prior.similarity, concept.threshold)
-        yield Trace(prior, tuple(steps), mask_at(result.taken, prior.frame), result.predicted_iou, score)
+        mask = mask_at(result.taken, prior.frame)
+        yield Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
         earlier.append(place)
         if len(earlier) == most:
             return

@@ -11,11 +11,11 @@ import numpy as np
 
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
+from persam.instance import mask_rle
 from persam.metrics import iou
 from persam.models.encode_once import encode_once
 from persam.persam import PerSAM
 from persam.reference import Reference
-from persam.segmentation import mask_rle
 from persam.study.agreement import Coincidences, majority, pairwise_iou, staple
 from persam.study.checks import Problem, usable_masks
 from persam.study.layout import GOLD, Study, StudyCategory

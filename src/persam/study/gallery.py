@@ -12,9 +12,9 @@ from persam.drawing import PALETTE, Colour, draw_overlay
 from persam.errors import PersamError
 from persam.files import safe_name
 from persam.images import read_image
+from persam.instance import rle_mask
 from persam.reports.contact_sheet import ContactSheet
 from persam.reports.pictures import PAPER, Tile, fit, fit_mask
-from persam.segmentation import rle_mask
 from persam.study.checks import Problem, read_study_mask
 from persam.study.results import OWN, StudyAnswer, StudyResult
 

@@ -11,13 +11,13 @@ from markupsafe import Markup
 
 from persam.errors import UsageError
 from persam.files import check_folder, write_text
+from persam.instance import rle_mask
 from persam.lazy import library
 from persam.metrics import RESAMPLES
 from persam.outputs import write_mask
 from persam.reports.page import render
 from persam.reports.provenance import versions
 from persam.reports.tables import Table, to_csv
-from persam.segmentation import rle_mask
 from persam.study.checks import REPORT_FILE, Problem
 from persam.study.gallery import Triple, colour_of_annotator, triples, write_gallery
 from persam.study.layout import Study

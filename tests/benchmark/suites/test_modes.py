@@ -15,8 +15,9 @@ from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.suites.modes import FORMS, MODES, ModeMethod, StepAgreement, compare_modes, masks_after_steps
 from persam.benchmark.suites.suite import Findings, Trial, read_photos
 from persam.geometry import Frame
+from persam.instance import Instance
 from persam.method.prior import Prior
-from persam.method.segment import LOOK_BACK, Step, Trace
+from persam.method.segment import LOOK_BACK, Step
 from persam.models.encode_once import encode_once
 from persam.models.loading import load_model
 
@@ -33,7 +34,7 @@ def heights(*steps: Step) -> list[int]:
     """How many rows the mask after each step has."""
     frame = Frame.padded(SIZE, 16, (4, 4))
     prior = Prior(frame, torch.zeros(4, 4), torch.zeros(SIZE), None, 0.5, np.zeros((1, 2)), np.ones(1))
-    trace = Trace(prior, steps, np.zeros(SIZE, bool), 0.9, 1.0)
+    trace = Instance(np.zeros(SIZE, bool), 1.0, prior=prior, steps=steps)
     return [int(mask.any(axis=1).sum()) for mask in masks_after_steps(trace)]
 
 

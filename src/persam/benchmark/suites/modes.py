@@ -14,7 +14,8 @@ from persam.benchmark.reporting.protocols import Figure
 from persam.benchmark.reporting.tables import percent
 from persam.benchmark.suites.suite import Findings, Trial, headline
 from persam.concept import Concept
-from persam.method.segment import LOOK_BACK, Trace
+from persam.instance import Instance
+from persam.method.segment import LOOK_BACK
 from persam.method.settings import PRESETS, Settings
 from persam.metrics import bootstrap_mean, iou
 from persam.models.base import PromptableModel
@@ -121,7 +122,7 @@ class ModeMethod(PersamMethod):
         return prediction_of(found, learned)
 
 
-def masks_after_steps(trace: Trace, steps: int = 3) -> list[np.ndarray]:
+def masks_after_steps(trace: Instance, steps: int = 3) -> list[np.ndarray]:
     """The mask that counts after each decoder pass, (H, W) bool each: a dropped pass leaves the one before.
 
     A cascade that ended early keeps its last mask. The choice among all passes at the end is no pass.

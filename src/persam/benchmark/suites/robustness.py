@@ -17,12 +17,12 @@ from persam.benchmark.reporting.plots import COLOURS, new_figure, png_of
 from persam.benchmark.suites.suite import Findings, Trial, change, headline
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
+from persam.instance import mask_box
 from persam.method.settings import Settings
 from persam.metrics import iou
 from persam.models.base import PromptableModel
 from persam.reference import Reference
 from persam.reports.tables import Table
-from persam.segmentation import mask_box
 
 #: Areas of the reference mask, as shares of the true one.
 SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)

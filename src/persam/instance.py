@@ -1,0 +1,103 @@
+"""Instance: one found object, the way to it, and what follows from a mask: box, area, run-length code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from persam.method.prior import Prior
+    from persam.method.segment import Step
+
+PixelBox = tuple[int, int, int, int]
+
+
+class Masked:
+    """What follows from a mask, (H, W) bool."""
+
+    mask: np.ndarray
+    score: float
+    similarity: float | None
+    predicted_iou: float | None
+
+    @property
+    def box(self) -> PixelBox | None:
+        """(x0, y0, x1, y1) in pixels, x1 and y1 exclusive; None for an empty mask."""
+        return mask_box(self.mask)
+
+    @property
+    def area(self) -> float:
+        """The part of the image that the mask covers, 0 to 1."""
+        return float(self.mask.mean()) if self.mask.size else 0.0
+
+    def rle(self) -> dict[str, Any]:
+        """COCO's compressed run-length code, see `mask_rle`."""
+        return mask_rle(self.mask)
+
+    def _figures(self) -> dict[str, Any]:
+        """Score, similarity, predicted IoU, box and area, for JSON."""
+        figures = {"score": self.score, "similarity": self.similarity, "predicted_iou": self.predicted_iou}
+        rounded = {name: None if value is None else round(float(value), 6) for name, value in figures.items()}
+        return rounded | {"box": list(self.box) if self.box else None, "area": round(self.area, 6)}
+
+
+@dataclass(frozen=True, eq=False)
+class Instance(Masked):
+    """One of several found objects of a concept.
+
+    Attributes:
+        mask: (H, W) bool.
+        score: Probability that this is the thing, 0 to 1.
+        similarity: Highest value of the confidence map there, -1 to 1; None where persam did not make it.
+        predicted_iou: The decoder's own estimate of how good the mask is, about 0 to 1; None likewise.
+        prior: The location prior, filled by ``segment(..., explain=True)``; the places of earlier instances are taken
+            out of it.
+        steps: The decoder's passes on the way to the mask, filled likewise.
+    """
+
+    mask: np.ndarray
+    score: float
+    similarity: float | None = None
+    predicted_iou: float | None = None
+    prior: Prior | None = field(default=None, repr=False)
+    steps: tuple[Step, ...] = field(default=(), repr=False)
+
+    def confidence_map(self) -> np.ndarray:
+        """The confidence map at the photo's size, (H, W) float32; needs the `prior`."""
+        assert self.prior is not None
+        return self.prior.frame.to_photo_size(self.prior.canvas[None, None])[0, 0].cpu().numpy()
+
+    def masks(self) -> list[np.ndarray]:
+        """The mask after each step, (H, W) bool; needs the `prior`."""
+        assert self.prior is not None
+        to_photo_size = self.prior.frame.to_photo_size
+        return [(to_photo_size(step.taken[None, None])[0, 0] > 0).cpu().numpy() for step in self.steps]
+
+    def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
+        """Return all of it but the pixels, ready for JSON; ``rle=False`` leaves the mask out."""
+        return self._figures() | ({"rle": self.rle()} if rle else {})
+
+
+def mask_box(mask: np.ndarray) -> PixelBox | None:
+    """Return (x0, y0, x1, y1) around the True pixels of an (H, W) mask, x1 and y1 exclusive; None if there are none."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not len(columns):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def mask_rle(mask: np.ndarray) -> dict[str, Any]:
+    """Encode an (H, W) mask as COCO's compressed run-length code ``{"size": [H, W], "counts": str}``."""
+    from pycocotools import mask as coco_mask
+
+    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
+
+
+def rle_mask(rle: dict[str, Any]) -> np.ndarray:
+    """Decode `mask_rle` back to (H, W) bool."""
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")}).astype(bool)
