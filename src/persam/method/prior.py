@@ -64,7 +64,7 @@ def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tun
         tuned: as a tuned concept has it (another direction; the published PerSAM-F has positive points alone).
     """
     matching = image.other or image
-    settings = concept.settings.of_tuned_prior() if tuned else concept.settings
+    settings = _settings_of(concept, tuned)
     cells = confidence_cells(matching.features, concept.targets, tuned)
     canvas = canvas_confidence(cells, matching.frame, image.frame, low_resolution)
     photo = photo_confidence(cells, matching.frame) if settings.map == "photo" else None
@@ -284,9 +284,16 @@ def suppressed(prior: Prior, logits: Tensor, concept: Concept, *, tuned: bool) -
         zeroed(prior.canvas, taken[0, 0] > 0),
         photo,
         prior.frame,
-        concept.settings.of_tuned_prior() if tuned else concept.settings,
+        _settings_of(concept, tuned),
         concept.targets,
     )
+
+
+def _settings_of(concept: Concept, tuned: bool) -> Settings:
+    """A tuned concept's prior may have positive points alone (`Settings.tuned_prior`), as published."""
+    if not tuned or concept.settings.tuned_prior:
+        return concept.settings
+    return concept.settings.but(negative_point=False, attention="off", semantic="off", dense_prior=False)
 
 
 def _size(values: Tensor) -> Size:

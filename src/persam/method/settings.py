@@ -78,12 +78,6 @@ class Settings:
             raise UsageError(f'There is no mode "{mode}"; use {", ".join(get_args(Mode))}.')
         return PRESETS[mode]
 
-    def of_tuned_prior(self) -> Settings:
-        """The switches of a tuned concept's location prior, which may have positive points alone (`tuned_prior`)."""
-        if self.tuned_prior:
-            return self
-        return self.but(negative_point=False, attention="off", semantic="off", dense_prior=False)
-
     def but(self, **changes: Any) -> Settings:
         """The same with some switches set otherwise."""
         return replace(self, **changes)
