@@ -9,6 +9,7 @@ of the first pixel.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -79,13 +80,18 @@ class Frame:
         canvas[: self.content[0], : self.content[1]] = resized
         return F.adaptive_avg_pool2d(canvas[None, None], size)[0, 0]
 
+    @lru_cache(maxsize=64)  # noqa: B019 (a frame is eight numbers)
     def inside(self, size: Size | None = None, device: torch.device | str = "cpu") -> Tensor:
-        """Which cells show the photo (more than half of the cell), (rows, columns) bool. Never empty."""
+        """Which cells show the photo (more than half of the cell), (rows, columns) bool. Never empty.
+
+        Asked many times a photo, so it is kept: not to be written into.
+        """
         rows, columns = size or self.grid
         used_rows = max(1, round(rows * self.content[0] / self.canvas[0]))
         used_columns = max(1, round(columns * self.content[1] / self.canvas[1]))
-        inside = torch.zeros(rows, columns, dtype=torch.bool, device=device)
-        inside[:used_rows, :used_columns] = True
+        with torch.inference_mode(False):  # training takes what a validation left
+            inside = torch.zeros(rows, columns, dtype=torch.bool, device=device)
+            inside[:used_rows, :used_columns] = True
         return inside
 
     def cell_centres(self, index: Tensor, size: Size) -> np.ndarray:

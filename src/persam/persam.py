@@ -101,9 +101,8 @@ class PerSAM:
         """
         if isinstance(image, EncodedImage):
             return image
-        return self._encode(read_image(image), _source_of(image))
-
-    def _encode(self, pixels: np.ndarray, source: str | None) -> EncodedImage:
+        source = _source_of(image)
+        pixels = read_image(image)
         other = None if self.encoder is None else self.encoder.encode(pixels)
         return replace(self.model.encode(pixels), other=other, source=source)
 
@@ -161,7 +160,7 @@ class PerSAM:
         )
 
     def _learn_one(self, reference: Reference) -> Learned:
-        image = self._encode(reference.image, reference.source)
+        image = self.encode(reference.image)
         mask = torch.as_tensor(self._mask_of(reference, image), device=image.features.device)
         return learn_reference(self.model, image, mask, self.settings, reference.mask_values)
 
@@ -172,7 +171,7 @@ class PerSAM:
         Raises:
             PersamError: the model finds nothing under the prompt.
         """
-        return self._mask_of(reference, self._encode(reference.image, reference.source))
+        return self._mask_of(reference, self.encode(reference.image))
 
     def _mask_of(self, reference: Reference, image: EncodedImage) -> np.ndarray:
         if reference.mask is not None:

@@ -156,13 +156,15 @@ def canvas_points(
     At most `positives` positive ones: the peak, then others spread over the confident region around it. `negative`:
     also the least confident place.
     """
-    inside = frame.inside(_size(confidence), confidence.device)
-    picked = _spread(confidence.detach().masked_fill(~inside, -torch.inf), positives)
+    size = _size(confidence)
+    inside = frame.inside(size, confidence.device)
+    values = confidence.detach().masked_fill(~inside, -torch.inf)
+    picked = [int(values.argmax())] if positives <= 1 else _spread(values, positives)
     labels = [1] * len(picked)
     if negative:
         picked.append(int(confidence.masked_fill(~inside, torch.inf).flatten().argmin()))
         labels.append(0)
-    return frame.cell_centres(torch.tensor(picked), _size(confidence)), np.array(labels)
+    return frame.cell_centres(torch.tensor(picked), size), np.array(labels)
 
 
 def dense_prior(confidence: Tensor, frame: Frame) -> Tensor:
@@ -181,8 +183,6 @@ def _spread(values: Tensor, count: int) -> list[int]:
     """
     flat = values.flatten()
     peak = int(flat.argmax())
-    if count <= 1:
-        return [peak]
     positive = flat[(flat > 0) & flat.isfinite()]
     if positive.numel() < 2:
         return [peak]

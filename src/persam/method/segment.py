@@ -9,7 +9,6 @@ the better one.  At the end: is it there at all?
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -233,7 +232,7 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
 
 def find(
     model: PromptableModel, image: EncodedImage, concept: Concept, *, most: int = 1, threshold: float = -1.0
-) -> Iterator[Instance]:
+) -> list[Instance]:
     """Up to `most` objects of a concept, best first; the first one whatever its similarity.
 
     Several: find the best, take its place out of the confidence map, look again, until the map's highest value falls
@@ -241,20 +240,23 @@ def find(
     """
     weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
     prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
-    earlier: list[Tensor] = []
-    while not earlier or prior.similarity >= threshold:
+    found: list[Instance] = []
+    places: list[Tensor] = []
+    while True:
         steps = cascade(model, image, prior, concept.settings, weights)
         result = last_good(steps)
         place = result.taken > 0
-        if earlier and (not bool(place.any()) or _known(place, earlier)):
-            return
+        if found and (not bool(place.any()) or _known(place, places)):
+            return found
         score = presence_score(prior.similarity, concept.threshold)
         mask = mask_at(result.taken, prior.frame)
-        yield Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
-        earlier.append(place)
-        if len(earlier) == most:
-            return
+        found.append(Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps)))
+        places.append(place)
+        if len(found) == most:
+            return found
         prior = suppressed(prior, result.taken, concept, tuned=weights is not None)
+        if prior.similarity < threshold:
+            return found
 
 
 def _known(mask: Tensor, earlier: list[Tensor]) -> bool:
