@@ -68,6 +68,10 @@ class Frame:
             return maps
         return F.interpolate(maps, self.photo, mode="bilinear", align_corners=False)
 
+    def to_photo_mask(self, logits: Tensor) -> Tensor:
+        """The mask, (H, W) bool, that logits (h, w) over the canvas draw in the photo: where they exceed 0."""
+        return self.to_photo_size(logits[None, None])[0, 0] > 0
+
     def cover(self, mask: Tensor, size: Size | None = None) -> Tensor:
         """Share of every cell that a mask of the photo covers, (rows, columns) in [0, 1].
 

@@ -72,8 +72,7 @@ class Instance(Masked):
     def masks(self) -> list[np.ndarray]:
         """The mask after each step, (H, W) bool; needs the `prior`."""
         assert self.prior is not None
-        to_photo_size = self.prior.frame.to_photo_size
-        return [(to_photo_size(step.taken[None, None])[0, 0] > 0).cpu().numpy() for step in self.steps]
+        return [self.prior.frame.to_photo_mask(step.taken).cpu().numpy() for step in self.steps]
 
     def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
         """Return all of it but the pixels, ready for JSON; ``rle=False`` leaves the mask out."""

@@ -235,7 +235,7 @@ class _View:
 
     def _mask(self, logits: torch.Tensor) -> np.ndarray:
         """Logits (h, w) over the canvas as a mask at the panel's size."""
-        return (self.frame.to_photo_size(logits[None, None].cpu())[0, 0] > 0).numpy()
+        return self.frame.to_photo_mask(logits.cpu()).numpy()
 
     def _candidates(self, step: Step) -> np.ndarray:
         """The masks that a pass offered, small, the taken one framed."""
@@ -247,7 +247,7 @@ class _View:
         strip = Image.new("RGB", (PANEL, height + 6 + 22), PAPER)
         draw = ImageDraw.Draw(strip)
         for index in range(count):
-            mask = (frame.to_photo_size(step.logits[index][None, None].cpu())[0, 0] > 0).numpy()
+            mask = frame.to_photo_mask(step.logits[index].cpu()).numpy()
             left = index * (side + gap)
             is_taken = index == step.best
             if is_taken:

@@ -216,7 +216,7 @@ def prompted_mask(
     )
     first = model.decode(image, prompts, multimask=True)
     refined = model.decode(image, replace(prompts, logits=first.best()), multimask=True)
-    mask = frame.to_photo_size(refined.best())[0, 0] > 0
+    mask = frame.to_photo_mask(refined.best()[0, 0])
     if not bool(mask.any()):
         raise PersamError("The model finds no object at the given place; give a larger box, more points, or a mask.")
     return mask

@@ -62,11 +62,6 @@ class Step:
     dropped: bool = False
 
 
-def mask_at(logits: Tensor, frame: Frame) -> np.ndarray:
-    """Logits (h, w) over the canvas as a mask of the photo, (H, W) bool."""
-    return (frame.to_photo_size(logits[None, None])[0, 0] > 0).cpu().numpy()
-
-
 # --------------------------------------------------------------------------- Fig. 3: the decoder's passes
 
 
@@ -134,7 +129,7 @@ def tight_box(logits: Tensor, frame: Frame, photo: bool) -> np.ndarray | None:
     mask itself, to the outer edges of its pixels.
     """
     if photo:
-        mask = frame.to_photo_size(logits[None, None])[0, 0] > 0
+        mask = frame.to_photo_mask(logits)
     else:
         mask = (logits > 0) & frame.inside((logits.shape[0], logits.shape[1]), logits.device)
     rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
@@ -249,7 +244,7 @@ def find(
         if found and (not bool(place.any()) or _known(place, places)):
             return found
         score = presence_score(prior.similarity, concept.threshold)
-        mask = mask_at(result.taken, prior.frame)
+        mask = prior.frame.to_photo_mask(result.taken).cpu().numpy()
         found.append(Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps)))
         places.append(place)
         if len(found) == most:

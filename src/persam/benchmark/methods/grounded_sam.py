@@ -89,7 +89,7 @@ class GroundedSam:
         corners = encoding.frame.to_canvas(found.box.reshape(2, 2)).reshape(1, 4)
         prompts = Prompts(boxes=torch.as_tensor(corners, dtype=torch.float32, device=self.model.device))
         decoded = self.model.decode(encoding, prompts, multimask=False)
-        mask = (encoding.frame.to_photo_size(decoded.logits)[0, 0] > 0).cpu().numpy()
+        mask = encoding.frame.to_photo_mask(decoded.logits[0, 0]).cpu().numpy()
         x, y = found.box.reshape(2, 2).mean(0)
         return Prediction(mask, found.score, present=True, peak=(float(x), float(y)))
 

@@ -100,7 +100,7 @@ def plain_mask(model: PromptableModel, encoding: EncodedImage) -> np.ndarray:
     """Plain SAM on an encoded photo: one pass for the point in its middle, the best of three masks, at full size."""
     with torch.inference_mode():
         decoded = model.decode(encoding, one_point(model, encoding), multimask=True)
-        mask: np.ndarray = (encoding.frame.to_photo_size(decoded.best())[0, 0] > 0).cpu().numpy()
+        mask: np.ndarray = encoding.frame.to_photo_mask(decoded.best()[0, 0]).cpu().numpy()
         return mask
 
 
