@@ -218,3 +218,13 @@ class TestFindImages:
     def test_nothing_named(self):
         with pytest.raises(UsageError, match="No photos were named"):
             find_images([])
+
+
+@pytest.mark.parametrize("view", [slice(None), slice(None, None, -1), slice(None, None, 2)])
+def test_an_rgb_array_is_copied_as_it_is(view):
+    array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)[view, view]
+    read = read_image(array)
+    np.testing.assert_array_equal(read, array)
+    assert read.flags.c_contiguous
+    assert read.flags.writeable
+    assert not np.shares_memory(read, array)

@@ -59,6 +59,8 @@ def read_image(source: ImageSource, *, max_pixels: int | None = None) -> np.ndar
         PersamError: The file is missing, empty, truncated, no picture or too large; the array has another form.
     """
     if isinstance(source, np.ndarray):
+        if source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3 and source.size:
+            return np.array(source, order="C")  # what was read before is only copied
         picture = _picture_from_array(source)
     elif isinstance(source, Image.Image):
         picture = source
