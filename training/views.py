@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -21,8 +20,6 @@ TWIN = 249
 DISTRACTORS = (240, 241, 242)
 PADDING = (124, 116, 104)  # zero after normalisation, to within rounding
 MIN_VISIBLE = 0.0035  # share of the square that the shared object must cover: 58 pixels of 128 x 128
-
-PairSort = Literal["pasted", "same photo", "same kind"]
 
 
 @dataclass(frozen=True, eq=False)
