@@ -39,7 +39,15 @@ def make_found(mask: np.ndarray, *, tuned: bool = False, guidance: bool = True, 
     points = np.array([[50.0, 55.0], [2.0, 2.0]])
     steering = Guidance(torch.linspace(-1, 1, 64)[None, None, None], "before") if guidance else None
     prior = Prior(
-        frame, torch.zeros(8, 8), coverage, None, float(coverage.max()), points, np.array([1, 0]), guidance=steering
+        frame,
+        torch.zeros(8, 8),
+        coverage,
+        coverage,
+        None,
+        float(coverage.max()),
+        points,
+        np.array([1, 0]),
+        guidance=steering,
     )
     instance = Instance(mask, 0.7, prior=prior, steps=tuple(made))
     return Segmentation("my disc", "photo.png", mask, 0.7, True, instances=(instance,))

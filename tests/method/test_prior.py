@@ -22,7 +22,6 @@ from persam.method.prior import (
     canvas_confidence,
     canvas_points,
     confidence_cells,
-    dense_prior,
     guidance_for,
     logit_attention,
     photo_confidence,
@@ -31,6 +30,7 @@ from persam.method.prior import (
     prior_from,
     prior_of,
     published_attention,
+    standard_map,
     suppressed,
     z_score,
 )
@@ -266,13 +266,13 @@ class TestCanvasPoints:
         points, labels = canvas_points(flat, WIDE, negative=True, positives=positives)
         assert labels[0] == 1
         assert np.isfinite(points).all()
-        assert bool(dense_prior(flat, WIDE).isfinite().all())
+        assert bool(standard_map(flat, WIDE.inside((32, 32))).isfinite().all())
 
     def test_one_cell_of_photo(self):
         frame = Frame.padded((1, 900), 64, (8, 8))
         points, _ = canvas_points(smooth(1), frame, negative=True, positives=4)
         assert all(row == 0 for row, _ in places(points))
-        assert bool(dense_prior(smooth(1), frame).isfinite().all())
+        assert bool(standard_map(smooth(1), frame.inside((32, 32))).isfinite().all())
 
     @given(seed=seeds, positives=st.integers(1, 6), axis=st.sampled_from([0, 1]))
     def test_flipping_the_map_flips_the_points(self, seed, positives, axis):
@@ -286,7 +286,8 @@ class TestCanvasPoints:
 
     def test_dense_prior_is_the_z_scored_map_with_the_padding_out(self):
         values = smooth(2)
-        dense = dense_prior(values, WIDE)
+        dense = prior_from(values[::4, ::4], values, None, WIDE, PERSAM, TARGETS).dense
+        assert dense is not None
         assert dense.shape == (1, 1, 32, 32)
         inside = values[:16].numpy()
         np.testing.assert_allclose(dense[0, 0, :16], (inside - inside.mean()) / inside.std(ddof=1), atol=1e-4)
@@ -387,7 +388,7 @@ def random_map(seed: int, rows: int = 8, columns: int = 8) -> torch.Tensor:
 @given(seed=seeds, alpha=st.floats(0.1, 100, allow_subnormal=False))
 def test_printed_form_sums_to_alpha_and_leaves_the_padding_out(seed, alpha):
     cells = random_map(seed)
-    attention = printed_attention(cells, TALL, alpha)
+    attention = printed_attention(cells, TALL.inside(), alpha)
     assert attention.shape == (1, 1, 1, 64)
     assert float(attention.sum()) == pytest.approx(alpha, rel=1e-4)
     grid = attention.reshape(8, 8).numpy()
@@ -399,7 +400,7 @@ def test_printed_form_sums_to_alpha_and_leaves_the_padding_out(seed, alpha):
 @given(seed=seeds, alpha=st.floats(0.1, 10, allow_subnormal=False))
 def test_logit_form_is_the_z_score_and_the_padding_gets_the_lowest(seed, alpha):
     cells = random_map(seed)
-    attention = logit_attention(cells, TALL, alpha)
+    attention = logit_attention(cells, TALL.inside(), alpha)
     assert attention.shape == (1, 1, 1, 64)
     grid, within = attention.reshape(8, 8).numpy(), cells[:, :4].numpy()
     np.testing.assert_allclose(
@@ -432,7 +433,7 @@ def test_published_form_is_misplaced_on_a_photo_that_is_not_square():
 
 class TestGuidanceFor:
     def guidance(self, settings: Settings, photo: torch.Tensor | None = None) -> Guidance | None:
-        return guidance_for(settings, random_map(0), photo, TALL, TARGETS)
+        return guidance_for(settings, random_map(0), TALL.inside(), photo, TALL, TARGETS)
 
     @pytest.mark.parametrize(
         ("attention", "where"), [("sigmoid", "after"), ("softmax", "after"), ("logits", "before"), ("off", "after")]
@@ -453,7 +454,7 @@ class TestGuidanceFor:
     def test_the_semantic_prompt_is_the_mean_of_the_references(self):
         none = torch.zeros(5, 0)
         targets = [TargetFeatures(random(seed, 5), torch.ones(5), torch.ones(5), none) for seed in range(3)]
-        guidance = guidance_for(PERSAM.but(semantic="mean"), random_map(0), None, TALL, targets)
+        guidance = guidance_for(PERSAM.but(semantic="mean"), random_map(0), TALL.inside(), None, TALL, targets)
         torch.testing.assert_close(guidance.semantic, sum(target.embedding for target in targets) / 3)
 
     def test_alpha(self):
@@ -471,5 +472,5 @@ class TestGuidanceFor:
         flat = torch.full((8, 8), 0.3)
         for form in ("sigmoid", "softmax", "logits"):
             settings = Settings.of("persam").but(attention=form)
-            guidance = guidance_for(settings, flat, photo_confidence(flat, TALL), TALL, TARGETS)
+            guidance = guidance_for(settings, flat, TALL.inside(), photo_confidence(flat, TALL), TALL, TARGETS)
             assert bool(guidance.attention.isfinite().all())

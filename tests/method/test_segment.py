@@ -13,7 +13,7 @@ from persam import Concept
 from persam.geometry import Frame
 from persam.method import segment
 from persam.method.learn import TargetFeatures, learn_reference
-from persam.method.prior import Prior, confidence_cells
+from persam.method.prior import Prior, confidence_cells, standard_map
 from persam.method.segment import NEAR, agreement, cascade, find, last_good, presence_score, threshold_of, tight_box
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
@@ -43,7 +43,8 @@ def scene(
 ) -> Prior:
     canvas = torch.zeros(SIZE) if confidence is None else confidence
     points, labels = np.array([[20.0, 16.0], [50.0, 3.0]]), np.array([1, 0])
-    return Prior(frame, torch.zeros(8, 8), canvas, None, 0.8, points, labels, dense, guidance)
+    standard = standard_map(canvas, frame.inside(SIZE))
+    return Prior(frame, torch.zeros(8, 8), canvas, standard, None, 0.8, points, labels, dense, guidance)
 
 
 def run(script, settings: Settings = PLAIN, **options):

@@ -24,7 +24,7 @@ from persam.models.guidance import Guidance
 if TYPE_CHECKING:
     from persam.concept import Concept
 
-OUTSIDE_LOGIT = -2.0  # of the dense prior in the padding (REBASE)
+OUTSIDE_LOGIT = -2.0  # of the map as a mask prompt, in the padding (REBASE)
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,19 @@ class Prior:
         frame: the image's place on the decoder's canvas.
         cells: confidence map on the decoder's feature grid, (rows, columns) in [-1, 1].
         canvas: the same at the decoder's low resolution, (h, w).
+        standard: that one z-scored over the photo, and `OUTSIDE_LOGIT` in the padding, (h, w).
         photo: the same at the photo's size, (H, W), where the settings read it there; otherwise None.
         similarity: the map's highest value.
         points: (N, 2) as (x, y) on the canvas; the first is the peak.
         labels: (N,) 1 positive, 0 negative.
-        dense: the map as a mask prompt, (1, 1, h, w), or None.
+        dense: `standard` as a mask prompt (REBASE), (1, 1, h, w), or None.
         guidance: target-guided attention and target-semantic prompting of the first pass, or None.
     """
 
     frame: Frame
     cells: Tensor
     canvas: Tensor
+    standard: Tensor
     photo: Tensor | None
     similarity: float
     points: np.ndarray
@@ -82,15 +84,18 @@ def prior_from(
     targets: Sequence[TargetFeatures],
 ) -> Prior:
     """Points and guidance for a confidence map at its resolutions (see `Prior`)."""
+    inside = frame.inside(_size(canvas), canvas.device)
+    inside_cells = frame.inside(device=cells.device)
+    standard = standard_map(canvas, inside)
+    guidance = guidance_for(settings, cells, inside_cells, photo, frame, targets)
     if photo is not None:
         points, labels = photo_points(photo, frame, settings.negative_point, settings.positive_points)
         similarity, dense = float(photo.detach().max()), None
     else:
         points, labels = canvas_points(canvas, frame, settings.negative_point, settings.positive_points)
-        similarity = float(canvas.detach()[frame.inside(_size(canvas), canvas.device)].max())
-        dense = dense_prior(canvas, frame) if settings.dense_prior else None
-    guidance = guidance_for(settings, cells, photo, frame, targets)
-    return Prior(frame, cells, canvas, photo, similarity, points, labels, dense, guidance)
+        similarity = float(canvas.detach()[inside].max())
+        dense = standard[None, None] if settings.dense_prior else None
+    return Prior(frame, cells, canvas, standard, photo, similarity, points, labels, dense, guidance)
 
 
 # ------------------------------------------------------------------------------ Eq. 5-6: the confidence map S
@@ -132,6 +137,11 @@ def z_score(values: Tensor, inside: Tensor | None = None) -> Tensor:
     return (values - among.mean()) / spread.clamp(min=1e-6)  # a flat map is flat, not its rounding errors enlarged
 
 
+def standard_map(confidence: Tensor, inside: Tensor) -> Tensor:
+    """The map (h, w) z-scored over the places `inside` the photo, `OUTSIDE_LOGIT` beside it; REBASE's mask prompt."""
+    return z_score(confidence, inside).masked_fill(~inside, OUTSIDE_LOGIT)
+
+
 # ------------------------------------------------------- Eq. 7: points from the map, and the map as a mask prompt
 
 
@@ -165,12 +175,6 @@ def canvas_points(
         picked.append(int(confidence.masked_fill(~inside, torch.inf).flatten().argmin()))
         labels.append(0)
     return frame.cell_centres(torch.tensor(picked), size), np.array(labels)
-
-
-def dense_prior(confidence: Tensor, frame: Frame) -> Tensor:
-    """The z-scored map (h, w) as a mask prompt, (1, 1, h, w), with the padding out (REBASE)."""
-    inside = frame.inside(_size(confidence), confidence.device)
-    return z_score(confidence, inside).masked_fill(~inside, OUTSIDE_LOGIT)[None, None]
 
 
 def _spread(values: Tensor, count: int) -> list[int]:
@@ -208,14 +212,20 @@ def _spread(values: Tensor, count: int) -> list[int]:
 
 
 def guidance_for(
-    settings: Settings, cells: Tensor, photo: Tensor | None, frame: Frame, targets: Sequence[TargetFeatures]
+    settings: Settings,
+    cells: Tensor,
+    inside: Tensor,
+    photo: Tensor | None,
+    frame: Frame,
+    targets: Sequence[TargetFeatures],
 ) -> Guidance | None:
     """What steers the first decoder pass, or None.
 
     Args:
         settings: which form.
         cells: confidence map on the decoder's grid, (rows, columns).
-        photo: the same at the photo's size, (H, W), or None.
+        inside: which cells show the photo, (rows, columns) bool.
+        photo: the map at the photo's size, (H, W), or None.
         frame: of the decoder.
         targets: of the concept; the mean of their embeddings is T.
     """
@@ -224,9 +234,9 @@ def guidance_for(
         photo_map = photo if photo is not None else frame.to_photo_size(cells[None, None])[0, 0]
         attention = published_attention(photo_map, frame.grid)
     elif settings.attention == "softmax":
-        attention = printed_attention(cells, frame, settings.alpha)
+        attention = printed_attention(cells, inside, settings.alpha)
     elif settings.attention == "logits":
-        attention = logit_attention(cells, frame, settings.alpha)
+        attention = logit_attention(cells, inside, settings.alpha)
     semantic = None
     if settings.semantic != "off":
         semantic = torch.stack([target.embedding for target in targets]).mean(0).to(cells.device)
@@ -245,16 +255,14 @@ def published_attention(photo_map: Tensor, grid: Size) -> Tensor:
     return stretched.sigmoid().flatten(2)[:, :, None]
 
 
-def printed_attention(cells: Tensor, frame: Frame, alpha: float) -> Tensor:
-    """Softmax of S times alpha over the cells of the photo (rows, columns), 0 in the padding: (1, 1, 1, cells)."""
-    inside = frame.inside(_size(cells), cells.device)
+def printed_attention(cells: Tensor, inside: Tensor, alpha: float) -> Tensor:
+    """Softmax of S times alpha over the cells `inside` the photo (rows, columns), 0 beside it: (1, 1, 1, cells)."""
     weights = torch.softmax(cells.masked_fill(~inside, -torch.inf).flatten(), dim=0)
     return alpha * weights[None, None, None]
 
 
-def logit_attention(cells: Tensor, frame: Frame, alpha: float) -> Tensor:
-    """The z-score of S times alpha (rows, columns) over the cells of the photo; the padding gets the lowest value."""
-    inside = frame.inside(_size(cells), cells.device)
+def logit_attention(cells: Tensor, inside: Tensor, alpha: float) -> Tensor:
+    """The z-score of S times alpha over the cells `inside` the photo (rows, columns); beside it the lowest value."""
     scores = z_score(cells, inside)
     scores = torch.where(inside, scores, scores[inside].min())
     return alpha * scores.flatten()[None, None, None]

@@ -19,7 +19,7 @@ from torch import Tensor
 from persam.geometry import Frame
 from persam.instance import Instance
 from persam.method.learn import Learned
-from persam.method.prior import Prior, confidence_cells, prior_of, suppressed, z_score
+from persam.method.prior import Prior, confidence_cells, prior_of, suppressed
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
 from persam.models.guidance import Guidance
@@ -207,10 +207,9 @@ def agreement(logits: Tensor, prior: Prior) -> Tensor:
     """
     inside = prior.frame.inside((logits.shape[-2], logits.shape[-1]), logits.device)
     covered = (logits > 0)[..., inside].float()  # (..., places)
-    map_scores = z_score(prior.canvas[inside])
     share = covered.mean(-1)
     spread = (share * (1 - share)).sqrt()  # of zeros and ones
-    correlation = (covered @ map_scores) / covered.shape[-1] / spread.clamp(min=1e-6)
+    correlation = (covered @ prior.standard[inside]) / covered.shape[-1] / spread.clamp(min=1e-6)
     return torch.where(spread > 0, correlation, -1.0)
 
 

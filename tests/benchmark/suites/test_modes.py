@@ -33,7 +33,9 @@ def step(name: str, rows: int, *, dropped: bool = False) -> Step:
 def heights(*steps: Step) -> list[int]:
     """How many rows the mask after each step has."""
     frame = Frame.padded(SIZE, 16, (4, 4))
-    prior = Prior(frame, torch.zeros(4, 4), torch.zeros(SIZE), None, 0.5, np.zeros((1, 2)), np.ones(1))
+    prior = Prior(
+        frame, torch.zeros(4, 4), torch.zeros(SIZE), torch.zeros(SIZE), None, 0.5, np.zeros((1, 2)), np.ones(1)
+    )
     trace = Instance(np.zeros(SIZE, bool), 1.0, prior=prior, steps=steps)
     return [int(mask.any(axis=1).sum()) for mask in masks_after_steps(trace)]
 
