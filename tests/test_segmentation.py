@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -147,7 +148,9 @@ def test_any_form_of_photo_can_be_drawn_on_and_cut_out(scene, tmp_path):
 
 
 def test_it_says_in_a_line_what_it_is(scene):
-    assert repr(segmentation(scene[1])) == "<Segmentation of 'mug' in a.jpg: at (32, 42, 89, 99), score 0.50>"
+    sure = replace(segmentation(scene[1]), score=0.9)
+    assert repr(sure) == "<Segmentation of 'mug' in a.jpg: at (32, 42, 89, 99), score 0.90>"
+    assert "score 0.50, unsure" in repr(segmentation(scene[1]))
     assert "not there" in repr(segmentation(np.zeros_like(scene[1]), present=False))
 
 
@@ -261,3 +264,14 @@ class TestSupervision:
         monkeypatch.setitem(sys.modules, "supervision", None)
         with pytest.raises(PersamError, match=r"pip install 'persam\[supervision\]'"):
             segmentation(scene[1]).to_supervision()
+
+
+@pytest.mark.parametrize(
+    ("score", "present", "verdict"),
+    [(0.9, True, "present"), (0.75, True, "present"), (0.74, True, "unsure"), (0.5, False, "unsure"),
+     (0.25, False, "unsure"), (0.24, False, "absent"), (0.2, True, "present"), (0.8, False, "absent")],
+)  # fmt: skip
+def test_verdict(scene, score, present, verdict):
+    """Unsure between the two cuts; beyond them what the threshold that was asked for says."""
+    found = replace(segmentation(scene[1], present=present), score=score)
+    assert found.verdict == found.to_dict()["verdict"] == verdict

@@ -50,7 +50,7 @@ def segment_photos(
     sheet: bool = False,
     explain: bool = False,
     max_instances: int = 1,
-    threshold: float | None = None,
+    threshold: float = 0.5,
     on_photo: Callable[[Path, str | None], object] = lambda photo, problem: None,
 ) -> BatchReport:
     """Find concepts in photos and write what was found.
@@ -66,7 +66,7 @@ def segment_photos(
         sheet: Also write all of the run as ``sheet.png`` and ``sheet.html``.
         explain: Also write the way to each mask as a picture.
         max_instances: Up to so many objects of a concept in a photo.
-        threshold: Similarity from which on the object counts as present; None takes each concept's own.
+        threshold: Score from which on the object counts as present, 0 to 1.
         on_photo: Called after each photo with what went wrong, or None.
 
     Returns:

@@ -19,11 +19,14 @@ from torch import Tensor
 
 from persam.errors import PersamError
 from persam.files import write_bytes
+from persam.method.cues import CueFeatures
 from persam.method.learn import TargetFeatures
 from persam.method.settings import Settings
+from persam.models.fitted import Fitted
 
 FORMAT = "1"
 _PARTS = ("embedding", "direction", "tuned_direction", "background")
+_CUE_PARTS = ("object_cells", "background_cells", "colours", "colour_ratio")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ class Concept:
         encoder, encoder_name: of the encoder of the confidence map; the model's own if there is no other.
         targets: target features, one for each reference.
         references: where they came from.
-        threshold: lowest similarity at which the concept counts as present.
+        threshold: lowest similarity at which the concept counts as present, where nothing was fitted for the encoder.
+        cues: what the cues compare with, one for each reference; none where the confidence map is the paper's.
+        fitted: how much each cue says with this encoder, or None: then the confidence map is the paper's.
         scale_weights: PerSAM-F's weights of the decoder's three scales, or None.
         created: when, UTC, ISO 8601.
         thumbnail: a small PNG of the first reference, or None.
@@ -65,6 +70,8 @@ class Concept:
     targets: tuple[TargetFeatures, ...]
     references: tuple[ReferenceRecord, ...]
     threshold: float
+    cues: tuple[CueFeatures, ...] = ()
+    fitted: Fitted | None = None
     scale_weights: tuple[float, float, float] | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     thumbnail: bytes | None = None
@@ -96,6 +103,7 @@ class Concept:
             "model": {"name": self.model_name, "fingerprint": self.model},
             "encoder": {"name": self.encoder_name, "fingerprint": self.encoder},
             "threshold": round(self.threshold, 6),
+            "fitted": None if self.fitted is None else self.fitted.to_dict(),
             "scale_weights": None if self.scale_weights is None else [round(w, 6) for w in self.scale_weights],
             "references": [vars(reference) | {"size": list(reference.size)} for reference in self.references],
             "created": self.created,
@@ -117,6 +125,10 @@ class Concept:
             f"target.{i}.{part}": getattr(target, part).detach().float().cpu().contiguous()
             for i, target in enumerate(self.targets)
             for part in _PARTS
+        } | {
+            f"cue.{i}.{part}": getattr(kept, part).detach().float().cpu().contiguous()
+            for i, kept in enumerate(self.cues)
+            for part in _CUE_PARTS
         }
         shown = self.thumbnail if thumbnail else None
         metadata = self.metadata() | {"has_thumbnail": shown is not None}
@@ -157,7 +169,7 @@ class Concept:
     def _from_file(cls, meta: dict[str, Any], tensors: dict[str, Tensor], thumbnail: str | None) -> Concept:
         if int(meta["format"]) > int(FORMAT):
             raise _NewerFormatError(meta["format"])
-        weights = meta["scale_weights"]
+        weights, fitted = meta["scale_weights"], meta.get("fitted")  # which files of persam 0.1 have not
         return cls(
             name=str(meta["name"]),
             settings=Settings.from_dict(meta["settings"]),
@@ -173,6 +185,11 @@ class Concept:
                 ReferenceRecord(**(record | {"size": tuple(record["size"])})) for record in meta["references"]
             ),
             threshold=float(meta["threshold"]),
+            cues=tuple(
+                CueFeatures(**{part: tensors[f"cue.{i}.{part}"] for part in _CUE_PARTS})
+                for i in range(0 if fitted is None else len(meta["references"]))
+            ),
+            fitted=None if fitted is None else Fitted.from_dict(fitted),
             scale_weights=None if weights is None else (float(weights[0]), float(weights[1]), float(weights[2])),
             created=meta["created"],
             thumbnail=None if thumbnail is None else base64.b64decode(thumbnail),

@@ -50,7 +50,8 @@ class Instance(Masked):
     Attributes:
         mask: (H, W) bool.
         score: Probability that this is the thing, 0 to 1.
-        similarity: Highest value of the confidence map there, -1 to 1; None where persam did not make it.
+        similarity: To the mean of the reference, at the peak of the confidence map, -1 to 1; None where persam did not
+            make it.
         predicted_iou: The decoder's own estimate of how good the mask is, about 0 to 1; None likewise.
         prior: The location prior, filled by ``segment(..., explain=True)``; the places of earlier instances are taken
             out of it.
@@ -65,9 +66,11 @@ class Instance(Masked):
     steps: tuple[Step, ...] = field(default=(), repr=False)
 
     def confidence_map(self) -> np.ndarray:
-        """The confidence map at the photo's size, (H, W) float32; needs the `prior`."""
+        """The confidence map at the photo's size, (H, W) float32: similarity, -1 to 1, or where cues are fused the
+        chance that it is the thing, 0 to 1; needs the `prior`."""
         assert self.prior is not None
-        return self.prior.frame.to_photo_size(self.prior.canvas[None, None])[0, 0].cpu().numpy()
+        values = self.prior.frame.to_photo_size(self.prior.canvas[None, None])[0, 0]
+        return (values if self.prior.alike is None else values.sigmoid()).cpu().numpy()
 
     def masks(self) -> list[np.ndarray]:
         """The mask after each step, (H, W) bool; needs the `prior`."""

@@ -16,11 +16,15 @@ from PIL import Image
 from persam.concept import Concept, ReferenceRecord
 from persam.errors import PersamError, UsageError
 from persam.images import ImageSource, read_image
+from persam.method import refine
+from persam.method.cues import CueFeatures, cue_features
 from persam.method.learn import Learned, learn_reference, prompted_mask
+from persam.method.presence import threshold_of
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
-from persam.method.segment import find, threshold_of
+from persam.method.segment import find
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
+from persam.models.fitted import Fitted, fitted_for
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
 from persam.reports.pictures import encoded, shrink
@@ -28,6 +32,7 @@ from persam.segmentation import Segmentation
 
 SCRIBBLE_POINTS = 8
 THUMBNAIL_SIDE = 96  # pixels
+SURE_ENOUGH = 0.5  # score from which on the object counts as present, if nothing else is asked for
 
 Photo = ImageSource | EncodedImage
 _ONE_PHOTO = (str, os.PathLike, Image.Image, np.ndarray, EncodedImage)
@@ -37,7 +42,7 @@ class SegmentOptions(TypedDict, total=False):
     """The options of `PerSAM.segment`, for its typed forms."""
 
     max_instances: int
-    threshold: float | None
+    threshold: float
     explain: bool
 
 
@@ -48,14 +53,22 @@ class PerSAM:
         model: the promptable model; see `PerSAM.from_pretrained` for names.
         encoder: another encoder for the confidence map, or None for the model's own features.
         settings: the form of the method that concepts are learned with.
+        fitted: how much each cue says with the encoder of the confidence map; by default the packaged numbers, if
+            there are any for it, and otherwise the paper's map.
     """
 
     def __init__(
-        self, model: PromptableModel, *, encoder: FeatureEncoder | None = None, settings: Settings | None = None
+        self,
+        model: PromptableModel,
+        *,
+        encoder: FeatureEncoder | None = None,
+        settings: Settings | None = None,
+        fitted: Fitted | None = None,
     ) -> None:
         self.model = model
         self.encoder = encoder
         self.settings = settings or Settings.of("persam")
+        self.fitted = fitted or fitted_for((encoder or model).fingerprint)
 
     @classmethod
     def from_pretrained(
@@ -104,7 +117,7 @@ class PerSAM:
         source = _source_of(image)
         pixels = read_image(image)
         other = None if self.encoder is None else self.encoder.encode(pixels)
-        return replace(self.model.encode(pixels), other=other, source=source)
+        return replace(self.model.encode(pixels), other=other, source=source, pixels=shrink(pixels, refine.SIDE))
 
     # ----------------------------------------------------------------- learn
 
@@ -145,6 +158,7 @@ class PerSAM:
             ]
         learned = [self._learn_one(reference) for reference in references]
         matcher = self.encoder or self.model
+        fitted = self.fitted if self.settings.fuses_cues or self.settings.refine else None
         return Concept(
             name=name,
             settings=self.settings,
@@ -155,6 +169,8 @@ class PerSAM:
             targets=tuple(each.target for each in learned),
             references=tuple(_record_of(*each) for each in zip(references, learned, strict=True)),
             threshold=mean(threshold_of(each) for each in learned),
+            cues=() if fitted is None else tuple(_cues_of(each) for each in learned),
+            fitted=fitted,
             thumbnail=encoded(shrink(references[0].image, THUMBNAIL_SIDE), "PNG"),
             material=tuple(learned),
         )
@@ -229,7 +245,7 @@ class PerSAM:
         concept: Concept | Sequence[Concept],
         *,
         max_instances: int = 1,
-        threshold: float | None = None,
+        threshold: float = SURE_ENOUGH,
         explain: bool = False,
     ) -> Segmentation | list[Segmentation]:
         """Find a concept, or several, in one photo, which is encoded once. For several photos: `segment_many`.
@@ -238,12 +254,12 @@ class PerSAM:
             image: a path, a PIL image, an (H, W, 3) uint8 array, or what `encode` gave.
             concept: one concept, or several: then the result is a list.
             max_instances: look for up to so many objects of a concept.
-            threshold: similarity from which on the object counts as present; by default the concept's own.
+            threshold: score from which on the object counts as present, 0..1.
             explain: keep the way to the mask in `Segmentation.trace`.
 
         Raises:
             PersamError: the photo cannot be read, or a concept was made with another model.
-            UsageError: several photos; `max_instances` below 1, or a threshold outside [-1, 1].
+            UsageError: several photos; `max_instances` below 1, or a threshold outside [0, 1].
         """
         if not isinstance(image, _ONE_PHOTO):
             raise UsageError(
@@ -269,7 +285,7 @@ class PerSAM:
         concept: Concept | Sequence[Concept],
         *,
         max_instances: int = 1,
-        threshold: float | None = None,
+        threshold: float = SURE_ENOUGH,
         explain: bool = False,
     ) -> Iterator[Any]:
         """Find a concept, or several, in any number of photos: yields `segment`'s result for each, in order.
@@ -281,12 +297,12 @@ class PerSAM:
             images: photos as `segment` takes them.
             concept: one concept, or several: then every result is a list.
             max_instances: look for up to so many objects of a concept.
-            threshold: similarity from which on the object counts as present; by default the concept's own.
+            threshold: score from which on the object counts as present, 0..1.
             explain: keep the way to the mask in `Segmentation.trace`.
 
         Raises:
             PersamError: a photo cannot be read, or a concept was made with another model.
-            UsageError: one photo instead of several; `max_instances` below 1, or a threshold outside [-1, 1].
+            UsageError: one photo instead of several; `max_instances` below 1, or a threshold outside [0, 1].
         """
         if isinstance(images, _ONE_PHOTO) or not isinstance(images, Iterable):
             raise UsageError("segment_many() takes several photos, such as a list of paths; use segment() for one.")
@@ -295,13 +311,11 @@ class PerSAM:
         options: dict[str, Any] = {"max_instances": max_instances, "threshold": threshold, "explain": explain}
         return (self.segment(image, concept, **options) for image in images)
 
-    def _checked(
-        self, concept: Concept | Sequence[Concept], max_instances: int, threshold: float | None
-    ) -> list[Concept]:
+    def _checked(self, concept: Concept | Sequence[Concept], max_instances: int, threshold: float) -> list[Concept]:
         if max_instances < 1:
             raise UsageError(f"max_instances must be at least 1, not {max_instances}.")
-        if threshold is not None and not -1 <= threshold <= 1:
-            raise UsageError(f"The threshold is a similarity between -1 and 1, not {threshold}.")
+        if not 0 <= threshold <= 1:
+            raise UsageError(f"The threshold is a score between 0 and 1, not {threshold}.")
         concepts = [concept] if isinstance(concept, (Concept, str, os.PathLike)) else list(concept)
         for each in concepts:
             if not isinstance(each, Concept):
@@ -311,16 +325,15 @@ class PerSAM:
 
     @torch.inference_mode()
     def _segment_one(
-        self, image: EncodedImage, concept: Concept, most: int, threshold: float | None, explain: bool
+        self, image: EncodedImage, concept: Concept, most: int, threshold: float, explain: bool
     ) -> Segmentation:
-        limit = concept.threshold if threshold is None else threshold
-        instances = tuple(find(self.model, image, concept, most=most, threshold=limit))
+        instances = tuple(find(self.model, image, concept, most=most, threshold=threshold))
         prior = instances[0].prior
         assert prior is not None
         if not explain:
             instances = tuple(replace(each, prior=None, steps=()) for each in instances)
         first = instances[0]
-        present = prior.similarity >= limit and bool(first.mask.any())
+        present = first.score >= threshold and bool(first.mask.any())
         return Segmentation(
             concept=concept.name,
             image=image.source,
@@ -329,7 +342,7 @@ class PerSAM:
             predicted_iou=first.predicted_iou,
             score=first.score,
             present=present,
-            threshold=limit,
+            threshold=threshold,
             points=prior.frame.to_photo(prior.points),
             labels=prior.labels,
             instances=instances if present else (),
@@ -353,6 +366,11 @@ class PerSAM:
                 f'The concept "{concept.name}" was made with the encoder {concept.encoder_name} ({concept.encoder}), '
                 f"this is {matcher.name} ({matcher.fingerprint}); use that encoder or learn the concept again."
             )
+
+
+def _cues_of(learned: Learned) -> CueFeatures:
+    image = learned.image
+    return cue_features(image.other or image, learned.mask, learned.cells, image.pixels)
 
 
 def _record_of(reference: Reference, learned: Learned) -> ReferenceRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,6 +14,8 @@ from persam.images import ImageSource, read_image
 from persam.instance import Instance, Masked
 from persam.lazy import library
 
+UNSURE = (0.25, 0.75)  # between these scores one should look
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Segmentation(Masked):
@@ -23,12 +25,12 @@ class Segmentation(Masked):
         concept: The concept's name.
         image: The image's file name as given, or None for one from memory.
         mask: (H, W) bool, all of the concept in this image; empty when it is not there.
-        score: Probability that the thing is there, 0 to 1: 0.5 where the similarity is the concept's own threshold.
+        score: Probability that the thing is there, 0 to 1 (calibrated where numbers were fitted for the encoder).
         present: Whether the object is in the image.
-        similarity: Highest value of the confidence map, -1 to 1; None where persam did not make it.
+        similarity: To the mean of the reference, at the peak of the confidence map, -1 to 1; None where persam did not
+            make it.
         predicted_iou: The decoder's own estimate of how good the mask is, about 0 to 1; None likewise.
-        threshold: Similarity from which on it counts as present: the concept's own, or the one that was asked for; the
-            score does not follow that.
+        threshold: Score from which on it counts as present.
         points: (N, 2) float (x, y) in photo pixels: the location prior.
         labels: (N,) int, 1 positive, 0 negative.
         instances: The found objects, the surest first; none when it is not there.
@@ -49,13 +51,23 @@ class Segmentation(Masked):
     candidate: Instance | None = None
 
     def __repr__(self) -> str:
-        verdict = f"at {self.box}" if self.found else "not there"
-        return f"<Segmentation of {self.concept!r} in {self.image or 'an image'}: {verdict}, score {self.score:.2f}>"
+        where = f"at {self.box}" if self.found else "not there"
+        unsure = ", unsure" if self.verdict == "unsure" else ""
+        return (
+            f"<Segmentation of {self.concept!r} in {self.image or 'an image'}: {where}, score {self.score:.2f}{unsure}>"
+        )
 
     @property
     def found(self) -> bool:
         """Whether there is something to show: a mask, and nothing that says the object is absent."""
         return self.present and bool(self.mask.any())
+
+    @property
+    def verdict(self) -> Literal["present", "absent", "unsure"]:
+        """Whether it is there, in a word; `unsure` where the score lies between `UNSURE`, whatever `present` says."""
+        if UNSURE[0] <= self.score < UNSURE[1]:
+            return "unsure"
+        return "present" if self.found else "absent"
 
     @property
     def trace(self) -> Instance | None:
@@ -103,6 +115,7 @@ class Segmentation(Masked):
             "width": width,
             "height": height,
             "present": self.present,
+            "verdict": self.verdict,
             **self._figures(),
             "threshold": None if self.threshold is None else round(self.threshold, 6),
             "points": [[round(float(x), 2), round(float(y), 2)] for x, y in self.points],

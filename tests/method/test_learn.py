@@ -27,7 +27,7 @@ from persam.method.learn import (
     target_features,
     without_background,
 )
-from persam.method.segment import threshold_of
+from persam.method.presence import threshold_of
 from persam.method.settings import Settings
 from persam.reference import Reference
 

@@ -38,9 +38,8 @@ def segment(
     explain: Annotated[bool, typer.Option("--explain", help="Also write the way to each mask as a picture.")] = False,
     max_instances: Annotated[int, typer.Option(min=1, help="Up to so many objects of a concept in a photo.")] = 1,
     threshold: Annotated[
-        float | None,
-        typer.Option(min=-1, max=1, help="Similarity from which on it counts as present; default: the concept's own."),
-    ] = None,
+        float, typer.Option(min=0, max=1, help="Score from which on it counts as present: how sure persam must be.")
+    ] = 0.5,
     model: Annotated[
         str | None, typer.Option("-m", "--model", help="Default: the one that the concept was made with.")
     ] = None,
@@ -151,7 +150,7 @@ def _print_table(report: BatchReport) -> None:
         grid.add_row(
             escape(line["image"]),
             escape(line["concept"]),
-            "[green]yes[/green]" if found else "no",
+            ("[green]yes[/green]" if found else "no") + ("?" if line["verdict"] == "unsure" else ""),
             f"{line['score']:.2f}",
             f"{line['similarity']:.2f}",
             ",".join(map(str, line["box"])) if found else "",
@@ -159,6 +158,8 @@ def _print_table(report: BatchReport) -> None:
         )
     console = out()
     console.print(grid)
+    if any(line["verdict"] == "unsure" for line in report.lines[:_ROWS_SHOWN]):
+        console.print("?: unsure; have a look.")
     if len(report.lines) > _ROWS_SHOWN:
         console.print(f"... and {len(report.lines) - _ROWS_SHOWN} more lines in results.jsonl")
 

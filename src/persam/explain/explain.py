@@ -157,10 +157,11 @@ class _View:
         self.weights = None if concept is None else concept.scale_weights
 
     def confidence_panel(self) -> Tile:
-        values = self.frame.to_photo_size(self.prior.canvas[None, None].cpu())[0, 0].numpy()
+        values = replace(self.trace, prior=replace(self.prior, frame=self.frame)).confidence_map()
         low, high = float(values.min()), float(values.max())
         picture = mark_points(heat(self.photo, values, low, high), self.points, self.prior.labels)
-        note = f"likeness to the concept, {low:.2f} to {high:.2f}"
+        what = "likeness to the concept" if self.prior.alike is None else "chance that it is the concept"
+        note = f"{what}, {low:.2f} to {high:.2f}"
         return Tile(_stacked(picture, colour_bar(PANEL, low, high)), "Confidence map and points", note)
 
     def guidance_panel(self, attention: torch.Tensor) -> Tile:
@@ -193,6 +194,7 @@ class _View:
         for instance in found.instances if len(found.instances) > 1 else ():
             picture = draw_overlay(picture, fit_mask(instance.mask, self.photo), self.colour, tint=0.0, line=_LINE)
         verdict = "present" if found.present else "not present"
+        verdict += " (unsure)" if found.verdict == "unsure" else ""
         return Tile(picture, "Result", f"{verdict}, score {found.score:.2f}, mask {found.area:.0%} of the photo")
 
     def facts_panel(self) -> Tile:
@@ -202,7 +204,6 @@ class _View:
             facts.append(("similarity", f"{found.similarity:.3f}"))
         if concept is not None:
             facts += [
-                ("threshold", f"{concept.threshold:.3f}"),
                 ("mode", f"{concept.mode}, {'tuned (PerSAM-F)' if concept.tuned else 'not tuned (PerSAM)'}"),
                 ("model", concept.model_name),
             ]

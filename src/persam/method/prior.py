@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.geometry import Frame, Size
+from persam.method.cues import cue_maps, fused
 from persam.method.learn import TargetFeatures, without_background
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
@@ -33,15 +34,18 @@ class Prior:
 
     Attributes:
         frame: the image's place on the decoder's canvas.
-        cells: confidence map on the decoder's feature grid, (rows, columns) in [-1, 1].
+        cells: confidence map on the decoder's feature grid, (rows, columns): similarity in [-1, 1], or, where cues are
+            fused, log odds.
         canvas: the same at the decoder's low resolution, (h, w).
         standard: that one z-scored over the photo, and `OUTSIDE_LOGIT` in the padding, (h, w).
         photo: the same at the photo's size, (H, W), where the settings read it there; otherwise None.
-        similarity: the map's highest value.
+        similarity: to the mean of the reference, at the peak of the map, in [-1, 1].
         points: (N, 2) as (x, y) on the canvas; the first is the peak.
         labels: (N,) 1 positive, 0 negative.
         dense: `standard` as a mask prompt (REBASE), (1, 1, h, w), or None.
         guidance: target-guided attention and target-semantic prompting of the first pass, or None.
+        alike: the similarity at the decoder's low resolution, (h, w), where cues are fused; otherwise None, as the map
+            is the similarity.
     """
 
     frame: Frame
@@ -54,6 +58,7 @@ class Prior:
     labels: np.ndarray
     dense: Tensor | None = None
     guidance: Guidance | None = None
+    alike: Tensor | None = None
 
 
 def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tuned: bool) -> Prior:
@@ -67,12 +72,15 @@ def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tun
     """
     matching = image.other or image
     settings = _settings_of(concept, tuned)
-    cells = confidence_cells(matching.features, concept.targets, tuned)
+    cells, alike = confidence_cells(matching.features, concept.targets, tuned), None
+    if concept.fitted is not None and settings.fuses_cues:
+        alike = canvas_confidence(cells, matching.frame, image.frame, low_resolution)
+        cells = fused_confidence(matching, concept, settings, tuned, image.pixels)
     canvas = canvas_confidence(cells, matching.frame, image.frame, low_resolution)
     photo = photo_confidence(cells, matching.frame) if settings.map == "photo" else None
     if matching.frame != image.frame:
         cells = matching.frame.transfer(cells[None, None], image.frame, image.frame.grid)[0, 0]
-    return prior_from(cells, canvas, photo, image.frame, settings, concept.targets)
+    return prior_from(cells, canvas, photo, image.frame, settings, concept.targets, alike)
 
 
 def prior_from(
@@ -82,6 +90,7 @@ def prior_from(
     frame: Frame,
     settings: Settings,
     targets: Sequence[TargetFeatures],
+    alike: Tensor | None = None,
 ) -> Prior:
     """Points and guidance for a confidence map at its resolutions (see `Prior`)."""
     inside = frame.inside(_size(canvas), canvas.device)
@@ -93,9 +102,10 @@ def prior_from(
         similarity, dense = float(photo.detach().max()), None
     else:
         points, labels = canvas_points(canvas, frame, settings.negative_point, settings.positive_points)
-        similarity = float(canvas.detach()[inside].max())
+        peak = canvas.detach().masked_fill(~inside, -torch.inf).argmax()
+        similarity = float((canvas if alike is None else alike).detach().flatten()[peak])
         dense = standard[None, None] if settings.dense_prior else None
-    return Prior(frame, cells, canvas, standard, photo, similarity, points, labels, dense, guidance)
+    return Prior(frame, cells, canvas, standard, photo, similarity, points, labels, dense, guidance, alike)
 
 
 # ------------------------------------------------------------------------------ Eq. 5-6: the confidence map S
@@ -115,6 +125,18 @@ def confidence_cells(features: Tensor, targets: Sequence[TargetFeatures], tuned:
         unit = F.normalize(without_background(features[0], basis) if basis.numel() else features[0], dim=0)
         maps.append(torch.einsum("c,chw->hw", direction.to(features), unit))
     return torch.stack(maps).amax(0)
+
+
+def fused_confidence(
+    matching: EncodedImage, concept: Concept, settings: Settings, tuned: bool, pixels: np.ndarray | None
+) -> Tensor:
+    """All cues of all references as log odds, (rows, columns); see `method/cues.py`."""
+    assert concept.fitted is not None
+    maps = [
+        cue_maps(matching, confidence_cells(matching.features, [target], tuned), kept, settings, pixels)
+        for target, kept in zip(concept.targets, concept.cues, strict=True)
+    ]
+    return fused(maps, concept.fitted.cues, concept.fitted.offset)
 
 
 def photo_confidence(cells: Tensor, frame: Frame) -> Tensor:
@@ -282,7 +304,8 @@ def suppressed(prior: Prior, logits: Tensor, concept: Concept, *, tuned: bool) -
     share = F.adaptive_avg_pool2d(taken, _size(prior.cells))[0, 0]
 
     def zeroed(values: Tensor, mask: Tensor) -> Tensor:
-        return torch.where(mask, values.clamp(max=0), values)
+        lowest = 0.0 if prior.alike is None else float(values.min())  # log odds have no zero that means nothing
+        return torch.where(mask, values.clamp(max=lowest), values)
 
     photo = prior.photo
     if photo is not None:
@@ -294,6 +317,7 @@ def suppressed(prior: Prior, logits: Tensor, concept: Concept, *, tuned: bool) -
         prior.frame,
         _settings_of(concept, tuned),
         concept.targets,
+        prior.alike,
     )
 
 

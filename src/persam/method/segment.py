@@ -3,12 +3,11 @@
 Pass 1: points and guidance. Pass 2: the same points and the mask so far. Pass 3: also its tight box.
 A tuned concept's pass 1 gives the weighted sum of the three scales (Eq. 11), and its pass 2 already has the box
 (published).  Mode persam then looks back: a refinement may have left the object, and a mask of an earlier pass may be
-the better one.  At the end: is it there at all?
+the better one.  Whether it is there at all: `method/presence.py`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,9 @@ from torch import Tensor
 
 from persam.geometry import Frame
 from persam.instance import Instance
-from persam.method.learn import Learned
-from persam.method.prior import Prior, confidence_cells, prior_of, suppressed
+from persam.method.presence import score_of, signs_of
+from persam.method.prior import Prior, prior_of, suppressed
+from persam.method.refine import refined_mask
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
 from persam.models.guidance import Guidance
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
-
-# Measured with the bundled model on views made of its validation photos: 85 % of the objects that are there pass, and
-# 22 % of views of something else.
-NEAR = 0.75
-STEEPNESS = 8.0  # of `presence_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
 
 
 @dataclass(frozen=True)
@@ -225,15 +220,16 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
 
 
 def find(
-    model: PromptableModel, image: EncodedImage, concept: Concept, *, most: int = 1, threshold: float = -1.0
+    model: PromptableModel, image: EncodedImage, concept: Concept, *, most: int = 1, threshold: float = 0.0
 ) -> list[Instance]:
-    """Up to `most` objects of a concept, best first; the first one whatever its similarity.
+    """Up to `most` objects of a concept, best first; the first one whatever its score.
 
-    Several: find the best, take its place out of the confidence map, look again, until the map's highest value falls
-    under the `threshold`.  The image is encoded once.
+    Several: find the best, take its place out of the confidence map, look again, until what is found has a score under
+    the `threshold`.  The image is encoded once.
     """
     weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
     prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
+    refine = concept.settings.refine and concept.fitted is not None and concept.fitted.refine
     found: list[Instance] = []
     places: list[Tensor] = []
     while True:
@@ -242,38 +238,23 @@ def find(
         place = result.taken > 0
         if found and (not bool(place.any()) or _known(place, places)):
             return found
-        score = presence_score(prior.similarity, concept.threshold)
-        mask = prior.frame.to_photo_mask(result.taken).cpu().numpy()
+        mask = _photo_mask(result.taken, prior.frame, image.pixels if refine else None)
+        score = score_of(signs_of(image, concept, prior, mask), concept)
+        if found and score < threshold:
+            return found
         found.append(Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps)))
         places.append(place)
-        if len(found) == most:
+        if len(found) == most or score < threshold:
             return found
         prior = suppressed(prior, result.taken, concept, tuned=weights is not None)
-        if prior.similarity < threshold:
-            return found
+
+
+def _photo_mask(logits: Tensor, frame: Frame, pixels: np.ndarray | None) -> np.ndarray:
+    """The mask at the photo's size, (H, W) bool; with the photo's `pixels` its outline follows their edges."""
+    if pixels is None:
+        return frame.to_photo_mask(logits).cpu().numpy()
+    return refined_mask(logits, frame, pixels)
 
 
 def _known(mask: Tensor, earlier: list[Tensor]) -> bool:
     return any(float((mask & other).sum()) >= SAME * float((mask | other).sum()) for other in earlier)
-
-
-# -------------------------------------------------------------------------------------- is it there at all?
-
-
-def threshold_of(learned: Learned, *, tuned: bool = False) -> float:
-    """Lowest similarity at which the object of a reference counts as present in another photo.
-
-    The paper uses one number (0.45, DINOv2, mean of cosines), which cannot fit every encoder. Here the reference itself
-    is asked how similar the object is to what was learned from it; in another photo it has to come near to that.
-    """
-    similarity = confidence_cells((learned.image.other or learned.image).features, [learned.target], tuned)
-    return NEAR * float(similarity[learned.cells].max())
-
-
-def presence_score(similarity: float, threshold: float) -> float:
-    """How probable it is that the thing is there, 0..1: 0.5 where the similarity is the concept's own threshold.
-
-    A logistic function of the similarity's share above the threshold. It ranks; it is not calibrated yet.
-    """
-    logit = STEEPNESS * (similarity - threshold) / max(threshold, 0.1)
-    return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))

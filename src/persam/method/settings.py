@@ -24,6 +24,11 @@ class Settings:
         tuned_target: the same choice for a concept that was tuned.
         background_subspace: share of the reference's background cells that spans the subspace which is removed from
             all features before they are compared (REBASE); 0 switches it off.
+        nearest_cue: beside the similarity to the mean, the one to the nearest cells of the object (`method/cues.py`).
+            Cues need `map` ``cells``, and numbers that were fitted for the encoder: without them the map is the
+            paper's. One that is off leaves the weights of the others as they are.
+        background_cue: also the similarity to the nearest cells of the reference's background, which speaks against.
+        colour_cue: also the object's colours against those around it and in photos in general.
         map: where the confidence map is read. ``photo``: at the photo's full size, padding cut off (published);
             ``cells``: on the cells of the photo, at the decoder's low resolution.
         positive_points: how many positive points at most, spread over the confident region (1: the peak alone).
@@ -43,6 +48,7 @@ class Settings:
             three masks is chosen; 0 is the published choice.
         final_agreement: the same, for a last choice among the masks of all passes; 0: the last pass counts (published).
         fallback: an empty or runaway step is dropped and the step before it counts.
+        refine: draw the mask's outline to the edges of the photo, for an encoder whose masks gain from it.
         tuned_prior: whether a tuned concept uses negative point and guidance as an untuned one does (the paper's text),
             or only positive points (published PerSAM-F).
     """
@@ -52,6 +58,9 @@ class Settings:
     target: Literal["mean", "max-mean", "cosines"] = "cosines"
     tuned_target: Literal["mean", "max-mean", "cosines"] = "cosines"
     background_subspace: float = 0.0
+    nearest_cue: bool = True
+    background_cue: bool = True
+    colour_cue: bool = True
     map: Literal["photo", "cells"] = "cells"
     positive_points: int = 1
     negative_point: bool = False
@@ -65,6 +74,7 @@ class Settings:
     agreement: float = 0.0
     final_agreement: float = 0.3
     fallback: bool = True
+    refine: bool = True
     tuned_prior: bool = True
 
     @classmethod
@@ -77,6 +87,11 @@ class Settings:
         if mode not in PRESETS:
             raise UsageError(f'There is no mode "{mode}"; use {", ".join(get_args(Mode))}.')
         return PRESETS[mode]
+
+    @property
+    def fuses_cues(self) -> bool:
+        """Whether there is any cue beside the similarity, and a map that takes them."""
+        return self.map == "cells" and (self.nearest_cue or self.background_cue or self.colour_cue)
 
     def but(self, **changes: Any) -> Settings:
         """The same with some switches set otherwise."""
@@ -100,6 +115,9 @@ PRESETS: dict[str, Settings] = {
         reference_cells="published",
         target="mean",
         tuned_target="max-mean",
+        nearest_cue=False,
+        background_cue=False,
+        colour_cue=False,
         map="photo",
         dense_prior=False,
         attention="sigmoid",
@@ -107,16 +125,21 @@ PRESETS: dict[str, Settings] = {
         first_pass="single",
         final_agreement=0.0,
         fallback=False,
+        refine=False,
         tuned_prior=False,
     ),
     "paper": Settings(
         mode="paper",
         negative_point=True,
+        nearest_cue=False,
+        background_cue=False,
+        colour_cue=False,
         dense_prior=False,
         attention="softmax",
         semantic="unit",
         first_pass="single",
         final_agreement=0.0,
+        refine=False,
     ),
     "persam": Settings(),
 }

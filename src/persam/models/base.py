@@ -28,6 +28,7 @@ class EncodedImage:
         extras: whatever else the model's decoder wants (SAM 2's finer features, SAM-HQ's early ones).
         other: the same photo as another encoder sees it, for the confidence map; None: these features serve for both.
         source: name of the photo, or None.
+        pixels: the photo itself, small, (h, w, 3) uint8 RGB, for the colour cue and the last refinement; or None.
     """
 
     features: Tensor
@@ -35,6 +36,7 @@ class EncodedImage:
     extras: dict[str, Any] = field(default_factory=dict)
     other: EncodedImage | None = None
     source: str | None = None
+    pixels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,9 @@ class ContactSheet:
         if found.found:
             instances = tuple(replace(one, mask=fit_mask(one.mask, picture)) for one in found.instances)
             picture = replace(found, mask=fit_mask(found.mask, picture), instances=instances).overlay(picture)
-        verdict = f"{found.concept} · {found.score:.2f}" if found.found else f"{found.concept} · not found"
-        self.add_picture(picture, Path(found.image or "image").name, verdict, found=found.found)
+        note = f"{found.concept} · {found.score:.2f}" if found.found else f"{found.concept} · not found"
+        note += "?" if found.verdict == "unsure" else ""
+        self.add_picture(picture, Path(found.image or "image").name, note, found=found.found)
 
     def add_picture(self, picture: np.ndarray, caption: str, note: str = "", *, found: bool = True) -> None:
         """Add any (H, W, 3) uint8 picture with a caption and a softer second line."""

@@ -100,11 +100,14 @@ class PersamMethod:
 def prediction_of(found: Segmentation, concept: Concept) -> Prediction:
     """What PerSAM found, as any method's answer: the mask under the assumption that the object is there.
 
-    How sure it is, is told by the similarity, which concepts' thresholds and the paper's are of.
+    How sure it is, is told by the score where it is calibrated; otherwise by the similarity, which concepts' thresholds
+    and the paper's are of.
     """
     peak = tuple(float(value) for value in found.points[0]) if len(found.points) else None
-    sure = found.score if found.similarity is None else found.similarity
-    return Prediction(found.assumed_mask, sure, found.present, peak, concept.threshold)  # type: ignore[arg-type]
+    calibrated = concept.fitted is not None
+    sure = found.score if calibrated or found.similarity is None else found.similarity
+    threshold = found.threshold if calibrated else concept.threshold
+    return Prediction(found.assumed_mask, sure, found.present, peak, threshold)  # type: ignore[arg-type]
 
 
 def persam_method(

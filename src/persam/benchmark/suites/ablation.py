@@ -17,6 +17,11 @@ PUBLISHED_ON = "PerSeg, SAM ViT-H, IoU pooled per object, mean over 40 objects"
 
 # Each technique of a preset, off. Those that a preset does not use give no row.
 _OFF: dict[str, dict[str, Any]] = {
+    "similarity to the mean alone": {"nearest_cue": False, "background_cue": False, "colour_cue": False},
+    "no nearest cells": {"nearest_cue": False},
+    "no background cells": {"background_cue": False},
+    "no colour": {"colour_cue": False},
+    "no refinement at the edges": {"refine": False},
     "no negative point": {"negative_point": False},
     "no dense prior": {"dense_prior": False},
     "one positive point": {"positive_points": 1},

@@ -1,0 +1,203 @@
+"""Cues: all that a reference says about where the object is, not its mean alone.
+
+The paper compares every cell with the mean of the object's features (Eq. 5-6) and throws the rest of the reference
+away.  Here every cue is a small pure function that gives a map, and a weighted sum turns the maps into log odds:
+
+    log p / (1 - p)  =  offset + sum of weight * cue
+
+The weights are fitted on pairs of photos, encoder by encoder (`models/fitted/`).  Without them, and in the modes
+`official` and `paper`, the confidence map is the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from persam.geometry import Frame
+from persam.method.settings import Settings
+from persam.models.base import EncodedImage
+from persam.models.fitted import photo_colours
+
+NEIGHBOURS = 3  # cells that a nearest-cell cue averages, lest one cell decide
+MOST_CELLS = 384  # kept of the object, and of its background: a large photo of a large model has thousands
+LITTLE = 0.08  # from this share on a cell is not background
+
+BINS = 16  # of the Lab histograms, each axis
+SMOOTHING = 1.0  # of the histograms, bins
+GENERAL = 0.6  # share of photos in general in what stands against the object's colours; the rest is its own background
+RARE = 1e-4  # added to every bin: a colour that was never seen is not impossible
+FARTHEST = 3.0  # log ratio beyond which colour says no more
+COLOUR_SIDE = 128  # pixels of the longest side at which colours are counted
+
+
+@dataclass(frozen=True)
+class CueFeatures:
+    """What the cues keep of one reference.
+
+    Attributes:
+        object_cells: unit features of the object's cells, (n, D), n at most `MOST_CELLS`.
+        background_cells: the same of the rest of the photo, (m, D); m may be 0.
+        colours: the object's share of every Lab bin, (BINS, BINS, BINS), sums to 1; zeros where no pixels were seen.
+        colour_ratio: log of the object's share over that of everything else, within +-`FARTHEST`; zeros likewise.
+    """
+
+    object_cells: Tensor
+    background_cells: Tensor
+    colours: Tensor
+    colour_ratio: Tensor
+
+
+def cue_features(matching: EncodedImage, mask: Tensor, cells: Tensor, pixels: np.ndarray | None) -> CueFeatures:
+    """Take from a reference what the cues compare with.
+
+    Args:
+        matching: the reference as the encoder of the confidence map sees it.
+        mask: (H, W) bool, of the object.
+        cells: which cells of `matching` show the object, (rows, columns) bool.
+        pixels: the reference, small, (h, w, 3) uint8 RGB, or None: then colour says nothing.
+    """
+    features = F.normalize(matching.features[0], dim=0)
+    beside = matching.frame.inside(device=cells.device) & (matching.frame.cover(mask) < LITTLE) & ~cells
+    own, ratio = np.zeros((BINS,) * 3, np.float32), np.zeros((BINS,) * 3, np.float32)
+    if pixels is not None:
+        own, ratio = _colour_ratio(pixels, mask.cpu().numpy())
+    return CueFeatures(
+        _some(features[:, cells].T), _some(features[:, beside].T), torch.from_numpy(own), torch.from_numpy(ratio)
+    )
+
+
+def _some(cells: Tensor) -> Tensor:
+    """At most `MOST_CELLS` of the cells (n, D), evenly spread."""
+    if len(cells) <= MOST_CELLS:
+        return cells.contiguous()
+    return cells[torch.linspace(0, len(cells) - 1, MOST_CELLS, device=cells.device).round().long()].contiguous()
+
+
+# ------------------------------------------------------------------------------ the cues, each a map of the cells
+
+
+def nearest_cells(features: Tensor, cells: Tensor) -> Tensor:
+    """Mean cosine of every cell of a photo with the `NEIGHBOURS` cells of a reference that are most like it.
+
+    Args:
+        features: unit features of the photo, (D, rows, columns).
+        cells: unit features of the reference, (n, D).
+
+    Returns:
+        (rows, columns) in [-1, 1]; 0 if there is nothing to compare with.
+    """
+    if len(cells) == 0:
+        return features.new_zeros(features.shape[1:])
+    cosines = torch.einsum("nd,dhw->nhw", cells.to(features), features)
+    return cosines.topk(min(NEIGHBOURS, len(cells)), dim=0).values.mean(0)
+
+
+def colour_cells(pixels: np.ndarray | None, ratio: Tensor, frame: Frame) -> Tensor:
+    """How much more the colours of every cell are the object's than anything else's: mean log ratio of its pixels.
+
+    Args:
+        pixels: the photo, small, (h, w, 3) uint8 RGB, or None: then 0 everywhere.
+        ratio: `CueFeatures.colour_ratio`.
+        frame: of the map.
+
+    Returns:
+        (rows, columns) within +-`FARTHEST`; 0 in the padding.
+    """
+    if pixels is None:
+        return torch.zeros(frame.grid)
+    bins = _lab_bins(_at_most(pixels, COLOUR_SIDE))
+    return frame.cover(torch.from_numpy(ratio.cpu().numpy().ravel()[bins]))
+
+
+def cue_maps(
+    matching: EncodedImage, similarity: Tensor, kept: CueFeatures, settings: Settings, pixels: np.ndarray | None
+) -> dict[str, Tensor]:
+    """Every cue that the settings ask for, by name, each (rows, columns).
+
+    Args:
+        matching: the photo as the encoder of the confidence map sees it.
+        similarity: the paper's map of the same reference, (rows, columns); itself a cue.
+        kept: of the reference.
+        settings: which cues.
+        pixels: the photo, small, (h, w, 3) uint8 RGB, or None.
+    """
+    features = F.normalize(matching.features[0], dim=0)
+    maps = {"similarity": similarity}
+    if settings.nearest_cue:
+        maps["nearest"] = nearest_cells(features, kept.object_cells)
+    if settings.background_cue:
+        maps["background"] = nearest_cells(features, kept.background_cells)
+    if settings.colour_cue:
+        maps["colour"] = colour_cells(pixels, kept.colour_ratio, matching.frame).to(similarity)
+    return maps
+
+
+def log_odds(maps: Mapping[str, Tensor], weights: Mapping[str, float], offset: float) -> Tensor:
+    """The cues' maps fused: log odds that a cell shows the object, (rows, columns)."""
+    return offset + torch.stack([weights[name] * values for name, values in maps.items()]).sum(0)
+
+
+def fused(maps: Sequence[Mapping[str, Tensor]], weights: Mapping[str, float], offset: float) -> Tensor:
+    """Log odds by several references, (rows, columns): a cell is as likely as the reference it resembles most says."""
+    return torch.stack([log_odds(each, weights, offset) for each in maps]).amax(0)
+
+
+# ---------------------------------------------------------------------------------------------------- colour
+
+
+def histogram(pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Smoothed share of every Lab bin, (BINS, BINS, BINS) float32, sums to 1; zeros if nothing has a weight.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB.
+        weights: of every pixel, (h, w); all 1 by default.
+    """
+    flat = None if weights is None else weights.ravel()
+    counts: np.ndarray = np.bincount(_lab_bins(pixels).ravel(), weights=flat, minlength=BINS**3).astype(np.float32)
+    counts = counts.reshape((BINS,) * 3)
+    for axis in range(3):  # OpenCV blurs in two dimensions: the others are laid beside one another
+        lines = np.moveaxis(counts, axis, 0).reshape(BINS, -1)
+        blurred = cv2.GaussianBlur(lines, (1, 9), sigmaX=SMOOTHING, borderType=cv2.BORDER_CONSTANT)
+        counts = np.moveaxis(blurred.reshape((BINS,) * 3), 0, axis)
+    total = float(counts.sum())
+    return (counts / total if total > 0 else counts).astype(np.float32)
+
+
+def object_colours(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Histogram of what a mask covers: pixels (h, w, 3) uint8 RGB, mask (H, W) bool; zeros for an empty one."""
+    small = _at_most(pixels, COLOUR_SIDE)
+    share = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    return histogram(small, share * (share >= min(0.5, float(share.max()))))
+
+
+def _colour_ratio(pixels: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The object's histogram and its log ratio over the background's and that of photos in general."""
+    small = _at_most(pixels, COLOUR_SIDE)
+    share = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    own, beside = object_colours(pixels, mask), histogram(small, (share <= 0.02).astype(np.float32))
+    general = photo_colours()
+    others = GENERAL * general + (1 - GENERAL) * (beside if beside.any() else general)
+    ratio = np.log((own + RARE) / (others + RARE)).clip(-FARTHEST, FARTHEST)
+    return own, ratio.astype(np.float32)
+
+
+def _lab_bins(pixels: np.ndarray) -> np.ndarray:
+    """Index of every pixel's Lab bin: (h, w, 3) uint8 RGB -> (h, w)."""
+    light, red, blue = np.moveaxis(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB) // (256 // BINS), -1, 0).astype(np.int64)
+    return np.asarray((light * BINS + red) * BINS + blue)
+
+
+def _at_most(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The photo with its longest side at most `side` pixels."""
+    scale = side / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,61 @@
+"""The last refinement: the decoder's mask has few pixels, the photo has many, and its edges say where a thing ends.
+
+GrabCut (Rother, Kolmogorov, Blake 2004; OpenCV's): two colour models, of the inside and of what is around, and the
+cheapest cut between them.  It starts from the decoder's mask and may move its outline by no more than a band.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from persam.geometry import Frame
+
+SIDE = 256  # pixels of the photo's longest side at which the outline is looked for
+BAND = 10  # pixels at that size by which the outline may move
+ROUNDS = 2
+FEWEST = 20  # pixels that a colour model needs
+LEAST, MOST = 0.2, 3.0  # area after over area before, beyond which the cut has gone wrong
+
+
+def refined_mask(logits: Tensor, frame: Frame, pixels: np.ndarray) -> np.ndarray:
+    """The mask at the photo's size, its outline drawn to the edges of the photo.
+
+    Args:
+        logits: of the mask, (h, w) over the canvas.
+        frame: of the photo.
+        pixels: the photo, small, (h', w', 3) uint8 RGB.
+
+    Returns:
+        (H, W) bool. The mask as it was where there is too little to learn colours from, or the cut goes wrong.
+    """
+    height, width = pixels.shape[:2]
+    small = replace(frame, photo=(height, width)).to_photo_mask(logits).cpu().numpy()
+    cut = cut_out(pixels, small)
+    if cut is None:
+        return frame.to_photo_mask(logits).cpu().numpy()
+    # Blurred by less than a pixel, so that enlarging gives a line and no stairs.
+    soft = cv2.GaussianBlur(cut.astype(np.float32), (0, 0), 0.8)
+    return np.asarray(cv2.resize(soft, frame.photo[::-1], interpolation=cv2.INTER_LINEAR) > 0.5)
+
+
+def cut_out(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """GrabCut from a mask: pixels (h, w, 3) uint8, mask (h, w) bool -> (h, w) bool, or None where it cannot work.
+
+    Deeper inside than `BAND` is sure to be object, farther outside is sure to be background.
+    """
+    start = mask.astype(np.uint8)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND + 1, 2 * BAND + 1))
+    inside, outside = cv2.erode(start, disc) > 0, cv2.dilate(start, disc) == 0
+    if min(int(mask.sum()), int(outside.sum())) < FEWEST:
+        return None
+    labels = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[inside], labels[outside] = cv2.GC_FGD, cv2.GC_BGD
+    cv2.setRNGSeed(0)  # the colour models start from k-means: the same photo gives the same mask
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(pixels), labels, (0, 0, 1, 1), *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cut = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    return cut if LEAST <= cut.sum() / mask.sum() <= MOST else None

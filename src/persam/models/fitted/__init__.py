@@ -1,0 +1,83 @@
+"""What was fitted for an encoder: how much each cue says, how sure an answer is, whether refinement pays.
+
+Numbers of the packaged encoders lie in `fitted.json`, by fingerprint; for another encoder `python -m training.fit`
+makes such a file.  An encoder without them keeps the paper's confidence map.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from persam.errors import PersamError
+
+PACKAGED = Path(__file__).with_name("fitted.json")
+PHOTO_COLOURS = Path(__file__).with_name("photo_colours.npy")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Numbers of one encoder.
+
+    Attributes:
+        cues: weight of every cue in the log odds of a cell.
+        offset: added to them.
+        refine: whether masks gain from being refined on the photo's pixels (a coarse decoder's do).
+        presence: of every sign that the thing is there (`method/presence.py`), its weight in the log odds of the score
+            and its usual value.
+        presence_offset: added to them.
+    """
+
+    cues: dict[str, float]
+    offset: float
+    refine: bool
+    presence: dict[str, tuple[float, float]]
+    presence_offset: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Fitted:
+        """From `to_dict`; what else is there is ignored.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing, or no number.
+        """
+        cues = {str(name): float(weight) for name, weight in values["cues"].items()}
+        presence = {str(name): (float(weight), float(usual)) for name, (weight, usual) in values["presence"].items()}
+        return cls(cues, float(values["offset"]), bool(values["refine"]), presence, float(values["presence_offset"]))
+
+
+def fitted_for(fingerprint: str) -> Fitted | None:
+    """The packaged numbers of an encoder, or None."""
+    return read_fitted(PACKAGED).get(fingerprint)
+
+
+@cache
+def read_fitted(path: Path) -> dict[str, Fitted]:
+    """A file of fitted numbers, by the encoder's fingerprint.
+
+    Raises:
+        PersamError: there is no such file, or it is something else.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {fingerprint: Fitted.from_dict(entry) for fingerprint, entry in entries.items()}
+    except OSError as error:
+        raise PersamError(f"{path} cannot be read ({error.strerror or error}); make it with training.fit.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise PersamError(f"{path} holds no fitted numbers ({error}); make it with training.fit.") from error
+
+
+@cache
+def photo_colours() -> np.ndarray:
+    """How common every Lab colour is in photos in general: cube of as many bins as `method/cues.py` counts, sum 1."""
+    counts = np.load(PHOTO_COLOURS).astype(np.float32)
+    return np.asarray(counts / counts.sum(), np.float32)

@@ -1,0 +1,123 @@
+"""Is it there: the threshold of an unfitted encoder, the score with and without fitted numbers, and the signs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.conftest import draw_scene
+from tests.fakes import random_sam
+
+from persam import PerSAM, Settings
+from persam.method.learn import learn_reference
+from persam.method.presence import NEAR, USUAL, probability, score_of, signs_of, similarity_score, threshold_of
+from persam.method.prior import confidence_cells
+from persam.models.fitted import Fitted
+from persam.models.loading import load_model
+
+hundredths = st.integers(-100, 100).map(lambda n: n / 100)
+NUMBERS = Fitted(
+    {"similarity": 4.0, "nearest": 4.0, "background": -4.0, "colour": 0.3},
+    0.0,
+    refine=False,
+    presence={"likeness": (4.0, 0.8), "explained": (6.0, 0.7), "colour": (1.0, 0.5)},
+    presence_offset=-0.25,
+)
+
+
+@pytest.fixture(scope="module")
+def finder() -> PerSAM:
+    return PerSAM(load_model(), fitted=NUMBERS)
+
+
+@pytest.fixture(scope="module")
+def known(finder):
+    image, mask = draw_scene()
+    return image, mask, finder.learn(image, mask)
+
+
+def signs_in(finder: PerSAM, image: np.ndarray, concept, mask: np.ndarray | None = None) -> dict[str, float]:
+    """The signs for what is found in a photo, or for another `mask`."""
+    photo = finder.encode(image)
+    trace = finder.segment(photo, concept, explain=True).trace
+    return signs_of(photo, concept, trace.prior, trace.mask if mask is None else mask)
+
+
+class TestWithoutNumbers:
+    def test_threshold_is_a_share_of_the_references_own_peak(self, scene):
+        model = random_sam()
+        learned = learn_reference(model, model.encode(scene[0]), torch.as_tensor(scene[1]), Settings.of("persam"))
+        own = confidence_cells(learned.image.features, [learned.target])[learned.cells].max()
+        assert threshold_of(learned) == pytest.approx(NEAR * float(own))
+
+    @given(similarity=hundredths, other=hundredths, threshold=hundredths)
+    def test_score_is_a_probability_that_rises_with_the_similarity(self, similarity, other, threshold):
+        low, high = sorted((similarity, other))
+        assert 0 <= similarity_score(low, threshold) <= similarity_score(high, threshold) <= 1
+        assert similarity_score(threshold, threshold) == 0.5
+        assert (similarity_score(similarity, threshold) >= 0.5) == (similarity >= threshold)
+
+    def test_score_of_the_reference_itself(self):
+        assert similarity_score(0.8, NEAR * 0.8) == pytest.approx(0.935, abs=0.001)
+
+    def test_a_concept_without_numbers_is_scored_by_the_similarity_alone(self, known):
+        bare = replace(known[2], fitted=None, cues=())
+        assert score_of({"similarity": bare.threshold}, bare) == 0.5
+
+
+class TestScore:
+    def test_is_the_logistic_function_of_the_weighted_signs(self, known):
+        signs = {"similarity": 0.5, "likeness": 0.9, "explained": 0.6, "colour": 0.8}
+        odds = -0.25 + np.log(USUAL / (1 - USUAL)) + 4 * (0.9 - 0.8) + 6 * (0.6 - 0.7) + 1 * (0.8 - 0.5)
+        assert score_of(signs, known[2]) == pytest.approx(1 / (1 + np.exp(-odds)))
+
+    def test_a_sign_that_is_missing_says_nothing(self, known):
+        signs = {"similarity": 0.5, "likeness": 0.9, "explained": 0.6}
+        assert score_of(signs, known[2]) == pytest.approx(score_of(signs | {"colour": 0.5}, known[2]))
+
+    @given(odds=st.floats(-1e6, 1e6))
+    def test_stays_finite(self, odds):
+        assert 0 <= probability(odds) <= 1
+        assert probability(odds) == pytest.approx(1 - probability(-odds))
+
+
+class TestSigns:
+    def test_of_the_reference_itself_under_its_own_mask(self, finder, known):
+        image, mask, concept = known
+        signs = signs_in(finder, image, concept, mask)
+        assert signs["explained"] == pytest.approx(1, abs=1e-5)  # every cell is there again
+        assert signs["colour"] == pytest.approx(1, abs=0.02)
+        assert signs["likeness"] == pytest.approx(1, abs=0.1)
+
+    def test_of_something_else_are_worse(self, finder, known):
+        image, mask, concept = known
+        own, other = signs_in(finder, image, concept, mask), signs_in(finder, image, concept, ~mask)
+        for name in ("explained", "colour"):
+            assert other[name] < own[name]
+
+    @pytest.mark.parametrize("pixels", [0, 1])
+    def test_an_empty_and_a_one_pixel_mask(self, finder, known, pixels):
+        image, mask, concept = known
+        tiny = np.zeros_like(mask)
+        tiny.flat[:pixels] = True
+        assert all(np.isfinite(value) for value in signs_in(finder, image, concept, tiny).values())
+
+    def test_without_the_photos_pixels_colour_is_missing(self, finder, known):
+        image, mask, concept = known
+        photo = replace(finder.encode(image), pixels=None)
+        trace = finder.segment(photo, concept, explain=True).trace
+        signs = signs_of(photo, concept, trace.prior, mask)
+        assert "colour" not in signs
+        assert {"explained", "likeness"} <= set(signs)
+
+    def test_of_several_references_the_one_met_best_counts(self, finder, known):
+        image, mask, concept = known
+        other = finder.learn(255 - image, mask)
+        both = replace(concept, targets=concept.targets + other.targets, cues=concept.cues + other.cues)
+        signs, alone = signs_in(finder, image, both, mask), signs_in(finder, image, concept, mask)
+        for name in ("explained", "colour"):
+            assert signs[name] >= alone[name] - 1e-6
