@@ -1,0 +1,62 @@
+"""Fitted numbers: the packaged ones belong to the packaged weights, and files that are none are named."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from persam import PerSAM
+from persam.errors import PersamError
+from persam.method.cues import BINS
+from persam.models.fitted import PACKAGED, Fitted, fitted_for, photo_colours, read_fitted
+from persam.models.loading import load_model
+
+NUMBERS = Fitted({"similarity": 4.0}, -0.5, refine=True, presence={"likeness": (4.0, 0.8)}, presence_offset=0.1)
+
+
+def test_the_bundled_model_has_numbers():
+    """Weights that were trained on need `training.fit` again: without numbers they would fall back to the paper."""
+    model = load_model()
+    numbers = fitted_for(model.fingerprint)
+    assert numbers is not None
+    assert set(numbers.cues) == {"similarity", "nearest", "background", "colour"}
+    assert numbers.cues["background"] < 0 < min(numbers.cues[name] for name in ("similarity", "nearest", "colour"))
+    assert PerSAM(model).fitted == numbers
+
+
+def test_an_encoder_without_numbers_has_none():
+    assert fitted_for("no such encoder") is None
+
+
+def test_the_file_says_what_it_was_fitted_on():
+    for entry in json.loads(PACKAGED.read_text()).values():
+        assert entry["encoder"]
+        assert entry["figures"]["pairs"] >= 1000
+
+
+def test_to_json_and_back(tmp_path):
+    file = tmp_path / "fitted.json"
+    file.write_text(json.dumps({"abc": NUMBERS.to_dict() | {"encoder": "tiny", "figures": {}}}))
+    assert read_fitted(file) == {"abc": NUMBERS}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"abc": {}}', '{"abc": {"cues": 3}}', '{"abc": 3}', "\xff\xfe"])
+def test_a_file_that_is_none_is_named(tmp_path, text):
+    file = tmp_path / "fitted.json"
+    file.write_text(text, encoding="utf-16" if text.startswith("\xff") else "utf-8")
+    with pytest.raises(PersamError, match=r"fitted\.json holds no fitted numbers .*training\.fit"):
+        read_fitted(file)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(PersamError, match=r"none\.json cannot be read .*training\.fit"):
+        read_fitted(tmp_path / "none.json")
+
+
+def test_colours_of_photos_in_general():
+    general = photo_colours()
+    assert general.shape == (BINS,) * 3
+    assert np.isfinite(general).all()
+    assert general.min() >= 0

@@ -1,0 +1,103 @@
+"""Fitting: logistic regression against a known truth, and the whole command on photos that the test draws."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import cv2
+import numpy as np
+import pytest
+
+from persam import PerSAM
+from persam.models.fitted import Fitted, read_fitted
+from persam.models.loading import load_model
+from training import fit
+from training.photos import Photo, Photos
+
+
+class TestLogisticRegression:
+    @pytest.mark.parametrize("weights", [{"a": 2.0}, {"a": 1.0, "b": -3.0}])
+    def test_finds_the_weights_that_made_the_truth(self, weights):
+        chance = np.random.default_rng(0)
+        rows = {name: chance.normal(1, 2, 20000) for name in weights}
+        odds = sum(weight * rows[name] for name, weight in weights.items()) - sum(weights.values())
+        truth = chance.random(20000) < 1 / (1 + np.exp(-odds))
+        examples = fit.Examples()
+        for value in (True, False):
+            for index in np.flatnonzero(truth == value):
+                examples.add({name: [float(values[index])] for name, values in rows.items()}, value)
+        found, offset = fit.logistic_regression(examples, ridge=0.0)
+        for name, weight in weights.items():
+            assert found[name] == pytest.approx(weight, rel=0.08)
+        assert offset == pytest.approx(-sum(weights.values()), abs=0.15)
+
+    def test_what_is_rare_counts_as_much_as_what_is_frequent(self):
+        """The same two heaps, one seen ten times as often: the border stays in the middle."""
+        examples = fit.Examples()
+        for value, centre, count in ((True, 1.0, 4000), (False, -1.0, 400)):
+            for number in np.random.default_rng(1).normal(centre, 1, count):
+                examples.add({"a": [float(number)]}, value)
+        found, offset = fit.logistic_regression(examples)
+        assert abs(offset / found["a"]) < 0.1
+
+    def test_rows_of_one_example_count_as_one(self):
+        examples = fit.Examples()
+        examples.add({"a": [0.0] * 10}, True)
+        examples.add({"a": [1.0]}, True)
+        examples.add({"a": [2.0]}, False)
+        assert sum(examples.weight[:10]) == pytest.approx(examples.weight[10])
+
+
+@pytest.fixture(scope="module")
+def photos() -> Photos:
+    """Photos of two coloured things each on noise."""
+    random, made = Random(0), []
+    for number in range(6):
+        image = np.random.default_rng(number).integers(90, 150, (160, 200, 3), dtype=np.uint8)
+        mask = np.zeros((160, 200), np.uint8)
+        for identity, x in ((1, 55), (2, 145)):
+            disc = np.zeros_like(mask)
+            cv2.circle(disc, (x, random.randrange(60, 100)), random.randrange(22, 36), 1, -1)
+            image[disc > 0] = [random.randrange(256) for _ in range(3)]
+            mask[disc > 0] = identity
+        made.append(Photo(image, mask, "drawn", None))
+    return Photos(made)
+
+
+def test_fitting_says_that_what_is_alike_speaks_for_and_what_is_beside_against(photos):
+    persam = PerSAM(load_model(), fitted=None)
+    numbers, figures = fit.fit(persam, fit.learnable_pairs(photos, 128, 24, seed=0))
+    assert numbers.cues["similarity"] + numbers.cues["nearest"] > 0 > numbers.cues["background"]
+    assert numbers.cues["colour"] > 0
+    assert set(numbers.presence) == set(fit.SIGNS)
+    assert figures["presence_auroc"] > 0.5
+    again, _ = fit.fit(persam, fit.learnable_pairs(photos, 128, 24, seed=0))
+    assert again == numbers
+
+
+def test_pairs_show_the_object_and_something_else(photos):
+    for pair in fit.learnable_pairs(photos, 96, 10, seed=1):
+        for view in pair:
+            assert 0 < (view.photo()[1] == fit.OWN).mean() < 1
+
+
+def test_colours_are_a_distribution(photos):
+    colours = fit.colours_of(photos)
+    assert colours.dtype == np.float16
+    assert colours.astype(float).sum() == pytest.approx(1, abs=0.01)
+
+
+def test_the_command_adds_to_the_file_and_replaces_its_own_entry(photos, tmp_path):
+    folder = tmp_path / "photos" / "drawn"
+    folder.mkdir(parents=True)
+    for number, photo in enumerate(photos.photos):
+        cv2.imwrite(str(folder / f"{number}.jpg"), photo.image[..., ::-1])
+        cv2.imwrite(str(folder / f"{number}.png"), photo.mask)
+    output = tmp_path / "fitted.json"
+    entry = Fitted({"similarity": 1.0}, 0.0, refine=False, presence={}, presence_offset=0.0).to_dict()
+    output.write_text(json.dumps({"other": entry | {"encoder": "dino"}, "older": entry | {"encoder": "tiny"}}))
+    fit.main(["--data", str(folder.parent), "--pairs", "12", "--size", "96", "--output", str(output)])
+    found = read_fitted(output)
+    assert set(found) == {"other", load_model().fingerprint}
+    assert json.loads(output.read_text())[load_model().fingerprint]["figures"]["pairs"] == 12
