@@ -27,6 +27,7 @@ from persam import PerSAM
 from persam.errors import PersamError
 from persam.method.settings import Settings
 from persam.models.encoders import TransformersEncoder
+from persam.models.fitted import Fitted
 from persam.models.loading import load_encoder
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56}
@@ -163,3 +164,20 @@ def test_encoder_by_name(encoder, tmp_path):
 def test_names_that_are_no_encoder():
     with pytest.raises(PersamError, match="is not on this machine, and the hub cannot be reached"):
         load_encoder("nobody/nothing", device="cpu")
+
+
+def test_cues_are_fused_on_the_encoders_cells(encoder):
+    """With numbers fitted for the encoder: its cells are compared, and the log odds land on the model's grid."""
+    cues = {"similarity": 4.0, "nearest": 3.0, "background": -3.0, "colour": 0.3}
+    signs = {"likeness": (4.0, 0.8), "explained": (5.0, 0.7), "colour": (2.0, 0.7)}
+    numbers = Fitted(cues, -0.5, refine=True, presence=signs, presence_offset=0.0)
+    persam = PerSAM(random_sam(), encoder=encoder, fitted=numbers)
+    image, mask = draw_scene()
+    concept = persam.learn(image, mask)
+    assert concept.cues[0].object_cells.shape[1] == 32
+    found = persam.segment(image, concept, explain=True)
+    assert found.trace.prior.cells.shape == persam.encode(image).frame.grid
+    assert bool(found.trace.prior.cells.isfinite().all())
+    assert 0 <= found.score <= 1
+    x, y = found.points[0].round().astype(int)
+    assert mask[y, x]  # where the reference itself is looked through

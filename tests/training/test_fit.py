@@ -76,6 +76,18 @@ def test_fitting_says_that_what_is_alike_speaks_for_and_what_is_beside_against(p
     assert again == numbers
 
 
+def test_fitting_another_encoder(photos):
+    """Its own features are compared, whatever the model that makes the masks."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 112}
+    encoder = TransformersEncoder(Dinov2Model(Dinov2Config(**small, patch_size=14)), "dino", 32, device="cpu")
+    persam = PerSAM(load_model(), encoder=encoder)
+    assert persam.fitted is None
+    numbers, _ = fit.fit(persam, fit.learnable_pairs(photos, 96, 12, seed=0))
+    assert set(numbers.cues) == {"similarity", "nearest", "background", "colour"}
+    assert all(np.isfinite(value) for value in numbers.cues.values())
+
+
 def test_pairs_show_the_object_and_something_else(photos):
     for pair in fit.learnable_pairs(photos, 96, 10, seed=1):
         for view in pair:
