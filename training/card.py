@@ -76,9 +76,10 @@ while the recipe was made (how often which prompt is given, the image size), so 
 {runs}
 
 Every pair of views shares an object: pasted into two scenes among other pasted things, or seen in two crops of one
-photo, or in two photos of one kind. The losses are SAM's (focal 20 : dice 1, best of three, predicted IoU) for clicks,
-boxes and corrections, and for persam's own method from the confidence map through the guided decoder and the cascade;
-and a contrastive loss that makes the confidence map point at the object. The weights are an exponential moving average.
+photo, in two photos of one kind, or in two photos of the very same thing. The losses are SAM's (focal 20 : dice 1,
+best of three, predicted IoU) for clicks, boxes and corrections, and for persam's own method from the confidence map
+through the guided decoder and the cascade; and a contrastive loss that makes the confidence map point at the object,
+and nowhere in views without it. The weights are an exponential moving average.
 
 To go on training, in a checkout of persam:
 

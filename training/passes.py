@@ -33,6 +33,7 @@ from .photos import IGNORE
 from .views import OWN
 
 PERSAM = Settings.of("persam")
+STRANGERS = 6  # views of other pairs in which a target must not be found
 
 
 @dataclass(frozen=True)
@@ -195,18 +196,41 @@ def prior_in(photo: EncodedImage, target: TargetFeatures, settings: Settings, mo
 def confidence_loss(
     batch: Batch, photos: list[EncodedImage], targets: list[TargetFeatures], maps: list[Tensor]
 ) -> Tensor:
-    """Contrastive loss on the confidence maps of targets in their views; others are made for a view of another pair."""
-    count, device, confidence = len(photos), batch.masks.device, torch.stack(maps)
-    foreign = torch.stack([confidence_cells(photos[(i + 2) % count].features, [targets[i]]) for i in range(count)])
-    inside = torch.stack([photo.frame.inside(device=device) for photo in photos])
+    """Contrastive loss on the confidence maps of targets in their views, and in views of other pairs, where none is.
+
+    By chance two pairs of a batch show the same object or kind. With thousands of things that is rare enough.
+    """
+    confidence = torch.stack(maps)
+    foreign = confidence_in_strangers(photos, targets)
+    inside = torch.stack([photo.frame.inside(device=confidence.device) for photo in photos])
     side = batch.masks.shape[-1] // confidence.shape[-1]
     own, known = _share(batch.masks == OWN, side), _share(batch.masks != IGNORE, side) > 0.5
     return contrastive_loss(
         confidence.flatten(1),
         (own > 0.5).flatten(1),
         ((own < 0.05) & known & inside).flatten(1),
-        foreign.masked_fill(~inside.roll(-2, 0), -10).flatten(1),
+        foreign.flatten(1),
     )
+
+
+def strangers_of(count: int) -> Tensor:
+    """The views that each of `count` views is compared with, (B, K): one each of up to `STRANGERS` other pairs."""
+    others = min(STRANGERS, count // 2 - 1)
+    return (torch.arange(count)[:, None] + 2 * torch.arange(1, others + 1)) % count
+
+
+def confidence_in_strangers(photos: list[EncodedImage], targets: list[TargetFeatures]) -> Tensor:
+    """Confidence maps of B targets in their strangers, (B, K, N); -10, which is no rival, in the padding.
+
+    As `confidence_cells` makes them in mode persam. Of every target in every view, as one product: that costs less than
+    to pick the features first.
+    """
+    unit = F.normalize(torch.cat([photo.features for photo in photos]), dim=1).flatten(2)
+    every = torch.einsum("ac,bcn->abn", torch.stack([target.direction for target in targets]), unit)
+    inside = torch.stack([photo.frame.inside(device=every.device).flatten() for photo in photos])
+    strangers = strangers_of(len(photos)).to(every.device)
+    itself = torch.arange(len(photos), device=every.device)[:, None]
+    return every[itself, strangers].masked_fill(~inside[strangers], -10)
 
 
 def drawn_settings(count: int, random: Random, shares: Shares) -> list[Settings]:

@@ -151,14 +151,17 @@ def train(options: argparse.Namespace, stopped: Callable[[], bool]) -> Trainer:
     """Run until the time or the steps are over, or `stopped` says so."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    photos = read_photos(options.data)
+    photos = read_photos(options.data, objects=options.objects)
     cores = {int(core) for core in options.loader_cores.split(",")} if options.loader_cores else None
     trainer = Trainer(options)
     seed = options.seed + trainer.progress["steps"]
     pin = trainer.device.type == "cuda"
     source = batches(photos, options.size, options.batch, seed, options.workers, cores, pin)
-    examples = make_examples(read_photos(options.val), options.size) if options.val else None
-    print(f"{len(photos)} photos, {len(photos.things)} things, {photos.counts()}", flush=True)
+    examples = None
+    if options.val:
+        examples = make_examples(read_photos(options.val, objects=options.objects), options.size)
+    found = f"{len(photos)} photos, {len(photos.things)} things, {len(photos.objects)} objects in several photos"
+    print(f"{found}, {photos.counts()}", flush=True)
     if examples and options.validate_first:
         trainer.validate(examples, photos)
     mean: dict[str, float] = {}
@@ -191,6 +194,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--data", required=True, type=Path, help="tar or folder of SET/STEM.webp with SET/STEM.png")
     add("--val", type=Path, help="the same, for validation")
+    add("--objects", type=Path, help="JSON that names the physical things in both; default: not known")
     add("-o", "--output", required=True, type=Path, help="folder for checkpoint, weights and log")
     add("--init", default=str(PACKAGED_WEIGHTS), help="weights to start from, or 'random'; default: the packaged ones")
     add("--resume", type=Path, help="a checkpoint.pt: also its optimiser, average and counters")

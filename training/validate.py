@@ -64,7 +64,7 @@ def make_examples(photos: Photos, size: int, pairs: int = 128, seed: int = 0) ->
         points.append(interior_point(mask == 1))
         boxes.append((x, y, x + w, y + h))
     random = Random(seed)
-    mixture = Mixture(same_photo=0.35, same_kind=0.15)
+    mixture = Mixture(same_photo=0.35, same_kind=0.15, same_object=0.0)
     drawn = [sample_pair(photos, size, random, mixture) for _ in range(pairs)]
     return Examples(
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
@@ -141,6 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m training.validate", description=__doc__)
     parser.add_argument("--val", required=True, type=Path, help="tar or folder of SET/STEM.webp with SET/STEM.png")
+    parser.add_argument("--objects", type=Path, help="JSON that names the physical things in it; default: not known")
     parser.add_argument("--weights", default=PACKAGED_WEIGHTS, type=Path, help="default: the packaged weights")
     parser.add_argument("--size", nargs="*", type=int, help="image sizes; default: that of the weights")
     parser.add_argument("--pairs", default=128, type=int)
@@ -149,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.record and options.size:
         parser.error("--record takes the weights' own size; leave --size out")
-    model, photos = TinySam.load(options.weights), read_photos(options.val)
+    model, photos = TinySam.load(options.weights), read_photos(options.val, objects=options.objects)
     model.vision_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for size in options.size or [model.image_size]:
         figures = evaluate(model.resize(size), make_examples(photos, size, options.pairs))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.fakes import SMALL_TINY
 
-from persam.method.prior import Prior, prior_of
+from persam.method.prior import Prior, confidence_cells, prior_of
 from persam.method.segment import decode_at_prior, prompts_at
 from persam.models.base import EncodedImage, Prompts
 from persam.models.guidance import Guidance
@@ -19,15 +19,18 @@ from training.batches import Batch, make_batch
 from training.model import as_sam, encode_views
 from training.passes import (
     PERSAM,
+    STRANGERS,
     Shares,
     as_batch,
     as_photos,
+    confidence_in_strangers,
     confidence_loss,
     corrective_points,
     first_pass,
     forgiven_points,
     learn_views,
     prior_in,
+    strangers_of,
 )
 from training.photos import Photos
 from training.views import OWN, View
@@ -104,6 +107,30 @@ def test_gradients_reach_the_features_of_both_views(model: Sam, batch: Batch) ->
     maps = [prior_in(photos[i], targets[i ^ 1], PERSAM, model).cells for i in range(2)]
     (gradient,) = torch.autograd.grad(confidence_loss(batch, photos, targets[::-1], maps), features)
     assert (gradient.flatten(1).abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("count", [2, 4, 6, 14, 32])
+def test_strangers_are_of_as_many_other_pairs_as_there_are(count: int) -> None:
+    strangers = strangers_of(count)
+    assert strangers.shape == (count, min(STRANGERS, count // 2 - 1))
+    for i, others in enumerate(strangers.tolist()):
+        pairs = {other // 2 for other in others}
+        assert len(pairs) == len(others)
+        assert i // 2 not in pairs
+        assert all(0 <= other < count for other in others)
+
+
+def test_targets_are_compared_with_their_strangers_as_persam_compares(model: Sam, batch: Batch) -> None:
+    photos = as_photos(batch, encode_views(model, batch.images))
+    targets = [each.target for each in learn_views(model, batch, photos)]
+    found = confidence_in_strangers(photos, targets)
+    assert found.shape == (6, 2, 64)
+    for i, others in enumerate(strangers_of(6).tolist()):
+        for k, j in enumerate(others):
+            inside = photos[j].frame.inside().flatten()
+            expected = confidence_cells(photos[j].features, [targets[i]]).flatten()
+            torch.testing.assert_close(found[i, k][inside], expected[inside])
+            assert (found[i, k][~inside] == -10).all()
 
 
 def _priors(model: Sam, batch: Batch, forms: str) -> tuple[EncodedImage, list[Prior]]:
