@@ -22,14 +22,14 @@ from typing import Any
 
 import torch
 
-from persam.metrics import bootstrap_mean
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS
 
 from .batches import batches
+from .figures import Figure, score
 from .model import Average, as_trainable_sam, initial_network, resume, save_checkpoint
 from .passes import Shares, training_step
 from .photos import Photos, read_photos
-from .validate import Examples, evaluate, make_examples, score
+from .validate import Examples, evaluate, make_examples
 
 
 class Trainer:
@@ -99,15 +99,15 @@ class Trainer:
         """Figures of the average on the validation photos; keep it if it is the best so far."""
         figures = evaluate(self.average.model, examples)
         value = score(figures)
-        self.describe(photos, {name: [*bootstrap_mean(values), len(values)] for name, values in figures.items()}, value)
-        means = {name: round(sum(values) / len(values), 4) for name, values in figures.items()}
+        self.describe(photos, figures, value)
+        means = {name: round(figure[0], 4) for name, figure in figures.items()}
         self.log({"validation": means, "score": round(value, 4), "size": self.options.size})
         self.average.model.save(self.out / "latest.safetensors", self.network.history)
         if value > self.progress["best"]:
             self.progress["best"] = value
             self.average.model.save(self.out / "best.safetensors", self.network.history)
 
-    def describe(self, photos: Photos, validation: dict[str, list[float]], value: float) -> None:
+    def describe(self, photos: Photos, validation: dict[str, Figure], value: float) -> None:
         """Bring the history that the weights carry up to date."""
         run = {
             "size": self.options.size,
