@@ -26,7 +26,7 @@ from persam.models.tiny.architecture import PACKAGED_WEIGHTS
 
 from .batches import batches
 from .figures import Figure, score
-from .model import Average, as_trainable_sam, initial_network, resume, save_checkpoint
+from .model import Average, as_trainable_sam, attention_on, initial_network, resume, save_checkpoint
 from .passes import Shares, training_step
 from .photos import Photos, read_photos
 from .validate import Examples, evaluate, make_examples
@@ -78,7 +78,8 @@ class Trainer:
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
+        half = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp)
+        with half, attention_on(self.device):
             result = training_step(self.model, batch.to(self.device), self.random, Shares())
         self.optimiser.zero_grad(set_to_none=True)
         result.total.backward()
