@@ -41,6 +41,7 @@ FIGURES = {
     "box_iou": "IoU of one box around the largest object",
     "located": "share of test views in which the first point of `PerSAM.segment`, the map's peak, lies on the object",
     "personal_iou": "IoU of the mask of `PerSAM.segment` after `PerSAM.learn` from one view, mode persam, untuned",
+    "presence": "AUROC of the score of `PerSAM.segment`: the other view of the pair against a view of another set",
 }
 
 TEMPLATE = """\
@@ -76,9 +77,10 @@ while the recipe was made (how often which prompt is given, the image size), so 
 {runs}
 
 Every pair of views shares an object: pasted into two scenes among other pasted things, or seen in two crops of one
-photo, or in two photos of one kind. The losses are SAM's (focal 20 : dice 1, best of three, predicted IoU) for clicks,
-boxes and corrections, and for persam's own method from the confidence map through the guided decoder and the cascade;
-and a contrastive loss that makes the confidence map point at the object. The weights are an exponential moving average.
+photo, in two photos of one kind, or in two photos of the very same thing. The losses are SAM's (focal 20 : dice 1,
+best of three, predicted IoU) for clicks, boxes and corrections, and for persam's own method from the confidence map
+through the guided decoder and the cascade; and a contrastive loss that makes the confidence map point at the object,
+and nowhere in views without it. The weights are an exponential moving average.
 
 To go on training, in a checkout of persam:
 
@@ -89,7 +91,8 @@ python -m training.card --weights out/best.safetensors
 
 ## Validation
 On photos of the same sets that were not trained on, at {validated_size} pixels; pairs of views made with a fixed seed,
-about half of them pasted, each view learned from the other. 95 % bootstrap intervals.
+as many of every set, most of them pasted, each view learned from the other. Every set counts the same: figures are
+means over sets, but for presence. n counts photos, or pairs. 95 % bootstrap intervals, within the sets.
 
 | figure | mean | interval | n |
 |---|---|---|---|
@@ -131,7 +134,7 @@ def card(model: TinySam, size_bytes: int) -> str:
         runs="\n".join(_run(number, run) for number, run in enumerate(runs, 1)),
         validated_size=validation.get("size", config.image_size),
         validation="\n".join(_figure(name, *validation[name]) for name in FIGURES if name in validation),
-        explained="\n".join(f"- {name}: {what}" for name, what in FIGURES.items()),
+        explained="\n".join(f"- {name}: {what}" for name, what in FIGURES.items() if name in validation),
     )
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FOREIGN_WEIGHT = 0.5  # beside the loss within the photo (1): the score "is it there at all" lives on this part alone
+
 
 @dataclass(frozen=True, eq=False)
 class MaskLoss:
@@ -62,7 +64,8 @@ def contrastive_loss(
         similarity: cosine of the target embedding with every cell, (B, N).
         positive: cells on the object, boolean (B, N).
         negative: cells of the same image beside the object, boolean (B, N).
-        foreign: cosine of the target embedding with every cell of an image without the object, (B, N); counts less.
+        foreign: cosine of the target embedding with every cell of K images without the object, (B, K * N); counts
+            `FOREIGN_WEIGHT`.
         tau: temperature.
 
     Half of the loss asks every positive cell to beat all negatives, half only the highest ones.
@@ -78,7 +81,7 @@ def contrastive_loss(
     every = (F.softplus(rivals[:, None] - scaled) * positive).sum(1) / count
     highest = F.softplus(rivals - torch.logsumexp(scaled.masked_fill(~positive, -torch.inf), 1) + count.log())
     loss = (every + highest).mean() / 2
-    if foreign is not None:
+    if foreign is not None and foreign.shape[1]:
         strangers = torch.logsumexp(foreign[usable].float() / tau, 1)
-        loss = loss + 0.2 * ((F.softplus(strangers[:, None] - scaled) * positive).sum(1) / count).mean()
+        loss = loss + FOREIGN_WEIGHT * ((F.softplus(strangers[:, None] - scaled) * positive).sum(1) / count).mean()
     return loss

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from persam.models.base import EncodedImage
 from persam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam
@@ -28,7 +30,30 @@ def as_trainable_sam(network: TinySam) -> Sam:
     network.train()
     for parameter in learning:
         parameter.requires_grad_(True)
+    if model.device.type == "cpu":
+        _align_layouts(network.mask_decoder)
     return model
+
+
+def attention_on(device: torch.device) -> AbstractContextManager[None]:
+    """How a training step computes attention: on a CPU the fused way back takes long for few tokens and many cells."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+
+
+def _align_layouts(decoder: Any) -> None:
+    """Have tensors that meet in the mask decoder lie in memory alike; on a CPU it takes up to ten times as long if not.
+
+    No number changes by it.
+    """
+
+    def cell_by_cell(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        names = ("image_embeddings", "image_positional_embeddings")
+        aligned = {name: kwargs[name].contiguous(memory_format=torch.channels_last) for name in names}
+        return args, kwargs | aligned
+
+    decoder.transformer.register_forward_pre_hook(cell_by_cell, with_kwargs=True)
+    # the gradient of what follows comes channel by channel
+    decoder.upscale_conv2.register_forward_hook(lambda _module, _inputs, upscaled: upscaled.contiguous())
 
 
 def encode_views(model: Sam, images: Tensor) -> EncodedImage:

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from persam.geometry import Frame
 from persam.method.learn import Learned, TargetFeatures, learn_reference
-from persam.method.prior import Prior, canvas_confidence, confidence_cells, prior_from
+from persam.method.prior import Prior, canvas_confidence, prior_from
 from persam.method.segment import prompts_at, tight_box
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Prompts
@@ -33,6 +33,7 @@ from .photos import IGNORE
 from .views import OWN
 
 PERSAM = Settings.of("persam")
+STRANGERS = 6  # views of other pairs in which a target must not be found
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,10 @@ def personal_pass(
         photos = as_photos(batch, views)
         learned = learn_views(model, batch, photos)
         targets = [learned[i ^ 1].target for i in range(len(photos))]  # as the other view shows the object
+        every = confidence_everywhere(views, targets)
         settings = drawn_settings(len(photos), random, shares)
-        priors = [prior_in(*each, model) for each in zip(photos, targets, settings, strict=True)]
-        contrast = confidence_loss(batch, photos, targets, [prior.cells for prior in priors])
+        priors = [prior_in(*each, model) for each in zip(photos, own_maps(every), targets, settings, strict=True)]
+        contrast = confidence_loss(batch, photos, every)
         on_object, priors = forgiven_points(priors, target, random, shares)
     result.total = result.total + shares.contrastive * contrast
     result.figures["contrast"] = contrast.detach()
@@ -185,28 +187,51 @@ def learn_views(model: Sam, batch: Batch, photos: list[EncodedImage]) -> list[Le
     return [learn_reference(model, photo, mask, PERSAM) for photo, mask in zip(photos, masks, strict=True)]
 
 
-def prior_in(photo: EncodedImage, target: TargetFeatures, settings: Settings, model: Sam) -> Prior:
+def confidence_everywhere(views: EncodedImage, targets: list[TargetFeatures]) -> Tensor:
+    """The confidence map of each of B targets in each of B views, (targets, views, rows, columns).
+
+    They are `confidence_cells` of mode persam, which removes no background, as one product.
+    """
+    directions = torch.stack([target.direction for target in targets])
+    products = views.features.permute(0, 2, 3, 1) @ directions.T
+    return products.permute(3, 0, 1, 2) / views.features.norm(dim=1).clamp(min=1e-12)  # fewer to divide than features
+
+
+def own_maps(every: Tensor) -> tuple[Tensor, ...]:
+    """The maps (rows, columns) of B targets, each in its own view."""
+    return every.diagonal(dim1=0, dim2=1).unbind(-1)
+
+
+def prior_in(photo: EncodedImage, cells: Tensor, target: TargetFeatures, settings: Settings, model: Sam) -> Prior:
     """The prior of a target in a view, as `persam.method.prior.prior_of` makes that of a concept in a photo."""
-    cells = confidence_cells(photo.features, [target])
     canvas = canvas_confidence(cells, photo.frame, photo.frame, model.low_resolution)
     return prior_from(cells, canvas, None, photo.frame, settings, [target])
 
 
-def confidence_loss(
-    batch: Batch, photos: list[EncodedImage], targets: list[TargetFeatures], maps: list[Tensor]
-) -> Tensor:
-    """Contrastive loss on the confidence maps of targets in their views; others are made for a view of another pair."""
-    count, device, confidence = len(photos), batch.masks.device, torch.stack(maps)
-    foreign = torch.stack([confidence_cells(photos[(i + 2) % count].features, [targets[i]]) for i in range(count)])
-    inside = torch.stack([photo.frame.inside(device=device) for photo in photos])
+def confidence_loss(batch: Batch, photos: list[EncodedImage], every: Tensor) -> Tensor:
+    """Contrastive loss on the confidence maps of targets in their views, and in views of other pairs, where none is.
+
+    By chance two pairs of a batch show the same object or kind. With thousands of things that is rare enough.
+    """
+    confidence = torch.stack(own_maps(every))
+    inside = torch.stack([photo.frame.inside(device=every.device) for photo in photos])
+    strangers = strangers_of(len(photos)).to(every.device)
+    itself = torch.arange(len(photos), device=every.device)[:, None]
+    foreign = every[itself, strangers].masked_fill(~inside[strangers], -10)  # which is no rival
     side = batch.masks.shape[-1] // confidence.shape[-1]
     own, known = _share(batch.masks == OWN, side), _share(batch.masks != IGNORE, side) > 0.5
     return contrastive_loss(
         confidence.flatten(1),
         (own > 0.5).flatten(1),
         ((own < 0.05) & known & inside).flatten(1),
-        foreign.masked_fill(~inside.roll(-2, 0), -10).flatten(1),
+        foreign.flatten(1),
     )
+
+
+def strangers_of(count: int) -> Tensor:
+    """The views that each of `count` views is compared with, (B, K): one each of up to `STRANGERS` other pairs."""
+    others = min(STRANGERS, count // 2 - 1)
+    return (torch.arange(count)[:, None] + 2 * torch.arange(1, others + 1)) % count
 
 
 def drawn_settings(count: int, random: Random, shares: Shares) -> list[Settings]:

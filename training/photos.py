@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ Array = NDArray[np.uint8]
 
 IGNORE = 255
 MIN_AREA = 200  # pixels of an object that is worth cutting out, in a photo of 256 pixels
-SETS_WITH_KINDS = ("pets", "horses", "parts")
+SETS_WITH_KINDS = ("pets", "horses", "parts", "small", "waste")
 NO_KIND = "parts/noise"  # clutter, not one kind of thing
 
 
@@ -34,17 +35,32 @@ class Thing:
 class Photo:
     """An RGB image (H, W, 3), its mask (H, W) of 0 background, 1.. things, 255 ignore, and where it comes from.
 
-    `kind` is what the file name tells about its things (`pets/Abyssinian__1` -> `pets/Abyssinian`), where it does.
+    `kind` is what the file name tells about its things (`pets/Abyssinian__1` -> `pets/Abyssinian`), where it does;
+    `group` is the part of it before `__`, the scene or whatever else the photos of one group share; `objects` are the
+    names of the physical things with the ids 1, 2, ..., where they are known.
     """
 
     image: Array
     mask: Array
     source: str
     kind: str | None
+    group: str | None = None
+    objects: tuple[str, ...] = ()
+
+    def object_of(self, number: int) -> str | None:
+        """`SET/NAME` of the physical thing with this id; None where it is not known."""
+        return f"{self.source}/{self.objects[number - 1]}" if 1 <= number <= len(self.objects) else None
+
+    def copies_of(self, name: str) -> list[int]:
+        """The ids of everything in the mask that is the physical thing `SET/NAME`."""
+        return [number for number in range(1, len(self.objects) + 1) if self.object_of(number) == name]
 
 
 class Photos:
-    """Photos with an index of their things, of their kinds, and of the things in each set."""
+    """Photos with an index of their things: of each set, of each kind, and of each physical object.
+
+    Kinds and objects are those that two photos show. They are named `SET/NAME`, or, for a set of one kind, `SET`.
+    """
 
     def __init__(self, photos: list[Photo]) -> None:
         if not photos:
@@ -56,21 +72,33 @@ class Photos:
         by_photo: dict[int, list[Thing]] = defaultdict(list)
         self.by_kind: dict[str, list[Thing]] = defaultdict(list)
         self.by_source: dict[str, list[Thing]] = defaultdict(list)
+        self.by_object: dict[str, list[Thing]] = defaultdict(list)
         for thing in self.things:
             by_photo[thing.photo].append(thing)
             self.by_source[photos[thing.photo].source].append(thing)
+            name = photos[thing.photo].object_of(thing.id)
+            if name is not None:
+                self.by_object[name].append(thing)
         for index, things in by_photo.items():
             kind = photos[index].kind
             if kind is not None and len(things) == 1:  # with several, which is the same kind is unclear
                 self.by_kind[kind].append(things[0])
         self.by_kind = {kind: things for kind, things in self.by_kind.items() if len(things) > 1}
         self.kinds = sorted(self.by_kind)
+        self.by_object = {
+            name: things for name, things in self.by_object.items() if len({thing.photo for thing in things}) > 1
+        }
+        self.objects = sorted(self.by_object)
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Photo:
         return self.photos[index]
+
+    def things_in(self, source: str | None) -> list[Thing]:
+        """The things of one set; None: all."""
+        return self.things if source is None else self.by_source[source]
 
     def counts(self) -> dict[str, int]:
         """Number of photos of each set."""
@@ -88,14 +116,17 @@ def things_of(index: int, mask: Array) -> Iterator[Thing]:
         yield Thing(index, int(number), (x, y, x + width, y + height), int(areas[number]))
 
 
-def read_photos(path: str | Path, longest: int = 320) -> Photos:
+def read_photos(path: str | Path, longest: int = 320, objects: str | Path | None = None) -> Photos:
     """Read SET/STEM.webp (or .jpg) with SET/STEM.png from a folder or a tar, no larger than `longest` pixels.
+
+    `objects` is a file that names the physical things in them; see `read_objects`.
 
     Raises:
         ValueError: nothing usable is there.
         OSError: it cannot be read.
     """
     path = Path(path)
+    names = read_objects(objects) if objects is not None else {}
     pairs: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
     for name, content in _folder(path) if path.is_dir() else _tar(path):
         parts = Path(name).parts
@@ -106,10 +137,34 @@ def read_photos(path: str | Path, longest: int = 320) -> Photos:
     photos = []
     for (source, stem), files in sorted(pairs.items()):
         if len(files) == 2:
-            photo = _decode(files["image"], files["mask"], source, stem, longest)
+            photo = _decode(files["image"], files["mask"], source, stem, longest, names.get((source, stem), ()))
             if photo is not None:
                 photos.append(photo)
     return Photos(photos)
+
+
+def read_objects(path: str | Path) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """Which physical things the photos show: (SET, STEM) -> the names of the ids 1, 2, ...
+
+    The file is JSON, `{SET: {"items": {STEM: {"objects": [NAME, ...]}}}}`; a name stands for one thing in all photos of
+    a set, and an item without `objects` is one whose things are not known.
+
+    Raises:
+        ValueError: it is no such file.
+        OSError: it cannot be read.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {
+            (source, stem): tuple(map(str, item["objects"]))
+            for source, entry in content.items()
+            for stem, item in entry["items"].items()
+            if "objects" in item
+        }
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path} names no objects: expected {{SET: {{"items": {{STEM: {{"objects": [...]}}}}}}}}'
+        ) from error
 
 
 def _folder(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -126,7 +181,9 @@ def _tar(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield member.name, content.read()
 
 
-def _decode(image_file: bytes, mask_file: bytes, source: str, stem: str, longest: int) -> Photo | None:
+def _decode(
+    image_file: bytes, mask_file: bytes, source: str, stem: str, longest: int, objects: tuple[str, ...]
+) -> Photo | None:
     image = cv2.imdecode(np.frombuffer(image_file, np.uint8), cv2.IMREAD_COLOR)
     mask = cv2.imdecode(np.frombuffer(mask_file, np.uint8), cv2.IMREAD_GRAYSCALE)
     if image is None or mask is None:
@@ -138,11 +195,12 @@ def _decode(image_file: bytes, mask_file: bytes, source: str, stem: str, longest
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     rgb = np.ascontiguousarray(image[..., ::-1]).astype(np.uint8)
-    return Photo(rgb, mask.astype(np.uint8), source, _kind(source, stem))
+    group = stem.split("__")[0] if "__" in stem else None
+    return Photo(rgb, mask.astype(np.uint8), source, _kind(source, group), group, objects)
 
 
-def _kind(source: str, stem: str) -> str | None:
+def _kind(source: str, group: str | None) -> str | None:
     if source not in SETS_WITH_KINDS:
         return None
-    kind = f"{source}/{stem.split('__')[0]}" if "__" in stem else source
+    kind = source if group is None else f"{source}/{group}"
     return None if kind == NO_KIND else kind

@@ -22,14 +22,14 @@ from typing import Any
 
 import torch
 
-from persam.metrics import bootstrap_mean
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS
 
 from .batches import batches
-from .model import Average, as_trainable_sam, initial_network, resume, save_checkpoint
+from .figures import Figure, score
+from .model import Average, as_trainable_sam, attention_on, initial_network, resume, save_checkpoint
 from .passes import Shares, training_step
 from .photos import Photos, read_photos
-from .validate import Examples, evaluate, make_examples, score
+from .validate import Examples, evaluate, make_examples
 
 
 class Trainer:
@@ -78,7 +78,8 @@ class Trainer:
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
+        half = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp)
+        with half, attention_on(self.device):
             result = training_step(self.model, batch.to(self.device), self.random, Shares())
         self.optimiser.zero_grad(set_to_none=True)
         result.total.backward()
@@ -99,15 +100,15 @@ class Trainer:
         """Figures of the average on the validation photos; keep it if it is the best so far."""
         figures = evaluate(self.average.model, examples)
         value = score(figures)
-        self.describe(photos, {name: [*bootstrap_mean(values), len(values)] for name, values in figures.items()}, value)
-        means = {name: round(sum(values) / len(values), 4) for name, values in figures.items()}
+        self.describe(photos, figures, value)
+        means = {name: round(figure[0], 4) for name, figure in figures.items()}
         self.log({"validation": means, "score": round(value, 4), "size": self.options.size})
         self.average.model.save(self.out / "latest.safetensors", self.network.history)
         if value > self.progress["best"]:
             self.progress["best"] = value
             self.average.model.save(self.out / "best.safetensors", self.network.history)
 
-    def describe(self, photos: Photos, validation: dict[str, list[float]], value: float) -> None:
+    def describe(self, photos: Photos, validation: dict[str, Figure], value: float) -> None:
         """Bring the history that the weights carry up to date."""
         run = {
             "size": self.options.size,
@@ -151,14 +152,17 @@ def train(options: argparse.Namespace, stopped: Callable[[], bool]) -> Trainer:
     """Run until the time or the steps are over, or `stopped` says so."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    photos = read_photos(options.data)
+    photos = read_photos(options.data, objects=options.objects)
     cores = {int(core) for core in options.loader_cores.split(",")} if options.loader_cores else None
     trainer = Trainer(options)
     seed = options.seed + trainer.progress["steps"]
     pin = trainer.device.type == "cuda"
     source = batches(photos, options.size, options.batch, seed, options.workers, cores, pin)
-    examples = make_examples(read_photos(options.val), options.size) if options.val else None
-    print(f"{len(photos)} photos, {len(photos.things)} things, {photos.counts()}", flush=True)
+    examples = None
+    if options.val:
+        examples = make_examples(read_photos(options.val, objects=options.objects), options.size)
+    found = f"{len(photos)} photos, {len(photos.things)} things, {len(photos.objects)} objects in several photos"
+    print(f"{found}, {photos.counts()}", flush=True)
     if examples and options.validate_first:
         trainer.validate(examples, photos)
     mean: dict[str, float] = {}
@@ -191,6 +195,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--data", required=True, type=Path, help="tar or folder of SET/STEM.webp with SET/STEM.png")
     add("--val", type=Path, help="the same, for validation")
+    add("--objects", type=Path, help="JSON that names the physical things in both; default: not known")
     add("-o", "--output", required=True, type=Path, help="folder for checkpoint, weights and log")
     add("--init", default=str(PACKAGED_WEIGHTS), help="weights to start from, or 'random'; default: the packaged ones")
     add("--resume", type=Path, help="a checkpoint.pt: also its optimiser, average and counters")

@@ -2,15 +2,17 @@
 
     python -m training.validate --val val.tar --size 128
 
-Four figures. Two are SAM's: IoU of one click (deepest point of an object) and of one box. Two are of `PerSAM` as people
-run it (mode persam), on pairs of views that share an object, each learned from the other, made from the photos with a
-fixed seed: how often the first point lies on the object, and the IoU of the mask.
+Five figures. Two are SAM's: IoU of one click (deepest point of an object) and of one box. Three are of `PerSAM` as
+people run it (mode persam), on pairs of views that share an object, each learned from the other, made from the photos
+with a fixed seed: how often the first point lies on the object, the IoU of the mask, and how well the score tells views
+with the object from views of another set (AUROC). All but the last are means over sets.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,18 +23,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from persam.metrics import bootstrap_mean
-from persam.models.base import Decoded, Prompts
-from persam.models.encode_once import encode_once
+from persam.concept import Concept
+from persam.method.prior import prior_of
+from persam.method.segment import presence_score
+from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
 from persam.persam import PerSAM
 
 from .batches import interior_point
+from .figures import Figure, over_sets, presence, score
 from .losses import mask_iou
 from .model import as_sam, encode_views
 from .photos import IGNORE, Array, Photos, read_photos
 from .views import OWN, PADDING, Mixture, View, sample_pair
+
+MIXTURE = Mixture(same_photo=0.3, same_kind=0.15, same_object=0.25)
+FEWEST = 3  # things that a set must have to be asked for pairs: fewer would be the same ones again and again
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,14 @@ class Examples:
     masks: Tensor  # (N, S, S): 1 the object, 0 not, 255 ignored
     points: Tensor  # (N, 1, 2)
     boxes: Tensor  # (N, 4)
-    pairs: list[tuple[View, View]]
+    sets: list[str]  # (N,), where the photos come from
+    pairs: list[tuple[View, View]]  # P
+    pair_sets: list[str]  # (P,), where their objects come from
 
 
-def make_examples(photos: Photos, size: int, pairs: int = 128, seed: int = 0) -> Examples:
-    """The largest object of every photo with a click and a box, and `pairs` pairs of views."""
-    images, masks, points, boxes = [], [], [], []
+def make_examples(photos: Photos, size: int, pairs: int = 8, seed: int = 0) -> Examples:
+    """The largest object of every photo with a click and a box, and `pairs` pairs of views of every set."""
+    images, masks, points, boxes, sets = [], [], [], [], []
     for index, photo in enumerate(photos.photos):
         things = [thing for thing in photos.things if thing.photo == index]
         if not things:
@@ -63,16 +72,27 @@ def make_examples(photos: Photos, size: int, pairs: int = 128, seed: int = 0) ->
         masks.append(mask)
         points.append(interior_point(mask == 1))
         boxes.append((x, y, x + w, y + h))
-    random = Random(seed)
-    mixture = Mixture(same_photo=0.35, same_kind=0.15)
-    drawn = [sample_pair(photos, size, random, mixture) for _ in range(pairs)]
+        sets.append(photo.source)
+    drawn = {}
+    for source, things in photos.by_source.items():
+        random = Random(f"{seed} {source}")  # so that another set changes nothing here
+        count = pairs if len(things) >= FEWEST else 0
+        drawn[source] = [sample_pair(photos, size, random, MIXTURE, source) for _ in range(count)]
+    usable = [(pair, source) for source, some in drawn.items() for pair in some if all(map(learnable, pair))]
     return Examples(
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
         torch.from_numpy(np.stack(masks)),
         torch.tensor(points)[:, None],
         torch.tensor(boxes, dtype=torch.float32),
-        [pair for pair in drawn if all(len(np.unique(view.photo()[1] == OWN)) == 2 for view in pair)],  # learnable
+        sets,
+        [pair for pair, _ in usable],
+        [source for _, source in usable],
     )
+
+
+def learnable(view: View) -> bool:
+    """Whether the shared object is in the view, and something beside it."""
+    return len(np.unique(view.photo()[1] == OWN)) == 2
 
 
 def letterbox(image: Array, mask: Array, size: int) -> tuple[Array, Array]:
@@ -88,16 +108,16 @@ def letterbox(image: Array, mask: Array, size: int) -> tuple[Array, Array]:
     return out, ids
 
 
-def evaluate(network: TinySam, examples: Examples, batch: int = 32) -> dict[str, list[float]]:
-    """Every example's figure: click_iou, box_iou (N,), located (0 or 1) and personal_iou (2P,)."""
+def evaluate(network: TinySam, examples: Examples, batch: int = 32) -> dict[str, Figure]:
+    """The figures click_iou and box_iou of the photos; located, personal_iou and presence of the pairs."""
     model = as_sam(network)
     with torch.no_grad():
         return prompted_figures(model, examples, batch) | personal_figures(model, examples)
 
 
-def prompted_figures(model: Sam, examples: Examples, batch: int) -> dict[str, list[float]]:
-    """SAM's own task: IoU of a click and of a box, of every photo."""
-    figures: dict[str, list[float]] = {"click_iou": [], "box_iou": []}
+def prompted_figures(model: Sam, examples: Examples, batch: int) -> dict[str, Figure]:
+    """SAM's own task: IoU of a click and of a box, on every photo."""
+    found: dict[str, list[float]] = {"click_iou": [], "box_iou": []}
     for start in range(0, len(examples.images), batch):
         part = slice(start, start + batch)
         views = encode_views(model, examples.images[part].to(model.device))
@@ -105,24 +125,55 @@ def prompted_figures(model: Sam, examples: Examples, batch: int) -> dict[str, li
         clicks, boxes = Prompts(points, torch.ones(points.shape[:2])), Prompts(boxes=examples.boxes[part])
         for name, prompts in (("click_iou", clicks), ("box_iou", boxes)):
             decoded = model.decode(views, prompts, multimask=name == "click_iou")
-            figures[name] += _iou(decoded, masks == 1, masks != IGNORE)
-    return figures
+            found[name] += _iou(decoded, masks == 1, masks != IGNORE)
+    return {name: over_sets(by_set(values, examples.sets)) for name, values in found.items()}
 
 
-def personal_figures(model: Sam, examples: Examples) -> dict[str, list[float]]:
-    """PerSAM's task, on the pairs: whether the first point lies on the object, and IoU of the mask."""
-    persam = PerSAM(encode_once(model))
-    figures: dict[str, list[float]] = {"located": [], "personal_iou": []}
-    for test, reference in [each for pair in examples.pairs for each in (pair, pair[::-1])]:
-        image, mask = reference.photo()
-        concept = persam.learn(image, mask == OWN)
-        image, mask = test.photo()
-        found = persam.segment(image, concept)
+def personal_figures(model: Sam, examples: Examples, seed: int = 0) -> dict[str, Figure]:
+    """PerSAM's task, on the pairs: the first point is on the object, IoU of the mask, and whether it is there at all.
+
+    The two views of a pair are one example, the mean of what either finds in the other. A view without the object is
+    one of a random pair of another set; there is no figure of presence where there is one set alone, and none of the
+    three where there is no pair.
+    """
+    if not examples.pairs:
+        return {}
+    random, persam = Random(seed), PerSAM(model)
+    views = [view.photo() for pair in examples.pairs for view in pair]
+    sets = [source for source in examples.pair_sets for _ in range(2)]
+    concepts = [persam.learn(image, mask == OWN) for image, mask in views]
+    encoded = [concept.material[0].image for concept in concepts]
+    located, ious, asked = [], [], []
+    for i, concept in enumerate(concepts):
+        _, mask = views[i ^ 1]
+        found = persam.segment(encoded[i ^ 1], concept)
         x, y = found.points[0].astype(int)
-        figures["located"].append(float(mask[y, x] == OWN))
+        located.append(float(mask[y, x] == OWN))
         masks = (torch.from_numpy(each) for each in (found.assumed_mask, mask == OWN, mask != IGNORE))
-        figures["personal_iou"].append(float(mask_iou(*masks)))
-    return figures
+        ious.append(float(mask_iou(*masks)))
+        others = [j for j, source in enumerate(sets) if source != sets[i]]
+        if others:
+            absent = score_in(model, encoded[random.choice(others)], concept)
+            asked += [(found.score, True, i // 2), (absent, False, i // 2)]
+    figures = {
+        name: over_sets(by_set(np.reshape(values, (-1, 2)).mean(1).tolist(), examples.pair_sets))
+        for name, values in (("located", located), ("personal_iou", ious))
+    }
+    return figures | ({"presence": presence(*zip(*asked, strict=True))} if asked else {})
+
+
+def score_in(model: Sam, image: EncodedImage, concept: Concept) -> float:
+    """The score that `PerSAM.segment` gives, without the decoder's passes, on which it does not depend."""
+    prior = prior_of(image, concept, model.low_resolution, tuned=False)
+    return presence_score(prior.similarity, concept.threshold)
+
+
+def by_set(values: list[float], sets: list[str]) -> dict[str, list[float]]:
+    """Values (N,) of the examples, by the sets (N,) that these come from."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for value, source in zip(values, sets, strict=True):
+        groups[source].append(value)
+    return dict(groups)
 
 
 def _iou(decoded: Decoded, target: Tensor, valid: Tensor) -> list[float]:
@@ -132,35 +183,32 @@ def _iou(decoded: Decoded, target: Tensor, valid: Tensor) -> list[float]:
     return figures
 
 
-def score(figures: dict[str, list[float]]) -> float:
-    """One number to keep the best weights by: the mean of the four figures."""
-    return float(np.mean([np.mean(values) for values in figures.values()]))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m training.validate", description=__doc__)
     parser.add_argument("--val", required=True, type=Path, help="tar or folder of SET/STEM.webp with SET/STEM.png")
+    parser.add_argument("--objects", type=Path, help="JSON that names the physical things in it; default: not known")
     parser.add_argument("--weights", default=PACKAGED_WEIGHTS, type=Path, help="default: the packaged weights")
     parser.add_argument("--size", nargs="*", type=int, help="image sizes; default: that of the weights")
-    parser.add_argument("--pairs", default=128, type=int)
+    parser.add_argument("--pairs", default=8, type=int, help="pairs of views of every set; default: 8")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--record", action="store_true", help="write the figures into the weights, for the model card")
     options = parser.parse_args(arguments)
     if options.record and options.size:
         parser.error("--record takes the weights' own size; leave --size out")
-    model, photos = TinySam.load(options.weights), read_photos(options.val)
+    model, photos = TinySam.load(options.weights), read_photos(options.val, objects=options.objects)
     model.vision_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for size in options.size or [model.image_size]:
         figures = evaluate(model.resize(size), make_examples(photos, size, options.pairs))
-        rows = {name: [*bootstrap_mean(values), len(values)] for name, values in figures.items()}
         if options.record:
-            model.save(options.weights, model.history | {"validation": {"size": size, "score": score(figures), **rows}})
+            model.save(
+                options.weights, model.history | {"validation": {"size": size, "score": score(figures), **figures}}
+            )
         if options.json:
-            print(json.dumps({"size": size, "score": score(figures), **rows}))
+            print(json.dumps({"size": size, "score": score(figures), **figures}))
             continue
         print(f"{size} px, score {score(figures):.3f}")
-        for name, (mean, low, high, count) in rows.items():
+        for name, (mean, low, high, count) in figures.items():
             print(f"  {name:13} {mean:.3f}  [{low:.3f}, {high:.3f}]  n={count}")
 
 

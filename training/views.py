@@ -1,6 +1,7 @@
 """Pairs of training views that share one personal object.
 
-Three sorts of pairs: a thing pasted into two scenes among distractors; one photo seen twice; two photos of one kind.
+Four sorts of pairs: a thing pasted into two scenes among distractors; one photo seen twice; two photos of one kind;
+two photos of one physical object.
 In both views the shared object has the id `OWN`; 0 is background, other ids are other things, 255 is ignored.
 """
 
@@ -38,33 +39,54 @@ class View:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of the sorts of pairs, the rest being pasted, and how hard the pasted ones are."""
+    """Shares of the sorts of pairs, the rest being pasted, and how hard the pasted ones are.
 
-    same_photo: float = 0.48
-    same_kind: float = 0.12
+    Where no kind or no object is known its share is pasted too.
+    """
+
+    same_photo: float = 0.40
+    same_kind: float = 0.15
+    same_object: float = 0.15
     same_scene: float = 0.25  # of the pasted pairs: both views have the same photo behind
     twin: float = 0.35  # of the pasted views: another thing of the same kind or set is pasted too
 
 
-def sample_pair(photos: Photos, size: int, random: Random, mixture: Mixture | None = None) -> tuple[View, View]:
-    """A random pair of views of side `size` in which the object `OWN` can be seen."""
+def sample_pair(
+    photos: Photos, size: int, random: Random, mixture: Mixture | None = None, source: str | None = None
+) -> tuple[View, View]:
+    """A random pair of views of side `size` in which the object `OWN` can be seen; with `source` it is of that set."""
     mixture = mixture or Mixture()
+    shares = {
+        "photo": mixture.same_photo,
+        "kind": mixture.same_kind if names_in(photos.kinds, source) else 0.0,
+        "object": mixture.same_object if names_in(photos.objects, source) else 0.0,
+    }
+    shares["pasted"] = max(0.0, 1 - sum(shares.values()))
     for _ in range(20):
-        choice = random.random()
-        if choice < mixture.same_photo:
-            pair = same_photo_pair(photos, size, random)
-        elif choice < mixture.same_photo + mixture.same_kind and photos.kinds:
-            pair = same_kind_pair(photos, size, random)
+        sort = random.choices(list(shares), list(shares.values()))[0]
+        if sort == "photo":
+            pair = same_photo_pair(photos, size, random, source)
+        elif sort == "kind":
+            pair = same_kind_pair(photos, size, random, source)
+        elif sort == "object":
+            pair = same_object_pair(photos, size, random, source)
         else:
-            pair = pasted_pair(photos, size, random, mixture)
+            pair = pasted_pair(photos, size, random, mixture, source)
         if all((view.mask == OWN).sum() >= MIN_VISIBLE * size * size for view in pair):
             return pair
     return pair
 
 
-def pasted_pair(photos: Photos, size: int, random: Random, mixture: Mixture) -> tuple[View, View]:
-    """One thing pasted into two scenes, among others that are pasted in the same way."""
-    own = random.choice(photos.things)
+def names_in(names: list[str], source: str | None) -> list[str]:
+    """Those of the names `SET/NAME` (or `SET`) that belong to a set; None: all."""
+    return names if source is None else [name for name in names if name.split("/")[0] == source]
+
+
+def pasted_pair(
+    photos: Photos, size: int, random: Random, mixture: Mixture, source: str | None = None
+) -> tuple[View, View]:
+    """One thing (of a set) pasted into two scenes, among others that are pasted in the same way."""
+    own = random.choice(photos.things_in(source))
     twins = photos.by_kind.get(photos[own.photo].kind or "") or photos.by_source[photos[own.photo].source]
     scene = random.randrange(len(photos))
     views = []
@@ -86,9 +108,9 @@ def pasted_pair(photos: Photos, size: int, random: Random, mixture: Mixture) -> 
     return views[0], views[1]
 
 
-def same_photo_pair(photos: Photos, size: int, random: Random) -> tuple[View, View]:
-    """Two crops of one photo, as of neighbouring frames of a video: the surroundings are familiar too."""
-    own = random.choice(photos.things)
+def same_photo_pair(photos: Photos, size: int, random: Random, source: str | None = None) -> tuple[View, View]:
+    """Two crops of one photo (of a set), as of neighbouring frames of a video: the surroundings are familiar too."""
+    own = random.choice(photos.things_in(source))
     distractor = random.choice(photos.things) if random.random() < 0.3 else None
     views = []
     for _ in range(2):
@@ -105,13 +127,34 @@ def same_photo_pair(photos: Photos, size: int, random: Random) -> tuple[View, Vi
     return views[0], views[1]
 
 
-def same_kind_pair(photos: Photos, size: int, random: Random) -> tuple[View, View]:
-    """Two photos of one kind of thing; small other things in them are ignored, as they may be of that kind."""
+def same_kind_pair(photos: Photos, size: int, random: Random, source: str | None = None) -> tuple[View, View]:
+    """Two photos of one kind of thing (of a set); small other things in them are ignored: they may be of that kind."""
     views = []
-    for own in random.sample(photos.by_kind[random.choice(photos.kinds)], 2):
+    for own in random.sample(photos.by_kind[random.choice(names_in(photos.kinds, source))], 2):
         image, mask, frame = random_crop(photos[own.photo], size, random, smallest=0.6, keep=own.box)
         mask[(mask > 0) & (mask != own.id)] = IGNORE
         mask[mask == own.id] = OWN
+        views.append(finish(relight(image, random, 0.6), mask, frame, random))
+    return views[0], views[1]
+
+
+def same_object_pair(photos: Photos, size: int, random: Random, source: str | None = None) -> tuple[View, View]:
+    """One physical object (of a set) in two photos, of two scenes where there are.
+
+    What lies around it stays as it is; but of more copies of the object only one is `OWN`, and the others are ignored,
+    as nobody could tell which is meant.
+    """
+    name = random.choice(names_in(photos.objects, source))
+    first = random.choice(photos.by_object[name])
+    others = [thing for thing in photos.by_object[name] if thing.photo != first.photo]
+    elsewhere = [thing for thing in others if photos[thing.photo].group != photos[first.photo].group]
+    views = []
+    for own in (first, random.choice(elsewhere or others)):
+        photo = photos[own.photo]
+        image, mask, frame = random_crop(photo, size, random, smallest=0.4, keep=own.box)
+        shown = mask == own.id
+        mask[np.isin(mask, photo.copies_of(name))] = IGNORE
+        mask[shown] = OWN
         views.append(finish(relight(image, random, 0.6), mask, frame, random))
     return views[0], views[1]
 

@@ -21,4 +21,5 @@ def test_the_card_tells_what_the_weights_tell(tmp_path: Path) -> None:
     assert "12,345 views seen" in text
     assert "7 photos" in text
     assert "| click_iou | 0.510 | 0.400 to 0.600 | 9 |" in text
+    assert "AUROC" not in text  # of presence, which was not measured
     assert "{" not in text

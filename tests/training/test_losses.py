@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from training.losses import contrastive_loss, mask_iou, mask_loss
+from training.losses import FOREIGN_WEIGHT, contrastive_loss, mask_iou, mask_loss
 
 
 def test_mask_loss_equals_a_loop_over_pixels() -> None:
@@ -58,7 +58,7 @@ def test_iou_of_two_empty_masks_is_one() -> None:
 def test_contrastive_loss_equals_a_loop_over_cells() -> None:
     generator = torch.Generator().manual_seed(1)
     similarity = torch.rand(3, 6, generator=generator) * 2 - 1
-    foreign = torch.rand(3, 6, generator=generator) * 2 - 1
+    foreign = torch.rand(3, 15, generator=generator) * 2 - 1
     positive = torch.tensor([[1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]], dtype=torch.bool)
     negative = torch.tensor([[0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]], dtype=torch.bool)
     found = contrastive_loss(similarity, positive, negative, foreign, tau=0.1)
@@ -72,8 +72,16 @@ def test_contrastive_loss_equals_a_loop_over_cells() -> None:
         soft_highest = math.log(sum(math.exp(v) for v in ours) / len(ours))
         highest = math.log(1 + math.exp(rivals - soft_highest))
         alien = sum(math.log(1 + math.exp(strangers - v)) for v in ours) / len(ours)
-        totals.append((every + highest) / 2 + 0.2 * alien)
+        totals.append((every + highest) / 2 + FOREIGN_WEIGHT * alien)
     assert math.isclose(float(found), sum(totals) / 2, rel_tol=1e-4)
+
+
+def test_no_stranger_is_the_same_as_none_asked_for() -> None:
+    similarity, positive = torch.rand(2, 4), torch.tensor([[True, False, False, False]] * 2)
+    alone = contrastive_loss(similarity, positive, ~positive)
+    assert torch.equal(contrastive_loss(similarity, positive, ~positive, torch.zeros(2, 0)), alone)
+    padding = torch.full((2, 5), -10.0)
+    torch.testing.assert_close(contrastive_loss(similarity, positive, ~positive, padding), alone)
 
 
 def test_contrastive_loss_without_any_object_is_zero_and_has_a_gradient() -> None:

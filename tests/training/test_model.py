@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from tests.fakes import SMALL_TINY
 
+from persam.models.base import Prompts
 from persam.models.tiny.architecture import TinyConfig, TinySam
-from training.model import Average, as_sam, as_trainable_sam, encode_views, initial_network, save_checkpoint
+from training.model import (
+    Average,
+    as_sam,
+    as_trainable_sam,
+    attention_on,
+    encode_views,
+    initial_network,
+    save_checkpoint,
+)
 
 
 def test_a_run_begins_with_weights_with_the_average_in_a_checkpoint_or_with_nothing(tmp_path: Path) -> None:
@@ -47,6 +57,28 @@ def test_only_the_positions_stay_as_they_are_when_it_learns() -> None:
     assert frozen == {"shared_image_embedding.positional_embedding"}
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     assert encode_views(model, images).features.requires_grad
+
+
+def test_the_layouts_that_training_asks_for_change_no_number() -> None:
+    torch.manual_seed(0)
+    network = TinySam(SMALL_TINY)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    prompts = Prompts(torch.rand(2, 3, 2) * 64, torch.ones(2, 3), logits=torch.randn(2, 1, 32, 32))
+    results = []
+    for prepare in (as_sam, as_trainable_sam):
+        model = prepare(network)
+        network.eval().requires_grad_(True)
+        network.zero_grad()
+        with attention_on(model.device) if prepare is as_trainable_sam else nullcontext():
+            decoded = model.decode(encode_views(model, images), prompts, multimask=True)
+        decoded.logits.square().mean().backward()
+        gradients = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+        results.append((decoded.logits.detach(), gradients))
+    (plain, before), (aligned, after) = results
+    torch.testing.assert_close(aligned, plain, atol=1e-5, rtol=1e-4)
+    assert before.keys() == after.keys()
+    for name, gradient in before.items():
+        torch.testing.assert_close(after[name], gradient, atol=1e-5, rtol=1e-3)
 
 
 def test_views_are_encoded_as_photos_are() -> None:

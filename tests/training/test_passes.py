@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.fakes import SMALL_TINY
 
-from persam.method.prior import Prior, prior_of
+from persam.method.prior import Prior, confidence_cells, prior_of
 from persam.method.segment import decode_at_prior, prompts_at
 from persam.models.base import EncodedImage, Prompts
 from persam.models.guidance import Guidance
@@ -19,15 +19,19 @@ from training.batches import Batch, make_batch
 from training.model import as_sam, encode_views
 from training.passes import (
     PERSAM,
+    STRANGERS,
     Shares,
     as_batch,
     as_photos,
+    confidence_everywhere,
     confidence_loss,
     corrective_points,
     first_pass,
     forgiven_points,
     learn_views,
+    own_maps,
     prior_in,
+    strangers_of,
 )
 from training.photos import Photos
 from training.views import OWN, View
@@ -64,6 +68,7 @@ def test_a_view_is_learned_and_located_as_persam_does(model: Sam, batch: Batch) 
     views = EncodedImage(torch.cat([each.features for each in encoded]), model.frame((64, 64)))
     photos = as_photos(batch, views)
     learned = learn_views(model, batch, photos)
+    maps = own_maps(confidence_everywhere(views, [learned[i ^ 1].target for i in range(count)]))
     for i in range(count):
         assert photos[i].frame == encoded[i].frame
         concept = persam.learn(images[i ^ 1], masks[i ^ 1] == OWN)
@@ -71,7 +76,7 @@ def test_a_view_is_learned_and_located_as_persam_does(model: Sam, batch: Batch) 
             torch.testing.assert_close(getattr(learned[i ^ 1].target, part), value)
         for settings in (PERSAM, PERSAM.but(positive_points=3, negative_point=True)):
             expected = prior_of(encoded[i], replace(concept, settings=settings), model.low_resolution, tuned=False)
-            prior = prior_in(photos[i], learned[i ^ 1].target, settings, model)
+            prior = prior_in(photos[i], maps[i], learned[i ^ 1].target, settings, model)
             assert prior.guidance is not None
             assert expected.guidance is not None
             assert prior.dense is not None
@@ -89,9 +94,12 @@ def test_gradients_reach_the_features_of_both_views(model: Sam, batch: Batch) ->
     batch = _first(batch, 2)
     views = encode_views(model, batch.images)
     features = views.features.detach().requires_grad_()
-    photos = as_photos(batch, replace(views, features=features))
-    targets = [each.target for each in learn_views(model, batch, photos)]
-    prior = prior_in(photos[0], targets[1], PERSAM.but(positive_points=4, negative_point=True), model)
+    views = replace(views, features=features)
+    photos = as_photos(batch, views)
+    targets = [each.target for each in learn_views(model, batch, photos)][::-1]
+    every = confidence_everywhere(views, targets)
+    settings = PERSAM.but(positive_points=4, negative_point=True)
+    prior = prior_in(photos[0], own_maps(every)[0], targets[0], settings, model)
     assert prior.guidance is not None
     for value in (prior.dense, prior.guidance.attention):
         assert value is not None
@@ -101,9 +109,46 @@ def test_gradients_reach_the_features_of_both_views(model: Sam, batch: Batch) ->
     assert prior.guidance.semantic is not None
     (gradient,) = torch.autograd.grad(prior.guidance.semantic.sum(), features, retain_graph=True)
     assert (gradient.flatten(1).abs().sum(1) > 0).tolist() == [False, True]
-    maps = [prior_in(photos[i], targets[i ^ 1], PERSAM, model).cells for i in range(2)]
-    (gradient,) = torch.autograd.grad(confidence_loss(batch, photos, targets[::-1], maps), features)
+    (gradient,) = torch.autograd.grad(confidence_loss(batch, photos, every), features)
     assert (gradient.flatten(1).abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("count", [2, 4, 6, 14, 32])
+def test_strangers_are_of_as_many_other_pairs_as_there_are(count: int) -> None:
+    strangers = strangers_of(count)
+    assert strangers.shape == (count, min(STRANGERS, count // 2 - 1))
+    for i, others in enumerate(strangers.tolist()):
+        pairs = {other // 2 for other in others}
+        assert len(pairs) == len(others)
+        assert i // 2 not in pairs
+        assert all(0 <= other < count for other in others)
+
+
+def test_targets_are_compared_with_views_as_persam_compares(model: Sam, batch: Batch) -> None:
+    views = encode_views(model, batch.images)
+    photos = as_photos(batch, views)
+    targets = [each.target for each in learn_views(model, batch, photos)]
+    every = confidence_everywhere(views, targets)
+    for i, target in enumerate(targets):
+        for j, photo in enumerate(photos):
+            torch.testing.assert_close(every[i, j], confidence_cells(photo.features, [target]))
+        assert torch.equal(own_maps(every)[i], every[i, i])
+
+
+def test_the_contrast_is_with_strangers_alone_and_not_with_padding(model: Sam, batch: Batch) -> None:
+    """What a map says of a view that is no stranger, and of what is no photo, changes nothing."""
+    views = encode_views(model, batch.images)
+    photos = as_photos(batch, views)
+    every = torch.rand(6, 6, 8, 8).requires_grad_()
+    (gradient,) = torch.autograd.grad(confidence_loss(batch, photos, every), every)
+    strangers = strangers_of(6)
+    for i in range(6):
+        for j in range(6):
+            reached, inside = gradient[i, j] != 0, photos[j].frame.inside()
+            if j in strangers[i]:
+                assert torch.equal(reached, inside & gradient[i].any())
+            elif i != j:
+                assert not reached.any()
 
 
 def _priors(model: Sam, batch: Batch, forms: str) -> tuple[EncodedImage, list[Prior]]:
@@ -120,7 +165,8 @@ def _priors(model: Sam, batch: Batch, forms: str) -> tuple[EncodedImage, list[Pr
             semantic="mean" if form in "sA" else "off",
             attention="logits" if form in "aA" else "off",
         )
-        priors.append(prior_in(photos[i], learned[i ^ 1].target, settings, model))
+        target = learned[i ^ 1].target
+        priors.append(prior_in(photos[i], confidence_cells(photos[i].features, [target]), target, settings, model))
     return views, priors
 
 

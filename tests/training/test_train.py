@@ -13,8 +13,8 @@ import torch
 from tests.fakes import SMALL_TINY
 
 from persam.models.tiny.architecture import TinySam
-from training import validate
 from training.batches import make_batch
+from training.card import FIGURES
 from training.model import as_trainable_sam
 from training.passes import Shares, training_step
 from training.photos import Photos
@@ -91,7 +91,7 @@ def test_three_steps_then_resume(drawn_folder: Path, small_weights: Path, tmp_pa
     assert progress["steps"] == 3
     first = TinySam.load(out / "latest.safetensors")
     assert first.history["photos_seen"] == 112
-    assert set(first.history["validation"]) == {"size", "score", "click_iou", "box_iou", "located", "personal_iou"}
+    assert set(first.history["validation"]) == {"size", "score", *FIGURES}
     assert (out / "best.safetensors").exists()
     resumed = _options(drawn_folder, out, "--steps", "2", "--init", str(small_weights))
     progress = _run([*resumed, "--resume", str(out / "checkpoint.pt")])
@@ -121,25 +121,3 @@ def test_minutes_end_the_run(drawn_folder: Path, small_weights: Path, tmp_path: 
     _run(_options(drawn_folder, tmp_path / "out", "--minutes", "0.02", "--init", str(small_weights)))
     assert time.monotonic() - started < 60
     TinySam.load(tmp_path / "out" / "latest.safetensors")
-
-
-def test_validation_gives_a_figure_for_every_example(photos: Photos) -> None:
-    examples = validate.make_examples(photos, 64, pairs=3)
-    figures = validate.evaluate(TinySam(SMALL_TINY).eval(), examples, batch=4)
-    assert {name: len(values) for name, values in figures.items()} == {
-        "click_iou": 6,
-        "box_iou": 6,
-        "located": 6,
-        "personal_iou": 6,
-    }
-    assert all(0 <= value <= 1 for values in figures.values() for value in values)
-
-
-def test_the_validation_command(drawn_folder: Path, small_weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--val", str(drawn_folder), "--weights", str(small_weights), "--size", "32", "64", "--pairs", "2"]
-    validate.main([*arguments, "--json"])
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["size"] for line in lines] == [32, 64]
-    assert lines[0]["located"][3] == 4
-    validate.main(arguments)
-    assert "personal_iou" in capsys.readouterr().out

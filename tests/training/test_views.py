@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 from random import Random
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from training import views
-from training.photos import IGNORE, Photos, read_photos
-from training.views import OWN, PADDING, Mixture
+from training.photos import IGNORE, Photo, Photos, read_objects, read_photos
+from training.views import OWN, PADDING, Mixture, View
 
 
 def test_reading_indexes_things_and_kinds(photos: Photos, drawn_folder: Path, tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_reading_nothing_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sort", ["pasted", "same photo", "mixed"])
 def test_both_views_show_the_shared_object(photos: Photos, sort: str) -> None:
-    mixture = Mixture(same_photo={"pasted": 0.0, "same photo": 1.0, "mixed": 0.5}[sort], same_kind=0.0)
+    mixture = Mixture({"pasted": 0.0, "same photo": 1.0, "mixed": 0.5}[sort], same_kind=0.0, same_object=0.0)
     random = Random(0)
     for _ in range(25):
         for view in views.sample_pair(photos, 96, random, mixture):
@@ -60,6 +61,134 @@ def test_views_of_one_kind_ignore_other_things(photos: Photos) -> None:
     for view in pair:
         assert set(np.unique(view.mask)) <= {0, OWN, IGNORE}
         assert (view.mask == OWN).any()
+
+
+def _objects_file(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_reading_names_the_physical_things(drawn_folder: Path, tmp_path: Path) -> None:
+    items = {"000": {"objects": ["ball", "tile"]}, "001": {"objects": ["tile"]}, "002": {"part": "train"}}
+    names = {"street": {"items": items, "note": "drawn"}, "elsewhere": {"items": {"000": {"objects": ["ball"]}}}}
+    path = _objects_file(tmp_path / "names.json", names)
+    assert read_objects(path)["street", "000"] == ("ball", "tile")
+    named = read_photos(drawn_folder, objects=path)
+    assert named.objects == ["street/tile"]  # the ball was seen once
+    assert [(thing.photo, thing.id) for thing in named.by_object["street/tile"]] == [(3, 2), (4, 1)]
+    assert read_photos(drawn_folder).objects == []
+
+
+def test_a_file_that_names_no_objects_is_an_error(drawn_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing\.json"):
+        read_photos(drawn_folder, objects=tmp_path / "missing.json")
+    for content in (["street"], {"street": {"000": ["ball"]}}, {"street": {"items": {"000": {"objects": 3}}}}):
+        with pytest.raises(ValueError, match=r"broken\.json names no objects"):
+            read_photos(drawn_folder, objects=_objects_file(tmp_path / "broken.json", content))
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(ValueError, match="names no objects"):
+        read_objects(tmp_path / "broken.json")
+
+
+COLOURS = {"mug": (250, 10, 10), "can": (10, 250, 10), "box": (10, 10, 250)}
+
+
+def _bin(scene: str, *objects: str, source: str = "bins") -> Photo:
+    """A grey photo with a square of every object's colour, its id where it stands in the row."""
+    image, mask = np.full((60, 40 * len(objects), 3), 120, np.uint8), np.zeros((60, 40 * len(objects)), np.uint8)
+    for number, name in enumerate(objects, start=1):
+        square = slice(15, 45), slice(40 * number - 35, 40 * number - 5)
+        image[square], mask[square] = COLOURS[name], number
+    return Photo(image, mask, source, None, scene, objects)
+
+
+def _shows(view: View, number: int) -> set[str]:
+    """The objects whose colours lie under an id of a view: relighting keeps which channel is the highest."""
+    pixels = view.image[cv2.erode((view.mask == number).astype(np.uint8), np.ones((7, 7))) > 0]
+    names = list(COLOURS)
+    return {names[channel] for channel in pixels.argmax(1)}
+
+
+def test_views_of_one_object_show_it_in_two_scenes_and_ignore_its_copies() -> None:
+    bins = Photos(
+        [
+            _bin("a", "mug", "can", "mug"),
+            _bin("a", "mug", "box"),
+            _bin("b", "can", "mug", "box"),
+            _bin("b", "box", "mug", "mug"),
+            _bin("c", "can", "can", "mug"),
+            _bin("d", "can"),
+            _bin("d", "can", source="other"),  # of that name in another set: another thing
+        ]
+    )
+    assert bins.objects == ["bins/box", "bins/can", "bins/mug"]
+    assert len(bins.by_object["bins/mug"]) == 7
+    random, ignored = Random(4), 0
+    for _ in range(60):
+        pair = views.same_object_pair(bins, 96, random)
+        own = [_shows(view, OWN) for view in pair]
+        assert own[0] == own[1]
+        assert len(own[0]) == 1
+        for view in pair:
+            height, width = view.frame
+            assert not any(own[0] & _shows(view, number) for number in (1, 2, 3))  # other things keep their ids
+            ignored += bool((view.mask[:height, :width] == IGNORE).any())
+    assert ignored > 10
+
+
+def test_scenes_differ_where_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[Photo] = []
+    crop = views.random_crop
+
+    def seen(photo: Photo, *arguments: object, **options: object) -> object:
+        chosen.append(photo)
+        return crop(photo, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(views, "random_crop", seen)
+    scenes = Photos([_bin("a", "mug"), _bin("a", "mug"), _bin("b", "mug"), _bin("e", "can"), _bin("e", "can")])
+    random = Random(0)
+    for _ in range(40):
+        views.same_object_pair(scenes, 64, random)
+    pairs = list(zip(chosen[::2], chosen[1::2], strict=True))
+    assert all(one is not other for one, other in pairs)
+    assert {(one.group, other.group) for one, other in pairs} == {("a", "b"), ("b", "a"), ("e", "e")}
+
+
+def test_the_mixture_gives_each_sort_its_share_and_no_object_none(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: dict[str, int] = {}
+
+    def counted(name: str) -> None:
+        made = getattr(views, name)
+
+        def count(*arguments: object) -> object:
+            counts[name] = counts.get(name, 0) + 1
+            return made(*arguments)
+
+        monkeypatch.setattr(views, name, count)
+
+    for name in ("same_photo_pair", "same_kind_pair", "same_object_pair", "pasted_pair"):
+        counted(name)
+    bins = Photos([_bin("a", "mug", "can"), _bin("b", "mug"), _bin("c", "box")])
+    random, mixture = Random(0), Mixture(same_photo=0.2, same_kind=0.3, same_object=0.4)
+    for _ in range(200):
+        views.sample_pair(bins, 32, random, mixture)
+    shares = {name: count / sum(counts.values()) for name, count in counts.items()}
+    assert shares == pytest.approx({"same_photo_pair": 0.2, "same_object_pair": 0.4, "pasted_pair": 0.4}, abs=0.1)
+    counts.clear()
+    for _ in range(20):
+        views.sample_pair(photos, 32, random, mixture)
+    assert counts.keys() == {"same_photo_pair", "pasted_pair"}
+
+
+def test_the_shared_object_can_be_asked_of_one_set() -> None:
+    two = Photos([_bin("a", "mug"), _bin("b", "mug"), _bin("a", "can", source="tins"), _bin("b", "can", source="tins")])
+    random = Random(1)
+    for source, name in (("bins", "mug"), ("tins", "can")):
+        for _ in range(30):
+            for view in views.sample_pair(two, 96, random, Mixture(0.3, 0.1, 0.3), source):
+                assert _shows(view, OWN) <= {name}  # nothing where it is too small to tell
 
 
 def test_the_same_seed_gives_the_same_views(photos: Photos) -> None:
