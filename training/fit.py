@@ -37,12 +37,11 @@ from persam.models.loading import BUNDLED
 from persam.persam import PerSAM
 
 from .photos import IGNORE, Photos, read_photos
-from .views import OWN, Mixture, View, sample_pair
+from .views import OWN, View, sample_pair
 
 CELLS = 60  # of the object, and as many beside it, that one pair gives
 ON, BESIDE = 0.5, 0.05  # a cell is on the object from this share on that it covers, beside it below that one
 SIGNS = ("likeness", "explained", "colour")
-MIXTURE = Mixture()
 
 
 @dataclass
@@ -95,7 +94,7 @@ def learnable_pairs(photos: Photos, size: int, count: int, seed: int) -> list[tu
     random = Random(seed)
     pairs: list[tuple[View, View]] = []
     while len(pairs) < count:
-        pair = sample_pair(photos, size, random, MIXTURE)
+        pair = sample_pair(photos, size, random)
         if all(0 < (view.photo()[1] == OWN).mean() < 1 for view in pair):
             pairs.append(pair)
     return pairs
@@ -204,6 +203,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("--data", required=True, type=Path, help="tar or folder of SET/STEM.webp with SET/STEM.png")
+    add("--objects", type=Path, help="JSON that names the physical things in it; default: not known")
     add("--model", default=BUNDLED, help="as in `persam learn --model`")
     add("--encoder", help="another encoder for the confidence map")
     add("--pairs", default=2000, type=int)
@@ -212,7 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--colours", action="store_true", help="also count the colours of photos in general")
     add("-o", "--output", default=PACKAGED, type=Path, help="JSON file to add to; default: the packaged one")
     options = parser.parse_args(arguments)
-    photos = read_photos(options.data)
+    photos = read_photos(options.data, objects=options.objects)
     if options.colours:
         np.save(PHOTO_COLOURS, colours_of(photos))
     persam = PerSAM.from_pretrained(options.model, encoder=options.encoder)

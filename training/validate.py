@@ -3,9 +3,10 @@
     python -m training.validate --val val.tar --size 128
 
 Five figures. Two are SAM's: IoU of one click (deepest point of an object) and of one box. Three are of `PerSAM` as
-people run it (mode persam), on pairs of views that share an object, each learned from the other, made from the photos
-with a fixed seed: how often the first point lies on the object, the IoU of the mask, and how well the score tells views
-with the object from views of another set (AUROC). All but the last are means over sets.
+people run it (mode persam, without what is fitted for an encoder), on pairs of views that share an object, each learned
+from the other, made from the photos with a fixed seed: how often the first point lies on the object, the IoU of the
+mask, and how well the score tells views with the object from views of another set (AUROC). All but the last are means
+over sets.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from persam.concept import Concept
+from persam.method.presence import similarity_score
 from persam.method.prior import prior_of
-from persam.method.segment import presence_score
+from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
@@ -39,6 +41,8 @@ from .photos import IGNORE, Array, Photos, read_photos
 from .views import OWN, PADDING, Mixture, View, sample_pair
 
 MIXTURE = Mixture(same_photo=0.3, same_kind=0.15, same_object=0.25)
+# Numbers are fitted when training is over: until then every checkpoint is measured without.
+UNFITTED = Settings.of("persam").but(nearest_cue=False, background_cue=False, colour_cue=False, refine=False)
 FEWEST = 3  # things that a set must have to be asked for pairs: fewer would be the same ones again and again
 
 
@@ -138,7 +142,7 @@ def personal_figures(model: Sam, examples: Examples, seed: int = 0) -> dict[str,
     """
     if not examples.pairs:
         return {}
-    random, persam = Random(seed), PerSAM(model)
+    random, persam = Random(seed), PerSAM(model, settings=UNFITTED)
     views = [view.photo() for pair in examples.pairs for view in pair]
     sets = [source for source in examples.pair_sets for _ in range(2)]
     concepts = [persam.learn(image, mask == OWN) for image, mask in views]
@@ -165,7 +169,7 @@ def personal_figures(model: Sam, examples: Examples, seed: int = 0) -> dict[str,
 def score_in(model: Sam, image: EncodedImage, concept: Concept) -> float:
     """The score that `PerSAM.segment` gives, without the decoder's passes, on which it does not depend."""
     prior = prior_of(image, concept, model.low_resolution, tuned=False)
-    return presence_score(prior.similarity, concept.threshold)
+    return similarity_score(prior.similarity, concept.threshold)
 
 
 def by_set(values: list[float], sets: list[str]) -> dict[str, list[float]]:
