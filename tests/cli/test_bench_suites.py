@@ -1,4 +1,4 @@
-"""`persam bench` modes, ablation, robustness, encoders, efficiency, tuning, overhead, as people call them."""
+"""`persam bench` modes, ablation, robustness, light, encoders, efficiency, tuning, overhead, as people call them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from persam.benchmark.suites import efficiency
 from persam.cli.bench_suites import register
 from persam.cli.main import Commands
 
-SUITES = ("modes", "ablation", "robustness", "encoders")
+SUITES = ("modes", "ablation", "robustness", "light", "encoders")
 TIMES = ("efficiency", "tuning", "overhead")
 
 

@@ -1,4 +1,4 @@
-"""`persam bench` modes, ablation, robustness, encoders, efficiency, tuning, overhead: sets of measurements."""
+"""`persam bench` modes, ablation, robustness, light, encoders, efficiency, tuning, overhead: sets of measurements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Rounds = Annotated[int, typer.Option("--rounds", min=1, help="That count; one mo
 def register(app: typer.Typer) -> None:
     """Add the commands of the suites to `persam bench`."""
     app.command("encoders")(encoders)
-    for work, suites in ((_on_photos, (modes, ablation, robustness)), (_timed, (efficiency, tuning, overhead))):
+    for work, suites in ((_on_photos, (modes, ablation, robustness, light)), (_timed, (efficiency, tuning, overhead))):
         shared = [each for each in options_of(work) if each.kind is each.KEYWORD_ONLY]
         for suite in suites:
             app.command(suite.__name__)(with_options(suite, shared))
@@ -102,6 +102,16 @@ def robustness(
     if shared["output"] is not None:
         check_plots()
     _on_photos("robustness", partial(roughen, mode=mode, sizes=read_sizes(sizes), seed=seed), **shared)
+
+
+def light(mode: Mode = "persam", **shared: Any) -> None:
+    """Find out whether the object is still found in other light: dark, overexposed, warm, cold, faded, grey.
+
+    Example: persam bench light --data ~/data
+    """
+    from persam.benchmark.suites.light import relight
+
+    _on_photos("light", partial(relight, mode=mode), **shared)
 
 
 def encoders(
