@@ -153,3 +153,35 @@ def rates(scores: Sequence[float], present: Sequence[bool], threshold: float) ->
 def fpr_at_tpr(scores: Sequence[float], present: Sequence[bool], tpr: float) -> float:
     curve = [rates(scores, present, threshold) for threshold in scores]
     return min(alarm for hit, alarm in curve if hit >= tpr)
+
+
+def photo_weights(present: Sequence[bool], share: float | None) -> list[float]:
+    """Each photo alike, or those with the object `share` altogether and those without the rest."""
+    if share is None:
+        return [1 / len(present)] * len(present)
+    of_each = {True: share / sum(present), False: (1 - share) / (len(present) - sum(present))}
+    return [of_each[there] for there in present]
+
+
+def brier(scores: Sequence[float], present: Sequence[bool], share: float | None) -> float:
+    rows = zip(photo_weights(present, share), scores, present, strict=True)
+    return sum(weight * (score - int(there)) ** 2 for weight, score, there in rows)
+
+
+def reliability(
+    scores: Sequence[float], present: Sequence[bool], share: float | None, bins: int
+) -> list[tuple[int, float, float, float]]:
+    """Photos, weight, mean score and share with the object of every bin that has photos."""
+    found = []
+    for number in range(bins):
+        low, high = number / bins, (number + 1) / bins
+        rows = [
+            (weight, score, there)
+            for weight, score, there in zip(photo_weights(present, share), scores, present, strict=True)
+            if low <= score < high or (score == 1 and number == bins - 1)
+        ]
+        if rows:
+            weight = sum(row[0] for row in rows)
+            mean = sum(row[0] * row[1] for row in rows) / weight
+            found.append((len(rows), weight, mean, sum(row[0] for row in rows if row[2]) / weight))
+    return found

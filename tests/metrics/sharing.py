@@ -87,6 +87,15 @@ CASES = {
     "PresenceThreshold": Case(
         metrics.PresenceThreshold, photos(lambda *data: metrics.best_threshold(*data).value), "photos"
     ),
+    "PresenceBrier": Case(metrics.PresenceBrier, photos(metrics.brier_score), "photos"),
+    "PresenceBrier, 1 in 4": Case(
+        lambda: metrics.PresenceBrier(0.25), photos(lambda *data: metrics.brier_score(*data, share=0.25)), "photos"
+    ),
+    "PresenceCalibrationError": Case(
+        lambda: metrics.PresenceCalibrationError(0.25, 5),
+        photos(lambda *data: metrics.calibration_error(*data, share=0.25, bins=5)),
+        "photos",
+    ),
 }
 
 

@@ -41,7 +41,7 @@ def agree(found, expected, tolerance=1e-9):
 
 def test_every_class_is_tested():
     assert {name.split(",")[0] for name in CASES} == set(CLASSES)
-    assert len(CLASSES) == 13
+    assert len(CLASSES) == 15
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

@@ -93,6 +93,7 @@ class Record:
         query: name of the question in its run: the sample's, with a number where a photo is asked more than once.
         digest: of photo and truth as read, so that two runs can be told to be about the same pixels.
         failure: why there is no answer, or None. What failed counts as an empty mask.
+        calibrated: whether the score is meant as the probability, 0 to 1, that the object is there.
     """
 
     method: str
@@ -112,6 +113,7 @@ class Record:
     digest: str = ""
     failure: str | None = None
     threshold: float | None = None
+    calibrated: bool = False
 
     @property
     def iou(self) -> float:

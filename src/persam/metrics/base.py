@@ -54,7 +54,7 @@ class LazyMetric(Metric):
         plain: type = cls
         return super().__new__(_with_torchmetrics(plain))
 
-    def __init__(self, *setting: float, **options: Any) -> None:
+    def __init__(self, *setting: float | None, **options: Any) -> None:
         super().__init__(**options)
         self.setting = setting
 
@@ -144,7 +144,7 @@ class Rows(LazyMetric):
     columns: tuple[str, ...]
     nothing: str  # the sentence where there is no row
 
-    def __init__(self, *setting: float, **options: Any) -> None:
+    def __init__(self, *setting: float | None, **options: Any) -> None:
         import torch
 
         super().__init__(*setting, **options)

@@ -1,4 +1,4 @@
-"""Is it there at all: how well a score tells photos with the object from photos without.
+"""Is it there at all: how well a score tells photos with the object from photos without, and whether it is honest.
 
 "Present" is the verdict of a threshold t where score >= t. Written out here and not taken from torchmetrics, which
 passes scores outside [0, 1], such as cosines, through a float32 sigmoid and may so make ties.
@@ -145,6 +145,95 @@ def best_threshold(scores: Scores, present: Labels) -> Threshold:
     return Threshold(float(value), float(curve.tpr[best]), float(curve.fpr[best]))
 
 
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Photos of about one score: what was said of them, and what was so.
+
+    Attributes:
+        low, high: scores from `low` on and below `high`; the last bin has its `high` too.
+        count: photos in it, as they are.
+        weight: their share of all photos, in (0, 1], weighted if a `share` was asked for.
+        predicted: their mean score, in [low, high].
+        observed: share of them that show the object, in [0, 1].
+
+    >>> ReliabilityBin(0.8, 0.9, count=20, weight=0.1, predicted=0.85, observed=0.6).gap
+    0.25
+    """
+
+    low: float
+    high: float
+    count: int
+    weight: float
+    predicted: float
+    observed: float
+
+    @property
+    def gap(self) -> float:
+        """How far both lie apart, in [0, 1]."""
+        return abs(self.predicted - self.observed)
+
+
+def reliability(
+    scores: Scores, present: Labels, share: float | None = None, bins: int = 10
+) -> tuple[ReliabilityBin, ...]:
+    """Predicted probability against what is so, in bins of equal width: the numbers of a reliability diagram.
+
+    Args:
+        scores: (N,) probabilities in [0, 1] that the object is there.
+        present: as in `roc`.
+        share: photos are weighted so that this share of them, in (0, 1), shows the object, for probabilities that were
+            made for such photos; None counts every photo alike.
+        bins: how many.
+
+    Returns:
+        The bins that hold a photo, from the lowest score on.
+
+    Raises:
+        ValueError: A score lies outside [0, 1], `share` or `bins` is out of range, or what `roc` raises.
+
+    >>> [(each.count, each.predicted, each.observed) for each in reliability([0.75, 0.75, 0.25, 0.25], [1, 0, 0, 0])]
+    [(2, 0.25, 0.0), (2, 0.75, 0.5)]
+    """
+    values, truth, weights = _weighted(scores, present, share)
+    if bins < 1:
+        raise ValueError(f"There cannot be {bins} bins; ask for at least 1.")
+    edges = np.arange(bins + 1) / bins
+    place = np.searchsorted(edges[1:-1], values, side="right")
+    found = []
+    for number in np.unique(place).tolist():
+        inside = place == number
+        weight = float(weights[inside].sum())
+        predicted, observed = (float(weights[inside] @ each[inside]) / weight for each in (values, truth))
+        low, high = edges[number : number + 2].tolist()
+        found.append(ReliabilityBin(low, high, int(inside.sum()), weight, predicted, observed))
+    return tuple(found)
+
+
+def calibration_error(scores: Scores, present: Labels, share: float | None = None, bins: int = 10) -> float:
+    """Expected calibration error: how far scores lie from what is so, mean over photos, both taken bin by bin.
+
+    In [0, 1]; 0 if of the photos with a score of about p a share of p shows the object. It also grows with few photos a
+    bin. Takes and raises what `reliability` does.
+
+    >>> calibration_error([0.75, 0.75, 0.25, 0.25], [True, True, True, False])
+    0.25
+    """
+    return sum(each.weight * each.gap for each in reliability(scores, present, share, bins))
+
+
+def brier_score(scores: Scores, present: Labels, share: float | None = None) -> float:
+    """Mean square of the distance between the probability and the truth (1 there, 0 not).
+
+    In [0, 1], lower is better. Who always says `share` p gets p (1 - p): 0.1875 where 1 in 4 photos shows the object.
+    Takes and raises what `reliability` does.
+
+    >>> brier_score([1.0, 0.5, 0.0], [True, False, False], share=0.5)
+    0.0625
+    """
+    values, truth, weights = _weighted(scores, present, share)
+    return float(weights @ (values - truth) ** 2)
+
+
 class PresenceMetric(Rows):
     """What metrics of presence have in common: scores and labels of all photos; a subclass makes a figure of them.
 
@@ -240,6 +329,65 @@ class PresenceThreshold(PresenceMetric):
     """
 
     _figure = staticmethod(lambda *photos: best_threshold(*photos).value)
+
+
+class PresenceBrier(PresenceMetric):
+    """Brier score of the probability that the object is there, as `brier_score`.
+
+    `update` takes scores, in [0, 1], and labels of one photo or several.
+
+    Args:
+        share: of photos with the object that the photos are weighted to, in (0, 1), or None.
+        options: of `torchmetrics.Metric`.
+
+    >>> metric = PresenceBrier(share=0.5)
+    >>> metric.update([1.0, 0.5, 0.0], [True, False, False])
+    >>> metric.compute()
+    tensor(0.0625, dtype=torch.float64)
+    """
+
+    higher_is_better = False
+    _figure = staticmethod(brier_score)
+
+    def __init__(self, share: float | None = None, **options: Any) -> None:
+        super().__init__(share, **options)
+        self.share = share
+
+
+class PresenceCalibrationError(PresenceMetric):
+    """Expected calibration error of the probability that the object is there, as `calibration_error`.
+
+    `update` takes scores, in [0, 1], and labels of one photo or several.
+
+    Args:
+        share: of photos with the object that the photos are weighted to, in (0, 1), or None.
+        bins: how many.
+        options: of `torchmetrics.Metric`.
+
+    >>> metric = PresenceCalibrationError()
+    >>> metric.update([0.75, 0.75, 0.25, 0.25], [True, True, True, False])
+    >>> metric.compute()
+    tensor(0.2500, dtype=torch.float64)
+    """
+
+    higher_is_better = False
+    _figure = staticmethod(calibration_error)
+
+    def __init__(self, share: float | None = None, bins: int = 10, **options: Any) -> None:
+        super().__init__(share, bins, **options)
+        self.share, self.bins = share, bins
+
+
+def _weighted(scores: Scores, present: Labels, share: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores and labels, and the weight of every photo; the weights add up to 1."""
+    values, truth = _validate(scores, present)
+    if ((values < 0) | (values > 1)).any():
+        raise ValueError("A score lies outside 0 to 1, so it is no probability, which calibration is asked of.")
+    if share is None:
+        share = truth.mean()
+    if not 0 < share < 1:
+        raise ValueError(f"A share of {share} photos with the object cannot be; give one between 0 and 1.")
+    return values, truth, np.where(truth, share / truth.sum(), (1 - share) / (~truth).sum())
 
 
 def _validate(scores: Scores, present: Labels) -> tuple[np.ndarray, np.ndarray]:

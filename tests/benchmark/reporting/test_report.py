@@ -114,14 +114,14 @@ class TestPage:
         sheet = worst_sheet(report.records, report.queries, report.prediction, "title")
         plot = encoded(np.zeros((4, 6, 3), np.uint8), "PNG")
         table = Table("<b>mugs", ("method", "mIoU"), (("my <method>", "61.2 [55.0, 67.3]"),), notes=("A note.",))
-        html = run_page(table, plot, sheet)
+        html = run_page(table, {"a plot": plot}, sheet)
         assert "&lt;b&gt;mugs" in html
         assert "<td><b>61.2</b> <small>[55.0, 67.3]</small></td>" in html
         assert "my &lt;method&gt;" in html
         assert html.count("data:image/jpeg;base64,") == len(sheet)
         assert html.count("data:image/png;base64,") == 1
         assert not re.search(r'(src|href)="(?!data:)', html)
-        assert "Worst cases" not in run_page(table, plot)
+        assert "Worst cases" not in run_page(table, {})
 
 
 class TestPlots:

@@ -1,21 +1,58 @@
-"""What the scores of photos with and without the object tell: AUROC, thresholds, and the plot of both."""
+"""What the scores of photos with and without the object tell: AUROC, thresholds, verdicts, and calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from persam.benchmark.records import Record, grouped
-from persam.benchmark.reporting.plots import ABSENT, PRESENT, new_figure, png_of
-from persam.files import write_bytes
-from persam.metrics import Threshold, auroc, best_threshold, bootstrap_figure, fpr_at_tpr
+from persam.method.presence import USUAL
+from persam.metrics import (
+    ReliabilityBin,
+    Threshold,
+    auroc,
+    best_threshold,
+    bootstrap_figure,
+    brier_score,
+    calibration_error,
+    fpr_at_tpr,
+    reliability,
+)
+from persam.segmentation import UNSURE
 
 PAPER_THRESHOLD = 0.45  # of the paper, for DINOv2 and its mean of cosines
+BINS = 10  # of the calibration error and the reliability diagram
 _RESAMPLES = 300
+
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether a score that is meant as a probability is one.
+
+    The score is for an album in which `persam.method.presence.USUAL` of the photos, 1 in 4, show the object. Questions
+    of a benchmark have another share, so they are weighted to that one in all figures but the last three.
+
+    Attributes:
+        brier: Brier score, and its 95 % bootstrap interval over photos (None if there are too few).
+        error: expected calibration error.
+        bins: score against share that is there, those of `BINS` bins that hold a question.
+        unsure: share of the questions with a score between `persam.segmentation.UNSURE`.
+        sure: how many are the others.
+        sure_right: share of these on which the method's own verdict is right; None if there are none.
+    """
+
+    brier: float
+    brier_interval: Ends | None
+    error: float
+    bins: tuple[ReliabilityBin, ...]
+    unsure: float
+    sure: int
+    sure_right: float | None
 
 
 @dataclass(frozen=True)
@@ -30,7 +67,10 @@ class AbsentSummary:
         best: the threshold of the highest balanced accuracy.
         own_tpr, own_fpr: of the method's own verdict, or None if it has none.
         own_thresholds: lowest, median and highest threshold of the method's objects, or None.
-        paper: what the paper's threshold, 0.45, would do.
+        verdicts: questions on which it has a verdict.
+        right: share of these that it answers rightly, every question alike, and its interval; None if there are none.
+        calibration: of a score that is meant as a probability; None for any other.
+        paper: what the paper's threshold, 0.45, would do; None where the score is a probability.
         missing: pairs without an answer, and why; they count nowhere else.
     """
 
@@ -38,13 +78,17 @@ class AbsentSummary:
     with_object: int
     without: int
     auroc: float
-    auroc_interval: tuple[float, float] | None
+    auroc_interval: Ends | None
     fpr_at_95_tpr: float
     best: Threshold
     own_tpr: float | None
     own_fpr: float | None
     own_thresholds: tuple[float, float, float] | None
-    paper: Threshold
+    verdicts: int
+    right: float | None
+    right_interval: Ends | None
+    calibration: Calibration | None
+    paper: Threshold | None
     missing: dict[str, str]
 
 
@@ -68,6 +112,7 @@ def pair_row(answer: Record) -> dict[str, Any]:
         "photo": answer.sample,
         "expected": is_there(answer),
         "score": answer.score,
+        "calibrated": answer.calibrated,
         "present": answer.present,
         "threshold": answer.threshold,
         "seconds": answer.seconds,
@@ -85,60 +130,66 @@ def summarise_absent(answers: Sequence[Record]) -> list[AbsentSummary]:
 
 
 def _summary(method: str, answers: Sequence[Record]) -> AbsentSummary:
-    known = [(answer, answer.score) for answer in answers if answer.score is not None]
-    scores = np.array([score for _, score in known])
-    truth = np.array([is_there(answer) for answer, _ in known], bool)
-    verdicts = [answer for answer, _ in known if answer.present is not None]
-    thresholds = [answer.threshold for answer, _ in known if answer.threshold is not None]
+    known = [answer for answer in answers if answer.score is not None]
+    scores = np.array([answer.score for answer in known], float)
+    truth = np.array([is_there(answer) for answer in known], bool)
+    verdicts = [answer for answer in known if answer.present is not None]
+    thresholds = [answer.threshold for answer in known if answer.threshold is not None]
     low, middle, high = np.quantile(thresholds, [0, 0.5, 1]) if thresholds else (0.0, 0.0, 0.0)
+    calibrated = bool(known) and all(answer.calibrated for answer in known)
     above = scores >= PAPER_THRESHOLD
     return AbsentSummary(
         method=method,
         with_object=int(truth.sum()),
         without=int((~truth).sum()),
         auroc=auroc(scores, truth),
-        auroc_interval=bootstrap_figure(
-            auroc, (scores, truth), [answer.sample for answer, _ in known], resamples=_RESAMPLES
-        ),
+        auroc_interval=_interval(auroc, (scores, truth), known),
         fpr_at_95_tpr=fpr_at_tpr(scores, truth, 0.95),
         best=best_threshold(scores, truth),
-        own_tpr=_share([answer for answer in verdicts if is_there(answer)]),
-        own_fpr=_share([answer for answer in verdicts if not is_there(answer)]),
+        own_tpr=_share([bool(answer.present) for answer in verdicts if is_there(answer)]),
+        own_fpr=_share([bool(answer.present) for answer in verdicts if not is_there(answer)]),
         own_thresholds=(float(low), float(middle), float(high)) if thresholds else None,
-        paper=Threshold(PAPER_THRESHOLD, float(above[truth].mean()), float(above[~truth].mean())),
+        verdicts=len(verdicts),
+        right=_share(list(map(_is_right, verdicts))),
+        right_interval=_interval(_mean, (np.array(list(map(_is_right, verdicts)), bool),), verdicts),
+        calibration=_calibration(known, scores, truth) if calibrated else None,
+        paper=None
+        if calibrated
+        else Threshold(PAPER_THRESHOLD, float(above[truth].mean()), float(above[~truth].mean())),
         missing={answer.query: why for answer in answers if (why := failure_of(answer)) is not None},
     )
 
 
-def _share(answers: Sequence[Record]) -> float | None:
-    return float(np.mean([bool(answer.present) for answer in answers])) if answers else None
+def _calibration(known: Sequence[Record], scores: np.ndarray, truth: np.ndarray) -> Calibration:
+    def brier(scores: np.ndarray, truth: np.ndarray) -> float:
+        return brier_score(scores, truth, USUAL)
+
+    sure = (scores < UNSURE[0]) | (scores >= UNSURE[1])
+    return Calibration(
+        brier=brier(scores, truth),
+        brier_interval=_interval(brier, (scores, truth), known),
+        error=calibration_error(scores, truth, USUAL, BINS),
+        bins=reliability(scores, truth, USUAL, BINS),
+        unsure=float(1 - sure.mean()),
+        sure=int(sure.sum()),
+        sure_right=_share([_is_right(answer) for answer, counts in zip(known, sure, strict=True) if counts]),
+    )
 
 
-def plot_scores(answers: Sequence[Record], summaries: Sequence[AbsentSummary], title: str, path: Path) -> None:
-    """Histograms of the scores, photos with the object against photos without, one panel a method."""
-    figure, axes = new_figure(8, 0.9 + 2.7 * len(summaries), rows=len(summaries))
-    for axis, summary in zip(axes[:, 0], summaries, strict=True):
-        of_method = [answer for answer in answers if answer.method == summary.method and answer.score is not None]
-        values = [answer.score for answer in of_method if answer.score is not None]
-        bins = int(np.clip(2 * len(values) ** 0.5, 10, 40))
-        edges = np.linspace(min(values), max(values) + 1e-9, bins + 1)
-        for expected, colour, word in ((True, PRESENT, "with the object"), (False, ABSENT, "without")):
-            part = [value for value, answer in zip(values, of_method, strict=True) if is_there(answer) == expected]
-            shares = np.full(len(part), 100 / max(1, len(part)))
-            axis.hist(part, edges, weights=shares, color=colour, alpha=0.55, label=f"{word} ({len(part)})")
-        axis.axvline(summary.best.value, color="#222222", linewidth=1.4, label=f"best {summary.best.value:.3f}")
-        if summary.own_thresholds is not None:
-            low, middle, high = summary.own_thresholds
-            axis.axvspan(low, high, color="#999999", alpha=0.22, linewidth=0)
-            label = f"persam's own {middle:.3f} ({low:.3f} to {high:.3f})"
-            axis.axvline(middle, color="#666666", linewidth=1.4, linestyle="--", label=label)
-        axis.set_title(
-            f"{summary.method}: AUROC {summary.auroc:.3f}, FPR at 95 % TPR {summary.fpr_at_95_tpr:.1%}",
-            fontsize=10,
-            loc="left",
-        )
-        axis.set_ylabel("% of its kind", fontsize=9)
-        axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    axes[-1, 0].set_xlabel("score", fontsize=9)
-    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    write_bytes(path, png_of(figure))
+def _is_right(answer: Record) -> bool:
+    return bool(answer.present) == is_there(answer)
+
+
+def _share(values: Sequence[bool]) -> float | None:
+    return _mean(np.array(values)) if values else None
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean())
+
+
+def _interval(figure: Callable[..., float], columns: Sequence[np.ndarray], of: Sequence[Record]) -> Ends | None:
+    """The 95 % bootstrap interval of a figure, photos drawn whole."""
+    if not of:
+        return None
+    return bootstrap_figure(figure, columns, [answer.sample for answer in of], resamples=_RESAMPLES)

@@ -72,6 +72,7 @@ class Prediction:
         present: its own verdict on that, or None if it has none.
         peak: (x, y) in pixels, the place that it holds to be the object above all others, or None.
         threshold: the score from which on its verdict is that the object is there, or None if it has none.
+        calibrated: whether the score is meant as the probability, 0 to 1, that the object is there.
     """
 
     mask: np.ndarray
@@ -79,6 +80,7 @@ class Prediction:
     present: bool | None = None
     peak: tuple[float, float] | None = None
     threshold: float | None = None
+    calibrated: bool = False
 
     @classmethod
     def nothing(cls, photo: SharedPhoto) -> Prediction:

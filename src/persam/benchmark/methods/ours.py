@@ -107,7 +107,7 @@ def prediction_of(found: Segmentation, concept: Concept) -> Prediction:
     calibrated = concept.fitted is not None
     sure = found.score if calibrated or found.similarity is None else found.similarity
     threshold = found.threshold if calibrated else concept.threshold
-    return Prediction(found.assumed_mask, sure, found.present, peak, threshold)  # type: ignore[arg-type]
+    return Prediction(found.assumed_mask, sure, found.present, peak, threshold, calibrated)  # type: ignore[arg-type]
 
 
 def persam_method(

@@ -28,8 +28,10 @@ def check_plots() -> None:
     new_figure(1, 1)
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
-    """A figure and its axes, (rows, columns), without a screen.
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
+) -> tuple[Any, Any]:
+    """A figure and its axes, (rows, columns), without a screen; rows are as high as `heights` say, or all alike.
 
     Raises:
         PersamError: matplotlib is not installed.
@@ -41,7 +43,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
         raise PersamError("Plots need matplotlib; install it with pip install 'persam[bench]'.") from error
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(length=3, labelsize=9)

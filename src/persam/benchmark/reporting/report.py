@@ -132,7 +132,8 @@ class Report:
         sheet = worst_sheet(self.records, self.queries, self.prediction, self.title)
         pages = sheet.write_png(folder / WORST)
         plot_ious(self.records, self.title, folder / PLOT)
-        write_text(folder / PAGE, run_page(brief, (folder / PLOT).read_bytes(), sheet))
+        plots = {"IoU of every photo": (folder / PLOT).read_bytes()}
+        write_text(folder / PAGE, run_page(brief, plots, sheet))
         return [METRICS, MARKDOWN, LATEX, PER_OBJECT, PER_IMAGE, *(page.name for page in pages), PLOT, PAGE]
 
     def _times(self) -> dict[str, Any]:
@@ -146,14 +147,14 @@ class Report:
         }
 
 
-def run_page(table: Table, plot: bytes, cases: ContactSheet | None = None) -> str:
-    """All of a run on one page that needs nothing else: the table, a plot (a PNG file) and the worst cases."""
+def run_page(table: Table, plots: Mapping[str, bytes], cases: ContactSheet | None = None) -> str:
+    """All of a run on one page that needs nothing else: table, plots (PNG files by what they show) and worst cases."""
     from persam.benchmark.reporting.worst import CASES_ARE
 
     return render(
         "benchmark/reporting/report.html.j2",
         table=table,
-        plot=data_uri(plot, "png"),
+        plots={words: data_uri(plot, "png") for words, plot in plots.items()},
         cases=[] if cases is None else cases.entries,
         columns=1 if cases is None else cases.columns,
         cases_are=CASES_ARE.capitalize(),

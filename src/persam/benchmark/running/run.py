@@ -203,6 +203,7 @@ def record_of(
         score=float(found.score) if found is not None and math.isfinite(found.score) else None,
         present=None if found is None or found.present is None else bool(found.present),
         threshold=None if found is None else found.threshold,
+        calibrated=found is not None and found.calibrated,
         seconds=seconds,
         query=query.name,
         digest=digest,
