@@ -182,6 +182,29 @@ class TestUsersPath:
         assert metrics(tmp_path / "out") == values
         assert len((tmp_path / "out/absent.jsonl").read_text().splitlines()) == 16
 
+    def test_named_things(self, run, perseg, tmp_path):
+        """PerSeg's photos in another form give what they give as PerSeg."""
+        items = {}
+        for number, (name, photo) in enumerate((name, n) for name in ("mug", "dog_toy") for n in range(3)):
+            at = tmp_path / f"things/desk/{number}__0"
+            at.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(perseg / f"Images/{name}/{photo:02}.jpg", at.with_suffix(".jpg"))
+            mask = np.asarray(Image.open(perseg / f"Annotations/{name}/{photo:02}.png"))[:, :, 0] > 0
+            Image.fromarray(mask.astype(np.uint8)).save(at.with_suffix(".png"))
+            items[at.name] = {"part": "val", "objects": [name]}
+        (tmp_path / "names.json").write_text(json.dumps({"desk": {"items": items}}))
+        arguments = ("bench", "things", "--data", tmp_path / "things", "--objects", tmp_path / "names.json", "--json")
+        values = json.loads(run(*arguments, "--part", "val", "--method", "persam").stdout)
+        assert (values["photos"], values["objects"]) == (4, 2)
+        same = json.loads(run("bench", "perseg", "--data", perseg, "--method", "persam", "--json").stdout)
+        ours, theirs = (each["methods"]["persam"]["figures"]["iou"]["value"] for each in (values, same))
+        assert ours == pytest.approx(theirs)
+        summary = json.loads(run(*arguments, "--absent").stdout)["methods"]["persam"]
+        assert (summary["with_object"], summary["without"]) == (4, 4)
+        result = run(*arguments, "--part", "test")
+        assert result.exit_code == 2
+        assert "no part test" in result.output
+
     def test_compare(self, run, perseg):
         for name, mode in (("a", "persam"), ("b", "paper")):
             run("bench", "perseg", "--data", perseg, "--method", "persam", "--mode", mode, "--output", name)

@@ -28,7 +28,7 @@ from persam.reports.provenance import versions, weights_hash
 Progress = Callable[[int, int], object]
 
 # Where an object that is not marked is not there. Photos of COCO show much that one episode does not ask for.
-_ALL_MARKED = ("perseg", "fss", "davis", "folder", "study")
+_ALL_MARKED = ("perseg", "fss", "davis", "things", "folder", "study")
 
 
 def bench(

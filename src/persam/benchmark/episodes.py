@@ -184,6 +184,8 @@ class Episode:
             (COCO-20i), many share it.
         category: what a person would call it ("toy duck"), for methods that are asked in words.
         fold: of the data set's protocol, or None.
+        not_asked: photos of other episodes that may show the object though this one does not mark it, or that are kept
+            apart from its references: it does not count as absent there.
     """
 
     data_set: str
@@ -192,6 +194,7 @@ class Episode:
     tests: tuple[Sample, ...]
     category: str
     fold: int | None = None
+    not_asked: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,13 @@ def limited(episodes: Sequence[Episode], limit: int) -> tuple[Episode, ...]:
     kept: dict[int, list[Sample]] = {}
     for number, sample in chosen:
         kept.setdefault(number, []).append(sample)
-    return tuple(replace(each, tests=tuple(kept.get(number, ()))) for number, each in enumerate(episodes))
+
+    def cut(each: Episode, tests: tuple[Sample, ...]) -> Episode:
+        # Another object may keep a photo that this one gives up, which still shows it.
+        given_up = {sample.photo for sample in each.tests} - {sample.photo for sample in tests}
+        return replace(each, tests=tests, not_asked=each.not_asked | given_up)
+
+    return tuple(cut(each, tuple(kept.get(number, ()))) for number, each in enumerate(episodes))
 
 
 def _hash(*parts: str) -> str:

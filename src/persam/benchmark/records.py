@@ -48,7 +48,8 @@ def presence_queries(episodes: Iterable[Episode]) -> list[list[Query]]:
 
     An object is absent where the data set marks none of it, so objects must be marked wherever they are: true of
     PerSeg, DAVIS, FSS-1000 and folders, not of photos of streets and kitchens with one class marked. No object is
-    looked for in its own references; of several episodes of one object the first is asked.
+    looked for in its own references, nor in photos of which its episode says so; of several episodes of one object the
+    first is asked.
     """
     first: dict[str, Episode] = {}
     marked: dict[tuple[Path, Crop | None], dict[str, Sample]] = {}
@@ -56,7 +57,10 @@ def presence_queries(episodes: Iterable[Episode]) -> list[list[Query]]:
         first.setdefault(episode.object, episode)
         for sample in episode.tests:
             marked.setdefault((sample.photo, sample.crop), {}).setdefault(episode.object, sample)
-    shown = {name: {reference.photo for reference in episode.references} for name, episode in first.items()}
+    left_out = {
+        name: {reference.photo for reference in episode.references} | episode.not_asked
+        for name, episode in first.items()
+    }
     found = []
     for (photo, _), samples in marked.items():
         place = next(iter(samples.values()))  # several objects may be marked in one photo: it has the first's name
@@ -65,7 +69,7 @@ def presence_queries(episodes: Iterable[Episode]) -> list[list[Query]]:
             [
                 Query(episode, replace(samples.get(name, unmarked), name=place.name), f"{name} in {place.name}")
                 for name, episode in first.items()
-                if photo not in shown[name]
+                if photo not in left_out[name]
             ]
         )
     return found

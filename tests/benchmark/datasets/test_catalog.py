@@ -14,7 +14,8 @@ from tests.benchmark.conftest import write_pair
 from persam.benchmark.datasets.catalog import DATASETS, read, read_together
 from persam.errors import UsageError
 
-NAMES = ["perseg", "fss", "davis", "lvis92i", "coco20i", "pascal-part", "paco-part", "tokyo-ms4i", "folder", "study"]
+YOURS = ["things", "folder", "study"]
+NAMES = ["perseg", "fss", "davis", "lvis92i", "coco20i", "pascal-part", "paco-part", "tokyo-ms4i", *YOURS]
 
 FOLDS = {"lvis92i": 10, "coco20i": 4, "pascal-part": 4, "paco-part": 4, "tokyo-ms4i": 4}
 
@@ -39,7 +40,7 @@ class TestEntry:
     def test_says_all_that_a_person_needs(self, name):
         entry = DATASETS[name]
         assert all((entry.title, entry.origin, entry.layout, entry.protocol, entry.licence))
-        assert "http" in entry.origin or name in ("folder", "study")
+        assert "http" in entry.origin or name in YOURS
         assert FOLDS.get(name, 0) == len(next((each.choices for each in entry.options if each.name == "fold"), ()))
 
     def test_an_empty_folder_gets_one_sentence(self, name, tmp_path):

@@ -185,6 +185,18 @@ _ENTRIES = (
         licence="research",
     ),
     DatasetEntry(
+        name="things",
+        title="a folder of named things",
+        reader="things:read_things",
+        origin="yours, or any set that names the physical thing behind every mask id",
+        layout="SET/STEM.webp (or .jpg, ...) and SET/STEM.png with ids (0 background, 255 not counted); objects.json "
+        'or the JSON of --objects: {SET: {"items": {STEM: {"part": ..., "objects": [name of id 1, of id 2, ...]}}}}',
+        protocol="the photo that a thing covers most of is the reference, it is found in each photo of another scene "
+        "(what stands before __ in STEM); IoU per photo, then the mean",
+        measure="image",
+        licence="yours",
+    ),
+    DatasetEntry(
         name="folder",
         title="a folder of your own",
         reader="folder:read_folder",
