@@ -8,10 +8,14 @@ Writes MODEL_CARD.md beside the weights; no figure in it is typed by hand.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
+from persam.models.fitted import PACKAGED
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
+
+from .model import as_sam
 
 DATA = {
     "voc": ("animal photos of PASCAL VOC 2012 and SBD", "Flickr's terms of use; research"),
@@ -100,7 +104,7 @@ means over sets, but for presence. n counts photos, or pairs. 95 % bootstrap int
 
 {explained}
 
-## Limits
+{fitted}## Limits
 - It saw animals, people, clothes, household things, food, vehicles and small parts, at {size} pixels or near it. Thin
   things, small things, medical and drawn pictures are outside of that.
 - An edge is no finer than the mask output of {mask} x {mask} pixels.
@@ -108,6 +112,17 @@ means over sets, but for presence. n counts photos, or pairs. 95 % bootstrap int
 - It does not know what things are called, and must not be used to recognise persons.
 - Some of the training data state no terms, others are for research alone; until somebody clears them, so are the
   weights.
+"""
+
+
+FITTED = """\
+## Fitted beside the weights
+By `python -m training.fit`, on {pairs} pairs of views of training photos, for this file's weights:
+
+- log odds of a cell: {cues} {offset}
+- gain by refining the masks on the photo's pixels: IoU {iou_gain}, boundary's F {boundary_gain}
+- the score follows from: {signs}; AUROC {auroc} on the pairs that it was fitted on
+
 """
 
 
@@ -134,7 +149,25 @@ def card(model: TinySam, size_bytes: int) -> str:
         runs="\n".join(_run(number, run) for number, run in enumerate(runs, 1)),
         validated_size=validation.get("size", config.image_size),
         validation="\n".join(_figure(name, *validation[name]) for name in FIGURES if name in validation),
+        fitted=_fitted(model),
         explained="\n".join(f"- {name}: {what}" for name, what in FIGURES.items() if name in validation),
+    )
+
+
+def _fitted(model: TinySam) -> str:
+    """What `training.fit` wrote about these weights; nothing if it has not been run."""
+    entry = json.loads(PACKAGED.read_text(encoding="utf-8")).get(as_sam(model).fingerprint)
+    if entry is None:
+        return ""
+    figures = entry["figures"]
+    return FITTED.format(
+        pairs=f"{figures['pairs']:,}",
+        cues=" ".join(f"{weight:+.2f} {name}" for name, weight in entry["cues"].items()),
+        offset=f"{entry['offset']:+.2f}",
+        iou_gain=f"{figures['refinement_iou_gain']:+.3f}",
+        boundary_gain=f"{figures['refinement_boundary_gain']:+.3f}",
+        signs=", ".join(f"{name} {weight:+.1f}" for name, (weight, _) in entry["presence"].items()),
+        auroc=f"{figures['presence_auroc']:.3f}",
     )
 
 
