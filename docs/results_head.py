@@ -30,7 +30,7 @@ Metrics = dict[str, Any]
 
 def main(runs: Path, picture: Path) -> None:
     """Write the picture and print the lines."""
-    names = [*SETS, "absent", "modes", "robustness"]
+    names = [*SETS, "presence", "modes", "robustness"]
     found = {name: json.loads((runs / name / "metrics.json").read_text(encoding="utf-8")) for name in names}
     draw(found, picture)
     print(f"![IoU of PerSAM and PerSAM-F on four data sets, with intervals]({picture.parent.name}/{picture.name})\n")
@@ -92,7 +92,7 @@ def draw(found: Metrics, picture: Path) -> None:
 
 def lines(found: Metrics) -> str:
     """Say in ten lines what was measured, what came out, and what it does not say."""
-    settings, modes, absent = found["perseg"]["settings"], found["modes"], found["absent"]["methods"]["persam"]
+    settings, modes, absent = found["perseg"]["settings"], found["modes"], found["presence"]["rows"][0]
     of_mode = {row["method"]: row for row in modes["rows"]}
     ours, theirs = of_mode["persam PerSAM-F"], of_mode["official PerSAM-F"]
     change = {row["reference"]: row["change"] for row in found["robustness"]["rows"] if row["form"] == "PerSAM"}
@@ -115,8 +115,9 @@ def lines(found: Metrics) -> str:
    {spread(ours["located"], ours["located_interval"])} % of these photos; there, only the outline can be wrong.
 8. **Rough references**: PerSAM's IoU changes by {points(change["mask x 0.5"])} points with half the mask's area,
    by {points(change["box"])} with a box, by {points(change["mask x 2"])} with twice the area.
-9. **Is it there at all?** {absent["with_object"]} photos with the object against {absent["without"]} without:
-   AUROC {absent["auroc"]:.2f} [{low:.2f}, {high:.2f}]; 0.5 is a guess, 1 is always right.
+9. **Is it there at all?** PerSAM, {absent["with_object"]} photos with the object against {absent["without"]} without:
+   AUROC {absent["auroc"]:.3f} [{low:.3f}, {high:.3f}], where 0.5 is a guess and 1 always right; its verdict is right in
+   {absent["right"]:.1%}.
 10. **Not said**: how good PerSAM is with another model, or on whole data sets; a few objects say little about others.
     The paper's 89.3 and 95.3 on PerSeg are SAM ViT-H's, on all of its 40 objects."""
 

@@ -1,4 +1,4 @@
-"""`persam bench` modes, ablation, robustness, light, encoders, efficiency, tuning, overhead, as people call them."""
+"""The ready questions of `persam bench`, from modes to overhead, as people call them."""
 
 from __future__ import annotations
 
@@ -129,6 +129,7 @@ class TestSuites:
             (("ablation", "--mode", "best"), 'no mode "best"'),
             (("robustness", "--mode", "best"), 'no mode "best"'),
             (("robustness", "--sizes", "big"), "--sizes takes areas"),
+            (("presence",), "one object alone"),
             (("encoders", "--method", "unet"), "use persam or persam-f"),
             (("encoders", "--mode", "best"), 'no mode "best"'),
             (("modes", "--solver", "magic"), 'no solver "magic"'),

@@ -1,4 +1,4 @@
-"""`persam bench` modes, ablation, robustness, light, encoders, efficiency, tuning, overhead: sets of measurements."""
+"""The ready questions of `persam bench`: modes, ablation, robustness, light, presence, encoders, and what it costs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ Rounds = Annotated[int, typer.Option("--rounds", min=1, help="That count; one mo
 def register(app: typer.Typer) -> None:
     """Add the commands of the suites to `persam bench`."""
     app.command("encoders")(encoders)
-    for work, suites in ((_on_photos, (modes, ablation, robustness, light)), (_timed, (efficiency, tuning, overhead))):
+    for work, suites in (
+        (_on_photos, (modes, ablation, robustness, light, presence)),
+        (_timed, (efficiency, tuning, overhead)),
+    ):
         shared = [each for each in options_of(work) if each.kind is each.KEYWORD_ONLY]
         for suite in suites:
             app.command(suite.__name__)(with_options(suite, shared))
@@ -112,6 +115,20 @@ def light(mode: Mode = "persam", **shared: Any) -> None:
     from persam.benchmark.suites.light import relight
 
     _on_photos("light", partial(relight, mode=mode), **shared)
+
+
+def presence(mode: Mode = "persam", **shared: Any) -> None:
+    """Does it know when the thing is not there? Every thing is looked for in the photos of all others.
+
+    Example: persam bench presence --data ~/data --output there
+    """
+    from persam.benchmark.reporting.plots import check_plots
+    from persam.benchmark.suites.presence import ask_presence
+
+    _check(shared["output"], "presence")
+    if shared["output"] is not None:
+        check_plots()
+    _on_photos("presence", partial(ask_presence, mode=mode), **shared)
 
 
 def encoders(

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.benchmark.methods_for_tests import ByColour, Failing, drawn_episodes
 from tests.fakes import ColourModel
 
-from persam.benchmark.absence.plots import plot_reliability, plot_scores
+from persam.benchmark.absence.plots import draw_reliability, plot_scores
 from persam.benchmark.absence.report import RELIABILITY, AbsentReport
 from persam.benchmark.absence.summary import failure_of, is_there, pair_row, summarise_absent
 from persam.benchmark.episodes import Episode
@@ -284,7 +284,7 @@ class TestReport:
         assert RELIABILITY not in report.write(tmp_path)
         assert not (tmp_path / RELIABILITY).exists()
         assert not any("Brier" in note for note in report.table().notes)
-        assert not plot_reliability(report.summaries, "title", tmp_path / RELIABILITY)
+        assert draw_reliability(report.summaries, "title") is None
 
 
 def test_a_method_without_a_verdict():

@@ -48,18 +48,18 @@ def plot_scores(answers: Sequence[Record], summaries: Sequence[AbsentSummary], t
     write_bytes(path, png_of(figure))
 
 
-def plot_reliability(summaries: Sequence[AbsentSummary], title: str, path: Path) -> bool:
+def draw_reliability(summaries: Sequence[AbsentSummary], title: str) -> bytes | None:
     """The reliability diagram of the methods whose score is a probability: what they say against what is so.
 
     Above, bin by bin, the mean score and the share of questions with the object there, weighted as in `Calibration`;
     below, how many questions a bin has.
 
     Returns:
-        Whether there is a picture: not if no method is calibrated.
+        A PNG; None if no method is calibrated.
     """
     calibrated = [(summary.method, summary.calibration) for summary in summaries if summary.calibration is not None]
     if not calibrated:
-        return False
+        return None
     figure, axes = new_figure(7.2, 7.4 + 0.2 * len(calibrated), rows=2, heights=(3.4, 1))
     above, below = axes[:, 0]
     above.plot([0, 1], [0, 1], color="#888888", linewidth=1.2, linestyle="--", label="a score that says what is so")
@@ -95,8 +95,7 @@ def plot_reliability(summaries: Sequence[AbsentSummary], title: str, path: Path)
     below.set_ylabel("questions", fontsize=9)
     below.set_xlabel("score", fontsize=9)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    write_bytes(path, png_of(figure))
-    return True
+    return png_of(figure)
 
 
 def _draw_counts(axis: Any, calibration: Calibration, number: int, of: int, colour: str) -> None:

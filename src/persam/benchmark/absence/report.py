@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from persam.benchmark.absence.plots import plot_reliability, plot_scores
+from persam.benchmark.absence.plots import draw_reliability, plot_scores
 from persam.benchmark.absence.summary import BINS, AbsentSummary, Ends, pair_row, summarise_absent
 from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS, PAGE, run_page
-from persam.files import write_text
+from persam.files import write_bytes, write_text
 from persam.method.presence import USUAL
 from persam.reports.tables import Table, to_csv
 from persam.segmentation import UNSURE
@@ -118,7 +118,8 @@ class AbsentReport:
         write_text(folder / PER_PAIR, to_csv([pair_row(answer) for answer in self.answers]))
         plot_scores(self.answers, self.summaries, self.title, folder / PLOT)
         plots = {"scores with and without the object": folder / PLOT}
-        if plot_reliability(self.summaries, self.title, folder / RELIABILITY):
+        if picture := draw_reliability(self.summaries, self.title):
+            write_bytes(folder / RELIABILITY, picture)
             plots["reliability diagram"] = folder / RELIABILITY
         write_text(folder / PAGE, run_page(self.table(), {words: path.read_bytes() for words, path in plots.items()}))
         return [METRICS, MARKDOWN, LATEX, PER_PAIR, *(path.name for path in plots.values()), PAGE]

@@ -126,12 +126,15 @@ class Trial:
 
     def run(self, methods: Sequence[Method], **about: Any) -> Results:
         """What the methods find; `about` is what else all of their numbers are measured with, such as the mode."""
+        return Results(run(self.photos.episodes, methods, self.progress), self.about(**about))
+
+    def about(self, **more: Any) -> dict[str, Any]:
+        """What every number is measured with and on; `more` is what else belongs to it, such as the mode."""
         weights = {
             "weights_sha256": weights_hash(self.model),
             "encoder_weights_sha256": self.encoder and weights_hash(self.encoder),
         }
-        known = about_model(self.model, self.encoder) | weights | about | self.photos.about()
-        return Results(run(self.photos.episodes, methods, self.progress), known)
+        return about_model(self.model, self.encoder) | weights | more | self.photos.about()
 
 
 @dataclass(frozen=True)
