@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from persam.models.fitted import PACKAGED
+from persam.models.fitted import PACKAGED, key_of
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
 
 from .model import as_sam
@@ -43,9 +43,9 @@ DATA = {
 FIGURES = {
     "click_iou": "IoU of one click on the deepest point of the largest object (best of three by predicted IoU)",
     "box_iou": "IoU of one box around the largest object",
-    "located": "share of test views in which the first point of `PerSAM.segment`, the map's peak, lies on the object",
-    "personal_iou": "IoU of the mask of `PerSAM.segment` after `PerSAM.learn` from one view, mode persam, untuned",
-    "presence": "AUROC of the score of `PerSAM.segment`: the other view of the pair against a view of another set",
+    "located": "share of test views in which the peak of the confidence map (similarity alone) lies on the object",
+    "personal_iou": "IoU of the mask found after learning from one view, mode persam without cues and refinement",
+    "presence": "AUROC of the similarity: the other view of the pair against a view of another set",
 }
 
 TEMPLATE = """\
@@ -107,7 +107,7 @@ means over sets, but for presence. n counts photos, or pairs. 95 % bootstrap int
 {fitted}## Limits
 - It saw animals, people, clothes, household things, food, vehicles and small parts, at {size} pixels or near it. Thin
   things, small things, medical and drawn pictures are outside of that.
-- An edge is no finer than the mask output of {mask} x {mask} pixels.
+- The mask output has {mask} x {mask} pixels; refinement draws its outline to the photo's edges, at 256 pixels.
 - The predicted IoU is an estimate by a small model; it is worse where the picture is unlike the training photos.
 - It does not know what things are called, and must not be used to recognise persons.
 - Some of the training data state no terms, others are for research alone; until somebody clears them, so are the
@@ -156,7 +156,7 @@ def card(model: TinySam, size_bytes: int) -> str:
 
 def _fitted(model: TinySam) -> str:
     """What `training.fit` wrote about these weights; nothing if it has not been run."""
-    entry = json.loads(PACKAGED.read_text(encoding="utf-8")).get(as_sam(model).fingerprint)
+    entry = json.loads(PACKAGED.read_text(encoding="utf-8")).get(key_of(as_sam(model), None))
     if entry is None:
         return ""
     figures = entry["figures"]

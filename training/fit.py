@@ -28,11 +28,11 @@ from torch.nn import functional as F
 from persam.concept import Concept
 from persam.files import write_text
 from persam.method.cues import BINS, cue_maps, histogram
-from persam.method.presence import signs_of
+from persam.method.presence import SIGNS, signs_of
 from persam.method.prior import confidence_cells
 from persam.metrics import auroc, boundary_f, iou
 from persam.models.encode_once import encode_once
-from persam.models.fitted import PACKAGED, PHOTO_COLOURS, Fitted
+from persam.models.fitted import PACKAGED, PHOTO_COLOURS, Fitted, key_of
 from persam.models.loading import BUNDLED
 from persam.persam import PerSAM
 
@@ -40,8 +40,8 @@ from .photos import IGNORE, Photos, read_photos
 from .views import OWN, View, sample_pair
 
 CELLS = 60  # of the object, and as many beside it, that one pair gives
+FEWEST = 8  # pairs
 ON, BESIDE = 0.5, 0.05  # a cell is on the object from this share on that it covers, beside it below that one
-SIGNS = ("likeness", "explained", "colour")
 
 
 @dataclass
@@ -89,14 +89,24 @@ def logistic_regression(examples: Examples, ridge: float = 1e-3) -> tuple[dict[s
 # -------------------------------------------------------------------------------------------------------- pairs
 
 
-def learnable_pairs(photos: Photos, size: int, count: int, seed: int) -> list[tuple[View, View]]:
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two views that share the object `OWN`, learned from the first and looked for in the second; and its set."""
+
+    reference: View
+    test: View
+    source: str
+
+
+def learnable_pairs(photos: Photos, size: int, count: int, seed: int) -> list[Pair]:
     """Pairs of views in both of which the object can be seen, and does not fill everything."""
     random = Random(seed)
-    pairs: list[tuple[View, View]] = []
+    pairs: list[Pair] = []
     while len(pairs) < count:
-        pair = sample_pair(photos, size, random)
-        if all(0 < (view.photo()[1] == OWN).mean() < 1 for view in pair):
-            pairs.append(pair)
+        source = photos[random.choice(photos.things).photo].source
+        views = sample_pair(photos, size, random, source=source)
+        if all(0 < (view.photo()[1] == OWN).mean() < 1 for view in views):
+            pairs.append(Pair(*views, source))
     return pairs
 
 
@@ -109,12 +119,12 @@ def learned_from(persam: PerSAM, view: View) -> Concept:
 # --------------------------------------------------------------------------------------------------------- fitting
 
 
-def cue_examples(persam: PerSAM, pairs: list[tuple[View, View]]) -> Examples:
+def cue_examples(persam: PerSAM, pairs: list[Pair]) -> Examples:
     """What the cues learned from the first view of every pair say of cells of the second."""
     examples, chosen = Examples(), np.random.default_rng(0)
-    for reference, test in track(pairs, "cues"):
-        concept = learned_from(persam, reference)
-        image, mask = test.photo()
+    for pair in track(pairs, "cues"):
+        concept = learned_from(persam, pair.reference)
+        image, mask = pair.test.photo()
         photo = persam.encode(image)
         matching = photo.other or photo
         similarity = confidence_cells(matching.features, concept.targets)
@@ -129,12 +139,15 @@ def cue_examples(persam: PerSAM, pairs: list[tuple[View, View]]) -> Examples:
     return examples
 
 
-def sign_examples(persam: PerSAM, pairs: list[tuple[View, View]]) -> Examples:
-    """What is found of the first view's object in the second, and in the second of the pair before."""
+def sign_examples(persam: PerSAM, pairs: list[Pair]) -> Examples:
+    """What is found of the first view's object in the second, and in a view of another set, which does not show it."""
     examples = Examples()
-    for number, (reference, test) in enumerate(track(pairs, "signs")):
-        concept = learned_from(persam, reference)
-        for view, truth in ((test, True), (pairs[number - 1][1], False)):
+    for number, pair in enumerate(track(pairs, "signs")):
+        concept = learned_from(persam, pair.reference)
+        after = pairs[number + 1 :] + pairs[:number]
+        # A view of the same set may show the very thing; where there is one set alone, that has to be risked.
+        stranger = next((each for each in after if each.source != pair.source), after[0])
+        for view, truth in ((pair.test, True), (stranger.test, False)):
             photo = persam.encode(view.photo()[0])
             trace = persam.segment(photo, concept, explain=True).trace
             assert trace is not None
@@ -144,15 +157,15 @@ def sign_examples(persam: PerSAM, pairs: list[tuple[View, View]]) -> Examples:
     return examples
 
 
-def gain_of_refinement(persam: PerSAM, pairs: list[tuple[View, View]]) -> tuple[float, float]:
+def gain_of_refinement(persam: PerSAM, pairs: list[Pair]) -> tuple[float, float]:
     """How much better masks are with than without it: mean gain of the IoU, and of the boundary's F."""
     assert persam.fitted is not None
     gains = []
     plain = PerSAM(persam.model, encoder=persam.encoder, fitted=replace(persam.fitted, refine=False))
     refining = PerSAM(persam.model, encoder=persam.encoder, fitted=replace(persam.fitted, refine=True))
-    for reference, test in track(pairs, "refinement"):
-        image, mask = test.photo()
-        masks = [each.segment(image, learned_from(each, reference)).assumed_mask for each in (plain, refining)]
+    for pair in track(pairs, "refinement"):
+        image, mask = pair.test.photo()
+        masks = [each.segment(image, learned_from(each, pair.reference)).assumed_mask for each in (plain, refining)]
         truth, ignored = mask == OWN, mask == IGNORE
         scores = [(iou(each, truth, ignored), boundary_f(each & ~ignored, truth)) for each in masks]
         gains.append(np.subtract(scores[1], scores[0]))
@@ -160,7 +173,7 @@ def gain_of_refinement(persam: PerSAM, pairs: list[tuple[View, View]]) -> tuple[
     return float(inside), float(boundary)
 
 
-def fit(persam: PerSAM, pairs: list[tuple[View, View]]) -> tuple[Fitted, dict[str, float]]:
+def fit(persam: PerSAM, pairs: list[Pair]) -> tuple[Fitted, dict[str, float]]:
     """The numbers of the encoder that `persam` finds with, and figures that say how good they are."""
     nothing = Fitted({"similarity": 1.0}, 0.0, refine=False, presence={}, presence_offset=0.0)
     # Two parts of the pairs: what was learned from one would look better there than it is.
@@ -212,17 +225,20 @@ def main(arguments: list[str] | None = None) -> None:
     add("--colours", action="store_true", help="also count the colours of photos in general")
     add("-o", "--output", default=PACKAGED, type=Path, help="JSON file to add to; default: the packaged one")
     options = parser.parse_args(arguments)
+    if options.pairs < FEWEST:
+        parser.error(f"--pairs: {FEWEST} at least, for something to be fitted on")
     photos = read_photos(options.data, objects=options.objects)
     if options.colours:
         np.save(PHOTO_COLOURS, colours_of(photos))
     persam = PerSAM.from_pretrained(options.model, encoder=options.encoder)
     fitted, figures = fit(persam, learnable_pairs(photos, options.size, options.pairs, options.seed))
-    matcher = persam.encoder or persam.model
-    entries = json.loads(options.output.read_text()) if options.output.exists() else {}
-    entries = {key: value for key, value in entries.items() if value.get("encoder") != matcher.name}
-    entries[matcher.fingerprint] = {"encoder": matcher.name, **_rounded(fitted.to_dict()), "figures": _rounded(figures)}
+    key = key_of(persam.model, persam.encoder)
+    names = {"model": persam.model.name, "encoder": None if persam.encoder is None else persam.encoder.name}
+    entries = json.loads(options.output.read_text(encoding="utf-8")) if options.output.exists() else {}
+    entries = {other: entry for other, entry in entries.items() if any(entry.get(k) != v for k, v in names.items())}
+    entries[key] = {**names, **_rounded(fitted.to_dict()), "figures": _rounded(figures)}
     write_text(options.output, json.dumps(entries, indent=1) + "\n")
-    print(json.dumps(entries[matcher.fingerprint], indent=1))
+    print(json.dumps(entries[key], indent=1))
 
 
 def _rounded(values: Any) -> Any:

@@ -68,7 +68,7 @@ class PerSAM:
         self.model = model
         self.encoder = encoder
         self.settings = settings or Settings.of("persam")
-        self.fitted = fitted or fitted_for((encoder or model).fingerprint)
+        self.fitted = fitted or fitted_for(model, encoder)
 
     @classmethod
     def from_pretrained(
@@ -80,6 +80,7 @@ class PerSAM:
         dtype: str | torch.dtype = "auto",
         encoder: str | None = None,
         settings: Settings | None = None,
+        fitted: str | Path | None = None,
         decoder_heads: int = 8,
     ) -> PerSAM:
         """Load a model by name. Without arguments: the bundled one, offline.
@@ -92,16 +93,20 @@ class PerSAM:
             dtype: number format of the image encoder: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
             encoder: name of another encoder for the confidence map, such as ``"facebook/dinov2-base"``.
             settings: single switches; takes the place of `mode`.
+            fitted: a file that `training.fit` made for this model and encoder; by default the packaged numbers, if any.
             decoder_heads: attention heads in the decoder of an original checkpoint.
 
         Raises:
-            PersamError: the model is not to be had or damaged.
+            PersamError: the model is not to be had or damaged, or `fitted` has no numbers of it.
             UsageError: an unknown mode, device or dtype.
         """
         chosen = settings or Settings.of(mode)
         model = load_model(name, device=device, dtype=dtype, decoder_heads=decoder_heads)
         other = None if encoder is None else load_encoder(encoder, device=device, dtype=dtype)
-        return cls(model, encoder=other, settings=chosen)
+        numbers = None
+        if fitted is not None and (numbers := fitted_for(model, other, Path(fitted))) is None:
+            raise PersamError(f"{fitted} has no numbers of this model and encoder; fit them with training.fit.")
+        return cls(model, encoder=other, settings=chosen, fitted=numbers)
 
     # ---------------------------------------------------------------- encode
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 def test_prints_what_is_in_the_file(run, learned):
     result = run("show", learned)
     assert result.exit_code == 0
-    for words in ("my disc", "tiny", "persam", "threshold", "160 x 120", "not tuned"):
+    for words in ("my disc", "tiny", "persam", "cues and score", "160 x 120", "not tuned"):
         assert words in result.stdout
 
 

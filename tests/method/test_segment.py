@@ -366,6 +366,14 @@ class TestSeveral:
         image = EncodedImage(torch.ones(1, 6, 8, 8), SQUARE)
         assert len(list(find(model, image, concept_of(everywhere), most=9, threshold=0.5))) == 1
 
+    @pytest.mark.parametrize("scores", [(0.6, 0.9, 0.7), (0.9, 0.8, 0.6)])
+    def test_the_surest_comes_first_whatever_was_found_first(self, scores, monkeypatch):
+        """A fitted score depends on the mask, so what is found later may be surer."""
+        given = iter(scores)
+        monkeypatch.setattr(segment, "score_of", lambda signs, concept: next(given))
+        _, _, found = search(drawing((30, 30, 16), (95, 30, 16), (60, 95, 16))[0], most=3, threshold=0.0)
+        assert [each.score for each in found] == sorted(scores, reverse=True)
+
     def test_an_empty_mask_ends_the_search(self):
         first = blob((32, 32), (4, 12), (4, 12))
         model = ScriptedModel(lambda number, *_: first if number < 3 else torch.full((32, 32), -1.0))

@@ -6,11 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from tests.fakes import random_sam
 
 from persam import PerSAM
 from persam.errors import PersamError
 from persam.method.cues import BINS
-from persam.models.fitted import PACKAGED, Fitted, fitted_for, photo_colours, read_fitted
+from persam.method.presence import SIGNS
+from persam.models.fitted import PACKAGED, Fitted, fitted_for, key_of, photo_colours, read_fitted
 from persam.models.loading import load_model
 
 NUMBERS = Fitted({"similarity": 4.0}, -0.5, refine=True, presence={"likeness": (4.0, 0.8)}, presence_offset=0.1)
@@ -19,20 +21,22 @@ NUMBERS = Fitted({"similarity": 4.0}, -0.5, refine=True, presence={"likeness": (
 def test_the_bundled_model_has_numbers():
     """Weights that were trained on need `training.fit` again: without numbers they would fall back to the paper."""
     model = load_model()
-    numbers = fitted_for(model.fingerprint)
+    numbers = fitted_for(model, None)
     assert numbers is not None
     assert set(numbers.cues) == {"similarity", "nearest", "background", "colour"}
     assert numbers.cues["background"] < 0 < min(numbers.cues[name] for name in ("similarity", "nearest", "colour"))
+    assert set(numbers.presence) == set(SIGNS)
     assert PerSAM(model).fitted == numbers
 
 
 def test_an_encoder_without_numbers_has_none():
-    assert fitted_for("no such encoder") is None
+    assert fitted_for(random_sam(), None) is None
+    assert fitted_for(load_model(), random_sam()) is None  # numbers belong to the model and its encoder together
 
 
 def test_the_file_says_what_it_was_fitted_on():
     for entry in json.loads(PACKAGED.read_text()).values():
-        assert entry["encoder"]
+        assert entry["model"]
         assert entry["figures"]["pairs"] >= 1000
 
 
@@ -60,3 +64,19 @@ def test_colours_of_photos_in_general():
     assert general.shape == (BINS,) * 3
     assert np.isfinite(general).all()
     assert general.min() >= 0
+
+
+def test_a_file_of_ones_own(tmp_path):
+    """Made by training.fit for another model, named when that is loaded, and kept by its concepts."""
+    model = load_model()
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({key_of(model, None): NUMBERS.to_dict()}))
+    assert PerSAM.from_pretrained(fitted=file).fitted == NUMBERS
+    file.write_text(json.dumps({"another": NUMBERS.to_dict()}))
+    read_fitted.cache_clear()
+    with pytest.raises(PersamError, match="no numbers of this model and encoder"):
+        PerSAM.from_pretrained(fitted=file)
+
+
+def test_a_concept_with_numbers_can_be_hashed():
+    assert hash(NUMBERS) == hash(Fitted.from_dict(NUMBERS.to_dict()))

@@ -13,6 +13,8 @@ from tests.fakes import ColourModel
 from transformers import Dinov2Config, Dinov2Model
 
 from persam import PerSAM
+from persam.method.presence import SIGNS
+from persam.metrics import auroc
 from persam.models.encoders import TransformersEncoder
 from persam.models.fitted import Fitted, read_fitted
 from persam.models.loading import load_model
@@ -72,8 +74,10 @@ def photos() -> Photos:
 def test_fitting_says_that_what_is_alike_speaks_for_and_what_is_beside_against(photos):
     persam = PerSAM(ColourModel())  # features are colours, and every thing has one of its own
     numbers, figures = fit.fit(persam, fit.learnable_pairs(photos, 128, 40, seed=0))
-    assert numbers.cues["similarity"] + numbers.cues["nearest"] > 0 > numbers.cues["background"]
-    assert set(numbers.presence) == set(fit.SIGNS)
+    others = fit.cue_examples(PerSAM(persam.model, fitted=numbers), fit.learnable_pairs(photos, 128, 10, seed=9))
+    odds = sum(numbers.cues[name] * np.array(values) for name, values in others.columns.items())
+    assert auroc(odds, np.array(others.truth, bool)) > 0.9
+    assert set(numbers.presence) == set(SIGNS)
     assert figures["presence_auroc"] > 0.5
     again, _ = fit.fit(persam, fit.learnable_pairs(photos, 128, 40, seed=0))
     assert again == numbers
@@ -95,7 +99,7 @@ def test_fitting_another_encoder(photos):
 
 def test_pairs_show_the_object_and_something_else(photos):
     for pair in fit.learnable_pairs(photos, 96, 10, seed=1):
-        for view in pair:
+        for view in (pair.reference, pair.test):
             assert 0 < (view.photo()[1] == fit.OWN).mean() < 1
 
 
@@ -103,6 +107,9 @@ def test_colours_are_a_distribution(photos):
     colours = fit.colours_of(photos)
     assert colours.dtype == np.float16
     assert colours.astype(float).sum() == pytest.approx(1, abs=0.01)
+
+
+OWN_NAMES = {"model": "tiny", "encoder": None}
 
 
 def test_the_command_adds_to_the_file_and_replaces_its_own_entry(photos, tmp_path):
@@ -113,7 +120,7 @@ def test_the_command_adds_to_the_file_and_replaces_its_own_entry(photos, tmp_pat
         cv2.imwrite(str(folder / f"{number}.png"), photo.mask)
     output = tmp_path / "fitted.json"
     entry = Fitted({"similarity": 1.0}, 0.0, refine=False, presence={}, presence_offset=0.0).to_dict()
-    output.write_text(json.dumps({"other": entry | {"encoder": "dino"}, "older": entry | {"encoder": "tiny"}}))
+    output.write_text(json.dumps({"other": entry | {"model": "tiny", "encoder": "dino"}, "older": entry | OWN_NAMES}))
     fit.main(["--data", str(folder.parent), "--pairs", "12", "--size", "96", "--output", str(output)])
     found = read_fitted(output)
     assert set(found) == {"other", load_model().fingerprint}

@@ -37,7 +37,7 @@ def show(
         ("mode", data["mode"]),
         ("model", f"{data['model']['name']} ({data['model']['fingerprint']})"),
         ("encoder", "the model's own" if data["encoder"] == data["model"] else data["encoder"]["name"]),
-        ("threshold", f"{data['threshold']:.3f}"),
+        ("fitted", "cues and score" if data["fitted"] else f"nothing; similarity threshold {data['threshold']:.3f}"),
         ("scale weights", "not tuned" if weights is None else ", ".join(f"{weight:.3f}" for weight in weights)),
         ("created", data["created"]),
         ("thumbnail", "yes" if data["has_thumbnail"] else "no"),

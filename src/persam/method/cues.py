@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.geometry import Frame
+from persam.method.learn import LITTLE
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.models.fitted import photo_colours
 
 NEIGHBOURS = 3  # cells that a nearest-cell cue averages, lest one cell decide
 MOST_CELLS = 384  # kept of the object, and of its background: a large photo of a large model has thousands
-LITTLE = 0.08  # from this share on a cell is not background
 
 BINS = 16  # of the Lab histograms, each axis
 SMOOTHING = 1.0  # of the histograms, bins
@@ -102,6 +102,8 @@ def nearest_cells(features: Tensor, cells: Tensor) -> Tensor:
 def colour_cells(pixels: np.ndarray | None, ratio: Tensor, frame: Frame) -> Tensor:
     """How much more the colours of every cell are the object's than anything else's: mean log ratio of its pixels.
 
+    Of a cell on the photo's edge those of its part in the photo.
+
     Args:
         pixels: the photo, small, (h, w, 3) uint8 RGB, or None: then 0 everywhere.
         ratio: `CueFeatures.colour_ratio`.
@@ -113,7 +115,8 @@ def colour_cells(pixels: np.ndarray | None, ratio: Tensor, frame: Frame) -> Tens
     if pixels is None:
         return torch.zeros(frame.grid)
     bins = _lab_bins(_at_most(pixels, COLOUR_SIDE))
-    return frame.cover(torch.from_numpy(ratio.cpu().numpy().ravel()[bins]))
+    ratios = torch.from_numpy(ratio.cpu().numpy().ravel()[bins])
+    return frame.cover(ratios) / frame.cover(torch.ones_like(ratios)).clamp(min=1e-3)
 
 
 def cue_maps(
@@ -140,8 +143,8 @@ def cue_maps(
 
 
 def log_odds(maps: Mapping[str, Tensor], weights: Mapping[str, float], offset: float) -> Tensor:
-    """The cues' maps fused: log odds that a cell shows the object, (rows, columns)."""
-    return offset + torch.stack([weights[name] * values for name, values in maps.items()]).sum(0)
+    """The maps fused: log odds that a cell shows the object, (rows, columns); a cue without a weight is silent."""
+    return offset + torch.stack([weights.get(name, 0.0) * values for name, values in maps.items()]).sum(0)
 
 
 def fused(maps: Sequence[Mapping[str, Tensor]], weights: Mapping[str, float], offset: float) -> Tensor:

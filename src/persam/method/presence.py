@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 # Measured with the bundled model on views made of its validation photos: 85 % of the objects that are there pass, and
 # 22 % of views of something else.
 NEAR = 0.75
+SIGNS = ("likeness", "explained", "colour")  # what a fitted score follows from, see `signs_of`
 STEEPNESS = 8.0  # of `similarity_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
 USUAL = 0.25  # share of an album's photos in which a thing is, before one has looked
-FARTHEST = 60.0  # log odds beyond which a float's exponential says nothing new
+MOST_ODDS = 60.0  # log odds beyond which a float's exponential says nothing new
 
 
 def threshold_of(learned: Learned, *, tuned: bool = False) -> float:
@@ -58,7 +59,7 @@ def similarity_score(similarity: float, threshold: float) -> float:
 
 def probability(odds: float) -> float:
     """The logistic function: of log odds, 0..1."""
-    return 1 / (1 + math.exp(-max(-FARTHEST, min(FARTHEST, odds))))
+    return 1 / (1 + math.exp(-max(-MOST_ODDS, min(MOST_ODDS, odds))))
 
 
 def score_of(signs: Mapping[str, float], concept: Concept) -> float:
@@ -100,7 +101,8 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
     features = F.normalize(matching.features[0], dim=0)
     if image.pixels is not None:  # as small as they are, which is fine enough for cells and colours
         size = image.pixels.shape[1::-1]
-        mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+        share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        mask = (share > 0) & (share >= min(0.5, float(share.max())))  # what is smaller than a pixel stays
         colours = object_colours(image.pixels, mask)
         signs["colour"] = max(float(np.sqrt(colours * kept.colours.cpu().numpy()).sum()) for kept in concept.cues)
     cells = _cells_under(mask, matching, prior)
@@ -117,8 +119,9 @@ def _explained(found: Tensor, kept: CueFeatures) -> float:
 def _cells_under(mask: np.ndarray, matching: EncodedImage, prior: Prior) -> Tensor:
     """Cells at least half under a mask (h, w); the most covered one if there is none; the peak for an empty mask."""
     if not mask.any():
-        if matching.frame == prior.frame:
-            return prior.cells == prior.cells.max()
-        return torch.ones(matching.frame.grid, dtype=torch.bool, device=prior.cells.device)
+        cells = prior.cells
+        if matching.frame != prior.frame:
+            cells = prior.frame.transfer(cells[None, None], matching.frame, matching.frame.grid)[0, 0]
+        return cells == cells.max()
     frame = replace(matching.frame, photo=(mask.shape[0], mask.shape[1]))
     return covered_cells(frame.cover(torch.from_numpy(mask)).to(prior.cells.device))

@@ -18,7 +18,8 @@ SIDE = 256  # pixels of the photo's longest side at which the outline is looked 
 BAND = 10  # pixels at that size by which the outline may move
 ROUNDS = 2
 FEWEST = 20  # pixels that a colour model needs
-LEAST, MOST = 0.2, 3.0  # area after over area before, beyond which the cut has gone wrong
+LEAST, MOST = 0.33, 3.0  # area after over area before, beyond which the cut has gone wrong
+GIVEN_UP = 0.15  # share of the inner half of the band below which the cut has found no edge in it
 
 
 def refined_mask(logits: Tensor, frame: Frame, pixels: np.ndarray) -> np.ndarray:
@@ -37,15 +38,20 @@ def refined_mask(logits: Tensor, frame: Frame, pixels: np.ndarray) -> np.ndarray
     cut = cut_out(pixels, small)
     if cut is None:
         return frame.to_photo_mask(logits).cpu().numpy()
-    # Blurred by less than a pixel, so that enlarging gives a line and no stairs.
-    soft = cv2.GaussianBlur(cut.astype(np.float32), (0, 0), 0.8)
-    return np.asarray(cv2.resize(soft, frame.photo[::-1], interpolation=cv2.INTER_LINEAR) > 0.5)
+    # Blurred by less than a pixel, so that enlarging gives a line and no stairs; a wire would get lost by it.
+    hard = cut.astype(np.float32)
+    enlarged = [
+        cv2.resize(shares, frame.photo[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+        for shares in (cv2.GaussianBlur(hard, (0, 0), 0.8), hard)
+    ]
+    return np.asarray(enlarged[0] if enlarged[0].mean() > 0.9 * hard.mean() else enlarged[1])
 
 
 def cut_out(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     """GrabCut from a mask: pixels (h, w, 3) uint8, mask (h, w) bool -> (h, w) bool, or None where it cannot work.
 
-    Deeper inside than `BAND` is sure to be object, farther outside is sure to be background.
+    Deeper inside than `BAND` is sure to be object, farther outside is sure to be background. A cut that gives
+    up the whole band has found no edge: so it ends on a photo without contrast.
     """
     start = mask.astype(np.uint8)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND + 1, 2 * BAND + 1))
@@ -58,4 +64,6 @@ def cut_out(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(np.ascontiguousarray(pixels), labels, (0, 0, 1, 1), *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
     cut = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    return cut if LEAST <= cut.sum() / mask.sum() <= MOST else None
+    band = mask & ~inside
+    kept = (cut & band).sum() / max(1, band.sum())
+    return cut if LEAST <= cut.sum() / mask.sum() <= MOST and kept >= GIVEN_UP else None

@@ -222,7 +222,7 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
 def find(
     model: PromptableModel, image: EncodedImage, concept: Concept, *, most: int = 1, threshold: float = 0.0
 ) -> list[Instance]:
-    """Up to `most` objects of a concept, best first; the first one whatever its score.
+    """Up to `most` objects of a concept, the surest first; the first one found whatever its score.
 
     Several: find the best, take its place out of the confidence map, look again, until what is found has a score under
     the `threshold`.  The image is encoded once.
@@ -237,16 +237,17 @@ def find(
         result = last_good(steps)
         place = result.taken > 0
         if found and (not bool(place.any()) or _known(place, places)):
-            return found
+            break
         mask = _photo_mask(result.taken, prior.frame, image.pixels if refine else None)
         score = score_of(signs_of(image, concept, prior, mask), concept)
         if found and score < threshold:
-            return found
+            break
         found.append(Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps)))
         places.append(place)
         if len(found) == most or score < threshold:
-            return found
+            break
         prior = suppressed(prior, result.taken, concept, tuned=weights is not None)
+    return sorted(found, key=lambda one: -one.score)
 
 
 def _photo_mask(logits: Tensor, frame: Frame, pixels: np.ndarray | None) -> np.ndarray:

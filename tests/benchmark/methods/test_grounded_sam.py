@@ -81,6 +81,17 @@ def test_the_highest_scoring_box_goes_to_sam(detector_folder):
     assert (columns.min(), columns.max()) == (pytest.approx(25, abs=2), pytest.approx(124, abs=2))
 
 
+def test_the_encoding_that_it_leaves_for_others_has_the_photos_pixels(detector_folder):
+    """A photo is encoded once for all methods on a model, and PerSAM's colour cue wants to see it."""
+    model = ScriptedModel([blob((32, 32), (8, 16), (4, 20))])
+    method = load(detector_folder, model)
+    method.detector = Detector([[0.5]], [[0.5, 0.25, 0.4, 0.3]])
+    photo = SharedPhoto(draw_scene(100, 200)[0])
+    method.find(photo, "red disc.")
+    [encoding] = photo.kept.values()
+    assert encoding.pixels is not None
+
+
 def test_no_detection_is_an_empty_mask(detector_folder):
     model = ScriptedModel([])
     method = load(detector_folder, model)

@@ -10,6 +10,7 @@ from tests.fakes import ColourModel, random_sam
 from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.ours import PersamMethod, SamPoint
 from persam.method.settings import PRESETS, Settings
+from persam.models.loading import load_model
 
 MODES = pytest.mark.parametrize("mode", list(PRESETS))
 
@@ -72,3 +73,17 @@ def test_it_finds_what_one_point_can_find():
     assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.8
     x, y = np.round(found.peak).astype(int)
     assert truth[y, x]
+
+
+def test_plain_sam_is_not_refined():
+    """With a model whose masks would gain from it: the baseline is one decoder pass and nothing else."""
+    method = SamPoint(load_model())
+    assert method.persam.fitted is not None
+    assert method.persam.fitted.refine
+    assert not method.persam.settings.refine
+
+
+def test_the_fitted_numbers_belong_to_what_a_run_depends_on():
+    method = PersamMethod("persam", load_model(), Settings.of("persam"))
+    assert method.describe()["fitted"] == method.persam.fitted.to_dict()
+    assert PersamMethod("persam", random_sam(), Settings.of("persam")).describe()["fitted"] is None

@@ -19,6 +19,7 @@ from persam.models.base import PromptableModel, Prompts
 from persam.models.hub import hub_call, load_network
 from persam.models.loading import choose_device
 from persam.models.sam import fingerprint_of
+from persam.persam import PerSAM
 
 BOX_THRESHOLD = 0.25  # transformers' default
 LONGEST = 16  # times the shorter side; the detector's preprocessing leaves less than a pixel of longer strips
@@ -85,7 +86,7 @@ class GroundedSam:
         found = self.detect(photo.pixels, learned)
         if found is None:
             return Prediction.nothing(photo)
-        encoding = photo.encoded(self.model, None, self.model.encode)
+        encoding = photo.encoded(self.model, None, PerSAM(self.model).encode)
         corners = encoding.frame.to_canvas(found.box.reshape(2, 2)).reshape(1, 4)
         prompts = Prompts(boxes=torch.as_tensor(corners, dtype=torch.float32, device=self.model.device))
         decoded = self.model.decode(encoding, prompts, multimask=False)

@@ -28,6 +28,7 @@ _PLAIN = {
     "agreement": 0.0,
     "final_agreement": 0.0,
     "fallback": False,
+    "refine": False,
 }
 
 
@@ -79,6 +80,7 @@ class PersamMethod:
             **names_of(self.persam.model, self.persam.encoder),
             "solver": self.solver if self.tuned else None,
             "settings": self.persam.settings.to_dict(),
+            "fitted": None if self.persam.fitted is None else self.persam.fitted.to_dict(),
         }
 
     def learn(self, examples: Sequence[Example], category: str) -> Concept:

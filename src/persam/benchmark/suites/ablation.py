@@ -36,7 +36,7 @@ _OFF: dict[str, dict[str, Any]] = {
 _AS_PUBLISHED: dict[str, dict[str, Any]] = {
     "reference cells as published": {"reference_cells": "published"},
     "target feature as published": {"target": "mean"},
-    "map at photo size, as published": {"map": "photo"},
+    "map at photo size, as published (no cues, no dense prior)": {"map": "photo"},
     "attention as published": {"attention": "sigmoid"},
 }
 _ON: dict[str, dict[str, Any]] = {

@@ -1,13 +1,14 @@
 """What was fitted for an encoder: how much each cue says, how sure an answer is, whether refinement pays.
 
-Numbers of the packaged encoders lie in `fitted.json`, by fingerprint; for another encoder `python -m training.fit`
-makes such a file.  An encoder without them keeps the paper's confidence map.
+Numbers of packaged models lie in `fitted.json`; for another model, or a model with another encoder, `python -m
+training.fit` makes such a file.  Without them the confidence map is the paper's.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from persam.errors import PersamError
+from persam.models.base import FeatureEncoder
 
 PACKAGED = Path(__file__).with_name("fitted.json")
 PHOTO_COLOURS = Path(__file__).with_name("photo_colours.npy")
@@ -33,10 +35,10 @@ class Fitted:
         presence_offset: added to them.
     """
 
-    cues: dict[str, float]
+    cues: Mapping[str, float] = field(hash=False)
     offset: float
     refine: bool
-    presence: dict[str, tuple[float, float]]
+    presence: Mapping[str, tuple[float, float]] = field(hash=False)
     presence_offset: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,14 +57,23 @@ class Fitted:
         return cls(cues, float(values["offset"]), bool(values["refine"]), presence, float(values["presence_offset"]))
 
 
-def fitted_for(fingerprint: str) -> Fitted | None:
-    """The packaged numbers of an encoder, or None."""
-    return read_fitted(PACKAGED).get(fingerprint)
+def fitted_for(model: FeatureEncoder, encoder: FeatureEncoder | None, path: Path = PACKAGED) -> Fitted | None:
+    """The numbers of a model, with another encoder for the confidence map or with its own; or None.
+
+    Raises:
+        PersamError: there is no such file, or it is something else.
+    """
+    return read_fitted(path).get(key_of(model, encoder))
+
+
+def key_of(model: FeatureEncoder, encoder: FeatureEncoder | None) -> str:
+    """What numbers belong to: cues to the encoder, refinement to the model's masks, the score to both."""
+    return model.fingerprint if encoder is None else f"{model.fingerprint}+{encoder.fingerprint}"
 
 
 @cache
 def read_fitted(path: Path) -> dict[str, Fitted]:
-    """A file of fitted numbers, by the encoder's fingerprint.
+    """A file of fitted numbers, by `key_of`.
 
     Raises:
         PersamError: there is no such file, or it is something else.
