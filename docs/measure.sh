@@ -44,7 +44,7 @@ The data are small parts of the public sets: PerSeg, 2 of its 40 objects; FSS-10
 domes, horses). The intervals over objects say how little two or six objects can tell. The bundled model was not trained on
 these photos, but those of the first three sets were looked at while its recipe and the method's defaults were chosen.
 TEXT
-  for name in perseg fss davis study absent presence modes ablation robustness light; do
+  for name in perseg fss davis study presence absent modes ablation robustness light; do
     echo
     sed -E 's/^(#+) /#\1 /' "$runs/$name/table.md"
   done

@@ -72,7 +72,7 @@ class Settings:
     cascade: bool = True
     guided_cascade: bool = False
     agreement: float = 0.0
-    final_agreement: float = 0.05
+    final_agreement: float = 0.15
     fallback: bool = True
     refine: bool = True
     tuned_prior: bool = True

@@ -46,7 +46,7 @@ _ON: dict[str, dict[str, Any]] = {
     "with background subspace": {"background_subspace": 0.005},
     "with guided cascade": {"guided_cascade": True},
     "with agreement in each pass": {"agreement": 0.3},
-    "with final agreement": {"final_agreement": 0.05},
+    "with final agreement": {"final_agreement": 0.15},
 }
 
 
