@@ -367,11 +367,11 @@ class TestProperties:
         bundled.learn(photo, TRUTH)
         np.testing.assert_array_equal(photo, OTHER)
 
-    @pytest.mark.parametrize("axis", [0, 1])
-    def test_flipping_the_photo_flips_the_mask(self, bundled, disc, axis):
-        """Roughly, since a network is not symmetric."""
+    @pytest.mark.parametrize(("axis", "least"), [(0, 0.5), (1, 0.7)])
+    def test_flipping_the_photo_flips_the_mask(self, bundled, disc, axis, least):
+        """Roughly, since a network is not symmetric, least of all upside down, which it was never shown."""
         plain, flipped = (bundled.segment(np.ascontiguousarray(p), disc) for p in (OTHER, np.flip(OTHER, axis)))
-        assert iou(np.flip(flipped.mask, axis), plain.mask) > 0.7
+        assert iou(np.flip(flipped.mask, axis), plain.mask) > least
 
     def test_flipping_with_a_symmetric_model(self, colours):
         photo, mask = draw_scene(128, 128, center=(40, 50))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -118,3 +119,12 @@ class Frame:
         return F.grid_sample(
             maps, places.expand(len(maps), -1, -1, -1), mode="bilinear", padding_mode="border", align_corners=False
         )
+
+
+def shrink(pixels: np.ndarray, longest: int) -> np.ndarray:
+    """A picture (H, W, C) or (H, W) with its longest side at most `longest` pixels; a smaller one as it is."""
+    factor = longest / max(pixels.shape[:2])
+    if factor >= 1:
+        return pixels
+    size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from persam.concept import Concept, ReferenceRecord
 from persam.errors import PersamError, UsageError
+from persam.geometry import shrink
 from persam.images import ImageSource, read_image
 from persam.method import refine
 from persam.method.cues import CueFeatures, cue_features
@@ -27,7 +28,7 @@ from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.fitted import Fitted, fitted_for
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
-from persam.reports.pictures import encoded, shrink
+from persam.reports.pictures import encoded
 from persam.segmentation import Segmentation
 
 SCRIBBLE_POINTS = 8

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from persam.geometry import Frame
+from persam.geometry import Frame, shrink
 from persam.method.learn import LITTLE
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
@@ -114,7 +114,7 @@ def colour_cells(pixels: np.ndarray | None, ratio: Tensor, frame: Frame) -> Tens
     """
     if pixels is None:
         return torch.zeros(frame.grid)
-    bins = _lab_bins(_at_most(pixels, COLOUR_SIDE))
+    bins = _lab_bins(shrink(pixels, COLOUR_SIDE))
     ratios = torch.from_numpy(ratio.cpu().numpy().ravel()[bins])
     return frame.cover(ratios) / frame.cover(torch.ones_like(ratios)).clamp(min=1e-3)
 
@@ -175,14 +175,14 @@ def histogram(pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarr
 
 def object_colours(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Histogram of what a mask covers: pixels (h, w, 3) uint8 RGB, mask (H, W) bool; zeros for an empty one."""
-    small = _at_most(pixels, COLOUR_SIDE)
+    small = shrink(pixels, COLOUR_SIDE)
     share = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
     return histogram(small, share * (share >= min(0.5, float(share.max()))))
 
 
 def _colour_ratio(pixels: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The object's histogram and its log ratio over the background's and that of photos in general."""
-    small = _at_most(pixels, COLOUR_SIDE)
+    small = shrink(pixels, COLOUR_SIDE)
     share = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
     own, beside = object_colours(pixels, mask), histogram(small, (share <= 0.02).astype(np.float32))
     general = photo_colours()
@@ -195,12 +195,3 @@ def _lab_bins(pixels: np.ndarray) -> np.ndarray:
     """Index of every pixel's Lab bin: (h, w, 3) uint8 RGB -> (h, w)."""
     light, red, blue = np.moveaxis(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB) // (256 // BINS), -1, 0).astype(np.int64)
     return np.asarray((light * BINS + red) * BINS + blue)
-
-
-def _at_most(pixels: np.ndarray, side: int) -> np.ndarray:
-    """The photo with its longest side at most `side` pixels."""
-    scale = side / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)

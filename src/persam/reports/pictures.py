@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from persam.drawing import Colour, fit_text, font
+from persam.geometry import shrink
 
 INK: Colour = (32, 33, 36)
 SOFT: Colour = (100, 105, 112)
@@ -28,11 +29,6 @@ def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
     factor = longest / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC).copy()
-
-
-def shrink(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """The same for what is larger; a small picture stays."""
-    return pixels if max(pixels.shape[:2]) <= longest else fit(pixels, longest)
 
 
 def fit_mask(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
