@@ -121,10 +121,24 @@ class Frame:
         )
 
 
+def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
+    """Resize (H, W, C) or (H, W), uint8 or float, so that its longest side is `longest`; a new array."""
+    height, width = pixels.shape[:2]
+    factor = longest / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC).copy()
+
+
 def shrink(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """A picture (H, W, C) or (H, W) with its longest side at most `longest` pixels; a smaller one as it is."""
-    factor = longest / max(pixels.shape[:2])
-    if factor >= 1:
-        return pixels
-    size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    """The same for what is larger; a small picture stays."""
+    return pixels if max(pixels.shape[:2]) <= longest else fit(pixels, longest)
+
+
+def fit_mask(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Resize a mask (H, W) bool to a picture's size. Masks are drawn at the size at which they are shown.
+
+    An outline stays visible so, and a thing that is smaller than a pixel stays.
+    """
+    shares = cv2.resize(mask.astype(np.float32), picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+    kept: np.ndarray = shares >= min(0.5, float(shares.max()) or 1.0)
+    return kept

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from persam import lazy
-from persam.geometry import shrink
+from persam.geometry import fit, fit_mask, shrink
 from persam.reports import page, pictures, tables
 from persam.reports.page import cell, duration, render
-from persam.reports.pictures import GridStyle, Tile, draw_grid, embedded, fit, fit_mask
+from persam.reports.pictures import GridStyle, Tile, draw_grid, embedded
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 
 from persam.demo.originals import LONGEST_SIDE, THINGS, original, other_view, scene, thing_mask
 from persam.errors import UsageError
-from persam.reports.pictures import fit
+from persam.geometry import fit
 
 Light = tuple[float, float, float]
 LIGHTS: dict[str, Light] = {

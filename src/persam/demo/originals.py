@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from persam.errors import PersamError
+from persam.geometry import fit
 from persam.images import read_image
-from persam.reports.pictures import fit
 
 LONGEST_SIDE = 640
 #: What is looked for, and the photo that it comes from.

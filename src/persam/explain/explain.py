@@ -15,13 +15,13 @@ from persam.drawing import Colour, colour_of, draw_overlay, fit_text, font
 from persam.errors import PersamError, UsageError
 from persam.explain.paint import colour_bar, draw_box, heat, mark_points
 from persam.files import safe_name, write_text
-from persam.geometry import Frame
+from persam.geometry import Frame, fit, fit_mask
 from persam.images import ImageSource, read_image
 from persam.instance import Instance
 from persam.method.segment import Step
 from persam.outputs import write_image
 from persam.reports.page import render
-from persam.reports.pictures import INK, PAPER, SOFT, GridStyle, Tile, draw_grid, fit, fit_mask
+from persam.reports.pictures import INK, PAPER, SOFT, GridStyle, Tile, draw_grid
 from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:

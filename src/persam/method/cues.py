@@ -175,20 +175,24 @@ def histogram(pixels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarr
 
 def object_colours(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Histogram of what a mask covers: pixels (h, w, 3) uint8 RGB, mask (H, W) bool; zeros for an empty one."""
-    small = shrink(pixels, COLOUR_SIDE)
-    share = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    small, share = _with_share(pixels, mask)
     return histogram(small, share * (share >= min(0.5, float(share.max()))))
 
 
 def _colour_ratio(pixels: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The object's histogram and its log ratio over the background's and that of photos in general."""
-    small = shrink(pixels, COLOUR_SIDE)
-    share = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    small, share = _with_share(pixels, mask)
     own, beside = object_colours(pixels, mask), histogram(small, (share <= 0.02).astype(np.float32))
     general = photo_colours()
     others = GENERAL * general + (1 - GENERAL) * (beside if beside.any() else general)
     ratio = np.log((own + RARE) / (others + RARE)).clip(-FARTHEST, FARTHEST)
     return own, ratio.astype(np.float32)
+
+
+def _with_share(pixels: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The picture at the size at which colours are counted, (h, w, 3), and the mask's share of its pixels, (h, w)."""
+    small = shrink(pixels, COLOUR_SIDE)
+    return small, cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
 
 
 def _lab_bins(pixels: np.ndarray) -> np.ndarray:

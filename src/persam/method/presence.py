@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from persam.geometry import fit_mask
 from persam.method.cues import CueFeatures, object_colours
 from persam.method.learn import Learned, covered_cells
 from persam.method.prior import Prior, confidence_cells
@@ -100,9 +100,7 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
     matching = image.other or image
     features = F.normalize(matching.features[0], dim=0)
     if image.pixels is not None:  # as small as they are, which is fine enough for cells and colours
-        size = image.pixels.shape[1::-1]
-        share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        mask = (share > 0) & (share >= min(0.5, float(share.max())))  # what is smaller than a pixel stays
+        mask = fit_mask(mask, image.pixels)
         colours = object_colours(image.pixels, mask)
         signs["colour"] = max(float(np.sqrt(colours * kept.colours.cpu().numpy()).sum()) for kept in concept.cues)
     cells = _cells_under(mask, matching, prior)

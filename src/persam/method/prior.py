@@ -72,10 +72,12 @@ def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tun
     """
     matching = image.other or image
     settings = _settings_of(concept, tuned)
-    cells, alike = confidence_cells(matching.features, concept.targets, tuned), None
+    alike = None
     if concept.fitted is not None and settings.fuses_cues:
-        alike = canvas_confidence(cells, matching.frame, image.frame, low_resolution)
-        cells = fused_confidence(matching, concept, settings, tuned, image.pixels)
+        cells, similarity = fused_confidence(matching, concept, settings, tuned, image.pixels)
+        alike = canvas_confidence(similarity, matching.frame, image.frame, low_resolution)
+    else:
+        cells = confidence_cells(matching.features, concept.targets, tuned)
     canvas = canvas_confidence(cells, matching.frame, image.frame, low_resolution)
     photo = photo_confidence(cells, matching.frame) if settings.map == "photo" else None
     if matching.frame != image.frame:
@@ -129,14 +131,15 @@ def confidence_cells(features: Tensor, targets: Sequence[TargetFeatures], tuned:
 
 def fused_confidence(
     matching: EncodedImage, concept: Concept, settings: Settings, tuned: bool, pixels: np.ndarray | None
-) -> Tensor:
-    """All cues of all references as log odds, (rows, columns); see `method/cues.py`."""
+) -> tuple[Tensor, Tensor]:
+    """All cues of all references as log odds, (rows, columns), see `method/cues.py`; and the similarity alone."""
     assert concept.fitted is not None
     maps = [
         cue_maps(matching, confidence_cells(matching.features, [target], tuned), kept, settings, pixels)
         for target, kept in zip(concept.targets, concept.cues, strict=True)
     ]
-    return fused(maps, concept.fitted.cues, concept.fitted.offset)
+    similarity = torch.stack([each["similarity"] for each in maps]).amax(0)
+    return fused(maps, concept.fitted.cues, concept.fitted.offset), similarity
 
 
 def photo_confidence(cells: Tensor, frame: Frame) -> Tensor:

@@ -40,11 +40,13 @@ def refined_mask(logits: Tensor, frame: Frame, pixels: np.ndarray) -> np.ndarray
         return frame.to_photo_mask(logits).cpu().numpy()
     # Blurred by less than a pixel, so that enlarging gives a line and no stairs; a wire would get lost by it.
     hard = cut.astype(np.float32)
-    enlarged = [
-        cv2.resize(shares, frame.photo[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
-        for shares in (cv2.GaussianBlur(hard, (0, 0), 0.8), hard)
-    ]
-    return np.asarray(enlarged[0] if enlarged[0].mean() > 0.9 * hard.mean() else enlarged[1])
+    soft = _enlarged(cv2.GaussianBlur(hard, (0, 0), 0.8), frame)
+    return soft if soft.mean() > 0.9 * hard.mean() else _enlarged(hard, frame)
+
+
+def _enlarged(shares: np.ndarray, frame: Frame) -> np.ndarray:
+    """Shares of small pixels (h, w) as a mask at the photo's size, (H, W) bool."""
+    return np.asarray(cv2.resize(shares, frame.photo[::-1], interpolation=cv2.INTER_LINEAR) > 0.5)
 
 
 def cut_out(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:

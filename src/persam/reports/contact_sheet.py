@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from persam.files import write_bytes, write_text
-from persam.geometry import shrink
+from persam.geometry import fit_mask, shrink
 from persam.reports.page import render
-from persam.reports.pictures import GridStyle, Tile, data_uri, draw_grid, encoded, fit_mask
+from persam.reports.pictures import GridStyle, Tile, data_uri, draw_grid, encoded
 from persam.segmentation import Segmentation
 
 _STYLE = GridStyle(cell=240, gap=14, text=46, letters=(14, 13))

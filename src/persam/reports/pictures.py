@@ -7,7 +7,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -21,24 +20,6 @@ PAPER: Colour = (250, 250, 248)
 _TITLE = 22  # letters of a grid's title, pixels
 _HEADER = 50
 _NARROWEST = 360  # a grid of one small picture has room for a title
-
-
-def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """Resize (H, W, C) or (H, W), uint8 or float, so that its longest side is `longest`; a new array."""
-    height, width = pixels.shape[:2]
-    factor = longest / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC).copy()
-
-
-def fit_mask(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Resize a mask (H, W) bool to a picture's size. Masks are drawn at the size at which they are shown.
-
-    An outline stays visible so, and a thing that is smaller than a pixel stays.
-    """
-    shares = cv2.resize(mask.astype(np.float32), picture.shape[1::-1], interpolation=cv2.INTER_AREA)
-    kept: np.ndarray = shares >= min(0.5, float(shares.max()) or 1.0)
-    return kept
 
 
 def encoded(picture: np.ndarray, kind: str, **options: int) -> bytes:

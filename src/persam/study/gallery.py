@@ -11,10 +11,11 @@ import numpy as np
 from persam.drawing import PALETTE, Colour, draw_overlay
 from persam.errors import PersamError
 from persam.files import safe_name
+from persam.geometry import fit, fit_mask
 from persam.images import read_image
 from persam.instance import rle_mask
 from persam.reports.contact_sheet import ContactSheet
-from persam.reports.pictures import PAPER, Tile, fit, fit_mask
+from persam.reports.pictures import PAPER, Tile
 from persam.study.checks import Problem, read_study_mask
 from persam.study.results import OWN, StudyAnswer, StudyResult
 

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +67,7 @@ class _Set:
     views: dict[str, list[_Seen]] = field(default_factory=lambda: defaultdict(list))
     hidden: dict[str, set[Path]] = field(default_factory=lambda: defaultdict(set))
 
-    @property
+    @cached_property
     def has_scenes(self) -> bool:
         """Whether any thing is in two; else the scenes are videos of one thing each, whose frames must do."""
         return any(len({_scene(view.sample.photo) for view in views}) > 1 for views in self.views.values())

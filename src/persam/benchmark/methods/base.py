@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,8 +14,11 @@ from torch import Tensor
 
 from persam.errors import PersamError
 from persam.geometry import Size
-from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
+from persam.models.base import EncodedImage
 from persam.models.hub import hub_call
+
+if TYPE_CHECKING:
+    from persam.persam import PerSAM
 
 
 @dataclass(eq=False)
@@ -35,13 +38,11 @@ class SharedPhoto:
         """(H, W)."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
-    def encoded(
-        self, model: PromptableModel, encoder: FeatureEncoder | None, encode: Callable[[np.ndarray], EncodedImage]
-    ) -> EncodedImage:
-        """What `encode` makes of the photo, once for all methods on the same model and encoder."""
-        key = (id(model), id(encoder))
+    def encoded(self, persam: PerSAM) -> EncodedImage:
+        """The photo as PerSAM encodes it, once for all methods on the same model and encoder."""
+        key = (id(persam.model), id(persam.encoder))
         if key not in self.kept:
-            self.kept[key] = encode(self.pixels)
+            self.kept[key] = persam.encode(self.pixels)
         encoding: EncodedImage = self.kept[key]
         return encoding
 

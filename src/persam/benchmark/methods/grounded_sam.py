@@ -86,7 +86,7 @@ class GroundedSam:
         found = self.detect(photo.pixels, learned)
         if found is None:
             return Prediction.nothing(photo)
-        encoding = photo.encoded(self.model, None, PerSAM(self.model).encode)
+        encoding = photo.encoded(PerSAM(self.model))
         corners = encoding.frame.to_canvas(found.box.reshape(2, 2)).reshape(1, 4)
         prompts = Prompts(boxes=torch.as_tensor(corners, dtype=torch.float32, device=self.model.device))
         decoded = self.model.decode(encoding, prompts, multimask=False)

@@ -96,7 +96,7 @@ class PersamMethod:
 
     def encode(self, photo: SharedPhoto) -> EncodedImage:
         """The photo's encoding, made once for every form on the same model and encoder."""
-        return photo.encoded(self.persam.model, self.persam.encoder, self.persam.encode)
+        return photo.encoded(self.persam)
 
 
 def prediction_of(found: Segmentation, concept: Concept) -> Prediction:

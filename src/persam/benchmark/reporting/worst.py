@@ -13,8 +13,8 @@ from PIL import Image
 from persam.benchmark.records import Query, Record, grouped
 from persam.drawing import PALETTE, draw_overlay
 from persam.errors import PersamError
+from persam.geometry import fit, fit_mask
 from persam.reports.contact_sheet import ContactSheet
-from persam.reports.pictures import fit, fit_mask
 
 TRUTH, PREDICTION = PALETTE[3], PALETTE[0]  # green and pink
 CASES_ARE = "truth outlined green, prediction tinted pink"

@@ -46,7 +46,6 @@ def ask_presence(trial: Trial, mode: str = "persam") -> Findings:
     about = trial.about(mode=mode, solver=trial.solver) | {"protocol": PROTOCOL}
     report = AbsentReport(headline(about), answers, about)
     rows = [asdict(summary) for summary in report.summaries]
-    title = report.title
-    drawn = draw_reliability(report.summaries, title)
-    plots = {} if drawn is None else {RELIABILITY: lambda: drawn}
+    calibrated = any(summary.calibration is not None for summary in report.summaries)
+    plots = {RELIABILITY: lambda: draw_reliability(report.summaries, report.title) or b""} if calibrated else {}
     return Findings("presence", about, rows, [report.table()], (), plots)
