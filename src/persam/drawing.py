@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import unicodedata
 import zlib
 
 import cv2
@@ -28,7 +29,7 @@ _SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf
 
 def colour_of(name: str) -> Colour:
     """Return the colour of a concept, always the same for the same name."""
-    return PALETTE[zlib.crc32(name.encode()) % len(PALETTE)]
+    return PALETTE[zlib.crc32(name.encode(errors="surrogatepass")) % len(PALETTE)]
 
 
 def draw_overlay(
@@ -98,8 +99,15 @@ def font(size: int, text: str = "") -> ImageFont.FreeTypeFont | ImageFont.ImageF
     return ImageFont.load_default(size)
 
 
+def one_line(text: str) -> str:
+    """A text as it can be drawn and printed: ends of lines, controls and broken letters, which names of files may have,
+    become `�`."""
+    return "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter for letter in text)
+
+
 def fit_text(text: str, width: int, size: int) -> str:
     """Shorten a text in its middle until it fits: the ends of file names tell them apart."""
+    text = one_line(text)
     letters, shown = font(size, text), text
     keep = len(text)
     while keep > 4 and letters.getlength(shown) > width:

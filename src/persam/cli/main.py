@@ -13,10 +13,10 @@ from typer.core import TyperGroup
 from persam import __version__
 from persam.cli import bench, demo, learn, models, segment, show, study
 from persam.cli.console import complain, say
+from persam.cli.stopping import exit_code_of, sigterm_stops
 from persam.errors import PersamError
 
 DEBUG_VARIABLE = "PERSAM_DEBUG"
-_STOPPED = 130  # what shells expect of a program that Ctrl-C ended
 
 
 class Commands(TyperGroup):
@@ -32,7 +32,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), sigterm_stops():
                 if not (ctx.params.get("debug") or sys.warnoptions):
                     warnings.simplefilter("ignore")  # libraries warn developers; users get sentences
                 return super().invoke(ctx)
@@ -43,7 +43,7 @@ class Commands(TyperGroup):
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as stop:
             say(" ".join(["Stopped.", *(str(word) for word in stop.args)]))
-            raise typer.Exit(_STOPPED) from None
+            raise typer.Exit(exit_code_of(stop)) from None
         except BrokenPipeError:  # `persam ... | head` has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
