@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,11 @@ class Instance(Masked):
     def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
         """Return all of it but the pixels, ready for JSON; ``rle=False`` leaves the mask out."""
         return self._figures() | ({"rle": self.rle()} if rle else {})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Instance:
+        """Read back what `to_dict` gave; the way to the mask is not in it."""
+        return cls(rle_mask(values["rle"]), values["score"], values["similarity"], values["predicted_iou"])
 
 
 def mask_box(mask: np.ndarray) -> PixelBox | None:

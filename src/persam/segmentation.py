@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 from persam.drawing import Colour, colour_of, draw_overlay
 from persam.errors import PersamError
 from persam.images import ImageSource, read_image
-from persam.instance import Instance, Masked
+from persam.instance import Instance, Masked, rle_mask
 from persam.lazy import library
 
 UNSURE = (0.25, 0.75)  # between these scores one should look
@@ -123,6 +124,38 @@ class Segmentation(Masked):
             "instances": [one.to_dict(rle=rle) for one in self.instances],
             "candidate": None if rejected is None else rejected.to_dict(rle=rle),
         } | ({"rle": self.rle()} if rle else {})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Segmentation:
+        """Read back what `to_dict` gave, or a line of ``results.jsonl``, with masks as they were.
+
+        Raises:
+            PersamError: it has no run-length codes (``to_dict(rle=False)``), or is something else.
+        """
+        try:
+            size = int(values["height"]), int(values["width"])
+            instances = tuple(Instance.from_dict(one) for one in values["instances"])
+            rejected = values["candidate"]
+            if "rle" in values:
+                mask = rle_mask(values["rle"])
+            else:
+                mask = np.logical_or.reduce([one.mask for one in instances]) if instances else np.zeros(size, bool)
+            return cls(
+                concept=values["concept"],
+                image=values["image"],
+                mask=mask,
+                score=values["score"],
+                present=values["present"],
+                similarity=values["similarity"],
+                predicted_iou=values["predicted_iou"],
+                threshold=values["threshold"],
+                points=np.array(values["points"], np.float32).reshape(-1, 2),
+                labels=np.array(values["labels"], np.int64),
+                instances=instances,
+                candidate=None if rejected is None or "rle" not in rejected else Instance.from_dict(rejected),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise PersamError("This is no segmentation with run-length codes, such as to_dict() gives.") from error
 
     def cutout(self, image: ImageSource) -> np.ndarray:
         """Cut the object out of its photo.

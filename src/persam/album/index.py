@@ -1,0 +1,167 @@
+"""The index of an album: what is in which file, and what was found in it. One SQLite file, read and written safely.
+
+A photo is known by its content, so one that was renamed, or is there twice, is not done twice.  What was found for a
+concept is kept as it came from the model; which concept gets a pixel that two of them claim is decided later, for it
+depends on all concepts of the album.  Lines are what `results.jsonl` is written from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from persam.errors import PersamError
+from persam.journal import json_line
+
+VERSION = 1  # of the tables
+_TABLES = """
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS finds (
+    content TEXT NOT NULL, made TEXT NOT NULL, find BLOB NOT NULL, PRIMARY KEY (content, made)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lines (
+    image BLOB NOT NULL, concept TEXT NOT NULL, line BLOB NOT NULL, PRIMARY KEY (image, concept)
+) WITHOUT ROWID;
+"""
+
+
+class AlbumIndex:
+    """What an album's files contain and what was found in them. For one process at a time, and all of its threads.
+
+    Args:
+        path: the SQLite file; made, with its folder, if it is missing.
+
+    Raises:
+        PersamError: it cannot be opened or written, is damaged, or of a newer persam.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with self._in_words():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                raise PersamError(f"{path} was written by a newer persam; update yours: pip install -U persam.")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")  # a loss of power costs the last photos, never the file
+            self._db.executescript(_TABLES)
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def close(self) -> None:
+        """Write what is pending, and let go of the file."""
+        with self._in_words():
+            self._db.close()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written in this block is written whole or not at all."""
+        with self._in_words():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    # --------------------------------------------------------------------------------- which content is in a file
+
+    def content_of(self, path: Path) -> str:
+        """Hash of what is in a file; one that has not changed since it was last asked for is not read.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        status, key = path.stat(), os.fsencode(path.absolute())
+        with self._in_words():
+            row = self._db.execute("SELECT size, mtime_ns, content FROM files WHERE path = ?", (key,)).fetchone()
+        if row is not None and row[:2] == (status.st_size, status.st_mtime_ns):
+            return str(row[2])
+        with path.open("rb") as stream:
+            content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        with self._in_words():
+            self._db.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (key, status.st_size, status.st_mtime_ns, content)
+            )
+        return content
+
+    # --------------------------------------------------------------------------- what was found, before it competes
+
+    def find(self, content: str, made: str) -> dict[str, Any] | None:
+        """What was found in a photo of this content in the same way (concept, model, options), if it was looked for."""
+        with self._in_words():
+            row = self._db.execute("SELECT find FROM finds WHERE content = ? AND made = ?", (content, made)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def has(self, content: str, made: str) -> bool:
+        """Whether `find` would have something."""
+        with self._in_words():
+            query = "SELECT 1 FROM finds WHERE content = ? AND made = ?"
+            return self._db.execute(query, (content, made)).fetchone() is not None
+
+    def keep(self, content: str, made: str, find: dict[str, Any]) -> None:
+        """Remember what was found."""
+        with self._in_words():
+            self._db.execute("INSERT OR REPLACE INTO finds VALUES (?, ?, ?)", (content, made, json_line(find)))
+
+    # ------------------------------------------------------------------------------------- lines of `results.jsonl`
+
+    def line(self, image: str, concept: str) -> dict[str, Any] | None:
+        """The line of a photo, named by its absolute path, and a concept."""
+        with self._in_words():
+            query = "SELECT line FROM lines WHERE image = ? AND concept = ?"
+            row = self._db.execute(query, (os.fsencode(image), concept)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def put(self, line: dict[str, Any]) -> None:
+        """Add a line, or replace that of the same photo and concept."""
+        key = os.fsencode(line["image"]), line["concept"]
+        with self._in_words():
+            self._db.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?)", (*key, json_line(line)))
+
+    def drop(self, image: str) -> None:
+        """Remove the lines of a photo. What was found in it stays, for the day when it comes back."""
+        with self._in_words():
+            self._db.execute("DELETE FROM lines WHERE image = ?", (os.fsencode(image),))
+
+    def images(self) -> list[str]:
+        """Absolute paths of all photos that have lines, sorted."""
+        with self._in_words():
+            rows = self._db.execute("SELECT DISTINCT image FROM lines ORDER BY image").fetchall()
+        return [os.fsdecode(row[0]) for row in rows]
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """All lines, one photo after another, sorted; never all of them in memory."""
+        with self._in_words():
+            cursor = self._db.execute("SELECT line FROM lines ORDER BY image, concept")
+        while True:
+            with self._in_words():
+                rows = cursor.fetchmany(100)
+            if not rows:
+                return
+            for row in rows:
+                yield json.loads(row[0])
+
+    @contextlib.contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """One thread at a time, and what SQLite says as a sentence."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+                advice = "remove it, and all photos are done again" if damaged else "free some room, or see who uses it"
+                raise PersamError(f"The album's index {self.path} cannot be used ({error}); {advice}.") from error
+            except OSError as error:
+                raise PersamError(f"The album's index {self.path} cannot be made ({error.strerror}).") from error
