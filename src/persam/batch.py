@@ -128,7 +128,7 @@ def plan_photos(concepts: Sequence[Concept], photos: Sequence[Path], output: Out
     Raises:
         UsageError: A file is in the way that persam did not write, or that was changed since.
     """
-    prints = [_fingerprint(concept) for concept in concepts]
+    prints = [fingerprint_of(concept) for concept in concepts]
     tasks = []
     for photo in photos:
         made = [_made(photo, concept, mark, wanted) for concept, mark in zip(concepts, prints, strict=True)]
@@ -139,7 +139,7 @@ def plan_photos(concepts: Sequence[Concept], photos: Sequence[Path], output: Out
         ]
         if left:
             tasks.append(Task(photo, tuple(concept for concept, _ in left), tuple(each for _, each in left)))
-    if output.ledger.is_new and output.lines + list(output.outdated):
+    if output.ledger.is_new and (list(output.lines) or output.outdated):
         _adopt_summaries(output)
     files, keys = [], {(line["image"], line["concept"]) for line in output.lines}
     for task in tasks:
@@ -230,7 +230,7 @@ def _do(model: PerSAM, task: Task, output: OutputFolder, wanted: Wanted) -> str 
 
 def _write_summaries(output: OutputFolder, wanted: Wanted, on_sheet: Callable[[int, int], object]) -> list[str]:
     """Write all lines of the folder, earlier runs' too, as one COCO file and one contact sheet."""
-    lines, files = output.lines, []
+    lines, files = list(output.lines), []
     if wanted.coco:
         write_coco(output.folder / COCO_NAME, lines)
         files.append(COCO_NAME)
@@ -286,7 +286,7 @@ def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted) -> di
     }
 
 
-def _fingerprint(concept: Concept) -> str:
+def fingerprint_of(concept: Concept) -> str:
     """Tells concepts apart by all that decides what they find: a concept that was learned again from the same is the
     same."""
     words = {key: value for key, value in concept.metadata().items() if key not in ("created", "has_thumbnail")}

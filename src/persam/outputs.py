@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from persam.errors import PersamError, UsageError
 from persam.files import safe_name, write_bytes
 from persam.instance import Instance
 from persam.journal import Journal, json_line
-from persam.ledger import Ledger
+from persam.ledger import HIDDEN, Ledger
 from persam.reports.pictures import encoded
 from persam.segmentation import Segmentation
 
@@ -45,6 +45,22 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     write_bytes(path, encoded(image, kind, **options))
 
 
+class LineStore(Protocol):
+    """Where the lines of a folder are kept, one a photo and concept."""
+
+    def line(self, image: str, concept: str) -> dict[str, Any] | None:
+        """The line of a photo, named by its absolute path, and a concept."""
+
+    def put(self, line: dict[str, Any]) -> None:
+        """Add a line, or replace that of the same photo and concept."""
+
+    def drop(self, image: str) -> list[dict[str, Any]]:
+        """Remove the lines of a photo, and return them."""
+
+    def lines(self) -> Iterable[dict[str, Any]]:
+        """All lines."""
+
+
 class OutputFolder:
     """Where the results of a run go. Use it in a ``with`` block, or `close` it; until then no other may write there.
 
@@ -56,6 +72,8 @@ class OutputFolder:
     Args:
         folder: Made if it is missing.
         overwrite: Replace files of others, too, and take nothing for done.
+        store: Gives what keeps the lines, for the folder of persam's own files, once nobody else writes here; by
+            default ``results.jsonl`` itself, which an album writes at the end.
 
     Attributes:
         ledger: Says which files are persam's own.
@@ -66,15 +84,17 @@ class OutputFolder:
         UsageError: It has a ``results.jsonl`` of something else.
     """
 
-    def __init__(self, folder: str | Path, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, *, overwrite: bool = False, store: Callable[[Path], LineStore] | None = None
+    ) -> None:
         self.folder = Path(folder).expanduser()
         self.ledger = Ledger(self.folder, overwrite=overwrite)
         self.outdated: set[tuple[str, str]] = set()
         self._photo_names, self._concept_names = _Names(), _Names()
-        self._lines: dict[tuple[str, str], dict[str, Any]] = {}
-        self._grew = False  # what was only looked at is not tidied
         try:
-            self._journal = self._read()
+            self._store = self._read() if store is None else store(self.folder / HIDDEN)
+            for line in self._store.lines():
+                self._keep_names(line)
             self.ledger.sweep(place for place, _ in _PLACES.values())
         except BaseException:
             self.ledger.close()
@@ -94,13 +114,13 @@ class OutputFolder:
         return self.folder / RESULTS
 
     @property
-    def lines(self) -> list[dict[str, Any]]:
+    def lines(self) -> Iterable[dict[str, Any]]:
         """All lines of the folder, those of earlier runs first."""
-        return list(self._lines.values())
+        return self._store.lines()
 
     def line(self, image: str | Path, concept: str) -> dict[str, Any] | None:
         """The line of a photo and concept, if there is one."""
-        return self._lines.get((full_path(image), concept))
+        return self._store.line(full_path(image), concept)
 
     def name_of(self, image: str | Path) -> str:
         """Return the name for a photo's outputs: its stem if that is free, else with its folder or a number."""
@@ -180,29 +200,22 @@ class OutputFolder:
                 write_mask(self.folder / file, one.mask)
         line = {"format": FORMAT} | found.to_dict(rle=False) | {"instances": [one.to_dict() for one in objects]}
         line |= {"image": source, "name": self.name_of(source), "files": files, "made": made}
-        earlier = self._lines.get((source, concept))
+        earlier = self._store.line(source, concept)
         if earlier is not None:  # before its line goes: a run that is killed here does this photo again
             self.ledger.remove(set(_files_of(earlier)) - set(_files_of(line)))
-        self._append(line)
+        self._store.put(line)
+        self.outdated.discard((source, concept))
         return line
 
-    def close(self) -> None:
-        """Leave one line per photo and concept in ``results.jsonl``, the last one written, and let others write."""
-        if self._grew and self._journal.lines != self.lines:
-            with contextlib.suppress(PersamError):  # no room: some lines are there twice then, and the last counts
-                self.ledger.adopt([RESULTS])  # it grew since
-                write_bytes(self.results_path, b"".join(map(json_line, self._lines.values())))
-        self.ledger.close()
+    def drop(self, image: str | Path) -> None:
+        """Forget a photo, and remove what was written for it."""
+        self.ledger.remove({file for line in self._store.drop(full_path(image)) for file in _files_of(line)})
 
-    def _append(self, line: dict[str, Any]) -> None:
-        """Add the line at once, so that a run that is stopped keeps what it did."""
-        if not self.results_path.exists():
-            write_bytes(self.results_path, b"")  # so that the ledger knows it
-        self._journal.append([line])
-        self._grew = True
-        key = line["image"], line["concept"]
-        self._lines[key] = line
-        self.outdated.discard(key)
+    def close(self) -> None:
+        """Leave ``results.jsonl`` in order, and let others write."""
+        if isinstance(self._store, _ResultsFile):
+            self._store.tidy(self.ledger)
+        self.ledger.close()
 
     def _file(self, kind: str, image: str | Path, concept: str, number: int | None = None) -> str:
         place, suffix = _PLACES[kind]
@@ -210,25 +223,62 @@ class OutputFolder:
         name = self.name_of(image) + ("" if number is None else f"-{number}")
         return f"{place}/{self._concept_names.of(concept, [folder], folder)}/{name}{suffix}"
 
-    def _read(self) -> Journal:
-        """Take over the lines of earlier runs, and the names in them."""
+    def _read(self) -> _ResultsFile:
+        """Take over the lines of earlier runs."""
         journal = Journal(self.results_path)
         ours = [line for line in journal.lines if _is_line(line)]
         strange = self.results_path.is_symlink() or (not ours and (journal.lines or journal.damaged))
         if strange and not self.ledger.overwrite:
             raise UsageError(f"{self.results_path} was not written by persam and would be lost; {self.ledger.advice}.")
+        store = _ResultsFile(journal)
         for line in ours:
             key = full_path(line["image"]), line["concept"]
             if line.get("format") == FORMAT:
-                self._lines[key] = line
+                store.kept[key] = line
             else:
                 self.outdated.add(key)
-            self._photo_names.keep(key[0], line["name"])
-            self._concept_names.keep(key[1], PurePosixPath(line["files"]["mask"]).parts[1])
-        self.outdated -= set(self._lines)
+                self._keep_names(line)
+        self.outdated -= set(store.kept)
         if self.ledger.is_new:  # of a persam without a ledger
             self.ledger.adopt(file for line in ours for file in _files_of(line))
-        return journal
+        return store
+
+    def _keep_names(self, line: dict[str, Any]) -> None:
+        self._photo_names.keep(full_path(line["image"]), line["name"])
+        self._concept_names.keep(line["concept"], PurePosixPath(line["files"]["mask"]).parts[1])
+
+
+class _ResultsFile:
+    """The lines of a ``results.jsonl``. One is added at once, so that a run that is stopped keeps what it did."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.kept: dict[tuple[str, str], dict[str, Any]] = {}
+        self._journal = journal
+        self._grew = False  # what was only looked at is not tidied
+
+    def line(self, image: str, concept: str) -> dict[str, Any] | None:
+        return self.kept.get((image, concept))
+
+    def put(self, line: dict[str, Any]) -> None:
+        if not self._journal.path.exists():
+            write_bytes(self._journal.path, b"")  # so that the ledger knows it
+        self._journal.append([line])
+        self._grew = True
+        self.kept[line["image"], line["concept"]] = line
+
+    def drop(self, image: str) -> list[dict[str, Any]]:
+        self._grew = True
+        return [self.kept.pop(key) for key in list(self.kept) if key[0] == image]
+
+    def lines(self) -> list[dict[str, Any]]:
+        return list(self.kept.values())
+
+    def tidy(self, ledger: Ledger) -> None:
+        """Leave one line per photo and concept in the file, the last one written."""
+        if self._grew and self._journal.lines != self.lines():
+            with contextlib.suppress(PersamError):  # no room: some lines are there twice then, and the last counts
+                ledger.adopt([self._journal.path])  # it grew since
+                write_bytes(self._journal.path, b"".join(map(json_line, self.lines())))
 
 
 class _Names:

@@ -40,7 +40,7 @@ def disjoint(found: Sequence[Segmentation]) -> list[Segmentation]:
     owner = np.full(found[0].mask.shape, -1, np.int32)  # place of the concept that has a pixel
     kept: dict[int, list[Instance]] = {place: [] for _, place, _ in claims}
     lost_to: dict[int, float] = {}  # score of what took an instance's place
-    for score, place, number in sorted(claims, key=lambda claim: -claim[0]):
+    for _, place, number in sorted(claims, key=lambda claim: -claim[0]):
         one = found[place].instances[number]
         taken = one.mask & (owner >= 0) & (owner != place)
         if taken.sum() > MOST_LOST * one.mask.sum():
@@ -63,6 +63,4 @@ def _with(found: Segmentation, kept: list[Instance] | None, winner: float | None
     # Both cannot be there at this place: P(this one, and not the other | not both).
     alone = found.score * (1 - winner) / max(1 - found.score * winner, 1e-6)
     first = found.instances[0]
-    return replace(
-        found, mask=np.zeros_like(found.mask), score=alone, present=False, instances=(), candidate=first
-    )
+    return replace(found, mask=np.zeros_like(found.mask), score=alone, present=False, instances=(), candidate=first)

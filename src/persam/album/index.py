@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS finds (
     content TEXT NOT NULL, made TEXT NOT NULL, find BLOB NOT NULL, PRIMARY KEY (content, made)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS concepts (name TEXT PRIMARY KEY, made TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lines (
     image BLOB NOT NULL, concept TEXT NOT NULL, line BLOB NOT NULL, PRIMARY KEY (image, concept)
 ) WITHOUT ROWID;
@@ -62,18 +63,6 @@ class AlbumIndex:
         """Write what is pending, and let go of the file."""
         with self._in_words():
             self._db.close()
-
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """What is written in this block is written whole or not at all."""
-        with self._in_words():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
 
     # --------------------------------------------------------------------------------- which content is in a file
 
@@ -115,6 +104,17 @@ class AlbumIndex:
         with self._in_words():
             self._db.execute("INSERT OR REPLACE INTO finds VALUES (?, ?, ?)", (content, made, json_line(find)))
 
+    @property
+    def concepts(self) -> dict[str, str]:
+        """How each concept of the album was last looked for, by its name."""
+        with self._in_words():
+            return dict(self._db.execute("SELECT name, made FROM concepts ORDER BY name").fetchall())
+
+    def add_concept(self, name: str, made: str) -> None:
+        """Add a concept to the album, or change how it is looked for."""
+        with self._in_words():
+            self._db.execute("INSERT OR REPLACE INTO concepts VALUES (?, ?)", (name, made))
+
     # ------------------------------------------------------------------------------------- lines of `results.jsonl`
 
     def line(self, image: str, concept: str) -> dict[str, Any] | None:
@@ -130,10 +130,12 @@ class AlbumIndex:
         with self._in_words():
             self._db.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?)", (*key, json_line(line)))
 
-    def drop(self, image: str) -> None:
-        """Remove the lines of a photo. What was found in it stays, for the day when it comes back."""
+    def drop(self, image: str) -> list[dict[str, Any]]:
+        """Remove the lines of a photo, and return them. What was found in it stays, for the day when it comes back."""
         with self._in_words():
-            self._db.execute("DELETE FROM lines WHERE image = ?", (os.fsencode(image),))
+            query = "DELETE FROM lines WHERE image = ? RETURNING line"
+            rows = self._db.execute(query, (os.fsencode(image),)).fetchall()
+        return [json.loads(row[0]) for row in rows]
 
     def images(self) -> list[str]:
         """Absolute paths of all photos that have lines, sorted."""

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from persam import __version__
-from persam.cli import bench, demo, learn, models, segment, show, study
+from persam.cli import album, bench, demo, learn, models, segment, show, study
 from persam.cli.console import complain, say
 from persam.cli.stopping import exit_code_of, sigterm_stops
 from persam.errors import PersamError
@@ -97,6 +97,7 @@ app.command("segment")(segment.segment)
 app.command("show")(show.show)
 app.command("models")(models.models)
 app.command("demo")(demo.demo)
+app.add_typer(album.app, name="album")
 app.add_typer(bench.app, name="bench")
 app.add_typer(study.app, name="study")
 

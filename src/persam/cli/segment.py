@@ -65,17 +65,13 @@ def segment(
     persam segment mug.safetensors cat.safetensors 'holiday/**/*.jpg' --coco --json
     """
     from persam.batch import Wanted, plan_photos, segment_photos
-    from persam.concept import Concept
     from persam.images import find_images
     from persam.outputs import OutputFolder
 
     started = time.perf_counter()
-    files = [item for item in items if item.lower().endswith(CONCEPT_SUFFIX)]
-    if not files:
-        raise UsageError(f"No concept was named; give a file that ends in {CONCEPT_SUFFIX}, made by `persam learn`.")
-    photos = find_images(item for item in items if item not in files)
-    concepts = _distinct([Concept.load(file) for file in dict.fromkeys(files)], files)
-    name, other = _model_of(concepts[0], model, encoder)
+    concepts, others = concepts_in(items)
+    photos = find_images(others)
+    name, other = model_of(concepts[0], model, encoder)
     wanted = Wanted(
         overlay=overlay,
         cutout=cutout,
@@ -122,6 +118,17 @@ def segment(
         raise PersamError(f"{len(report.failures)} of {len(photos)} photos could not be segmented: {names}.")
 
 
+def concepts_in(items: list[str]) -> tuple[list[Concept], list[str]]:
+    """Read the concept files among what a command was given, and return them and the rest."""
+    from persam.concept import Concept
+
+    files = [item for item in items if item.lower().endswith(CONCEPT_SUFFIX)]
+    if not files:
+        raise UsageError(f"No concept was named; give a file that ends in {CONCEPT_SUFFIX}, made by `persam learn`.")
+    concepts = _distinct([Concept.load(file) for file in dict.fromkeys(files)], files)
+    return concepts, [item for item in items if item not in files]
+
+
 def _distinct(concepts: list[Concept], files: list[str]) -> list[Concept]:
     """Refuse two concepts of one name: their results would lie in one folder."""
     names: dict[str, str] = {}
@@ -135,7 +142,7 @@ def _distinct(concepts: list[Concept], files: list[str]) -> list[Concept]:
     return concepts
 
 
-def _model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple[str, str | None]:
+def model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple[str, str | None]:
     """Take the model and encoder that were asked for, else those that the concept was made with."""
     if encoder is None and concept.encoder != concept.model:
         encoder = concept.encoder_name

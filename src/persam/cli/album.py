@@ -1,0 +1,176 @@
+"""`persam album`: thousands of photos, several concepts; it goes on where it stopped, and knows what it has seen."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from persam.cli.console import complain, out, print_json, say, table
+from persam.cli.options import Device, Dtype, Json, load_model
+from persam.cli.progress import progress_bar
+from persam.cli.segment import concepts_in, model_of
+from persam.errors import PersamError, UsageError
+
+if TYPE_CHECKING:
+    from persam.album.run import AlbumReport
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+class _RunByDefault(TyperGroup):
+    """`persam album CONCEPT PHOTOS` is `persam album run CONCEPT PHOTOS`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunByDefault,
+    help="Find concepts in thousands of photos: persam album CONCEPT.safetensors... PHOTOS... -o DIR",
+    no_args_is_help=True,
+)
+
+
+@app.command("run")
+def run(
+    items: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONCEPT.safetensors... PHOTOS...",
+            help="Concept files, and photos: files, folders or quoted globs.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the album's results.")] = Path("album"),
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write photos with the object marked.")] = False,
+    cutout: Annotated[bool, typer.Option("--cutout", help="Also write transparent cut-outs.")] = False,
+    per_instance: Annotated[bool, typer.Option("--per-instance", help="Also write a mask for every object.")] = False,
+    max_instances: Annotated[int, typer.Option(min=1, help="Up to so many objects of a concept in a photo.")] = 1,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Score from which on it counts as present: how sure persam must be.")
+    ] = 0.5,
+    cache: Annotated[
+        str,
+        typer.Option(help="Keep encoded photos, up to so much, such as 20GB: a further concept then costs little."),
+    ] = "0",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are not persam's, and do all again.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="Default: the one that the concept was made with.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Default: the one that the concept was made with.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: Json = False,
+) -> None:
+    """Find concepts in the photos of an album. Run it again when photos or concepts were added.
+
+    A photo is known by its content: one that was renamed, or is there twice, is not done twice.
+
+    [bold]Examples[/bold]
+
+    persam album mug.safetensors cat.safetensors ~/photos/2024 -o album
+
+    persam album bike.safetensors '~/photos/**/*.jpg' -o album --cache 20GB
+    """
+    from persam.album.album import Album
+    from persam.batch import Wanted
+    from persam.images import find_images
+
+    started = time.perf_counter()
+    limit = bytes_of(cache)
+    concepts, others = concepts_in(items)
+    photos = find_images(others)
+    name, other = model_of(concepts[0], model, encoder)
+    wanted = Wanted(
+        overlay=overlay,
+        cutout=cutout,
+        per_instance=per_instance,
+        max_instances=max_instances,
+        threshold=threshold,
+    )
+    with Album(output, overwrite=overwrite) as album, progress_bar("Photos", len(photos)) as advance:
+
+        def on_photo(photo: Path, problem: str | None) -> None:
+            advance()
+            if problem is not None:
+                complain(problem)
+
+        report = album.fill(
+            lambda: load_model(name, device=device, dtype=dtype, encoder=other),
+            concepts,
+            photos,
+            wanted,
+            cache=limit,
+            on_photo=on_photo,
+        )
+    seconds = time.perf_counter() - started
+    if json:
+        print_json(_summary(report, output, seconds))
+    else:
+        _print_table(report)
+        say(_what_was_done(report, output, seconds))
+    if report.stop is not None:
+        done = report.done_before + report.done_now
+        raise type(report.stop)(
+            f"{done} of {len(photos)} photos are done and kept in {output}/; run the same command again to go on."
+        )
+    if report.failures:
+        names = ", ".join(photo for photo, _ in report.failures[:5]) + (", ..." if len(report.failures) > 5 else "")
+        raise PersamError(f"{len(report.failures)} of {len(photos)} photos could not be segmented: {names}.")
+
+
+def bytes_of(text: str) -> int:
+    """Read an amount such as ``20GB``, ``500M`` or ``0``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"--cache takes an amount such as 20GB or 500MB, not {text!r}.")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def _what_was_done(report: AlbumReport, output: Path, seconds: float) -> str:
+    parts = [f"{report.done_now} photos done"]
+    if report.known:
+        parts.append(f"{report.known} of them known by their content")
+    if report.done_before:
+        parts.append(f"{report.done_before} were done before")
+    if report.gone:
+        parts.append(f"{len(report.gone)} are gone")
+    return f"{', '.join(parts)}; {seconds:.1f} s; all of it in {output}/"
+
+
+def _print_table(report: AlbumReport) -> None:
+    grid = table("object", "present", "unsure", "absent", right=("present", "unsure", "absent"))
+    for name, verdicts in sorted(report.verdicts.items()):
+        grid.add_row(escape(name), *(str(verdicts[each]) for each in ("present", "unsure", "absent")))
+    out().print(grid)
+    if any(verdicts["unsure"] for verdicts in report.verdicts.values()):
+        out().print("The unsure ones are listed in unsure.csv; have a look.", markup=False)
+
+
+def _summary(report: AlbumReport, output: Path, seconds: float) -> dict[str, Any]:
+    return {
+        "output": str(output),
+        "photos": report.photos,
+        "done_now": report.done_now,
+        "done_before": report.done_before,
+        "known_by_content": report.known,
+        "gone": report.gone,
+        "verdicts": {name: dict(verdicts) for name, verdicts in report.verdicts.items()},
+        "failed": [{"image": photo, "error": problem} for photo, problem in report.failures],
+        "stopped": report.stop is not None,
+        "seconds": round(seconds, 2),
+    }
