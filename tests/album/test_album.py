@@ -1,0 +1,243 @@
+"""An album: filled again and again, it does what is new and nothing else, and ends the same whatever the order."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import draw_scene
+from tests.fakes import ColourModel
+
+from persam import PerSAM
+from persam.album.album import Album
+from persam.batch import Wanted
+from persam.errors import PersamError, UsageError
+
+COLOURS = {"red": (200, 30, 40), "green": (30, 190, 60)}
+
+
+def disc(x: int, y: int) -> np.ndarray:
+    rows, columns = np.mgrid[:120, :160]
+    return (columns - x) ** 2 + (rows - y) ** 2 <= 400
+
+
+def draw(**discs: tuple[int, int]) -> np.ndarray:
+    """A grey photo (120, 160, 3) with discs of the named colours around (x, y)."""
+    image = np.full((120, 160, 3), 120, np.uint8)
+    for colour, place in discs.items():
+        image[disc(*place)] = COLOURS[colour]
+    return image
+
+
+@pytest.fixture
+def model() -> PerSAM:
+    return PerSAM(ColourModel())
+
+
+@pytest.fixture
+def concepts(model):
+    """Red and green, each learned from a photo with both."""
+    photo = draw(red=(40, 60), green=(110, 60))
+    masks = {"red": disc(40, 60), "green": disc(110, 60)}
+    return {name: model.learn(photo, mask, name=name) for name, mask in masks.items()}
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Red alone, green alone, and both."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, discs in {
+        "a": {"red": (50, 50)},
+        "b": {"green": (100, 70)},
+        "c": {"red": (30, 80), "green": (120, 40)},
+    }.items():
+        Image.fromarray(draw(**discs)).save(folder / f"{name}.png")
+    return folder
+
+
+def fill(folder: Path, model: PerSAM, concepts, photos, **options):
+    model.model.encoded = 0
+    with Album(folder, overwrite=options.pop("overwrite", False)) as album:
+        return album.fill(model, concepts, photos, **options)
+
+
+def results(folder: Path) -> list[dict]:
+    return [json.loads(row) for row in (folder / "results.jsonl").read_text().split("\n")[:-1]]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files of the results, except what is persam's own."""
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and ".persam" not in file.parts
+    }
+
+
+def test_all_of_it(tmp_path, model, concepts, photos):
+    report = fill(tmp_path / "out", model, [concepts["red"], concepts["green"]], photos)
+    assert (report.photos, report.done_now, report.done_before, report.failures) == (3, 3, 0, [])
+    assert model.model.encoded == 3
+    there = {(Path(line["image"]).name, line["concept"]) for line in results(tmp_path / "out") if line["present"]}
+    assert there == {("a.png", "red"), ("b.png", "green"), ("c.png", "red"), ("c.png", "green")}
+    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "red" / "c.png")) > 0
+    truth = disc(30, 80)
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.8
+    assert sum(report.verdicts["red"].values()) == 3
+
+
+def test_again_nothing_is_done_and_no_model_is_loaded(tmp_path, model, concepts, photos):
+    fill(tmp_path / "out", model, concepts["red"], photos)
+    before = tree(tmp_path / "out")
+
+    def no_model() -> PerSAM:
+        raise AssertionError("nothing is to be looked for")
+
+    with Album(tmp_path / "out") as album:
+        report = album.fill(no_model, concepts["red"], photos)
+    assert (report.done_now, report.done_before) == (0, 3)
+    assert tree(tmp_path / "out") == before
+
+
+def test_photos_that_were_added_are_the_only_ones_done(tmp_path, model, concepts, photos):
+    fill(tmp_path / "out", model, concepts["red"], photos)
+    Image.fromarray(draw(red=(70, 40))).save(photos / "d.png")
+    report = fill(tmp_path / "out", model, concepts["red"], photos)
+    assert (report.done_now, report.done_before, model.model.encoded) == (1, 3, 1)
+    assert len(results(tmp_path / "out")) == 4
+
+
+def test_a_photo_that_was_renamed_or_copied_is_known(tmp_path, model, concepts, photos):
+    fill(tmp_path / "out", model, concepts["red"], photos)
+    (photos / "a.png").rename(photos / "z.png")
+    shutil.copy(photos / "c.png", photos / "y.png")
+    report = fill(tmp_path / "out", model, concepts["red"], photos)
+    assert (report.done_now, report.known, report.done_before, model.model.encoded) == (2, 2, 2, 0)
+    assert [Path(image).name for image in report.gone] == ["a.png"]
+    assert [Path(line["image"]).name for line in results(tmp_path / "out")] == ["b.png", "c.png", "y.png", "z.png"]
+    assert not (tmp_path / "out" / "masks" / "red" / "a.png").exists()
+    assert (tmp_path / "out" / "masks" / "red" / "z.png").exists()
+
+
+def test_a_changed_photo_and_a_changed_concept_are_done_again(tmp_path, model, concepts, photos):
+    fill(tmp_path / "out", model, concepts["red"], photos)
+    Image.fromarray(draw(green=(70, 40))).save(photos / "a.png")
+    report = fill(tmp_path / "out", model, concepts["red"], photos)
+    assert (report.done_now, report.done_before, model.model.encoded) == (1, 2, 1)
+    assert not results(tmp_path / "out")[0]["present"]
+    other = model.learn(draw(green=(80, 60)), disc(80, 60), name="red")
+    assert fill(tmp_path / "out", model, other, photos).done_now == 3
+    assert results(tmp_path / "out")[0]["present"]
+
+
+def test_one_concept_after_the_other_is_as_both_at_once(tmp_path, model, concepts, photos):
+    fill(tmp_path / "both", model, [concepts["green"], concepts["red"]], photos)
+    fill(tmp_path / "one", model, concepts["red"], photos / "c.png")
+    fill(tmp_path / "one", model, concepts["green"], photos)
+    fill(tmp_path / "one", model, concepts["red"], photos)
+    assert tree(tmp_path / "one") == tree(tmp_path / "both")
+
+
+def test_a_kept_encoding_is_not_made_again(tmp_path, model, concepts, photos):
+    fill(tmp_path / "out", model, concepts["red"], photos, cache=10**8)
+    fill(tmp_path / "out", model, concepts["green"], photos, cache=10**8)
+    assert model.model.encoded == 0
+    fill(tmp_path / "fresh", model, [concepts["red"], concepts["green"]], photos)
+    assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
+
+
+def test_a_concept_found_in_another_gives_way(tmp_path, model, concepts, photos):
+    """The same thing under two names: whoever is surer has it, and no pixel has both."""
+    alike = model.learn(draw(red=(80, 60)), disc(80, 60), name="scarlet")
+    fill(tmp_path / "out", model, [concepts["red"], alike], photos)
+    lines = {(Path(line["image"]).name, line["concept"]): line for line in results(tmp_path / "out")}
+    assert sum(lines["a.png", name]["present"] for name in ("red", "scarlet")) == 1
+
+
+def test_a_bad_photo_is_named_and_the_others_are_done(tmp_path, model, concepts, photos):
+    (photos / "aa.png").write_text("dear diary")
+    told = []
+    report = fill(tmp_path / "out", model, concepts["red"], photos, on_photo=lambda *each: told.append(each))
+    assert report.done_now == 3
+    assert [Path(photo).name for photo, _ in report.failures] == ["aa.png"]
+    assert len(told) == 4
+    (photos / "aa.png").unlink()
+    assert fill(tmp_path / "out", model, concepts["red"], photos).failures == []
+
+
+def test_ctrl_c_keeps_what_was_done(tmp_path, model, concepts, photos):
+    def stop_after_two(photo: Path, problem: str | None) -> None:
+        if photo.name == "b.png":
+            raise KeyboardInterrupt
+
+    report = fill(tmp_path / "out", model, concepts["red"], photos, on_photo=stop_after_two)
+    assert report.stop is not None
+    assert len(results(tmp_path / "out")) == 2
+    report = fill(tmp_path / "out", model, concepts["red"], photos)
+    assert (report.done_now, report.done_before) == (1, 2)
+    fill(tmp_path / "whole", model, concepts["red"], photos)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_unsure_ones_are_listed_the_most_unsure_first(tmp_path, model, concepts, photos):
+    fill(tmp_path / "out", model, [concepts["red"], concepts["green"]], photos)
+    unsure = [line for line in results(tmp_path / "out") if line["verdict"] == "unsure"]
+    with (tmp_path / "out" / "unsure.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {(row["photo"], row["concept"]) for row in rows} == {(line["image"], line["concept"]) for line in unsure}
+    distances = [abs(float(row["score"]) - 0.5) for row in rows]
+    assert distances == sorted(distances)
+
+
+def test_pictures_that_are_wanted_later_are_added_without_looking_again(tmp_path, model, concepts, photos):
+    fill(tmp_path / "out", model, concepts["red"], photos)
+    fill(tmp_path / "out", model, concepts["red"], photos, wanted=Wanted(overlay=True, cutout=True))
+    assert model.model.encoded == 0
+    assert len(list((tmp_path / "out" / "overlays" / "red").iterdir())) == 3
+
+
+def test_a_mask_that_a_person_corrected_is_not_replaced(tmp_path, model, concepts, photos):
+    fill(tmp_path / "out", model, concepts["red"], photos)
+    mask = tmp_path / "out" / "masks" / "red" / "a.png"
+    Image.new("L", (160, 120), 255).save(mask)
+    corrected = mask.read_bytes()
+    with pytest.raises(UsageError, match=r"masks/red/a.png"):
+        fill(tmp_path / "out", model, concepts["red"], photos, wanted=Wanted(max_instances=2))
+    assert mask.read_bytes() == corrected
+    fill(tmp_path / "out", model, concepts["red"], photos, overwrite=True)
+    assert mask.read_bytes() != corrected
+
+
+def test_two_at_once_are_refused(tmp_path, model, concepts, photos):
+    with Album(tmp_path / "out"), pytest.raises(PersamError, match="Another persam is writing"):
+        Album(tmp_path / "out")
+
+
+def test_results_of_segment_are_not_replaced(tmp_path, model, concepts, photos):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.jsonl").write_text("{}\n")
+    with pytest.raises(UsageError, match=r"results.jsonl"):
+        Album(tmp_path / "out")
+
+
+def test_two_concepts_of_one_name_are_refused(tmp_path, model, concepts, photos):
+    with pytest.raises(UsageError, match="same name"):
+        fill(tmp_path / "out", model, [concepts["red"], concepts["red"]], photos)
+
+
+def test_a_drawn_scene_with_the_bundled_model(tmp_path):
+    model = PerSAM.from_pretrained()
+    image, mask = draw_scene()
+    Image.fromarray(draw_scene(center=(90, 50), seed=3)[0]).save(tmp_path / "p.jpg")
+    with Album(tmp_path / "out") as album:
+        album.fill(model, model.learn(image, mask, name="disc"), tmp_path / "p.jpg")
+        (line,) = album.lines()
+    alone = model.segment(tmp_path / "p.jpg", model.learn(image, mask, name="disc"))
+    assert line["score"] == pytest.approx(alone.score, abs=1e-4)
+    assert (np.asarray(Image.open(tmp_path / "out" / line["files"]["mask"])) > 0).sum() == alone.mask.sum()
