@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,25 +17,29 @@ PixelBox = tuple[int, int, int, int]
 
 
 class Masked:
-    """What follows from a mask, (H, W) bool."""
+    """What follows from a mask, (H, W) bool. It is worked out once, for a mask has many pixels and does not change."""
 
     mask: np.ndarray
     score: float
     similarity: float | None
     predicted_iou: float | None
 
-    @property
+    @cached_property
     def box(self) -> PixelBox | None:
         """(x0, y0, x1, y1) in pixels, x1 and y1 exclusive; None for an empty mask."""
         return mask_box(self.mask)
 
-    @property
+    @cached_property
     def area(self) -> float:
         """The part of the image that the mask covers, 0 to 1."""
         return float(self.mask.mean()) if self.mask.size else 0.0
 
     def rle(self) -> dict[str, Any]:
         """COCO's compressed run-length code, see `mask_rle`."""
+        return dict(self._code)
+
+    @cached_property
+    def _code(self) -> dict[str, Any]:
         return mask_rle(self.mask)
 
     def _figures(self) -> dict[str, Any]:
@@ -85,7 +90,10 @@ class Instance(Masked):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Instance:
         """Read back what `to_dict` gave; the way to the mask is not in it."""
-        return cls(rle_mask(values["rle"]), values["score"], values["similarity"], values["predicted_iou"])
+        one = cls(rle_mask(values["rle"]), values["score"], values["similarity"], values["predicted_iou"])
+        box = values["box"]
+        vars(one).update(_code=values["rle"], box=None if box is None else tuple(box), area=values["area"])
+        return one
 
 
 def mask_box(mask: np.ndarray) -> PixelBox | None:

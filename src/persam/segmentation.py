@@ -136,10 +136,11 @@ class Segmentation(Masked):
             size = int(values["height"]), int(values["width"])
             instances = tuple(Instance.from_dict(one) for one in values["instances"])
             rejected = values["candidate"]
-            if "rle" in values:
+            mask = instances[0].mask if instances else np.zeros(size, bool)
+            if len(instances) > 1:
+                mask = np.logical_or.reduce([one.mask for one in instances])
+            elif not instances and "rle" in values:
                 mask = rle_mask(values["rle"])
-            else:
-                mask = np.logical_or.reduce([one.mask for one in instances]) if instances else np.zeros(size, bool)
             return cls(
                 concept=values["concept"],
                 image=values["image"],

@@ -241,3 +241,19 @@ def test_a_drawn_scene_with_the_bundled_model(tmp_path):
     alone = model.segment(tmp_path / "p.jpg", model.learn(image, mask, name="disc"))
     assert line["score"] == pytest.approx(alone.score, abs=1e-4)
     assert (np.asarray(Image.open(tmp_path / "out" / line["files"]["mask"])) > 0).sum() == alone.mask.sum()
+
+
+def test_find_ranks_an_album_by_a_new_concept_and_writes_nothing(tmp_path, model, concepts, photos):
+    fill(tmp_path / "out", model, concepts["red"], photos, cache=10**8)
+    before = tree(tmp_path / "out")
+    with Album(tmp_path / "out") as album:
+        ranked = album.find(model, concepts["green"], cache=10**8)
+    assert {Path(one.image).name for one in ranked[:2]} == {"b.png", "c.png"}
+    assert Path(ranked[2].image).name == "a.png"
+    assert [one.score for one in ranked] == sorted((one.score for one in ranked), reverse=True)
+    assert model.model.encoded == 3  # when the album was filled
+    assert tree(tmp_path / "out") == before
+    with Album(tmp_path / "out") as album:  # it joins at no cost
+        decoded = len(model.model.decoded)
+        album.fill(model, concepts["green"], photos)
+        assert len(model.model.decoded) == decoded

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from persam.album.index import AlbumIndex
-from persam.album.run import AlbumReport, fill_album
+from persam.album.run import AlbumReport, Ranked, fill_album, rank_photos
 from persam.batch import Wanted
 from persam.errors import UsageError
 from persam.images import find_images
@@ -88,17 +88,47 @@ class Album:
             PersamError: the output cannot be written, or a concept was made with another model.
             UsageError: there are no photos, two concepts have one name, or a file of somebody else is in the way.
         """
-        from persam.persam import PerSAM
-
         every = list(concepts) if isinstance(concepts, Sequence) else [concepts]
         if len({each.name for each in every}) < len(every):
             raise UsageError("Two of these concepts have the same name; learn one again with another name.")
         files = find_images([photos] if isinstance(photos, str | Path) else photos)
-        load = (lambda: model) if isinstance(model, PerSAM) else model
         return fill_album(
-            load, every, files, self.output, self.index, wanted or Wanted(), cache=cache, on_photo=on_photo
+            _loader(model), every, files, self.output, self.index, wanted or Wanted(), cache=cache, on_photo=on_photo
+        )
+
+    def find(
+        self,
+        model: PerSAM | Callable[[], PerSAM],
+        concept: Concept,
+        wanted: Wanted | None = None,
+        *,
+        cache: int = 0,
+        on_photo: Callable[[Path, str | None], object] = lambda photo, problem: None,
+    ) -> list[Ranked]:
+        """Rank the album's photos by the chance that a concept is in them, the likeliest first.
+
+        Nothing is written. The concept may be new; what is found is remembered for the day when it joins the album.
+
+        Args:
+            model: that the concept was made with; or a function that loads it, called only if it is needed.
+            concept: what is looked for.
+            wanted: how to look.
+            cache: bytes of encoded photos to keep; with those that `fill` kept, only the decoder has to work.
+            on_photo: called after each photo with what went wrong, or None.
+
+        Raises:
+            PersamError: the concept was made with another model.
+        """
+        return rank_photos(
+            _loader(model), concept, self.output, self.index, wanted or Wanted(), cache=cache, on_photo=on_photo
         )
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """What was found, as in ``results.jsonl``: a dictionary for each photo and concept, sorted by photo."""
         return self.index.lines()
+
+
+def _loader(model: PerSAM | Callable[[], PerSAM]) -> Callable[[], PerSAM]:
+    from persam.persam import PerSAM
+
+    return (lambda: model) if isinstance(model, PerSAM) else model

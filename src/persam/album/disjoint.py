@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from persam.instance import Instance
+from persam.instance import Instance, PixelBox
 from persam.segmentation import Segmentation
 
 MOST_LOST = 0.5  # share of its mask that a thing may lose to a surer one
@@ -30,13 +30,13 @@ def disjoint(found: Sequence[Segmentation]) -> list[Segmentation]:
     Returns:
         The same, in the same order.
     """
+    if not _may_overlap([each.box for each in found if each.found and each.box is not None]):
+        return list(found)
     claims = [
         (one.score, place, number)
         for place, each in enumerate(found)
         for number, one in enumerate(each.instances if each.found else ())
     ]
-    if len({place for _, place, _ in claims}) < 2:
-        return list(found)
     owner = np.full(found[0].mask.shape, -1, np.int32)  # place of the concept that has a pixel
     kept: dict[int, list[Instance]] = {place: [] for _, place, _ in claims}
     lost_to: dict[int, float] = {}  # score of what took an instance's place
@@ -51,6 +51,15 @@ def disjoint(found: Sequence[Segmentation]) -> list[Segmentation]:
         owner[mask] = place
         kept[place].append(replace(one, mask=mask))
     return [_with(each, kept.get(place), lost_to.get(place)) for place, each in enumerate(found)]
+
+
+def _may_overlap(boxes: Sequence[PixelBox]) -> bool:
+    """Whether any two of the boxes (x0, y0, x1, y1) have a pixel in common."""
+    return any(
+        one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+        for number, one in enumerate(boxes)
+        for other in boxes[:number]
+    )
 
 
 def _with(found: Segmentation, kept: list[Instance] | None, winner: float | None) -> Segmentation:

@@ -120,12 +120,7 @@ def fill_album(
     report = AlbumReport(photos=len(photos))
     try:
         for seen in _ahead(worker.look, photos):
-            try:
-                problem = seen.problem or worker.settle(seen, report)
-            except PersamError:
-                raise
-            except (RuntimeError, ValueError, MemoryError) as error:  # one odd photo must not end a run of thousands
-                problem = f"{seen.photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
+            problem = seen.problem or worker.settle(seen, report)
             if problem is not None:
                 report.failures.append((str(seen.photo), problem))
             on_photo(seen.photo, problem)
@@ -135,6 +130,56 @@ def fill_album(
         report.gone = _drop_what_is_gone(output, index)
     _summarise(output, index, report)
     return report
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A photo of the album and how sure it is that a concept is in it; its box there, or where it would be."""
+
+    image: str
+    score: float
+    verdict: str
+    box: tuple[int, int, int, int] | None
+
+
+def rank_photos(
+    load: Callable[[], PerSAM],
+    concept: Concept,
+    output: OutputFolder,
+    index: AlbumIndex,
+    wanted: Wanted,
+    *,
+    cache: int = 0,
+    on_photo: Callable[[Path, str | None], object] = lambda photo, problem: None,
+) -> list[Ranked]:
+    """The photos of an album by the chance that a concept is in them, the likeliest first. Nothing is written.
+
+    What is found is remembered, so that the concept can join the album at no cost.
+
+    Args:
+        load: gives the model that the concept was made with; called only if it is needed.
+        concept: what is looked for.
+        output: the album's folder.
+        index: what is known.
+        wanted: how to look.
+        cache: bytes of encodings that are kept on disk.
+        on_photo: called after each photo with what went wrong, or None.
+
+    Raises:
+        PersamError: the concept does not belong to the model.
+    """
+    made = how_made(concept, wanted)
+    worker = _Worker(load, {made: concept}, output, index, wanted, cache)
+    ranked = []
+    for seen in _ahead(worker.look, map(Path, index.images())):
+        problem = seen.problem or worker.look_for_missing(seen)
+        if problem is None:
+            find = index.find(seen.content, made)
+            assert find is not None
+            box = find["box"] or (find["candidate"] or {}).get("box")
+            ranked.append(Ranked(str(seen.photo), find["score"], find["verdict"], box and tuple(box)))
+        on_photo(seen.photo, problem)
+    return sorted(ranked, key=lambda one: (-one.score, one.image))
 
 
 def how_made(concept: Concept, wanted: Wanted) -> str:
@@ -194,10 +239,10 @@ class _Worker:
     def settle(self, seen: _Seen, report: AlbumReport) -> str | None:
         """Look for what is missing, and bring the photo's lines and files up to date; return what went wrong."""
         missing = self._missing(seen.content)
-        model = self._ready() if missing else None
+        problem = self.look_for_missing(seen)
+        if problem is not None:
+            return problem
         try:
-            if model is not None:
-                self._find(model, seen, missing)
             finds = list(filter(None, (self._index.find(seen.content, made) for made in self._index.concepts.values())))
             made = {"content": seen.content, "finds": _mark(finds), "outputs": self._wanted.outputs}
             if all(self._output.is_done(seen.photo, find["concept"], made) for find in finds):
@@ -212,6 +257,19 @@ class _Worker:
         self._write(seen.photo, finds, image, made)
         report.done_now += 1
         report.known += not missing
+        return None
+
+    def look_for_missing(self, seen: _Seen) -> str | None:
+        """Look for the concepts that this photo was not searched for; return what went wrong."""
+        missing = self._missing(seen.content)
+        model = self._ready() if missing else None  # what is wrong with a concept ends the run
+        try:
+            if model is not None:
+                self._find(model, seen, missing)
+        except PersamError as error:
+            return str(error)
+        except (RuntimeError, ValueError, MemoryError) as error:  # one odd photo must not end a run of thousands
+            return f"{seen.photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
         return None
 
     def _find(self, model: PerSAM, seen: _Seen, missing: Sequence[str]) -> None:

@@ -129,6 +129,62 @@ def run(
         raise PersamError(f"{len(report.failures)} of {len(photos)} photos could not be segmented: {names}.")
 
 
+@app.command("find")
+def find(
+    concept: Annotated[
+        Path, typer.Argument(metavar="CONCEPT.safetensors", help="What to look for.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="Show so many photos.")] = 20,
+    cache: Annotated[str, typer.Option(help="Keep encoded photos, up to so much, such as 20GB.")] = "0",
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="Default: the one that the concept was made with.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Default: the one that the concept was made with.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: Json = False,
+) -> None:
+    """Rank an album's photos by the chance that a concept, which may be new, is in them. Nothing is written.
+
+    [bold]Example[/bold]
+
+    persam album find bike.safetensors album --top 10
+    """
+    from persam.album.album import INDEX, Album
+    from persam.drawing import one_line
+    from persam.ledger import HIDDEN
+
+    limit = bytes_of(cache)
+    (wanted,), _ = concepts_in([str(concept)])
+    name, other = model_of(wanted, model, encoder)
+    if not (folder / HIDDEN / INDEX).exists():
+        raise UsageError(f"{folder} is no album; make one: persam album CONCEPT PHOTOS -o {folder}.")
+    with Album(folder) as album:
+        total = len(album.index.images())
+        with progress_bar("Photos", total) as advance:
+
+            def on_photo(photo: Path, problem: str | None) -> None:
+                advance()
+                if problem is not None:
+                    complain(problem)
+
+            ranked = album.find(
+                lambda: load_model(name, device=device, dtype=dtype, encoder=other),
+                wanted,
+                cache=limit,
+                on_photo=on_photo,
+            )
+    if json:
+        print_json({"concept": wanted.name, "photos": total, "ranked": [vars(one) for one in ranked[:top]]})
+        return
+    grid = table("photo", "score", "verdict", "box", right=("score",))
+    for one in ranked[:top]:
+        box = "" if one.box is None else ",".join(map(str, one.box))
+        grid.add_row(escape(one_line(one.image)), f"{one.score:.2f}", one.verdict, box)
+    out().print(grid)
+
+
 def bytes_of(text: str) -> int:
     """Read an amount such as ``20GB``, ``500M`` or ``0``.
 
