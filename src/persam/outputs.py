@@ -23,6 +23,7 @@ from persam.segmentation import Segmentation
 
 RESULTS = "results.jsonl"
 FORMAT = 2  # of its lines
+INDEX = "index.sqlite"  # of an album, beside the ledger's files
 # For each kind of file its folder and suffix.
 _PLACES = {
     "mask": ("masks", ".png"),
@@ -225,6 +226,8 @@ class OutputFolder:
 
     def _read(self) -> _ResultsFile:
         """Take over the lines of earlier runs."""
+        if (self.folder / HIDDEN / INDEX).exists() and not self.ledger.overwrite:
+            raise UsageError(f"{self.folder} is an album; go on with `persam album`, or choose another --output.")
         journal = Journal(self.results_path)
         ours = [line for line in journal.lines if _is_line(line)]
         strange = self.results_path.is_symlink() or (not ours and (journal.lines or journal.damaged))

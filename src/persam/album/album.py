@@ -12,13 +12,11 @@ from persam.album.run import AlbumReport, Ranked, fill_album, rank_photos
 from persam.batch import Wanted
 from persam.errors import UsageError
 from persam.images import find_images
-from persam.outputs import RESULTS, OutputFolder
+from persam.outputs import INDEX, RESULTS, OutputFolder
 
 if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.persam import PerSAM
-
-INDEX = "index.sqlite"
 
 
 class Album:

@@ -151,9 +151,10 @@ def find(
 
     persam album find bike.safetensors album --top 10
     """
-    from persam.album.album import INDEX, Album
+    from persam.album.album import Album
     from persam.drawing import one_line
     from persam.ledger import HIDDEN
+    from persam.outputs import INDEX
 
     limit = bytes_of(cache)
     (wanted,), _ = concepts_in([str(concept)])

@@ -1,0 +1,122 @@
+"""`persam album`: the user's path, and what is said of bad input."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.conftest import draw_scene
+
+PERSAM = [sys.executable, "-c", "from persam.cli.main import app; app()"]
+
+
+def results(folder: Path) -> list[dict]:
+    return [json.loads(row) for row in (folder / "results.jsonl").read_text().split("\n")[:-1]]
+
+
+class TestUsersPath:
+    def test_filled_twice_then_one_more_photo(self, run, learned, album, tmp_path):
+        first = run("album", learned, album, "-o", "out", "--cache", "10MB")
+        assert first.exit_code == 0, first.output
+        assert "my disc" in first.stdout
+        assert "3 photos done" in first.stderr
+        assert len(results(tmp_path / "out")) == 3
+        assert "0 photos done, 3 were done before" in run("album", learned, album, "-o", "out").stderr
+        shutil.copy(album / "0.jpg", album / "copy.jpg")
+        again = run("album", learned, album, "-o", "out", "--json")
+        told = json.loads(again.stdout)
+        assert (told["done_now"], told["done_before"], told["known_by_content"]) == (1, 3, 1)
+        assert sum(told["verdicts"]["my disc"].values()) == 4
+        assert told["failed"] == []
+
+    def test_find(self, run, learned, album, tmp_path):
+        run("album", learned, album, "-o", "out")
+        ranked = run("album", "find", learned, "out", "--top", 2)
+        assert ranked.exit_code == 0, ranked.output
+        assert ranked.stdout.count(".jpg") == 2
+        told = json.loads(run("album", "find", learned, "out", "--json").stdout)
+        assert len(told["ranked"]) == 3
+        assert told["ranked"][0]["score"] >= told["ranked"][-1]["score"]
+
+    def test_a_bad_photo_is_counted_and_the_rest_is_done(self, run, learned, album, damaged, tmp_path):
+        for name, file in damaged.items():
+            if file.is_file():
+                shutil.copy(file, album / f"{name}.jpg")
+        result = run("album", learned, album, "-o", "out")
+        assert result.exit_code == 1
+        assert len(results(tmp_path / "out")) == 3
+        assert "could not be segmented" in result.stderr.splitlines()[-1]
+
+    def test_help_names_the_commands(self, run):
+        shown = run("album", "--help").output
+        assert "find" in shown
+        assert "run" in shown
+
+
+class TestRefused:
+    @pytest.mark.parametrize("amount", ["20 apples", "", "-1GB", "GB"])
+    def test_an_amount_that_is_none(self, refused, learned, album, amount):
+        assert "--cache takes an amount" in refused("album", learned, album, "-o", "out", f"--cache={amount}", code=2)
+
+    def test_no_concept(self, refused, album):
+        assert "No concept was named" in refused("album", album, "-o", "out", code=2)
+
+    def test_a_folder_of_segment(self, run, refused, learned, album):
+        run("segment", learned, album, "-o", "out")
+        assert "results.jsonl" in refused("album", learned, album, "-o", "out", code=2)
+
+    def test_an_album_is_no_folder_of_segment(self, run, refused, learned, album):
+        run("album", learned, album, "-o", "out")
+        assert "persam album" in refused("segment", learned, album, "-o", "out", code=2)
+
+    def test_find_in_what_is_no_album(self, refused, learned, tmp_path):
+        (tmp_path / "other").mkdir()
+        assert "is no album" in refused("album", "find", learned, "other", code=2)
+        assert list((tmp_path / "other").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_and_continued_it_ends_as_undisturbed(learned, tmp_path):
+    """`kill -9` anywhere, and the files, lines and scores are those of one go."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(40):
+        image, _ = draw_scene(120, 180, center=(40 + 2 * number, 60), radius=20 + number % 9, seed=number)
+        Image.fromarray(image).save(photos / f"{number:02d}.jpg")
+    call = [*PERSAM, "album", str(learned), str(photos), "--overlay", "-o"]
+    assert subprocess.run([*call, "whole"], cwd=tmp_path, check=False, capture_output=True).returncode == 0
+    chance = random.Random(0)
+    kills = 0
+    while kills < 10:
+        process = subprocess.Popen([*call, "cut"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = len(list(tmp_path.glob("cut/masks/*/*.png")))
+        wait_until = seen + chance.randint(0, 3)
+        while process.poll() is None and len(list(tmp_path.glob("cut/masks/*/*.png"))) < min(wait_until, 39):
+            time.sleep(0.005)
+        time.sleep(chance.random() * 0.2)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        if len(list(tmp_path.glob("cut/masks/*/*.png"))) >= 39:
+            break
+    assert kills >= 5
+    assert subprocess.run([*call, "cut"], cwd=tmp_path, check=False, capture_output=True).returncode == 0
+
+    def tree(name: str) -> dict[str, bytes]:
+        home = tmp_path / name
+        return {
+            str(file.relative_to(home)): file.read_bytes()
+            for file in sorted(home.rglob("*"))
+            if file.is_file() and ".persam" not in file.parts
+        }
+
+    assert tree("cut") == tree("whole")
