@@ -18,8 +18,19 @@ _UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 
 
 def expanded(path: str | Path) -> Path:
-    """Read ``~`` as shells do: where there is no such home it stays, and the path will be told as missing."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib raises where there is no home)
+    """Read ``~`` as shells do.
+
+    Raises:
+        UsageError: There is no such home, nor a file of that name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        if Path(Path(path).parts[0]).exists():
+            return Path(path)
+        raise UsageError(
+            f"{path} begins with the home folder of somebody unknown here; give the whole path."
+        ) from error
 
 
 @contextlib.contextmanager

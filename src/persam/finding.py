@@ -169,11 +169,12 @@ def _folders_below(top: Path) -> Iterator[Path]:
             if _real(folder) in seen or not _holds(folder.is_dir):
                 continue
             seen.add(_real(folder))
-            yield folder
             try:
                 below += sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
             except OSError:
                 warnings.warn(f"The folder {folder} may not be read and was left out.", PersamWarning, stacklevel=2)
+            else:
+                yield folder
         level = below
 
 

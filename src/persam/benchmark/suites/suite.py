@@ -75,18 +75,19 @@ class PhotoSet:
 
 
 def read_photos(root: Path, data_set: str | None = None, limit: int | None = None) -> PhotoSet:
-    """One data set of the catalogue, or, without a name, all that one folder holds under their names.
+    """One data set of the catalogue, or, without a name, what a folder turns out to be.
 
     Args:
         root: the data set's folder, or the one that holds ``perseg/``, ``fss/``, ``davis/``.
-        data_set: its name, or None for all of those three that are there.
+        data_set: its name, or None for all of those three that are there, or else for what `root` itself is laid out
+            as: photos with their masks, PerSeg, FSS-1000 or DAVIS.
         limit: no more photos than this, in turns from every object; None for all.
 
     Raises:
         UsageError: no such data set, or the folder is laid out otherwise.
     """
     home = expanded(root)
-    loaded = None if data_set is None else catalog.read(data_set, home)
+    loaded = catalog.read_recognised(home) if data_set is None else catalog.read(data_set, home)
     episodes = tuple(catalog.read_together(home) if loaded is None else loaded.episodes)
     if limit is not None:
         episodes = tuple(episode for episode in limited(episodes, limit) if episode.tests)
