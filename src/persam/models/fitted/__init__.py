@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from persam.errors import PersamError
 from persam.models.base import FeatureEncoder
+from persam.models.fingerprint import known_as
 
 PACKAGED = Path(__file__).with_name("fitted.json")
 PHOTO_COLOURS = Path(__file__).with_name("photo_colours.npy")
@@ -63,7 +65,9 @@ def fitted_for(model: FeatureEncoder, encoder: FeatureEncoder | None, path: Path
     Raises:
         PersamError: there is no such file, or it is something else.
     """
-    return read_fitted(path).get(key_of(model, encoder))
+    numbers = read_fitted(path)
+    names = product(*(known_as(each) for each in (model, encoder) if each is not None))
+    return next((numbers[key] for key in map("+".join, names) if key in numbers), None)
 
 
 def key_of(model: FeatureEncoder, encoder: FeatureEncoder | None) -> str:
