@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
@@ -15,9 +14,9 @@ Mode = Literal["official", "paper", "persam"]
 RANGES: dict[str, tuple[float, float]] = {
     "background_subspace": (0, 1),
     "positive_points": (1, 1000),
-    "alpha": (0, math.inf),
-    "agreement": (0, math.inf),
-    "final_agreement": (0, math.inf),
+    "alpha": (0, 1_000_000),
+    "agreement": (0, 1_000_000),
+    "final_agreement": (0, 1_000_000),
 }
 
 
@@ -147,8 +146,8 @@ def _check(name: str, kind: Any, value: object) -> None:
     elif kind in (int, float):
         low, high = RANGES[name]
         number = (int,) if kind is int else (int, float)
-        good = isinstance(value, number) and not isinstance(value, bool) and low <= value <= high and value != math.inf
-        wanted = f"a {'whole ' * (kind is int)}number, {low} {'or more' if high == math.inf else f'to {high}'}"
+        good = isinstance(value, number) and not isinstance(value, bool) and low <= value <= high
+        wanted = f"a {'whole ' * (kind is int)}number, {low} to {high}"
     else:
         choices = get_args(kind)
         good, wanted = isinstance(value, str) and value in choices, ", ".join(choices)

@@ -23,6 +23,8 @@ from persam.models.fingerprint import known_as
 PACKAGED = Path(__file__).with_name("fitted.json")
 PHOTO_COLOURS = Path(__file__).with_name("photo_colours.npy")
 
+_LARGEST = 1e9  # log odds far beyond any that are fitted; neither NaN nor infinity
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -54,9 +56,17 @@ class Fitted:
         Raises:
             KeyError, TypeError, ValueError: something is missing, or no number.
         """
-        cues = {str(name): float(weight) for name, weight in values["cues"].items()}
-        presence = {str(name): (float(weight), float(usual)) for name, (weight, usual) in values["presence"].items()}
-        return cls(cues, float(values["offset"]), bool(values["refine"]), presence, float(values["presence_offset"]))
+        cues = {str(name): _number(weight) for name, weight in values["cues"].items()}
+        presence = {str(name): (_number(weight), _number(usual)) for name, (weight, usual) in values["presence"].items()}
+        if not isinstance(values["refine"], bool):
+            raise TypeError(f"refine is {values['refine']!r}, not true or false")
+        return cls(cues, _number(values["offset"]), values["refine"], presence, _number(values["presence_offset"]))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+        raise ValueError(f"{ascii(value)[:40]} is not a number")
+    return float(value)
 
 
 def fitted_for(model: FeatureEncoder, encoder: FeatureEncoder | None, path: Path = PACKAGED) -> Fitted | None:
