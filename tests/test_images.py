@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from persam.errors import PersamError, UsageError
-from persam.images import find_images, read_image, read_orientation
+from persam.images import read_image, read_orientation
 
 
 def save(path: Path, picture: Image.Image, **options: object) -> Path:
@@ -178,46 +178,6 @@ class TestBadPhotos:
 
     def test_another_type(self):
         self.refuse(42, "not int")
-
-
-class TestFindImages:
-    @pytest.fixture
-    def album(self, tmp_path) -> Path:
-        for name in ("b.JPG", "a.png", ".hidden.png", "notes.txt", "deep/c.webp", "[1].png"):
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).touch()
-        return tmp_path
-
-    def names(self, album: Path, *given: str) -> list[str]:
-        return [str(path.relative_to(album)) for path in find_images([str(album / name) for name in given])]
-
-    def test_folder_is_sorted_without_hidden_and_other_files(self, album):
-        assert self.names(album, "") == ["[1].png", "a.png", "b.JPG"]
-
-    def test_glob(self, album):
-        assert self.names(album, "*.png") == ["[1].png", "a.png"]
-        assert self.names(album, "**/*") == ["[1].png", "a.png", "b.JPG", "deep/c.webp"]
-
-    def test_name_that_looks_like_a_glob(self, album):
-        assert self.names(album, "[1].png") == ["[1].png"]
-
-    def test_each_once_in_the_order_given(self, album):
-        assert self.names(album, "b.JPG", "*.png", "b.JPG") == ["b.JPG", "[1].png", "a.png"]
-
-    def test_named_files_stay_whatever_they_are(self, album):
-        assert self.names(album, "notes.txt", "gone.jpg") == ["notes.txt", "gone.jpg"]
-
-    @pytest.mark.parametrize(
-        ("given", "words"), [("nothing", "no pictures in the folder"), ("*.tiff", "No picture matches")]
-    )
-    def test_nothing_found(self, album, given, words):
-        (album / "nothing").mkdir()
-        with pytest.raises(UsageError, match=words):
-            self.names(album, given)
-
-    def test_nothing_named(self):
-        with pytest.raises(UsageError, match="No photos were named"):
-            find_images([])
 
 
 @pytest.mark.parametrize("view", [slice(None), slice(None, None, -1), slice(None, None, 2)])

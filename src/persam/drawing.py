@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from PIL import ImageFont
 
+from persam.errors import printable
+
 Colour = tuple[int, int, int]
 
 #: Colours that stay apart from each other, also for most colour-blind eyes (after Okabe and Ito).
@@ -28,7 +30,7 @@ _SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf
 
 def colour_of(name: str) -> Colour:
     """Return the colour of a concept, always the same for the same name."""
-    return PALETTE[zlib.crc32(name.encode()) % len(PALETTE)]
+    return PALETTE[zlib.crc32(name.encode(errors="surrogateescape")) % len(PALETTE)]
 
 
 def draw_overlay(
@@ -99,7 +101,11 @@ def font(size: int, text: str = "") -> ImageFont.FreeTypeFont | ImageFont.ImageF
 
 
 def fit_text(text: str, width: int, size: int) -> str:
-    """Shorten a text in its middle until it fits: the ends of file names tell them apart."""
+    """Shorten a text in its middle until it fits: the ends of file names tell them apart.
+
+    What cannot be drawn, such as a line break, becomes what stands for it in Python.
+    """
+    text = printable(text)
     letters, shown = font(size, text), text
     keep = len(text)
     while keep > 4 and letters.getlength(shown) > width:

@@ -17,6 +17,11 @@ _LONGEST_NAME = 180  # bytes; most disks allow 255, and suffixes come on top
 _UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 
 
+def expanded(path: str | Path) -> Path:
+    """Read ``~`` as shells do: where there is no such home it stays, and the path will be told as missing."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib raises where there is no home)
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to; it becomes ``path`` when the block ends well, else it goes.
@@ -26,7 +31,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises:
         PersamError: The disk is full, the place is not writable, ... in one sentence.
     """
-    target = Path(path).expanduser()
+    target = expanded(path)
     # The suffix stays last, because image writers choose the format by it.
     temporary = target.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp{target.suffix}")
     try:
@@ -49,7 +54,7 @@ def check_folder(folder: str | Path) -> None:
         UsageError: it is a file.
         PersamError: it, or the folder in which it would be made, cannot be written.
     """
-    target = Path(folder).expanduser()
+    target = expanded(folder)
     try:
         if target.exists() and not target.is_dir():
             raise UsageError(f"{folder} is a file; give a folder.")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from persam.errors import write_error
-from persam.files import safe_name, write_bytes, write_text
+from persam.files import expanded, safe_name, write_bytes, write_text
 from persam.reports.pictures import encoded
 from persam.segmentation import Segmentation
 
@@ -46,7 +46,7 @@ class OutputFolder:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

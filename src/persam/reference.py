@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from persam.errors import UsageError
-from persam.images import ImageSource, read_image, read_orientation
+from persam.files import expanded
+from persam.images import ImageSource, read_image, read_once, read_orientation
 from persam.masks import MaskSource, read_alpha, read_mask, read_mask_values
 
 Box = tuple[float, float, float, float]
@@ -81,9 +81,10 @@ class Reference:
         _check_one_form(mask=mask, prompts=box if box is not None else points, scribble=scribble)
         if labels is not None and points is None:
             raise UsageError("Labels belong to points; give the points too.")
+        source = str(image) if isinstance(image, (str, os.PathLike)) else ""
+        image, mask, scribble = read_once(image), read_once(mask, "mask"), read_once(scribble, "scribble")
         photo = read_image(image)
         size = photo.shape[0], photo.shape[1]
-        source = str(image) if isinstance(image, (str, os.PathLike)) else ""
         found: dict[str, Any] = {}
         if mask is not None:
             found["mask"] = read_mask(mask, size, photo_orientation=read_orientation(image))
@@ -174,5 +175,5 @@ def _checked_points(points: Any, labels: Any, size: tuple[int, int], *, has_box:
 def _digest(image: ImageSource, photo: np.ndarray) -> str:
     if isinstance(image, (np.ndarray, Image.Image)):
         return hashlib.sha256(str(photo.shape).encode() + photo.tobytes()).hexdigest()
-    with Path(image).expanduser().open("rb") as stream:
+    with expanded(image).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

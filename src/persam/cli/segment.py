@@ -58,7 +58,7 @@ def segment(
     """
     from persam.batch import segment_photos
     from persam.concept import Concept
-    from persam.images import find_images
+    from persam.finding import find_images
     from persam.outputs import OutputFolder
 
     started = time.perf_counter()

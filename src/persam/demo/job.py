@@ -15,6 +15,7 @@ from persam.demo.originals import THINGS, photo_folder
 from persam.demo.report import DemoReport, PhotoResult, ThingResult
 from persam.drawing import colour_of, draw_overlay
 from persam.explain import explain
+from persam.files import expanded
 from persam.metrics import iou
 from persam.outputs import write_image, write_mask
 from persam.segmentation import Segmentation
@@ -56,7 +57,7 @@ def run(
     from persam.persam import PerSAM
 
     photo_folder()  # before anything slow
-    folder = Path(out).expanduser()
+    folder = expanded(out)
     albums = make_albums(things, photos=photos, seed=seed)
     loaded = model if isinstance(model, PerSAM) else PerSAM.from_pretrained(model, mode=mode, device=device)
     names = list(things or THINGS)

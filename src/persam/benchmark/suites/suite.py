@@ -23,7 +23,7 @@ from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import percent
 from persam.benchmark.running.run import run
 from persam.errors import UsageError
-from persam.files import check_folder, write_bytes, write_text
+from persam.files import check_folder, expanded, write_bytes, write_text
 from persam.metrics import PairedTest, paired_test
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
@@ -85,7 +85,7 @@ def read_photos(root: Path, data_set: str | None = None, limit: int | None = Non
     Raises:
         UsageError: no such data set, or the folder is laid out otherwise.
     """
-    home = root.expanduser()
+    home = expanded(root)
     loaded = None if data_set is None else catalog.read(data_set, home)
     episodes = tuple(catalog.read_together(home) if loaded is None else loaded.episodes)
     if limit is not None:
@@ -267,7 +267,7 @@ class Findings:
         Raises:
             PersamError: the folder cannot be written.
         """
-        folder = folder.expanduser()
+        folder = expanded(folder)
         drawn = {folder / name: draw() for name, draw in self.plots.items()}
         for path, picture in drawn.items():
             write_bytes(path, picture)
@@ -284,7 +284,7 @@ def check_out(folder: Path, suite: str) -> None:
         PersamError: it cannot be written.
     """
     check_folder(folder)
-    results = folder.expanduser() / RESULTS
+    results = expanded(folder) / RESULTS
     if not results.is_file():
         return
     try:
