@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from persam.errors import PersamError, UsageError
+from persam.errors import PersamError
 from persam.images import read_image, read_orientation
 
 

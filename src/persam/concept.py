@@ -5,7 +5,7 @@ It holds no pixels, but on request a small thumbnail, and the references themsel
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from persam.errors import PersamError
 from persam.files import write_bytes
 from persam.method.cues import CueFeatures
-from persam.method.learn import TargetFeatures
+from persam.method.learn import Learned, TargetFeatures
 from persam.method.settings import Settings
 from persam.models.fitted import Fitted
 
 if TYPE_CHECKING:
     from persam.kept import KeptReference
+    from persam.models.base import EncodedImage
     from persam.reference import Reference
 
 
@@ -32,6 +33,13 @@ class ReferenceRecord:
     size: tuple[int, int]
     coverage: float
     cells: int
+
+    @classmethod
+    def of(cls, reference: Reference, learned: Learned) -> ReferenceRecord:
+        """Of a reference that was learned."""
+        height, width = learned.mask.shape
+        coverage = round(float(learned.mask.float().mean()), 6)
+        return cls(reference.source, reference.sha256, (height, width), coverage, int(learned.cells.sum()))
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,6 +117,37 @@ class Concept:
             for kept, record in zip(self.kept, self.references, strict=True)
             if kept is not None
         ]
+
+    def check_vectors(self, image: EncodedImage) -> None:
+        """See that its vectors are as long as the features of a photo that its model encoded.
+
+        Raises:
+            PersamError: they are not, so the file was changed by hand.
+        """
+        lengths = len(self.targets[0].embedding), len(self.targets[0].direction)
+        wanted = image.features.shape[1], (image.other or image).features.shape[1]
+        if lengths != wanted:
+            raise PersamError(
+                f'The concept "{self.name}" has vectors of {lengths[0]} and {lengths[1]} numbers, its model of '
+                f"{wanted[0]} and {wanted[1]}; learn it again."
+            )
+
+    def joined(self, other: Concept, name: str) -> Concept:
+        """Both as one concept, learned from the references of both; of one model, with one form, neither tuned."""
+        ours, theirs = len(self.references), len(other.references)
+        nothing, none_of_theirs = (None,) * ours, (None,) * theirs
+        return replace(
+            self,
+            name=name,
+            targets=self.targets + other.targets,
+            references=self.references + other.references,
+            threshold=(self.threshold * ours + other.threshold * theirs) / (ours + theirs),
+            cues=self.cues + other.cues,
+            created=other.created,
+            thumbnail=self.thumbnail or other.thumbnail,
+            kept=(self.kept or nothing) + (other.kept or none_of_theirs) if self.kept or other.kept else (),
+            material=(self.material or nothing) + (other.material or none_of_theirs),
+        )
 
     def metadata(self) -> dict[str, Any]:
         """All but the vectors, as plain JSON values."""

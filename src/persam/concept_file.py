@@ -47,7 +47,7 @@ def metadata_of(concept: Concept) -> dict[str, Any]:
     """All of a concept but vectors and pixels, as plain JSON values."""
     return {
         "format": FORMAT,
-        "name": concept.name,
+        "name": _unicode(concept.name),
         "mode": concept.mode,
         "settings": concept.settings.to_dict(),
         "model": {"name": concept.model_name, "fingerprint": concept.model},
@@ -55,11 +55,19 @@ def metadata_of(concept: Concept) -> dict[str, Any]:
         "threshold": round(concept.threshold, 6),
         "fitted": None if concept.fitted is None else concept.fitted.to_dict(),
         "scale_weights": None if concept.scale_weights is None else [round(w, 6) for w in concept.scale_weights],
-        "references": [vars(reference) | {"size": list(reference.size)} for reference in concept.references],
+        "references": [
+            vars(reference) | {"size": list(reference.size), "source": _unicode(reference.source)}
+            for reference in concept.references
+        ],
         "created": concept.created,
         "has_thumbnail": concept.thumbnail is not None,
         "keeps_references": [kept is not None for kept in concept.kept] or [False] * len(concept.references),
     }
+
+
+def _unicode(text: str) -> str:
+    """What can be written: file names may hold bytes that are no UTF-8, which Python reads as half characters."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def file_bytes(concept: Concept, *, thumbnail: bool) -> bytes:
@@ -109,7 +117,9 @@ def read_concept(path: Path) -> Concept:
             )
         return _concept_from(meta, tensors, words.get("thumbnail"))
     except (_DamagedError, RecursionError, ValueError) as error:  # the last two: from the JSON
-        raise PersamError(f"{path} is a damaged concept file ({first_line(error)}); learn the concept again.") from error
+        raise PersamError(
+            f"{path} is a damaged concept file ({first_line(error)}); learn the concept again."
+        ) from error
 
 
 class _DamagedError(Exception):
@@ -248,7 +258,7 @@ class _Fields:
 
     def text(self, name: str) -> str:
         value = self.get(name)
-        if not isinstance(value, str) or not _is_unicode(value):
+        if not isinstance(value, str) or _unicode(value) != value:
             raise _DamagedError(f"{name} is {_shown(value)}, not text")
         return value
 
@@ -272,15 +282,6 @@ def _whole(value: Any, what: str, *, lowest: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value < 10**9:
         raise _DamagedError(f"{what} is {_shown(value)}, not a whole number from {lowest} on")
     return value
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written: half of a pair of code units cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _shown(value: Any) -> str:

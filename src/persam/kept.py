@@ -9,14 +9,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from persam.errors import PersamError
+from persam.files import expanded
 from persam.images import exif_orientation, read_image
 from persam.masks import read_mask
+from persam.method.learn import Learned
 from persam.reference import Reference
 from persam.reports.pictures import encoded
 
@@ -41,13 +42,9 @@ class KeptReference:
     values: bytes = b""
 
     @classmethod
-    def of(cls, reference: Reference, mask: np.ndarray) -> KeptReference:
-        """Keep a reference.
-
-        Args:
-            reference: its photo, and the values of its mask.
-            mask: (H, W) bool: the one that was learned from, also where a box or points showed the object.
-        """
+    def of(cls, reference: Reference, learned: Learned) -> KeptReference:
+        """Keep a reference, with the mask that was learned from, also where a box or points showed the object."""
+        mask = learned.mask.cpu().numpy()
         values = b"" if reference.mask_values is None else encoded(reference.mask_values, "PNG")
         return cls(_photo_bytes(reference), encoded(mask.astype(np.uint8) * 255, "PNG"), values)
 
@@ -74,9 +71,9 @@ def _open(data: bytes) -> Image.Image:
 
 def _photo_bytes(reference: Reference) -> bytes:
     """The photo's JPEG without metadata, if it was read from one and this gives the same pixels; else a PNG."""
-    if reference.source:
+    if expanded(reference.source).is_file():  # and no pipe, which gives its picture only once
         try:
-            data = Path(reference.source).expanduser().read_bytes()
+            data = expanded(reference.source).read_bytes()
             bare = without_metadata(data, _orientation(data))
             if np.array_equal(read_image(_open(bare)), reference.image):
                 return bare

@@ -57,7 +57,9 @@ class Fitted:
             KeyError, TypeError, ValueError: something is missing, or no number.
         """
         cues = {str(name): _number(weight) for name, weight in values["cues"].items()}
-        presence = {str(name): (_number(weight), _number(usual)) for name, (weight, usual) in values["presence"].items()}
+        presence = {
+            str(name): (_number(weight), _number(usual)) for name, (weight, usual) in values["presence"].items()
+        }
         if not isinstance(values["refine"], bool):
             raise TypeError(f"refine is {values['refine']!r}, not true or false")
         return cls(cues, _number(values["offset"]), values["refine"], presence, _number(values["presence_offset"]))
