@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from persam.errors import printable
+from persam.errors import PersamWarning, printable
 
 _PIPE_WIDTH = 160  # a pipe has no width of its own; tables must not break lines at 80
 
@@ -53,3 +56,19 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     for column in columns:
         grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return grid
+
+
+@contextmanager
+def heard_warnings() -> Iterator[list[str]]:
+    """Collect persam's own warnings while the block runs, each once, for results in JSON; they are said as ever."""
+    heard: list[str] = []
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, PersamWarning) and str(message) not in heard:
+                heard.append(str(message))
+            shown(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield heard
