@@ -98,6 +98,14 @@ class RunFolder:
                 path.unlink()
 
 
+def kept_files(folder: Path) -> list[str]:
+    """What the run in a folder has written so far, named from the folder on; nothing where there is no run."""
+    if read_settings(folder) is None:
+        return []
+    masks = (path.relative_to(folder).as_posix() for path in (folder / PREDICTIONS).rglob("*.png"))
+    return [SETTINGS, *masks]
+
+
 def mask_name(query: str) -> Path:
     """The path of a query's mask below a folder of predictions: ``duck_toy/03.png``."""
     *folders, last = query.split("/")
