@@ -135,9 +135,7 @@ class TestLabels:
         np.testing.assert_array_equal(reference.mask, labels > 0)
         assert "has the labels #0000ff, #0ac81e, #ff8000, and all of them" in words[0]
         assert "--label '#0000ff'" in words[0]
-        np.testing.assert_array_equal(
-            Reference.read(scene[0], tmp_path / "m.png", label="#FF8000").mask, labels == 1
-        )
+        np.testing.assert_array_equal(Reference.read(scene[0], tmp_path / "m.png", label="#FF8000").mask, labels == 1)
 
     def test_one_label_of_a_smaller_mask(self, labels, scene):
         reference, _ = words_of(scene[0], labels[::2, ::2], label=2)
@@ -170,7 +168,9 @@ class TestTurnedPhotos:
         upright = Reference.read(folder / "photo.png", box=(0, 0, 60, 60)).image
         return folder / "photo.png", mask, np.abs(upright.astype(int) - (200, 30, 40)).sum(-1) < 60
 
-    @pytest.mark.parametrize(("orientation", "square"), [*((n, False) for n in (2, 3, 4)), *((n, True) for n in (2, 5, 6, 7, 8))])
+    @pytest.mark.parametrize(
+        ("orientation", "square"), [*((n, False) for n in (2, 3, 4)), *((n, True) for n in (2, 5, 6, 7, 8))]
+    )
     def test_a_mask_that_fits_both_ways(self, tmp_path, orientation, square):
         photo, stored, red = self.stored(tmp_path, orientation, square)
         Image.fromarray(stored).save(tmp_path / "m.png")

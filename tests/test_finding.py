@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from persam import finding, outputs
+from persam import finding
 from persam.errors import PersamError, PersamWarning, UsageError
+from persam.files import write_bytes
 from persam.finding import find_images
+from persam.ledger import Ledger
 
 
 @pytest.fixture
@@ -97,7 +99,6 @@ class TestOwnResults:
     def album(self, tmp_path) -> Path:
         make(tmp_path, "1.jpg", *(f"found/{name}" for name in (*self.WRITTEN, "sheet-2.png", "1.jpg", "masks.jpg")))
         (tmp_path / "found/results.jsonl").write_text('{"image": "1.jpg", "concept": "mug"}\n')
-        finding._has_results.cache_clear()
         return tmp_path
 
     def test_are_left_out_of_a_glob_and_told(self, album):
@@ -117,8 +118,13 @@ class TestOwnResults:
         (album / "found/results.jsonl").write_text('{"text": "hello"}\n')
         assert len(names(album, "**/*.*")) == 9
 
-    def test_names_are_those_that_are_written(self):
-        assert finding._RESULTS == outputs.RESULTS
+    def test_whatever_a_command_noted(self, tmp_path):
+        make(tmp_path, "photo.jpg", "demo/mine.jpg")
+        with Ledger(tmp_path / "demo"):
+            write_bytes(tmp_path / "demo/cup/album/1.jpg", b"...")
+        with pytest.warns(PersamWarning, match=r"1 picture that persam wrote \(1.jpg\)"):
+            assert names(tmp_path, "**/*.jpg") == ["demo/mine.jpg", "photo.jpg"]
+        assert names(tmp_path, "demo/cup/album") == ["demo/cup/album/1.jpg"]
 
 
 class TestLeftOut:

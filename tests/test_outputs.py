@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from persam.coco import CocoFile
+from persam.coco import write_coco
 from persam.errors import PersamError
 from persam.files import atomic_path, safe_name, write_text
 from persam.instance import Instance
@@ -34,7 +34,9 @@ def lines(folder: Path) -> list[dict]:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """All files but the hidden list of them and the lock."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in found if path.parts[0] != ".persam")
 
 
 class TestAtomic:
@@ -84,12 +86,13 @@ class TestAtomic:
 
 
 class TestNames:
-    @given(name=st.text())
+    @given(name=st.text(st.characters(codec=None)))
     def test_safe_names(self, name):
         safe = safe_name(name)
         assert safe
         assert len(safe.encode()) <= 200
-        assert not re.search(r'[\x00-\x1f/\\:*?"<>|]', safe)
+        assert not re.search(r'[\x00-\x1f/\\:*?"<>|\x85\u2028\ud800-\udfff]', safe)
+        safe.encode()
         assert safe not in (".", "..")
 
     def test_unicode_stays(self):
@@ -128,7 +131,7 @@ class TestOutputFolder:
         np.testing.assert_array_equal(np.asarray(written), mask * 255)
         assert Image.open(tmp_path / "out/cutouts/my mug/猫.png").mode == "RGBA"
         assert lines(tmp_path / "out") == [line]
-        assert line["image"] == "photos/猫.jpg"
+        assert line["image"] == str(Path("photos/猫.jpg").absolute())
         assert line["files"]["mask"] == "masks/my mug/猫.png"
 
     def test_absent_object_gets_a_black_mask_and_no_cutout(self, tmp_path, scene):
@@ -152,7 +155,7 @@ class TestOutputFolder:
         with contextlib.closing(OutputFolder(tmp_path)) as output:
             output.write(segmentation(~scene[1], "b.jpg"))
             output.write(segmentation(scene[1], "b.jpg", "cup"))
-        assert [(line["image"], line["concept"]) for line in lines(tmp_path)] == [
+        assert [(Path(line["image"]).name, line["concept"]) for line in lines(tmp_path)] == [
             ("a.jpg", "mug"),
             ("b.jpg", "mug"),
             ("b.jpg", "cup"),
@@ -180,17 +183,18 @@ class TestCoco:
         mask = scene[1]
         left, right = mask.copy(), mask.copy()
         left[:, 60:], right[:, :60] = False, False
-        coco = CocoFile()
-        coco.add(segmentation(mask, "猫.jpg"))
-        coco.add(segmentation(mask, "two.jpg", instances=(Instance(left, 0.9), Instance(right, 0.8))))
-        coco.add(segmentation(mask & False, "none.jpg", present=False))
-        coco.add(segmentation(mask, "two.jpg", "cup"))
-        coco.write(tmp_path / "coco.json")
+        with OutputFolder(tmp_path) as output:
+            output.write(segmentation(mask, "album/猫.jpg"))
+            output.write(segmentation(mask, "album/b/two.jpg", instances=(Instance(left, 0.9), Instance(right, 0.8))))
+            output.write(segmentation(mask & False, "album/none.jpg", present=False))
+            output.write(segmentation(mask, "album/b/two.jpg", "cup"))
+            write_coco(tmp_path / "coco.json", output.lines)
+        assert json.loads((tmp_path / "coco.json").read_bytes())["info"]["photos"] == str(Path("album").absolute())
         with contextlib.redirect_stdout(io.StringIO()):
             loaded = COCO(str(tmp_path / "coco.json"))
         assert [image["file_name"] for image in loaded.loadImgs(loaded.getImgIds())] == [
             "猫.jpg",
-            "two.jpg",
+            "b/two.jpg",
             "none.jpg",
         ]
         assert [category["name"] for category in loaded.loadCats(loaded.getCatIds())] == ["mug", "cup"]

@@ -99,7 +99,9 @@ class TestSuites:
 
     def test_out(self, perseg, tmp_path):
         result = measured("robustness", perseg, "--sizes", "0.5", "--output", tmp_path / "rough", "--json")
-        assert {path.name for path in (tmp_path / "rough").iterdir()} == {"metrics.json", "table.md", "robustness.png"}
+        assert {path.name for path in (tmp_path / "rough").iterdir()} == {
+            ".persam", "metrics.json", "table.md", "robustness.png",
+        }  # fmt: skip
         assert json.loads((tmp_path / "rough/metrics.json").read_text()) == json.loads(result.stdout)
         assert "Written: " in result.stderr
         with Image.open(tmp_path / "rough/robustness.png") as picture:

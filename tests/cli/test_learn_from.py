@@ -34,7 +34,9 @@ def test_added_references_are_as_if_learned_together(run, photo_file, mask_file,
     result = run("learn", *others, "--from", "one.safetensors", "-o", "three")
     assert result.exit_code == 0, result.output
     assert "Learned 'disc' from 3 photos, 2 of them new" in result.stdout
-    assert run("learn", photo_file, mask_file, "-r", "2.jpg:2.png", "-r", "3.jpg:3.png", "-o", "together").exit_code == 0
+    assert (
+        run("learn", photo_file, mask_file, "-r", "2.jpg:2.png", "-r", "3.jpg:3.png", "-o", "together").exit_code == 0
+    )
     three, together = (Concept.load(tmp_path / f"{name}.safetensors") for name in ("three", "together"))
     assert same_vectors(three, together)
     assert three.threshold == pytest.approx(together.threshold, abs=2e-6)
