@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from persam.errors import PersamError, UsageError, write_error
-from persam.files import guards, write_bytes
+from persam.files import expanded, guards, write_bytes
 from persam.journal import Journal, json_line
 
 HIDDEN = ".persam"  # holds the lock and the list of files
@@ -69,11 +70,11 @@ class Ledger:
     """
 
     def __init__(self, folder: str | Path, *, overwrite: bool = False, advice: str = OVERWRITE) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         self.overwrite = overwrite
         self.advice = advice
         self._home = self.folder.absolute()
-        self._made_folder = not self.folder.exists()
+        self._new_folders = [place for place in (self._home, *self._home.parents) if not place.exists()]
         hidden = self.folder / HIDDEN
         try:
             hidden.mkdir(parents=True, exist_ok=True)
@@ -117,8 +118,8 @@ class Ledger:
         self._lock.release()
         with contextlib.suppress(OSError):  # neither is empty where something was written
             (self.folder / HIDDEN).rmdir()
-            if self._made_folder:
-                self.folder.rmdir()
+            for place in self._new_folders:
+                place.rmdir()
 
     # ------------------------------------------------------------------------------------------- what is whose
 
@@ -224,6 +225,57 @@ class Ledger:
                 stamp = next((stamp for stamp in reversed(stamps) if stamp.fits(file)), stamps[-1])
                 kept.append({"path": place, **vars(stamp)})
         write_bytes(self._journal.path, b"".join(map(json_line, kept)))
+
+
+@contextlib.contextmanager
+def claimed(
+    folder: str | Path | None,
+    files: Iterable[str],
+    *,
+    is_ours: Callable[[Path], bool],
+    earlier: Iterable[str] = (),
+    overwrite: bool = False,
+    advice: str = OVERWRITE,
+) -> Iterator[None]:
+    """Hold a folder while a report is made, and see before that no file of others would be replaced by it.
+
+    Args:
+        folder: where the report goes; None: nowhere, so that nothing is to be held.
+        files: of the report, named from the folder on.
+        is_ours: whether a folder without a ledger holds an earlier report: then these files count as persam's.
+        earlier: more files that count as persam's then.
+        overwrite: as of `Ledger`.
+        advice: likewise.
+
+    Raises:
+        UsageError, PersamError: as `Ledger` and its `check` do.
+    """
+    if folder is None:
+        yield
+        return
+    with Ledger(folder, overwrite=overwrite, advice=advice) as ledger:
+        names = list(files)
+        if ledger.is_new and is_ours(ledger.folder):
+            ledger.adopt([*names, *earlier])
+        ledger.check(names)
+        yield
+
+
+def written_in(folder: Path) -> frozenset[str]:
+    """What persam wrote into a folder as far as its list says, named from the folder on."""
+    try:
+        return frozenset(str(line.get("path")) for line in Journal(folder / HIDDEN / _FILES).lines)
+    except PersamError:
+        return frozenset()
+
+
+def holds_json(file: Path, *keys: str) -> bool:
+    """Whether a file is a JSON object with these keys: how an earlier report is known."""
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and all(key in data for key in keys)
 
 
 def _digest(path: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from persam.errors import PersamError, UsageError
-from persam.files import safe_name, write_bytes
+from persam.files import expanded, safe_name, write_bytes
 from persam.instance import Instance
 from persam.journal import Journal, json_line
 from persam.ledger import HIDDEN, Ledger
@@ -88,7 +88,7 @@ class OutputFolder:
     def __init__(
         self, folder: str | Path, *, overwrite: bool = False, store: Callable[[Path], LineStore] | None = None
     ) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         self.ledger = Ledger(self.folder, overwrite=overwrite)
         self.outdated: set[tuple[str, str]] = set()
         self._photo_names, self._concept_names = _Names(), _Names()

@@ -11,7 +11,7 @@ from persam.album.index import AlbumIndex
 from persam.album.run import AlbumReport, Ranked, fill_album, rank_photos
 from persam.batch import Wanted
 from persam.errors import UsageError
-from persam.images import find_images
+from persam.finding import find_images
 from persam.outputs import INDEX, RESULTS, OutputFolder
 
 if TYPE_CHECKING:

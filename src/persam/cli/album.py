@@ -84,7 +84,7 @@ def run(
     """
     from persam.album.album import Album
     from persam.batch import Wanted
-    from persam.images import find_images
+    from persam.finding import find_images
 
     started = time.perf_counter()
     limit = bytes_of(cache)

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from persam.errors import UsageError
-from persam.files import check_folder, write_text
+from persam.files import check_folder, expanded, write_text
 from persam.instance import rle_mask
 from persam.lazy import library
 from persam.metrics import RESAMPLES
@@ -57,7 +57,7 @@ def check_out(result_folder: str | Path, study: Study) -> None:
         PersamError: it cannot be written.
     """
     check_folder(result_folder)
-    folder = Path(result_folder).expanduser()
+    folder = expanded(result_folder)
     if folder.resolve() == study.folder.resolve():
         raise UsageError(f"{result_folder} is the study itself; give a folder of its own for the report.")
     if (folder / METRICS_FILE).exists() and not (folder / REPORT_FILE).exists():
@@ -81,7 +81,7 @@ def write_report(result: StudyResult, out: str | Path) -> Path:
     Raises:
         PersamError: it cannot be written, or a library of the extra ``study`` is missing.
     """
-    folder = Path(out).expanduser()
+    folder = expanded(out)
     summary = summarise(result)
     drawn = plots(result, summary)  # before anything is written, because it needs a library
     chosen = triples(result)

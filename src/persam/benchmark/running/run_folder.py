@@ -13,7 +13,7 @@ import numpy as np
 
 from persam.benchmark.records import Record
 from persam.errors import PersamError, UsageError, write_error
-from persam.files import safe_name, write_text
+from persam.files import expanded, safe_name, write_text
 from persam.journal import Journal
 from persam.outputs import write_mask
 
@@ -42,7 +42,7 @@ class RunFolder:
     def __init__(
         self, folder: str | Path, settings: Mapping[str, Any], *, fresh: bool = False, records: str = RECORDS
     ) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         self.settings = json.loads(json.dumps(dict(settings)))
         earlier = read_settings(self.folder)
         if fresh and earlier is not None:
@@ -98,6 +98,14 @@ class RunFolder:
                 path.unlink()
 
 
+def kept_files(folder: Path) -> list[str]:
+    """What the run in a folder has written so far, named from the folder on; nothing where there is no run."""
+    if read_settings(folder) is None:
+        return []
+    masks = (path.relative_to(folder).as_posix() for path in (folder / PREDICTIONS).rglob("*.png"))
+    return [SETTINGS, *masks]
+
+
 def mask_name(query: str) -> Path:
     """The path of a query's mask below a folder of predictions: ``duck_toy/03.png``."""
     *folders, last = query.split("/")
@@ -129,7 +137,7 @@ def read_records(folder: str | Path) -> list[Record]:
         UsageError: there is no run in the folder.
         PersamError: its records are damaged.
     """
-    path = Path(folder).expanduser() / RECORDS
+    path = expanded(folder) / RECORDS
     if not path.is_file():
         raise UsageError(
             f"{folder} holds no run: there is no {RECORDS}; give a folder that `persam bench --output` made."
