@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from persam.errors import PersamError, PersamWarning
-from persam.images import read_image, read_orientation
+from persam.images import read_image, read_orientation, read_smaller
 from persam.reference import Reference
 
 
@@ -275,3 +275,46 @@ def test_an_rgb_array_is_copied_as_it_is(view):
     assert read.flags.c_contiguous
     assert read.flags.writeable
     assert not np.shares_memory(read, array)
+
+
+class TestReadSmaller:
+    """A large JPEG is decoded at a part of its size; what is known of it stays."""
+
+    @staticmethod
+    def photo(path: Path, size: tuple[int, int], **options: object) -> Path:
+        width, height = size
+        y, x = np.mgrid[:height, :width]
+        smooth = np.stack([127 + 120 * np.sin(x / 60), 127 + 120 * np.cos(y / 80), (x + y) % 256], axis=2)
+        Image.fromarray(smooth.astype(np.uint8)).save(path, **options)
+        return path
+
+    @pytest.mark.parametrize("longest", [100, 200, 512, 700, 5000])
+    def test_not_smaller_than_asked_for_and_of_the_same_content(self, tmp_path, longest):
+        file = self.photo(tmp_path / "p.jpg", (1600, 1200), quality=95)
+        small, size = read_smaller(file, longest)
+        assert size == (1200, 1600)
+        assert max(small.shape[:2]) >= min(longest, 1600)
+        assert max(small.shape[:2]) < max(2 * longest, 201)
+        whole = np.asarray(Image.fromarray(read_image(file)).resize(small.shape[1::-1], Image.Resampling.BOX))
+        assert np.abs(small.astype(int) - whole.astype(int)).mean() < 6
+
+    def test_turned_as_exif_says_with_its_size(self, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        file = self.photo(tmp_path / "p.jpg", (1600, 1200), exif=exif, quality=95)
+        small, size = read_smaller(file, 400)
+        assert size == (1600, 1200) == read_image(file).shape[:2]
+        assert small.shape[:2] == (400, 300)
+
+    @pytest.mark.parametrize("name", ["p.png", "p.webp", "p.bmp"])
+    def test_other_formats_are_read_whole(self, tmp_path, name):
+        small, size = read_smaller(self.photo(tmp_path / name, (300, 200)), 50)
+        assert size == small.shape[:2] == (200, 300)
+
+    def test_grey_and_cmyk(self, tmp_path):
+        for mode in ("L", "CMYK"):
+            file = tmp_path / f"{mode}.jpg"
+            Image.new(mode, (1000, 800), 90).save(file)
+            small, size = read_smaller(file, 250)
+            assert small.shape == (200, 250, 3)
+            assert size == (800, 1000)

@@ -410,3 +410,20 @@ class TestProperties:
                     assert found.labels.tolist() == [1]
                     assert len(found.trace.steps) == 1
                     assert found.trace.prior.guidance is None
+
+
+def test_a_smaller_copy_of_a_photo_gives_masks_of_the_photos_size(scene):
+    model = PerSAM.from_pretrained()
+    image, mask = scene
+    concept = model.learn(image, mask)
+    whole = model.segment(image, concept)
+    half = np.asarray(Image.fromarray(image).resize((80, 60), Image.Resampling.BOX))
+    found = model.segment(model.encode(half, size=image.shape[:2]), concept)
+    assert found.mask.shape == image.shape[:2]
+    assert (found.mask & whole.mask).sum() / (found.mask | whole.mask).sum() > 0.85
+    assert found.points[0] == pytest.approx(whole.points[0], abs=8)
+
+
+def test_photos_beyond_the_longest_side_are_no_use():
+    model = PerSAM.from_pretrained()
+    assert model.longest_side >= 2 * max(model.encode(np.zeros((9, 9, 3), np.uint8)).frame.canvas)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from typing import Any, TypedDict, Unpack, overload
@@ -114,8 +115,12 @@ class PerSAM:
     # ---------------------------------------------------------------- encode
 
     @torch.inference_mode()
-    def encode(self, image: ImageSource | EncodedImage) -> EncodedImage:
+    def encode(self, image: ImageSource | EncodedImage, *, size: tuple[int, int] | None = None) -> EncodedImage:
         """Encode a photo once, to hand it to `segment` as often as wanted.
+
+        Args:
+            image: a path, a PIL image, an (H, W, 3) uint8 array; what is encoded already is returned.
+            size: (H, W) of the photo, where `image` is a smaller copy; masks then have this size.
 
         Raises:
             PersamError: the photo cannot be read.
@@ -126,7 +131,16 @@ class PerSAM:
         pixels = read_image(image)
         other = None if self.encoder is None else self.encoder.encode(pixels)
         encoded = replace(self.model.encode(pixels), other=other, source=source, pixels=shrink(pixels, refine.SIDE))
-        return check_encoding(encoded, self.model.name)
+        encoded = check_encoding(encoded, self.model.name)
+        return encoded if size is None else encoded.of_photo(size)
+
+    @cached_property
+    def longest_side(self) -> int:
+        """Pixels of a photo's longest side beyond which what is found stays the same, but for rounding: twice the
+        side of the largest canvas that the photo is resized to."""
+        seen = self.encode(np.zeros((8, 8, 3), np.uint8))
+        frames = [each.frame for each in (seen, seen.other) if each is not None]
+        return 2 * max(refine.SIDE, *(side for frame in frames for side in frame.canvas))
 
     # ----------------------------------------------------------------- learn
 

@@ -62,6 +62,7 @@ def photos(tmp_path) -> Path:
 
 
 def fill(folder: Path, model: PerSAM, concepts, photos, **options):
+    assert model.longest_side > 0  # found out once a model, by encoding a tiny picture
     model.model.encoded = 0
     with Album(folder, overwrite=options.pop("overwrite", False)) as album:
         return album.fill(model, concepts, photos, **options)

@@ -51,6 +51,9 @@ class EncodingCache:
         """Bytes that lie in the folder."""
         return sum(self._sizes.values())
 
+    def __contains__(self, content: str) -> bool:
+        return self._name(content) in self._sizes
+
     def get(self, content: str) -> EncodedImage | None:
         """The encoding of a photo of this content, or None."""
         file = self.folder / self._name(content)

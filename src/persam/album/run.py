@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from persam.album.index import AlbumIndex
 from persam.batch import Wanted, fingerprint_of
 from persam.errors import PersamError, first_line
 from persam.files import atomic_path, write_text
-from persam.images import read_image
+from persam.images import read_image, read_smaller
 from persam.journal import json_line
 from persam.ledger import HIDDEN
 from persam.outputs import RESULTS, OutputFolder, full_path
@@ -68,11 +69,13 @@ class AlbumReport:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A photo that was looked at: its content, and its pixels where they are needed; or what is wrong with it."""
+    """A photo that was looked at: its content, and where they are needed its pixels, perhaps of a smaller copy of the
+    photo of `size` (H, W); or what is wrong with it."""
 
     photo: Path
     content: str = ""
     pixels: np.ndarray | None = None
+    size: tuple[int, int] | None = None
     problem: str | None = None
 
 
@@ -212,6 +215,8 @@ class _Worker:
         self._bytes = cache
         self._model: PerSAM | None = None
         self._cache: EncodingCache | None = None
+        self._side: int | None = None
+        self._loading = Lock()
 
     # ------------------------------------------------------------------------------- reading, in threads
 
@@ -221,15 +226,26 @@ class _Worker:
             content = self._index.content_of(photo)
             if not self._missing(content):
                 return _Seen(photo, content)
-            return _Seen(photo, content, read_image(photo))
-        except OSError:  # whatever it is, there is a sentence for it
-            try:
-                read_image(photo)
-            except PersamError as error:
-                return _Seen(photo, problem=str(error))
-            return _Seen(photo, problem=f"{photo} cannot be read.")
+        except OSError:  # reading it has a sentence for whatever it is
+            content = ""
+        longest = self._longest()
+        if self._cache is not None and content in self._cache:
+            return _Seen(photo, content)
+        try:
+            pixels, size = read_smaller(photo, longest)
         except PersamError as error:
             return _Seen(photo, problem=str(error))
+        if not content:
+            return _Seen(photo, problem=f"{photo} came into being while it was read; run this again.")
+        return _Seen(photo, content, pixels, size)
+
+    def _longest(self) -> int | None:
+        """Pixels of the longest side at which photos are read; the published modes read them whole."""
+        with self._loading:
+            model = self._ready()
+            if self._side is None and all(each.settings.mode == "persam" for each in self._concepts.values()):
+                self._side = model.longest_side
+            return self._side
 
     def _missing(self, content: str) -> list[str]:
         return [made for made in self._concepts if not self._index.has(content, made)]
@@ -251,7 +267,7 @@ class _Worker:
                 return None
             image = None
             if self._wanted.overlay or self._wanted.cutout:
-                image = seen.pixels if seen.pixels is not None else read_image(seen.photo)
+                image = read_image(seen.photo)
         except PersamError as error:
             return str(error)
         self._write(seen.photo, finds, image, made)
@@ -262,20 +278,24 @@ class _Worker:
     def look_for_missing(self, seen: _Seen) -> str | None:
         """Look for the concepts that this photo was not searched for; return what went wrong."""
         missing = self._missing(seen.content)
-        model = self._ready() if missing else None  # what is wrong with a concept ends the run
         try:
-            if model is not None:
-                self._find(model, seen, missing)
+            if missing:
+                self._find(seen, missing)
         except PersamError as error:
             return str(error)
         except (RuntimeError, ValueError, MemoryError) as error:  # one odd photo must not end a run of thousands
             return f"{seen.photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
         return None
 
-    def _find(self, model: PerSAM, seen: _Seen, missing: Sequence[str]) -> None:
+    def _find(self, seen: _Seen, missing: Sequence[str]) -> None:
+        model = self._model
+        assert model is not None
         encoded = None if self._cache is None else self._cache.get(seen.content)
         if encoded is None:
-            encoded = model.encode(seen.pixels if seen.pixels is not None else seen.photo)
+            pixels, size = (seen.pixels, seen.size)
+            if pixels is None:  # it was in the cache when it was looked at
+                pixels, size = read_smaller(seen.photo, self._side)
+            encoded = model.encode(pixels, size=size)
             if self._cache is not None:
                 self._cache.put(seen.content, encoded)
         concepts = [self._concepts[made] for made in missing]

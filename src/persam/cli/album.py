@@ -12,10 +12,10 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from persam.cli.console import complain, out, print_json, say, table
-from persam.cli.options import Device, Dtype, Json, load_model
+from persam.cli.options import Device, Dtype, Json, load_model, model_of
 from persam.cli.progress import progress_bar
-from persam.cli.segment import concepts_in, model_of
-from persam.errors import PersamError, UsageError
+from persam.cli.segment import concepts_in
+from persam.errors import PersamError, UsageError, printable
 
 if TYPE_CHECKING:
     from persam.album.run import AlbumReport
@@ -152,7 +152,6 @@ def find(
     persam album find bike.safetensors album --top 10
     """
     from persam.album.album import Album
-    from persam.drawing import one_line
     from persam.ledger import HIDDEN
     from persam.outputs import INDEX
 
@@ -182,7 +181,7 @@ def find(
     grid = table("photo", "score", "verdict", "box", right=("score",))
     for one in ranked[:top]:
         box = "" if one.box is None else ",".join(map(str, one.box))
-        grid.add_row(escape(one_line(one.image)), f"{one.score:.2f}", one.verdict, box)
+        grid.add_row(escape(printable(one.image)), f"{one.score:.2f}", one.verdict, box)
     out().print(grid)
 
 
@@ -212,7 +211,7 @@ def _what_was_done(report: AlbumReport, output: Path, seconds: float) -> str:
 def _print_table(report: AlbumReport) -> None:
     grid = table("object", "present", "unsure", "absent", right=("present", "unsure", "absent"))
     for name, verdicts in sorted(report.verdicts.items()):
-        grid.add_row(escape(name), *(str(verdicts[each]) for each in ("present", "unsure", "absent")))
+        grid.add_row(escape(printable(name)), *(str(verdicts[each]) for each in ("present", "unsure", "absent")))
     out().print(grid)
     if any(verdicts["unsure"] for verdicts in report.verdicts.values()):
         out().print("The unsure ones are listed in unsure.csv; have a look.", markup=False)

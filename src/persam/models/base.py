@@ -7,7 +7,7 @@ canvas in `Frame`, its object score in `Decoded.presence`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -38,6 +38,11 @@ class EncodedImage:
     other: EncodedImage | None = None
     source: str | None = None
     pixels: np.ndarray | None = None
+
+    def of_photo(self, size: Size) -> EncodedImage:
+        """The same for a photo of another size (H, W) and equal proportions; what was encoded is a copy of it."""
+        other = None if self.other is None else self.other.of_photo(size)
+        return replace(self, frame=replace(self.frame, photo=size), other=other)
 
 
 @dataclass(frozen=True)
