@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
     app.command("encoders")(encoders)
     for work, suites in (
         (_on_photos, (modes, ablation, robustness, light, presence)),
-        (_timed, (efficiency, tuning, overhead)),
+        (_timed, (efficiency, tuning, overhead, album)),
     ):
         shared = [each for each in options_of(work) if each.kind is each.KEYWORD_ONLY]
         for suite in suites:
@@ -225,6 +225,22 @@ def overhead(
         return measure_overhead(persam, rounds=rounds, progress=progress)
 
     _timed("overhead", rounds + 1, measure, **shared)
+
+
+def album(
+    model: Model = "tiny",
+    photos: Annotated[list[int] | None, typer.Option(min=1, help="So many photos; repeat for several sizes.")] = None,
+    side: Annotated[int, typer.Option(min=64, help="Width of the photos, pixels.")] = 1600,
+    **shared: Any,
+) -> None:
+    """What an album costs: photos a second, against their number, with encodings kept, and memory.
+
+    Example: persam bench album --photos 100 --photos 300
+    """
+    from persam.benchmark.suites.album import SIZES, measure_album, steps_of
+
+    counts = sorted(set(photos or SIZES))
+    _timed("album", steps_of(counts), partial(measure_album, model, sizes=counts, side=side), **shared)
 
 
 def _timed(

@@ -61,19 +61,19 @@ class TestMemory:
         assert peaks.added("SAM") == 0
 
     def test_a_peak_counts_what_is_given_back_before_it_is_read(self):
-        memory._reset_peak()
-        before = memory._peak_of_process()
+        memory.reset_peak()
+        before = memory.peak_of_process()
         block = np.ones(60_000_000 // 8)
         del block
-        assert memory._peak_of_process() >= before + 40_000_000
+        assert memory.peak_of_process() >= before + 40_000_000
 
-    @pytest.mark.skipif(not memory._reset_peak(), reason="this system does not let a process set its peak back")
+    @pytest.mark.skipif(not memory.reset_peak(), reason="this system does not let a process set its peak back")
     def test_a_peak_is_set_back(self):
         block = np.ones(60_000_000 // 8)
         del block
-        high = memory._peak_of_process()
-        assert memory._reset_peak()
-        assert memory._peak_of_process() <= high - 40_000_000
+        high = memory.peak_of_process()
+        assert memory.reset_peak()
+        assert memory.peak_of_process() <= high - 40_000_000
 
     @pytest.mark.parametrize("job", JOBS)
     def test_jobs_end_with_the_photo(self, job):

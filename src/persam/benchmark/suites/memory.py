@@ -102,8 +102,8 @@ def _prepare(persam: PerSAM, job: str, side: int) -> Callable[[], object]:
     return lambda: persam.segment(image, concept)
 
 
-def _peak_of_process() -> int:
-    """Largest resident memory of this process since `_reset_peak`, in bytes.
+def peak_of_process() -> int:
+    """Largest resident memory of this process since `reset_peak`, in bytes.
 
     Raises:
         PersamError: the system does not tell.
@@ -119,7 +119,7 @@ def _peak_of_process() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _reset_peak() -> bool:
+def reset_peak() -> bool:
     """Start the peak anew from what is resident now; whether the system lets us."""
     try:
         _RESET.write_text("5")
@@ -129,15 +129,15 @@ def _reset_peak() -> bool:
 
 
 def _since() -> str:
-    return "while it works on the photo" if _reset_peak() else "since its start, the loading of the model included"
+    return "while it works on the photo" if reset_peak() else "since its start, the loading of the model included"
 
 
 def _main(order: dict[str, Any]) -> None:
     job, side = order.pop("job"), order.pop("side")
     run = _prepare(open_persam(order.pop("name"), **order), job, side)
-    _reset_peak()
+    reset_peak()
     run()
-    print(_peak_of_process())
+    print(peak_of_process())
 
 
 if __name__ == "__main__":
