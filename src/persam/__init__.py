@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from persam.album.album import Album
     from persam.concept import Concept
     from persam.errors import PersamError, UsageError
     from persam.instance import Instance
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Album",
     "Concept",
     "EncodedImage",
     "Instance",
@@ -41,6 +43,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "persam.album.album": "Album",
         "persam.concept": "Concept",
         "persam.errors": "PersamError UsageError",
         "persam.method.settings": "Settings",

@@ -68,7 +68,7 @@ class AlbumReport:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Looked:
     """A photo that was looked at: its content, and where they are needed its pixels, perhaps of a smaller copy of the
     photo of `size` (H, W); or what is wrong with it."""
 
@@ -220,24 +220,24 @@ class _Worker:
 
     # ------------------------------------------------------------------------------- reading, in threads
 
-    def look(self, photo: Path) -> _Seen:
+    def look(self, photo: Path) -> _Looked:
         """See what a photo is, and read it if something is to be looked for in it."""
         try:
             content = self._index.content_of(photo)
             if not self._missing(content):
-                return _Seen(photo, content)
+                return _Looked(photo, content)
         except OSError:  # reading it has a sentence for whatever it is
             content = ""
         longest = self._longest()
         if self._cache is not None and content in self._cache:
-            return _Seen(photo, content)
+            return _Looked(photo, content)
         try:
             pixels, size = read_smaller(photo, longest)
         except PersamError as error:
-            return _Seen(photo, problem=str(error))
+            return _Looked(photo, problem=str(error))
         if not content:
-            return _Seen(photo, problem=f"{photo} came into being while it was read; run this again.")
-        return _Seen(photo, content, pixels, size)
+            return _Looked(photo, problem=f"{photo} came into being while it was read; run this again.")
+        return _Looked(photo, content, pixels, size)
 
     def _longest(self) -> int | None:
         """Pixels of the longest side at which photos are read; the published modes read them whole."""
@@ -252,7 +252,7 @@ class _Worker:
 
     # ------------------------------------------------------------------- finding and writing, one after another
 
-    def settle(self, seen: _Seen, report: AlbumReport) -> str | None:
+    def settle(self, seen: _Looked, report: AlbumReport) -> str | None:
         """Look for what is missing, and bring the photo's lines and files up to date; return what went wrong."""
         missing = self._missing(seen.content)
         problem = self.look_for_missing(seen)
@@ -275,7 +275,7 @@ class _Worker:
         report.known += not missing
         return None
 
-    def look_for_missing(self, seen: _Seen) -> str | None:
+    def look_for_missing(self, seen: _Looked) -> str | None:
         """Look for the concepts that this photo was not searched for; return what went wrong."""
         missing = self._missing(seen.content)
         try:
@@ -287,7 +287,7 @@ class _Worker:
             return f"{seen.photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
         return None
 
-    def _find(self, seen: _Seen, missing: Sequence[str]) -> None:
+    def _find(self, seen: _Looked, missing: Sequence[str]) -> None:
         model = self._model
         assert model is not None
         encoded = None if self._cache is None else self._cache.get(seen.content)
@@ -336,7 +336,7 @@ def _mark(finds: Sequence[dict[str, Any]]) -> str:
     return hashlib.blake2b(b"".join(map(json_line, finds)), digest_size=12).hexdigest()
 
 
-def _ahead(look: Callable[[Path], _Seen], photos: Iterable[Path]) -> Iterator[_Seen]:
+def _ahead(look: Callable[[Path], _Looked], photos: Iterable[Path]) -> Iterator[_Looked]:
     """Photos that were looked at, in order, while the next ones are being read."""
     pool = ThreadPoolExecutor(READERS, thread_name_prefix="persam-reader")
     waiting = deque[Any]()

@@ -27,9 +27,13 @@ class _RunByDefault(TyperGroup):
     """`persam album CONCEPT PHOTOS` is `persam album run CONCEPT PHOTOS`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):  # the group has no options of its own
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that was named; files, if none was."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
 
 
 app = typer.Typer(

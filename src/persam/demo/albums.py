@@ -132,7 +132,7 @@ class AlbumPhoto:
 
 
 @dataclass(frozen=True)
-class Album:
+class DemoAlbum:
     """A thing: its reference photo (H, W, 3) with its mask (H, W), and the photos to find it in."""
 
     thing: str
@@ -141,7 +141,9 @@ class Album:
     photos: tuple[AlbumPhoto, ...]
 
 
-def make_albums(things: Sequence[str] | None = None, *, photos: int | None = None, seed: int = 0) -> Iterable[Album]:
+def make_albums(
+    things: Sequence[str] | None = None, *, photos: int | None = None, seed: int = 0
+) -> Iterable[DemoAlbum]:
     """Make the albums, the same ones for the same seed.
 
     Args:
@@ -161,13 +163,13 @@ def make_albums(things: Sequence[str] | None = None, *, photos: int | None = Non
     return (_album(name, photos, seed) for name in things or THINGS)
 
 
-def _album(thing: str, photos: int | None, seed: int) -> Album:
+def _album(thing: str, photos: int | None, seed: int) -> DemoAlbum:
     layouts = layouts_of(thing)
     if photos is not None and photos < len(layouts):
         layouts = (*layouts[: photos - 1], layouts[-1])
     reference = fit(original(THINGS[thing]), LONGEST_SIDE)
     mask = fit(thing_mask(thing).astype(np.float32), LONGEST_SIDE) > 0.5
-    return Album(thing, reference, mask, tuple(make_photo(layout, thing, seed) for layout in layouts))
+    return DemoAlbum(thing, reference, mask, tuple(make_photo(layout, thing, seed) for layout in layouts))
 
 
 def make_photo(layout: Layout, thing: str, seed: int = 0) -> AlbumPhoto:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from persam.demo.albums import Album, AlbumPhoto, layouts_of, make_albums
+from persam.demo.albums import AlbumPhoto, DemoAlbum, layouts_of, make_albums
 from persam.demo.originals import THINGS, photo_folder
 from persam.demo.report import NUMBERS, PAGE, SHEET, DemoReport, PhotoResult, ThingResult
 from persam.drawing import colour_of, draw_overlay
@@ -84,7 +84,7 @@ def _has_demo(folder: Path) -> bool:
 
 def _run(
     loaded: PerSAM,
-    albums: Iterable[Album],
+    albums: Iterable[DemoAlbum],
     names: Sequence[str],
     folder: Path,
     seed: int,
@@ -112,7 +112,7 @@ def _run(
     return report
 
 
-def _find(model: PerSAM, album: Album, folder: Path, step: Callable[[str, int], None]) -> ThingResult:
+def _find(model: PerSAM, album: DemoAlbum, folder: Path, step: Callable[[str, int], None]) -> ThingResult:
     """Do the main job for one thing, as anyone would: with files, and the three verbs."""
     home = folder / album.thing
     reference, mask = home / "reference.png", home / "reference-mask.png"
@@ -142,7 +142,7 @@ def _find(model: PerSAM, album: Album, folder: Path, step: Callable[[str, int], 
 
 
 def _find_in(
-    model: PerSAM, album: Album, photo: AlbumPhoto, concepts: tuple[Concept, Concept], folder: Path
+    model: PerSAM, album: DemoAlbum, photo: AlbumPhoto, concepts: tuple[Concept, Concept], folder: Path
 ) -> PhotoResult:
     home = folder / album.thing
     file = home / "album" / f"{photo.name}.jpg"
