@@ -27,6 +27,7 @@ from persam.models.fitted import Fitted
 
 FORMAT = "1"
 _LARGEST = 1e15  # of numbers that mean something; so far off neither NaN nor infinity, nor digits without end
+_LARGEST_FEATURE = 1e6  # of vectors: sums of products of larger ones would leave float32; features are below a thousand
 _KEPT_PARTS = ("photo", "mask", "values")
 # Axes of every tensor of a reference: the encoder's channels (C), the matching encoder's (D), anything (n), or a size.
 _PARTS: dict[str, tuple[str | int, ...]] = {
@@ -212,6 +213,8 @@ def _tensors_of(
             raise _DamagedError(f"{name} is empty")
         if not bool(torch.isfinite(tensor).all()):
             raise _DamagedError(f"{name} holds NaN or infinity")
+        if bool((tensor.abs() > _LARGEST_FEATURE).any()):
+            raise _DamagedError(f"{name} holds {float(tensor.abs().max()):.0e}, which is no feature's value")
         if part == "colours" and bool((tensor < 0).any()):
             raise _DamagedError(f"{name} holds a share below 0")
         found[part] = tensor.float()

@@ -198,11 +198,11 @@ class OutputFolder:
         """Add the line at once, so that a run that is stopped keeps what it did."""
         if not self.results_path.exists():
             write_bytes(self.results_path, b"")  # so that the ledger knows it
-        self._journal.append([line])
-        self._grew = True
         key = line["image"], line["concept"]
-        self._lines[key] = line
+        self._lines[key] = line  # before it is on the disk: a signal that comes while it is written must find it here
         self.outdated.discard(key)
+        self._grew = True
+        self._journal.append([line])
 
     def _file(self, kind: str, image: str | Path, concept: str, number: int | None = None) -> str:
         place, suffix = _PLACES[kind]
