@@ -248,7 +248,7 @@ class TestTune:
 
     def test_of_a_loaded_concept(self, bundled, disc, tmp_path):
         disc.save(tmp_path / "disc.safetensors")
-        with pytest.raises(PersamError, match=r'"disc" was read from a file, which does not hold its photos.*--tune'):
+        with pytest.raises(PersamError, match=r'"disc" was read from a file that does not keep its photos.*--tune'):
             bundled.tune(Concept.load(tmp_path / "disc.safetensors"))
 
     def test_published_solver_reports_progress(self):

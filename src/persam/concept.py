@@ -1,32 +1,26 @@
-"""A concept: what was learned from one or more references, and its file.
+"""A concept: what was learned from one or more references. Its file: `concept_file.py`.
 
-The file is safetensors: vectors as tensors, everything readable in its metadata. It holds no pixels, but for a small
-thumbnail on request.
+It holds no pixels, but on request a small thumbnail, and the references themselves.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from persam.errors import PersamError
 from persam.files import write_bytes
 from persam.method.cues import CueFeatures
-from persam.method.learn import TargetFeatures
+from persam.method.learn import Learned, TargetFeatures
 from persam.method.settings import Settings
 from persam.models.fitted import Fitted
 
-FORMAT = "1"
-_PARTS = ("embedding", "direction", "tuned_direction", "background")
-_CUE_PARTS = ("object_cells", "background_cells", "colours", "colour_ratio")
+if TYPE_CHECKING:
+    from persam.kept import KeptReference
+    from persam.models.base import EncodedImage
+    from persam.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -39,6 +33,13 @@ class ReferenceRecord:
     size: tuple[int, int]
     coverage: float
     cells: int
+
+    @classmethod
+    def of(cls, reference: Reference, learned: Learned) -> ReferenceRecord:
+        """Of a reference that was learned."""
+        height, width = learned.mask.shape
+        coverage = round(float(learned.mask.float().mean()), 6)
+        return cls(reference.source, reference.sha256, (height, width), coverage, int(learned.cells.sum()))
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,7 +59,8 @@ class Concept:
         scale_weights: PerSAM-F's weights of the decoder's three scales, or None.
         created: when, UTC, ISO 8601.
         thumbnail: a small PNG of the first reference, or None.
-        material: what `PerSAM.tune` needs of every reference, in memory only.
+        kept: the references themselves, if that was asked for: one for each, None for one that was not kept; or none.
+        material: what `PerSAM.tune` needs of every reference, in memory only; None for one that came from a file.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Concept:
     scale_weights: tuple[float, float, float] | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     thumbnail: bytes | None = None
+    kept: tuple[KeptReference | None, ...] = field(default=(), repr=False, compare=False)
     material: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -93,22 +96,64 @@ class Concept:
         """Whether the scale weights were fitted (PerSAM-F)."""
         return self.scale_weights is not None
 
+    @property
+    def keeps_references(self) -> bool:
+        """Whether all photos and masks that it was learned from are kept in it, so that it can be tuned again."""
+        return len(self.kept) == len(self.references) and None not in self.kept
+
+    def kept_references(self) -> list[Reference]:
+        """The references that it was learned from, to learn from again, perhaps with another model.
+
+        Raises:
+            PersamError: they were not kept; say `keep_references=True` to `PerSAM.learn`.
+        """
+        if not self.keeps_references:
+            raise PersamError(
+                f'The concept "{self.name}" does not keep its photos; learn it again from them, with '
+                "--keep-reference to keep them from now on."
+            )
+        return [
+            kept.read(source=record.source, sha256=record.sha256)
+            for kept, record in zip(self.kept, self.references, strict=True)
+            if kept is not None
+        ]
+
+    def check_vectors(self, image: EncodedImage) -> None:
+        """See that its vectors are as long as the features of a photo that its model encoded.
+
+        Raises:
+            PersamError: they are not, so the file was changed by hand.
+        """
+        lengths = len(self.targets[0].embedding), len(self.targets[0].direction)
+        wanted = image.features.shape[1], (image.other or image).features.shape[1]
+        if lengths != wanted:
+            raise PersamError(
+                f'The concept "{self.name}" has vectors of {lengths[0]} and {lengths[1]} numbers, its model of '
+                f"{wanted[0]} and {wanted[1]}; learn it again."
+            )
+
+    def joined(self, other: Concept, name: str) -> Concept:
+        """Both as one concept, learned from the references of both; of one model, with one form, neither tuned."""
+        ours, theirs = len(self.references), len(other.references)
+        nothing, none_of_theirs = (None,) * ours, (None,) * theirs
+        return replace(
+            self,
+            name=name,
+            targets=self.targets + other.targets,
+            references=self.references + other.references,
+            threshold=(self.threshold * ours + other.threshold * theirs) / (ours + theirs),
+            cues=self.cues + other.cues,
+            created=other.created,
+            thumbnail=self.thumbnail or other.thumbnail,
+            kept=(self.kept or nothing) + (other.kept or none_of_theirs) if self.kept or other.kept else (),
+            material=(self.material or nothing) + (other.material or none_of_theirs),
+        )
+
     def metadata(self) -> dict[str, Any]:
         """All but the vectors, as plain JSON values."""
-        return {
-            "format": FORMAT,
-            "name": self.name,
-            "mode": self.mode,
-            "settings": self.settings.to_dict(),
-            "model": {"name": self.model_name, "fingerprint": self.model},
-            "encoder": {"name": self.encoder_name, "fingerprint": self.encoder},
-            "threshold": round(self.threshold, 6),
-            "fitted": None if self.fitted is None else self.fitted.to_dict(),
-            "scale_weights": None if self.scale_weights is None else [round(w, 6) for w in self.scale_weights],
-            "references": [vars(reference) | {"size": list(reference.size)} for reference in self.references],
-            "created": self.created,
-            "has_thumbnail": self.thumbnail is not None,
-        }
+        from persam.concept_file import metadata_of
+
+        return metadata_of(self)
 
     def save(self, path: str | Path, *, thumbnail: bool = False) -> Path:
         """Write the concept file, whole or not at all.
@@ -120,22 +165,10 @@ class Concept:
         Raises:
             PersamError: the place is not writable, or the disk is full.
         """
+        from persam.concept_file import file_bytes
+
         path = Path(path)
-        tensors = {
-            f"target.{i}.{part}": getattr(target, part).detach().float().cpu().contiguous()
-            for i, target in enumerate(self.targets)
-            for part in _PARTS
-        } | {
-            f"cue.{i}.{part}": getattr(kept, part).detach().float().cpu().contiguous()
-            for i, kept in enumerate(self.cues)
-            for part in _CUE_PARTS
-        }
-        shown = self.thumbnail if thumbnail else None
-        metadata = self.metadata() | {"has_thumbnail": shown is not None}
-        words = {"persam": json.dumps(metadata, ensure_ascii=False), "format": "pt"}
-        if shown is not None:
-            words["thumbnail"] = base64.b64encode(shown).decode()
-        write_bytes(path, save(tensors, metadata=words))
+        write_bytes(path, file_bytes(self, thumbnail=thumbnail))
         return path
 
     @classmethod
@@ -145,56 +178,6 @@ class Concept:
         Raises:
             PersamError: missing, damaged, no concept of persam, or of a newer format.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise PersamError(f"There is no concept file {path}; make one with `persam learn`.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                words = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise PersamError(f"{path} is damaged or no safetensors file; learn the concept again.") from error
-        if "persam" not in words:
-            raise PersamError(f"{path} is a safetensors file, but holds no concept of persam.")
-        try:
-            return cls._from_file(json.loads(words["persam"]), tensors, words.get("thumbnail"))
-        except _NewerFormatError as error:
-            raise PersamError(
-                f"{path} has concept format {error}, this persam reads up to {FORMAT}; upgrade persam."
-            ) from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise PersamError(f"{path} is a damaged concept file ({error}); learn the concept again.") from error
+        from persam.concept_file import read_concept
 
-    @classmethod
-    def _from_file(cls, meta: dict[str, Any], tensors: dict[str, Tensor], thumbnail: str | None) -> Concept:
-        if int(meta["format"]) > int(FORMAT):
-            raise _NewerFormatError(meta["format"])
-        weights, fitted = meta["scale_weights"], meta.get("fitted")  # which files of persam 0.1 have not
-        return cls(
-            name=str(meta["name"]),
-            settings=Settings.from_dict(meta["settings"]),
-            model=meta["model"]["fingerprint"],
-            model_name=meta["model"]["name"],
-            encoder=meta["encoder"]["fingerprint"],
-            encoder_name=meta["encoder"]["name"],
-            targets=tuple(
-                TargetFeatures(**{part: tensors[f"target.{i}.{part}"] for part in _PARTS})
-                for i in range(len(meta["references"]))
-            ),
-            references=tuple(
-                ReferenceRecord(**(record | {"size": tuple(record["size"])})) for record in meta["references"]
-            ),
-            threshold=float(meta["threshold"]),
-            cues=tuple(
-                CueFeatures(**{part: tensors[f"cue.{i}.{part}"] for part in _CUE_PARTS})
-                for i in range(0 if fitted is None else len(meta["references"]))
-            ),
-            fitted=None if fitted is None else Fitted.from_dict(fitted),
-            scale_weights=None if weights is None else (float(weights[0]), float(weights[1]), float(weights[2])),
-            created=meta["created"],
-            thumbnail=None if thumbnail is None else base64.b64decode(thumbnail),
-        )
-
-
-class _NewerFormatError(Exception):
-    """The file was written by a newer persam."""
+        return read_concept(Path(path))

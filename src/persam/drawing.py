@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import unicodedata
 import zlib
 
 import cv2
 import numpy as np
 from PIL import ImageFont
+
+from persam.errors import printable
 
 Colour = tuple[int, int, int]
 
@@ -99,15 +100,9 @@ def font(size: int, text: str = "") -> ImageFont.FreeTypeFont | ImageFont.ImageF
     return ImageFont.load_default(size)
 
 
-def one_line(text: str) -> str:
-    """A text as it can be drawn and printed: ends of lines, controls and broken letters, which names of files may have,
-    become `�`."""
-    return "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter for letter in text)
-
-
 def fit_text(text: str, width: int, size: int) -> str:
     """Shorten a text in its middle until it fits: the ends of file names tell them apart."""
-    text = one_line(text)
+    text = printable(text)
     letters, shown = font(size, text), text
     keep = len(text)
     while keep > 4 and letters.getlength(shown) > width:

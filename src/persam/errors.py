@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import unicodedata
 from pathlib import Path
 
 
@@ -21,12 +22,32 @@ class UsageError(PersamError):
     exit_code = 2
 
 
+class PersamWarning(UserWarning):
+    """It went well, but not as somebody may have thought: one sentence, which commands print once."""
+
+
 def first_line(error: BaseException) -> str:
     """Give the first line of what a library says, which often says a page."""
     return (str(error).strip().splitlines() or ["no reason given"])[0]
 
 
-_WRITE_PROBLEMS = {
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # controls, halves of letters, ends of lines
+
+
+def printable(text: str) -> str:
+    r"""Show what cannot be drawn, printed or encoded as Python writes it: file names hold bytes of any kind.
+
+    >>> print(printable("mug\n1.jpg"), printable("m\udcffg.jpg"))
+    mug\n1.jpg m\udcffg.jpg
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each.encode("unicode_escape").decode() if unicodedata.category(each) in _UNSEEN else each for each in text
+    )
+
+
+_PROBLEMS = {
     errno.ENOSPC: "there is no room left on the disk; free some and run this again",
     errno.EDQUOT: "your disk quota is used up; free some room and run this again",
     errno.EACCES: "writing there is not allowed; choose another place",
@@ -42,5 +63,10 @@ _WRITE_PROBLEMS = {
 
 def write_error(path: str | Path, error: OSError) -> PersamError:
     """Turn the system's reason why ``path`` could not be written into a sentence."""
-    reason = _WRITE_PROBLEMS.get(error.errno or 0, f"the system says: {error.strerror or error}")
+    reason = _PROBLEMS.get(error.errno or 0, f"the system says: {error.strerror or error}")
     return PersamError(f"Cannot write {path}: {reason}.")
+
+
+def system_error(error: OSError) -> PersamError:
+    """Turn what the system refused into a sentence, where no more is known of it than the name of the file."""
+    return PersamError(f"The system refuses {error.filename}: {error.strerror or error}; check that path.")

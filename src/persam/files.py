@@ -33,6 +33,22 @@ class Guard(Protocol):
 guards: WeakSet[Guard] = WeakSet()  # asked before any file is replaced
 
 
+def expanded(path: str | Path) -> Path:
+    """Read ``~`` as shells do.
+
+    Raises:
+        UsageError: There is no such home, nor a file of that name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        if Path(Path(path).parts[0]).exists():
+            return Path(path)
+        raise UsageError(
+            f"{path} begins with the home folder of somebody unknown here; give the whole path."
+        ) from error
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to; it becomes ``path`` when the block ends well, else it goes.
@@ -43,7 +59,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         PersamError: The disk is full, the place is not writable, ... in one sentence.
         UsageError: A guard of the folder refuses.
     """
-    target = Path(path).expanduser()
+    target = expanded(path)
     # The suffix stays last, because image writers choose the format by it.
     temporary = target.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp{target.suffix}")
     try:
@@ -69,7 +85,7 @@ def check_folder(folder: str | Path) -> None:
         UsageError: it is a file.
         PersamError: it, or the folder in which it would be made, cannot be written.
     """
-    target = Path(folder).expanduser()
+    target = expanded(folder)
     try:
         if target.exists() and not target.is_dir():
             raise UsageError(f"{folder} is a file; give a folder.")

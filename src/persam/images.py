@@ -6,21 +6,22 @@ Found, whole, of a sane size, or one sentence that says why not.
 from __future__ import annotations
 
 import contextlib
-import glob
+import io
 import os
-import struct
 import threading
 import warnings
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from persam.errors import PersamError, UsageError
+from persam.errors import PersamError, PersamWarning, UsageError
+from persam.files import expanded
 
 ImageSource = str | Path | Image.Image | np.ndarray
+_Source = TypeVar("_Source")
 
 #: File names that a folder or a glob is searched for.
 IMAGE_SUFFIXES = frozenset(
@@ -34,10 +35,29 @@ _SENSOR_MAXIMA = (255, 1023, 4095, 16383, 65535)
 DEFAULT_MAX_PIXELS = 250_000_000
 MAX_PIXELS_VARIABLE = "PERSAM_MAX_PIXELS"
 
-# What Pillow's decoders raise on data that ends early or makes no sense.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
-_MAGIC_NUMBERS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+HEIC_SUFFIXES = frozenset((".heic", ".heif"))
+HEIC_EXTRA = "pip install 'persam[heic]'"
+#: Photos as sensors give them. Many are TIFF files that hold a tiny preview, which is not the photo.
+RAW_SUFFIXES = frozenset(
+    (
+        *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".raf", ".orf", ".rw2", ".pef"),
+        *(".srw", ".3fr", ".fff", ".iiq", ".erf", ".mef", ".mos", ".kdc", ".dcr", ".x3f", ".rwl"),
+    )
+)
+
+# Pillow knows more, such as EPS, for which it runs another program.
+_FORMATS = (
+    *("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "HEIF"),
+    *("JPEG2000", "PPM", "TGA", "ICO", "PCX", "SGI", "PSD"),
+)
+_PAGED = {"GIF": "frames", "PNG": "frames", "WEBP": "frames", "AVIF": "frames", "TIFF": "pages"}
+_TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_MAGIC_NUMBERS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", *_TIFF_STARTS)
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXIF_ORIENTATION = 0x0112
+# Of TIFF files: a number by which large ones are known, and tags.
+_BIG_TIFF, _WIDTH, _HEIGHT, _BITS, _STARTS, _LENGTHS, _PLANES = 43, 256, 257, 258, 273, 279, 284
+_RGB_OF_BGR = {1: [0], 2: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}  # OpenCV's order of channels
 _pillow_limit_lock = threading.Lock()
 
 
@@ -72,7 +92,10 @@ def read_image(source: ImageSource, *, max_pixels: int | None = None) -> np.ndar
         )
     if picture.width == 0 or picture.height == 0:
         raise PersamError(f"The photo has no pixels ({picture.width} x {picture.height}); give another.")
-    return np.array(_to_rgb(upright(picture)))  # a copy: contiguous and writable
+    try:
+        return np.array(_to_rgb(upright(picture)))  # a copy: contiguous and writable
+    except (ValueError, OSError) as error:  # Pillow converts many modes, not each into each
+        raise PersamError(f"A picture of the mode {picture.mode} cannot be read as a photo; save it as RGB.") from error
 
 
 def read_orientation(source: ImageSource) -> int:
@@ -82,23 +105,11 @@ def read_orientation(source: ImageSource) -> int:
     return exif_orientation(source if isinstance(source, Image.Image) else open_picture(source))
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """List the photos that files, folders and globs name, each once, in the order given, folders sorted by name.
-
-    A folder gives the pictures directly in it (by suffix, hidden ones left out); a glob such as ``'album/**/*.jpg'``
-    gives what it matches. A file that was named itself is listed whatever its suffix, even if it is missing: reading
-    it will say what is wrong with it, and the others go on.
-
-    Raises:
-        UsageError: A folder or a glob has no picture, or nothing was named at all.
-    """
-    found: dict[str, Path] = {}
-    for given in paths:
-        for file in _files_of(Path(given).expanduser()):
-            found.setdefault(str(file.absolute()), file)
-    if not found:
-        raise UsageError("No photos were named; give files, folders or globs.")
-    return list(found.values())
+def read_once(source: _Source, what: str = "photo") -> _Source | Image.Image:
+    """Read a pipe, such as ``<(cat mug.jpg)``, which gives its picture only once; return all else as it is."""
+    if isinstance(source, (str, os.PathLike)) and is_pipe(expanded(Path(source))):
+        return open_picture(Path(source), what=what)
+    return source
 
 
 # ------------------------------------------------------------------------------------------ any picture file
@@ -126,34 +137,39 @@ def open_picture(path: str | Path, *, what: str = "photo", max_pixels: int | Non
         PersamError: The file is missing, a folder, empty, not a picture, truncated, or too large.
     """
     file = check_file(path, what=what)
-    picture = _open(file, what)
-    width, height = picture.size
+    if file.suffix.lower() in RAW_SUFFIXES:
+        raise PersamError(f"The {what} {file} is a RAW photo, which persam does not read; export it as JPEG or TIFF.")
     limit = max_pixels_allowed() if max_pixels is None else max_pixels
-    if width * height > limit:
-        picture.close()
-        raise PersamError(
-            f"The {what} {file} has {width} x {height} = {width * height / 1e6:,.0f} million pixels, more than the "
-            f"{limit / 1e6:,.0f} million allowed; make it smaller, or set {MAX_PIXELS_VARIABLE}={width * height} "
-            "if you trust it."
-        )
     try:
-        with picture:  # closes the file; the decoded pixels stay
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                picture.load()
-            return picture.copy() if getattr(picture, "n_frames", 1) > 1 else picture
-    except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
-        raise _damaged(file, what) from error
+        with _stream(file) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = _open(stream, file, what, limit)
+            _check_pixels(picture.size, limit, file, what)
+            picture.load()
+            count = getattr(picture, "n_frames", 1)
+            whole = picture.copy() if count > 1 else picture
+    except (PersamError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise a dozen kinds on data that ends early or makes no sense
+        raise _damaged(file, what, error) from error
+    if count > 1 and picture.format in _PAGED:
+        words = f"The {what} {file} has {count} {_PAGED[picture.format]}; only the first is taken."
+        warnings.warn(words, PersamWarning, stacklevel=2)
+    return whole
 
 
 def check_file(path: str | Path, *, what: str) -> Path:
-    """Return ``path`` as an existing, readable file that is not empty, or raise `PersamError`."""
-    file = Path(path).expanduser()
+    """Return ``path`` as an existing, readable file that is not empty (or a pipe), or raise `PersamError`."""
+    file = expanded(path)
     try:
         if file.is_dir():
             raise PersamError(f"{file} is a folder, not a {what}; give one of the files in it.")
         if not file.exists():
             raise PersamError(f"There is no {what} at {file}; check the path.")
+        if is_pipe(file):
+            return file  # looking into it would take something out of it
+        if not file.is_file():
+            raise PersamError(f"{file} is a device, not a {what}; give a file.")
         if file.stat().st_size == 0:
             raise PersamError(f"The {what} {file} is empty (0 bytes); copy or download it again.")
         with file.open("rb") as stream:
@@ -165,11 +181,21 @@ def check_file(path: str | Path, *, what: str) -> Path:
     return file
 
 
+def is_pipe(file: Path) -> bool:
+    """Whether a path is a pipe, which can be read once."""
+    try:
+        return file.is_fifo()
+    except (OSError, ValueError):
+        return False
+
+
 def upright(picture: Image.Image) -> Image.Image:
     """Turn a picture as its EXIF orientation says, which is how every viewer shows it."""
     try:
         return ImageOps.exif_transpose(picture)
-    except _DECODE_ERRORS:  # unreadable EXIF: viewers show the picture as stored
+    except MemoryError:
+        raise
+    except Exception:  # unreadable EXIF: viewers show the picture as stored
         return picture
 
 
@@ -177,46 +203,110 @@ def exif_orientation(picture: Image.Image) -> int:
     """Return the EXIF orientation, 1 (stored upright) to 8."""
     try:
         value = picture.getexif().get(_EXIF_ORIENTATION, 1)
-    except _DECODE_ERRORS:
+    except Exception:  # unreadable EXIF
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _open(file: Path, what: str) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                return Image.open(file)
-            except Image.DecompressionBombError:  # Pillow's limit lies below ours
-                with _pillow_limit_lock, _without_pillow_limit():
-                    return Image.open(file)
-    except UnidentifiedImageError as error:
-        if file.suffix.lower() in {".heic", ".heif"}:
-            return _open_heic(file, what)
-        with file.open("rb") as stream:
-            start = stream.read(12)
-        if start.startswith(_MAGIC_NUMBERS) or (start[:4], start[8:]) == (b"RIFF", b"WEBP"):
-            raise _damaged(file, what) from error
+def _check_pixels(size: tuple[int, int], limit: int, file: Path, what: str) -> None:
+    width, height = size
+    if width * height > limit:
         raise PersamError(
-            f"The {what} {file} is not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file."
-        ) from error
-    except _DECODE_ERRORS as error:
-        raise _damaged(file, what) from error
+            f"The {what} {file} has {width} x {height} = {width * height / 1e6:,.0f} million pixels, more than the "
+            f"{limit / 1e6:,.0f} million allowed; make it smaller, or set {MAX_PIXELS_VARIABLE}={width * height} "
+            "if you trust it."
+        )
 
 
-def _open_heic(file: Path, what: str) -> Image.Image:
+def _stream(file: Path) -> BinaryIO:
+    return io.BytesIO(file.read_bytes()) if is_pipe(file) else file.open("rb")
+
+
+def _open(stream: BinaryIO, file: Path, what: str, limit: int) -> Image.Image:
+    try:
+        picture = _identified(stream)
+        if picture.format != "TIFF" or _is_known(picture):
+            return picture
+    except UnidentifiedImageError:
+        pass
+    stream.seek(0)
+    start = stream.read(12)
+    if not start:
+        raise PersamError(f"The {what} {file} is empty (0 bytes); copy or download it again.")
+    if start[4:8] == b"ftyp" and start[8:] in _HEIC_BRANDS:
+        return _open_heic(stream, file, what)
+    if start.startswith(_TIFF_STARTS):
+        return _open_tiff(stream, file, what, limit)
+    if start.startswith(_MAGIC_NUMBERS) or (start[:4], start[8:]) == (b"RIFF", b"WEBP") or start[4:8] == b"ftyp":
+        raise _damaged(file, what)
+    raise PersamError(
+        f"The {what} {file} is not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file."
+    )
+
+
+def _identified(stream: BinaryIO) -> Image.Image:
+    Image.init()
+    formats = [each for each in _FORMATS if each in Image.OPEN]
+    stream.seek(0)
+    try:
+        return Image.open(stream, formats=formats)
+    except Image.DecompressionBombError:  # Pillow's limit lies below ours
+        with _pillow_limit_lock, _without_pillow_limit():
+            stream.seek(0)
+            return Image.open(stream, formats=formats)
+
+
+def _open_heic(stream: BinaryIO, file: Path, what: str) -> Image.Image:
     try:
         import pillow_heif
     except ImportError as error:
         raise PersamError(
-            f"The {what} {file} is a HEIC picture, which needs one more package: pip install 'persam[heic]'."
+            f"The {what} {file} is a HEIC picture, which needs one more package: {HEIC_EXTRA}."
         ) from error
     pillow_heif.register_heif_opener()
+    return _identified(stream)
+
+
+def _open_tiff(stream: BinaryIO, file: Path, what: str, limit: int) -> Image.Image:
+    """Open a TIFF of values for which Pillow has no mode, such as colours in float, as 8-bit colours."""
+    stream.seek(0)
+    head = stream.read(8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head + stream.read(8) if head[2] == _BIG_TIFF else head)
+    stream.seek(tags.next)
+    tags.load(stream)
+    ends = [sum(part) for part in zip(tags[_STARTS], tags[_LENGTHS], strict=True)] if _STARTS in tags else []
+    if max(ends, default=0) > stream.seek(0, os.SEEK_END):
+        raise _damaged(file, what)
+    _check_pixels((int(tags[_WIDTH]), int(tags[_HEIGHT])), limit, file, what)
+    values = None if tags.get(_PLANES, 1) != 1 else _decoded_by_opencv(stream)
+    if values is None:
+        raise PersamError(
+            f"The {what} {file} is a TIFF of values that cannot be read; save it with 8 or 16 bits, colours together."
+        )
+    picture = Image.fromarray(_to_uint8(values if values.ndim == 2 else values[:, :, _RGB_OF_BGR[values.shape[2]]]))
+    picture.getexif()[_EXIF_ORIENTATION] = int(tags.get(_EXIF_ORIENTATION, 1))
+    return picture
+
+
+def _is_known(picture: Image.Image) -> bool:
+    """Whether Pillow reads the values of a TIFF as they are: one colour after the other with 16 bits it takes for 8."""
+    tags = getattr(picture, "tag_v2", {})
+    return tags.get(_PLANES, 1) == 1 or max(tags.get(_BITS, (8,))) <= 8
+
+
+def _decoded_by_opencv(stream: BinaryIO) -> np.ndarray | None:
+    import cv2
+
+    stream.seek(0)
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would write pages to stderr
     try:
-        return Image.open(file)
-    except (UnidentifiedImageError, *_DECODE_ERRORS) as error:
-        raise _damaged(file, what) from error
+        values = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+    return values
 
 
 @contextlib.contextmanager
@@ -229,32 +319,13 @@ def _without_pillow_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _damaged(file: Path, what: str) -> PersamError:
+def _damaged(file: Path, what: str, error: Exception | None = None) -> PersamError:
+    if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the file's
+        return PersamError(f"The {what} {file} cannot be read: {error.strerror}.")
     return PersamError(f"The {what} {file} is truncated or damaged; copy or download it again.")
 
 
-# ------------------------------------------------------------------------------------- which files, which values
-
-
-def _files_of(path: Path) -> Sequence[Path]:
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if _is_photo_name(file))
-        if not files:
-            raise UsageError(
-                f"There are no pictures in the folder {path}; for those in its subfolders give '{path}/**/*.jpg'."
-            )
-        return files
-    if not path.exists() and glob.has_magic(str(path)):
-        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns too)
-        files = [file for file in files if _is_photo_name(file)]
-        if not files:
-            raise UsageError(f"No picture matches {str(path)!r}; check the pattern.")
-        return files
-    return [path]
-
-
-def _is_photo_name(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+# ------------------------------------------------------------------------------------------------ which values
 
 
 def _picture_from_array(array: np.ndarray) -> Image.Image:

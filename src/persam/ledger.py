@@ -21,7 +21,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from persam.errors import PersamError, UsageError, write_error
-from persam.files import guards, write_bytes
+from persam.files import expanded, guards, write_bytes
 from persam.journal import Journal, json_line
 
 HIDDEN = ".persam"  # holds the lock and the list of files
@@ -70,7 +70,7 @@ class Ledger:
     """
 
     def __init__(self, folder: str | Path, *, overwrite: bool = False, advice: str = OVERWRITE) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         self.overwrite = overwrite
         self.advice = advice
         self._home = self.folder.absolute()
@@ -260,6 +260,14 @@ def claimed(
             ledger.adopt([*names, *earlier])
         ledger.check(names)
         yield
+
+
+def written_in(folder: Path) -> frozenset[str]:
+    """What persam wrote into a folder as far as its list says, named from the folder on."""
+    try:
+        return frozenset(str(line.get("path")) for line in Journal(folder / HIDDEN / _FILES).lines)
+    except PersamError:
+        return frozenset()
 
 
 def holds_json(file: Path, *keys: str) -> bool:

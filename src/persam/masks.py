@@ -7,10 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from persam.errors import PersamError, UsageError
 from persam.images import check_file, open_picture, upright
+from persam.labels import Label, LabelMap
 
 MaskSource = str | Path | Image.Image | np.ndarray
 
@@ -19,13 +20,17 @@ _LABEL_LIMIT = 32  # a mask whose largest value is below this holds labels (0, 1
 _FEW_LEVELS = 8  # so many different values or fewer are labels or colours; more are soft edges or JPEG noise
 # So many levels, and so much of the picture neither dark nor bright: a photo. Soft edges are a small share of a mask.
 _PHOTO_LEVELS, _PHOTO_MIDDLE = 64, 0.3
-# What a viewer does to show a picture of this EXIF orientation, for those that lie on their side.
-_SIDEWAYS = {
+# What a viewer does to show a picture of this EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # those that show a photo on its side
 
 
 def read_mask(
@@ -34,6 +39,8 @@ def read_mask(
     *,
     what: str = "mask",
     photo_orientation: int = 1,
+    as_stored: bool = False,
+    label: Label | None = None,
     may_be_trivial: bool = False,
 ) -> np.ndarray:
     """Read a mask: which pixels are the object.
@@ -46,7 +53,11 @@ def read_mask(
         source: A path, a Pillow image, or an array (H, W), (1, H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
         size: (H, W) of the upright photo. A mask of another size but the same aspect (1 %) is resized, nearest.
         what: The word for it in error sentences.
-        photo_orientation: The photo's EXIF orientation: a mask drawn on the photo as stored is turned with it.
+        photo_orientation: The photo's EXIF orientation: a mask of another size that lies as the photo is stored is
+            turned with it.
+        as_stored: The mask was drawn on the photo as stored, so turn it whatever its size; one that says itself how
+            it is to be turned (EXIF) has been.
+        label: Which label is the object, see `persam.labels`; by default all of them are.
         may_be_trivial: Accept a mask of no pixel or of every pixel, as the truth of a test photo may be.
 
     Returns:
@@ -54,10 +65,13 @@ def read_mask(
 
     Raises:
         PersamError: The file cannot be read, is a photo, has another aspect, or no pixel or every pixel is the object.
+        UsageError: The label is not in it.
     """
-    name = f"The {what} {source}" if isinstance(source, (str, os.PathLike)) else f"The {what}"
+    name = name_of(source, what)
     try:
-        if isinstance(source, np.ndarray):
+        if label is not None:
+            mask = read_labels(source, what).pick(label, name)
+        elif isinstance(source, np.ndarray):
             mask = _mask_from_array(source, what)
         elif isinstance(source, Image.Image):
             mask = _mask_from_picture(upright(source))
@@ -71,11 +85,49 @@ def read_mask(
         ) from None
     if not may_be_trivial:
         _check_not_trivial(mask, name)
+    if as_stored and not says_its_orientation(source):
+        mask, photo_orientation = turned(mask, photo_orientation), 1
     if size is not None and mask.shape != tuple(size):
         mask = _fit(mask, size, name, photo_orientation)
         if not may_be_trivial:
             _check_not_trivial(mask, name)
     return mask
+
+
+def name_of(source: MaskSource, what: str = "mask") -> str:
+    """Call a mask by its file, at the beginning of a sentence."""
+    return f"The {what} {source}" if isinstance(source, (str, os.PathLike)) else f"The {what}"
+
+
+def read_labels(source: MaskSource, what: str = "mask") -> LabelMap:
+    """Read what tells things apart in a mask."""
+    if isinstance(source, np.ndarray):
+        return LabelMap.of(_without_batch(source))
+    return LabelMap.of(upright(source if isinstance(source, Image.Image) else open_picture(source, what=what)))
+
+
+def says_its_orientation(source: MaskSource) -> bool:
+    """Whether a mask's own EXIF says how it is shown, so that it is known how it lies."""
+    if isinstance(source, np.ndarray):
+        return False
+    picture = source if isinstance(source, Image.Image) else open_picture(source, what="mask")
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation) is not None
+    except Exception:  # unreadable EXIF
+        return False
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn (H, W) bool or (H, W, 3) uint8 as a viewer turns a picture of this EXIF orientation, 1 to 8."""
+    if orientation not in _TURNS:
+        return pixels
+    picture = Image.fromarray(pixels.astype(np.uint8)).transpose(_TURNS[orientation])
+    return np.array(picture).astype(pixels.dtype)
+
+
+def lies_as_stored(shape: tuple[int, ...], size: tuple[int, int], orientation: int) -> bool:
+    """Whether a mask of this shape can only have been drawn on the photo as stored, which lies on its side there."""
+    return orientation in _SIDEWAYS and not same_aspect(shape, size) and same_aspect((shape[1], shape[0]), size)
 
 
 def read_mask_values(source: MaskSource) -> np.ndarray:
@@ -196,20 +248,19 @@ def _check_not_trivial(mask: np.ndarray, name: str) -> None:
 
 def _fit(mask: np.ndarray, size: tuple[int, int], name: str, photo_orientation: int) -> np.ndarray:
     height, width = size
-    if _same_aspect(mask.shape, (height, width)):
+    if lies_as_stored(mask.shape, size, photo_orientation):
+        mask = turned(mask, photo_orientation)
+    if same_aspect(mask.shape, (height, width)):
         resized = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return resized.astype(bool)
     shown = f"{name} is {mask.shape[1]} x {mask.shape[0]} pixels, the photo {width} x {height}"
-    if _same_aspect(mask.shape[::-1], (height, width)):
-        turn = _SIDEWAYS.get(photo_orientation)
-        if turn is not None:  # the mask was drawn on the photo as stored, before its EXIF rotation
-            turned = np.asarray(Image.fromarray(mask.astype(np.uint8)).transpose(turn)).astype(bool)
-            return turned if turned.shape == (height, width) else _fit(turned, size, name, 1)
+    if same_aspect(mask.shape[::-1], (height, width)):
         raise PersamError(f"{shown}: it lies on its side; turn it by 90 degrees as the photo is turned.")
     raise PersamError(f"{shown}: another aspect; give a mask that was drawn on this photo.")
 
 
-def _same_aspect(one: tuple[int, ...], other: tuple[int, int]) -> bool:
+def same_aspect(one: tuple[int, ...], other: tuple[int, int]) -> bool:
+    """Whether two sizes (H, W, ...) have the same proportions, as far as pixels allow; the first is a mask's."""
     left, right = one[1] * other[0], one[0] * other[1]
     half_a_mask_pixel = max(other) / 2  # a small mask cannot keep the aspect any better
     return abs(left - right) <= max(_ASPECT_TOLERANCE * max(left, right), half_a_mask_pixel)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from persam.errors import PersamError, UsageError
-from persam.files import safe_name, write_bytes
+from persam.files import expanded, safe_name, write_bytes
 from persam.instance import Instance
 from persam.journal import Journal, json_line
 from persam.ledger import Ledger
@@ -68,11 +68,12 @@ class OutputFolder:
     """
 
     def __init__(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         self.ledger = Ledger(self.folder, overwrite=overwrite)
         self.outdated: set[tuple[str, str]] = set()
         self._photo_names, self._concept_names = _Names(), _Names()
         self._lines: dict[tuple[str, str], dict[str, Any]] = {}
+        self._is_strange = False  # whether its results.jsonl is of something else
         self._grew = False  # what was only looked at is not tidied
         try:
             self._journal = self._read()
@@ -200,11 +201,11 @@ class OutputFolder:
         if self._is_strange or not self.results_path.exists():
             write_bytes(self.results_path, b"")  # so that the ledger knows it
             self._journal, self._is_strange = Journal(self.results_path), False
-        self._journal.append([line])
-        self._grew = True
         key = line["image"], line["concept"]
-        self._lines[key] = line
+        self._lines[key] = line  # before it is on the disk: a signal that comes while it is written must find it here
         self.outdated.discard(key)
+        self._grew = True
+        self._journal.append([line])
 
     def _file(self, kind: str, image: str | Path, concept: str, number: int | None = None) -> str:
         place, suffix = _PLACES[kind]

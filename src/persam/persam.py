@@ -17,18 +17,20 @@ from persam.concept import Concept, ReferenceRecord
 from persam.errors import PersamError, UsageError
 from persam.geometry import shrink
 from persam.images import ImageSource, read_image
+from persam.kept import KeptReference
 from persam.method import refine
-from persam.method.cues import CueFeatures, cue_features
+from persam.method.cues import cues_of
 from persam.method.learn import Learned, learn_reference, prompted_mask
 from persam.method.presence import threshold_of
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
 from persam.method.segment import find
 from persam.method.settings import Settings
-from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
+from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel, check_encoding
+from persam.models.fingerprint import known_as
 from persam.models.fitted import Fitted, fitted_for
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
-from persam.reports.pictures import encoded
+from persam.reports.pictures import encoded as picture_file
 from persam.segmentation import Segmentation
 
 SCRIBBLE_POINTS = 8
@@ -123,7 +125,8 @@ class PerSAM:
         source = _source_of(image)
         pixels = read_image(image)
         other = None if self.encoder is None else self.encoder.encode(pixels)
-        return replace(self.model.encode(pixels), other=other, source=source, pixels=shrink(pixels, refine.SIDE))
+        encoded = replace(self.model.encode(pixels), other=other, source=source, pixels=shrink(pixels, refine.SIDE))
+        return check_encoding(encoded, self.model.name)
 
     # ----------------------------------------------------------------- learn
 
@@ -137,7 +140,11 @@ class PerSAM:
         points: Any = None,
         labels: Any = None,
         scribble: ImageSource | None = None,
-        name: str = "object",
+        label: int | str | None = None,
+        mask_as_stored: bool = False,
+        name: str | None = None,
+        base: Concept | None = None,
+        keep_references: bool = False,
     ) -> Concept:
         """Learn an object, without training (PerSAM).
 
@@ -148,10 +155,18 @@ class PerSAM:
             points: instead of a mask, or with a box: (N, 2) as (x, y) in photo pixels.
             labels: of the points, (N,): 1 on the object, 0 off it.
             scribble: instead of a mask: strokes over the object.
-            name: what to call it.
+            label: which label of the mask is the object: a number, or a colour such as ``"#ff8000"``; by default all.
+            mask_as_stored: the mask was drawn on the photo as it is stored, before its EXIF orientation turns it.
+            name: what to call it; by default as `base`, or ``"object"``.
+            base: a concept to go on from: the result has its references, and these. It has to be tuned again.
+            keep_references: also keep photos and masks in the concept and its file, to tune or learn from them again.
+
+        Warns:
+            PersamWarning: a mask may not be what was meant; says why, and what to do.
 
         Raises:
-            PersamError: photo or mask cannot be read or do not fit together.
+            PersamError: photo or mask cannot be read or do not fit together; or `base` is of another model, or was
+                tuned and does not keep its references.
             UsageError: no form of reference was given, or several that exclude each other.
         """
         if isinstance(image, Reference):
@@ -160,31 +175,80 @@ class PerSAM:
             references = list(image)
         else:
             references = [
-                Reference.read(image, mask, box=box, points=points, labels=labels, scribble=scribble)  # type: ignore[arg-type]
+                Reference.read(
+                    image,  # type: ignore[arg-type]
+                    mask,
+                    box=box,
+                    points=points,
+                    labels=labels,
+                    scribble=scribble,
+                    label=label,
+                    mask_as_stored=mask_as_stored,
+                )
             ]
-        learned = [self._learn_one(reference) for reference in references]
+        earlier = None if base is None else self._untuned(base)
+        learned = [self._learn_one(reference, self.settings) for reference in references]
         matcher = self.encoder or self.model
         fitted = self.fitted if self.settings.fuses_cues or self.settings.refine else None
-        return Concept(
-            name=name,
+        fitted = fitted if earlier is None else earlier.fitted
+        pairs = list(zip(references, learned, strict=True))
+        concept = Concept(
+            name=name or "object",
             settings=self.settings,
             model=self.model.fingerprint,
             model_name=self.model.name,
             encoder=matcher.fingerprint,
             encoder_name=matcher.name,
             targets=tuple(each.target for each in learned),
-            references=tuple(_record_of(*each) for each in zip(references, learned, strict=True)),
+            references=tuple(ReferenceRecord.of(*each) for each in pairs),
             threshold=mean(threshold_of(each) for each in learned),
-            cues=() if fitted is None else tuple(_cues_of(each) for each in learned),
+            cues=() if fitted is None else tuple(cues_of(each) for each in learned),
             fitted=fitted,
-            thumbnail=encoded(shrink(references[0].image, THUMBNAIL_SIDE), "PNG"),
+            thumbnail=picture_file(shrink(references[0].image, THUMBNAIL_SIDE), "PNG"),
+            kept=tuple(KeptReference.of(*each) for each in pairs) if keep_references else (),
             material=tuple(learned),
         )
+        return concept if earlier is None else earlier.joined(concept, name=name or earlier.name)
 
-    def _learn_one(self, reference: Reference) -> Learned:
+    def _learn_one(self, reference: Reference, settings: Settings) -> Learned:
         image = self.encode(reference.image)
         mask = torch.as_tensor(self._mask_of(reference, image), device=image.features.device)
-        return learn_reference(self.model, image, mask, self.settings, reference.mask_values)
+        return learn_reference(self.model, image, mask, settings, reference.mask_values)
+
+    def _untuned(self, base: Concept) -> Concept:
+        """A concept to add references to, as it was before it was tuned.
+
+        Raises:
+            PersamError: of another model; or it was tuned, and does not keep what it takes to do that again.
+            UsageError: it was learned with other settings.
+        """
+        self.check(base)
+        if base.settings != self.settings:
+            raise UsageError(
+                f'The concept "{base.name}" was learned with other settings (its mode is {base.mode}); load the model '
+                "with settings=concept.settings, or learn anew from concept.kept_references()."
+            )
+        if not base.tuned:
+            return base
+        material = self._material_of(base)
+        threshold = mean(threshold_of(each) for each in material)
+        return replace(base, scale_weights=None, threshold=threshold, material=material)
+
+    def _material_of(self, concept: Concept) -> tuple[Learned, ...]:
+        """What tuning needs of every reference: from memory, or learned again from what the concept keeps."""
+        nothing = (None,) * len(concept.references)
+        found: list[Learned] = []
+        for learned, kept in zip(concept.material or nothing, concept.kept or nothing, strict=True):
+            if learned is not None:
+                found.append(learned)
+            elif kept is not None:
+                found.append(self._learn_one(kept.read(), concept.settings))
+            else:
+                raise PersamError(
+                    f'The concept "{concept.name}" was read from a file that does not keep its photos, so that it '
+                    "cannot be tuned; learn it again with --tune, and with --keep-reference to tune it later too."
+                )
+        return tuple(found)
 
     @torch.inference_mode()
     def mask_of(self, reference: Reference) -> np.ndarray:
@@ -213,28 +277,28 @@ class PerSAM:
         """Fit the scale weights on the concept's references (PerSAM-F), jointly if there are several.
 
         Args:
-            concept: fresh from `learn`; a concept file does not hold what tuning needs.
+            concept: fresh from `learn`, or from a file that keeps its references.
             solver: ``direct`` finds the optimum at once; ``adamw`` is the published 1,000 epochs, at the photo's size.
             progress: called with the number of epochs done (``adamw``).
 
         Raises:
-            PersamError: the concept was read from a file, or made with another model.
+            PersamError: the concept was read from a file without its references, or made with another model.
             UsageError: no such solver.
+
+        Warns:
+            PersamWarning: ``adamw`` tunes on a photo of more than two million pixels at a smaller size.
         """
         check_solver(solver)
-        if not concept.material:
-            raise PersamError(
-                f'The concept "{concept.name}" was read from a file, which does not hold its photos; learn and tune it '
-                "in one go (`persam learn --tune`)."
-            )
         self.check(concept)
-        shots = [shot_of(self.model, each, concept, full_size=solver == "adamw") for each in concept.material]
+        material = self._material_of(concept)
+        shots = [shot_of(self.model, each, concept, full_size=solver == "adamw") for each in material]
         tuned = tune_as_published(shots, progress=progress) if solver == "adamw" else tune_directly(shots)
         first, second, third = (float(w) for w in tuned.weights)
         return replace(
             concept,
             scale_weights=(first, second, third),
-            threshold=mean(threshold_of(each, tuned=True) for each in concept.material),
+            threshold=mean(threshold_of(each, tuned=True) for each in material),
+            material=material,
         )
 
     # --------------------------------------------------------------- segment
@@ -333,6 +397,7 @@ class PerSAM:
     def _segment_one(
         self, image: EncodedImage, concept: Concept, most: int, threshold: float, explain: bool
     ) -> Segmentation:
+        concept.check_vectors(image)
         instances = tuple(find(self.model, image, concept, most=most, threshold=threshold))
         prior = instances[0].prior
         assert prior is not None
@@ -362,32 +427,16 @@ class PerSAM:
             PersamError: it was made with another model or encoder; says which.
         """
         matcher = self.encoder or self.model
-        if concept.model != self.model.fingerprint:
+        if concept.model not in known_as(self.model):
             raise PersamError(
                 f'The concept "{concept.name}" was made with the model {concept.model_name} ({concept.model}), this is '
                 f"{self.model.name} ({self.model.fingerprint}); use that model or learn the concept again."
             )
-        if concept.encoder != matcher.fingerprint:
+        if concept.encoder not in known_as(matcher):
             raise PersamError(
                 f'The concept "{concept.name}" was made with the encoder {concept.encoder_name} ({concept.encoder}), '
                 f"this is {matcher.name} ({matcher.fingerprint}); use that encoder or learn the concept again."
             )
-
-
-def _cues_of(learned: Learned) -> CueFeatures:
-    image = learned.image
-    return cue_features(image.other or image, learned.mask, learned.cells, image.pixels)
-
-
-def _record_of(reference: Reference, learned: Learned) -> ReferenceRecord:
-    height, width = learned.mask.shape
-    return ReferenceRecord(
-        reference.source or "",
-        reference.sha256,
-        (height, width),
-        round(float(learned.mask.float().mean()), 6),
-        int(learned.cells.sum()),
-    )
 
 
 def _source_of(image: ImageSource) -> str | None:

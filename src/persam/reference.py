@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from persam.errors import UsageError
-from persam.images import ImageSource, read_image, read_orientation
-from persam.masks import MaskSource, read_alpha, read_mask, read_mask_values
+from persam.doubts import doubt_of_box, doubt_of_labels, doubt_of_mask, doubt_of_turn
+from persam.errors import PersamError, PersamWarning, UsageError
+from persam.files import expanded
+from persam.images import ImageSource, read_image, read_once, read_orientation
+from persam.labels import Label
+from persam.masks import (
+    MaskSource,
+    lies_as_stored,
+    name_of,
+    read_alpha,
+    read_labels,
+    read_mask,
+    read_mask_values,
+    says_its_orientation,
+    turned,
+)
 
 Box = tuple[float, float, float, float]
 
@@ -61,6 +75,8 @@ class Reference:
         points: Any = None,
         labels: Any = None,
         scribble: MaskSource | None = None,
+        label: Label | None = None,
+        mask_as_stored: bool = False,
     ) -> Reference:
         """Read a photo and the one form in which the object is shown; box and points may go together.
 
@@ -73,27 +89,38 @@ class Reference:
             points: N pairs (x, y) in photo pixels.
             labels: N values, 1 on the object, 0 beside it; all 1 by default.
             scribble: A mask of strokes drawn on the object.
+            label: Which label of the mask is the object: a number, or a colour such as ``"#ff8000"``; by default all.
+            mask_as_stored: Mask or scribble was drawn on the photo as it is stored, before its EXIF orientation turns
+                it; by default, on the photo as every viewer shows it.
+
+        Warns:
+            PersamWarning: The mask or the box may not be what was meant; says why, and what to do.
 
         Raises:
-            UsageError: No form or several, or a box or points that do not lie in the photo.
+            UsageError: No form or several, a box or points that do not lie in the photo, or a label that is not there.
             PersamError: A file cannot be read, or the mask does not fit the photo.
         """
         _check_one_form(mask=mask, prompts=box if box is not None else points, scribble=scribble)
         if labels is not None and points is None:
             raise UsageError("Labels belong to points; give the points too.")
+        if label is not None and mask is None:
+            raise UsageError("A label chooses a part of a mask; give the mask too.")
+        source = str(image) if isinstance(image, (str, os.PathLike)) else ""
+        image, mask, scribble = read_once(image), read_once(mask, "mask"), read_once(scribble, "scribble")
         photo = read_image(image)
         size = photo.shape[0], photo.shape[1]
-        source = str(image) if isinstance(image, (str, os.PathLike)) else ""
         found: dict[str, Any] = {}
         if mask is not None:
-            found["mask"] = read_mask(mask, size, photo_orientation=read_orientation(image))
-            found["mask_values"] = read_mask_values(mask)
-        elif scribble is not None:
             orientation = read_orientation(image)
-            found["scribble"] = read_mask(scribble, size, what="scribble", photo_orientation=orientation)
+            found["mask"] = _read_drawn(mask, photo, orientation, mask_as_stored, "mask", label)
+            found["mask_values"] = _read_values(mask, found["mask"], orientation, mask_as_stored, label)
+            _warn(doubt_of_mask(found["mask"], name_of(mask)))
+        elif scribble is not None:
+            found["scribble"] = _read_drawn(scribble, photo, read_orientation(image), mask_as_stored, "scribble")
         elif box is not None or points is not None:
             if box is not None:
                 found["box"] = _checked_box(box, size)
+                _warn(doubt_of_box(found["box"]))
             if points is not None:
                 found["points"], found["labels"] = _checked_points(points, labels, size, has_box=box is not None)
         else:
@@ -125,6 +152,42 @@ class Reference:
             distance = np.minimum(distance, np.square(strokes - strokes[chosen[-1]]).sum(axis=1))
             chosen.append(int(distance.argmax()))
         return strokes[chosen[:count]]
+
+
+def _read_drawn(
+    drawn: MaskSource, photo: np.ndarray, orientation: int, as_stored: bool, what: str, label: Label | None = None
+) -> np.ndarray:
+    """A mask or scribble as it lies on the upright photo, (H, W) bool. Whatever is not sure about that is said."""
+
+    def read(as_stored: bool) -> np.ndarray:
+        size = photo.shape[0], photo.shape[1]
+        return read_mask(drawn, size, what=what, photo_orientation=orientation, as_stored=as_stored, label=label)
+
+    mask = read(as_stored)
+    if what == "mask" and label is None:
+        _warn(doubt_of_labels(read_labels(drawn).things, name_of(drawn)))
+    if orientation != 1 and not as_stored and not says_its_orientation(drawn):
+        with contextlib.suppress(PersamError):  # then it fits one way alone, and there is no doubt
+            _warn(doubt_of_turn(mask, read(as_stored=True), photo, name_of(drawn, what)))
+    return mask
+
+
+def _read_values(
+    source: MaskSource, mask: np.ndarray, orientation: int, as_stored: bool, label: Label | None
+) -> np.ndarray:
+    """The raw values of a mask's file, lying as the mask does; where a label was chosen, those of it alone."""
+    if label is not None:
+        return read_mask_values(mask)
+    values = read_mask_values(source)
+    is_turned = as_stored and not says_its_orientation(source)
+    if is_turned or lies_as_stored(values.shape, (mask.shape[0], mask.shape[1]), orientation):
+        return turned(values, orientation)
+    return values
+
+
+def _warn(doubt: str | None) -> None:
+    if doubt is not None:
+        warnings.warn(doubt, PersamWarning, stacklevel=4)
 
 
 def _check_one_form(**forms: object) -> None:
@@ -174,5 +237,5 @@ def _checked_points(points: Any, labels: Any, size: tuple[int, int], *, has_box:
 def _digest(image: ImageSource, photo: np.ndarray) -> str:
     if isinstance(image, (np.ndarray, Image.Image)):
         return hashlib.sha256(str(photo.shape).encode() + photo.tobytes()).hexdigest()
-    with Path(image).expanduser().open("rb") as stream:
+    with expanded(image).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
+from typing import get_type_hints
 
 import pytest
 
 from persam.errors import UsageError
-from persam.method.settings import Settings
+from persam.method.settings import RANGES, Settings
 
 
 @pytest.mark.parametrize("mode", ["official", "paper", "persam"])
@@ -46,8 +48,41 @@ def test_but_changes_nothing_else():
 def test_every_field_is_described():
     for field in fields(Settings):
         assert f"{field.name}:" in Settings.__doc__
-    with pytest.raises(TypeError):
-        Settings.of("persam").but(telepathy=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"telepathy": True}, 'There is no setting "telepathy"; use mode, reference_cells, target'),
+        ({"cascade": 1}, '"cascade" cannot be 1; use True or False'),
+        ({"cascade": None}, '"cascade" cannot be None; use True or False'),
+        ({"map": "globe"}, "\"map\" cannot be 'globe'; use photo, cells"),
+        ({"map": ["photo"]}, "use photo, cells"),
+        ({"mode": "fast"}, "use official, paper, persam"),
+        ({"alpha": float("nan")}, '"alpha" cannot be nan; use a number, 0 to 1000000'),
+        ({"alpha": float("inf")}, "use a number, 0 to 1000000"),
+        ({"alpha": -1}, "use a number, 0 to 1000000"),
+        ({"alpha": True}, "use a number, 0 to 1000000"),
+        ({"alpha": "1"}, "use a number, 0 to 1000000"),
+        ({"background_subspace": 1.5}, "use a number, 0 to 1"),
+        ({"positive_points": 0}, "use a whole number, 1 to 1000"),
+        ({"positive_points": 2.0}, "use a whole number, 1 to 1000"),
+        ({"positive_points": 10**400}, "use a whole number, 1 to 1000"),
+        ({"final_agreement": -0.1}, "use a number, 0 to 1000000"),
+    ],
+)
+def test_a_value_that_a_switch_cannot_have(change, words):
+    with pytest.raises(UsageError, match=re.escape(words)) as caught:
+        Settings.of("persam").but(**change)
+    assert "\n" not in str(caught.value)
+    if "telepathy" not in change:
+        with pytest.raises(UsageError, match=re.escape(words)):
+            Settings(**change)
+
+
+def test_every_number_has_a_range():
+    numbers = {name for name, kind in get_type_hints(Settings).items() if kind in (int, float)}
+    assert numbers == set(RANGES)
 
 
 def test_official_is_the_published_code():

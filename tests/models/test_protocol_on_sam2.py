@@ -23,8 +23,8 @@ from persam.errors import UsageError
 from persam.geometry import Frame, Size
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
+from persam.models.fingerprint import fingerprint_of
 from persam.models.guidance import Guidance, guided, install
-from persam.models.sam import fingerprint_of
 
 SIDE, CELLS = 128, 8
 

@@ -14,8 +14,9 @@ from transformers import SamImageProcessorPil
 
 from persam import PerSAM
 from persam.models.base import PromptableModel, Prompts
+from persam.models.fingerprint import fingerprint_of
 from persam.models.loading import load_model
-from persam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam, fingerprint_of
+from persam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from persam.benchmark.running.equipment import Equipment, Setup, check_setup
 from persam.benchmark.running.run import ask
 from persam.benchmark.running.run_folder import ABSENT, RECORDS, RunFolder, kept_files
 from persam.errors import PersamError, UsageError
+from persam.files import expanded
 from persam.ledger import claimed, holds_json
 from persam.reports.provenance import versions, weights_hash
 
@@ -127,7 +128,7 @@ def claimed_report(out: str | Path | None, files: Sequence[str]) -> AbstractCont
         UsageError: a file of others has the name of one of `files`.
         PersamError: another command writes there, or it cannot be written.
     """
-    kept = [] if out is None else kept_files(Path(out).expanduser())
+    kept = [] if out is None else kept_files(expanded(out))
     return claimed(
         out,
         files,
@@ -198,7 +199,7 @@ def load_data(data_set: str, data: str | Path, setup: Setup, **options: Any) -> 
     entry = find_data_set(data_set)
     if any(option.name == "seed" for option in entry.options):
         options = {"seed": setup.seed} | options
-    loaded = entry.read(Path(data).expanduser(), **options)
+    loaded = entry.read(expanded(data), **options)
     episodes: Sequence[Episode] = loaded.episodes
     if protocol_of(data_set) is DAVIS:
         episodes = [_without_last_frame(episode) for episode in episodes]
@@ -214,7 +215,7 @@ def title_of(data_set: str, works_with: str, data: str | Path) -> str:
     """What stands above the report: the data set, of a person's own folder its name, and what it is measured with."""
     title = DATASETS[data_set].title
     if protocol_of(data_set) is FOLDER:
-        title = f"{Path(data).expanduser().resolve().name} ({title})"
+        title = f"{expanded(data).resolve().name} ({title})"
     return title if works_with == ITS_OWN else f"{title}, {works_with}"
 
 

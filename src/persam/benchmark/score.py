@@ -17,6 +17,7 @@ from persam.benchmark.running.equipment import Setup
 from persam.benchmark.running.run import read_truth, record_of
 from persam.benchmark.running.run_folder import mask_name
 from persam.errors import PersamError, UsageError
+from persam.files import expanded
 from persam.images import open_picture
 from persam.masks import read_mask
 from persam.reports.provenance import versions
@@ -60,7 +61,7 @@ def bench_score(
     with claimed_report(out, FILES):
         setup = Setup(seed=seed)
         loaded = load_data(data_set, data, setup, **options)
-        folder = Path(predictions).expanduser()
+        folder = expanded(predictions)
         called = name or folder.resolve().name
         queries = queries_of(loaded.episodes)
         records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
@@ -87,7 +88,7 @@ def bench_score(
             },
             notes=notes_of(loaded, setup),
             prediction=prediction,
-            folder=None if out is None else Path(out).expanduser(),
+            folder=None if out is None else expanded(out),
         )
         if report.folder is not None:
             report.write(report.folder)
@@ -116,7 +117,7 @@ def score_predictions(
         UsageError: there is no such folder, or it has none of the masks.
         PersamError: a photo or truth of the data set cannot be read.
     """
-    folder = Path(predictions).expanduser()
+    folder = expanded(predictions)
     if not folder.is_dir():
         raise UsageError(f"There is no folder of predictions {folder}; check the path.")
     queries = queries_of(episodes)

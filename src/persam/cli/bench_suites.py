@@ -18,8 +18,11 @@ from persam.cli.progress import progress_bar
 if TYPE_CHECKING:
     from persam.benchmark.suites.suite import Findings
 
-Data = Annotated[Path, typer.Option(help="Folder that holds perseg/, fss/ and/or davis/; or that of --data-set.")]
-DataSet = Annotated[str | None, typer.Option(help="One data set alone: --data is its folder. See persam bench --help.")]
+Data = Annotated[
+    Path,
+    typer.Option(help="Folder of your photos and masks, or of a data set; or one that holds perseg/, fss/, davis/."),
+]
+DataSet = Annotated[str | None, typer.Option(help="What --data is, if that is not seen. See persam bench --help.")]
 TimedModel = Annotated[
     str,
     typer.Option(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from persam.cli.console import out, print_json, say
-from persam.cli.options import Device, Dtype, Encoder, Json, Mode, Model, concept_path, load_model, numbers
+from persam.cli.console import heard_warnings, out, print_json, say
+from persam.cli.options import Device, Dtype, Encoder, Json, concept_path, load_model, model_of, numbers
 from persam.cli.progress import progress_bar
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 
 def learn(
     photo: Annotated[
-        Path, typer.Argument(metavar="PHOTO", help="The reference photo, or a transparent cut-out of the object.")
-    ],
+        Path | None,
+        typer.Argument(metavar="PHOTO", help="The reference photo, or a transparent cut-out of the object."),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Argument(
@@ -39,69 +42,127 @@ def learn(
             "-r", "--reference", metavar="PHOTO:MASK", help="One more photo and its mask; repeat for several."
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="CONCEPT", help="Go on from this concept: add the photos to it, tune it."),
+    ] = None,
     box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Instead of a mask: a box around it.")] = None,
     point: Annotated[list[str] | None, typer.Option(metavar="X,Y", help="Instead of a mask: a point on it.")] = None,
     not_point: Annotated[list[str] | None, typer.Option(metavar="X,Y", help="A point beside it.")] = None,
     scribble: Annotated[Path | None, typer.Option(help="Instead of a mask: an image of strokes on it.")] = None,
-    tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Fit PerSAM-F's scale weights.")] = False,
+    label: Annotated[
+        str | None, typer.Option(help="Which label of the masks is the object: 3, or '#ff8000'. Default: all.")
+    ] = None,
+    mask_as_stored: Annotated[
+        bool, typer.Option("--mask-as-stored", help="The masks were drawn on photos not yet turned by their EXIF.")
+    ] = False,
+    tune: Annotated[
+        bool | None,
+        typer.Option("--tune/--no-tune", help="Fit PerSAM-F's scale weights.", show_default="no-tune"),
+    ] = None,
     solver: Annotated[str, typer.Option(help="How to tune: direct, or adamw as published.")] = "direct",
-    model: Model = "tiny",
-    mode: Mode = "persam",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            help="tiny, a hub id, a folder, or a .pth of SAM; see `persam models`. With --from: the concept's.",
+            show_default="tiny",
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="persam, official or paper. With --from: the concept's.", show_default="persam"),
+    ] = None,
     encoder: Encoder = None,
+    fitted: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Numbers that training.fit made for this model and encoder.")
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     thumbnail: Annotated[bool, typer.Option("--thumbnail", help="Keep a small picture in the file.")] = False,
+    keep_reference: Annotated[
+        bool,
+        typer.Option("--keep-reference", help="Keep photos and masks in the file, to tune and learn from them again."),
+    ] = False,
     preview: Annotated[Path | None, typer.Option(help="Also write a picture of the mask on the photo.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     json: Json = False,
 ) -> None:
     """Learn an object from one photo (or a few) and show it by a mask, a box, points or a scribble.
 
     [bold]Examples[/bold]
 
-    persam learn mug.jpg mug_mask.png -o mug.safetensors --name "my mug"
+    persam learn mug.jpg mug_mask.png -o mug.safetensors --name "my mug" --keep-reference
 
     persam learn mug.jpg --box 120,80,420,460 --preview check.png
 
     persam learn 1.jpg 1.png -r 2.jpg:2.png -r 3.jpg:3.png --tune -o mug.safetensors
+
+    persam learn 4.jpg 4.png --from mug.safetensors -o mug4.safetensors
     """
+    from persam.concept import Concept
+    from persam.method.scale import check_solver
+    from persam.method.settings import Settings
     from persam.reference import Reference
+    from persam.targets import check_targets
 
     started = time.perf_counter()
+    check_solver(solver)
+    settings = None if mode is None else Settings.of(mode)
+    if photo is None and start is None:
+        raise UsageError("Give a photo of the object, and a mask, a box, points or a scribble that shows it.")
+    if photo is None and (reference or box or point or not_point or scribble or preview):
+        raise UsageError("Name the first photo to learn from before the options, such as: persam learn 2.jpg 2.png.")
+    if start is not None and output is None:
+        raise UsageError("Say with -o where to write the new concept; the one that it goes on from stays as it is.")
+    path = concept_path(output, name, photo or Path())
+    pairs = [_pair(text) for text in reference or []]
+    targets = [("-o", path)] if preview is None else [("-o", path), ("--preview", preview)]
+    sources = [photo, mask, scribble, start, fitted, model, encoder, *(file for pair in pairs for file in pair)]
+    check_targets(targets, sources, overwrite=overwrite)
+    base = None if start is None else Concept.load(start)
+    tune = (base is not None and base.tuned) if tune is None else tune
     if solver != "direct" and not tune:
         raise UsageError(f"--solver {solver} says how to tune; add --tune.")
-    path = concept_path(output, name, photo)
+    if photo is None and not (tune or name or model or mode or encoder):
+        raise UsageError(f"There is nothing to do with {start}; give a photo to add to it, or --tune.")
     points = [numbers(text, 2, "--point", "x,y") for text in point or []]
     outside = [numbers(text, 2, "--not-point", "x,y") for text in not_point or []]
-    references = [
-        Reference.read(
-            photo,
-            mask,
-            box=None if box is None else numbers(box, 4, "--box", "x0,y0,x1,y1"),
-            points=points + outside or None,
-            labels=[1] * len(points) + [0] * len(outside) if points or outside else None,
-            scribble=scribble,
-        ),
-        *(Reference.read(*_pair(text)) for text in reference or []),
-    ]
-    loaded = load_model(model, device=device, dtype=dtype, mode=mode, encoder=encoder)
-    concept = loaded.learn(references, name=name or path.stem)
-    if tune:
-        concept = _tune(loaded, concept, solver)
-    concept.save(path, thumbnail=thumbnail)
+    read = partial(Reference.read, label=label, mask_as_stored=mask_as_stored)
+    with heard_warnings() as warned:
+        references = []
+        if photo is not None:
+            first = read(
+                photo,
+                mask,
+                box=None if box is None else numbers(box, 4, "--box", "x0,y0,x1,y1"),
+                points=points + outside or None,
+                labels=[1] * len(points) + [0] * len(outside) if points or outside else None,
+                scribble=scribble,
+            )
+            references = [first, *(read(*pair) for pair in pairs)]
+        if base is None:
+            loaded = load_model(
+                model or "tiny", device=device, dtype=dtype, settings=settings, encoder=encoder, fitted=fitted
+            )
+            concept = loaded.learn(references, name=name or path.stem, keep_references=keep_reference)
+        else:
+            model, encoder = model_of(base, model, encoder)
+            settings = settings or base.settings
+            loaded = load_model(model, device=device, dtype=dtype, settings=settings, encoder=encoder, fitted=fitted)
+            concept = _go_on(loaded, base, references, keep_reference)
+            concept = replace(concept, name=name or concept.name)
+        if tune:
+            concept = _tune(loaded, concept, solver)
+    has_thumbnail = concept.thumbnail is not None and (thumbnail or (base is not None and base.thumbnail is not None))
+    concept.save(path, thumbnail=has_thumbnail)
     if preview is not None:
-        _write_preview(preview, concept, references[0])
+        _write_preview(preview, concept, references)
     if json:
-        print_json({"path": str(path)} | concept.metadata() | {"has_thumbnail": thumbnail})
+        print_json({"path": str(path)} | concept.metadata() | {"has_thumbnail": has_thumbnail, "warnings": warned})
         return
-    seconds = time.perf_counter() - started
-    count = len(references)
-    covered = concept.references[0].coverage
-    out().print(
-        f"Learned {concept.name!r} from {count} photo{'s' * (count > 1)} in {seconds:.1f} s "
-        f"(it covers {covered:.0%} of the first) -> {path}",
-        markup=False,
-    )
-    say(f"Find it in other photos: persam segment {path} PHOTOS")
+    _tell(concept, path, len(references), time.perf_counter() - started, base)
 
 
 def _pair(text: str) -> tuple[str, str | None]:
@@ -115,6 +176,22 @@ def _pair(text: str) -> tuple[str, str | None]:
     raise UsageError(f"--reference takes PHOTO:MASK, such as 2.jpg:2_mask.png, not {text!r}.")
 
 
+def _go_on(model: PerSAM, base: Concept, references: list[Reference], keep: bool) -> Concept:
+    """A concept with more references; for another model or mode it is learned anew from those that it keeps."""
+    try:
+        model.check(base)
+        fits = base.settings == model.settings
+    except PersamError:
+        if not base.keeps_references:
+            raise
+        fits = False
+    if not fits:
+        kept = base.kept_references()
+        concept = model.learn([*kept, *references], name=base.name, keep_references=True)
+        return concept if keep else replace(concept, kept=concept.kept[: len(kept)] + (None,) * len(references))
+    return model.learn(references, base=base, keep_references=keep) if references else base
+
+
 def _tune(model: PerSAM, concept: Concept, solver: str) -> Concept:
     if solver != "adamw":
         return model.tune(concept, solver=solver)
@@ -124,9 +201,23 @@ def _tune(model: PerSAM, concept: Concept, solver: str) -> Concept:
         return model.tune(concept, solver=solver, progress=lambda done: advance(done=done))
 
 
-def _write_preview(path: Path, concept: Concept, reference: Reference) -> None:
+def _write_preview(path: Path, concept: Concept, references: list[Reference]) -> None:
     from persam.drawing import colour_of, draw_overlay
     from persam.outputs import write_image
 
-    mask = concept.material[0].mask.cpu().numpy()
-    write_image(path, draw_overlay(reference.image, mask, colour_of(concept.name), dim=0.4))
+    mask = concept.material[-len(references)].mask.cpu().numpy()  # those of a concept to go on from come first
+    write_image(path, draw_overlay(references[0].image, mask, colour_of(concept.name), dim=0.4))
+
+
+def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept | None) -> None:
+    count = len(concept.references)
+    photos = f"{count} photo{'s' * (count > 1)}"
+    if base is None:
+        covered = concept.references[0].coverage
+        done = f"Learned {concept.name!r} from {photos} in {seconds:.1f} s (it covers {covered:.0%} of the first)"
+    elif new:
+        done = f"Learned {concept.name!r} from {photos}, {new} of them new, in {seconds:.1f} s"
+    else:
+        done = f"{'Tuned' if concept.tuned else 'Made'} {concept.name!r} with {photos} in {seconds:.1f} s"
+    out().print(f"{done} -> {path}", markup=False)
+    say(f"Find it in other photos: persam segment {path} PHOTOS")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from typing import Annotated, Any
@@ -12,19 +11,33 @@ from typer.core import TyperGroup
 
 from persam import __version__
 from persam.cli import bench, demo, learn, models, segment, show, study
-from persam.cli.console import complain, say
+from persam.cli.console import complain, print_json, say
 from persam.cli.stopping import exit_code_of, sigterm_stops
-from persam.errors import PersamError
+from persam.cli.streams import lasting_streams, nothing_is_printed
+from persam.errors import PersamError, PersamWarning, first_line, system_error, write_error
 
 DEBUG_VARIABLE = "PERSAM_DEBUG"
+_AS_JSON = "persam.as_json"  # in the context: whether a script reads the result
 
 
 class Commands(TyperGroup):
     """The group of commands: it turns errors into one sentence and an exit code."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run as a program, whatever stdout and stderr are."""
+        with lasting_streams() as stdout:
+            try:
+                return super().main(*arguments, **options)
+            finally:
+                stdout.flush()
+                if stdout.problem is not None and stdout.is_lost:
+                    complain(str(write_error("to stdout", stdout.problem)))
+                    _end_with_failure(sys.exception())
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take ``--debug`` wherever it stands, since people add it at the end of the call that failed."""
         before = args[: args.index("--")] if "--" in args else args
+        ctx.meta[_AS_JSON] = "--json" in before
         if "--debug" in before:
             args = ["--debug", *(arg for arg in before if arg != "--debug"), *args[len(before) :]]
         return super().parse_args(ctx, args)
@@ -35,29 +48,67 @@ class Commands(TyperGroup):
             with warnings.catch_warnings(), sigterm_stops():
                 if not (ctx.params.get("debug") or sys.warnoptions):
                     warnings.simplefilter("ignore")  # libraries warn developers; users get sentences
+                _say_warnings()
                 return super().invoke(ctx)
-        except PersamError as error:
-            if ctx.params.get("debug"):
-                raise
-            complain(str(error))
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt as stop:
-            say(" ".join(["Stopped.", *(str(word) for word in stop.args)]))
-            raise typer.Exit(exit_code_of(stop)) from None
-        except BrokenPipeError:  # `persam ... | head` has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):
             raise
+        except KeyboardInterrupt as stop:
+            sentence = " ".join(["Stopped.", *(str(word) for word in stop.args)])
+            say(sentence)
+            raise _ended(ctx, sentence, exit_code_of(stop)) from None
         except Exception as error:
-            # What can format its message is an error of usage, for which the command-line library has its own words.
-            if ctx.params.get("debug") or (hasattr(error, "exit_code") and hasattr(error, "format_message")):
+            if hasattr(error, "exit_code") and hasattr(error, "format_message"):
+                # An error of usage, for which the command-line library has its own words.
+                _ended(ctx, error.format_message(), error.exit_code)
                 raise
-            complain(
-                f"persam met an error that is its own fault ({type(error).__name__}: {error}); "
-                "run the same with --debug to see where, and please report it."
-            )
-            raise typer.Exit(1) from None
+            if ctx.params.get("debug"):
+                raise
+            told = _told(error)
+            complain(str(told))
+            raise _ended(ctx, str(told), told.exit_code) from None
+
+
+def _told(error: Exception) -> PersamError:
+    """The sentence for an error."""
+    if isinstance(error, PersamError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        return system_error(error)
+    if isinstance(error, MemoryError):
+        return PersamError("There is not enough memory for this; close other programs, or take smaller photos.")
+    return PersamError(
+        f"persam met an error that is its own fault ({type(error).__name__}: {first_line(error)}); "
+        "run the same with --debug to see where, and please report it."
+    )
+
+
+def _ended(ctx: Any, sentence: str, code: int) -> typer.Exit:
+    """The end of a command that failed. A script that asked for JSON gets the sentence as JSON, if not yet a result."""
+    if ctx.meta[_AS_JSON] and nothing_is_printed():
+        print_json({"error": sentence, "exit_code": code})
+    return typer.Exit(code)
+
+
+def _say_warnings() -> None:
+    """Let persam's own warnings be said, each once. The caller's `warnings.catch_warnings` ends it."""
+    said: set[str] = set()
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, PersamWarning):
+            shown(message, category, *place, **more)
+        elif str(message) not in said:
+            said.add(str(message))
+            say(str(message))
+
+    warnings.simplefilter("always", PersamWarning)
+    warnings.showwarning = show
+
+
+def _end_with_failure(ending: BaseException | None) -> None:
+    """End with exit code 1, unless it ends with a failure already."""
+    if not isinstance(ending, SystemExit) or not ending.code:
+        raise SystemExit(1)
 
 
 app = typer.Typer(

@@ -6,13 +6,14 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from persam.errors import UsageError
 
 if TYPE_CHECKING:
+    from persam.concept import Concept
     from persam.persam import PerSAM
 
 CONCEPT_SUFFIX = ".safetensors"
@@ -38,12 +39,33 @@ def quiet_libraries() -> None:
     logging.disable_progress_bar()
 
 
-def load_model(name: str, *, device: str, dtype: str, mode: str = "persam", encoder: str | None = None) -> PerSAM:
-    """Load a model for a command, with a clean pipe."""
+def load_model(name: str, *, device: str, dtype: str, **more: Any) -> PerSAM:
+    """Load a model for a command, with a clean pipe; `more` as `PerSAM.from_pretrained` takes it."""
     quiet_libraries()
     from persam.persam import PerSAM
 
-    return PerSAM.from_pretrained(name, mode=mode, device=device, dtype=dtype, encoder=encoder)
+    return PerSAM.from_pretrained(name, device=device, dtype=dtype, **more)
+
+
+def model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple[str, str | None]:
+    """Take the model and encoder that were asked for, else those that the concept was made with.
+
+    Raises:
+        UsageError: That model is a file, and not where it was.
+    """
+    if encoder is None and concept.encoder != concept.model:
+        encoder = concept.encoder_name
+    if model is not None:
+        return model, encoder
+    name = concept.model_name
+    if name == "tiny" or "/" in name or Path(name).is_dir():
+        return name, encoder
+    for suffix in (".pth", ".pt", ".safetensors"):  # a checkpoint is known by its file's name
+        if Path(name + suffix).is_file():
+            return name + suffix, encoder
+    raise UsageError(
+        f"The concept {concept.name!r} was made with the model file {name}; say with --model where that file is."
+    )
 
 
 def numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]:

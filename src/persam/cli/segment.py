@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from persam.cli.console import complain, out, print_json, say, table
-from persam.cli.options import CONCEPT_SUFFIX, Device, Dtype, Json, load_model
+from persam.cli.options import CONCEPT_SUFFIX, Device, Dtype, Json, load_model, model_of
 from persam.cli.progress import progress_bar
 from persam.errors import PersamError, UsageError
 
@@ -66,7 +66,7 @@ def segment(
     """
     from persam.batch import Wanted, plan_photos, segment_photos
     from persam.concept import Concept
-    from persam.images import find_images
+    from persam.finding import find_images
     from persam.outputs import OutputFolder
 
     started = time.perf_counter()
@@ -75,7 +75,7 @@ def segment(
         raise UsageError(f"No concept was named; give a file that ends in {CONCEPT_SUFFIX}, made by `persam learn`.")
     photos = find_images(item for item in items if item not in files)
     concepts = _distinct([Concept.load(file) for file in dict.fromkeys(files)], files)
-    name, other = _model_of(concepts[0], model, encoder)
+    name, other = model_of(concepts[0], model, encoder)
     wanted = Wanted(
         overlay=overlay,
         cutout=cutout,
@@ -135,23 +135,6 @@ def _distinct(concepts: list[Concept], files: list[str]) -> list[Concept]:
     return concepts
 
 
-def _model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple[str, str | None]:
-    """Take the model and encoder that were asked for, else those that the concept was made with."""
-    if encoder is None and concept.encoder != concept.model:
-        encoder = concept.encoder_name
-    if model is not None:
-        return model, encoder
-    name = concept.model_name
-    if name == "tiny" or "/" in name or Path(name).is_dir():
-        return name, encoder
-    for suffix in (".pth", ".pt", ".safetensors"):  # a checkpoint is known by its file's name
-        if Path(name + suffix).is_file():
-            return name + suffix, encoder
-    raise UsageError(
-        f"The concept {concept.name!r} was made with the model file {name}; say with --model where that file is."
-    )
-
-
 def _is_found(line: dict[str, Any]) -> bool:
     return line["present"] and line["box"] is not None
 
@@ -164,7 +147,7 @@ def _what_was_done(report: BatchReport, plan: Plan, seconds: float) -> str:
 
 
 def _print_table(report: BatchReport) -> None:
-    from persam.drawing import one_line
+    from persam.errors import printable
 
     if not report.lines:
         return
@@ -174,8 +157,8 @@ def _print_table(report: BatchReport) -> None:
     for photo, line in report.lines[:_ROWS_SHOWN]:
         found = _is_found(line)
         grid.add_row(
-            escape(one_line(str(photo))),
-            escape(one_line(line["concept"])),
+            escape(printable(str(photo))),
+            escape(printable(line["concept"])),
             ("[green]yes[/green]" if found else "no") + ("?" if line["verdict"] == "unsure" else ""),
             f"{line['score']:.2f}",
             f"{line['similarity']:.2f}",

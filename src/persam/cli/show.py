@@ -16,7 +16,7 @@ def show(
     file: Annotated[Path, typer.Argument(help="A concept file.", metavar="CONCEPT.safetensors")],
     json: Json = False,
 ) -> None:
-    """Print what a concept file holds: name, model, mode, references, threshold. No pixels are in it.
+    """Print what a concept file holds: name, model, mode, references, threshold; and which pixels, if any.
 
     [bold]Example[/bold]
 
@@ -41,6 +41,7 @@ def show(
         ("scale weights", "not tuned" if weights is None else ", ".join(f"{weight:.3f}" for weight in weights)),
         ("created", data["created"]),
         ("thumbnail", "yes" if data["has_thumbnail"] else "no"),
+        ("photos kept", _kept(data["keeps_references"])),
         ("format", data["format"]),
     ]
     for index, reference in enumerate(data["references"], start=1):
@@ -55,3 +56,9 @@ def show(
     for word, value in rows:
         grid.add_row(f"[bold]{word}[/bold]", escape(str(value)))
     out().print(grid)
+
+
+def _kept(kept: list[bool]) -> str:
+    if all(kept):
+        return "yes, with their masks: it can be tuned and learned again"
+    return f"{sum(kept)} of {len(kept)}" if any(kept) else "no"

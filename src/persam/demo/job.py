@@ -15,6 +15,7 @@ from persam.demo.originals import THINGS, photo_folder
 from persam.demo.report import NUMBERS, PAGE, SHEET, DemoReport, PhotoResult, ThingResult
 from persam.drawing import colour_of, draw_overlay
 from persam.explain import explain
+from persam.files import expanded
 from persam.ledger import claimed, holds_json
 from persam.metrics import iou
 from persam.outputs import write_image, write_mask
@@ -63,7 +64,7 @@ def run(
     names = list(things or THINGS)
     with claimed(out, _files(names), is_ours=_has_demo, overwrite=overwrite):
         loaded = model if isinstance(model, PerSAM) else PerSAM.from_pretrained(model, mode=mode, device=device)
-        return _run(loaded, albums, names, Path(out).expanduser(), seed, progress)
+        return _run(loaded, albums, names, expanded(out), seed, progress)
 
 
 def _files(things: Sequence[str]) -> list[str]:

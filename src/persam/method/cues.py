@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.geometry import Frame, shrink
-from persam.method.learn import LITTLE
+from persam.method.learn import LITTLE, Learned
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.models.fitted import photo_colours
@@ -52,6 +52,12 @@ class CueFeatures:
     background_cells: Tensor
     colours: Tensor
     colour_ratio: Tensor
+
+
+def cues_of(learned: Learned) -> CueFeatures:
+    """Take from a reference that was learned what the cues compare with."""
+    image = learned.image
+    return cue_features(image.other or image, learned.mask, learned.cells, image.pixels)
 
 
 def cue_features(matching: EncodedImage, mask: Tensor, cells: Tensor, pixels: np.ndarray | None) -> CueFeatures:

@@ -8,15 +8,17 @@ Loss: dice + focal (alpha 0.25, gamma 2), weight 1 : 1, on the weighted logits.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from persam.errors import UsageError
+from persam.errors import PersamWarning, UsageError
+from persam.geometry import Size
 from persam.method.learn import Learned
 from persam.method.prior import prior_of
 from persam.method.segment import decode_at_prior
@@ -29,6 +31,9 @@ SOLVERS = ("direct", "adamw")
 PUBLISHED_EPOCHS = 1000
 REACH = 0.6  # the published learning rates sum to 0.5, and momentum carries a weight a little further than that
 MOST_PIXELS = 64 * 64  # the direct solver's resolution
+# The published procedure's: a million pixels take half a minute on a CPU core, and a phone's photo has 48.
+# It was published with smaller photos, and the decoder's logits, which are weighted, have 256 x 256.
+MOST_PUBLISHED_PIXELS = 2**21
 _LOSS_DIGITS, _WEIGHT_DIGITS = 11, 6
 _STENCIL = torch.cartesian_prod(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0])).double()
 
@@ -62,16 +67,37 @@ def check_solver(name: str) -> None:
 def shot_of(model: PromptableModel, learned: Learned, concept: Concept, *, full_size: bool) -> Shot:
     """The decoder's three scales on a reference, from the prompts that the tuned concept will use.
 
-    At the photo's full size as published, or on the low-resolution canvas without its padding.
+    At the photo's full size as published (up to `MOST_PUBLISHED_PIXELS`, see `published_size`), or on the
+    low-resolution canvas without its padding.
     """
     frame, size = learned.image.frame, model.low_resolution
     prior = prior_of(learned.image, concept, size, tuned=True)
     logits = decode_at_prior(model, learned.image, prior, multimask=True).logits
     if full_size:
-        return Shot(frame.to_photo_size(logits)[0], learned.mask.float())
+        reduced = published_size(frame.photo)
+        mask = learned.mask.float()
+        if reduced != frame.photo:
+            _warn_of_size(frame.photo, reduced)
+            mask = F.interpolate(mask[None, None], reduced, mode="area")[0, 0]
+        return Shot(replace(frame, photo=reduced).to_photo_size(logits)[0], mask)
     used = frame.inside(size)
     rows, columns = int(used.any(1).sum()), int(used.any(0).sum())
     return Shot(logits[0, :, :rows, :columns], frame.cover(learned.mask, size)[:rows, :columns])
+
+
+def published_size(photo: Size) -> Size:
+    """At which size (H, W) a photo of this size is tuned on by `tune_as_published`: its own, unless it is too large."""
+    shrink = (MOST_PUBLISHED_PIXELS / (photo[0] * photo[1])) ** 0.5
+    return photo if shrink >= 1 else (max(1, int(photo[0] * shrink)), max(1, int(photo[1] * shrink)))
+
+
+def _warn_of_size(photo: Size, reduced: Size) -> None:
+    warnings.warn(
+        f"The solver adamw tunes on this photo of {photo[1]} x {photo[0]} pixels at {reduced[1]} x {reduced[0]}, "
+        "because its thousand steps at full size take too long; the solver direct needs a second at any size.",
+        PersamWarning,
+        stacklevel=2,
+    )
 
 
 def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import Any, Literal, get_args, get_type_hints
 
 from persam.errors import UsageError
 
 Mode = Literal["official", "paper", "persam"]
 
+# Lowest and highest value of the switches that are numbers.
+RANGES: dict[str, tuple[float, float]] = {
+    "background_subspace": (0, 1),
+    "positive_points": (1, 1000),
+    "alpha": (0, 1_000_000),
+    "agreement": (0, 1_000_000),
+    "final_agreement": (0, 1_000_000),
+}
+
 
 @dataclass(frozen=True)
 class Settings:
     """One form of the method. Make one with `Settings.of(mode)`, vary it with `.but(...)`.
+
+    However it is made, a value of another kind or outside of `RANGES` is a `UsageError`.
 
     Attributes:
         mode: the preset that this started from.
@@ -77,6 +89,10 @@ class Settings:
     refine: bool = True
     tuned_prior: bool = True
 
+    def __post_init__(self) -> None:
+        for name, kind in _kinds().items():
+            _check(name, kind, getattr(self, name))
+
     @classmethod
     def of(cls, mode: str) -> Settings:
         """The preset of a mode.
@@ -84,7 +100,7 @@ class Settings:
         Raises:
             UsageError: no such mode.
         """
-        if mode not in PRESETS:
+        if not isinstance(mode, str) or mode not in PRESETS:
             raise UsageError(f'There is no mode "{mode}"; use {", ".join(get_args(Mode))}.')
         return PRESETS[mode]
 
@@ -94,7 +110,13 @@ class Settings:
         return self.map == "cells" and (self.nearest_cue or self.background_cue or self.colour_cue)
 
     def but(self, **changes: Any) -> Settings:
-        """The same with some switches set otherwise."""
+        """The same with some switches set otherwise.
+
+        Raises:
+            UsageError: no such switch, or a value that it cannot have.
+        """
+        if strange := sorted(changes.keys() - _kinds().keys()):
+            raise UsageError(f'There is no setting "{strange[0]}"; use {", ".join(_kinds())}.')
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,9 +125,34 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:
-        """From a concept file: unknown switches of a newer persam are ignored, missing ones take the mode's preset."""
+        """From a concept file: unknown switches of a newer persam are ignored, missing ones take the mode's preset.
+
+        Raises:
+            UsageError: a value that a switch cannot have.
+        """
         known = {f.name for f in fields(cls)}
         return cls.of(values.get("mode", "persam")).but(**{k: v for k, v in values.items() if k in known})
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Settings)
+
+
+def _check(name: str, kind: Any, value: object) -> None:
+    """See that a switch has a value that it can have."""
+    if kind is bool:
+        good, wanted = isinstance(value, bool), "True or False"
+    elif kind in (int, float):
+        low, high = RANGES[name]
+        number = (int,) if kind is int else (int, float)
+        good = isinstance(value, number) and not isinstance(value, bool) and low <= value <= high
+        wanted = f"a {'whole ' * (kind is int)}number, {low} to {high}"
+    else:
+        choices = get_args(kind)
+        good, wanted = isinstance(value, str) and value in choices, ", ".join(choices)
+    if not good:
+        raise UsageError(f'The setting "{name}" cannot be {value!r}; use {wanted}.')
 
 
 PRESETS: dict[str, Settings] = {

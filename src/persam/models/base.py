@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from persam.errors import PersamError
 from persam.geometry import Frame, Size
 from persam.models.guidance import Guidance
 
@@ -74,6 +75,21 @@ class Decoded:
         """Logits of the mask with the highest predicted IoU, for every prompt, (P, 1, h, w)."""
         prompts = torch.arange(len(self.scores), device=self.scores.device)
         return self.logits[prompts, self.scores.argmax(1)][:, None]
+
+
+def check_encoding(encoding: EncodedImage, name: str) -> EncodedImage:
+    """See that a model gave numbers, and return them.
+
+    Raises:
+        PersamError: NaN or infinity.
+    """
+    for each in (encoding, encoding.other):
+        if each is not None and not bool(torch.isfinite(each.features).all()):
+            raise PersamError(
+                f"The model {name} gives NaN or infinity for {encoding.source or 'the photo'}; try --dtype float32, "
+                "and if that does not help, get the model again."
+            )
+    return encoding
 
 
 class FeatureEncoder(Protocol):

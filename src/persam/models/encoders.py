@@ -16,8 +16,8 @@ from PIL import Image
 from persam.errors import PersamError
 from persam.geometry import Frame
 from persam.models.base import EncodedImage
+from persam.models.fingerprint import check_numbers, fingerprint_of, sampled_fingerprint_of
 from persam.models.hub import hub_call, load_network
-from persam.models.sam import fingerprint_of
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -40,7 +40,9 @@ class TransformersEncoder:
         self.kind = kind
         self.device = device
         self.dtype = dtype
+        check_numbers(network, name)
         self.fingerprint = fingerprint_of(network)
+        self.sampled_fingerprint = sampled_fingerprint_of(network)
         self.network = network.eval().requires_grad_(False).to(device, dtype)
         self.patch = int(network.config.patch_size)
         self.side = side

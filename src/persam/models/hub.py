@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from persam.errors import PersamError, first_line
+
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # variables that forbid the network
 
 
 def load_network(name: str, kind: Any) -> Any:
@@ -44,9 +47,12 @@ def hub_call(name: str, load: Any, **arguments: Any) -> Any:
                 f"{name} is there, but holds no model that transformers can load: {first_line(error)}"
             ) from error
         if not _hub_answers():  # transformers would try for half a minute
+            forbidden = next((variable for variable in _OFFLINE if os.environ.get(variable)), None)
+            hub, mend = "the hub cannot be reached", "check the name and the network"
+            if _is_offline() and forbidden:
+                hub, mend = f"{hub} while {forbidden} is set", "check the name, or unset the variable to download it"
             raise PersamError(
-                f"The model {name} is not on this machine, and the hub cannot be reached; check the name and the "
-                'network, or use the bundled model "tiny".'
+                f'The model {name} is not on this machine, and {hub}; {mend}, or use the bundled model "tiny".'
             ) from error
     try:
         return load(name, **arguments)
@@ -57,11 +63,18 @@ def hub_call(name: str, load: Any, **arguments: Any) -> Any:
         ) from error
 
 
+def _is_offline() -> bool:
+    """Whether a variable of the environment forbids the network."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
 def _hub_answers(seconds: float = 5.0) -> bool:
     """Whether the hub can be reached now; an error status is an answer too."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
+    if _is_offline():
         return False
     try:
         urllib.request.urlopen(constants.ENDPOINT, timeout=seconds).close()  # noqa: S310 (the hub's own address)

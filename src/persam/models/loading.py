@@ -9,6 +9,7 @@ import torch
 
 from persam.errors import PersamError, UsageError
 from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.fingerprint import check_file
 from persam.models.hub import hub_call, load_network
 from persam.models.sam import Sam
 
@@ -84,8 +85,9 @@ def load_model(
     numbers = choose_dtype(dtype, place)
     network: Any
     if text == BUNDLED:
-        from persam.models.tiny.architecture import TinySam
+        from persam.models.tiny.architecture import PACKAGED_CHECKSUM, PACKAGED_WEIGHTS, TinySam
 
+        check_file(PACKAGED_WEIGHTS, PACKAGED_CHECKSUM)
         network = TinySam.load()
         size = network.image_size
     elif path.suffix == ".safetensors":

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from persam.geometry import Frame, Size
 from persam.models.base import Decoded, EncodedImage, Prompts
+from persam.models.fingerprint import check_numbers, fingerprint_of, sampled_fingerprint_of
 from persam.models.guidance import Guidance, guided, install
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # SAM's, on the 0..255 scale
@@ -29,6 +29,9 @@ class Sam:
         image_size: side of the canvas in pixels.
         device: where it computes.
         encoder_dtype: number format of the image encoder, by far the largest part; prompts and masks stay float32.
+
+    Raises:
+        PersamError: a weight is NaN or infinite.
     """
 
     def __init__(
@@ -43,7 +46,9 @@ class Sam:
         self.name = name
         self.device = device
         self.image_size = image_size
+        check_numbers(network, name)
         self.fingerprint = fingerprint_of(network)
+        self.sampled_fingerprint = sampled_fingerprint_of(network)
         install(network.mask_decoder)
         self.network = network.eval().requires_grad_(False).to(device, torch.float32)  # some come in half precision
         self.network.vision_encoder.to(encoder_dtype)
@@ -108,16 +113,3 @@ class Sam:
                 multimask_output=multimask,
             )
         return Decoded(logits.flatten(0, 1), scores.flatten(0, 1))
-
-
-def fingerprint_of(network: nn.Module) -> str:
-    """Short hash of a network's weights: 12 hex digits from the names, shapes and a sample of the values.
-
-    A sample, because ViT-H has 636 million numbers; equal weights in another number format hash differently.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        flat = tensor.detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // 64)][:64].float().cpu().numpy()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.tobytes())
-    return digest.hexdigest()[:12]

@@ -12,8 +12,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from persam.drawing import one_line
-from persam.errors import PersamError, write_error
+from persam.errors import PersamError, printable, write_error
 from persam.files import write_bytes
 from persam.geometry import fit_mask, shrink
 from persam.images import open_picture, read_image
@@ -69,7 +68,7 @@ class ContactSheet:
     """
 
     def __init__(self, title: str = "persam", *, columns: int = _COLUMNS) -> None:
-        self.title = one_line(title)
+        self.title = printable(title)
         self.columns = columns
         self.entries: list[SheetEntry] = []
         self._pictures = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (it goes with the sheet)
@@ -114,7 +113,7 @@ class ContactSheet:
             self._pictures.write(jpeg)
         except OSError as error:
             raise write_error(tempfile.gettempdir(), error) from error
-        self.entries.append(SheetEntry(self._pictures, (start, len(jpeg)), one_line(caption), one_line(note), found))
+        self.entries.append(SheetEntry(self._pictures, (start, len(jpeg)), printable(caption), printable(note), found))
 
     def write_png(self, path: str | Path) -> list[Path]:
         """Write PNG pages of up to 60 pictures: PATH, then PATH with -2, -3...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from importlib import metadata
 from typing import Any
@@ -31,11 +30,9 @@ def weights_hash(model: Any) -> str | None:
     """SHA-256 of all weights of a model's network, names included; None for a model without a network."""
     import torch
 
+    from persam.models.fingerprint import weights_sha256
+
     network = getattr(model, "network", None)
     if not isinstance(network, torch.nn.Module):
         return None
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return weights_sha256(network)

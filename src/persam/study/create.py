@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from persam.errors import UsageError, write_error
-from persam.files import safe_name
-from persam.images import find_images
+from persam.files import expanded, safe_name
+from persam.finding import find_images
 from persam.study.layout import ANNOTATORS, GOLD, IMAGES, MASK_SUFFIX, Study, check_distinct, is_photo, read, subfolders
 
 README = "README.txt"
@@ -30,7 +30,7 @@ def new(folder: str | Path, photos: Mapping[str, str | Path], annotators: Sequen
         UsageError: the folder has something in it, a category has no photos, or a name cannot be one of a folder.
         PersamError: it cannot be written; nothing is left of it then.
     """
-    root = Path(folder).expanduser()
+    root = expanded(folder)
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         raise UsageError(f"{root} is there already; name a new folder, nothing is ever overwritten.")
     people = _checked_names(annotators, "annotator")
@@ -66,9 +66,9 @@ def photo_folders(given: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in given:
         name, equals, place = text.partition("=")
-        folder = Path(text).expanduser()
+        folder = expanded(text)
         if equals and not folder.is_dir():
-            pairs = [(name, Path(place).expanduser())]
+            pairs = [(name, expanded(place))]
         elif not folder.is_dir():
             raise UsageError(f"There is no folder {folder}; give CATEGORY=DIR, or a folder with one folder a category.")
         else:
@@ -101,7 +101,7 @@ def instructions(photos: Mapping[str, Sequence[Path]], annotators: Sequence[str]
 
 
 def _photos_in(folder: str | Path) -> list[Path]:
-    place = Path(folder).expanduser()
+    place = expanded(folder)
     if not place.is_dir():
         raise UsageError(f"There is no folder {place}; give a folder of photos.")
     files = [file for file in find_images([place]) if is_photo(file)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persam.errors import UsageError
+from persam.files import expanded
 from persam.images import IMAGE_SUFFIXES
 
 IMAGES, ANNOTATORS, GOLD = "images", "annotators", "gold"
@@ -83,7 +84,7 @@ def read(folder: str | Path) -> Study:
         UsageError: there is no such folder, no category or no annotator in it, an annotator is called ``gold``, or two
             photos have one name.
     """
-    root = Path(folder).expanduser()
+    root = expanded(folder)
     if not root.is_dir():
         raise UsageError(f"There is no study at {root}; make one with `persam study new`.")
     homes = [home for home in subfolders(root) if (home / IMAGES).is_dir() or (home / ANNOTATORS).is_dir()]

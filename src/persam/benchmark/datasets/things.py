@@ -16,7 +16,7 @@ from persam.benchmark.datasets.layout import in_order, passed_over, photos, some
 from persam.benchmark.datasets.options import About
 from persam.benchmark.episodes import Episode, Loaded, MaskFile, Sample, Truth, read_labels
 from persam.errors import UsageError
-from persam.files import safe_name
+from persam.files import expanded, safe_name
 from persam.images import IMAGE_SUFFIXES
 
 LAYOUT = "SET/STEM.webp (or .jpg, ...) with SET/STEM.png, and objects.json or another JSON that --objects names"
@@ -97,7 +97,7 @@ def read_things(
         UsageError: the JSON is missing, damaged, names nothing or not what is in the masks; a photo has no mask; no
             thing can be found in a second photo.
     """
-    path = root / _DEFAULT if objects is None else Path(objects).expanduser()
+    path = root / _DEFAULT if objects is None else expanded(objects)
     named = _of_part(_read_names(path, root), path, part)
     sets: dict[str, _Set] = {}
     gone: list[str] = []

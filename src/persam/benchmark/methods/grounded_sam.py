@@ -16,9 +16,9 @@ from torch import Tensor
 
 from persam.benchmark.methods.base import Example, Prediction, SharedPhoto, check_type
 from persam.models.base import PromptableModel, Prompts
+from persam.models.fingerprint import fingerprint_of
 from persam.models.hub import hub_call, load_network
 from persam.models.loading import choose_device
-from persam.models.sam import fingerprint_of
 from persam.persam import PerSAM
 
 BOX_THRESHOLD = 0.25  # transformers' default

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from persam.benchmark.methods.base import Example, Prediction, SharedPhoto, answer, check_type, to_size
+from persam.models.fingerprint import fingerprint_of
 from persam.models.hub import load_network
 from persam.models.loading import choose_device
-from persam.models.sam import fingerprint_of
 
 ONE_CLASS = 1  # a palette of one: the background is black, the object white
 

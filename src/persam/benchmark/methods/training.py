@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from persam.benchmark.methods.base import Example
 from persam.geometry import Size
+from persam.models.fingerprint import fingerprint_of
 from persam.models.loading import choose_device
-from persam.models.sam import fingerprint_of
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from persam.benchmark.methods.base import Prediction, SharedPhoto, answer, check
 from persam.benchmark.methods.training import TrainedMethod, fitted, seeded, to_tensor
 from persam.method.scale import dice_loss
 from persam.models.encoders import IMAGENET
+from persam.models.fingerprint import fingerprint_of
 from persam.models.hub import load_network
-from persam.models.sam import fingerprint_of
 
 LEARNING_RATE = 3e-3
 PRETRAINED_RATE = 3e-4  # gentler, so that what a pretrained encoder knows is not lost at once

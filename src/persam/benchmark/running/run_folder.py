@@ -13,7 +13,7 @@ import numpy as np
 
 from persam.benchmark.records import Record
 from persam.errors import PersamError, UsageError, write_error
-from persam.files import safe_name, write_text
+from persam.files import expanded, safe_name, write_text
 from persam.journal import Journal
 from persam.outputs import write_mask
 
@@ -42,7 +42,7 @@ class RunFolder:
     def __init__(
         self, folder: str | Path, settings: Mapping[str, Any], *, fresh: bool = False, records: str = RECORDS
     ) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         self.settings = json.loads(json.dumps(dict(settings)))
         earlier = read_settings(self.folder)
         if fresh and earlier is not None:
@@ -137,7 +137,7 @@ def read_records(folder: str | Path) -> list[Record]:
         UsageError: there is no run in the folder.
         PersamError: its records are damaged.
     """
-    path = Path(folder).expanduser() / RECORDS
+    path = expanded(folder) / RECORDS
     if not path.is_file():
         raise UsageError(
             f"{folder} holds no run: there is no {RECORDS}; give a folder that `persam bench --output` made."

@@ -24,7 +24,7 @@ from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import percent
 from persam.benchmark.running.run import run
 from persam.errors import UsageError
-from persam.files import check_folder, write_bytes, write_text
+from persam.files import check_folder, expanded, write_bytes, write_text
 from persam.ledger import claimed
 from persam.metrics import PairedTest, paired_test
 from persam.models.base import FeatureEncoder, PromptableModel
@@ -78,18 +78,19 @@ class PhotoSet:
 
 
 def read_photos(root: Path, data_set: str | None = None, limit: int | None = None) -> PhotoSet:
-    """One data set of the catalogue, or, without a name, all that one folder holds under their names.
+    """One data set of the catalogue, or, without a name, what a folder turns out to be.
 
     Args:
         root: the data set's folder, or the one that holds ``perseg/``, ``fss/``, ``davis/``.
-        data_set: its name, or None for all of those three that are there.
+        data_set: its name, or None for all of those three that are there, or else for what `root` itself is laid out
+            as: photos with their masks, PerSeg, FSS-1000 or DAVIS.
         limit: no more photos than this, in turns from every object; None for all.
 
     Raises:
         UsageError: no such data set, or the folder is laid out otherwise.
     """
-    home = root.expanduser()
-    loaded = None if data_set is None else catalog.read(data_set, home)
+    home = expanded(root)
+    loaded = catalog.read_recognised(home) if data_set is None else catalog.read(data_set, home)
     episodes = tuple(catalog.read_together(home) if loaded is None else loaded.episodes)
     if limit is not None:
         episodes = tuple(episode for episode in limited(episodes, limit) if episode.tests)
@@ -270,7 +271,7 @@ class Findings:
         Raises:
             PersamError: the folder cannot be written.
         """
-        folder = folder.expanduser()
+        folder = expanded(folder)
         drawn = {folder / name: draw() for name, draw in self.plots.items()}
         for path, picture in drawn.items():
             write_bytes(path, picture)
@@ -297,7 +298,7 @@ def claimed_out(folder: Path | None, suite: str) -> Iterator[None]:
         yield
         return
     check_folder(folder)
-    results = folder.expanduser() / RESULTS
+    results = expanded(folder) / RESULTS
     if results.is_file():
         try:
             earlier = json.loads(results.read_text(encoding="utf-8")).get("suite")

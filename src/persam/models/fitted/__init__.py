@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ import numpy as np
 
 from persam.errors import PersamError
 from persam.models.base import FeatureEncoder
+from persam.models.fingerprint import known_as
 
 PACKAGED = Path(__file__).with_name("fitted.json")
 PHOTO_COLOURS = Path(__file__).with_name("photo_colours.npy")
+
+_LARGEST = 1e9  # log odds far beyond any that are fitted; neither NaN nor infinity
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,19 @@ class Fitted:
         Raises:
             KeyError, TypeError, ValueError: something is missing, or no number.
         """
-        cues = {str(name): float(weight) for name, weight in values["cues"].items()}
-        presence = {str(name): (float(weight), float(usual)) for name, (weight, usual) in values["presence"].items()}
-        return cls(cues, float(values["offset"]), bool(values["refine"]), presence, float(values["presence_offset"]))
+        cues = {str(name): _number(weight) for name, weight in values["cues"].items()}
+        presence = {
+            str(name): (_number(weight), _number(usual)) for name, (weight, usual) in values["presence"].items()
+        }
+        if not isinstance(values["refine"], bool):
+            raise TypeError(f"refine is {values['refine']!r}, not true or false")
+        return cls(cues, _number(values["offset"]), values["refine"], presence, _number(values["presence_offset"]))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+        raise ValueError(f"{ascii(value)[:40]} is not a number")
+    return float(value)
 
 
 def fitted_for(model: FeatureEncoder, encoder: FeatureEncoder | None, path: Path = PACKAGED) -> Fitted | None:
@@ -63,7 +77,9 @@ def fitted_for(model: FeatureEncoder, encoder: FeatureEncoder | None, path: Path
     Raises:
         PersamError: there is no such file, or it is something else.
     """
-    return read_fitted(path).get(key_of(model, encoder))
+    numbers = read_fitted(path)
+    names = product(*(known_as(each) for each in (model, encoder) if each is not None))
+    return next((numbers[key] for key in map("+".join, names) if key in numbers), None)
 
 
 def key_of(model: FeatureEncoder, encoder: FeatureEncoder | None) -> str:

@@ -20,7 +20,10 @@ from torch.nn import functional as F
 from transformers import ResNetBackbone, ResNetConfig, SamConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPositionalEmbedding, SamPromptEncoder
 
+from persam.models.fingerprint import record_file
+
 PACKAGED_WEIGHTS = Path(__file__).with_name("weights.safetensors")
+PACKAGED_CHECKSUM = Path(__file__).with_name("weights.sha256")
 SHARED_MATRIX = "prompt_encoder.shared_embedding.positional_embedding"  # the same tensor as the image's positions
 FORMAT = "persam-tiny-sam/1"
 
@@ -166,6 +169,8 @@ class TinySam(nn.Module):
         save_file(state, partial, metadata=metadata)
         partial.chmod(0o644)  # safetensors leaves it to its owner alone
         partial.replace(path)
+        if Path(path) == PACKAGED_WEIGHTS:
+            record_file(PACKAGED_WEIGHTS, PACKAGED_CHECKSUM)
 
     @classmethod
     def load(cls, path: str | Path = PACKAGED_WEIGHTS) -> TinySam:

@@ -1,0 +1,89 @@
+"""What makes one ask whether a reference shows what was meant, said before it is learned from.
+
+Every doubt is a sentence that says what was seen, what it may mean and what to do. A sound mask gives none.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from persam.labels import Label, listed
+
+# A mask below one of these is a slip of the brush: cells of the encoder see nothing of it.
+_FEWEST_PIXELS, _SMALLEST_SHARE = 16, 0.0001
+# A mask of most of the photo that also holds this share of its border is the background of something.
+_MOST_OF_PHOTO, _MOST_OF_BORDER = 0.5, 0.9
+_SMALLEST_SIDE = 3  # of a box, pixels
+_ALIKE = 0.95  # share of both masks that two placements have in common, from which on it makes no difference
+_CLEARLY = 1.5  # so much stronger are the edges under one outline than under another
+
+
+def doubt_of_mask(mask: np.ndarray, name: str) -> str | None:
+    """Of a mask (H, W) bool at the photo's size: next to nothing, or inverted."""
+    count, share = int(mask.sum()), float(mask.mean())
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
+    if count < _FEWEST_PIXELS or share < _SMALLEST_SHARE:
+        pixels = "1 pixel" if count == 1 else f"{count} pixels"
+        return f"{name} marks {pixels} of the photo, too few to learn from; paint all of the object."
+    if share > _MOST_OF_PHOTO and border > _MOST_OF_BORDER:
+        return (
+            f"{name} covers {share:.0%} of the photo and {border:.0%} of its border, as if it were inverted; paint the "
+            "object white and all else black."
+        )
+    return None
+
+
+def doubt_of_labels(labels: list[Label], name: str) -> str | None:
+    """Of a mask with several labels, all of which are taken as the object."""
+    if len(labels) < 2:
+        return None
+    first = labels[0]
+    option = f"--label {first}" if isinstance(first, int) else f"--label '{first}'"
+    return (
+        f"{name} has the labels {listed(labels)}, and all of them are taken as one object; choose one with {option} "
+        f"(in Python: label={first!r})."
+    )
+
+
+def doubt_of_box(box: tuple[float, float, float, float]) -> str | None:
+    """Of a box (x0, y0, x1, y1) in photo pixels: so small that shares of the photo were perhaps meant."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    if min(width, height) >= _SMALLEST_SIDE:
+        return None
+    sides = ",".join(f"{side:g}" for side in box)
+    return (
+        f"The box {sides} is {width:g} x {height:g} pixels, too small to learn from; draw it around the whole object, "
+        "in pixels of the photo, not in shares of it."
+    )
+
+
+def doubt_of_turn(as_shown: np.ndarray, as_stored: np.ndarray, photo: np.ndarray, name: str) -> str | None:
+    """Of a mask that fits a photo that is turned when it is shown (EXIF) either way: as shown, and as stored.
+
+    Args:
+        as_shown: (H, W) bool, the mask as it is, which is what is taken.
+        as_stored: (H, W) bool, the mask turned with the photo.
+        photo: (H, W, 3) uint8, upright.
+        name: of the mask.
+    """
+    if (as_shown & as_stored).sum() > _ALIKE * (as_shown | as_stored).sum():
+        return None
+    shown, stored = (_edges_under(mask, photo) for mask in (as_shown, as_stored))
+    evidence = "the photo's edges do not tell"
+    if shown > _CLEARLY * stored:
+        evidence = "the photo's edges agree"
+    elif stored > _CLEARLY * shown:
+        evidence = "but the photo's edges say otherwise"
+    return (
+        f"{name} is taken as drawn on the photo as it is shown, which is not as it is stored (EXIF orientation); "
+        f"{evidence}: if it was drawn on the photo as stored, add --mask-as-stored (in Python: mask_as_stored=True)."
+    )
+
+
+def _edges_under(mask: np.ndarray, photo: np.ndarray) -> float:
+    """Mean strength of the photo's edges along the outline of a mask."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.5)
+    strength = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+    outline = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    return float(strength[outline].mean()) if outline.any() else 0.0
