@@ -1,4 +1,4 @@
-"""A word before learning: masks of nothing, inverted ones, several labels, photos that are turned; sound ones get none."""
+"""A word before learning: masks of nothing, inverted, of several labels, of photos that are turned; else none."""
 
 from __future__ import annotations
 
@@ -46,10 +46,11 @@ class TestMasks:
 
     def test_inverted(self, scene, photo_file, tmp_path):
         Image.fromarray(~scene[1]).save(tmp_path / "m.png")
-        assert words_of(photo_file, tmp_path / "m.png")[1] == [
+        (sentence,) = words_of(photo_file, tmp_path / "m.png")[1]
+        assert sentence == (
             f"The mask {tmp_path / 'm.png'} covers 87% of the photo and 100% of its border, as if it were inverted; "
             "paint the object white and all else black."
-        ]
+        )
 
     def test_a_thing_that_fills_the_photo_is_no_inverted_mask(self, scene):
         near = np.zeros(scene[1].shape, bool)
@@ -113,12 +114,12 @@ class TestLabels:
             picture.save(tmp_path / "m.png")
             source = tmp_path / "m.png"
             name = f"The mask {source}"
-        reference, words = words_of(scene[0], source)
+        reference, (sentence,) = words_of(scene[0], source)
         np.testing.assert_array_equal(reference.mask, labels > 0)
-        assert words == [
+        assert sentence == (
             f"{name} has the labels 1, 2, 5, and all of them are taken as one object; choose one with --label 1 "
             "(in Python: label=1)."
-        ]
+        )
         for label in (5, "5", " 5"):
             reference, words = words_of(scene[0], source, label=label)
             np.testing.assert_array_equal(reference.mask, labels == 5)
@@ -136,6 +137,14 @@ class TestLabels:
         assert "has the labels #0000ff, #0ac81e, #ff8000, and all of them" in words[0]
         assert "--label '#0000ff'" in words[0]
         np.testing.assert_array_equal(Reference.read(scene[0], tmp_path / "m.png", label="#FF8000").mask, labels == 1)
+
+    def test_a_palette_whose_black_is_not_its_first(self, labels, scene):
+        picture = Image.fromarray(labels)
+        picture.putpalette([255, 255, 255, 0, 0, 0, 0, 255, 0, 9, 9, 9, 9, 9, 9, 0, 0, 255] + [0] * 750)
+        reference, words = words_of(scene[0], picture)
+        np.testing.assert_array_equal(reference.mask, labels != 1)
+        assert "has the labels 0, 2, 5, and" in words[0]
+        np.testing.assert_array_equal(Reference.read(scene[0], picture, label=0).mask, labels == 0)
 
     def test_one_label_of_a_smaller_mask(self, labels, scene):
         reference, _ = words_of(scene[0], labels[::2, ::2], label=2)

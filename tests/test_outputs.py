@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from persam.coco import write_coco
-from persam.errors import PersamError
+from persam.errors import PersamError, UsageError
 from persam.files import atomic_path, safe_name, write_text
 from persam.instance import Instance
 from persam.outputs import OutputFolder, write_image, write_mask
@@ -163,6 +164,41 @@ class TestOutputFolder:
         assert lines(tmp_path)[1]["box"] == [0, 0, 160, 120]
         assert (tmp_path / "mine.txt").read_text() == "keep"
 
+    def test_results_of_something_else(self, tmp_path, scene):
+        """Also a link, through which lines would go elsewhere."""
+        far = tmp_path / "far.jsonl"
+        far.write_text('{"id": 7}\n')
+        for folder in (tmp_path / "linked", tmp_path / "copied"):
+            folder.mkdir()
+        (tmp_path / "linked/results.jsonl").symlink_to(far)
+        (tmp_path / "copied/results.jsonl").write_bytes(far.read_bytes())
+        for folder in (tmp_path / "linked", tmp_path / "copied"):
+            with pytest.raises(UsageError, match=r"results.jsonl was not written by persam"):
+                OutputFolder(folder)
+            with OutputFolder(folder, overwrite=True) as output:
+                output.write(segmentation(scene[1]))
+            assert [line["concept"] for line in lines(folder)] == ["mug"]
+        assert far.read_text() == '{"id": 7}\n'
+
+    def test_lines_that_point_elsewhere_are_no_lines(self, tmp_path, scene):
+        """A folder that came from somewhere may say anything: nothing outside of it is looked at, or removed."""
+        with OutputFolder(tmp_path / "out") as output:
+            line = output.write(segmentation(scene[1]))
+        (tmp_path / "mine.png").write_text("mine")
+        for wrong in (
+            {"files": {"mask": "masks/mug/../../../mine.png"}},
+            {"files": {"mask": "/masks/mug"}},
+            {"files": {"mask": "masks/mug/a.png", "cutout": 3}},
+            {"files": {}},
+            {"name": "../../mine"},
+            {"image": None},
+        ):
+            (tmp_path / "out/results.jsonl").write_text(json.dumps(line | wrong) + "\n" + json.dumps(line) + "\n")
+            with OutputFolder(tmp_path / "out") as again:
+                assert again.lines == [line]
+                again.write(segmentation(~scene[1]))
+        assert (tmp_path / "mine.png").read_text() == "mine"
+
     def test_folder_that_cannot_be(self, tmp_path):
         (tmp_path / "out").write_text("a file")
         with pytest.raises(PersamError, match="Cannot write .*out"):
@@ -229,6 +265,45 @@ class TestContactSheet:
         assert text.count("data:image/jpeg;base64,") == 3
         assert not re.search(r'(src|href)="(?!data:)', text)
         assert "Found in 2 of 3 pictures." in text
+
+    def test_lines_are_drawn_from_the_photos_and_masks_of_the_folder(self, tmp_path, scene):
+        """Two instances keep their own outlines; a photo or mask that is gone since is told, not missed."""
+        left, right = scene[1].copy(), scene[1].copy()
+        left[:, 60:], right[:, :60] = False, False
+        for name in ("two.jpg", "gone.jpg", "turned.jpg"):
+            exif = Image.Exif()
+            exif[0x0112] = 6 if name == "turned.jpg" else 1
+            Image.fromarray(scene[0] if name != "turned.jpg" else np.rot90(scene[0])).save(tmp_path / name, exif=exif)
+        both = (Instance(left, 0.9), Instance(right, 0.8))
+        with OutputFolder(tmp_path / "out") as output:
+            for name in ("two.jpg", "gone.jpg", "turned.jpg"):
+                output.write(segmentation(scene[1], str(tmp_path / name), instances=both))
+        (tmp_path / "gone.jpg").unlink()
+        sheet, direct = ContactSheet(), ContactSheet()
+        for line in output.lines:
+            sheet.add_line(line, output.folder)
+        direct.add(segmentation(scene[1], instances=both), np.asarray(Image.open(tmp_path / "two.jpg")))
+        assert sheet.entries[0].jpeg == direct.entries[0].jpeg
+        assert [entry.note.endswith("· the photo is gone") for entry in sheet.entries] == [False, True, False]
+        assert [entry.tile().picture.shape[:2] for entry in sheet.entries][::2] == [(120, 160)] * 2
+        (output.folder / output.lines[0]["files"]["mask"]).unlink()
+        sheet.add_line(output.lines[0], output.folder)
+        assert not sheet.entries[-1].found
+
+    def test_its_memory_does_not_grow_with_the_photos(self, tmp_path, scene):
+        """Photos of 6 million pixels are read small, one after the other, and tiles go to the disk."""
+        large = np.asarray(Image.fromarray(scene[0]).resize((3000, 2000)))
+        Image.fromarray(large).save(tmp_path / "large.jpg")
+        with OutputFolder(tmp_path / "out") as output:
+            output.write(segmentation(np.ones((2000, 3000), bool), str(tmp_path / "large.jpg")))
+        sheet = ContactSheet()
+        sheet.add_line(output.lines[0], output.folder)
+        tracemalloc.start()
+        for _ in range(5):
+            sheet.add_line(output.lines[0], output.folder)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 2 * large.size // 3 + 6_000_000  # the mask, twice
 
     def test_many_pictures_make_pages(self, tmp_path):
         sheet = ContactSheet()

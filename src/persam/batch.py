@@ -194,7 +194,10 @@ def segment_photos(
     for photo in plan.photos:
         lines = [output.line(photo, name) for name in plan.names] if str(photo) not in failed else []
         report.lines += [(photo, line) for line in lines if line is not None]
-    report.files = _write_summaries(output, wanted, on_sheet)
+    try:
+        report.files = _write_summaries(output, wanted, on_sheet)
+    except KeyboardInterrupt as stop:  # again, or only now: every photo's own files and line are there
+        report.stop = stop
     return report
 
 

@@ -204,7 +204,8 @@ class Ledger:
 
     def _note(self, stamps: dict[str, _Stamp]) -> None:
         lines = [{"path": place, **vars(stamp)} for place, stamp in stamps.items()]
-        self._journal.append(lines)
+        if lines:
+            self._journal.append(lines)
         for line in lines:
             self._remember(line)
 

@@ -24,6 +24,7 @@ from persam.segmentation import Segmentation
 RESULTS = "results.jsonl"
 FORMAT = 2  # of its lines
 INDEX = "index.sqlite"  # of an album, beside the ledger's files
+_NEEDED = frozenset(("width", "height", "present", "score", "box", "instances"))  # by whoever sums up all lines
 # For each kind of file its folder and suffix.
 _PLACES = {
     "mask": ("masks", ".png"),
@@ -145,7 +146,7 @@ class OutputFolder:
         earlier = line["made"]
         return (
             {**earlier, "outputs": None} == {**made, "outputs": None}
-            and set(made["outputs"]) <= set(earlier.get("outputs", ()))
+            and set(made["outputs"]) <= set(earlier.get("outputs") or ())
             and all((self.folder / file).is_file() for file in _files_of(line))
         )
 
@@ -230,13 +231,231 @@ class OutputFolder:
             raise UsageError(f"{self.folder} is an album; go on with `persam album`, or choose another --output.")
         journal = Journal(self.results_path)
         ours = [line for line in journal.lines if _is_line(line)]
-        strange = self.results_path.is_symlink() or (not ours and (journal.lines or journal.damaged))
+        strange = self.results_path.is_symlink() or (not ours and bool(journal.lines or journal.damaged))
         if strange and not self.ledger.overwrite:
             raise UsageError(f"{self.results_path} was not written by persam and would be lost; {self.ledger.advice}.")
-        store = _ResultsFile(journal)
+        store = _ResultsFile(journal, strange)
         for line in ours:
             key = full_path(line["image"]), line["concept"]
-            if line.get("format") == FORMAT:
+            if line.get("format") == FORMAT and line.keys() >= _NEEDED:
+                store.kept[key] = line
+            else:
+                self.outdated.add(key)
+                self._keep_names(line)
+        self.outdated -= set(store.kept)
+        if self.ledger.is_new:  # of a persam without a ledger
+            self.ledger.adopt(file for line in ours for file in _files_of(line))
+        return store
+
+    def _keep_names(self, line: dict[str, Any]) -> None:
+        self._photo_names.keep(full_path(line["image"]), line["name"])
+        self._concept_names.keep(line["concept"], PurePosixPath(line["files"]["mask"]).parts[1])
+
+
+class _ResultsFile:
+    """The lines of a ``results.jsonl``. One is added at once, so that a run that is stopped keeps what it did."""
+
+    def __init__(self, journal: Journal, is_strange: bool) -> None:
+        self.kept: dict[tuple[str, str], dict[str, Any]] = {}
+        self._journal = journal
+        self._is_strange = is_strange  # it is of something else, and goes when there is a line
+        self._grew = False  # what was only looked at is not tidied
+
+    def line(self, image: str, concept: str) -> dict[str, Any] | None:
+        return self.kept.get((image, concept))
+
+    def put(self, line: dict[str, Any]) -> None:
+        path = self._journal.path
+        if self._is_strange or not path.exists():
+            write_bytes(path, b"")  # so that the ledger knows it
+            self._journal, self._is_strange = Journal(path), False
+        # Before it is on the disk: a signal that comes while it is written must find it here.
+        self.kept[line["image"], line["concept"]] = line
+        self._grew = True
+        self._journal.append([line])
+
+    def drop(self, image: str) -> list[dict[str, Any]]:
+        """Remove the lines of a photo, and return them."""
+
+    def lines(self) -> Iterable[dict[str, Any]]:
+        """All lines."""
+
+
+class OutputFolder:
+    """Where the results of a run go. Use it in a ``with`` block, or `close` it; until then no other may write there.
+
+    Files are named ``masks/CONCEPT/PHOTO.png``, ``overlays/CONCEPT/PHOTO.jpg``, ``cutouts/CONCEPT/PHOTO.png``. Photos
+    of equal names in different folders get the folder's name in front, or a number; so do concepts whose names differ
+    only in letters that no file name can have. ``results.jsonl`` has one line per photo and concept; a photo that comes
+    again, in this run or a later one, keeps its names and replaces its line. Files of others are never touched.
+
+    Args:
+        folder: Made if it is missing.
+        overwrite: Replace files of others, too, and take nothing for done.
+        store: Gives what keeps the lines, for the folder of persam's own files, once nobody else writes here; by
+            default ``results.jsonl`` itself, which an album writes at the end.
+
+    Attributes:
+        ledger: Says which files are persam's own.
+        outdated: Photos and concepts of another persam's lines, which are not kept: lines of two formats are no file.
+
+    Raises:
+        PersamError: The folder cannot be made or written, or another command is writing there.
+        UsageError: It has a ``results.jsonl`` of something else.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, overwrite: bool = False, store: Callable[[Path], LineStore] | None = None
+    ) -> None:
+        self.folder = expanded(folder)
+        self.ledger = Ledger(self.folder, overwrite=overwrite)
+        self.outdated: set[tuple[str, str]] = set()
+        self._photo_names, self._concept_names = _Names(), _Names()
+        try:
+            self._store = self._read() if store is None else store(self.folder / HIDDEN)
+            for line in self._store.lines():
+                self._keep_names(line)
+            self.ledger.sweep(place for place, _ in _PLACES.values())
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def results_path(self) -> Path:
+        """The file of one line per photo and concept."""
+        return self.folder / RESULTS
+
+    @property
+    def lines(self) -> Iterable[dict[str, Any]]:
+        """All lines of the folder, those of earlier runs first."""
+        return self._store.lines()
+
+    def line(self, image: str | Path, concept: str) -> dict[str, Any] | None:
+        """The line of a photo and concept, if there is one."""
+        return self._store.line(full_path(image), concept)
+
+    def name_of(self, image: str | Path) -> str:
+        """Return the name for a photo's outputs: its stem if that is free, else with its folder or a number."""
+        path = Path(full_path(image))
+        stem = safe_name(path.stem, otherwise="photo")
+        parent = safe_name(path.parent.name, otherwise="folder")
+        choices = [stem, safe_name(f"{stem}_{path.suffix[1:]}"), safe_name(f"{parent}_{stem}")]
+        return self._photo_names.of(str(path), choices, f"{parent}_{stem}")
+
+    def is_done(self, image: str | Path, concept: str, made: dict[str, Any]) -> bool:
+        """Whether an earlier run did the same, and its files are there.
+
+        Args:
+            image: The photo.
+            concept: The concept's name.
+            made: What the line depends on, JSON values, and under ``outputs`` the kinds of files that are wanted.
+        """
+        line = self.line(image, concept)
+        if self.ledger.overwrite or line is None or not isinstance(line.get("made"), dict):
+            return False
+        earlier = line["made"]
+        return (
+            {**earlier, "outputs": None} == {**made, "outputs": None}
+            and set(made["outputs"]) <= set(earlier.get("outputs") or ())
+            and all((self.folder / file).is_file() for file in _files_of(line))
+        )
+
+    def planned(self, image: str | Path, concept: str, outputs: Iterable[str], max_instances: int) -> list[str]:
+        """The files that `write` may write for a photo and concept."""
+        one_each = [self._file(kind, image, concept) for kind in outputs if kind != "instances"]
+        each = [self._file("instances", image, concept, number) for number in range(1, max_instances + 1)]
+        return one_each + (each if "instances" in outputs else [])
+
+    def write(
+        self,
+        found: Segmentation,
+        image: np.ndarray | None = None,
+        *,
+        overlay: bool = False,
+        cutout: bool = False,
+        per_instance: bool = False,
+        explanation: np.ndarray | None = None,
+        made: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Write the files of one segmentation and its line in ``results.jsonl``.
+
+        Files of an earlier line for the same photo and concept that are not written now are removed.
+
+        Args:
+            found: Its ``image`` names the photo.
+            image: (H, W, 3) uint8, needed for an overlay or a cut-out.
+            overlay: Also write ``overlays/CONCEPT/PHOTO.jpg``.
+            cutout: Also write ``cutouts/CONCEPT/PHOTO.png``, if anything was found.
+            per_instance: Also write ``instances/CONCEPT/PHOTO-1.png`` and so on, a mask for every found thing.
+            explanation: A picture of the way to the mask, (H, W, 3) uint8, for ``explain/CONCEPT/PHOTO.png``.
+            made: What the line depends on; see `is_done`.
+
+        Returns:
+            The line that was written; the files in it are relative to the folder.
+        """
+        source, concept = full_path(found.image or "image"), found.concept
+        pictures = {"mask": found.mask.astype(np.uint8) * 255}
+        if overlay and image is not None:
+            pictures["overlay"] = found.overlay(image)
+        if cutout and image is not None and found.found:
+            pictures["cutout"] = found.cutout(image)
+        if explanation is not None:
+            pictures["explain"] = explanation
+        files: dict[str, Any] = {kind: self._file(kind, source, concept) for kind in pictures}
+        for kind, picture in pictures.items():
+            write_image(self.folder / files[kind], picture)
+        objects = _objects(found)
+        if per_instance:
+            numbers = range(1, len(objects) + 1)
+            files["instances"] = [self._file("instances", source, concept, number) for number in numbers]
+            for file, one in zip(files["instances"], objects, strict=True):
+                write_mask(self.folder / file, one.mask)
+        line = {"format": FORMAT} | found.to_dict(rle=False) | {"instances": [one.to_dict() for one in objects]}
+        line |= {"image": source, "name": self.name_of(source), "files": files, "made": made}
+        earlier = self._store.line(source, concept)
+        if earlier is not None:  # before its line goes: a run that is killed here does this photo again
+            self.ledger.remove(set(_files_of(earlier)) - set(_files_of(line)))
+        self._store.put(line)
+        self.outdated.discard((source, concept))
+        return line
+
+    def drop(self, image: str | Path) -> None:
+        """Forget a photo, and remove what was written for it."""
+        self.ledger.remove({file for line in self._store.drop(full_path(image)) for file in _files_of(line)})
+
+    def close(self) -> None:
+        """Leave ``results.jsonl`` in order, and let others write."""
+        if isinstance(self._store, _ResultsFile):
+            self._store.tidy(self.ledger)
+        self.ledger.close()
+
+    def _file(self, kind: str, image: str | Path, concept: str, number: int | None = None) -> str:
+        place, suffix = _PLACES[kind]
+        folder = safe_name(concept)
+        name = self.name_of(image) + ("" if number is None else f"-{number}")
+        return f"{place}/{self._concept_names.of(concept, [folder], folder)}/{name}{suffix}"
+
+    def _read(self) -> _ResultsFile:
+        """Take over the lines of earlier runs."""
+        if (self.folder / HIDDEN / INDEX).exists() and not self.ledger.overwrite:
+            raise UsageError(f"{self.folder} is an album; go on with `persam album`, or choose another --output.")
+        journal = Journal(self.results_path)
+        ours = [line for line in journal.lines if _is_line(line)]
+        strange = self.results_path.is_symlink() or (not ours and bool(journal.lines or journal.damaged))
+        if strange and not self.ledger.overwrite:
+            raise UsageError(f"{self.results_path} was not written by persam and would be lost; {self.ledger.advice}.")
+        store = _ResultsFile(journal, strange)
+        for line in ours:
+            key = full_path(line["image"]), line["concept"]
+            if line.get("format") == FORMAT and line.keys() >= _NEEDED:
                 store.kept[key] = line
             else:
                 self.outdated.add(key)
@@ -278,7 +497,7 @@ class _ResultsFile:
 
     def tidy(self, ledger: Ledger) -> None:
         """Leave one line per photo and concept in the file, the last one written."""
-        if self._grew and self._journal.lines != self.lines():
+        if self._grew and (self._journal.damaged or self._journal.lines != self.lines()):
             with contextlib.suppress(PersamError):  # no room: some lines are there twice then, and the last counts
                 ledger.adopt([self._journal.path])  # it grew since
                 write_bytes(self._journal.path, b"".join(map(json_line, self.lines())))

@@ -168,7 +168,7 @@ class TestBadConcepts:
         replace(Concept.load(learned), model="0123456789ab", encoder="0123456789ab").save(tmp_path / "c.safetensors")
         sentence = refused("segment", "c.safetensors", album, code=1)
         assert "was made with the model tiny (0123456789ab)" in sentence
-        assert not (tmp_path / "found" / "results.jsonl").exists()
+        assert not (tmp_path / "found").exists()
 
     def test_made_with_a_checkpoint_that_is_elsewhere(self, refused, album, learned, tmp_path):
         replace(Concept.load(learned), model_name="sam_vit_b_01ec64").save(tmp_path / "c.safetensors")

@@ -246,7 +246,7 @@ class TestOlderVersions:
             file.unlink()
         result = run("segment", learned, album / "0.jpg", album / "1.jpg", "-o", "out", "--coco", "--sheet")
         assert result.exit_code == 0, result.output
-        assert "1 more photos were done by another version" in result.stderr
+        assert "photos that another version of persam did, 1 were not named now" in result.stderr
         assert [(line["format"], line["name"]) for line in results(out)] == [(2, "0"), (2, "1")]
         assert (out / "masks/my disc/2.png").is_file()
         assert run("segment", learned, album, "-o", "out").exit_code == 0

@@ -7,9 +7,8 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,36 +16,46 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.conftest import draw_scene
+from tests.processes import start
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="needs signals")]
 
-PERSAM = [sys.executable, "-c", "from persam.cli.main import app; app()"]
 ROUNDS = 20
 PHOTOS = 40
 OPTIONS = ["--overlay", "--cutout", "--per-instance", "--coco", "--sheet"]
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Photos beside which somebody's own files lie, one of them in the results' folder."""
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An album."""
+    folder = tmp_path_factory.mktemp("photos")
     for number in range(PHOTOS):
-        path = tmp_path / "photos" / f"{number:02}.jpg"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(draw_scene(seed=number, center=(40 + number, 60))[0]).save(path)
-    return tmp_path / "photos"
+        Image.fromarray(draw_scene(seed=number, center=(40 + number, 60))[0]).save(folder / f"{number:02}.jpg")
+    return folder
 
 
-@pytest.fixture
-def whole(learned: Path, photos: Path, tmp_path: Path) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def whole(learned: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What a run leaves that nobody disturbed."""
-    out = tmp_path / "whole"
-    assert segment(learned, photos, out).wait() == 0
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert Run(learned, photos, out).end()[0] == 0
     return content(out)
 
 
-def segment(learned: Path, photos: Path, out: Path) -> subprocess.Popen[str]:
-    arguments = [*PERSAM, "segment", learned, photos, "-o", out, *OPTIONS]
-    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+class Run:
+    """A process of `persam segment`."""
+
+    def __init__(self, learned: Path, photos: Path, out: Path) -> None:
+        with tempfile.NamedTemporaryFile(delete=False) as said:
+            self._said = Path(said.name)
+        self.process = start(["segment", learned, photos, "-o", out, *OPTIONS], self._said)
+
+    def end(self) -> tuple[int | None, str]:
+        """Wait for its end; return its exit code and what it said on stderr."""
+        self.process.join()
+        said = self._said.read_text()
+        self._said.unlink()
+        return self.process.exitcode, said
 
 
 def content(out: Path) -> dict[str, bytes]:
@@ -87,8 +96,8 @@ def assert_kept(out: Path, theirs: dict[Path, bytes], done: list[dict]) -> None:
                     picture.load()
 
 
-def wait_for_lines(process: subprocess.Popen[str], out: Path, count: int) -> None:
-    while process.poll() is None and len(lines(out)) < count:
+def wait_for_lines(run: Run, out: Path, count: int) -> None:
+    while run.process.exitcode is None and len(lines(out)) < count:
         time.sleep(0.005)
 
 
@@ -99,16 +108,15 @@ def test_killed_at_random_moments(learned, photos, whole, tmp_path):
         out = tmp_path / f"killed-{number}"
         theirs, done = put_something_there(out), []
         for _ in range(2):
-            process = segment(learned, photos, out)
-            wait_for_lines(process, out, len(done) + chance.randrange(1, PHOTOS // 2))
+            run = Run(learned, photos, out)
+            wait_for_lines(run, out, len(done) + chance.randrange(1, PHOTOS // 2))
             time.sleep(chance.random() * 0.3)
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+            run.process.kill()
+            assert run.end()[0] in (-9, 0)
             assert_kept(out, theirs, done)
             done = lines(out)
             assert_kept(out, theirs, done)
-        process = segment(learned, photos, out)
-        assert process.wait() == 0, process.communicate()[1]
+        assert Run(learned, photos, out).end()[0] == 0
         assert_kept(out, theirs, done)
         assert content(out) == whole | {str(path.relative_to(out)): data for path, data in theirs.items()}
         assert not list(out.rglob(".*.tmp*"))
@@ -120,13 +128,12 @@ def test_two_at_once(learned, photos, whole, tmp_path):
     for number in range(ROUNDS):
         out = tmp_path / f"both-{number}"
         theirs = put_something_there(out)
-        both = [segment(learned, photos, out) for _ in range(2)]
-        said = [process.communicate()[1] for process in both]
-        codes = [process.returncode for process in both]
+        ends = [run.end() for run in [Run(learned, photos, out) for _ in range(2)]]
+        codes = [code for code, _ in ends]
         # The second is refused, or so much later that the first was done and it has nothing to do.
         assert 0 in codes
         assert set(codes) <= {0, 1}
-        for code, words in zip(codes, said, strict=True):
+        for code, words in ends:
             assert code == 0 or words.startswith("Another persam is writing into ")
             assert code == 0 or words.count("\n") == 1
         assert_kept(out, theirs, lines(out))
@@ -155,16 +162,14 @@ def test_a_full_disk(learned, photos, whole, tmp_path):
             for size in (None, chance.randrange(900, 1000)):  # twice too small, the second time with a little more room
                 if size is not None:
                     subprocess.run(["mount", "-o", f"remount,size={size}k", disk], check=True)
-                process = segment(learned, photos, out)
-                said = process.communicate()[1]
-                assert process.returncode == 1, said
+                code, said = Run(learned, photos, out).end()
+                assert code == 1, said
                 assert "there is no room left on the disk; free some and run this again" in said
                 assert said.count("\n") == 1
                 assert_kept(out, theirs, done)
                 done = lines(out)
                 assert_kept(out, theirs, done)
             subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-            process = segment(learned, photos, out)
-            assert process.wait() == 0, process.communicate()[1]
+            assert Run(learned, photos, out).end()[0] == 0
             assert_kept(out, theirs, done)
             assert content(out) == whole | {str(path.relative_to(out)): data for path, data in theirs.items()}

@@ -105,8 +105,8 @@ def segment(
         say(_what_was_done(report, plan, seconds))
     if dropped:
         say(
-            f"{dropped} more photos were done by another version of persam; {folder.results_path} has no line of them "
-            "any more, so name them, too."
+            f"Of the photos that another version of persam did, {dropped} were not named now and have no line in "
+            f"{folder.results_path} any more; name them to do them again."
         )
     if report.stop is not None:
         done = plan.done_before + report.photos

@@ -147,11 +147,12 @@ def _tiles_a_page(columns: int) -> int:
 
 def _small_photo(path: str) -> np.ndarray:
     """A photo for a tile, (H, W, 3) uint8. JPEGs, the most and the largest, are decoded at a part of their size."""
+    if not Path(path).is_file():  # a pipe gave its photo once
+        raise PersamError(f"There is no photo at {path} any more.")
     try:
-        with Image.open(path) as picture:
-            if picture.format == "JPEG":
-                picture.draft("RGB", (2 * _HTML_TILE, 2 * _HTML_TILE))
-                return shrink(read_image(picture), _HTML_TILE)
+        with Image.open(path, formats=("JPEG", "MPO")) as picture:
+            picture.draft("RGB", (2 * _HTML_TILE, 2 * _HTML_TILE))
+            return shrink(read_image(picture), _HTML_TILE)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         pass  # read as any other, which also knows what is wrong with it
     return shrink(read_image(path), _HTML_TILE)
