@@ -14,7 +14,7 @@ import numpy as np
 from persam.benchmark.methods.base import Example
 from persam.benchmark.methods.ours import PersamMethod, reference_of
 from persam.benchmark.reporting.plots import COLOURS, new_figure, png_of
-from persam.benchmark.suites.suite import Findings, Trial, change, headline
+from persam.benchmark.suites.suite import PICTURES, Findings, Trial, change, headline
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.instance import mask_box
@@ -32,7 +32,7 @@ _STROKE = 0.06  # width of a scribble, as a share of the object's size (square r
 #: The paper's mIoU in percent with a mask and with a box as reference (PerSeg, ViT-H), for PerSAM and PerSAM-F.
 PUBLISHED = {("PerSAM", "mask"): 89.3, ("PerSAM-F", "mask"): 95.3, ("PerSAM", "box"): 88.1, ("PerSAM-F", "box"): 94.9}
 PUBLISHED_ON = "PerSeg, SAM ViT-H"
-PLOT = "robustness.png"
+(PLOT,) = PICTURES["robustness"]
 
 Show = Callable[[np.ndarray], dict[str, Any]]
 
