@@ -417,22 +417,8 @@ class PerSAM:
         assert prior is not None
         if not explain:
             instances = tuple(replace(each, prior=None, steps=()) for each in instances)
-        first = instances[0]
-        present = first.score >= threshold and bool(first.mask.any())
-        return Segmentation(
-            concept=concept.name,
-            image=image.source,
-            mask=np.logical_or.reduce([each.mask for each in instances]) if present else np.zeros_like(first.mask),
-            similarity=first.similarity,
-            predicted_iou=first.predicted_iou,
-            score=first.score,
-            present=present,
-            threshold=threshold,
-            points=prior.frame.to_photo(prior.points),
-            labels=prior.labels,
-            instances=instances if present else (),
-            candidate=None if present else first,
-        )
+        points = prior.frame.to_photo(prior.points)
+        return Segmentation.of(concept.name, image.source, instances, threshold, points, prior.labels)
 
     def check(self, concept: Concept) -> None:
         """See that a concept belongs to this model.

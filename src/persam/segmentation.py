@@ -51,6 +51,34 @@ class Segmentation(Masked):
     instances: tuple[Instance, ...] = ()
     candidate: Instance | None = None
 
+    @classmethod
+    def of(
+        cls,
+        concept: str,
+        image: str | None,
+        instances: tuple[Instance, ...],
+        threshold: float,
+        points: np.ndarray,
+        labels: np.ndarray,
+    ) -> Segmentation:
+        """What follows from the objects that were found, the surest first, at least one: is it there at all?"""
+        first = instances[0]
+        present = first.score >= threshold and bool(first.mask.any())
+        return cls(
+            concept=concept,
+            image=image,
+            mask=np.logical_or.reduce([each.mask for each in instances]) if present else np.zeros_like(first.mask),
+            similarity=first.similarity,
+            predicted_iou=first.predicted_iou,
+            score=first.score,
+            present=present,
+            threshold=threshold,
+            points=points,
+            labels=labels,
+            instances=instances if present else (),
+            candidate=None if present else first,
+        )
+
     def __repr__(self) -> str:
         where = f"at {self.box}" if self.found else "not there"
         unsure = ", unsure" if self.verdict == "unsure" else ""
