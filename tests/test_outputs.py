@@ -18,7 +18,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from persam.coco import write_coco
-from persam.errors import PersamError
+from persam.errors import PersamError, UsageError
 from persam.files import atomic_path, safe_name, write_text
 from persam.instance import Instance
 from persam.outputs import OutputFolder, write_image, write_mask
@@ -163,6 +163,41 @@ class TestOutputFolder:
         ]
         assert lines(tmp_path)[1]["box"] == [0, 0, 160, 120]
         assert (tmp_path / "mine.txt").read_text() == "keep"
+
+    def test_results_of_something_else(self, tmp_path, scene):
+        """Also a link, through which lines would go elsewhere."""
+        far = tmp_path / "far.jsonl"
+        far.write_text('{"id": 7}\n')
+        for folder in (tmp_path / "linked", tmp_path / "copied"):
+            folder.mkdir()
+        (tmp_path / "linked/results.jsonl").symlink_to(far)
+        (tmp_path / "copied/results.jsonl").write_bytes(far.read_bytes())
+        for folder in (tmp_path / "linked", tmp_path / "copied"):
+            with pytest.raises(UsageError, match=r"results.jsonl was not written by persam"):
+                OutputFolder(folder)
+            with OutputFolder(folder, overwrite=True) as output:
+                output.write(segmentation(scene[1]))
+            assert [line["concept"] for line in lines(folder)] == ["mug"]
+        assert far.read_text() == '{"id": 7}\n'
+
+    def test_lines_that_point_elsewhere_are_no_lines(self, tmp_path, scene):
+        """A folder that came from somewhere may say anything: nothing outside of it is looked at, or removed."""
+        with OutputFolder(tmp_path / "out") as output:
+            line = output.write(segmentation(scene[1]))
+        (tmp_path / "mine.png").write_text("mine")
+        for wrong in (
+            {"files": {"mask": "masks/mug/../../../mine.png"}},
+            {"files": {"mask": "/masks/mug"}},
+            {"files": {"mask": "masks/mug/a.png", "cutout": 3}},
+            {"files": {}},
+            {"name": "../../mine"},
+            {"image": None},
+        ):
+            (tmp_path / "out/results.jsonl").write_text(json.dumps(line | wrong) + "\n" + json.dumps(line) + "\n")
+            with OutputFolder(tmp_path / "out") as again:
+                assert again.lines == [line]
+                again.write(segmentation(~scene[1]))
+        assert (tmp_path / "mine.png").read_text() == "mine"
 
     def test_folder_that_cannot_be(self, tmp_path):
         (tmp_path / "out").write_text("a file")

@@ -32,7 +32,7 @@ _NAMED = 3  # so many of each kind are named, the others counted
 
 # What `persam segment` left in a folder before it kept a list of it.
 _RESULTS = "results.jsonl"
-_OWN_FOLDERS = frozenset(("masks", "overlays", "cutouts", "explain"))
+_OWN_FOLDERS = frozenset(("masks", "overlays", "cutouts", "explain", "instances"))
 _OWN_FILE = re.compile(r"sheet(-\d+)?\.png")
 
 

@@ -23,6 +23,7 @@ from persam.segmentation import Segmentation
 
 RESULTS = "results.jsonl"
 FORMAT = 2  # of its lines
+_NEEDED = frozenset(("width", "height", "present", "score", "box", "instances"))  # by whoever sums up all lines
 # For each kind of file its folder and suffix.
 _PLACES = {
     "mask": ("masks", ".png"),
@@ -72,6 +73,7 @@ class OutputFolder:
         self.outdated: set[tuple[str, str]] = set()
         self._photo_names, self._concept_names = _Names(), _Names()
         self._lines: dict[tuple[str, str], dict[str, Any]] = {}
+        self._is_strange = False  # whether its results.jsonl is of something else
         self._grew = False  # what was only looked at is not tidied
         try:
             self._journal = self._read()
@@ -124,7 +126,7 @@ class OutputFolder:
         earlier = line["made"]
         return (
             {**earlier, "outputs": None} == {**made, "outputs": None}
-            and set(made["outputs"]) <= set(earlier.get("outputs", ()))
+            and set(made["outputs"]) <= set(earlier.get("outputs") or ())
             and all((self.folder / file).is_file() for file in _files_of(line))
         )
 
@@ -188,7 +190,7 @@ class OutputFolder:
 
     def close(self) -> None:
         """Leave one line per photo and concept in ``results.jsonl``, the last one written, and let others write."""
-        if self._grew and self._journal.lines != self.lines:
+        if self._grew and (self._journal.damaged or self._journal.lines != self.lines):
             with contextlib.suppress(PersamError):  # no room: some lines are there twice then, and the last counts
                 self.ledger.adopt([RESULTS])  # it grew since
                 write_bytes(self.results_path, b"".join(map(json_line, self._lines.values())))
@@ -196,8 +198,9 @@ class OutputFolder:
 
     def _append(self, line: dict[str, Any]) -> None:
         """Add the line at once, so that a run that is stopped keeps what it did."""
-        if not self.results_path.exists():
+        if self._is_strange or not self.results_path.exists():
             write_bytes(self.results_path, b"")  # so that the ledger knows it
+            self._journal, self._is_strange = Journal(self.results_path), False
         key = line["image"], line["concept"]
         self._lines[key] = line  # before it is on the disk: a signal that comes while it is written must find it here
         self.outdated.discard(key)
@@ -214,12 +217,12 @@ class OutputFolder:
         """Take over the lines of earlier runs, and the names in them."""
         journal = Journal(self.results_path)
         ours = [line for line in journal.lines if _is_line(line)]
-        strange = self.results_path.is_symlink() or (not ours and (journal.lines or journal.damaged))
-        if strange and not self.ledger.overwrite:
+        self._is_strange = self.results_path.is_symlink() or (not ours and bool(journal.lines or journal.damaged))
+        if self._is_strange and not self.ledger.overwrite:
             raise UsageError(f"{self.results_path} was not written by persam and would be lost; {self.ledger.advice}.")
         for line in ours:
             key = full_path(line["image"]), line["concept"]
-            if line.get("format") == FORMAT:
+            if line.get("format") == FORMAT and line.keys() >= _NEEDED:
                 self._lines[key] = line
             else:
                 self.outdated.add(key)

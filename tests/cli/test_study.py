@@ -97,6 +97,14 @@ def test_a_report_replaces_nothing_but_a_report(refused: Callable[..., str], fol
     Path("bench/metrics.json").write_text("{}")
     assert "is not of a study" in refused("study", "run", "study", "--output", "bench", "--model", "gone", code=2)
     assert Path("bench/metrics.json").read_text() == "{}"
+    for name in ("table1.md", "consensus/majority/disc/00.png"):
+        theirs = Path("theirs") / name
+        theirs.parent.mkdir(parents=True)
+        theirs.write_text("theirs")
+        sentence = refused("study", "run", "study", "--output", "theirs", "--model", "gone", code=2)
+        assert f"theirs/{name} was not written by persam and would be lost" in sentence
+        theirs.unlink()
+        theirs.parent.rmdir()
 
 
 def test_a_missing_library_is_told_before_anything_slow(

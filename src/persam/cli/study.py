@@ -99,17 +99,17 @@ def run(
     """
     from persam.study.compare import run
     from persam.study.layout import read
-    from persam.study.report import check_libraries, check_out, metrics, write_report
+    from persam.study.report import check_libraries, claimed_out, metrics, write_report
     from persam.study.results import summarise
 
     check_libraries()
     found = read(study)
-    check_out(output, found)
-    loaded = load_model(model, device=device, dtype="auto", mode=mode, encoder=encoder)
-    with progress_bar("Photos", found.photo_count) as advance:
-        result = run(found, loaded, method=method, reference=reference, progress=advance)
-        advance(done=found.photo_count, what="Report")
-        page = write_report(result, output)
+    with claimed_out(output, found):
+        loaded = load_model(model, device=device, dtype="auto", mode=mode, encoder=encoder)
+        with progress_bar("Photos", found.photo_count) as advance:
+            result = run(found, loaded, method=method, reference=reference, progress=advance)
+            advance(done=found.photo_count, what="Report")
+            page = write_report(result, output)
     summary = summarise(result)
     if json:
         print_json(metrics(result, summary) | {"report": str(page)})

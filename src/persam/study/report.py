@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 from markupsafe import Markup
 
 from persam.errors import UsageError
-from persam.files import check_folder, expanded, write_text
+from persam.files import check_folder, expanded, safe_name, write_text
 from persam.instance import rle_mask
 from persam.lazy import library
+from persam.ledger import claimed, holds_json
 from persam.metrics import RESAMPLES
 from persam.outputs import write_mask
 from persam.reports.page import render
@@ -62,6 +64,34 @@ def check_out(result_folder: str | Path, study: Study) -> None:
         raise UsageError(f"{result_folder} is the study itself; give a folder of its own for the report.")
     if (folder / METRICS_FILE).exists() and not (folder / REPORT_FILE).exists():
         raise UsageError(f"{folder / METRICS_FILE} is not of a study and would be lost; choose another --output.")
+
+
+def claimed_out(result_folder: str | Path, study: Study) -> AbstractContextManager[None]:
+    """Hold the report's folder while the study runs, after the checks of `check_out`.
+
+    Raises:
+        UsageError: besides, a file of others has the name of one of the report's.
+        PersamError: another command writes there.
+    """
+    check_out(result_folder, study)
+    return claimed(
+        result_folder,
+        _files(study),
+        is_ours=lambda folder: (folder / REPORT_FILE).is_file() and holds_json(folder / METRICS_FILE),
+        advice="choose another --output, or move it away",
+    )
+
+
+def _files(study: Study) -> list[str]:
+    """All files that a report may have, named from its folder on."""
+    files = [REPORT_FILE, METRICS_FILE, "table1.csv", "table1.md", "table1.tex", "gallery.png"]
+    for category in study.categories:
+        files.append(f"gallery/{safe_name(category.name)}.png")
+        for photo in category.photos:
+            kinds = [f"consensus/{kind}/{category.name}" for kind in (MAJORITY, STAPLE)]
+            people = [f"predictions/{category.name}/{who}" for who in study.annotators]
+            files += [f"{place}/{photo.stem}.png" for place in (*kinds, *people)]
+    return files
 
 
 def write_report(result: StudyResult, out: str | Path) -> Path:
