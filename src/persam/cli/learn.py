@@ -35,7 +35,9 @@ def learn(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Concept file to write; default NAME.safetensors.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the object; default: the output's name.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the object; default: the output's name, or the concept's.")
+    ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,13 +95,13 @@ def learn(
 
     [bold]Examples[/bold]
 
-    persam learn mug.jpg mug_mask.png -o mug.safetensors --name "my mug" --keep-reference
+    persam learn mug.jpg mug_mask.png -o mug.safetensors --name "my mug"
 
-    persam learn mug.jpg --box 120,80,420,460 --preview check.png
+    persam learn mug.jpg --box 120,80,420,460 --preview check.png -o boxed.safetensors
 
-    persam learn 1.jpg 1.png -r 2.jpg:2.png -r 3.jpg:3.png --tune -o mug.safetensors
+    persam learn 1.jpg 1.png -r 2.jpg:2.png --tune --keep-reference -o two.safetensors
 
-    persam learn 4.jpg 4.png --from mug.safetensors -o mug4.safetensors
+    persam learn 3.jpg 3.png --from two.safetensors -o three.safetensors
     """
     from persam.concept import Concept
     from persam.method.scale import check_solver
