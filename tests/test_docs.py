@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -173,6 +174,13 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def draw_masks(desk: Path) -> None:
+    """What the annotators of a study do."""
+    for person in desk.glob("study/*/annotators/*"):
+        for photo in person.parents[1].glob("images/*"):
+            (person / f"{photo.stem}.png").write_bytes((desk / "mug_mask.png").read_bytes())
+
+
 def call(words: list[str]) -> None:
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, f"persam {shlex.join(words)}: {result.output}"
@@ -187,9 +195,39 @@ def test_everything_that_is_shown_runs(page: Path, desk: Path) -> None:
     for words in commands(page):
         if not any(each in shlex.join(["persam", *words]) for each in ELSEWHERE):
             call(words)
-        for person in desk.glob("study/*/annotators/*"):  # they draw
-            for photo in person.parents[1].glob("images/*"):
-                (person / f"{photo.stem}.png").write_bytes((desk / "mug_mask.png").read_bytes())
+        draw_masks(desk)
     names: dict[str, object] = {}
     for number, block in enumerate(blocks(page, "python"), 1):
         exec(compile(block, f"{page.name}, snippet {number}", "exec"), names)
+
+
+# Of all runs into one folder, so that a run adds to them.
+GROWING = {f"found/{name}" for name in ("results.jsonl", "coco.json", "sheet.png", "sheet.html", ".persam/files.jsonl")}
+
+
+def test_the_readme_from_top_to_bottom_harms_no_file(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds: it is what a user does first, every command that needs no download, one after another."""
+    monkeypatch.setattr(persam.PerSAM, "from_pretrained", cache(persam.PerSAM.from_pretrained))
+    for kind, suffix in (("images", "jpg"), ("masks", "png")):
+        (desk / "my_photos" / kind).mkdir(parents=True)
+        for number in (1, 2):
+            (desk / f"my_photos/{kind}/{number}.{suffix}").write_bytes((desk / f"{number}.{suffix}").read_bytes())
+    call(["learn", "mug.jpg", "mug_mask.png", "-o", "dog.safetensors"])  # which is only used
+    ran = []
+    for words in commands(ROOT / "README.md"):
+        shown = shlex.join(["persam", *words])
+        if "persam bench folder" not in shown and any(each in shown for each in ELSEWHERE):
+            continue
+        before = contents(desk)
+        call(words)
+        after = contents(desk)
+        harmed = [name for name, content in before.items() if after.get(name) != content and name not in GROWING]
+        assert harmed == [], shown
+        ran.append(words[0])
+        draw_masks(desk)
+    assert {"learn", "segment", "show", "models", "bench", "study"} <= set(ran)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

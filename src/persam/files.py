@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import tempfile
 import threading
 import unicodedata
@@ -108,8 +109,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def safe_name(name: str, *, otherwise: str = "object") -> str:
-    """Make a file name of any text: unicode stays, what file systems forbid becomes ``_``."""
-    name = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).strip(" .")
+    """Make a file name of any text: unicode stays, what file systems (or the locale ``C``) forbid becomes ``_``."""
+    encoding = sys.getfilesystemencoding()
+    name = unicodedata.normalize("NFC", name).encode(encoding, "replace").decode(encoding)
+    name = _UNSAFE.sub("_", name).strip(" .")
     while len(name.encode()) > _LONGEST_NAME:
         name = name[:-1]
     return name or otherwise

@@ -62,6 +62,11 @@ class TestUsersPath:
         assert len(result.stderr.splitlines()) == 1
         assert "\x1b" not in result.output  # no colours where there is no terminal
 
+    def test_sheet_of_photos_that_are_no_jpegs(self, run, learned, photo_file, tmp_path):
+        result = run("segment", learned, photo_file, "-o", "out", "--sheet")
+        assert result.exit_code == 0, result.output
+        assert (tmp_path / "out/sheet.png").exists()
+
     def test_masks_and_results_alone_by_default(self, run, learned, album, tmp_path):
         assert run("segment", learned, album / "0.jpg", "-o", "out").exit_code == 0
         assert files_in(tmp_path / "out") == ["masks/my disc/0.png", "results.jsonl"]

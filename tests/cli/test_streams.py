@@ -11,6 +11,7 @@ import warnings
 import pytest
 
 from persam.errors import PersamWarning
+from persam.files import safe_name
 
 PERSAM = f"{sys.executable} -m persam"
 
@@ -51,10 +52,15 @@ def test_a_failure_that_nobody_can_read(redirection):
 
 
 def test_in_another_encoding():
-    done = shell("learn photo.jpg --solver $'m\\xc3\\xa4\\xff' --json", LC_ALL="C", PYTHONUTF8="0")
+    done = shell("models $'m\\xc3\\xa4\\xff' --json", LC_ALL="C", PYTHONUTF8="0")
     assert done.returncode == 2
-    assert json.loads(done.stdout)["error"].startswith("--solver m\udcc3\udca4\udcff says how to tune")
-    assert done.stderr.startswith("--solver m\\udcc3\\udca4\\udcff says")
+    assert "(m\udcc3\udca4\udcff)" in json.loads(done.stdout)["error"]
+    assert "(m\\udcc3\\udca4\\udcff)" in done.stderr
+
+
+def test_names_of_files_in_a_locale_that_has_not_their_letters(monkeypatch):
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    assert safe_name("Käse 2.jpg") == "K_se 2.jpg"
 
 
 class TestErrorsAsJson:

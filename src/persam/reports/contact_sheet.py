@@ -150,7 +150,7 @@ def _small_photo(path: str) -> np.ndarray:
     if not Path(path).is_file():  # a pipe gave its photo once
         raise PersamError(f"There is no photo at {path} any more.")
     try:
-        with Image.open(path, formats=("JPEG", "MPO")) as picture:
+        with Image.open(path, formats=("JPEG",)) as picture:
             picture.draft("RGB", (2 * _HTML_TILE, 2 * _HTML_TILE))
             return shrink(read_image(picture), _HTML_TILE)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
