@@ -1,0 +1,1 @@
+"""Albums: thousands of photos, found out once, asked often, and handed to other tools."""
