@@ -90,7 +90,7 @@ def test_one_stroke_with_a_hole_an_island_in_it_and_another_part():
     for radius, value in ((45, 1), (30, 0), (10, 1)):
         cv2.circle(mask, (50, 50), radius, value, -1)
     cv2.circle(mask, (150, 50), 30, 1, -1)
-    polygon = in_one_stroke([ring for part in simple_outlines(mask.astype(bool)) for ring in part])
+    polygon = in_one_stroke([in_one_stroke(part) for part in simple_outlines(mask.astype(bool))])
     drawn = cv2.fillPoly(np.zeros_like(mask), [polygon], 1).astype(bool)
     assert iou(drawn, mask.astype(bool)) > 0.97  # the ways between the parts are one pixel wide
 

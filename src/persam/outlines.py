@@ -66,18 +66,34 @@ def in_one_stroke(rings: Sequence[np.ndarray]) -> np.ndarray:
     they enclose nothing, a ring in another is a hole, and a ring in a hole is solid again.
 
     Args:
-        rings: (N, 2) each; the first is the one to which the others are joined, each at the nearest corner.
+        rings: (N, 2) each; the others are joined to the first, each at a near corner. They may be strokes themselves.
 
     Returns:
         (M, 2), the last corner is not the first one again.
     """
-    joined = np.asarray(rings[0])
-    for ring in rings[1:]:
-        apart = ((joined[:, None].astype(np.int64) - ring[None]) ** 2).sum(axis=2)
-        here, there = np.unravel_index(int(apart.argmin()), apart.shape)
-        tour = np.concatenate([ring[there:], ring[: there + 1]])  # ends where it began
-        joined = np.concatenate([joined[: here + 1], tour, joined[here:]])
-    return joined
+    first, *others = rings
+    detours: dict[int, list[np.ndarray]] = {}
+    for ring in others:
+        here, there = _near_corners(first, ring)
+        # Around the ring, and back to the corner from which the way led there.
+        detours.setdefault(here, []).append(np.concatenate([ring[there:], ring[: there + 1], first[here : here + 1]]))
+    pieces, start = [], 0
+    for here in sorted(detours):
+        pieces += [first[start : here + 1], *detours[here]]
+        start = here + 1
+    return np.concatenate([*pieces, first[start:]])
+
+
+def _near_corners(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+    """Indices of two corners that are near each other.
+
+    Not always the nearest: to compare all with all takes gigabytes for the thousands of specks of a ragged mask.
+    """
+    here = there = 0
+    for _ in range(3):
+        here = int(((one - other[there]) ** 2).sum(axis=1).argmin())
+        there = int(((other - one[here]) ** 2).sum(axis=1).argmin())
+    return here, there
 
 
 def _simplified(exact: Sequence[Part]) -> Iterator[list[Part]]:

@@ -189,8 +189,8 @@ def _surroundings(mask: np.ndarray) -> _Surroundings | None:
     margin = max(math.ceil(_MARGIN * max(right - left, bottom - top)), _LEAST_MARGIN)
     rows = slice(max(top - 2 * margin, 0), bottom + 2 * margin)
     columns = slice(max(left - 2 * margin, 0), right + 2 * margin)
-    thing = mask[rows, columns].astype(np.uint8)
+    thing = mask[rows, columns].astype(np.uint8, order="C")  # for OpenCV to draw into
     outer, _ = cv2.findContours(thing, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(thing, outer, -1, 1, cv2.FILLED)  # glasses on a face, a sticker on a screen
+    cv2.drawContours(thing, outer, -1, 1, cv2.FILLED)  # holes: glasses on a face, a sticker on a screen
     apart = cv2.distanceTransform(1 - thing, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return _Surroundings(rows, columns, apart <= margin, (apart > margin) & (apart <= 2 * margin))

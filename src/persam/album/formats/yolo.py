@@ -86,7 +86,7 @@ def _rows(photo: PhotoLines, numbers: dict[str, int]) -> Iterator[str]:
     for line, one in photo.found:
         # A line is a thing, so its parts and holes are joined, as ultralytics' own converter of COCO does.
         parts = simple_outlines(rle_mask(one["rle"]))
-        outline = in_one_stroke([ring for part in parts for ring in part])
+        outline = in_one_stroke([in_one_stroke(part) for part in parts])
         shares = (outline + INSIDE) / np.array([photo.width, photo.height])
         yield f"{numbers[line['concept']]} " + " ".join(f"{share:.6f}" for share in shares.ravel())
 
