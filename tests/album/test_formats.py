@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -47,10 +47,9 @@ def same_things(found: list[tuple[str, np.ndarray]], truth: list[tuple[str, np.n
 
 def pairs_of(detections: Any) -> list[tuple[str, np.ndarray]]:
     """The things in supervision's Detections."""
-    numbers = detections.class_id if len(detections) else []
-    return [
-        (NAMES[number], mask) for number, mask in zip(numbers, detections.mask if len(detections) else [], strict=True)
-    ]
+    if not len(detections):
+        return []
+    return [(NAMES[number], mask) for number, mask in zip(detections.class_id, detections.mask, strict=True)]
 
 
 class TestCoco:
@@ -208,7 +207,7 @@ class TestCvat:
     def test_masks_by_the_published_rule(self, album, tmp_path):
         """The box's rows one after the other, in turn how many pixels are background and thing."""
         write(album, tmp_path, "cvat")
-        root = ElementTree.parse(tmp_path / "cvat.xml").getroot()
+        root = ET.parse(tmp_path / "cvat.xml").getroot()
         assert [label.findtext("name") for label in root.iter("label")] == NAMES
         assert root.findtext("meta/task/size") == "5"
         images = root.findall("image")
@@ -286,7 +285,7 @@ class TestTables:
         odd = [{**album.lines[0], "image": "/a/\udcff.jpg", "concept": 'a "b", c'}]
         write_formats(["csv", "parquet", "coco", "cvat", "labelme"], lambda: odd, tmp_path)
         assert r"/a/\udcff.jpg" in (tmp_path / "results.csv").read_text(encoding="utf-8")
-        ElementTree.parse(tmp_path / "cvat.xml")
+        ET.parse(tmp_path / "cvat.xml")
 
 
 class TestColmap:

@@ -62,7 +62,7 @@ class TestBoth:
 
 class TestBlurred:
     def test_only_the_means_of_few_blocks_are_told(self):
-        """All that is in a block can be shuffled: the result is the same to the bit. So nothing more can be won back."""
+        """All that is in a block can be shuffled: the result is the same to the bit. Nothing more is told."""
         photo, mask = noise(72, 96), np.ones((72, 96), bool)
         rng = np.random.default_rng(1)
         other, side = photo.copy(), 96 // BLOCKS
