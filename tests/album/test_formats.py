@@ -373,7 +373,23 @@ class TestAll:
     def test_every_format_has_a_line_for_help_texts(self):
         for each in FORMATS.values():
             assert callable(each.load())
-            assert each.about.startswith(each.about.split(": ")[0] + ": ")
+            assert 10 < len(each.about) < 70
+
+    def test_a_photo_that_left_the_album_leaves_its_files_too(self, album, tmp_path):
+        names = ["yolo", "labelme", "colmap", "blank"]
+        fewer = [line for line in album.lines if line["image"] != album.photos[0]]
+        with Ledger(tmp_path) as ledger:
+            before = write_formats(names, lambda: album.lines, tmp_path, ledger=ledger).files
+            (tmp_path / "labelme/mine.json").write_text("of somebody else")
+            (tmp_path / "labelme/ring.json").write_text("corrected by hand")
+            lost = [{**line, "image": "/nowhere/a.jpg"} if line["name"] == "two" else line for line in fewer]
+            assert write_formats(["blank", "colmap"], lambda: lost, tmp_path, ledger=ledger).failures
+            assert (tmp_path / "blanked/two.png").exists()
+            after = write_formats(names, lambda: fewer, tmp_path, ledger=ledger).files
+        there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+        there = {file for file in there if not file.startswith(".persam")}
+        assert there == {*after, "labelme/mine.json", "labelme/ring.json"}
+        assert len(after) < len(before)
 
     def test_concepts_whose_names_differ_only_in_letters_that_no_folder_has(self, album, tmp_path):
         lines = [{**album.lines[0], "concept": name} for name in ("a:b", "a/b", "A?B")]

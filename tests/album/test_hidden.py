@@ -160,6 +160,14 @@ class TestFiles:
         assert after.size == (160, 120)  # upright, since nothing says any more how to turn it
         assert np.abs(np.asarray(after, int) - pixels)[~disc(120, 160, 60, 70, 40)].mean() < 8
 
+    def test_a_profile_of_other_colours_is_left_behind(self, tmp_path, name):
+        pixels, mask = draw_scene()
+        profile = bytes(16) + b"CMYK" + bytes(108)
+        Image.fromarray(pixels).convert("CMYK").save(tmp_path / "photo.jpg", icc_profile=profile)
+        written = write_formats([name], lambda: [line_of(tmp_path / "photo.jpg", mask)], tmp_path)
+        after = Image.open(tmp_path / written.files[0])
+        assert (after.mode, after.info.get("icc_profile")) == ("RGB", None)
+
     @pytest.mark.parametrize(("suffix", "kind"), [(".jpg", "MPO"), (".gif", "GIF"), (".tif", "TIFF")])
     def test_further_frames_which_would_show_it_are_left_behind(self, tmp_path, name, suffix, kind):
         pixels, mask = draw_scene()

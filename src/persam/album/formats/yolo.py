@@ -63,6 +63,8 @@ def write(lines: ResultLines, folder: Path, *, copy: bool = False) -> Written:
         chosen = measure if zlib.crc32(photo.name.encode()) % _HELD_BACK == 0 else train
         chosen.append(f"./{image}\n")
         written.files += [f"{PLACE}/{image}", f"{PLACE}/{label}"]
+    if not written.failures:
+        _remove_links(home / "images", keep={Path(file).name for file in written.files})
     # Of a few photos all may fall to one side, and ultralytics accepts neither side empty.
     write_text(home / "train.txt", "".join(train or measure))
     write_text(home / "val.txt", "".join(measure or train))
@@ -103,6 +105,16 @@ def _link(photo: Path, target: Path) -> None:
         target.symlink_to(link)
     except OSError:  # no links here, or a copy of an earlier run
         _copy(photo, target)
+
+
+def _remove_links(images: Path, keep: set[str]) -> None:
+    """Remove links to photos that left the album: readers take them for photos in which nothing is."""
+    for link in images.glob("*"):
+        if link.is_symlink() and link.name not in keep:
+            try:
+                link.unlink()
+            except OSError as error:
+                raise write_error(link, error) from error
 
 
 def _copy(photo: Path, target: Path) -> None:
