@@ -367,7 +367,7 @@ class TestAll:
         assert json.loads((tmp_path / "coco.json").read_text())["images"] == []
 
     def test_a_format_that_there_is_not(self):
-        with pytest.raises(UsageError, match=r"no format 'yollo'; did you mean yolo\? There are: coco, yolo"):
+        with pytest.raises(UsageError, match=r"no format 'yollo' \(did you mean yolo\?\); choose from coco, yolo"):
             check_formats(["yollo"])
 
     def test_every_format_has_a_line_for_help_texts(self):

@@ -65,8 +65,8 @@ def check_formats(names: Iterable[str]) -> None:
     for name in names:
         if name not in FORMATS:
             near = difflib.get_close_matches(name, FORMATS, n=1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"There is no format {name!r}; {meant}There are: {', '.join(FORMATS)}.")
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise UsageError(f"There is no format {name!r}{meant}; choose from {', '.join(FORMATS)}.")
         if name == "parquet":
             from persam.album.formats.tables import parquet_libraries
 
