@@ -3,54 +3,75 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from persam.files import write_bytes
+from persam.files import atomic_path
 from persam.journal import json_line
 
 DESCRIPTION = "Segmented by persam"
 
 
-def write_coco(path: str | Path, lines: Sequence[dict[str, Any]]) -> None:
+def write_coco(path: str | Path, lines: Iterable[dict[str, Any]]) -> None:
     """Write lines of ``results.jsonl`` as COCO's instances format, whole or not at all.
+
+    There is an annotation for every found thing, its mask as compressed run-length code. Photos are named from their
+    common folder on, which is ``info.photos``: annotation tools ask for the folder, and look for the names in it.
+
+    Args:
+        path: The file.
+        lines: Gone through twice, and never held: those of a large album do not fit into memory.
 
     Raises:
         PersamError: The file cannot be written.
     """
-    write_bytes(path, json_line(coco_of(lines)))
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stream.writelines(_pieces(lines))
 
 
-def coco_of(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Lines of ``results.jsonl`` as COCO has them: an annotation per found thing, masks as compressed run-length codes.
+def common_folder(images: Iterable[str]) -> str:
+    """The deepest folder that has all photos; empty where there is none, as on two disks of Windows."""
+    try:
+        return os.path.commonpath({str(PurePath(image).parent) for image in images})
+    except ValueError:
+        return ""
 
-    Photos are named from their common folder on, which is ``info.photos``: annotation tools ask for the folder, and
-    look for the names in it.
-    """
-    home = _common_folder([line["image"] for line in lines])
+
+def below(home: str, image: str) -> str:
+    """A photo's path from its `common_folder` on, with slashes."""
+    return PurePath(image).relative_to(home).as_posix() if home else image
+
+
+def _pieces(lines: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """The file, an entry a line."""
     images: dict[str, dict[str, Any]] = {}
-    categories: dict[str, dict[str, Any]] = {}
-    annotations: list[dict[str, Any]] = []
+    concepts: dict[str, int] = {}
     for line in lines:
-        size = {"width": line["width"], "height": line["height"]}
-        image = images.setdefault(
-            line["image"], {"id": len(images) + 1, "file_name": _below(home, line["image"]), **size}
-        )
-        category = categories.setdefault(
-            line["concept"], {"id": len(categories) + 1, "name": line["concept"], "supercategory": "object"}
-        )
-        for one in line["instances"]:
-            if one["box"] is not None:
-                about = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": category["id"]}
-                annotations.append(about | _shape(one) | {"iscrowd": 0, "score": one["score"]})
-    return {
-        "info": {"description": DESCRIPTION, "photos": home},
-        "licenses": [],
-        "images": list(images.values()),
-        "categories": list(categories.values()),
-        "annotations": annotations,
-    }
+        image = line["image"]
+        images.setdefault(image, {"id": len(images) + 1, "width": line["width"], "height": line["height"]})
+        concepts.setdefault(line["concept"], len(concepts) + 1)
+    home = common_folder(images)
+    yield b'{"info": ' + json_line({"description": DESCRIPTION, "photos": home})
+    yield b', "licenses": [], "images": [\n'
+    yield from _entries({**about, "file_name": below(home, image)} for image, about in images.items())
+    yield b'], "categories": [\n'
+    yield from _entries({"id": number, "name": name, "supercategory": "object"} for name, number in concepts.items())
+    yield b'], "annotations": [\n'
+    yield from _entries(
+        {"id": number, "image_id": images[line["image"]]["id"], "category_id": concepts[line["concept"]], **_shape(one)}
+        for number, (line, one) in enumerate(_found(lines), start=1)
+    )
+    yield b"]}\n"
+
+
+def _entries(entries: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    for number, entry in enumerate(entries):
+        yield (b"," if number else b"") + json_line(entry)
+
+
+def _found(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    return ((line, one) for line in lines for one in line["instances"] if one["box"] is not None)
 
 
 def _shape(one: dict[str, Any]) -> dict[str, Any]:
@@ -58,16 +79,5 @@ def _shape(one: dict[str, Any]) -> dict[str, Any]:
 
     x0, y0, x1, y1 = one["box"]
     area = int(coco_mask.area({"size": one["rle"]["size"], "counts": one["rle"]["counts"].encode()}))
-    return {"segmentation": one["rle"], "area": area, "bbox": [x0, y0, x1 - x0, y1 - y0]}
-
-
-def _common_folder(images: Sequence[str]) -> str:
-    """The deepest folder that has all photos; empty where there is none, as on two disks of Windows."""
-    try:
-        return os.path.commonpath([str(PurePath(image).parent) for image in images])
-    except ValueError:
-        return ""
-
-
-def _below(home: str, image: str) -> str:
-    return PurePath(image).relative_to(home).as_posix() if home else image
+    box = [x0, y0, x1 - x0, y1 - y0]
+    return {"segmentation": one["rle"], "area": area, "bbox": box, "iscrowd": 0, "score": one["score"]}

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from persam.drawing import Colour, colour_of, draw_overlay
@@ -14,6 +13,7 @@ from persam.errors import PersamError
 from persam.images import ImageSource, read_image
 from persam.instance import Instance, Masked, rle_mask
 from persam.lazy import library
+from persam.outlines import exact_outlines
 
 UNSURE = (0.25, 0.75)  # between these scores one should look
 
@@ -122,17 +122,7 @@ class Segmentation(Masked):
             corners on pixel centres of the object. Filling the outer rings and clearing the insides of the holes with
             `cv2.drawContours` gives the mask back.
         """
-        contours, tree = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-        parts: dict[int, list[np.ndarray]] = {}
-        # -1 for an outer ring, else the part that has this hole
-        parents = np.reshape(tree, (-1, 4))[:, 3].tolist() if contours else []
-        for index, parent in enumerate(parents):
-            if parent < 0:
-                parts[index] = [contours[index].reshape(-1, 2)]
-        for index, parent in enumerate(parents):
-            if parent >= 0:
-                parts[parent].append(contours[index].reshape(-1, 2))
-        return list(parts.values())
+        return exact_outlines(self.mask)
 
     def to_dict(self, *, rle: bool = True) -> dict[str, Any]:
         """Return all of it but the pixels, ready for JSON; ``rle=False`` leaves the masks out."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import random
 import shutil
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 from tests.conftest import draw_scene
 
 PERSAM = [sys.executable, "-c", "from persam.cli.main import app; app()"]
@@ -36,6 +39,17 @@ class TestUsersPath:
         assert (told["done_now"], told["done_before"], told["known_by_content"]) == (1, 3, 1)
         assert sum(told["verdicts"]["my disc"].values()) == 4
         assert told["failed"] == []
+
+    def test_for_other_tools(self, run, learned, album, tmp_path):
+        done = run("album", learned, album, "-o", "out", "--format", "coco", "--format", "csv")
+        assert done.exit_code == 0, done.output
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert len(COCO(str(tmp_path / "out" / "coco.json")).getImgIds()) == 3
+        assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 4
+        later = run("album", "export", "out", "--format", "yolo", "--format", "blur")
+        assert later.exit_code == 0, later.output
+        assert (tmp_path / "out" / "yolo" / "data.yaml").exists()
+        assert len(list((tmp_path / "out" / "blurred").rglob("*.jpg"))) == 3
 
     def test_find(self, run, learned, album, tmp_path):
         run("album", learned, album, "-o", "out")
@@ -76,6 +90,11 @@ class TestRefused:
     def test_an_album_is_no_folder_of_segment(self, run, refused, learned, album):
         run("album", learned, album, "-o", "out")
         assert "persam album" in refused("segment", learned, album, "-o", "out", code=2)
+
+    def test_a_format_that_is_none(self, refused, learned, album, tmp_path):
+        assert "did you mean yolo" in refused("album", learned, album, "-o", "out", "--format", "yollo", code=2)
+        assert not (tmp_path / "out").exists()
+        assert "--format" in refused("album", "export", "out", code=2)
 
     def test_find_in_what_is_no_album(self, refused, learned, tmp_path):
         (tmp_path / "other").mkdir()

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from persam.album.formats import Written, write_formats
 from persam.album.index import AlbumIndex
 from persam.album.run import AlbumReport, Ranked, fill_album, rank_photos
 from persam.batch import Wanted
@@ -119,6 +120,24 @@ class Album:
         """
         return rank_photos(
             _loader(model), concept, self.output, self.index, wanted or Wanted(), cache=cache, on_photo=on_photo
+        )
+
+    def export(
+        self, names: Sequence[str], *, copy: bool = False, on_format: Callable[[str], object] = lambda name: None
+    ) -> Written:
+        """Write what was found in the forms that other tools read, see `persam.album.formats`.
+
+        Args:
+            names: of `persam.album.formats.FORMATS`, such as ``["coco", "yolo"]``.
+            copy: copy photos where a format lays links to them.
+            on_format: called with a format's name before it is begun.
+
+        Raises:
+            UsageError: there is no such format, or a file of somebody else is in the way.
+            PersamError: a format needs a library that is not installed, or cannot be written.
+        """
+        return write_formats(
+            names, self.lines, self.output.folder, copy=copy, ledger=self.output.ledger, on_format=on_format
         )
 
     def lines(self) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from persam.cli.segment import concepts_in
 from persam.errors import PersamError, UsageError, printable
 
 if TYPE_CHECKING:
+    from persam.album.album import Album
     from persam.album.run import AlbumReport
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -35,6 +36,16 @@ class _RunByDefault(TyperGroup):
         """The command that was named; files, if none was."""
         return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
 
+
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        help="Also write it for another tool; repeat for several: coco, yolo, labelme, cvat, csv, parquet, colmap, "
+        "blur, blank.",
+    ),
+]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy photos where a format lays links to them.")]
 
 app = typer.Typer(
     cls=_RunByDefault,
@@ -61,6 +72,8 @@ def run(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Score from which on it counts as present: how sure persam must be.")
     ] = 0.5,
+    formats: Formats = None,
+    copy: Copy = False,
     cache: Annotated[
         str,
         typer.Option(help="Keep encoded photos, up to so much, such as 20GB: a further concept then costs little."),
@@ -87,11 +100,13 @@ def run(
     persam album bike.safetensors '~/photos/**/*.jpg' -o album --cache 20GB
     """
     from persam.album.album import Album
+    from persam.album.formats import check_formats
     from persam.batch import Wanted
     from persam.finding import find_images
 
     started = time.perf_counter()
     limit = bytes_of(cache)
+    check_formats(formats or [])
     concepts, others = concepts_in(items)
     photos = find_images(others)
     name, other = model_of(concepts[0], model, encoder)
@@ -117,6 +132,8 @@ def run(
             cache=limit,
             on_photo=on_photo,
         )
+        if report.stop is None:
+            _export(album, formats or [], copy)
     seconds = time.perf_counter() - started
     if json:
         print_json(_summary(report, output, seconds))
@@ -131,6 +148,51 @@ def run(
     if report.failures:
         names = ", ".join(photo for photo, _ in report.failures[:5]) + (", ..." if len(report.failures) > 5 else "")
         raise PersamError(f"{len(report.failures)} of {len(photos)} photos could not be segmented: {names}.")
+
+
+@app.command("export")
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
+    formats: Formats = None,
+    copy: Copy = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are not persam's.")] = False,
+) -> None:
+    """Write what was found in an album in the forms that other tools read.
+
+    [bold]Examples[/bold]
+
+    persam album export album --format yolo --copy
+
+    persam album export album --format blur
+    """
+    from persam.album.album import Album
+    from persam.album.formats import FORMATS
+
+    if not formats:
+        raise UsageError(f"Say with --format which; there are {', '.join(FORMATS)}.")
+    _check_is_album(folder)
+    with Album(folder, overwrite=overwrite) as album:
+        _export(album, formats, copy)
+    say(f"Written: {', '.join(str(folder / FORMATS[name].place) for name in dict.fromkeys(formats))}.")
+
+
+def _export(album: Album, formats: list[str], copy: bool) -> None:
+    with progress_bar("Formats", len(formats)) as advance:
+        written = album.export(formats, copy=copy, on_format=lambda name: advance(what=name))
+    for _, problem in written.failures:
+        complain(problem)
+    if written.failures:
+        raise PersamError(
+            f"{len(written.failures)} photos could not be written; all else is in {album.output.folder}/."
+        )
+
+
+def _check_is_album(folder: Path) -> None:
+    from persam.ledger import HIDDEN
+    from persam.outputs import INDEX
+
+    if not (folder / HIDDEN / INDEX).exists():
+        raise UsageError(f"{folder} is no album; make one: persam album CONCEPT PHOTOS -o {folder}.")
 
 
 @app.command("find")
@@ -156,14 +218,11 @@ def find(
     persam album find bike.safetensors album --top 10
     """
     from persam.album.album import Album
-    from persam.ledger import HIDDEN
-    from persam.outputs import INDEX
 
     limit = bytes_of(cache)
     (wanted,), _ = concepts_in([str(concept)])
     name, other = model_of(wanted, model, encoder)
-    if not (folder / HIDDEN / INDEX).exists():
-        raise UsageError(f"{folder} is no album; make one: persam album CONCEPT PHOTOS -o {folder}.")
+    _check_is_album(folder)
     with Album(folder) as album:
         total = len(album.index.images())
         with progress_bar("Photos", total) as advance:

@@ -1,0 +1,127 @@
+"""The lines of an album as the writers of formats go through them: photo by photo, as often as needed, never all held.
+
+A line is what `persam segment` writes into ``results.jsonl`` for a photo and a concept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count, groupby
+from typing import Any
+
+from persam.coco import below, common_folder
+from persam.files import safe_name
+
+Line = dict[str, Any]
+
+
+@dataclass
+class Written:
+    """What a format wrote.
+
+    Attributes:
+        files: Their paths from the folder on, with slashes.
+        failures: Photo and sentence for each photo that could not be done.
+    """
+
+    files: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoLines:
+    """The lines of one photo.
+
+    Attributes:
+        path: Of the photo, absolute.
+        name: Of its files, without a suffix; no other photo has it.
+        width: Of the upright photo, pixels.
+        height: Likewise.
+        lines: One a concept.
+    """
+
+    path: str
+    name: str
+    width: int
+    height: int
+    lines: tuple[Line, ...]
+
+    @property
+    def found(self) -> list[tuple[Line, dict[str, Any]]]:
+        """Every found thing, with the line that it belongs to. Those that are not there are not among them."""
+        return [(line, one) for line in self.lines for one in found_in(line)]
+
+
+class ResultLines:
+    """The lines of an album.
+
+    Args:
+        again: Gives them from the start, those of one photo together.
+    """
+
+    def __init__(self, again: Callable[[], Iterable[Line]]) -> None:
+        self._again = again
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self._again())
+
+    def photos(self) -> Iterator[PhotoLines]:
+        """The lines, photo by photo.
+
+        Raises:
+            ValueError: The lines of a photo do not come together; its files would hold only some of them.
+        """
+        seen: set[str] = set()
+        for path, lines in groupby(self, key=lambda line: line["image"]):
+            if path in seen:
+                raise ValueError(f"the lines of {path} do not come together")
+            seen.add(path)
+            group = tuple(lines)
+            yield PhotoLines(path, group[0]["name"], group[0]["width"], group[0]["height"], group)
+
+    @property
+    def home(self) -> str:
+        """The deepest folder that has all photos; empty where there is none."""
+        return self._survey[0]
+
+    @property
+    def size(self) -> int:
+        """How many photos there are."""
+        return self._survey[1]
+
+    @property
+    def concepts(self) -> dict[str, int]:
+        """Names of the concepts, each with its number from 0 on, in the order in which they first come."""
+        return self._survey[2]
+
+    @cached_property
+    def folders(self) -> dict[str, str]:
+        """For each concept a name that a folder can have, no two the same on any disk."""
+        names: dict[str, str] = {}
+        taken: set[str] = set()
+        for concept in self.concepts:
+            name = safe_name(concept)
+            choices = (name if number == 1 else f"{name}_{number}" for number in count(1))
+            names[concept] = next(choice for choice in choices if choice.casefold() not in taken)
+            taken.add(names[concept].casefold())
+        return names
+
+    def below_home(self, photo: PhotoLines) -> str:
+        """A photo's path from `home` on, with slashes."""
+        return below(self.home, photo.path)
+
+    @cached_property
+    def _survey(self) -> tuple[str, int, dict[str, int]]:
+        images: set[str] = set()
+        concepts: dict[str, int] = {}
+        for line in self:
+            images.add(line["image"])
+            concepts.setdefault(line["concept"], len(concepts))
+        return common_folder(images), len(images), concepts
+
+
+def found_in(line: Line) -> list[dict[str, Any]]:
+    """The found things of a line."""
+    return [one for one in line["instances"] if one["box"] is not None]
