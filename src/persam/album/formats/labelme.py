@@ -8,7 +8,7 @@ from typing import Any
 
 from persam.album.formats.lines import PhotoLines, ResultLines, Written
 from persam.album.formats.yolo import INSIDE
-from persam.drawing import one_line
+from persam.errors import printable
 from persam.files import write_bytes
 from persam.instance import rle_mask
 from persam.journal import json_line
@@ -36,7 +36,7 @@ def _page(photo: PhotoLines, home: Path) -> dict[str, Any]:
     for number, (line, one) in enumerate(photo.found, start=1):
         parts = simple_outlines(rle_mask(one["rle"]))
         about = {
-            "label": one_line(line["concept"]),
+            "label": printable(line["concept"]),
             "group_id": number if len(parts) > 1 else None,
             "description": f"score {one['score']:.2f}",
             "shape_type": "polygon",
@@ -45,7 +45,7 @@ def _page(photo: PhotoLines, home: Path) -> dict[str, Any]:
         shapes += [about | {"points": (in_one_stroke(part) + INSIDE).tolist()} for part in parts]
     return {
         "version": _VERSION,
-        "flags": {one_line(line["concept"]): bool(line["present"]) for line in photo.lines},
+        "flags": {printable(line["concept"]): bool(line["present"]) for line in photo.lines},
         "shapes": shapes,
         "imagePath": _path_from(home, photo.path),
         "imageData": None,

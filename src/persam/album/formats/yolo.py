@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from persam.album.formats.lines import PhotoLines, ResultLines, Written
-from persam.drawing import one_line
+from persam.errors import printable
 from persam.errors import PersamError, write_error
 from persam.files import atomic_path, write_text
 from persam.images import check_file
@@ -81,7 +81,7 @@ def _description(lines: ResultLines) -> str:
 
 def _quoted(text: str) -> str:
     """A text as YAML reads it back: in JSON's quotes, which YAML shares."""
-    return json.dumps(one_line(text), ensure_ascii=False)
+    return json.dumps(printable(text), ensure_ascii=False)
 
 
 def _rows(photo: PhotoLines, numbers: dict[str, int]) -> Iterator[str]:
