@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from persam.album.formats.lines import PhotoLines, ResultLines, Written
-from persam.errors import printable
-from persam.errors import PersamError, write_error
+from persam.errors import PersamError, printable, write_error
 from persam.files import atomic_path, write_text
 from persam.images import check_file
 from persam.instance import rle_mask
