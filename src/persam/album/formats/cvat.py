@@ -13,7 +13,8 @@ import numpy as np
 
 from persam.album.formats.lines import ResultLines, Written
 from persam.coco import DESCRIPTION
-from persam.drawing import colour_of, one_line
+from persam.drawing import colour_of
+from persam.errors import printable
 from persam.files import atomic_path
 from persam.instance import rle_mask
 
@@ -32,10 +33,10 @@ def write(lines: ResultLines, folder: Path) -> Written:
             page.line("version", "1.1")
             _write_meta(page, lines)
             for number, photo in enumerate(lines.photos()):
-                name = one_line(lines.below_home(photo))
+                name = printable(lines.below_home(photo))
                 with page.element("image", id=number, name=name, width=photo.width, height=photo.height):
                     for order, (line, one) in enumerate(photo.found):
-                        label = one_line(line["concept"])
+                        label = printable(line["concept"])
                         with page.element("mask", label=label, source="auto", occluded=0, **_shape(one), z_order=order):
                             page.line("attribute", f"{one['score']:.4f}", name="score")
         page.endDocument()
@@ -50,7 +51,7 @@ def _write_meta(page: _Page, lines: ResultLines) -> None:
         with page.element("labels"):
             for concept in lines.concepts:
                 with page.element("label"):
-                    page.line("name", one_line(concept))
+                    page.line("name", printable(concept))
                     page.line("color", "#{:02x}{:02x}{:02x}".format(*colour_of(concept)))
                     page.line("type", "mask")
                     with page.element("attributes"), page.element("attribute"):
