@@ -285,6 +285,9 @@ class TestContactSheet:
         direct.add(segmentation(scene[1], instances=both), np.asarray(Image.open(tmp_path / "two.jpg")))
         assert sheet.entries[0].jpeg == direct.entries[0].jpeg
         assert [entry.note.endswith("· the photo is gone") for entry in sheet.entries] == [False, True, False]
+        with OutputFolder(tmp_path / "out") as output:
+            Image.fromarray(scene[0]).save(tmp_path / "p.png")
+            ContactSheet().add_line(output.write(segmentation(scene[1], str(tmp_path / "p.png"))), output.folder)
         assert [entry.tile().picture.shape[:2] for entry in sheet.entries][::2] == [(120, 160)] * 2
         (output.folder / output.lines[0]["files"]["mask"]).unlink()
         sheet.add_line(output.lines[0], output.folder)

@@ -125,13 +125,16 @@ def max_pixels_allowed() -> int:
     return int(text)
 
 
-def open_picture(path: str | Path, *, what: str = "photo", max_pixels: int | None = None) -> Image.Image:
+def open_picture(
+    path: str | Path, *, what: str = "photo", max_pixels: int | None = None, at_least: int | None = None
+) -> Image.Image:
     """Open and decode the first frame of a picture file, still in its own mode and stored orientation.
 
     Args:
         path: The file. ``~`` is expanded.
         what: The word for it in error sentences ("photo", "mask").
         max_pixels: Refuse more pixels than this; default `max_pixels_allowed`.
+        at_least: A JPEG may be decoded smaller, which is fast and needs little memory, to no fewer pixels on a side.
 
     Raises:
         PersamError: The file is missing, a folder, empty, not a picture, truncated, or too large.
@@ -145,6 +148,8 @@ def open_picture(path: str | Path, *, what: str = "photo", max_pixels: int | Non
             warnings.simplefilter("ignore")
             picture = _open(stream, file, what, limit)
             _check_pixels(picture.size, limit, file, what)
+            if at_least is not None:
+                picture.draft("RGB", (at_least, at_least))  # of other formats it does nothing
             picture.load()
             count = getattr(picture, "n_frames", 1)
             whole = picture.copy() if count > 1 else picture

@@ -149,19 +149,14 @@ def _small_photo(path: str) -> np.ndarray:
     """A photo for a tile, (H, W, 3) uint8. JPEGs, the most and the largest, are decoded at a part of their size."""
     if not Path(path).is_file():  # a pipe gave its photo once
         raise PersamError(f"There is no photo at {path} any more.")
-    try:
-        with Image.open(path, formats=("JPEG",)) as picture:
-            picture.draft("RGB", (2 * _HTML_TILE, 2 * _HTML_TILE))
-            return shrink(read_image(picture), _HTML_TILE)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        pass  # read as any other, which also knows what is wrong with it
-    return shrink(read_image(path), _HTML_TILE)
+    return shrink(read_image(open_picture(path, at_least=2 * _HTML_TILE)), _HTML_TILE)
 
 
 def _small_mask(path: Path, picture: np.ndarray) -> np.ndarray:
     """A mask that was written for a photo, at the size of its tile; empty where it is gone or of another photo."""
     try:
-        mask = np.asarray(open_picture(path, what="mask").convert("L")) > 0
+        written = open_picture(path, what="mask")
+        mask = np.asarray(written if written.mode == "L" else written.convert("L")) > 0
     except PersamError:
         return np.zeros(picture.shape[:2], bool)
     return fit_mask(mask, picture)
