@@ -158,6 +158,7 @@ def learn(
         if tune:
             concept = _tune(loaded, concept, solver)
     has_thumbnail = concept.thumbnail is not None and (thumbnail or (base is not None and base.thumbnail is not None))
+    check_targets(targets, sources, overwrite=overwrite)  # again: tuning may take minutes, and others write too
     concept.save(path, thumbnail=has_thumbnail)
     if preview is not None:
         _write_preview(preview, concept, references)
@@ -222,4 +223,6 @@ def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept 
     else:
         done = f"{'Tuned' if concept.tuned else 'Made'} {concept.name!r} with {photos} in {seconds:.1f} s"
     out().print(f"{done} -> {path}", markup=False)
+    if concept.kept and not concept.keeps_references:
+        say("Not all of its photos are kept in it, so it cannot be tuned again; --keep-reference keeps new ones.")
     say(f"Find it in other photos: persam segment {path} PHOTOS")
