@@ -311,6 +311,14 @@ class TestReadSmaller:
         small, size = read_smaller(self.photo(tmp_path / name, (300, 200)), 50)
         assert size == small.shape[:2] == (200, 300)
 
+    def test_two_pictures_in_one_file_as_some_cameras_write_them(self, tmp_path):
+        photo = Image.new("RGB", (1000, 800), (200, 30, 40))
+        photo.save(tmp_path / "p.jpg", format="MPO", save_all=True, append_images=[photo.resize((100, 80))])
+        small, size = read_smaller(tmp_path / "p.jpg", 250)
+        assert size == (800, 1000)
+        assert max(small.shape) <= 1000
+        assert np.abs(small.astype(int) - (200, 30, 40)).max() < 8
+
     def test_grey_and_cmyk(self, tmp_path):
         for mode in ("L", "CMYK"):
             file = tmp_path / f"{mode}.jpg"

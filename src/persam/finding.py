@@ -87,9 +87,8 @@ def _files_of(path: Path, results: _Results) -> Sequence[Path]:
             raise PersamError(
                 f"The folder {path} cannot be read ({error.strerror or error}); change its permissions."
             ) from error
-        return _photos_of(
-            entries, path, results, f"There are no pictures in the folder {path}", f"give '{path}/**/*.jpg'"
-        )
+        nothing = f"There are no pictures in the folder {path}"
+        return _photos_of(entries, path, results, nothing, f"for those in its subfolders give '{path}/**/*.jpg'")
     if glob.has_magic(str(path)) and not _holds(path.exists):
         base = Path(*_before_magic(path.parts))
         return _photos_of(_matches(str(path)), base, results, f"No picture matches {str(path)!r}", "check the pattern")

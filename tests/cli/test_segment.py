@@ -108,12 +108,32 @@ class TestUsersPath:
         photo.save(tmp_path / name, **options)
         result = run("segment", learned, name, "--json")
         assert result.exit_code == 0, result.output
+        told = "The photo p.gif has 2 frames; only the first is taken.\n"
+        assert result.stderr == (told if mode == "animated" else "")
         line = json.loads(result.stdout)["results"][0]
         expected = {"rotated": (120, 160), "one pixel": (1, 1)}.get(mode, (160, 120))
         assert (line["width"], line["height"]) == expected
 
 
 class TestBadPhotos:
+    def test_what_is_left_out_of_a_folder_is_told(self, run, learned, album):
+        (album / "IMG_1.CR2").touch()
+        (album / "gone.jpg").symlink_to("nowhere")
+        (album / "notes.txt").touch()
+        result = run("segment", learned, album, "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["photos"] == 3
+        assert result.stderr == (
+            f"Left out of {album}: 1 RAW photo (IMG_1.CR2; export as JPEG or TIFF first), "
+            "1 link to nothing (gone.jpg).\n"
+        )
+
+    def test_own_overlays_are_no_photos(self, run, learned, album):
+        for _ in range(2):
+            result = run("segment", learned, f"{album}/**/*.jpg", "-o", album / "found", "--overlay", "--json")
+            assert json.loads(result.stdout)["photos"] == 3
+        assert "3 pictures that persam wrote" in result.stderr
+
     def test_are_reported_and_counted_and_the_others_go_on(self, run, learned, album, damaged, tmp_path):
         bad = [damaged[kind] for kind in ("missing", "empty", "cut", "text", "bomb")]
         result = run("segment", learned, album, *bad, "-o", "out", "--json")
