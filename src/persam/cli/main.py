@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from persam import __version__
-from persam.cli import bench, demo, learn, models, segment, show, study
+from persam.cli import bench, check, demo, learn, models, segment, show, study
 from persam.cli.console import complain, print_json, say
 from persam.cli.streams import lasting_streams, nothing_is_printed
 from persam.errors import PersamError, PersamWarning, first_line, system_error, write_error
@@ -144,6 +144,7 @@ def root(
 
 
 app.command("learn")(learn.learn)
+app.command("check")(check.check)
 app.command("segment")(segment.segment)
 app.command("show")(show.show)
 app.command("models")(models.models)

@@ -1,0 +1,280 @@
+"""Is a check of references worth anything? Do those with a finding do worse, and does it see damage that was done?
+
+Photos of every object are references in turn; the object is looked for in others of its photos, from each by itself.
+The first ones are also damaged on purpose: turned into each other's contrary, blurred, darkened, cut, shifted, ...
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from persam.benchmark.episodes import Episode, Sample
+from persam.benchmark.reporting.tables import ends_in_percent
+from persam.benchmark.suites.light import exposed
+from persam.benchmark.suites.robustness import resized_mask
+from persam.benchmark.suites.suite import Findings, Trial, headline
+from persam.doctor import check
+from persam.doctor.findings import VERDICTS, Finding
+from persam.errors import PersamError
+from persam.instance import mask_box
+from persam.method.settings import Settings
+from persam.metrics import bootstrap_figure, iou
+from persam.models.base import EncodedImage
+from persam.persam import PerSAM
+from persam.reference import Reference
+from persam.reports.tables import Table
+
+PROTOCOL = (
+    "every photo of an object is a reference in turn, as many as are asked for, evenly spread; the object is looked "
+    "for in others of its photos, evenly spread, each on its own, and taken to be there; figures are means over "
+    "references of the mean IoU in those photos"
+)
+SOUND = 0.6  # mean IoU in the other photos above which a reference is sound, whatever a check says
+AS_IT_IS = "as it is"
+
+Picture = tuple[np.ndarray, np.ndarray]
+Damage = Callable[[np.ndarray, np.ndarray], Picture]
+
+
+def shifted(photo: np.ndarray, mask: np.ndarray) -> Picture:
+    """The mask half of the object's width to the side, and half of its height down."""
+    x0, y0, x1, y1 = mask_box(mask) or (0, 0, 0, 0)
+    move = np.array([[1, 0, (x1 - x0) / 2], [0, 1, (y1 - y0) / 2]])
+    return photo, cv2.warpAffine(mask.astype(np.uint8), move, mask.shape[::-1], flags=cv2.INTER_NEAREST) > 0
+
+
+def blurred(photo: np.ndarray, mask: np.ndarray) -> Picture:
+    """The photo out of focus: a blur of 3 % of its longest side."""
+    return cv2.GaussianBlur(photo, (0, 0), max(1.0, 0.03 * max(mask.shape))), mask
+
+
+def cut_off(photo: np.ndarray, mask: np.ndarray) -> Picture:
+    """The photo ends in the middle of the object."""
+    middle = int(np.median(np.nonzero(mask)[1]))
+    return np.ascontiguousarray(photo[:, middle:]), np.ascontiguousarray(mask[:, middle:])
+
+
+def far_away(photo: np.ndarray, mask: np.ndarray) -> Picture:
+    """The photo is the middle of one that is five times as large, whose rest goes on as its edges do."""
+    width = 2 * max(mask.shape)
+    return cv2.copyMakeBorder(photo, *(width,) * 4, cv2.BORDER_REPLICATE), np.pad(mask, width)
+
+
+DAMAGES: Mapping[str, Damage] = MappingProxyType(
+    {
+        AS_IT_IS: lambda photo, mask: (photo, mask),
+        "mask inverted": lambda photo, mask: (photo, ~mask),
+        "mask x 0.003": lambda photo, mask: (photo, resized_mask(mask, 0.003)),
+        "mask x 0.25": lambda photo, mask: (photo, resized_mask(mask, 0.25)),
+        "mask x 2": lambda photo, mask: (photo, resized_mask(mask, 2)),
+        "mask shifted": shifted,
+        "mask and its mirror image": lambda photo, mask: (photo, mask | mask[:, ::-1]),
+        "object far away": far_away,
+        "object cut off": cut_off,
+        "photo blurred": blurred,
+        "photo dark": lambda photo, mask: (exposed(photo, 0.04, 0.04, 0.04), mask),
+        "photo overexposed": lambda photo, mask: (exposed(photo, 6, 6, 6), mask),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One reference, checked and used.
+
+    Attributes:
+        name: of its sample.
+        object: ``DATA_SET/OBJECT``.
+        damage: a key of `DAMAGES`.
+        verdict: of the check.
+        findings: of the check.
+        iou: mean in other photos of the object.
+    """
+
+    name: str
+    object: str
+    damage: str
+    verdict: str
+    findings: tuple[Finding, ...]
+    iou: float
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the object is found with it."""
+        return self.iou > SOUND
+
+    @property
+    def codes(self) -> set[str]:
+        """Of the findings."""
+        return {finding.code for finding in self.findings}
+
+
+def check_checks(
+    trial: Trial, mode: str = "persam", *, references: int = 4, tests: int = 3, damaged: int = 1
+) -> Findings:
+    """Check references and use them.
+
+    Args:
+        trial: on what and with what.
+        mode: of the method.
+        references: of every object, at most.
+        tests: other photos in which it is looked for from each, at most.
+        damaged: of every object, how many of these references are also damaged.
+
+    Raises:
+        UsageError: no such mode.
+    """
+    model = PerSAM(trial.shared["model"], encoder=trial.shared["encoder"], settings=Settings.of(mode))
+    tried: list[Tried] = []
+    for episode in trial.photos.episodes:
+        tried += _try_object(model, episode, references, tests, damaged)
+        for _ in episode.tests:
+            if trial.progress is not None:
+                trial.progress()
+    about = trial.about(mode=mode, solver=None) | {"protocol": PROTOCOL, "references": len(tried)}
+    natural = [each for each in tried if each.damage == AS_IT_IS]
+    title = headline(about)
+    tables = [verdict_table(natural, title), finding_table(natural, title)]
+    if damaged:
+        tables.append(damage_table(tried, title))
+    return Findings("references", about, [_row(each) for each in tried], tables, _notes(natural))
+
+
+def _try_object(model: PerSAM, episode: Episode, references: int, tests: int, damaged: int) -> Iterator[Tried]:
+    samples = sorted({each.name: each for each in (*episode.references, *episode.tests)}.values(), key=lambda s: s.name)
+    encodings: dict[str, EncodedImage] = {}
+    for number, sample in enumerate(spread(samples, references)):
+        photo, mask = sample.read()
+        others = spread([each for each in samples if each.name != sample.name], tests)
+        if not mask.any() or mask.all() or not others:
+            continue
+        for name, damage in DAMAGES.items() if number < damaged else [(AS_IT_IS, DAMAGES[AS_IT_IS])]:
+            changed, drawn = damage(photo, mask)
+            if not drawn.any() or drawn.all() or drawn.size == 0:
+                continue
+            try:
+                checked = check(model, Reference.read(changed, drawn)).references[0]
+            except PersamError:  # nothing can be learned from it, and that is said: no matter of a check
+                continue
+            concept = checked.examined.concept
+            ious = []
+            for other in others:
+                if other.name not in encodings:
+                    encodings[other.name] = model.encode(other.read_photo())
+                found = model.segment(encodings[other.name], concept).assumed_mask
+                truth = other.truth.read((found.shape[0], found.shape[1]))
+                if truth.any():
+                    ious.append(iou(found, truth, other.truth.read_ignore((found.shape[0], found.shape[1]))))
+            if ious:
+                object_name = f"{episode.data_set}/{episode.object}"
+                yield Tried(sample.name, object_name, name, checked.verdict, checked.findings, float(np.mean(ious)))
+
+
+def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """At most so many, evenly spread over all, the first among them."""
+    if len(samples) <= most:
+        return list(samples)
+    return [samples[int(place)] for place in np.linspace(0, len(samples) - 1, most).round()]
+
+
+# ------------------------------------------------------------------------------------------------- what is shown
+
+
+def verdict_table(tried: Sequence[Tried], title: str) -> Table:
+    """What each verdict is worth."""
+    rows = []
+    for verdict in VERDICTS:
+        those = [each for each in tried if each.verdict == verdict]
+        sound = sum(each.is_sound for each in those)
+        rows.append((verdict, str(len(those)), _mean(those), f"{sound} of {len(those)}"))
+    return Table(
+        f"Verdicts: {title}", ("verdict", "references", "IoU of other photos", f"sound (IoU > {SOUND})"), tuple(rows)
+    )
+
+
+def finding_table(tried: Sequence[Tried], title: str) -> Table:
+    """Every finding: how references with it do, and those without."""
+    severities = {(f.code, f.severity) for each in tried for f in each.findings}
+    rows = []
+    for code, severity in sorted(severities, key=lambda pair: (pair[1] != "severe", pair[0])):
+        has = [any((f.code, f.severity) == (code, severity) for f in each.findings) for each in tried]
+        with_it = [each for each, is_so in zip(tried, has, strict=True) if is_so]
+        without = [each for each, is_so in zip(tried, has, strict=True) if not is_so]
+        sound = sum(each.is_sound for each in with_it)
+        rows.append(
+            (code, severity, str(len(with_it)), _mean(with_it), _mean(without), _difference(tried, has), str(sound))
+        )
+    columns = ("finding", "severity", "references with it", "IoU with it", "without", "difference", "sound with it")
+    return Table(f"Findings: {title}", columns, tuple(rows))
+
+
+def damage_table(tried: Sequence[Tried], title: str) -> Table:
+    """Every damage: what it costs, and what the check says of it."""
+    whole = {each.name: each for each in tried if each.damage == AS_IT_IS}
+    rows = []
+    for damage in DAMAGES:
+        those = [each for each in tried if each.damage == damage and (damage != AS_IT_IS or _is_damaged(each, tried))]
+        if not those:
+            continue
+        before = [whole[each.name].iou for each in those if each.name in whole]
+        change = (
+            f"{100 * (float(np.mean([each.iou for each in those])) - float(np.mean(before))):+.1f}" if before else "–"
+        )
+        counts = [sum(each.verdict == verdict for each in those) for verdict in VERDICTS]
+        common = Counter(code for each in those for code in each.codes).most_common(3)
+        said = ", ".join(f"{code} {number}" for code, number in common) or "–"
+        rows.append((damage, str(len(those)), _mean(those), change, *map(str, counts), said))
+    columns = ("reference", "number", "IoU of other photos", "change", *VERDICTS, "found most often")
+    return Table(f"Damage: {title}", columns, tuple(rows))
+
+
+def _is_damaged(one: Tried, tried: Sequence[Tried]) -> bool:
+    """Whether it is among the references that were also damaged."""
+    return any(each.name == one.name and each.damage != AS_IT_IS for each in tried)
+
+
+def _notes(natural: Sequence[Tried]) -> list[str]:
+    sound = [each for each in natural if each.is_sound]
+    severe = sum(each.verdict == VERDICTS[-1] for each in sound)
+    spared = (
+        f"Of {len(natural)} references as they are, {len(sound)} are sound (the object is found in other photos with a "
+        f"mean IoU above {SOUND}), and {severe} of these get a severe finding."
+    )
+    return [spared, "The interval of a difference draws whole objects."]
+
+
+def _mean(tried: Sequence[Tried]) -> str:
+    return f"{100 * float(np.mean([each.iou for each in tried])):.1f}" if tried else "–"
+
+
+def _difference(tried: Sequence[Tried], has: Sequence[bool]) -> str:
+    """Mean IoU of those that have it less that of the others, with its interval, in percent points."""
+
+    def figure(ious: np.ndarray, marked: np.ndarray) -> float:
+        if marked.all() or not marked.any():
+            raise ValueError("one kind alone")
+        return float(ious[marked].mean() - ious[~marked].mean())
+
+    columns = [np.array([each.iou for each in tried]), np.array(has)]
+    if all(has) or not any(has):
+        return "–"
+    ends = bootstrap_figure(figure, columns, [each.object for each in tried], resamples=1000)
+    return f"{100 * figure(*columns):+.1f}" + ("" if ends is None else f" {ends_in_percent(ends)}")
+
+
+def _row(tried: Tried) -> dict[str, Any]:
+    return {
+        "reference": tried.name,
+        "object": tried.object,
+        "damage": tried.damage,
+        "verdict": tried.verdict,
+        "findings": {finding.code: finding.value for finding in tried.findings},
+        "iou": tried.iou,
+    }
