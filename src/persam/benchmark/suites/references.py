@@ -20,9 +20,9 @@ from persam.benchmark.reporting.tables import ends_in_percent
 from persam.benchmark.suites.light import exposed
 from persam.benchmark.suites.robustness import resized_mask
 from persam.benchmark.suites.suite import Findings, Trial, headline
+from persam.concept import Concept
 from persam.doctor import check
 from persam.doctor.findings import VERDICTS, Finding
-from persam.errors import PersamError
 from persam.instance import mask_box
 from persam.method.settings import Settings
 from persam.metrics import bootstrap_figure, iou
@@ -144,37 +144,46 @@ def check_checks(
     tables = [verdict_table(natural, title), finding_table(natural, title)]
     if damaged:
         tables.append(damage_table(tried, title))
-    return Findings("references", about, [_row(each) for each in tried], tables, _notes(natural))
+    notes = [sound_note(natural), "The interval of a difference draws whole objects."]
+    return Findings("references", about, [_row(each) for each in tried], tables, notes)
 
 
 def _try_object(model: PerSAM, episode: Episode, references: int, tests: int, damaged: int) -> Iterator[Tried]:
-    samples = sorted({each.name: each for each in (*episode.references, *episode.tests)}.values(), key=lambda s: s.name)
-    encodings: dict[str, EncodedImage] = {}
+    by_name = {each.name: each for each in (*episode.references, *episode.tests)}
+    samples = [by_name[name] for name in sorted(by_name)]
+    album = _Album(model)
     for number, sample in enumerate(spread(samples, references)):
+        others = spread([each for each in samples if each is not sample], tests)
         photo, mask = sample.read()
-        others = spread([each for each in samples if each.name != sample.name], tests)
-        if not mask.any() or mask.all() or not others:
-            continue
-        for name, damage in DAMAGES.items() if number < damaged else [(AS_IT_IS, DAMAGES[AS_IT_IS])]:
-            changed, drawn = damage(photo, mask)
-            if not drawn.any() or drawn.all() or drawn.size == 0:
-                continue
-            try:
-                checked = check(model, Reference.read(changed, drawn)).references[0]
-            except PersamError:  # nothing can be learned from it, and that is said: no matter of a check
-                continue
-            concept = checked.examined.concept
-            ious = []
-            for other in others:
-                if other.name not in encodings:
-                    encodings[other.name] = model.encode(other.read_photo())
-                found = model.segment(encodings[other.name], concept).assumed_mask
-                truth = other.truth.read((found.shape[0], found.shape[1]))
-                if truth.any():
-                    ious.append(iou(found, truth, other.truth.read_ignore((found.shape[0], found.shape[1]))))
+        for name in DAMAGES if number < damaged else [AS_IT_IS]:
+            changed, drawn = DAMAGES[name](photo, mask)
+            if not drawn.any() or drawn.all():
+                continue  # refused when it is read
+            checked = check(model, Reference(changed, mask=drawn)).references[0]
+            ious = album.ious(checked.examined.concept, others)
             if ious:
-                object_name = f"{episode.data_set}/{episode.object}"
-                yield Tried(sample.name, object_name, name, checked.verdict, checked.findings, float(np.mean(ious)))
+                whose = f"{episode.data_set}/{episode.object}"
+                yield Tried(sample.name, whose, name, checked.verdict, checked.findings, float(np.mean(ious)))
+
+
+class _Album:
+    """The photos of one object, each encoded once."""
+
+    def __init__(self, model: PerSAM) -> None:
+        self.model = model
+        self.encodings: dict[str, EncodedImage] = {}
+
+    def ious(self, concept: Concept, samples: Sequence[Sample]) -> list[float]:
+        """How well a concept is found in each of the photos that show the object."""
+        found = []
+        for sample in samples:
+            if sample.name not in self.encodings:
+                self.encodings[sample.name] = self.model.encode(sample.read_photo())
+            encoding = self.encodings[sample.name]
+            truth, ignored = sample.truth.read(encoding.frame.photo), sample.truth.read_ignore(encoding.frame.photo)
+            if truth.any():
+                found.append(iou(self.model.segment(encoding, concept).assumed_mask, truth, ignored))
+        return found
 
 
 def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
@@ -240,14 +249,14 @@ def _is_damaged(one: Tried, tried: Sequence[Tried]) -> bool:
     return any(each.name == one.name and each.damage != AS_IT_IS for each in tried)
 
 
-def _notes(natural: Sequence[Tried]) -> list[str]:
-    sound = [each for each in natural if each.is_sound]
+def sound_note(tried: Sequence[Tried]) -> str:
+    """How many sound references, as they are, are told not to be used."""
+    sound = [each for each in tried if each.is_sound]
     severe = sum(each.verdict == VERDICTS[-1] for each in sound)
-    spared = (
-        f"Of {len(natural)} references as they are, {len(sound)} are sound (the object is found in other photos with a "
+    return (
+        f"Of {len(tried)} references as they are, {len(sound)} are sound (the object is found in other photos with a "
         f"mean IoU above {SOUND}), and {severe} of these get a severe finding."
     )
-    return [spared, "The interval of a difference draws whole objects."]
 
 
 def _mean(tried: Sequence[Tried]) -> str:
