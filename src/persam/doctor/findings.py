@@ -19,15 +19,15 @@ Severity = Literal["severe", "mild"]
 Verdict = Literal["good reference", "will work, but", "do not use"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # the best first
 
-# Beyond the first a finding is severe, beyond the second mild; None: never severe, whatever the value.
-FEW_CELLS = (None, 20.0)  # below
-DIFFERENT = (0.35, 0.60)  # own IoU, below
-NOT_TOLD_APART = (0.95, 0.99)  # separation, below
-NO_EDGES = (None, 1.25)  # below
-LOST = (0.60, 0.25)  # above
-ALIKE_COLOURS = (None, 0.65)  # above
+# Beyond the first a finding is severe, beyond the second mild; None: never severe, because such references often work.
+FEW_CELLS = (4.0, 20.0)  # below
+DIFFERENT = (0.30, 0.60)  # own IoU, below
+NOT_TOLD_APART = (0.95, 0.995)  # separation, below
+NO_EDGES = (None, 1.2)  # below
+LOST = (0.60, 0.30)  # above
+ALIKE_COLOURS = (None, 0.60)  # above
 CUT_OFF = (None, 0.10)  # above
-BLURRED = (None, 0.15)  # below
+BLURRED = (None, 0.10)  # below
 _SMALLEST_PHOTO = 0.5  # of the side at which the model sees it
 
 
