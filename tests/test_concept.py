@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,6 +205,93 @@ class TestSentences:
 
         path = spoilt(concept, tmp_path / "c.safetensors", apply)
         assert "is a damaged concept file" in self.read(path)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda meta: meta.update(name=7), "name is 7, not text"),
+            (lambda meta: meta.update(name="\ud83d"), r"name is '\\ud83d', not text"),
+            (lambda meta: meta.update(format=1), "format is 1, not text"),
+            (lambda meta: meta.update(format="-1"), "format is '-1'"),
+            (lambda meta: meta.update(format="9" * 5000), "format is"),
+            (lambda meta: meta["model"].update(name=3), "name is 3, not text"),
+            (lambda meta: meta["model"].update(fingerprint=None), "fingerprint is None, not text"),
+            (lambda meta: meta["encoder"].pop("name"), "encoder has no name"),
+            (lambda meta: meta.update(threshold=float("nan")), "threshold is nan, not a number"),
+            (lambda meta: meta.update(threshold=float("inf")), "threshold is inf, not a number"),
+            (lambda meta: meta.update(threshold=True), "threshold is True, not a number"),
+            (lambda meta: meta.update(threshold=10**400), "threshold is 1000"),
+            (lambda meta: meta.update(scale_weights=[0.1, float("nan"), 0.2]), "a scale weight is nan"),
+            (lambda meta: meta.update(scale_weights=[0.1, 0.2]), "it has 2 scale weights, not 3"),
+            (lambda meta: meta.update(scale_weights={"a": 1}), "scale_weights is .*, not a list"),
+            (lambda meta: meta.update(references=[]), "it has no reference"),
+            (lambda meta: meta["references"][0].update(size=[1, 2, 3]), r"size is \[1, 2, 3\]"),
+            (lambda meta: meta["references"][0].update(size=[0, 5]), "size is 0, not a whole number from 1 on"),
+            (lambda meta: meta["references"][0].update(size="12"), "size is '12', not a list"),
+            (lambda meta: meta["references"][0].update(coverage=2), "coverage is 2"),
+            (lambda meta: meta["references"][0].update(cells=1.5), "cells is 1.5, not a whole number"),
+            (lambda meta: meta["references"][0].update(source=None), "source is None, not text"),
+            (lambda meta: meta.update(created=5), "created is 5, not text"),
+            (lambda meta: meta["settings"].update(alpha=float("nan")), '"alpha" cannot be nan; use a number'),
+            (lambda meta: meta["settings"].update(cascade="yes"), "\"cascade\" cannot be 'yes'; use True or False"),
+            (lambda meta: meta.update(fitted={"cues": {}}), "fitted: 'presence'"),
+            (lambda meta: meta.update(fitted=[1]), "fitted is no JSON object"),
+        ],
+    )
+    def test_a_value_of_another_kind(self, concept, tmp_path, change, words):
+        path = spoilt(concept, tmp_path / "c.safetensors", lambda meta, _: change(meta) and None)
+        assert re.search(rf"is a damaged concept file \(.*{words}.*\); learn the concept again\.$", self.read(path))
+
+    def test_json_without_an_end(self, concept, tmp_path):
+        for text in ("[" * 100_000, "", "{", "null", '{"format": ' + "1" * 5000 + "}"):
+            save_file({"x": torch.zeros(1)}, tmp_path / "c.safetensors", metadata={"persam": text})
+            assert "is a damaged concept file" in self.read(tmp_path / "c.safetensors")
+
+    @pytest.mark.parametrize(
+        ("name", "tensor", "words"),
+        [
+            ("target.0.direction", torch.zeros(7), "target.0.tuned_direction has the shape 32"),
+            ("target.1.direction", torch.zeros(7), "target.1.direction has the shape 7"),
+            ("target.2.embedding", torch.zeros(32, 1), "target.2.embedding has the shape 32x1"),
+            ("target.0.embedding", torch.tensor(1.0), "target.0.embedding has the shape "),
+            ("target.0.embedding", torch.zeros(0), "target.0.embedding is empty"),
+            ("target.0.background", torch.zeros(5, 2), "target.0.background has the shape 5x2"),
+            ("target.0.direction", torch.zeros(32, dtype=torch.int64), "holds int64, not numbers with a point"),
+            ("target.0.direction", torch.full((32,), float("nan")), "target.0.direction holds NaN or infinity"),
+            ("target.1.embedding", torch.full((32,), float("-inf")), "target.1.embedding holds NaN or infinity"),
+            ("kept.0.photo", torch.zeros(3), "what it keeps of reference 1 is no file"),
+        ],
+    )
+    def test_a_tensor_of_another_kind(self, concept, tmp_path, name, tensor, words):
+        path = spoilt(concept, tmp_path / "c.safetensors", lambda _, tensors: tensors.update({name: tensor}))
+        assert words in self.read(path)
+
+    def test_a_cue_of_another_shape(self, tmp_path):
+        concept = PerSAM.from_pretrained().learn(*draw_scene())
+        for name, tensor in {
+            "cue.0.colours": torch.zeros(8, 8, 8),
+            "cue.0.object_cells": torch.zeros(0, 128),
+            "cue.0.background_cells": torch.zeros(3, 64),
+        }.items():
+            path = spoilt(
+                concept, tmp_path / "c.safetensors", lambda _, tensors, n=name, t=tensor: tensors.update({n: t})
+            )
+            assert name in self.read(path)
+
+    def test_vectors_of_another_length_than_the_models(self, persam, concept, tmp_path):
+        def change(_, tensors):
+            tensors.update({name: torch.ones(4) for name in tensors if "background" not in name})
+            tensors.update({name: torch.ones(4, 0) for name in tensors if "background" in name})
+
+        changed = Concept.load(spoilt(concept, tmp_path / "c.safetensors", change))
+        with pytest.raises(PersamError, match="has vectors of 4 and 4 numbers, its model of 32 and 32; learn it again"):
+            persam.segment(draw_scene()[0], changed)
+
+    def test_names_that_no_file_can_hold(self, persam, tmp_path):
+        """Bytes of a file's name that are no UTF-8, as Python reads them."""
+        concept = persam.learn(replace(Reference.read(*draw_scene()), source="m\udcffg.jpg"), name="m\udcffg")
+        loaded = Concept.load(concept.save(tmp_path / "c.safetensors"))
+        assert (loaded.name, loaded.references[0].source) == (r"m\udcffg", r"m\udcffg.jpg")
 
     def test_unknown_mode(self, concept, tmp_path):
         path = spoilt(concept, tmp_path / "c.safetensors", lambda meta, _: meta["settings"].update(mode="magic"))

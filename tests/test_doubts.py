@@ -1,4 +1,4 @@
-"""A word before learning: masks of nothing, inverted ones, several labels, photos that are turned; sound ones get none."""
+"""A word before learning: masks of nothing, inverted, of several labels, of photos that are turned; else none."""
 
 from __future__ import annotations
 
@@ -46,10 +46,11 @@ class TestMasks:
 
     def test_inverted(self, scene, photo_file, tmp_path):
         Image.fromarray(~scene[1]).save(tmp_path / "m.png")
-        assert words_of(photo_file, tmp_path / "m.png")[1] == [
+        (sentence,) = words_of(photo_file, tmp_path / "m.png")[1]
+        assert sentence == (
             f"The mask {tmp_path / 'm.png'} covers 87% of the photo and 100% of its border, as if it were inverted; "
             "paint the object white and all else black."
-        ]
+        )
 
     def test_a_thing_that_fills_the_photo_is_no_inverted_mask(self, scene):
         near = np.zeros(scene[1].shape, bool)
@@ -113,12 +114,12 @@ class TestLabels:
             picture.save(tmp_path / "m.png")
             source = tmp_path / "m.png"
             name = f"The mask {source}"
-        reference, words = words_of(scene[0], source)
+        reference, (sentence,) = words_of(scene[0], source)
         np.testing.assert_array_equal(reference.mask, labels > 0)
-        assert words == [
+        assert sentence == (
             f"{name} has the labels 1, 2, 5, and all of them are taken as one object; choose one with --label 1 "
             "(in Python: label=1)."
-        ]
+        )
         for label in (5, "5", " 5"):
             reference, words = words_of(scene[0], source, label=label)
             np.testing.assert_array_equal(reference.mask, labels == 5)
@@ -135,9 +136,7 @@ class TestLabels:
         np.testing.assert_array_equal(reference.mask, labels > 0)
         assert "has the labels #0000ff, #0ac81e, #ff8000, and all of them" in words[0]
         assert "--label '#0000ff'" in words[0]
-        np.testing.assert_array_equal(
-            Reference.read(scene[0], tmp_path / "m.png", label="#FF8000").mask, labels == 1
-        )
+        np.testing.assert_array_equal(Reference.read(scene[0], tmp_path / "m.png", label="#FF8000").mask, labels == 1)
 
     def test_one_label_of_a_smaller_mask(self, labels, scene):
         reference, _ = words_of(scene[0], labels[::2, ::2], label=2)
@@ -170,7 +169,9 @@ class TestTurnedPhotos:
         upright = Reference.read(folder / "photo.png", box=(0, 0, 60, 60)).image
         return folder / "photo.png", mask, np.abs(upright.astype(int) - (200, 30, 40)).sum(-1) < 60
 
-    @pytest.mark.parametrize(("orientation", "square"), [*((n, False) for n in (2, 3, 4)), *((n, True) for n in (2, 5, 6, 7, 8))])
+    @pytest.mark.parametrize(
+        ("orientation", "square"), [*((n, False) for n in (2, 3, 4)), *((n, True) for n in (2, 5, 6, 7, 8))]
+    )
     def test_a_mask_that_fits_both_ways(self, tmp_path, orientation, square):
         photo, stored, red = self.stored(tmp_path, orientation, square)
         Image.fromarray(stored).save(tmp_path / "m.png")

@@ -207,7 +207,7 @@ def _tensors_of(
             for axis, length in zip(shape, tensor.shape, strict=False)
         )
         if len(shape) != tensor.ndim or expected != tuple(tensor.shape):
-            raise _DamagedError(f"{name} has the shape {'x'.join(map(str, tensor.shape))}")
+            raise _DamagedError(f"{name} has the shape {'x'.join(map(str, tensor.shape)) or 'of one number'}")
         if part in ("embedding", "direction", "object_cells") and len(tensor) == 0:
             raise _DamagedError(f"{name} is empty")
         if not bool(torch.isfinite(tensor).all()):

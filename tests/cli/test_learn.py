@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.fakes import SMALL_TINY
 
 from persam import Concept
+from persam.models.tiny.architecture import TinySam
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -79,6 +81,54 @@ class TestForms:
         assert len(Concept.load(tmp_path / "three.safetensors").references) == 3
 
 
+class TestWords:
+    """What may not be meant is said on stderr, and in JSON; the result is there all the same."""
+
+    @pytest.mark.parametrize(
+        ("mask", "words"),
+        [
+            (np.eye(120, 160, dtype=bool) & (np.arange(160) < 3), "marks 3 pixels of the photo, too few"),
+            (np.pad(np.zeros((60, 60), bool), ((30, 30), (50, 50)), constant_values=True), "as if it were inverted"),
+            (np.kron([[0, 1], [2, 3]], np.ones((60, 80))).astype(np.uint8), "has the labels 1, 2, 3, and all of them"),
+        ],
+    )
+    def test_masks(self, run, photo_file, tmp_path, mask, words):
+        Image.fromarray(mask).save(tmp_path / "m.png")
+        result = run("learn", photo_file, "m.png", "--json")
+        assert result.exit_code == 0, result.output
+        (sentence,) = json.loads(result.stdout)["warnings"]
+        assert sentence.startswith("The mask m.png ")
+        assert words in sentence
+        assert result.stderr.count(sentence) == 1
+
+    def test_none_of_a_sound_one(self, run, photo_file, mask_file):
+        result = run("learn", photo_file, mask_file, "--json")
+        assert json.loads(result.stdout)["warnings"] == []
+        assert result.stderr == ""
+
+    def test_a_label_of_every_reference(self, run, photo_file, tmp_path):
+        labels = np.kron([[0, 1], [2, 3]], np.ones((60, 80))).astype(np.uint8)
+        Image.fromarray(labels).save(tmp_path / "m.png")
+        result = run("learn", photo_file, "m.png", "-r", f"{photo_file}:m.png", "--label", "2", "--json")
+        data = json.loads(result.stdout)
+        assert (data["warnings"], [each["coverage"] for each in data["references"]]) == ([], [0.25, 0.25])
+
+    def test_a_photo_that_is_turned(self, run, scene, mask_file, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        Image.fromarray(scene[0]).save(tmp_path / "p.jpg", exif=exif)
+        assert "add --mask-as-stored" in run("learn", "p.jpg", mask_file, "-o", "a").stderr
+        assert "add --mask-as-stored" not in run("learn", "p.jpg", mask_file, "-o", "b", "--mask-as-stored").stderr
+        shown, stored = (Concept.load(tmp_path / f"{name}.safetensors") for name in "ab")
+        assert not torch.equal(shown.targets[0].direction, stored.targets[0].direction)
+
+    def test_a_photo_of_several_pages(self, run, scene, mask_file, tmp_path):
+        pages = [Image.fromarray(scene[0]), Image.fromarray(scene[0][::-1])]
+        pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:])
+        (sentence,) = json.loads(run("learn", "p.tif", mask_file, "--json").stdout)["warnings"]
+        assert "p.tif has 2 pages; only the first is taken" in sentence
+
+
 class TestBadPhotos:
     @pytest.mark.parametrize(
         ("kind", "words"),
@@ -125,6 +175,7 @@ class TestBadMasks:
         assert data["references"][0]["coverage"] == pytest.approx(scene[1].mean(), abs=1e-4)
 
 
+@pytest.mark.usefixtures("mask_file")
 class TestWrongCalls:
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -143,6 +194,10 @@ class TestWrongCalls:
             (["--box", "1,2,30,40", "--device", "abacus"], "abacus"),
             (["--box", "1,2,30,40", "--dtype", "int3"], "int3"),
             (["--box", "1,2,30,40", "--tune", "--solver", "prayer"], "prayer"),
+            (["--box", "1,2,30,40", "--solver", "prayer"], 'There is no solver "prayer"'),
+            (["--box", "1,2,30,40", "--label", "2"], "A label chooses a part of a mask"),
+            (["photo_mask.png", "--label", "7"], "has no labels to choose from; leave --label out"),
+            (["photo_mask.png", "--label", "mug"], "A label is a number such as 3"),
         ],
     )
     def test_refused(self, refused, photo_file, tmp_path, arguments, words):
@@ -191,6 +246,19 @@ class TestModels:
 
     def test_weights_of_something_else(self, refused, photo_file, mask_file, learned):
         assert "disc.safetensors" in self.learn(refused, photo_file, mask_file, learned)
+
+    def test_weights_that_are_no_numbers(self, refused, photo_file, mask_file, tmp_path):
+        network = TinySam(SMALL_TINY)
+        network.vision_encoder.neck.lat[0].weight.data[0, 0] = float("nan")
+        network.save(tmp_path / "mine.safetensors")
+        sentence = self.learn(refused, photo_file, mask_file, "mine.safetensors")
+        assert "The weights of the model mine are damaged: vision_encoder.neck.lat.0.weight holds NaN" in sentence
+
+    def test_fitted_numbers_of_another_model(self, refused, photo_file, mask_file, tmp_path):
+        (tmp_path / "f.json").write_text("{}")
+        arguments = ("learn", photo_file, mask_file, "--fitted")
+        assert "f.json has no numbers of this model" in refused(*arguments, "f.json", code=1)
+        assert "gone.json cannot be read" in refused(*arguments, "gone.json", code=1)
 
 
 class TestWriting:

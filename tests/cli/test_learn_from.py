@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from tests.conftest import draw_scene
+from tests.fakes import SMALL_TINY
 
 from persam import Concept, PerSAM
+from persam.models.tiny.architecture import TinySam
 
 
 @pytest.fixture
@@ -34,7 +36,9 @@ def test_added_references_are_as_if_learned_together(run, photo_file, mask_file,
     result = run("learn", *others, "--from", "one.safetensors", "-o", "three")
     assert result.exit_code == 0, result.output
     assert "Learned 'disc' from 3 photos, 2 of them new" in result.stdout
-    assert run("learn", photo_file, mask_file, "-r", "2.jpg:2.png", "-r", "3.jpg:3.png", "-o", "together").exit_code == 0
+    assert (
+        run("learn", photo_file, mask_file, "-r", "2.jpg:2.png", "-r", "3.jpg:3.png", "-o", "together").exit_code == 0
+    )
     three, together = (Concept.load(tmp_path / f"{name}.safetensors") for name in ("three", "together"))
     assert same_vectors(three, together)
     assert three.threshold == pytest.approx(together.threshold, abs=2e-6)
@@ -72,6 +76,15 @@ def test_learned_anew_in_another_mode(run, photo_file, mask_file, others, tmp_pa
             [*Concept.load(tmp_path / "kept.safetensors").kept_references(), *_references(tmp_path)]
         ),
     )
+
+
+def test_learned_anew_for_another_model(run, photo_file, mask_file, tmp_path):
+    assert run("learn", photo_file, mask_file, "-o", "kept", "--keep-reference", "--name", "disc").exit_code == 0
+    TinySam(SMALL_TINY).save(tmp_path / "small.safetensors")
+    result = run("learn", "--from", "kept.safetensors", "--model", "small.safetensors", "-o", "small_disc")
+    assert result.exit_code == 0, result.output
+    concept = Concept.load(tmp_path / "small_disc.safetensors")
+    assert (concept.name, concept.model_name, concept.keeps_references) == ("disc", "small", True)
 
 
 def _references(folder: Path) -> list:

@@ -64,9 +64,7 @@ class TestRefused:
     def test_a_concept_that_exists(self, refused, photo_file, mask_file, learned, tmp_path):
         shutil.copy(learned, tmp_path / "photo.safetensors")
         sentence = refused_and_unharmed(refused, tmp_path, photo_file, mask_file)  # the default name
-        assert sentence == (
-            "photo.safetensors exists already; name another with -o, or add --overwrite to replace it."
-        )
+        assert sentence == ("photo.safetensors exists already; name another with -o, or add --overwrite to replace it.")
 
     def test_a_checkpoint_beside_a_photo_of_its_name(self, refused, photo_file, mask_file, tmp_path):
         shutil.copy(photo_file, tmp_path / "model.png")

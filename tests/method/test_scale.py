@@ -10,15 +10,19 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import draw_scene
 from tests.fakes import ScriptedModel, random_sam
 
 from persam import PerSAM
+from persam.errors import PersamWarning
 from persam.method.scale import (
     MOST_PIXELS,
+    MOST_PUBLISHED_PIXELS,
     REACH,
     Shot,
     dice_loss,
     focal_loss,
+    published_size,
     shot_of,
     tune_as_published,
     tune_directly,
@@ -237,3 +241,34 @@ class TestShot:
         shot_of(model, concept.material[0], concept, full_size=False)
         assert len(model.calls) == 1
         assert model.calls[0][1]  # all three scales
+
+
+class TestLargePhotos:
+    """The published procedure at the photo's full size, up to a size that a phone's photo exceeds twenty times."""
+
+    @given(height=st.integers(1, 9000), width=st.integers(1, 9000))
+    def test_size(self, height, width):
+        rows, columns = published_size((height, width))
+        if height * width <= MOST_PUBLISHED_PIXELS:
+            assert (rows, columns) == (height, width)
+        else:
+            assert rows * columns + rows + columns > 0.99 * MOST_PUBLISHED_PIXELS
+            assert rows * columns <= MOST_PUBLISHED_PIXELS
+            assert rows / columns == pytest.approx(height / width, rel=2 / min(rows, columns))
+
+    def test_those_that_it_was_published_with_keep_theirs(self):
+        for size in ((1280, 1280), (1440, 1440), (1080, 1920), (480, 854)):  # PerSeg's largest, and DAVIS
+            assert published_size(size) == size
+
+    def test_a_larger_one_is_tuned_on_smaller_and_says_so(self, monkeypatch):
+        persam = PerSAM(random_sam())
+        concept = persam.learn(*draw_scene())
+        whole = persam.tune(concept, solver="adamw")
+        monkeypatch.setattr("persam.method.scale.MOST_PUBLISHED_PIXELS", 80 * 60)
+        with pytest.warns(PersamWarning, match=r"this photo of 160 x 120 pixels at 80 x 60, .*the solver direct"):
+            shot = shot_of(persam.model, concept.material[0], concept, full_size=True)
+        assert (shot.logits.shape, shot.mask.shape) == ((3, 60, 80), (60, 80))
+        assert float(shot.mask.mean()) == pytest.approx(draw_scene()[1].mean(), abs=1e-6)
+        with pytest.warns(PersamWarning):
+            reduced = persam.tune(concept, solver="adamw")
+        assert reduced.scale_weights == pytest.approx(whole.scale_weights, abs=0.03)
