@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from persam.doctor.findings import VERDICTS, Finding, findings_among, findings_of, verdict_of
-from persam.doctor.several import Comparison
+from persam.doctor.several import CrossCheck
 
 
 def test_a_sound_reference_has_none(made):
@@ -67,7 +67,7 @@ class TestDoubtsOfReading:
 class TestAmongOthers:
     @staticmethod
     def compared(scores, with_it=(), without_it=()):
-        return Comparison(np.full((3, 3), 0.9), np.array(scores), with_it, without_it)
+        return CrossCheck(np.full((3, 3), 0.9), np.array(scores), with_it, without_it)
 
     def test_alike(self):
         several = self.compared(np.full((3, 3), 0.9), (0.8, 0.8, 0.8), (0.82, 0.8, 0.7))

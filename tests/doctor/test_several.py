@@ -13,7 +13,7 @@ from persam import Reference, UsageError
 from persam.doctor import check
 from persam.doctor.measures import examine
 from persam.doctor.picture import draw_check
-from persam.doctor.several import Comparison, compare, passes
+from persam.doctor.several import CrossCheck, compare, passes
 from persam.metrics import iou
 
 
@@ -61,7 +61,7 @@ class TestCompare:
 
 def test_best_and_hurting_are_read_from_the_numbers():
     ious = np.array([[1, 0.5, 0.6], [0.9, 1, 0.8], [0.1, 0.2, 1]])
-    several = Comparison(ious, ious, (0.5, 0.5, 0.5), (0.52, 0.3, 0.7))
+    several = CrossCheck(ious, ious, (0.5, 0.5, 0.5), (0.52, 0.3, 0.7))
     assert several.predicts == pytest.approx([0.55, 0.85, 0.15])
     assert several.best == 1
     assert several.hurting == [2]

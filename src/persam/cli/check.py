@@ -15,6 +15,7 @@ from persam.cli.options import Device, Dtype, Encoder, Json, Mode, Model, load_m
 from persam.cli.progress import progress_bar
 from persam.cli.references import (
     Box,
+    HowShown,
     MaskAsStored,
     MaskFile,
     MoreReferences,
@@ -28,7 +29,7 @@ from persam.cli.references import (
 from persam.errors import PersamWarning
 
 if TYPE_CHECKING:
-    from persam.doctor import Comparison, Report
+    from persam.doctor import CrossCheck, Diagnosis
     from persam.reference import Reference
 
 _COLOURS = {"good reference": "green", "will work, but": "yellow", "do not use": "red"}
@@ -74,30 +75,19 @@ def check(
     if picture is not None:
         sources = [photo, mask, scribble, model, encoder, *(file for pair in pairs for file in pair)]
         check_targets([("--picture", picture)], sources, overwrite=overwrite)
-    references, doubts = _with_doubts(
-        read_references(
-            photo,
-            mask,
-            pairs,
-            box=box,
-            point=point,
-            not_point=not_point,
-            scribble=scribble,
-            label=label,
-            mask_as_stored=mask_as_stored,
-        )
-    )
+    shown = HowShown(box, point, not_point, scribble, label, mask_as_stored)
+    references, doubts = _with_doubts(read_references(photo, mask, pairs, shown))
     loaded = load_model(model, device=device, dtype=dtype, mode=mode, encoder=encoder)
     with progress_bar("Checking") as advance:
-        report = check_references(
+        diagnosis = check_references(
             loaded, references, doubts=doubts, progress=lambda done, total: advance(done=done, total=total)
         )
     if picture is not None:
-        write_image(picture, draw_check(report))
+        write_image(picture, draw_check(diagnosis))
     if json:
-        print_json(report.to_dict())
+        print_json(diagnosis.to_dict())
         return
-    _print_report(report)
+    _print_diagnosis(diagnosis)
     if picture is not None:
         say(f"What it saw is in {picture}.")
 
@@ -116,28 +106,28 @@ def _with_doubts(readers: Iterator[Reference]) -> tuple[list[Reference], list[li
         doubts.append([str(each.message) for each in heard if issubclass(each.category, PersamWarning)])
 
 
-def _print_report(report: Report) -> None:
+def _print_diagnosis(diagnosis: Diagnosis) -> None:
     console = out()
     grid = table("reference", "cells", "own IoU", "told apart", "verdict", right=("cells", "own IoU", "told apart"))
-    for number, each in enumerate(report.references, 1):
+    for number, each in enumerate(diagnosis.references, 1):
         seen = each.measures
         grid.add_row(
-            escape(f"{number}: {each.name}" if report.comparison else each.name),
+            escape(f"{number}: {each.name}" if diagnosis.comparison else each.name),
             f"{seen.cells:.0f}",
             f"{seen.own_iou:.2f}",
             f"{seen.separation:.2f}",
             f"[{_COLOURS[each.verdict]}]{each.verdict}[/]",
         )
     console.print(grid)
-    for number, each in enumerate(report.references, 1):
+    for number, each in enumerate(diagnosis.references, 1):
         for finding in each.findings:
-            where = f"{number}: " if report.comparison else ""
+            where = f"{number}: " if diagnosis.comparison else ""
             console.print(f"- {where}{finding.severity}: {finding.sentence}", markup=False, soft_wrap=True)
-    if report.comparison is not None:
-        _print_comparison(report.comparison)
+    if diagnosis.comparison is not None:
+        _print_comparison(diagnosis.comparison)
 
 
-def _print_comparison(several: Comparison) -> None:
+def _print_comparison(several: CrossCheck) -> None:
     numbers = [str(number) for number in range(1, len(several.ious) + 1)]
     columns = [f"in {number}" for number in numbers]
     more = ["the others", *(["without it"] if several.without_it else [])]

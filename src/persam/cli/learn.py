@@ -14,6 +14,7 @@ from persam.cli.options import Device, Dtype, Encoder, Json, concept_path, load_
 from persam.cli.progress import progress_bar
 from persam.cli.references import (
     Box,
+    HowShown,
     MaskAsStored,
     MaskFile,
     MoreReferences,
@@ -126,19 +127,8 @@ def learn(
     with heard_warnings() as warned:
         references = []
         if photo is not None:
-            references = list(
-                read_references(
-                    photo,
-                    mask,
-                    pairs,
-                    box=box,
-                    point=point,
-                    not_point=not_point,
-                    scribble=scribble,
-                    label=label,
-                    mask_as_stored=mask_as_stored,
-                )
-            )
+            shown = HowShown(box, point, not_point, scribble, label, mask_as_stored)
+            references = list(read_references(photo, mask, pairs, shown))
         if base is None:
             loaded = load_model(
                 model or "tiny", device=device, dtype=dtype, settings=settings, encoder=encoder, fitted=fitted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,17 +35,23 @@ MaskAsStored = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class HowShown:
+    """What a command was told of the first photo beside its mask, and of all masks, as it was typed."""
+
+    box: str | None
+    point: Sequence[str] | None
+    not_point: Sequence[str] | None
+    scribble: Path | None
+    label: str | None
+    mask_as_stored: bool
+
+
 def read_references(
     photo: Path,
     mask: Path | None,
     pairs: Iterable[tuple[str, str | None]],
-    *,
-    box: str | None,
-    point: Sequence[str] | None,
-    not_point: Sequence[str] | None,
-    scribble: Path | None,
-    label: str | None,
-    mask_as_stored: bool,
+    shown: HowShown,
 ) -> Iterator[Reference]:
     """Read the references of a command, each when its turn comes: the first, in whatever form it is shown; the pairs.
 
@@ -54,20 +61,20 @@ def read_references(
     """
     from persam.reference import Reference
 
-    points = [numbers(text, 2, "--point", "x,y") for text in point or []]
-    beside = [numbers(text, 2, "--not-point", "x,y") for text in not_point or []]
+    points = [numbers(text, 2, "--point", "x,y") for text in shown.point or []]
+    beside = [numbers(text, 2, "--not-point", "x,y") for text in shown.not_point or []]
     yield Reference.read(
         photo,
         mask,
-        box=None if box is None else numbers(box, 4, "--box", "x0,y0,x1,y1"),
+        box=None if shown.box is None else numbers(shown.box, 4, "--box", "x0,y0,x1,y1"),
         points=points + beside or None,
         labels=[1] * len(points) + [0] * len(beside) if points or beside else None,
-        scribble=scribble,
-        label=label,
-        mask_as_stored=mask_as_stored,
+        scribble=shown.scribble,
+        label=shown.label,
+        mask_as_stored=shown.mask_as_stored,
     )
     for other, other_mask in pairs:
-        yield Reference.read(other, other_mask, label=label, mask_as_stored=mask_as_stored)
+        yield Reference.read(other, other_mask, label=shown.label, mask_as_stored=shown.mask_as_stored)
 
 
 def pair_of(text: str) -> tuple[str, str | None]:

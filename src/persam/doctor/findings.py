@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from persam.doctor.measures import Examined
-from persam.doctor.several import Comparison
+from persam.doctor.several import CrossCheck
 from persam.doubts import doubt_of_mask
 
 Severity = Literal["severe", "mild"]
@@ -69,7 +69,7 @@ def findings_of(one: Examined, doubts: Sequence[str] = ()) -> tuple[Finding, ...
     return tuple(found)
 
 
-def findings_among(several: Comparison, number: int) -> tuple[Finding, ...]:
+def findings_among(several: CrossCheck, number: int) -> tuple[Finding, ...]:
     """All that the other references say of one."""
     found = []
     if number in several.strangers:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from persam.doctor.report import CheckedReference, Report
+from persam.doctor.diagnosis import CheckedReference, Diagnosis
 from persam.drawing import colour_of, draw_overlay
 from persam.explain import Explanation, explain
 from persam.explain.explain import PANEL
@@ -15,10 +15,10 @@ from persam.geometry import fit, fit_mask
 from persam.reports.pictures import Tile
 
 
-def draw_check(report: Report) -> np.ndarray:
+def draw_check(diagnosis: Diagnosis) -> np.ndarray:
     """One row for every reference, (H, W, 3) uint8."""
-    rows = tuple(_row(each) for each in report.references)
-    return Explanation(f"Check: {report.verdict}", rows).page()
+    rows = tuple(_row(each) for each in diagnosis.references)
+    return Explanation(f"Check: {diagnosis.verdict}", rows).page()
 
 
 def _row(checked: CheckedReference) -> tuple[Tile, ...]:

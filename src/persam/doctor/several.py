@@ -20,7 +20,7 @@ HURTS = 0.05  # mean IoU that the others must gain without a reference for it to
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CrossCheck:
     """How references predict each other; n of them.
 
     Attributes:
@@ -75,7 +75,7 @@ def passes(count: int) -> int:
     return count * (count - 1) * (1 if count < FEWEST else 2) + (count if count >= FEWEST else 0)
 
 
-def compare(model: PerSAM, examined: Sequence[Examined], progress: Callable[[], object] = lambda: None) -> Comparison:
+def compare(model: PerSAM, examined: Sequence[Examined], progress: Callable[[], object] = lambda: None) -> CrossCheck:
     """Learn from each and look in the photos of the others, then from all but one, and all but two.
 
     Args:
@@ -102,7 +102,7 @@ def compare(model: PerSAM, examined: Sequence[Examined], progress: Callable[[], 
             others = [j for j in everyone if j != left_out]
             with_it.append(mean(by_the_others[j] for j in others))
             without_it.append(mean(look([i for i in others if i != j], j)[0] for j in others))
-    return Comparison(cells[..., 0], cells[..., 1], tuple(with_it), tuple(without_it))
+    return CrossCheck(cells[..., 0], cells[..., 1], tuple(with_it), tuple(without_it))
 
 
 def _joined(one: Concept, other: Concept) -> Concept:

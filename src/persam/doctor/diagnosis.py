@@ -9,7 +9,7 @@ from typing import Any
 
 from persam.doctor.findings import VERDICTS, Finding, Verdict, findings_among, findings_of, verdict_of
 from persam.doctor.measures import Examined, Measures, examine
-from persam.doctor.several import Comparison, compare, passes
+from persam.doctor.several import CrossCheck, compare, passes
 from persam.errors import UsageError
 from persam.persam import PerSAM
 from persam.reference import Reference
@@ -44,7 +44,7 @@ class CheckedReference:
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class Diagnosis:
     """What a check found.
 
     Attributes:
@@ -53,7 +53,7 @@ class Report:
     """
 
     references: tuple[CheckedReference, ...]
-    comparison: Comparison | None = None
+    comparison: CrossCheck | None = None
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -100,7 +100,7 @@ def check(
     *,
     doubts: Sequence[Sequence[str]] | None = None,
     progress: Callable[[int, int], object] | None = None,
-) -> Report:
+) -> Diagnosis:
     """Say before the work what will go wrong with a reference, or with several for one object.
 
     Args:
@@ -138,4 +138,4 @@ def check(
             findings += findings_among(several, number)
         worst_first = sorted(findings, key=lambda finding: finding.severity != "severe")
         checked.append(CheckedReference(each, tuple(worst_first)))
-    return Report(tuple(checked), several)
+    return Diagnosis(tuple(checked), several)
