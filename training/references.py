@@ -16,7 +16,8 @@ from random import Random
 import numpy as np
 from rich.progress import track
 
-from persam.benchmark.suites.references import AS_IT_IS, Tried, finding_table, sound_note, verdict_table
+from persam.benchmark.suites.damage import AS_IT_IS
+from persam.benchmark.suites.references import Tried, finding_table, sound_note, tried_as, verdict_table
 from persam.doctor import check
 from persam.metrics import iou
 from persam.persam import PerSAM
@@ -72,7 +73,7 @@ def try_thing(model: PerSAM, photos: Photos, thing: Thing, random: Random) -> Tr
         found = model.segment(np.ascontiguousarray(image), checked.examined.concept).assumed_mask
         ious.append(iou(found, mask == OWN, mask == IGNORE))
     name = f"{photo.source}/{thing.photo}/{thing.id}"
-    return Tried(name, name, AS_IT_IS, checked.verdict, checked.findings, float(np.mean(ious)))
+    return tried_as(name, name, AS_IT_IS, checked, ious)
 
 
 def lit_view(photos: Photos, thing: Thing, random: Random) -> View:

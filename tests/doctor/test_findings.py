@@ -24,7 +24,7 @@ def test_a_sound_reference_has_none(made):
         ("blurred", {"sharpness": 0.02}, "blurred around the object"),
         ("dark-or-bright", {"lost": 0.9}, "90% of the object's pixels are black or white"),
         ("background", {"separation": 0.8, "mistaken": 0.1}, "10% of the other cells"),
-        ("different", {"own_iou": 0.1, "own_size": 4.0}, "IoU 0.10, 4.0 times its area"),
+        ("different", {"own_iou": 0.1, "mirrored_iou": 0.2, "own_size": 4.0}, "IoU 0.10, 4.0 times its area"),
         ("no-edges", {"edges": 1.0}, "hardly follows edges"),
         ("colours", {"colours": 0.9}, "share 90% of their colours"),
     ],
@@ -40,6 +40,16 @@ def test_each_measure_gives_its_finding_alone(made, code, measures, says):
 def test_the_worse_the_more_severe(made):
     severities = [findings_of(made(separation=value)) for value in (0.9999, 0.985, 0.5)]
     assert [[finding.severity for finding in found] for found in severities] == [[], ["mild"], ["severe"]]
+
+
+def test_a_mask_beside_the_object_is_severe_and_a_rough_one_is_not(made):
+    rough, beside = (findings_of(made(edges=1.0, separation=value)) for value in (0.997, 0.97))
+    assert [(finding.code, finding.severity) for finding in rough] == [("no-edges", "mild")]
+    assert ("no-edges", "severe") in [(finding.code, finding.severity) for finding in beside]
+
+
+def test_found_in_the_mirror_image_is_found(made):
+    assert findings_of(made(own_iou=0.1, mirrored_iou=0.8)) == ()
 
 
 def test_verdicts():

@@ -136,6 +136,9 @@ def references(
     most: Annotated[int, typer.Option("--references", min=1, help="Of every object, at most.")] = 4,
     tests: Annotated[int, typer.Option(min=1, help="Other photos that each is tried on, at most.")] = 3,
     damaged: Annotated[int, typer.Option(min=0, help="Of every object, references that are also damaged.")] = 1,
+    odd_ones: Annotated[
+        bool, typer.Option("--odd-ones", help="Also ask which of three references is the bad one.")
+    ] = False,
     **shared: Any,
 ) -> None:
     """Is `persam check` right? Do references with a finding do worse, and does it see damage that was done?
@@ -144,7 +147,7 @@ def references(
     """
     from persam.benchmark.suites.references import check_checks
 
-    measure = partial(check_checks, mode=mode, references=most, tests=tests, damaged=damaged)
+    measure = partial(check_checks, mode=mode, references=most, tests=tests, damaged=damaged, odd_ones=odd_ones)
     _on_photos("references", measure, **shared)
 
 

@@ -21,10 +21,14 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # the best first
 
 # Beyond the first a finding is severe, beyond the second mild; None: never severe, because such references often work.
 FEW_CELLS = (4.0, 20.0)  # below
-DIFFERENT = (0.30, 0.60)  # own IoU, below
-NOT_TOLD_APART = (0.95, 0.995)  # separation, below
-NO_EDGES = (None, 1.2)  # below
-LOST = (0.60, 0.30)  # above
+DIFFERENT = (0.30, 0.60)  # IoU in the photo or its mirror image, below
+NOT_TOLD_APART = (0.90, 0.995)  # separation, below
+NO_EDGES = (
+    None,
+    1.2,
+)  # below; severe where the separation is below this one, too: then the mask lies beside the object
+_BESIDE = 0.98
+LOST = (0.90, 0.30)  # above
 ALIKE_COLOURS = (None, 0.60)  # above
 CUT_OFF = (None, 0.10)  # above
 BLURRED = (None, 0.10)  # below
@@ -191,7 +195,7 @@ def _of_concept(one: Examined) -> list[Finding]:
                 seen.separation,
             )
         )
-    if severity := _below(seen.own_iou, DIFFERENT):
+    if severity := _below(seen.found_again, DIFFERENT):
         found.append(
             Finding(
                 "different",
@@ -199,10 +203,11 @@ def _of_concept(one: Examined) -> list[Finding]:
                 f"In this very photo persam finds something else than the mask: IoU {seen.own_iou:.2f}, "
                 f"{seen.own_size:.1f} times its area; see with --picture which of the two is right, draw the mask "
                 "along the object's edges, or give a photo in which it stands apart.",
-                seen.own_iou,
+                seen.found_again,
             )
         )
     if severity := _below(seen.edges, NO_EDGES):
+        severity = "severe" if seen.separation < _BESIDE else severity
         found.append(
             Finding(
                 "no-edges",

@@ -73,6 +73,11 @@ class Measures:
     mirrored_iou: float
     score: float
 
+    @property
+    def found_again(self) -> float:
+        """IoU of the mask with what is found, in the photo or in its mirror image, whichever is better."""
+        return max(self.own_iou, self.mirrored_iou)
+
 
 @dataclass(frozen=True, eq=False)
 class Examined:

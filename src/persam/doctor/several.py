@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from statistics import mean
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class CrossCheck:
         with_it: of every reference, the mean IoU in the other photos, each learned from all references but itself.
         without_it: the same learned without that reference too; empty for fewer than `FEWEST`.
     """
+
+    CODES: ClassVar = ("another-object", "hurts")  # of the findings that come from it
 
     ious: np.ndarray
     scores: np.ndarray

@@ -7,18 +7,13 @@ import json
 import numpy as np
 import pytest
 from tests.conftest import draw_scene
-from tests.fakes import random_sam
+from tests.doctor.conftest import SOUND
+from tests.fakes import ColourModel, random_sam
 
-from persam.benchmark.suites.references import (
-    AS_IT_IS,
-    DAMAGES,
-    Tried,
-    check_checks,
-    damage_table,
-    finding_table,
-    spread,
-    verdict_table,
-)
+from persam import PerSAM
+from persam.benchmark.suites.damage import AS_IT_IS, DAMAGES, spread
+from persam.benchmark.suites.odd_one import ALIKE, STRANGER, OddOne, look_for_odd_ones, odd_one_table
+from persam.benchmark.suites.references import Tried, check_checks, damage_table, finding_table, verdict_table
 from persam.benchmark.suites.suite import Trial, read_photos
 from persam.doctor import Finding
 from persam.instance import mask_box
@@ -28,7 +23,7 @@ def tried(name: str, iou: float, *codes: str, damage: str = AS_IT_IS) -> Tried:
     severe = "mask" in codes
     verdict = "do not use" if severe else "will work, but" if codes else "good reference"
     findings = tuple(Finding(code, "severe" if code == "mask" else "mild", ".") for code in codes)
-    return Tried(name, f"perseg/{name}", damage, verdict, findings, iou)
+    return Tried(name, f"perseg/{name}", damage, verdict, findings, SOUND, iou)
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -104,3 +99,25 @@ def test_without_damage(data):
     found = check_checks(Trial(photos, random_sam()), references=1, tests=1, damaged=0)
     assert len(found.tables) == 2
     assert [row["damage"] for row in found.rows] == [AS_IT_IS]
+
+
+class TestOddOnes:
+    def test_sets_of_three(self, data):
+        photos = read_photos(data / "perseg", "perseg")
+        turns = []
+        found = look_for_odd_ones(PerSAM(ColourModel()), photos.episodes[:2], lambda: turns.append(1))
+        assert [each.odd for each in found[:4]] == [ALIKE, STRANGER, "mask shifted", "mask inverted"]
+        assert len(found) == len(turns) == 8
+        assert all(2 in each.severe for each in found if each.odd == "mask inverted")
+
+    def test_table(self):
+        nobody = frozenset()
+        found = [
+            OddOne(ALIKE, nobody, nobody, frozenset({0})),
+            OddOne(STRANGER, nobody, frozenset({2}), nobody),
+            OddOne(STRANGER, frozenset({2}), nobody, frozenset({2, 1})),
+        ]
+        assert odd_one_table(found, "here").rows == (
+            (ALIKE, "1", "0", "0", "0", "0", "1"),
+            (STRANGER, "2", "1", "1", "1", "2", "1"),
+        )

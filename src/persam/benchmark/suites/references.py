@@ -7,23 +7,20 @@ The first ones are also damaged on purpose: turned into each other's contrary, b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from persam.benchmark.episodes import Episode, Sample
 from persam.benchmark.reporting.tables import ends_in_percent
-from persam.benchmark.suites.light import exposed
-from persam.benchmark.suites.robustness import resized_mask
+from persam.benchmark.suites.damage import AS_IT_IS, DAMAGES, spread
+from persam.benchmark.suites.odd_one import look_for_odd_ones, odd_one_table
 from persam.benchmark.suites.suite import Findings, Trial, headline
 from persam.concept import Concept
-from persam.doctor import check
+from persam.doctor import CheckedReference, Measures, check
 from persam.doctor.findings import VERDICTS, Finding
-from persam.instance import mask_box
 from persam.method.settings import Settings
 from persam.metrics import bootstrap_figure, iou
 from persam.models.base import EncodedImage
@@ -37,52 +34,6 @@ PROTOCOL = (
     "references of the mean IoU in those photos"
 )
 SOUND = 0.6  # mean IoU in the other photos above which a reference is sound, whatever a check says
-AS_IT_IS = "as it is"
-
-Picture = tuple[np.ndarray, np.ndarray]
-Damage = Callable[[np.ndarray, np.ndarray], Picture]
-
-
-def shifted(photo: np.ndarray, mask: np.ndarray) -> Picture:
-    """The mask half of the object's width to the side, and half of its height down."""
-    x0, y0, x1, y1 = mask_box(mask) or (0, 0, 0, 0)
-    move = np.array([[1, 0, (x1 - x0) / 2], [0, 1, (y1 - y0) / 2]])
-    return photo, cv2.warpAffine(mask.astype(np.uint8), move, mask.shape[::-1], flags=cv2.INTER_NEAREST) > 0
-
-
-def blurred(photo: np.ndarray, mask: np.ndarray) -> Picture:
-    """The photo out of focus: a blur of 3 % of its longest side."""
-    return cv2.GaussianBlur(photo, (0, 0), max(1.0, 0.03 * max(mask.shape))), mask
-
-
-def cut_off(photo: np.ndarray, mask: np.ndarray) -> Picture:
-    """The photo ends in the middle of the object."""
-    middle = int(np.median(np.nonzero(mask)[1]))
-    return np.ascontiguousarray(photo[:, middle:]), np.ascontiguousarray(mask[:, middle:])
-
-
-def far_away(photo: np.ndarray, mask: np.ndarray) -> Picture:
-    """The photo is the middle of one that is five times as large, whose rest goes on as its edges do."""
-    width = 2 * max(mask.shape)
-    return cv2.copyMakeBorder(photo, *(width,) * 4, cv2.BORDER_REPLICATE), np.pad(mask, width)
-
-
-DAMAGES: Mapping[str, Damage] = MappingProxyType(
-    {
-        AS_IT_IS: lambda photo, mask: (photo, mask),
-        "mask inverted": lambda photo, mask: (photo, ~mask),
-        "mask x 0.003": lambda photo, mask: (photo, resized_mask(mask, 0.003)),
-        "mask x 0.25": lambda photo, mask: (photo, resized_mask(mask, 0.25)),
-        "mask x 2": lambda photo, mask: (photo, resized_mask(mask, 2)),
-        "mask shifted": shifted,
-        "mask and its mirror image": lambda photo, mask: (photo, mask | mask[:, ::-1]),
-        "object far away": far_away,
-        "object cut off": cut_off,
-        "photo blurred": blurred,
-        "photo dark": lambda photo, mask: (exposed(photo, 0.04, 0.04, 0.04), mask),
-        "photo overexposed": lambda photo, mask: (exposed(photo, 6, 6, 6), mask),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -95,6 +46,7 @@ class Tried:
         damage: a key of `DAMAGES`.
         verdict: of the check.
         findings: of the check.
+        measures: behind them.
         iou: mean in other photos of the object.
     """
 
@@ -103,6 +55,7 @@ class Tried:
     damage: str
     verdict: str
     findings: tuple[Finding, ...]
+    measures: Measures
     iou: float
 
     @property
@@ -117,7 +70,13 @@ class Tried:
 
 
 def check_checks(
-    trial: Trial, mode: str = "persam", *, references: int = 4, tests: int = 3, damaged: int = 1
+    trial: Trial,
+    mode: str = "persam",
+    *,
+    references: int = 4,
+    tests: int = 3,
+    damaged: int = 1,
+    odd_ones: bool = False,
 ) -> Findings:
     """Check references and use them.
 
@@ -127,6 +86,7 @@ def check_checks(
         references: of every object, at most.
         tests: other photos in which it is looked for from each, at most.
         damaged: of every object, how many of these references are also damaged.
+        odd_ones: also ask which of three references is the bad one.
 
     Raises:
         UsageError: no such mode.
@@ -144,6 +104,8 @@ def check_checks(
     tables = [verdict_table(natural, title), finding_table(natural, title)]
     if damaged:
         tables.append(damage_table(tried, title))
+    if odd_ones:
+        tables.append(odd_one_table(look_for_odd_ones(model, trial.photos.episodes), title))
     notes = [sound_note(natural), "The interval of a difference draws whole objects."]
     return Findings("references", about, [_row(each) for each in tried], tables, notes)
 
@@ -163,7 +125,12 @@ def _try_object(model: PerSAM, episode: Episode, references: int, tests: int, da
             ious = album.ious(checked.examined.concept, others)
             if ious:
                 whose = f"{episode.data_set}/{episode.object}"
-                yield Tried(sample.name, whose, name, checked.verdict, checked.findings, float(np.mean(ious)))
+                yield tried_as(sample.name, whose, name, checked, ious)
+
+
+def tried_as(name: str, whose: str, damage: str, checked: CheckedReference, ious: Sequence[float]) -> Tried:
+    """What is kept of a reference that was checked, and tried on other photos."""
+    return Tried(name, whose, damage, checked.verdict, checked.findings, checked.measures, float(np.mean(ious)))
 
 
 class _Album:
@@ -184,13 +151,6 @@ class _Album:
             if truth.any():
                 found.append(iou(self.model.segment(encoding, concept).assumed_mask, truth, ignored))
         return found
-
-
-def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """At most so many, evenly spread over all, the first among them."""
-    if len(samples) <= most:
-        return list(samples)
-    return [samples[int(place)] for place in np.linspace(0, len(samples) - 1, most).round()]
 
 
 # ------------------------------------------------------------------------------------------------- what is shown
@@ -284,6 +244,7 @@ def _row(tried: Tried) -> dict[str, Any]:
         "object": tried.object,
         "damage": tried.damage,
         "verdict": tried.verdict,
-        "findings": {finding.code: finding.value for finding in tried.findings},
+        "findings": {finding.code: finding.severity for finding in tried.findings},
+        "measures": asdict(tried.measures),
         "iou": tried.iou,
     }
