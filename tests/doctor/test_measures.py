@@ -84,7 +84,7 @@ def test_the_size_of_a_photo_is_no_matter(colours):
 
 def test_a_mask_of_nearly_everything_has_nothing_beside_it(colours):
     image, mask = draw_scene()
-    found = measured(colours, image, np.ones_like(mask) & ~np.eye(*mask.shape, dtype=bool))
+    found = examine(colours, Reference(image, mask=~np.eye(*mask.shape, dtype=bool))).measures
     assert (found.separation, found.mistaken) == (1.0, 0.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,7 @@ def learn(
         if photo is not None:
             shown = HowShown(box, point, not_point, scribble, label, mask_as_stored)
             references = list(read_references(photo, mask, pairs, shown))
+        is_doubtful = bool(warned)
         if base is None:
             loaded = load_model(
                 model or "tiny", device=device, dtype=dtype, settings=settings, encoder=encoder, fitted=fitted
@@ -150,8 +152,9 @@ def learn(
         print_json({"path": str(path)} | concept.metadata() | {"has_thumbnail": has_thumbnail, "warnings": warned})
         return
     _tell(concept, path, len(references), time.perf_counter() - started, base)
-    if warned and photo is not None:
-        say(f"See how good a reference it is: persam check {photo}" + (f" {mask}" if mask else " ..."))
+    if is_doubtful:
+        words = ["persam", "check", str(photo), *([] if mask is None else [str(mask)])]
+        say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
 
 
 def _go_on(model: PerSAM, base: Concept, references: list[Reference], keep: bool) -> Concept:

@@ -189,9 +189,9 @@ def _of_concept(one: Examined) -> list[Finding]:
             Finding(
                 "background",
                 severity,
-                "What was learned hardly tells the object from what is around it: in the mirrored photo "
-                f"{seen.mistaken:.0%} of the other cells look as much like it as half of its own (AUROC "
-                f"{seen.separation:.3f}); see that the mask lies on the object, or give a photo with another ground.",
+                f"What was learned {'hardly' if severity == 'severe' else 'not everywhere'} tells the object from what "
+                f"is around it (AUROC of its confidence map {seen.separation:.3f}, usual is 0.999); see that the mask "
+                "lies on the object, or give a photo with another background.",
                 seen.separation,
             )
         )
@@ -200,8 +200,8 @@ def _of_concept(one: Examined) -> list[Finding]:
             Finding(
                 "different",
                 severity,
-                f"In this very photo persam finds something else than the mask: IoU {seen.own_iou:.2f}, "
-                f"{seen.own_size:.1f} times its area; see with --picture which of the two is right, draw the mask "
+                f"In this very photo persam finds something else than the mask (IoU {seen.own_iou:.2f}, "
+                f"{seen.own_size:.1f} times its area); see with --picture which of the two is right, draw the mask "
                 "along the object's edges, or give a photo in which it stands apart.",
                 seen.found_again,
             )
