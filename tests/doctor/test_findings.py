@@ -88,7 +88,7 @@ class TestAmongOthers:
         found = [findings_among(several, number) for number in range(3)]
         assert found[:2] == [(), ()]
         assert found[2][0].code == "another-object"
-        assert "mean score 0.12" in found[2][0].sentence
+        assert "score 0.15 with the nearest of them" in found[2][0].sentence
 
     def test_one_that_hurts(self):
         several = self.compared(np.full((3, 3), 0.9), (0.8, 0.6, 0.8), (0.8, 0.8, 0.8))

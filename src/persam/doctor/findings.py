@@ -83,7 +83,8 @@ def findings_among(several: CrossCheck, number: int) -> tuple[Finding, ...]:
                 "another-object",
                 "severe",
                 "It seems to show another object: what was learned from it is hardly found in the others' photos, "
-                f"nor theirs in its photo (mean score {kinship:.2f}); leave it out, or learn it by itself.",
+                f"nor theirs in its photo (score {kinship:.2f} with the nearest of them); leave it out, or learn it by "
+                "itself.",
                 kinship,
             )
         )

@@ -14,9 +14,9 @@ from persam.concept import Concept
 from persam.doctor.measures import Examined
 from persam.metrics import iou
 from persam.persam import PerSAM
-from persam.segmentation import UNSURE
 
 FEWEST = 3  # references from which on one can be left out and two are left: one to learn from, one to look at
+STRANGE = 0.35  # kinship below which it is another object
 HURTS = 0.05  # mean IoU that the others must gain without a reference for it to hurt
 
 
@@ -51,20 +51,14 @@ class CrossCheck:
 
     @property
     def kinship(self) -> list[float]:
-        """How sure every reference's concept is of the others' photos, and theirs of its own: means of scores."""
-        return [
-            float(
-                np.concatenate(
-                    [np.delete(self.scores[number], number), np.delete(self.scores[:, number], number)]
-                ).mean()
-            )
-            for number in range(len(self.scores))
-        ]
+        """Of every reference the score that it and the nearest other one have in each other's photos, their mean."""
+        mutual = (self.scores + self.scores.T) / 2
+        return [float(np.delete(row, number).max()) for number, row in enumerate(mutual)]
 
     @property
     def strangers(self) -> list[int]:
         """Numbers of those that seem to show another object than all others."""
-        return [number for number, kinship in enumerate(self.kinship) if kinship < UNSURE[0]]
+        return [number for number, kinship in enumerate(self.kinship) if kinship < STRANGE]
 
     @property
     def hurting(self) -> list[int]:

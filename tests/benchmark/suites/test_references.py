@@ -23,7 +23,7 @@ def tried(name: str, iou: float, *codes: str, damage: str = AS_IT_IS) -> Tried:
     severe = "mask" in codes
     verdict = "do not use" if severe else "will work, but" if codes else "good reference"
     findings = tuple(Finding(code, "severe" if code == "mask" else "mild", ".") for code in codes)
-    return Tried(name, f"perseg/{name}", damage, verdict, findings, SOUND, iou)
+    return Tried(name, f"perseg/{name}", damage, verdict, findings, SOUND, 3, iou)
 
 
 @pytest.mark.parametrize("name", DAMAGES)

@@ -47,7 +47,8 @@ class Tried:
         verdict: of the check.
         findings: of the check.
         measures: behind them.
-        iou: mean in other photos of the object.
+        photos: in how many others the object was looked for.
+        iou: mean in them.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Tried:
     verdict: str
     findings: tuple[Finding, ...]
     measures: Measures
+    photos: int
     iou: float
 
     @property
@@ -130,7 +132,8 @@ def _try_object(model: PerSAM, episode: Episode, references: int, tests: int, da
 
 def tried_as(name: str, whose: str, damage: str, checked: CheckedReference, ious: Sequence[float]) -> Tried:
     """What is kept of a reference that was checked, and tried on other photos."""
-    return Tried(name, whose, damage, checked.verdict, checked.findings, checked.measures, float(np.mean(ious)))
+    mean = float(np.mean(ious))
+    return Tried(name, whose, damage, checked.verdict, checked.findings, checked.measures, len(ious), mean)
 
 
 class _Album:
@@ -246,5 +249,6 @@ def _row(tried: Tried) -> dict[str, Any]:
         "verdict": tried.verdict,
         "findings": {finding.code: finding.severity for finding in tried.findings},
         "measures": asdict(tried.measures),
+        "photos": tried.photos,
         "iou": tried.iou,
     }
