@@ -234,6 +234,7 @@ class TestSentences:
             (lambda meta: meta.update(created=5), "created is 5, not text"),
             (lambda meta: meta["settings"].update(alpha=float("nan")), '"alpha" cannot be nan; use a number'),
             (lambda meta: meta["settings"].update(cascade="yes"), "\"cascade\" cannot be 'yes'; use True or False"),
+            (lambda meta: meta["settings"].update(mode=["persam"]), "There is no mode"),
             (lambda meta: meta.update(fitted={"cues": {}}), "fitted: 'presence'"),
             (lambda meta: meta.update(fitted=[1]), "fitted is no JSON object"),
         ],
@@ -257,8 +258,17 @@ class TestSentences:
             ("target.0.embedding", torch.zeros(0), "target.0.embedding is empty"),
             ("target.0.background", torch.zeros(5, 2), "target.0.background has the shape 5x2"),
             ("target.0.direction", torch.zeros(32, dtype=torch.int64), "holds int64, not numbers with a point"),
-            ("target.0.direction", torch.full((32,), float("nan")), "target.0.direction holds NaN or infinity"),
-            ("target.1.embedding", torch.full((32,), float("-inf")), "target.1.embedding holds NaN or infinity"),
+            (
+                "target.0.direction",
+                torch.full((32,), float("nan")),
+                "target.0.direction holds NaN, infinity, or a number",
+            ),
+            (
+                "target.1.embedding",
+                torch.full((32,), float("-inf")),
+                "target.1.embedding holds NaN, infinity, or a number",
+            ),
+            ("target.1.embedding", torch.full((32,), 1e30), "target.1.embedding holds NaN, infinity, or a number"),
             ("kept.0.photo", torch.zeros(3), "what it keeps of reference 1 is no file"),
         ],
     )

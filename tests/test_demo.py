@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,10 @@ from persam.demo.albums import (
     make_photo,
     paste,
 )
+from persam.demo.job import _files, _has_demo
 from persam.errors import PersamError, UsageError
 from persam.images import read_image
+from persam.ledger import claimed
 from persam.masks import read_mask
 
 pytest.importorskip("skimage")
@@ -141,7 +144,7 @@ def test_the_demo_leaves_all_its_files_and_they_open(finished: tuple[DemoReport,
     assert concept.tuned
     assert concept.thumbnail is not None
     assert read_image(report.sheet).shape[1] > 600
-    assert not [path for path in report.folder.rglob("*") if path.name.startswith(".")]  # nothing half-written
+    assert not [path for path in report.folder.rglob(".*") if path.name != ".persam"]  # nothing half-written
 
 
 def test_the_numbers_are_those_of_the_masks(finished: tuple[DemoReport, list]) -> None:
@@ -189,6 +192,32 @@ def test_a_rerun_replaces_its_own_files_only(finished: tuple[DemoReport, list]) 
     assert "persam learn" in result.stdout
     assert "\x1b" not in result.output  # clean text where there is no terminal
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("file", ["index.html", "results.json", "cup/masks/workshop.png"])
+def test_a_file_of_others_is_named_before_the_work_and_stays(tmp_path: Path, file: str) -> None:
+    theirs = tmp_path / file
+    theirs.parent.mkdir(exist_ok=True, parents=True)
+    theirs.write_text("theirs")
+    result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path), "--thing", "cup", "--model", "no/model"])
+    assert result.exit_code == 2
+    assert f"{theirs} was not written by persam and would be lost" in result.stderr
+    assert "--overwrite" in result.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]
+
+
+def test_a_demo_of_a_persam_that_kept_no_list_is_its_own(finished: tuple[DemoReport, list], tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    shutil.copytree(finished[0].folder, home, ignore=shutil.ignore_patterns(".persam"))
+    with claimed(home, _files(["cup"]), is_ours=_has_demo):
+        pass
+    (home / "results.json").unlink()
+    shutil.rmtree(home / ".persam")
+    with (
+        pytest.raises(UsageError, match="index.html .* was not written by persam"),
+        claimed(home, _files(["cup"]), is_ours=_has_demo),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

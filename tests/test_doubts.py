@@ -138,6 +138,14 @@ class TestLabels:
         assert "--label '#0000ff'" in words[0]
         np.testing.assert_array_equal(Reference.read(scene[0], tmp_path / "m.png", label="#FF8000").mask, labels == 1)
 
+    def test_a_palette_whose_black_is_not_its_first(self, labels, scene):
+        picture = Image.fromarray(labels)
+        picture.putpalette([255, 255, 255, 0, 0, 0, 0, 255, 0, 9, 9, 9, 9, 9, 9, 0, 0, 255] + [0] * 750)
+        reference, words = words_of(scene[0], picture)
+        np.testing.assert_array_equal(reference.mask, labels != 1)
+        assert "has the labels 0, 2, 5, and" in words[0]
+        np.testing.assert_array_equal(Reference.read(scene[0], picture, label=0).mask, labels == 0)
+
     def test_one_label_of_a_smaller_mask(self, labels, scene):
         reference, _ = words_of(scene[0], labels[::2, ::2], label=2)
         np.testing.assert_array_equal(reference.mask, np.kron(labels[::2, ::2] == 2, np.ones((2, 2), bool)))

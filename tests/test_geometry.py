@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persam.geometry import Frame
+from persam.geometry import Frame, fit_mask, shrink
 
 SIZES = [(64, 64), (48, 64), (64, 40), (120, 161), (1, 1), (1000, 3), (3, 1000), (1, 50), (333, 200)]
 sides = st.integers(1, 300)
@@ -258,3 +259,15 @@ class TestTransfer:
         assert moved.shape == (1, 1, 32, 32)
         assert float(moved.max()) <= float(maps.max()) + 1e-5
         assert float(moved.min()) >= float(maps.min()) - 1e-5
+
+
+@pytest.mark.parametrize("size", [(2300, 2100), (3, 2_000_000), (2_000_000, 3)])
+def test_a_large_mask_is_made_smaller_in_bands_as_at_once(size: tuple[int, int]) -> None:
+    mask = np.zeros(size, bool)
+    mask[size[0] // 3 : size[0] // 2 + 1, size[1] // 4 : size[1] // 3 + 1] = True
+    picture = shrink(np.zeros((*size, 3), np.uint8), 480)
+    at_once = cv2.resize(mask.astype(np.float32), picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(fit_mask(mask, picture), at_once >= 0.5)
+    lone = np.zeros(size, bool)
+    lone[-1, -1] = True
+    assert fit_mask(lone, picture).any()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from persam.errors import PersamError
+from persam.errors import PersamError, PersamWarning
 from persam.images import read_image, read_orientation
+from persam.reference import Reference
 
 
 def save(path: Path, picture: Image.Image, **options: object) -> Path:
@@ -97,7 +102,54 @@ class TestForms:
         frames = [Image.new("RGB", (12, 8), colour) for colour in ("red", "blue", "lime")]
         options = {"lossless": True} if suffix == ".webp" else {}
         path = save(tmp_path / f"a{suffix}", frames[0], save_all=True, append_images=frames[1:], **options)
-        assert read_image(path)[4, 6].tolist() == [255, 0, 0]
+        with pytest.warns(PersamWarning, match=rf"a{suffix} has 3 frames; only the first is taken\.$"):
+            assert read_image(path)[4, 6].tolist() == [255, 0, 0]
+
+    def test_first_page_of_a_scan(self, tmp_path):
+        pages = [Image.new("L", (12, 8), grey) for grey in (10, 20)]
+        path = save(tmp_path / "a.tif", pages[0], save_all=True, append_images=pages[1:])
+        with pytest.warns(PersamWarning, match="has 2 pages; only the first is taken"):
+            assert read_image(path)[4, 6].tolist() == [10, 10, 10]
+
+    def test_a_preview_within_a_photo_is_no_page(self, tmp_path, recwarn):
+        photo = Image.new("RGB", (16, 16), "red")
+        path = save(tmp_path / "a.jpg", photo, format="MPO", save_all=True, append_images=[photo.resize((8, 8))])
+        assert read_image(path).shape == (16, 16, 3)
+        assert not recwarn
+
+    @pytest.mark.parametrize("kind", [np.float32, np.float64, np.uint32])
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_tiff_of_values_that_pillow_has_no_mode_for(self, tmp_path, kind, channels):
+        ramp = np.linspace(0, 1, 256).reshape(16, 16)
+        colours = np.stack([ramp, ramp.T, 1 - ramp], axis=2)[:, :, :channels].squeeze()
+        values = (colours * 60_000).astype(kind) if kind is np.uint32 else colours.astype(kind)
+        bgr = values if channels == 1 else values[:, :, ::-1]
+        (tmp_path / "a.tif").write_bytes(cv2.imencode(".tif", bgr)[1].tobytes())
+        image = read_image(tmp_path / "a.tif")
+        top = 65_535 / 60_000 if kind is np.uint32 else 1  # the sensor's
+        expected = np.broadcast_to(colours.reshape(16, 16, channels), (16, 16, 3)) * 255 / top
+        np.testing.assert_allclose(image, expected, atol=1)
+
+    def test_photo_in_a_pipe(self, tmp_path, photo_file, scene):
+        os.mkfifo(tmp_path / "pipe.jpg")
+        writer = threading.Thread(target=(tmp_path / "pipe.jpg").write_bytes, args=[photo_file.read_bytes()])
+        writer.start()
+        np.testing.assert_array_equal(read_image(tmp_path / "pipe.jpg"), scene[0])
+        writer.join()
+
+    def test_reference_in_pipes(self, tmp_path, photo_file, mask_file, scene):
+        pipes, writers = [], []
+        for file in (photo_file, mask_file):
+            pipes.append(tmp_path / f"{file.stem}.pipe")
+            os.mkfifo(pipes[-1])
+            writers.append(threading.Thread(target=pipes[-1].write_bytes, args=[file.read_bytes()]))
+            writers[-1].start()
+        reference = Reference.read(*pipes)
+        np.testing.assert_array_equal(reference.image, scene[0])
+        np.testing.assert_array_equal(reference.mask, scene[1])
+        assert reference.source == str(pipes[0])
+        for writer in writers:
+            writer.join()
 
     def test_one_pixel(self, tmp_path):
         path = save(tmp_path / "a.png", Image.new("RGB", (1, 1), (1, 2, 3)))
@@ -141,9 +193,44 @@ class TestBadPhotos:
         (tmp_path / "a.jpg").write_text("dear diary")
         self.refuse(tmp_path / "a.jpg", "is not a picture that can be read", "give a JPEG, PNG")
 
-    def test_heic_names_the_extra(self, tmp_path):
-        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
-        self.refuse(tmp_path / "a.heic", "pip install 'persam[heic]'")
+    @pytest.mark.parametrize("name", ["a.heic", "a.jpg"])  # phones and chats rename them
+    def test_heic_names_the_extra(self, tmp_path, monkeypatch, name):
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+        self.refuse(tmp_path / name, "is a HEIC picture", "pip install 'persam[heic]'")
+
+    def test_raw(self, tmp_path):
+        save(tmp_path / "a.tif", Image.new("RGB", (16, 12))).rename(tmp_path / "IMG_1.CR2")  # what its preview is
+        self.refuse(tmp_path / "IMG_1.CR2", "is a RAW photo", "export it as JPEG or TIFF")
+
+    def test_tiff_that_would_be_misread(self, tmp_path):
+        tifffile = pytest.importorskip("tifffile")  # comes with scikit-image
+        planes = np.zeros((3, 12, 16), np.uint16)
+        tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+        self.refuse(tmp_path / "a.tif", "is a TIFF of values that cannot be read; save it with 8 or 16 bits")
+
+    @pytest.mark.parametrize("share", [0.3, 0.6])
+    def test_truncated_float_tiff(self, tmp_path, share):
+        whole = cv2.imencode(".tif", np.random.default_rng(0).random((32, 32, 3), np.float32))[1].tobytes()
+        (tmp_path / "a.tif").write_bytes(whole[: int(len(whole) * share)])
+        self.refuse(tmp_path / "a.tif", "is truncated or damaged")
+
+    def test_float_tiff_too_large(self, tmp_path):
+        (tmp_path / "a.tif").write_bytes(cv2.imencode(".tif", np.zeros((20, 30, 3), np.float32))[1].tobytes())
+        self.refuse(tmp_path / "a.tif", "30 x 20 = 0 million pixels", max_pixels=599)
+
+    def test_postscript_is_not_run(self, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+        self.refuse(tmp_path / "a.jpg", "is not a picture that can be read")
+
+    def test_device(self):
+        self.refuse("/dev/zero", "is a device, not a photo")
+
+    def test_a_name_that_is_too_long(self):
+        self.refuse("a" * 5000 + ".jpg", "cannot be read: File name too long")
+
+    def test_a_home_that_is_not_there(self):
+        self.refuse("~nobody-of-this-name/a.jpg", "begins with the home folder of somebody unknown")
 
     def test_bomb(self, tmp_path):
         path = save(tmp_path / "a.png", Image.new("1", (3000, 2000)))

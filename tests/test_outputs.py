@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from persam.coco import CocoFile
+from persam.coco import write_coco
 from persam.errors import PersamError
 from persam.files import atomic_path, safe_name, write_text
 from persam.instance import Instance
@@ -34,7 +35,9 @@ def lines(folder: Path) -> list[dict]:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """All files but the hidden list of them and the lock."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in found if path.parts[0] != ".persam")
 
 
 class TestAtomic:
@@ -84,12 +87,13 @@ class TestAtomic:
 
 
 class TestNames:
-    @given(name=st.text())
+    @given(name=st.text(st.characters(codec=None)))
     def test_safe_names(self, name):
         safe = safe_name(name)
         assert safe
         assert len(safe.encode()) <= 200
-        assert not re.search(r'[\x00-\x1f/\\:*?"<>|]', safe)
+        assert not re.search(r'[\x00-\x1f/\\:*?"<>|\x85\u2028\ud800-\udfff]', safe)
+        safe.encode()
         assert safe not in (".", "..")
 
     def test_unicode_stays(self):
@@ -128,7 +132,7 @@ class TestOutputFolder:
         np.testing.assert_array_equal(np.asarray(written), mask * 255)
         assert Image.open(tmp_path / "out/cutouts/my mug/猫.png").mode == "RGBA"
         assert lines(tmp_path / "out") == [line]
-        assert line["image"] == "photos/猫.jpg"
+        assert line["image"] == str(Path("photos/猫.jpg").absolute())
         assert line["files"]["mask"] == "masks/my mug/猫.png"
 
     def test_absent_object_gets_a_black_mask_and_no_cutout(self, tmp_path, scene):
@@ -152,7 +156,7 @@ class TestOutputFolder:
         with contextlib.closing(OutputFolder(tmp_path)) as output:
             output.write(segmentation(~scene[1], "b.jpg"))
             output.write(segmentation(scene[1], "b.jpg", "cup"))
-        assert [(line["image"], line["concept"]) for line in lines(tmp_path)] == [
+        assert [(Path(line["image"]).name, line["concept"]) for line in lines(tmp_path)] == [
             ("a.jpg", "mug"),
             ("b.jpg", "mug"),
             ("b.jpg", "cup"),
@@ -180,17 +184,18 @@ class TestCoco:
         mask = scene[1]
         left, right = mask.copy(), mask.copy()
         left[:, 60:], right[:, :60] = False, False
-        coco = CocoFile()
-        coco.add(segmentation(mask, "猫.jpg"))
-        coco.add(segmentation(mask, "two.jpg", instances=(Instance(left, 0.9), Instance(right, 0.8))))
-        coco.add(segmentation(mask & False, "none.jpg", present=False))
-        coco.add(segmentation(mask, "two.jpg", "cup"))
-        coco.write(tmp_path / "coco.json")
+        with OutputFolder(tmp_path) as output:
+            output.write(segmentation(mask, "album/猫.jpg"))
+            output.write(segmentation(mask, "album/b/two.jpg", instances=(Instance(left, 0.9), Instance(right, 0.8))))
+            output.write(segmentation(mask & False, "album/none.jpg", present=False))
+            output.write(segmentation(mask, "album/b/two.jpg", "cup"))
+            write_coco(tmp_path / "coco.json", output.lines)
+        assert json.loads((tmp_path / "coco.json").read_bytes())["info"]["photos"] == str(Path("album").absolute())
         with contextlib.redirect_stdout(io.StringIO()):
             loaded = COCO(str(tmp_path / "coco.json"))
         assert [image["file_name"] for image in loaded.loadImgs(loaded.getImgIds())] == [
             "猫.jpg",
-            "two.jpg",
+            "b/two.jpg",
             "none.jpg",
         ]
         assert [category["name"] for category in loaded.loadCats(loaded.getCatIds())] == ["mug", "cup"]
@@ -225,6 +230,45 @@ class TestContactSheet:
         assert text.count("data:image/jpeg;base64,") == 3
         assert not re.search(r'(src|href)="(?!data:)', text)
         assert "Found in 2 of 3 pictures." in text
+
+    def test_lines_are_drawn_from_the_photos_and_masks_of_the_folder(self, tmp_path, scene):
+        """Two instances keep their own outlines; a photo or mask that is gone since is told, not missed."""
+        left, right = scene[1].copy(), scene[1].copy()
+        left[:, 60:], right[:, :60] = False, False
+        for name in ("two.jpg", "gone.jpg", "turned.jpg"):
+            exif = Image.Exif()
+            exif[0x0112] = 6 if name == "turned.jpg" else 1
+            Image.fromarray(scene[0] if name != "turned.jpg" else np.rot90(scene[0])).save(tmp_path / name, exif=exif)
+        both = (Instance(left, 0.9), Instance(right, 0.8))
+        with OutputFolder(tmp_path / "out") as output:
+            for name in ("two.jpg", "gone.jpg", "turned.jpg"):
+                output.write(segmentation(scene[1], str(tmp_path / name), instances=both))
+        (tmp_path / "gone.jpg").unlink()
+        sheet, direct = ContactSheet(), ContactSheet()
+        for line in output.lines:
+            sheet.add_line(line, output.folder)
+        direct.add(segmentation(scene[1], instances=both), np.asarray(Image.open(tmp_path / "two.jpg")))
+        assert sheet.entries[0].jpeg == direct.entries[0].jpeg
+        assert [entry.note.endswith("· the photo is gone") for entry in sheet.entries] == [False, True, False]
+        assert [entry.tile().picture.shape[:2] for entry in sheet.entries][::2] == [(120, 160)] * 2
+        (output.folder / output.lines[0]["files"]["mask"]).unlink()
+        sheet.add_line(output.lines[0], output.folder)
+        assert not sheet.entries[-1].found
+
+    def test_its_memory_does_not_grow_with_the_photos(self, tmp_path, scene):
+        """Photos of 6 million pixels are read small, one after the other, and tiles go to the disk."""
+        large = np.asarray(Image.fromarray(scene[0]).resize((3000, 2000)))
+        Image.fromarray(large).save(tmp_path / "large.jpg")
+        with OutputFolder(tmp_path / "out") as output:
+            output.write(segmentation(np.ones((2000, 3000), bool), str(tmp_path / "large.jpg")))
+        sheet = ContactSheet()
+        sheet.add_line(output.lines[0], output.folder)
+        tracemalloc.start()
+        for _ in range(5):
+            sheet.add_line(output.lines[0], output.folder)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 2 * large.size // 3 + 6_000_000  # the mask, twice
 
     def test_many_pictures_make_pages(self, tmp_path):
         sheet = ContactSheet()

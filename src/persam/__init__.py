@@ -14,7 +14,7 @@ from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from persam.concept import Concept
-    from persam.errors import PersamError, UsageError
+    from persam.errors import PersamError, PersamWarning, UsageError
     from persam.instance import Instance
     from persam.method.settings import Settings
     from persam.models.base import EncodedImage
@@ -30,6 +30,7 @@ __all__ = [
     "Instance",
     "PerSAM",
     "PersamError",
+    "PersamWarning",
     "Reference",
     "Segmentation",
     "Settings",
@@ -42,7 +43,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "persam.concept": "Concept",
-        "persam.errors": "PersamError UsageError",
+        "persam.errors": "PersamError PersamWarning UsageError",
         "persam.method.settings": "Settings",
         "persam.models.base": "EncodedImage",
         "persam.persam": "PerSAM",

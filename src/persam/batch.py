@@ -1,24 +1,100 @@
-"""Many photos, several concepts: each photo is read and encoded once, a bad one is counted and the others go on."""
+"""Many photos, several concepts: each photo is read and encoded once, a bad one is counted and the others go on.
+
+First it is planned: what is done already, and whether anything of others would be replaced; then photos are segmented.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persam.coco import CocoFile
+from persam import __version__
+from persam.coco import DESCRIPTION, write_coco
 from persam.errors import PersamError, first_line
 from persam.explain import explain as explained
 from persam.images import read_image
-from persam.outputs import OutputFolder
-from persam.reports.contact_sheet import ContactSheet
+from persam.outputs import OutputFolder, full_path
+from persam.reports.contact_sheet import ContactSheet, sheet_pages
 
 if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.persam import PerSAM, SegmentOptions
 
-COCO_NAME, SHEET_NAME = "coco.json", "sheet"
+COCO_NAME, SHEET_NAME, SHEET_PAGE = "coco.json", "sheet.png", "sheet.html"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How to look, and what to write besides masks and ``results.jsonl``.
+
+    Attributes:
+        overlay: Also overlays.
+        cutout: Also transparent cut-outs.
+        explain: Also the way to each mask as a picture.
+        per_instance: Also a mask for every found thing.
+        coco: Also all of the folder as ``coco.json``.
+        sheet: Also all of the folder as ``sheet.png`` and ``sheet.html``.
+        max_instances: Up to so many objects of a concept in a photo.
+        threshold: Score from which on the object counts as present, 0 to 1.
+    """
+
+    overlay: bool = False
+    cutout: bool = False
+    explain: bool = False
+    per_instance: bool = False
+    coco: bool = False
+    sheet: bool = False
+    max_instances: int = 1
+    threshold: float = 0.5
+
+    @property
+    def outputs(self) -> list[str]:
+        """The kinds of files for each photo and concept."""
+        more = {
+            "overlay": self.overlay,
+            "cutout": self.cutout,
+            "explain": self.explain,
+            "instances": self.per_instance,
+        }
+        return ["mask", *(kind for kind, wanted in more.items() if wanted)]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A photo with the concepts that are to be found in it, and for each what its line depends on."""
+
+    photo: Path
+    concepts: tuple[Concept, ...]
+    made: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done in a folder.
+
+    Attributes:
+        output: The folder.
+        wanted: How.
+        photos: All that were named.
+        names: Of the concepts.
+        tasks: Those that are not done yet.
+    """
+
+    output: OutputFolder
+    wanted: Wanted
+    photos: tuple[Path, ...]
+    names: tuple[str, ...]
+    tasks: tuple[Task, ...]
+
+    @property
+    def done_before(self) -> int:
+        """How many photos an earlier run did."""
+        return len(self.photos) - len(self.tasks)
 
 
 @dataclass
@@ -26,90 +102,200 @@ class BatchReport:
     """What a run did.
 
     Attributes:
-        lines: The lines of ``results.jsonl`` that it wrote, one per photo and concept.
+        photos: How many were segmented now.
+        lines: Photo as it was named, and line of ``results.jsonl``, for all that is done, now or before.
         failures: Photo and sentence for each photo that could not be done.
-        files: Files for the whole run, relative to the folder.
-        stopped: Whether Ctrl-C ended it early; what was done is kept.
+        files: Files for the whole folder, relative to it.
+        stop: What ended it early, Ctrl-C or another signal; what was done is kept.
     """
 
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    photos: int = 0
+    lines: list[tuple[Path, dict[str, Any]]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
-    stopped: bool = False
+    stop: KeyboardInterrupt | None = None
+
+
+def plan_photos(concepts: Sequence[Concept], photos: Sequence[Path], output: OutputFolder, wanted: Wanted) -> Plan:
+    """See what is to be done, and that nothing of others would be replaced. It needs no model.
+
+    Args:
+        concepts: One or several, of different names.
+        photos: Files.
+        output: Where to write.
+        wanted: How to look, and what to write.
+
+    Raises:
+        UsageError: A file is in the way that persam did not write, or that was changed since.
+    """
+    prints = [_fingerprint(concept) for concept in concepts]
+    tasks = []
+    for photo in photos:
+        made = [_made(photo, concept, mark, wanted) for concept, mark in zip(concepts, prints, strict=True)]
+        left = [
+            (concept, each)
+            for concept, each in zip(concepts, made, strict=True)
+            if not output.is_done(photo, concept.name, each)
+        ]
+        if left:
+            tasks.append(Task(photo, tuple(concept for concept, _ in left), tuple(each for _, each in left)))
+    if output.ledger.is_new and output.lines + list(output.outdated):
+        _adopt_summaries(output)
+    files, keys = [], {(line["image"], line["concept"]) for line in output.lines}
+    for task in tasks:
+        for concept in task.concepts:
+            files += output.planned(task.photo, concept.name, wanted.outputs, wanted.max_instances)
+            keys.add((full_path(task.photo), concept.name))
+    if wanted.coco:
+        files.append(COCO_NAME)
+    if wanted.sheet:
+        files += [SHEET_PAGE, *map(str, sheet_pages(SHEET_NAME, len(keys)))]
+    output.ledger.check(files)
+    return Plan(output, wanted, tuple(photos), tuple(concept.name for concept in concepts), tuple(tasks))
 
 
 def segment_photos(
-    model: PerSAM,
-    concepts: Sequence[Concept],
-    photos: Sequence[Path],
-    output: OutputFolder,
+    model: PerSAM | None,
+    plan: Plan,
     *,
-    overlay: bool = False,
-    cutout: bool = False,
-    coco: bool = False,
-    sheet: bool = False,
-    explain: bool = False,
-    max_instances: int = 1,
-    threshold: float = 0.5,
     on_photo: Callable[[Path, str | None], object] = lambda photo, problem: None,
+    on_sheet: Callable[[int, int], object] = lambda done, total: None,
 ) -> BatchReport:
     """Find concepts in photos and write what was found.
 
     Args:
-        model: The model that the concepts were made with.
-        concepts: One or several, of different names.
-        photos: Files.
-        output: Where to write.
-        overlay: Also write overlays.
-        cutout: Also write transparent cut-outs.
-        coco: Also write all of the run as ``coco.json``.
-        sheet: Also write all of the run as ``sheet.png`` and ``sheet.html``.
-        explain: Also write the way to each mask as a picture.
-        max_instances: Up to so many objects of a concept in a photo.
-        threshold: Score from which on the object counts as present, 0 to 1.
+        model: The model that the concepts were made with; None is enough where the plan has no tasks.
+        plan: What is to be done.
         on_photo: Called after each photo with what went wrong, or None.
+        on_sheet: Called for each picture of the contact sheet with how many are done, of how many.
 
     Returns:
-        What was done, what failed, and whether it was stopped by Ctrl-C.
+        What was done, what failed, and what stopped it.
 
     Raises:
         PersamError: The output cannot be written, or a concept does not belong to the model: then nothing can go on.
     """
-    for concept in concepts:
-        model.check(concept)
-    report, annotations = BatchReport(), CocoFile()
-    pictures = ContactSheet(", ".join(concept.name for concept in concepts))
-    how: SegmentOptions = {"max_instances": max_instances, "threshold": threshold, "explain": explain}
+    output, wanted = plan.output, plan.wanted
+    report = BatchReport()
+    if model is not None:
+        for concept in {concept.name: concept for task in plan.tasks for concept in task.concepts}.values():
+            model.check(concept)
     try:
-        for photo in photos:
-            problem: str | None = None
-            try:
-                image = read_image(photo)
-                found = [replace(one, image=str(photo)) for one in model.segment(image, concepts, **how)]
-            except PersamError as error:
-                problem = str(error)
-            except (RuntimeError, ValueError, MemoryError) as error:  # one odd photo must not end a run of thousands
-                problem = f"{photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
+        for task in plan.tasks:
+            assert model is not None
+            problem = _do(model, task, output, wanted)
+            report.photos += problem is None
             if problem is not None:
-                report.failures.append((str(photo), problem))
-            else:
-                for one, concept in zip(found, concepts, strict=True):
-                    page = explained(image, one, concept=concept).page() if explain else None
-                    line = output.write(one, image, overlay=overlay, cutout=cutout, explanation=page)
-                    report.lines.append(line)
-                    if coco:
-                        annotations.add(one)
-                    if sheet:
-                        pictures.add(one, image)
-            on_photo(photo, problem)
-    except KeyboardInterrupt:
-        report.stopped = True
-    output.close()
-    if coco:
-        annotations.write(output.folder / COCO_NAME)
-        report.files.append(COCO_NAME)
-    if sheet:
-        pages = pictures.write_png(output.folder / f"{SHEET_NAME}.png")
-        pictures.write_html(output.folder / f"{SHEET_NAME}.html")
-        report.files += [page.name for page in pages] + [f"{SHEET_NAME}.html"]
+                report.failures.append((str(task.photo), problem))
+            on_photo(task.photo, problem)
+    except KeyboardInterrupt as stop:
+        report.stop = stop
+    failed = {photo for photo, _ in report.failures}
+    for photo in plan.photos:
+        lines = [output.line(photo, name) for name in plan.names] if str(photo) not in failed else []
+        report.lines += [(photo, line) for line in lines if line is not None]
+    try:
+        report.files = _write_summaries(output, wanted, on_sheet)
+    except KeyboardInterrupt as stop:  # again, or only now: every photo's own files and line are there
+        report.stop = stop
     return report
+
+
+def _do(model: PerSAM, task: Task, output: OutputFolder, wanted: Wanted) -> str | None:
+    """Segment one photo and write what was found; return what went wrong. Its pixels are forgotten at the end."""
+    how: SegmentOptions = {
+        "max_instances": wanted.max_instances,
+        "threshold": wanted.threshold,
+        "explain": wanted.explain,
+    }
+    try:
+        # Where nothing is drawn, the pixels are not kept: those of a large photo take most of a gigabyte.
+        image = read_image(task.photo) if wanted.overlay or wanted.cutout or wanted.explain else None
+        encoded = model.encode(task.photo if image is None else image)
+        found = [replace(one, image=str(task.photo)) for one in model.segment(encoded, task.concepts, **how)]
+    except PersamError as error:
+        return str(error)
+    except (RuntimeError, ValueError, MemoryError) as error:  # one odd photo must not end a run of thousands
+        return f"{task.photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
+    for one, concept, made in zip(found, task.concepts, task.made, strict=True):
+        page = None if image is None or not wanted.explain else explained(image, one, concept=concept).page()
+        output.write(
+            one,
+            image,
+            overlay=wanted.overlay,
+            cutout=wanted.cutout,
+            per_instance=wanted.per_instance,
+            explanation=page,
+            made=made,
+        )
+    return None
+
+
+def _write_summaries(output: OutputFolder, wanted: Wanted, on_sheet: Callable[[int, int], object]) -> list[str]:
+    """Write all lines of the folder, earlier runs' too, as one COCO file and one contact sheet."""
+    lines, files = output.lines, []
+    if wanted.coco:
+        write_coco(output.folder / COCO_NAME, lines)
+        files.append(COCO_NAME)
+    if wanted.sheet:
+        sheet = ContactSheet(", ".join(dict.fromkeys(line["concept"] for line in lines)))
+        for number, line in enumerate(lines, start=1):
+            sheet.add_line(line, output.folder)
+            on_sheet(number, len(lines))
+        pages = [page.name for page in sheet.write_png(output.folder / SHEET_NAME)]
+        sheet.write_html(output.folder / SHEET_PAGE)
+        output.ledger.remove(set(_sheets_in(output)) - set(pages))
+        files += [*pages, SHEET_PAGE]
+    return files
+
+
+def _sheets_in(output: OutputFolder) -> list[str]:
+    first = Path(SHEET_NAME)
+    return [SHEET_NAME, *(page.name for page in output.folder.glob(f"{first.stem}-*{first.suffix}"))]
+
+
+def _adopt_summaries(output: OutputFolder) -> None:
+    """Know the summaries that a persam without a ledger left beside its ``results.jsonl``."""
+    if _says(output.folder / COCO_NAME, DESCRIPTION):
+        output.ledger.adopt([COCO_NAME])
+    if _says(output.folder / SHEET_PAGE, "Found in "):
+        output.ledger.adopt([SHEET_PAGE, *_sheets_in(output)])
+
+
+def _says(file: Path, words: str) -> bool:
+    try:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            return any(words in piece for piece in iter(partial(stream.readline, 1_000_000), ""))
+    except OSError:
+        return False
+
+
+def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted) -> dict[str, Any]:
+    """All that a line depends on, so that what is the same need not be done again."""
+    try:
+        status = photo.stat()
+        size, time = status.st_size, status.st_mtime_ns
+    except OSError:  # reading it will say what is wrong
+        size, time = 0, 0
+    return {
+        "photo": {"size": size, "mtime_ns": time},
+        "concept": fingerprint,
+        "model": concept.model,
+        "encoder": concept.encoder,
+        "max_instances": wanted.max_instances,
+        "threshold": wanted.threshold,
+        "persam": __version__,
+        "outputs": wanted.outputs,
+    }
+
+
+def _fingerprint(concept: Concept) -> str:
+    """Tells concepts apart by all that decides what they find: a concept that was learned again from the same is the
+    same."""
+    words = {key: value for key, value in concept.metadata().items() if key not in ("created", "has_thumbnail")}
+    digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+    for part in (*concept.targets, *concept.cues):
+        for name, tensor in sorted(vars(part).items()):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]

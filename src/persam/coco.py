@@ -1,59 +1,73 @@
-"""Segmentations as one COCO JSON, which pycocotools and every annotation tool load."""
+"""Results as one COCO JSON, which pycocotools and every annotation tool load."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
-from persam.files import write_text
-from persam.segmentation import Segmentation
+from persam.files import write_bytes
+from persam.journal import json_line
+
+DESCRIPTION = "Segmented by persam"
 
 
-class CocoFile:
-    """Collect segmentations and write them as COCO's instances format with compressed run-length codes."""
+def write_coco(path: str | Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Write lines of ``results.jsonl`` as COCO's instances format, whole or not at all.
 
-    def __init__(self) -> None:
-        self._images: dict[str, dict[str, Any]] = {}
-        self._categories: dict[str, dict[str, Any]] = {}
-        self._annotations: list[dict[str, Any]] = []
+    Raises:
+        PersamError: The file cannot be written.
+    """
+    write_bytes(path, json_line(coco_of(lines)))
 
-    def add(self, found: Segmentation) -> None:
-        """Add one image and concept: an annotation per instance, none when nothing was found."""
-        height, width = found.mask.shape
-        name = found.image or f"image {len(self._images) + 1}"
-        image = self._images.setdefault(
-            name, {"id": len(self._images) + 1, "file_name": name, "width": width, "height": height}
+
+def coco_of(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Lines of ``results.jsonl`` as COCO has them: an annotation per found thing, masks as compressed run-length codes.
+
+    Photos are named from their common folder on, which is ``info.photos``: annotation tools ask for the folder, and
+    look for the names in it.
+    """
+    home = _common_folder([line["image"] for line in lines])
+    images: dict[str, dict[str, Any]] = {}
+    categories: dict[str, dict[str, Any]] = {}
+    annotations: list[dict[str, Any]] = []
+    for line in lines:
+        size = {"width": line["width"], "height": line["height"]}
+        image = images.setdefault(
+            line["image"], {"id": len(images) + 1, "file_name": _below(home, line["image"]), **size}
         )
-        category = self._categories.setdefault(
-            found.concept, {"id": len(self._categories) + 1, "name": found.concept, "supercategory": "object"}
+        category = categories.setdefault(
+            line["concept"], {"id": len(categories) + 1, "name": line["concept"], "supercategory": "object"}
         )
-        for one in found.found_objects:
-            if one.box is not None:
-                x0, y0, x1, y1 = one.box
-                self._annotations.append(
-                    {
-                        "id": len(self._annotations) + 1,
-                        "image_id": image["id"],
-                        "category_id": category["id"],
-                        "segmentation": one.rle(),
-                        "area": int(one.mask.sum()),
-                        "bbox": [x0, y0, x1 - x0, y1 - y0],
-                        "iscrowd": 0,
-                        "score": round(float(one.score), 6),
-                    }
-                )
+        for one in line["instances"]:
+            if one["box"] is not None:
+                about = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": category["id"]}
+                annotations.append(about | _shape(one) | {"iscrowd": 0, "score": one["score"]})
+    return {
+        "info": {"description": DESCRIPTION, "photos": home},
+        "licenses": [],
+        "images": list(images.values()),
+        "categories": list(categories.values()),
+        "annotations": annotations,
+    }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the COCO structure."""
-        return {
-            "info": {"description": "Segmented by persam"},
-            "licenses": [],
-            "images": list(self._images.values()),
-            "categories": list(self._categories.values()),
-            "annotations": self._annotations,
-        }
 
-    def write(self, path: str | Path) -> None:
-        """Write the file, whole or not at all."""
-        write_text(path, json.dumps(self.to_dict(), ensure_ascii=False))
+def _shape(one: dict[str, Any]) -> dict[str, Any]:
+    from pycocotools import mask as coco_mask
+
+    x0, y0, x1, y1 = one["box"]
+    area = int(coco_mask.area({"size": one["rle"]["size"], "counts": one["rle"]["counts"].encode()}))
+    return {"segmentation": one["rle"], "area": area, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+
+
+def _common_folder(images: Sequence[str]) -> str:
+    """The deepest folder that has all photos; empty where there is none, as on two disks of Windows."""
+    try:
+        return os.path.commonpath([str(PurePath(image).parent) for image in images])
+    except ValueError:
+        return ""
+
+
+def _below(home: str, image: str) -> str:
+    return PurePath(image).relative_to(home).as_posix() if home else image

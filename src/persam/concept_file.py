@@ -27,6 +27,7 @@ from persam.models.fitted import Fitted
 
 FORMAT = "1"
 _LARGEST = 1e15  # of numbers that mean something; so far off neither NaN nor infinity, nor digits without end
+_LARGEST_FEATURE = 1e6  # of vectors: SAM's features are below a hundred, all others near 1
 _KEPT_PARTS = ("photo", "mask", "values")
 # Axes of every tensor of a reference: the encoder's channels (C), the matching encoder's (D), anything (n), or a size.
 _PARTS: dict[str, tuple[str | int, ...]] = {
@@ -210,8 +211,8 @@ def _tensors_of(
             raise _DamagedError(f"{name} has the shape {'x'.join(map(str, tensor.shape)) or 'of one number'}")
         if part in ("embedding", "direction", "object_cells") and len(tensor) == 0:
             raise _DamagedError(f"{name} is empty")
-        if not bool(torch.isfinite(tensor).all()):
-            raise _DamagedError(f"{name} holds NaN or infinity")
+        if tensor.numel() and not float(tensor.abs().max()) <= _LARGEST_FEATURE:
+            raise _DamagedError(f"{name} holds NaN, infinity, or a number that no model gives")
         if part == "colours" and bool((tensor < 0).any()):
             raise _DamagedError(f"{name} holds a share below 0")
         found[part] = tensor.float()

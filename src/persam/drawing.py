@@ -30,7 +30,7 @@ _SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf
 
 def colour_of(name: str) -> Colour:
     """Return the colour of a concept, always the same for the same name."""
-    return PALETTE[zlib.crc32(name.encode(errors="surrogateescape")) % len(PALETTE)]
+    return PALETTE[zlib.crc32(name.encode(errors="surrogatepass")) % len(PALETTE)]
 
 
 def draw_overlay(
@@ -101,10 +101,7 @@ def font(size: int, text: str = "") -> ImageFont.FreeTypeFont | ImageFont.ImageF
 
 
 def fit_text(text: str, width: int, size: int) -> str:
-    """Shorten a text in its middle until it fits: the ends of file names tell them apart.
-
-    What cannot be drawn, such as a line break, becomes what stands for it in Python.
-    """
+    """Shorten a text in its middle until it fits: the ends of file names tell them apart."""
     text = printable(text)
     letters, shown = font(size, text), text
     keep = len(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import unicodedata
 from pathlib import Path
 
 
@@ -30,15 +31,20 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[0]
 
 
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # controls, halves of letters, ends of lines
+
+
 def printable(text: str) -> str:
-    r"""Show what cannot be seen or encoded as Python writes it: file names hold line breaks and bytes of any kind.
+    r"""Show what cannot be drawn, printed or encoded as Python writes it: file names hold bytes of any kind.
 
     >>> print(printable("mug\n1.jpg"), printable("m\udcffg.jpg"))
     mug\n1.jpg m\udcffg.jpg
     """
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return "".join(
+        each.encode("unicode_escape").decode() if unicodedata.category(each) in _UNSEEN else each for each in text
+    )
 
 
 _PROBLEMS = {

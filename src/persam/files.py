@@ -10,16 +10,43 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
+from weakref import WeakSet
 
 from persam.errors import UsageError, write_error
 
 _LONGEST_NAME = 180  # bytes; most disks allow 255, and suffixes come on top
-_UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
+# What some disk forbids, what ends a line, and halves of a letter, which are bytes of a name that are no UTF-8.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?"<>|]+')
+
+
+class Guard(Protocol):
+    """Watches over a folder; see `persam.ledger.Ledger`."""
+
+    def holds(self, target: Path) -> bool:
+        """Whether a file lies in the folder."""
+
+    def before_replacing(self, target: Path, new: Path) -> None:
+        """Raise, if `target` may not become what is now in `new`."""
+
+
+guards: WeakSet[Guard] = WeakSet()  # asked before any file is replaced
 
 
 def expanded(path: str | Path) -> Path:
-    """Read ``~`` as shells do: where there is no such home it stays, and the path will be told as missing."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib raises where there is no home)
+    """Read ``~`` as shells do.
+
+    Raises:
+        UsageError: There is no such home, nor a file of that name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        if Path(Path(path).parts[0]).exists():
+            return Path(path)
+        raise UsageError(
+            f"{path} begins with the home folder of somebody unknown here; give the whole path."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -30,6 +57,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Raises:
         PersamError: The disk is full, the place is not writable, ... in one sentence.
+        UsageError: A guard of the folder refuses.
     """
     target = expanded(path)
     # The suffix stays last, because image writers choose the format by it.
@@ -39,6 +67,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise IsADirectoryError(21, "Is a directory")
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        for guard in tuple(guards):
+            if guard.holds(target):
+                guard.before_replacing(target, temporary)
         temporary.replace(target)
     except OSError as error:
         raise write_error(target, error) from error

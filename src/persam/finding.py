@@ -11,13 +11,13 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from persam.errors import PersamError, PersamWarning, UsageError
 from persam.files import expanded
 from persam.images import HEIC_EXTRA, HEIC_SUFFIXES, IMAGE_SUFFIXES, RAW_SUFFIXES
+from persam.ledger import written_in
 
 _OTHER_SUFFIXES = frozenset(
     (
@@ -30,7 +30,7 @@ _VIDEO_SUFFIXES = frozenset(
 )
 _NAMED = 3  # so many of each kind are named, the others counted
 
-# What `persam segment` leaves in a folder; this module does not import it, because it needs PyTorch.
+# What `persam segment` left in a folder before it kept a list of it.
 _RESULTS = "results.jsonl"
 _OWN_FOLDERS = frozenset(("masks", "overlays", "cutouts", "explain"))
 _OWN_FILE = re.compile(r"sheet(-\d+)?\.png")
@@ -70,15 +70,16 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
         PersamError: A folder may not be read.
     """
     found: dict[str, Path] = {}
+    results = _Results()
     for given in paths:
-        for file in _files_of(expanded(given)):
+        for file in _files_of(expanded(given), results):
             found.setdefault(_real(file), file)
     if not found:
         raise UsageError("No photos were named; give files, folders or globs.")
     return list(found.values())
 
 
-def _files_of(path: Path) -> Sequence[Path]:
+def _files_of(path: Path, results: _Results) -> Sequence[Path]:
     if _holds(path.is_dir):
         try:
             entries = sorted(path.iterdir())
@@ -86,16 +87,18 @@ def _files_of(path: Path) -> Sequence[Path]:
             raise PersamError(
                 f"The folder {path} cannot be read ({error.strerror or error}); change its permissions."
             ) from error
-        return _photos_of(entries, path, f"There are no pictures in the folder {path}", f"give '{path}/**/*.jpg'")
+        return _photos_of(
+            entries, path, results, f"There are no pictures in the folder {path}", f"give '{path}/**/*.jpg'"
+        )
     if glob.has_magic(str(path)) and not _holds(path.exists):
         base = Path(*_before_magic(path.parts))
-        return _photos_of(_matches(str(path)), base, f"No picture matches {str(path)!r}", "check the pattern")
+        return _photos_of(_matches(str(path)), base, results, f"No picture matches {str(path)!r}", "check the pattern")
     return [path]
 
 
-def _photos_of(entries: Iterable[Path], base: Path, nothing: str, mend: str) -> list[Path]:
+def _photos_of(entries: Iterable[Path], base: Path, results: _Results, nothing: str, mend: str) -> list[Path]:
     """The photos among files; `base` is the folder that was named, and what follows is said where there are none."""
-    kinds = {file: _kind_of(file, base) for file in _each_once(entries) if not file.name.startswith(".")}
+    kinds = {file: _kind_of(file, base, results) for file in _each_once(entries) if not file.name.startswith(".")}
     photos = [file for file, kind in kinds.items() if kind is _PHOTO]
     stems = {file.with_suffix("") for file in photos}
     left_out: dict[Kind, list[str]] = {}
@@ -107,8 +110,7 @@ def _photos_of(entries: Iterable[Path], base: Path, nothing: str, mend: str) -> 
     if not photos and told:
         raise UsageError(f"{nothing} that persam can take; left out: {told}.")
     if not photos:
-        where = f"for those in its subfolders {mend}" if base.is_dir() and mend.startswith("give") else mend
-        raise UsageError(f"{nothing}; {where}.")
+        raise UsageError(f"{nothing}; {mend}.")
     if told:
         warnings.warn(f"Left out of {base}: {told}.", PersamWarning, stacklevel=4)
     return photos
@@ -119,7 +121,7 @@ def _counted(kind: Kind, names: Sequence[str]) -> str:
     return f"{len(names)} {kind.one if len(names) == 1 else kind.several} ({named}{kind.mend and '; ' + kind.mend})"
 
 
-def _kind_of(file: Path, base: Path) -> Kind:
+def _kind_of(file: Path, base: Path, results: _Results) -> Kind:
     suffix = file.suffix.lower()
     named = {_RAW: RAW_SUFFIXES, _OTHER: _OTHER_SUFFIXES, _VIDEO: _VIDEO_SUFFIXES}
     if suffix not in IMAGE_SUFFIXES:
@@ -130,7 +132,7 @@ def _kind_of(file: Path, base: Path) -> Kind:
             return _LINK if file.is_symlink() and not file.exists() else _UNRELATED
     except OSError:  # in a folder that may not be entered: reading it will say so
         return _PHOTO
-    if _is_own(file, base):
+    if results.hold(file, base):
         return _OWN
     return _HEIC if suffix in HEIC_SUFFIXES and find_spec("pillow_heif") is None else _PHOTO
 
@@ -169,11 +171,12 @@ def _folders_below(top: Path) -> Iterator[Path]:
             if _real(folder) in seen or not _holds(folder.is_dir):
                 continue
             seen.add(_real(folder))
-            yield folder
             try:
                 below += sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
             except OSError:
                 warnings.warn(f"The folder {folder} may not be read and was left out.", PersamWarning, stacklevel=2)
+            else:
+                yield folder
         level = below
 
 
@@ -205,23 +208,37 @@ def _before_magic(parts: Sequence[str]) -> list[str]:
 # ------------------------------------------------------------------------------------------ what persam wrote
 
 
-def _is_own(file: Path, base: Path) -> bool:
-    """Whether persam wrote a file as a result, in a folder of results that was not itself named as that of photos."""
-    for folder in file.parents:
-        first, *rest = file.relative_to(folder).parts
-        is_result = first in _OWN_FOLDERS if rest else _OWN_FILE.fullmatch(first) is not None
-        is_named = folder / first in (base, *base.parents)
-        if is_result and not is_named and _has_results(folder.absolute()):
-            return True
-    return False
+class _Results:
+    """Tells what persam wrote as results; every folder is looked at once."""
 
+    def __init__(self) -> None:
+        self._listed: dict[Path, frozenset[str]] = {}
+        self._is_older: dict[Path, bool] = {}
 
-@cache
-def _has_results(folder: Path) -> bool:
-    """Whether a folder is one of results: a file of that name alone may be another program's."""
-    try:
-        with (folder / _RESULTS).open("rb") as stream:
-            start = stream.read(4096)
-    except OSError:
+    def hold(self, file: Path, base: Path) -> bool:
+        """Whether a file is a result, unless the folder in which it lies was named itself: `base` is what was named."""
+        path, named = file.absolute(), base.absolute()
+        for folder in path.parents:
+            if folder not in named.parents and self._wrote(folder, path.relative_to(folder)):
+                return True
         return False
-    return not start or b'"concept"' in start
+
+    def _wrote(self, folder: Path, place: Path) -> bool:
+        if folder not in self._listed:
+            self._listed[folder] = written_in(folder)
+        if place.as_posix() in self._listed[folder]:
+            return True
+        first, *rest = place.parts
+        looks_like_it = first in _OWN_FOLDERS if rest else _OWN_FILE.fullmatch(first) is not None
+        return looks_like_it and self._is_of_older_persam(folder)
+
+    def _is_of_older_persam(self, folder: Path) -> bool:
+        """Whether it is a folder of results without a list; a file of that name alone may be another program's."""
+        if folder not in self._is_older:
+            try:
+                with (folder / _RESULTS).open("rb") as stream:
+                    start = stream.read(4096)
+            except OSError:
+                start = b"none"
+            self._is_older[folder] = not start or b'"concept"' in start
+        return self._is_older[folder]

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Size = tuple[int, int]
+_LARGE = 4_000_000  # pixels of a mask that is resized in bands, first to its width: as numbers it would take gigabytes
+_BAND = 512  # rows
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,14 @@ def fit_mask(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
 
     An outline stays visible so, and a thing that is smaller than a pixel stays.
     """
-    shares = cv2.resize(mask.astype(np.float32), picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+    height, width = picture.shape[:2]
+    if mask.size > _LARGE and mask.shape[0] >= height and mask.shape[1] >= width:
+        bands = [mask[top : top + _BAND] for top in range(0, mask.shape[0], _BAND)]
+        mask = np.concatenate([_area(band, width, len(band)) for band in bands])
+    shares = _area(mask, width, height)
     kept: np.ndarray = shares >= min(0.5, float(shares.max()) or 1.0)
     return kept
+
+
+def _area(mask: np.ndarray, width: int, height: int) -> np.ndarray:
+    return cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)

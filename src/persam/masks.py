@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from persam.errors import PersamError, UsageError
 from persam.images import check_file, open_picture, upright
-from persam.labels import Label, labels_of, pick
+from persam.labels import Label, LabelMap
 
 MaskSource = str | Path | Image.Image | np.ndarray
 
@@ -70,7 +70,7 @@ def read_mask(
     name = name_of(source, what)
     try:
         if label is not None:
-            mask = pick(read_labels(source, what), label, name)
+            mask = read_labels(source, what).pick(label, name)
         elif isinstance(source, np.ndarray):
             mask = _mask_from_array(source, what)
         elif isinstance(source, Image.Image):
@@ -99,11 +99,11 @@ def name_of(source: MaskSource, what: str = "mask") -> str:
     return f"The {what} {source}" if isinstance(source, (str, os.PathLike)) else f"The {what}"
 
 
-def read_labels(source: MaskSource, what: str = "mask") -> dict[Label, np.ndarray]:
-    """Read where each label of a mask is, see `persam.labels.labels_of`."""
+def read_labels(source: MaskSource, what: str = "mask") -> LabelMap:
+    """Read what tells things apart in a mask."""
     if isinstance(source, np.ndarray):
-        return labels_of(_without_batch(source))
-    return labels_of(upright(source if isinstance(source, Image.Image) else open_picture(source, what=what)))
+        return LabelMap.of(_without_batch(source))
+    return LabelMap.of(upright(source if isinstance(source, Image.Image) else open_picture(source, what=what)))
 
 
 def says_its_orientation(source: MaskSource) -> bool:

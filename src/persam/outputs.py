@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
-from persam.errors import write_error
-from persam.files import expanded, safe_name, write_bytes, write_text
+from persam.errors import PersamError, UsageError
+from persam.files import expanded, safe_name, write_bytes
+from persam.instance import Instance
+from persam.journal import Journal, json_line
+from persam.ledger import Ledger
 from persam.reports.pictures import encoded
 from persam.segmentation import Segmentation
 
 RESULTS = "results.jsonl"
+FORMAT = 2  # of its lines
+# For each kind of file its folder and suffix.
+_PLACES = {
+    "mask": ("masks", ".png"),
+    "overlay": ("overlays", ".jpg"),
+    "cutout": ("cutouts", ".png"),
+    "explain": ("explain", ".png"),
+    "instances": ("instances", ".png"),
+}
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
@@ -31,52 +46,93 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
 
 
 class OutputFolder:
-    """Where the results of a run go.
+    """Where the results of a run go. Use it in a ``with`` block, or `close` it; until then no other may write there.
 
     Files are named ``masks/CONCEPT/PHOTO.png``, ``overlays/CONCEPT/PHOTO.jpg``, ``cutouts/CONCEPT/PHOTO.png``. Photos
-    of equal names in different folders get the folder's name in front, or a number. ``results.jsonl`` has one line per
-    photo and concept; a photo that comes again, in this run or a later one, keeps its names and replaces its line.
-    Files of others are never touched.
+    of equal names in different folders get the folder's name in front, or a number; so do concepts whose names differ
+    only in letters that no file name can have. ``results.jsonl`` has one line per photo and concept; a photo that comes
+    again, in this run or a later one, keeps its names and replaces its line. Files of others are never touched.
 
     Args:
         folder: Made if it is missing.
+        overwrite: Replace files of others, too, and take nothing for done.
+
+    Attributes:
+        ledger: Says which files are persam's own.
+        outdated: Photos and concepts of another persam's lines, which are not kept: lines of two formats are no file.
 
     Raises:
-        PersamError: The folder cannot be made or written.
+        PersamError: The folder cannot be made or written, or another command is writing there.
+        UsageError: It has a ``results.jsonl`` of something else.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, overwrite: bool = False) -> None:
         self.folder = expanded(folder)
+        self.ledger = Ledger(self.folder, overwrite=overwrite)
+        self.outdated: set[tuple[str, str]] = set()
+        self._photo_names, self._concept_names = _Names(), _Names()
+        self._lines: dict[tuple[str, str], dict[str, Any]] = {}
+        self._grew = False  # what was only looked at is not tidied
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise write_error(self.folder, error) from error
-        self._lines = self._earlier_lines()
-        self._names: dict[str, str] = {}  # photo -> name
-        self._taken: set[str] = set()  # names in the form in which file systems compare them
-        for line in self._lines.values():
-            if isinstance(line.get("name"), str):
-                self._names[line["image"]] = line["name"]
-                self._taken.add(_compared(line["name"]))
+            self._journal = self._read()
+            self.ledger.sweep(place for place, _ in _PLACES.values())
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def results_path(self) -> Path:
         """The file of one line per photo and concept."""
         return self.folder / RESULTS
 
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines of the folder, those of earlier runs first."""
+        return list(self._lines.values())
+
+    def line(self, image: str | Path, concept: str) -> dict[str, Any] | None:
+        """The line of a photo and concept, if there is one."""
+        return self._lines.get((full_path(image), concept))
+
     def name_of(self, image: str | Path) -> str:
         """Return the name for a photo's outputs: its stem if that is free, else with its folder or a number."""
-        key = str(image)
-        if key not in self._names:
-            path = Path(image)
-            stem = safe_name(path.stem, otherwise="photo")
-            parent = safe_name(path.absolute().parent.name, otherwise="folder")
-            choices = [stem, safe_name(f"{stem}_{path.suffix[1:]}"), safe_name(f"{parent}_{stem}")]
-            numbered = (f"{parent}_{stem}_{number}" for number in count(2))
-            name = next(each for each in chain(choices, numbered) if _compared(each) not in self._taken)
-            self._names[key] = name
-            self._taken.add(_compared(name))
-        return self._names[key]
+        path = Path(full_path(image))
+        stem = safe_name(path.stem, otherwise="photo")
+        parent = safe_name(path.parent.name, otherwise="folder")
+        choices = [stem, safe_name(f"{stem}_{path.suffix[1:]}"), safe_name(f"{parent}_{stem}")]
+        return self._photo_names.of(str(path), choices, f"{parent}_{stem}")
+
+    def is_done(self, image: str | Path, concept: str, made: dict[str, Any]) -> bool:
+        """Whether an earlier run did the same, and its files are there.
+
+        Args:
+            image: The photo.
+            concept: The concept's name.
+            made: What the line depends on, JSON values, and under ``outputs`` the kinds of files that are wanted.
+        """
+        line = self.line(image, concept)
+        if self.ledger.overwrite or line is None or not isinstance(line.get("made"), dict):
+            return False
+        earlier = line["made"]
+        return (
+            {**earlier, "outputs": None} == {**made, "outputs": None}
+            and set(made["outputs"]) <= set(earlier.get("outputs", ()))
+            and all((self.folder / file).is_file() for file in _files_of(line))
+        )
+
+    def planned(self, image: str | Path, concept: str, outputs: Iterable[str], max_instances: int) -> list[str]:
+        """The files that `write` may write for a photo and concept."""
+        one_each = [self._file(kind, image, concept) for kind in outputs if kind != "instances"]
+        each = [self._file("instances", image, concept, number) for number in range(1, max_instances + 1)]
+        return one_each + (each if "instances" in outputs else [])
 
     def write(
         self,
@@ -85,67 +141,155 @@ class OutputFolder:
         *,
         overlay: bool = False,
         cutout: bool = False,
+        per_instance: bool = False,
         explanation: np.ndarray | None = None,
+        made: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Write the files of one segmentation and its line in ``results.jsonl``.
+
+        Files of an earlier line for the same photo and concept that are not written now are removed.
 
         Args:
             found: Its ``image`` names the photo.
             image: (H, W, 3) uint8, needed for an overlay or a cut-out.
             overlay: Also write ``overlays/CONCEPT/PHOTO.jpg``.
             cutout: Also write ``cutouts/CONCEPT/PHOTO.png``, if anything was found.
+            per_instance: Also write ``instances/CONCEPT/PHOTO-1.png`` and so on, a mask for every found thing.
             explanation: A picture of the way to the mask, (H, W, 3) uint8, for ``explain/CONCEPT/PHOTO.png``.
+            made: What the line depends on; see `is_done`.
 
         Returns:
             The line that was written; the files in it are relative to the folder.
         """
-        source = found.image or "image"
-        name, concept = self.name_of(source), safe_name(found.concept)
-        files = {"mask": f"masks/{concept}/{name}.png"}
-        write_mask(self.folder / files["mask"], found.mask)
+        source, concept = full_path(found.image or "image"), found.concept
+        pictures = {"mask": found.mask.astype(np.uint8) * 255}
         if overlay and image is not None:
-            files["overlay"] = f"overlays/{concept}/{name}.jpg"
-            write_image(self.folder / files["overlay"], found.overlay(image))
+            pictures["overlay"] = found.overlay(image)
         if cutout and image is not None and found.found:
-            files["cutout"] = f"cutouts/{concept}/{name}.png"
-            write_image(self.folder / files["cutout"], found.cutout(image))
+            pictures["cutout"] = found.cutout(image)
         if explanation is not None:
-            files["explain"] = f"explain/{concept}/{name}.png"
-            write_image(self.folder / files["explain"], explanation)
-        line = found.to_dict(rle=False) | {"image": source, "name": name, "files": files}
+            pictures["explain"] = explanation
+        files: dict[str, Any] = {kind: self._file(kind, source, concept) for kind in pictures}
+        for kind, picture in pictures.items():
+            write_image(self.folder / files[kind], picture)
+        objects = _objects(found)
+        if per_instance:
+            numbers = range(1, len(objects) + 1)
+            files["instances"] = [self._file("instances", source, concept, number) for number in numbers]
+            for file, one in zip(files["instances"], objects, strict=True):
+                write_mask(self.folder / file, one.mask)
+        line = {"format": FORMAT} | found.to_dict(rle=False) | {"instances": [one.to_dict() for one in objects]}
+        line |= {"image": source, "name": self.name_of(source), "files": files, "made": made}
+        earlier = self._lines.get((source, concept))
+        if earlier is not None:  # before its line goes: a run that is killed here does this photo again
+            self.ledger.remove(set(_files_of(earlier)) - set(_files_of(line)))
         self._append(line)
         return line
 
     def close(self) -> None:
-        """Leave one line per photo and concept in ``results.jsonl``: the last that was written."""
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines.values())
-        write_text(self.results_path, text)
+        """Leave one line per photo and concept in ``results.jsonl``, the last one written, and let others write."""
+        if self._grew and self._journal.lines != self.lines:
+            with contextlib.suppress(PersamError):  # no room: some lines are there twice then, and the last counts
+                self.ledger.adopt([RESULTS])  # it grew since
+                write_bytes(self.results_path, b"".join(map(json_line, self._lines.values())))
+        self.ledger.close()
 
     def _append(self, line: dict[str, Any]) -> None:
         """Add the line at once, so that a run that is stopped keeps what it did."""
-        self._lines[line["image"], line["concept"]] = line
-        try:
-            with self.results_path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise write_error(self.results_path, error) from error
+        if not self.results_path.exists():
+            write_bytes(self.results_path, b"")  # so that the ledger knows it
+        key = line["image"], line["concept"]
+        self._lines[key] = line  # before it is on the disk: a signal that comes while it is written must find it here
+        self.outdated.discard(key)
+        self._grew = True
+        self._journal.append([line])
 
-    def _earlier_lines(self) -> dict[tuple[str, str], dict[str, Any]]:
-        lines: dict[tuple[str, str], dict[str, Any]] = {}
+    def _file(self, kind: str, image: str | Path, concept: str, number: int | None = None) -> str:
+        place, suffix = _PLACES[kind]
+        folder = safe_name(concept)
+        name = self.name_of(image) + ("" if number is None else f"-{number}")
+        return f"{place}/{self._concept_names.of(concept, [folder], folder)}/{name}{suffix}"
+
+    def _read(self) -> Journal:
+        """Take over the lines of earlier runs, and the names in them."""
+        journal = Journal(self.results_path)
+        ours = [line for line in journal.lines if _is_line(line)]
+        strange = self.results_path.is_symlink() or (not ours and (journal.lines or journal.damaged))
+        if strange and not self.ledger.overwrite:
+            raise UsageError(f"{self.results_path} was not written by persam and would be lost; {self.ledger.advice}.")
+        for line in ours:
+            key = full_path(line["image"]), line["concept"]
+            if line.get("format") == FORMAT:
+                self._lines[key] = line
+            else:
+                self.outdated.add(key)
+            self._photo_names.keep(key[0], line["name"])
+            self._concept_names.keep(key[1], PurePosixPath(line["files"]["mask"]).parts[1])
+        self.outdated -= set(self._lines)
+        if self.ledger.is_new:  # of a persam without a ledger
+            self.ledger.adopt(file for line in ours for file in _files_of(line))
+        return journal
+
+
+class _Names:
+    """File names for keys, each another name; what a key had in an earlier run it keeps."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, str] = {}
+        self._taken: set[str] = set()  # in the form in which file systems compare them
+
+    def keep(self, key: str, name: str) -> None:
+        self._of[key] = name
+        self._taken.add(_compared(name))
+
+    def of(self, key: str, choices: Sequence[str], numbered: str) -> str:
+        """The first choice that is free, or else the last of them with a number."""
+        if key not in self._of:
+            names = chain(choices, (f"{numbered}_{number}" for number in count(2)))
+            self.keep(key, next(name for name in names if _compared(name) not in self._taken))
+        return self._of[key]
+
+
+def full_path(image: str | Path) -> str:
+    """The absolute path of a photo: what it is known by, whatever the folder in which the command was called.
+
+    Links are not followed, for people know a photo by the name that they gave it.
+    """
+    path = Path(image)
+    short = os.path.abspath(path)  # noqa: PTH100 (resolve() follows links)
+    if ".." in path.parts:  # beyond a link it leads elsewhere than the name says
         try:
-            text = self.results_path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return lines
-        except OSError as error:
-            raise write_error(self.results_path, error) from error
-        for row in text.splitlines():
-            try:
-                line = json.loads(row)
-                lines[str(line["image"]), str(line["concept"])] = line
-            except (ValueError, KeyError, TypeError):  # cut short when an earlier run was killed
-                continue
-        return lines
+            return short if path.samefile(short) else str(path.absolute())
+        except OSError:
+            return short
+    return short
+
+
+def _objects(found: Segmentation) -> list[Instance]:
+    """Every found object by itself."""
+    return [Instance(one.mask, one.score, one.similarity, one.predicted_iou) for one in found.found_objects]
 
 
 def _compared(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _files_of(line: dict[str, Any]) -> Iterator[str]:
+    for files in line["files"].values():
+        yield from [files] if isinstance(files, str) else files
+
+
+def _is_line(line: dict[str, Any]) -> bool:
+    """Whether a line is of persam, and names no file outside the folder."""
+    if not all(isinstance(line.get(key), str) for key in ("image", "concept", "name")):
+        return False
+    files = line.get("files")
+    if (
+        not isinstance(files, dict)
+        or "mask" not in files
+        or not all(isinstance(each, str | list) for each in files.values())
+    ):
+        return False
+    paths = [PurePosixPath(str(file)) for file in _files_of(line)]
+    inner = all(len(path.parts) == 3 and not path.is_absolute() and ".." not in path.parts for path in paths)
+    return inner and PurePosixPath(line["name"]).parts == (line["name"],)

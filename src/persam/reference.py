@@ -18,7 +18,7 @@ from persam.doubts import doubt_of_box, doubt_of_labels, doubt_of_mask, doubt_of
 from persam.errors import PersamError, PersamWarning, UsageError
 from persam.files import expanded
 from persam.images import ImageSource, read_image, read_once, read_orientation
-from persam.labels import Label, several
+from persam.labels import Label
 from persam.masks import (
     MaskSource,
     lies_as_stored,
@@ -165,7 +165,7 @@ def _read_drawn(
 
     mask = read(as_stored)
     if what == "mask" and label is None:
-        _warn(doubt_of_labels(several(read_labels(drawn)), name_of(drawn)))
+        _warn(doubt_of_labels(read_labels(drawn).things, name_of(drawn)))
     if orientation != 1 and not as_stored and not says_its_orientation(drawn):
         with contextlib.suppress(PersamError):  # then it fits one way alone, and there is no doubt
             _warn(doubt_of_turn(mask, read(as_stored=True), photo, name_of(drawn, what)))

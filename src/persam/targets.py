@@ -20,14 +20,15 @@ def check_targets(
 
     Args:
         targets: the option that names another place for it, such as ``-o``, and the path of every file to be written.
-        sources: all that is read; what is None or no file, such as the name of a model on the hub, does not count.
+        sources: all that is read, such as photos or the folder of a model; what is None, or the name of a model on the
+            hub, does not count.
         overwrite: whether files that exist may be replaced.
 
     Raises:
         UsageError: a target is a source, the same as another target, or exists and may not be replaced.
         PersamError: its folder cannot be written.
     """
-    files = [Path(source) for source in sources if source is not None]
+    files = [file for source in sources if source is not None for file in _files_of(Path(source))]
     for index, (option, target) in enumerate(targets):
         for source in files:
             if _is_same(target, source):
@@ -43,6 +44,13 @@ def check_targets(
         if any(place.exists() and not place.is_dir() for place in (folder, *folder.parents)):
             raise write_error(target, NotADirectoryError(errno.ENOTDIR, "Not a directory"))
         check_folder(folder)
+
+
+def _files_of(source: Path) -> list[Path]:
+    try:
+        return list(expanded(source).iterdir()) if expanded(source).is_dir() else [source]
+    except OSError:  # it cannot be read, which will be told by whoever tries
+        return [source]
 
 
 def _is_same(one: Path, other: Path) -> bool:

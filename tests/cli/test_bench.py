@@ -19,6 +19,7 @@ from tests.benchmark.conftest import write_pair
 from tests.fakes import ColourModel
 
 from persam.benchmark.datasets.catalog import DATASETS
+from persam.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 # The real command line with a model that answers at once.
@@ -273,6 +274,35 @@ class TestKill:
         assert "2 of 4 photos are done and kept in out; run the same command again to go on." in result.stderr
         calls.clear()
         assert "Nothing was kept; with --output" in run(*command).stderr
+
+
+class TestFilesOfOthers:
+    @pytest.mark.parametrize("file", ["metrics.json", "table.md", "report.html", "per_image.csv"])
+    def test_are_named_before_the_work_and_stay(self, refused, perseg, tmp_path, file):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / file).write_text("theirs")
+        for command in (("perseg",), ("score", "perseg", "--predictions", perseg / "Annotations")):
+            sentence = refused("bench", *command, "--data", perseg, "--output", "out", code=2)
+            assert sentence == (
+                f"out/{file} was not written by persam and would be lost; choose another --output, or move it away."
+            )
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [file]
+        assert (tmp_path / "out" / file).read_text() == "theirs"
+
+    def test_two_at_once(self, refused, perseg, tmp_path):
+        with Ledger(tmp_path / "out"):
+            assert "Another persam is writing into out" in refused(
+                "bench", "perseg", "--data", perseg, "--output", "out", code=1
+            )
+
+    def test_a_run_of_a_persam_that_kept_no_list_goes_on(self, run, perseg, tmp_path):
+        command = ("bench", "perseg", "--data", perseg, "--method", "persam", "--output", "out")
+        assert run(*command).exit_code == 0
+        shutil.rmtree(tmp_path / "out/.persam")
+        records = tmp_path / "out/records.jsonl"
+        records.write_bytes(b"".join(records.read_bytes().splitlines(keepends=True)[:2]))  # killed before the third
+        assert run(*command).exit_code == 0
+        assert len(records.read_bytes().splitlines()) == 4
 
 
 class TestBadInput:

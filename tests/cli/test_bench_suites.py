@@ -109,11 +109,25 @@ class TestSuites:
 
     def test_out(self, perseg, tmp_path):
         result = measured("robustness", perseg, "--sizes", "0.5", "--output", tmp_path / "rough", "--json")
-        assert {path.name for path in (tmp_path / "rough").iterdir()} == {"metrics.json", "table.md", "robustness.png"}
+        assert {path.name for path in (tmp_path / "rough").iterdir()} == {
+            ".persam", "metrics.json", "table.md", "robustness.png",
+        }  # fmt: skip
         assert json.loads((tmp_path / "rough/metrics.json").read_text()) == json.loads(result.stdout)
         assert "Written: " in result.stderr
         with Image.open(tmp_path / "rough/robustness.png") as picture:
             picture.verify()
+
+    @pytest.mark.parametrize("suite", ["modes", "encoders"])  # one of each way to read the photos
+    def test_a_plain_folder_needs_no_name(self, suite, perseg, tmp_path):
+        for number in range(2):
+            for kind, source in (("images", "Images/disc/{:02}.jpg"), ("masks", "Annotations/disc/{:02}.png")):
+                path = tmp_path / "mine" / kind / f"{number}{source[-4:]}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes((perseg / source.format(number)).read_bytes())
+        values = json.loads(run(suite, "--data", tmp_path / "mine", "--device", "cpu", "--json").stdout)
+        assert values["data"].startswith("folder: 1 object, ")
+        (tmp_path / "mine/masks/1.png").unlink()
+        assert "1.jpg has no mask: looked for" in refused(suite, "--data", tmp_path / "mine")
 
     @pytest.mark.parametrize("suite", SUITES)
     def test_a_quick_look(self, suite, perseg):

@@ -67,6 +67,7 @@ def test_learned_anew_in_another_mode(run, photo_file, mask_file, others, tmp_pa
     assert run("learn", photo_file, mask_file, "-o", "kept", "--keep-reference").exit_code == 0
     result = run("learn", *others, "--from", "kept.safetensors", "--mode", "official", "-o", "official")
     assert result.exit_code == 0, result.output
+    assert "Not all of its photos are kept in it, so it cannot be tuned again" in result.stderr
     concept = Concept.load(tmp_path / "official.safetensors")
     assert concept.mode == "official"
     assert [kept is not None for kept in concept.kept] == [True, False, False]  # those that were asked for

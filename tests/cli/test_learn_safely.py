@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.fakes import random_sam
 
-from persam import Concept
+from persam import Concept, PerSAM
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS
 
 
@@ -95,6 +96,16 @@ class TestRefused:
         (tmp_path / "mug.safetensors").mkdir()
         arguments = (photo_file, mask_file, "-o", "mug.safetensors", "--overwrite")
         assert "mug.safetensors is a folder" in refused_and_unharmed(refused, tmp_path, *arguments)
+
+
+def test_a_file_that_appears_while_it_learns(refused, photo_file, mask_file, tmp_path, monkeypatch):
+    def somebody_writes(*_: object, **__: object) -> PerSAM:
+        (tmp_path / "mug.safetensors").write_text("theirs")
+        return PerSAM(random_sam())
+
+    monkeypatch.setattr("persam.cli.learn.load_model", somebody_writes)
+    assert "mug.safetensors exists already" in refused("learn", photo_file, mask_file, "-o", "mug", code=2)
+    assert (tmp_path / "mug.safetensors").read_text() == "theirs"
 
 
 def test_overwrite_replaces_both_outputs(run, photo_file, mask_file, tmp_path):

@@ -140,6 +140,13 @@ class TestNames:
         assert f"The model {name} is not on this machine, and the hub cannot be reached" in sentence
         assert sentence.endswith('use the bundled model "tiny".')
 
+    @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+    def test_a_hub_that_may_not_be_asked(self, monkeypatch, variable):
+        for each in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+            monkeypatch.delenv(each, raising=False)
+        monkeypatch.setenv(variable, "1")
+        assert f"cannot be reached while {variable} is set; check the name, or unset the variable" in refused("sam")
+
     def test_a_file_that_is_no_model(self, tmp_path):
         (tmp_path / "notes.txt").write_text("dear diary")
         assert "holds no model" in refused(tmp_path / "notes.txt")

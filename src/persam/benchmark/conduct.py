@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from persam.benchmark.absence.report import FILES as ABSENT_FILES
 from persam.benchmark.absence.report import AbsentReport
 from persam.benchmark.datasets.catalog import DATASETS, find_data_set
 from persam.benchmark.episodes import Episode, Loaded, data_hash, limited
@@ -17,13 +19,15 @@ from persam.benchmark.methods.catalog import ITS_OWN
 from persam.benchmark.records import Query, Record, presence_queries, queries_of
 from persam.benchmark.reporting.plots import check_plots
 from persam.benchmark.reporting.protocols import DAVIS, FOLDER, PROTOCOLS, Protocol
-from persam.benchmark.reporting.report import Report
+from persam.benchmark.reporting.report import FILES as REPORT_FILES
+from persam.benchmark.reporting.report import METRICS, Report
 from persam.benchmark.reporting.worst import read_prediction
 from persam.benchmark.running.equipment import Equipment, Setup, check_setup
 from persam.benchmark.running.run import ask
-from persam.benchmark.running.run_folder import ABSENT, RECORDS, RunFolder
+from persam.benchmark.running.run_folder import ABSENT, RECORDS, RunFolder, kept_files
 from persam.errors import PersamError, UsageError
 from persam.files import expanded
+from persam.ledger import claimed, holds_json
 from persam.reports.provenance import versions, weights_hash
 
 Progress = Callable[[int, int], object]
@@ -68,28 +72,31 @@ def bench(
             run of other settings.
         PersamError: a model is not to be had, or `out` cannot be written.
     """
-    done = _run(data_set, data, setup, out=out, fresh=fresh, progress=progress, **options)
+    with claimed_report(out, REPORT_FILES):
+        done = _run(data_set, data, setup, out=out, fresh=fresh, progress=progress, **options)
 
-    def prediction(method: str, query: str) -> np.ndarray | None:
-        return None if done.folder is None else read_prediction(done.folder.prediction_path(method, query))
+        def prediction(method: str, query: str) -> np.ndarray | None:
+            return None if done.folder is None else read_prediction(done.folder.prediction_path(method, query))
 
-    report = Report(
-        title=title_of(data_set, done.equipment.in_words, data),
-        data_set=data_set,
-        protocol=protocol_of(data_set),
-        records=done.records,
-        queries=done.queries,
-        settings=done.settings | {"works with": done.equipment.in_words},
-        notes=done.notes,
-        prediction=prediction,
-        folder=done.place,
-    )
-    if report.folder is not None:
-        report.write(report.folder)
+        report = Report(
+            title=title_of(data_set, done.equipment.in_words, data),
+            data_set=data_set,
+            protocol=protocol_of(data_set),
+            records=done.records,
+            queries=done.queries,
+            settings=done.settings | {"works with": done.equipment.in_words},
+            notes=done.notes,
+            prediction=prediction,
+            folder=done.place,
+        )
+        if report.folder is not None:
+            report.write(report.folder)
     return report
 
 
-def bench_absent(data_set: str, data: str | Path, setup: Setup | None = None, **more: Any) -> AbsentReport:
+def bench_absent(
+    data_set: str, data: str | Path, setup: Setup | None = None, *, out: str | Path | None = None, **more: Any
+) -> AbsentReport:
     """Look for every object in every other object's photos: is it there at all?
 
     >>> from persam.benchmark import bench_absent
@@ -101,16 +108,34 @@ def bench_absent(data_set: str, data: str | Path, setup: Setup | None = None, **
     Raises:
         UsageError: besides, a data set whose photos show objects that are not marked, or one with a single object.
     """
-    done = _run(data_set, data, setup, absent=True, **more)
-    title = title_of(data_set, done.equipment.in_words, data) + ": is it there at all?"
-    report = AbsentReport(title, done.records, done.settings, done.notes, done.place)
-    try:
-        report.summaries  # noqa: B018 (computed now, while its errors can be told from others)
-    except ValueError as error:
-        raise PersamError(f"The scores cannot be summed up: {error}") from error
-    if report.folder is not None:
-        report.write(report.folder)
+    with claimed_report(out, ABSENT_FILES):
+        done = _run(data_set, data, setup, absent=True, out=out, **more)
+        title = title_of(data_set, done.equipment.in_words, data) + ": is it there at all?"
+        report = AbsentReport(title, done.records, done.settings, done.notes, done.place)
+        try:
+            report.summaries  # noqa: B018 (computed now, while its errors can be told from others)
+        except ValueError as error:
+            raise PersamError(f"The scores cannot be summed up: {error}") from error
+        if report.folder is not None:
+            report.write(report.folder)
     return report
+
+
+def claimed_report(out: str | Path | None, files: Sequence[str]) -> AbstractContextManager[None]:
+    """Hold the folder of a benchmark's report while it is made.
+
+    Raises:
+        UsageError: a file of others has the name of one of `files`.
+        PersamError: another command writes there, or it cannot be written.
+    """
+    kept = [] if out is None else kept_files(expanded(out))
+    return claimed(
+        out,
+        files,
+        is_ours=lambda folder: bool(kept) or holds_json(folder / METRICS, "settings", "methods"),
+        earlier=kept,
+        advice="choose another --output, or move it away",
+    )
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from persam.benchmark.conduct import Progress, counter, load_data, notes_of, protocol_of, title_of
+from persam.benchmark.conduct import Progress, claimed_report, counter, load_data, notes_of, protocol_of, title_of
 from persam.benchmark.episodes import Episode, MaskFile, data_hash
 from persam.benchmark.methods.base import Prediction
 from persam.benchmark.records import Query, Record, queries_of
-from persam.benchmark.reporting.report import Report
+from persam.benchmark.reporting.report import FILES, Report
 from persam.benchmark.running.equipment import Setup
 from persam.benchmark.running.run import read_truth, record_of
 from persam.benchmark.running.run_folder import mask_name
@@ -58,39 +58,40 @@ def bench_score(
         UsageError: an unknown data set or option, a folder that is not there or has none of the masks.
         PersamError: a photo of the data set cannot be read, or `out` cannot be written.
     """
-    setup = Setup(seed=seed)
-    loaded = load_data(data_set, data, setup, **options)
-    folder = expanded(predictions)
-    called = name or folder.resolve().name
-    queries = queries_of(loaded.episodes)
-    records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
-    by_name = {query.name: query for query in queries}
+    with claimed_report(out, FILES):
+        setup = Setup(seed=seed)
+        loaded = load_data(data_set, data, setup, **options)
+        folder = expanded(predictions)
+        called = name or folder.resolve().name
+        queries = queries_of(loaded.episodes)
+        records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
+        by_name = {query.name: query for query in queries}
 
-    def prediction(method: str, query: str) -> np.ndarray | None:
-        path = prediction_file(folder, by_name[query])
-        return None if path is None else _read(path, by_name[query])
+        def prediction(method: str, query: str) -> np.ndarray | None:
+            path = prediction_file(folder, by_name[query])
+            return None if path is None else _read(path, by_name[query])
 
-    report = Report(
-        title=title_of(data_set, called, data),
-        data_set=data_set,
-        protocol=protocol_of(data_set),
-        records=records,
-        queries=queries,
-        settings={
-            "data set": data_set,
-            "question": "score",
-            **loaded.settings,
-            "predictions": called,
-            "works with": "not known",
-            "hash of the data": data_hash(loaded.episodes),
-            "versions": versions(),
-        },
-        notes=notes_of(loaded, setup),
-        prediction=prediction,
-        folder=None if out is None else expanded(out),
-    )
-    if report.folder is not None:
-        report.write(report.folder)
+        report = Report(
+            title=title_of(data_set, called, data),
+            data_set=data_set,
+            protocol=protocol_of(data_set),
+            records=records,
+            queries=queries,
+            settings={
+                "data set": data_set,
+                "question": "score",
+                **loaded.settings,
+                "predictions": called,
+                "works with": "not known",
+                "hash of the data": data_hash(loaded.episodes),
+                "versions": versions(),
+            },
+            notes=notes_of(loaded, setup),
+            prediction=prediction,
+            folder=None if out is None else expanded(out),
+        )
+        if report.folder is not None:
+            report.write(report.folder)
     return report
 
 

@@ -90,8 +90,8 @@ def _measure(
 
         try:
             report = ask(entry.name, data, setup, out=output, fresh=fresh, progress=progress, **own)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(output, done, total)) from None
+        except KeyboardInterrupt as stop:
+            raise type(stop)(_how_to_go_on(output, done, total)) from None
     _show(report, report.table() if absent else report.table(brief=True), json)  # type: ignore[call-arg]
 
 

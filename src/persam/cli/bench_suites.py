@@ -18,8 +18,11 @@ from persam.cli.progress import progress_bar
 if TYPE_CHECKING:
     from persam.benchmark.suites.suite import Findings
 
-Data = Annotated[Path, typer.Option(help="Folder that holds perseg/, fss/ and/or davis/; or that of --data-set.")]
-DataSet = Annotated[str | None, typer.Option(help="One data set alone: --data is its folder. See persam bench --help.")]
+Data = Annotated[
+    Path,
+    typer.Option(help="Folder of your photos and masks, or of a data set; or one that holds perseg/, fss/, davis/."),
+]
+DataSet = Annotated[str | None, typer.Option(help="What --data is, if that is not seen. See persam bench --help.")]
 TimedModel = Annotated[
     str,
     typer.Option(
@@ -56,14 +59,14 @@ def _on_photos(
     json: Json = False,
 ) -> None:
     """Run a suite of one model; what stands after the star are the options that all of them have."""
-    from persam.benchmark.suites.suite import Trial, read_photos
+    from persam.benchmark.suites.suite import Trial, claimed_out, read_photos
 
-    _check(output, suite)
-    photos = read_photos(data, data_set, limit)
-    persam = load_model(model, device=device, dtype="auto", encoder=encoder)
-    with progress_bar("measuring", photos.count) as advance:
-        found = measure(Trial(photos, persam.model, persam.encoder, solver, advance))
-    _show(found, output, json)
+    with claimed_out(output, suite):
+        photos = read_photos(data, data_set, limit)
+        persam = load_model(model, device=device, dtype="auto", encoder=encoder)
+        with progress_bar("measuring", photos.count) as advance:
+            found = measure(Trial(photos, persam.model, persam.encoder, solver, advance))
+        _show(found, output, json)
 
 
 def modes(**shared: Any) -> None:
@@ -175,18 +178,18 @@ def encoders(
     --encoder facebook/dinov2-small
     """
     from persam.benchmark.suites.encoders import compare_encoders, is_tuned
-    from persam.benchmark.suites.suite import read_photos
+    from persam.benchmark.suites.suite import claimed_out, read_photos
     from persam.method.settings import Settings
 
-    _check(output, "encoders")
     settings, tuned = Settings.of(mode), is_tuned(method)
-    photos = read_photos(data, data_set, limit)
     models = list(dict.fromkeys(model or ["tiny"]))
     quiet_libraries()
-    with progress_bar("measuring", photos.count * len(models)) as advance:
-        how: dict[str, Any] = {"tuned": tuned, "device": device, "dtype": dtype, "progress": advance}
-        found = compare_encoders(models, encoder or [], photos, settings, **how)
-    _show(found, output, json)
+    with claimed_out(output, "encoders"):
+        photos = read_photos(data, data_set, limit)
+        with progress_bar("measuring", photos.count * len(models)) as advance:
+            how: dict[str, Any] = {"tuned": tuned, "device": device, "dtype": dtype, "progress": advance}
+            found = compare_encoders(models, encoder or [], photos, settings, **how)
+        _show(found, output, json)
 
 
 def efficiency(
@@ -254,11 +257,13 @@ def _timed(
     json: Json = False,
 ) -> None:
     """Run a suite of times; what stands after the star are the options that all of them have."""
-    _check(output, suite)
+    from persam.benchmark.suites.suite import claimed_out
+
     quiet_libraries()
-    with progress_bar("measuring", steps) as advance:
-        found = measure(device=device, progress=advance)
-    _show(found, output, json)
+    with claimed_out(output, suite):
+        with progress_bar("measuring", steps) as advance:
+            found = measure(device=device, progress=advance)
+        _show(found, output, json)
 
 
 def _check(output: Path | None, suite: str) -> None:

@@ -25,6 +25,7 @@ def demo(
     ] = None,
     photos: Annotated[int | None, typer.Option(min=2, help="At most so many photos of each.")] = None,
     device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace any file that is in the way.")] = False,
     json: Json = False,
 ) -> None:
     """Learn things from one photo each, tune, find them in small albums, and leave pictures to look at.
@@ -45,7 +46,15 @@ def demo(
             advance(what=what, done=done, total=total)
 
         report = run(
-            output, model=model, mode=mode, seed=seed, things=thing, photos=photos, device=device, progress=show
+            output,
+            model=model,
+            mode=mode,
+            seed=seed,
+            things=thing,
+            photos=photos,
+            device=device,
+            overwrite=overwrite,
+            progress=show,
         )
     if json:
         print_json(report.to_dict())

@@ -43,7 +43,9 @@ def learn(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Concept file to write; default NAME.safetensors.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the object; default: the output's name.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the object; default: the output's name, or the concept's.")
+    ] = None,
     reference: MoreReferences = None,
     start: Annotated[
         Path | None,
@@ -92,13 +94,13 @@ def learn(
 
     [bold]Examples[/bold]
 
-    persam learn mug.jpg mug_mask.png -o mug.safetensors --name "my mug" --keep-reference
+    persam learn mug.jpg mug_mask.png -o mug.safetensors --name "my mug"
 
-    persam learn mug.jpg --box 120,80,420,460 --preview check.png
+    persam learn mug.jpg --box 120,80,420,460 --preview check.png -o boxed.safetensors
 
-    persam learn 1.jpg 1.png -r 2.jpg:2.png -r 3.jpg:3.png --tune -o mug.safetensors
+    persam learn 1.jpg 1.png -r 2.jpg:2.png --tune --keep-reference -o two.safetensors
 
-    persam learn 4.jpg 4.png --from mug.safetensors -o mug4.safetensors
+    persam learn 3.jpg 3.png --from two.safetensors -o three.safetensors
     """
     from persam.concept import Concept
     from persam.method.scale import check_solver
@@ -145,6 +147,7 @@ def learn(
         if tune:
             concept = _tune(loaded, concept, solver)
     has_thumbnail = concept.thumbnail is not None and (thumbnail or (base is not None and base.thumbnail is not None))
+    check_targets(targets, sources, overwrite=overwrite)  # again: tuning may take minutes, and others write too
     concept.save(path, thumbnail=has_thumbnail)
     if preview is not None:
         _write_preview(preview, concept, references)
@@ -201,4 +204,6 @@ def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept 
     else:
         done = f"{'Tuned' if concept.tuned else 'Made'} {concept.name!r} with {photos} in {seconds:.1f} s"
     out().print(f"{done} -> {path}", markup=False)
+    if concept.kept and not concept.keeps_references:
+        say("Not all of its photos are kept in it, so it cannot be tuned again; --keep-reference keeps new ones.")
     say(f"Find it in other photos: persam segment {path} PHOTOS")

@@ -12,11 +12,11 @@ from typer.core import TyperGroup
 from persam import __version__
 from persam.cli import bench, check, demo, learn, models, segment, show, study
 from persam.cli.console import complain, print_json, say
+from persam.cli.stopping import exit_code_of, sigterm_stops
 from persam.cli.streams import lasting_streams, nothing_is_printed
 from persam.errors import PersamError, PersamWarning, first_line, system_error, write_error
 
 DEBUG_VARIABLE = "PERSAM_DEBUG"
-_STOPPED = 130  # what shells expect of a program that Ctrl-C ended
 _AS_JSON = "persam.as_json"  # in the context: whether a script reads the result
 
 
@@ -45,7 +45,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), sigterm_stops():
                 if not (ctx.params.get("debug") or sys.warnoptions):
                     warnings.simplefilter("ignore")  # libraries warn developers; users get sentences
                 _say_warnings()
@@ -55,7 +55,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as stop:
             sentence = " ".join(["Stopped.", *(str(word) for word in stop.args)])
             say(sentence)
-            raise _ended(ctx, sentence, _STOPPED) from None
+            raise _ended(ctx, sentence, exit_code_of(stop)) from None
         except Exception as error:
             if hasattr(error, "exit_code") and hasattr(error, "format_message"):
                 # An error of usage, for which the command-line library has its own words.

@@ -15,7 +15,7 @@ from persam.cli.progress import progress_bar
 from persam.errors import PersamError, UsageError
 
 if TYPE_CHECKING:
-    from persam.batch import BatchReport
+    from persam.batch import BatchReport, Plan
     from persam.concept import Concept
 
 _ROWS_SHOWN = 60
@@ -36,6 +36,9 @@ def segment(
     coco: Annotated[bool, typer.Option("--coco", help="Also write coco.json.")] = False,
     sheet: Annotated[bool, typer.Option("--sheet", help="Also write a contact sheet, PNG and HTML.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also write the way to each mask as a picture.")] = False,
+    per_instance: Annotated[
+        bool, typer.Option("--per-instance", help="Also write a mask for every found thing; see --max-instances.")
+    ] = False,
     max_instances: Annotated[int, typer.Option(min=1, help="Up to so many objects of a concept in a photo.")] = 1,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Score from which on it counts as present: how sure persam must be.")
@@ -46,9 +49,14 @@ def segment(
     encoder: Annotated[str | None, typer.Option(help="Default: the one that the concept was made with.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do all again, and replace any file that is in the way.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Find learned objects in photos. Masks and results.jsonl are always written.
+
+    What an earlier run did is not done again, so that a run that was stopped goes on when it is called again.
 
     [bold]Examples[/bold]
 
@@ -56,7 +64,7 @@ def segment(
 
     persam segment mug.safetensors cat.safetensors 'holiday/**/*.jpg' --coco --json
     """
-    from persam.batch import segment_photos
+    from persam.batch import Wanted, plan_photos, segment_photos
     from persam.concept import Concept
     from persam.finding import find_images
     from persam.outputs import OutputFolder
@@ -68,38 +76,47 @@ def segment(
     photos = find_images(item for item in items if item not in files)
     concepts = _distinct([Concept.load(file) for file in dict.fromkeys(files)], files)
     name, other = model_of(concepts[0], model, encoder)
-    loaded = load_model(name, device=device, dtype=dtype, encoder=other)
-    with progress_bar("Photos", len(photos)) as advance:
+    wanted = Wanted(
+        overlay=overlay,
+        cutout=cutout,
+        explain=explain,
+        per_instance=per_instance,
+        coco=coco,
+        sheet=sheet,
+        max_instances=max_instances,
+        threshold=threshold,
+    )
+    with OutputFolder(output, overwrite=overwrite) as folder:
+        plan = plan_photos(concepts, photos, folder, wanted)
+        loaded = load_model(name, device=device, dtype=dtype, encoder=other) if plan.tasks else None
+        with progress_bar("Photos", len(plan.tasks)) as advance:
 
-        def on_photo(photo: Path, problem: str | None) -> None:
-            advance()
-            if problem is not None:
-                complain(problem)
+            def on_photo(photo: Path, problem: str | None) -> None:
+                advance()
+                if problem is not None:
+                    complain(problem)
 
-        report = segment_photos(
-            loaded,
-            concepts,
-            photos,
-            OutputFolder(output),
-            overlay=overlay,
-            cutout=cutout,
-            coco=coco,
-            sheet=sheet,
-            explain=explain,
-            max_instances=max_instances,
-            threshold=threshold,
-            on_photo=on_photo,
-        )
+            def on_sheet(done: int, total: int) -> None:
+                advance(done=done, total=total, what="Contact sheet")
+
+            report = segment_photos(loaded, plan, on_photo=on_photo, on_sheet=on_sheet)
+        dropped = len({image for image, _ in folder.outdated}) if report.photos else 0
     seconds = time.perf_counter() - started
-    done = len({line["image"] for line in report.lines})
     if json:
-        print_json(_summary(report, output, len(photos), seconds))
+        print_json(_summary(report, plan, seconds))
     else:
         _print_table(report)
-        hits = sum(map(_is_found, report.lines))
-        say(f"{hits} found in {done} photos, {seconds:.1f} s; all of it in {output}/")
-    if report.stopped:
-        raise KeyboardInterrupt(f"{done} of {len(photos)} photos were done, their results are kept in {output}/.")
+        say(_what_was_done(report, plan, seconds))
+    if dropped:
+        say(
+            f"Of the photos that another version of persam did, {dropped} were not named now and have no line in "
+            f"{folder.results_path} any more; name them to do them again."
+        )
+    if report.stop is not None:
+        done = plan.done_before + report.photos
+        raise type(report.stop)(
+            f"{done} of {len(photos)} photos are done and kept in {output}/; run the same command again to go on."
+        )
     if report.failures:
         names = ", ".join(photo for photo, _ in report.failures[:5]) + (", ..." if len(report.failures) > 5 else "")
         raise PersamError(f"{len(report.failures)} of {len(photos)} photos could not be segmented: {names}.")
@@ -122,17 +139,26 @@ def _is_found(line: dict[str, Any]) -> bool:
     return line["present"] and line["box"] is not None
 
 
+def _what_was_done(report: BatchReport, plan: Plan, seconds: float) -> str:
+    hits = sum(_is_found(line) for _, line in report.lines)
+    photos = len({photo for photo, _ in report.lines})
+    before = f" ({plan.done_before} of {len(plan.photos)} were done before)" if plan.done_before else ""
+    return f"{hits} found in {photos} photos{before}, {seconds:.1f} s; all of it in {plan.output.folder}/"
+
+
 def _print_table(report: BatchReport) -> None:
+    from persam.errors import printable
+
     if not report.lines:
         return
     grid = table(
         "photo", "object", "found", "score", "similarity", "box", "area", right=("score", "similarity", "area")
     )
-    for line in report.lines[:_ROWS_SHOWN]:
+    for photo, line in report.lines[:_ROWS_SHOWN]:
         found = _is_found(line)
         grid.add_row(
-            escape(line["image"]),
-            escape(line["concept"]),
+            escape(printable(str(photo))),
+            escape(printable(line["concept"])),
             ("[green]yes[/green]" if found else "no") + ("?" if line["verdict"] == "unsure" else ""),
             f"{line['score']:.2f}",
             f"{line['similarity']:.2f}",
@@ -141,20 +167,21 @@ def _print_table(report: BatchReport) -> None:
         )
     console = out()
     console.print(grid)
-    if any(line["verdict"] == "unsure" for line in report.lines[:_ROWS_SHOWN]):
+    if any(line["verdict"] == "unsure" for _, line in report.lines[:_ROWS_SHOWN]):
         console.print("?: unsure; have a look.")
     if len(report.lines) > _ROWS_SHOWN:
         console.print(f"... and {len(report.lines) - _ROWS_SHOWN} more lines in results.jsonl")
 
 
-def _summary(report: BatchReport, output: Path, photos: int, seconds: float) -> dict[str, Any]:
+def _summary(report: BatchReport, plan: Plan, seconds: float) -> dict[str, Any]:
     return {
-        "output": str(output),
-        "photos": photos,
-        "found": sum(_is_found(line) for line in report.lines),
+        "output": str(plan.output.folder),
+        "photos": len(plan.photos),
+        "done_before": plan.done_before,
+        "found": sum(_is_found(line) for _, line in report.lines),
         "failed": [{"image": photo, "error": problem} for photo, problem in report.failures],
-        "stopped": report.stopped,
+        "stopped": report.stop is not None,
         "seconds": round(seconds, 2),
         "files": report.files,
-        "results": report.lines,
+        "results": [line for _, line in report.lines],
     }

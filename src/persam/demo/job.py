@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from persam.demo.albums import Album, AlbumPhoto, make_albums
+from persam.demo.albums import Album, AlbumPhoto, layouts_of, make_albums
 from persam.demo.originals import THINGS, photo_folder
-from persam.demo.report import DemoReport, PhotoResult, ThingResult
+from persam.demo.report import NUMBERS, PAGE, SHEET, DemoReport, PhotoResult, ThingResult
 from persam.drawing import colour_of, draw_overlay
 from persam.explain import explain
 from persam.files import expanded
+from persam.ledger import claimed, holds_json
 from persam.metrics import iou
 from persam.outputs import write_image, write_mask
 from persam.segmentation import Segmentation
@@ -34,6 +35,7 @@ def run(
     things: Sequence[str] | None = None,
     photos: int | None = None,
     device: str = "auto",
+    overwrite: bool = False,
     progress: Callable[[str, int, int], object] = lambda what, done, total: None,
 ) -> DemoReport:
     """Learn things from one photo each, tune, find them in small albums, and leave pictures to look at.
@@ -41,26 +43,53 @@ def run(
     The albums are made of the photographs that scikit-image ships, so nothing is downloaded, and the truth is known.
 
     Args:
-        out: folder to write into; a rerun overwrites its own files only.
+        out: folder to write into; a rerun replaces its own files only.
         model: name of a model, see `PerSAM.from_pretrained`, or a loaded one.
         mode: ``persam``, ``official`` or ``paper``; a loaded model keeps its own.
         seed: of the albums.
         things: ``cup``, ``cat``, ``motorcycle``; all by default.
         photos: how many photos of each at most, 2 or more.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        overwrite: replace files of others, too.
         progress: called with what is being done, the steps done and all steps.
 
     Raises:
         PersamError: scikit-image is missing, the model is not to be had, or the folder cannot be written.
-        UsageError: an unknown thing or mode, or too few photos.
+        UsageError: an unknown thing or mode, too few photos, or a file of others is in the way.
     """
     from persam.persam import PerSAM
 
     photo_folder()  # before anything slow
-    folder = expanded(out)
     albums = make_albums(things, photos=photos, seed=seed)
-    loaded = model if isinstance(model, PerSAM) else PerSAM.from_pretrained(model, mode=mode, device=device)
     names = list(things or THINGS)
+    with claimed(out, _files(names), is_ours=_has_demo, overwrite=overwrite):
+        loaded = model if isinstance(model, PerSAM) else PerSAM.from_pretrained(model, mode=mode, device=device)
+        return _run(loaded, albums, names, expanded(out), seed, progress)
+
+
+def _files(things: Sequence[str]) -> list[str]:
+    """All files that the demo may write, named from its folder on."""
+    files = [PAGE, NUMBERS, SHEET]
+    for thing in things:
+        files += [f"{thing}/{name}" for name in ("reference.png", "reference-mask.png", f"{thing}.safetensors")]
+        for photo in layouts_of(thing):
+            places = (("album", "jpg"), ("truth", "png"), ("masks", "png"), ("found", "jpg"), ("explain", "png"))
+            files += [f"{thing}/{place}/{photo.name}.{suffix}" for place, suffix in places]
+    return files
+
+
+def _has_demo(folder: Path) -> bool:
+    return holds_json(folder / NUMBERS, "things", "presence_right")
+
+
+def _run(
+    loaded: PerSAM,
+    albums: Iterable[Album],
+    names: Sequence[str],
+    folder: Path,
+    seed: int,
+    progress: Callable[[str, int, int], object],
+) -> DemoReport:
     results: list[ThingResult] = []
     for number, album in enumerate(albums):
         each = len(album.photos) + 1
@@ -76,8 +105,8 @@ def run(
         loaded.settings.mode,
         seed,
         tuple(results),
-        folder / "contact-sheet.png",
-        folder / "index.html",
+        folder / SHEET,
+        folder / PAGE,
     )
     report.write()
     return report

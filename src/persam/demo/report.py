@@ -16,6 +16,7 @@ from persam.masks import read_mask
 from persam.reports.contact_sheet import ContactSheet
 from persam.reports.page import render
 
+PAGE, NUMBERS, SHEET = "index.html", "results.json", "contact-sheet.png"
 _WELL = 0.5  # IoU from which on a thing counts as found, as in detection
 _KINDS = {"found": "good", "rightly not found": "good", "badly found": "fair"}
 
@@ -149,7 +150,7 @@ class DemoReport:
             kinds=_KINDS,
         )
         write_text(self.page, page)
-        write_text(self.folder / "results.json", json.dumps(self.to_dict(), indent=2) + "\n")
+        write_text(self.folder / NUMBERS, json.dumps(self.to_dict(), indent=2) + "\n")
 
     def _write_sheet(self) -> None:
         plain, tuned = self.mean_iou

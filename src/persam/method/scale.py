@@ -31,7 +31,7 @@ SOLVERS = ("direct", "adamw")
 PUBLISHED_EPOCHS = 1000
 REACH = 0.6  # the published learning rates sum to 0.5, and momentum carries a weight a little further than that
 MOST_PIXELS = 64 * 64  # the direct solver's resolution
-# The published procedure's: a million pixels take a minute and a half on a CPU core, and a phone's photo has 48.
+# The published procedure's: a million pixels take half a minute on a CPU core, and a phone's photo has 48.
 # It was published with smaller photos, and the decoder's logits, which are weighted, have 256 x 256.
 MOST_PUBLISHED_PIXELS = 2**21
 _LOSS_DIGITS, _WEIGHT_DIGITS = 11, 6

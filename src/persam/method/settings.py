@@ -100,7 +100,7 @@ class Settings:
         Raises:
             UsageError: no such mode.
         """
-        if mode not in PRESETS:
+        if not isinstance(mode, str) or mode not in PRESETS:
             raise UsageError(f'There is no mode "{mode}"; use {", ".join(get_args(Mode))}.')
         return PRESETS[mode]
 

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import io
+import math
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
-from persam.files import write_bytes, write_text
+from persam.errors import PersamError, printable, write_error
+from persam.files import write_bytes
 from persam.geometry import fit_mask, shrink
-from persam.reports.page import render
+from persam.images import open_picture, read_image
+from persam.instance import Instance, rle_mask
+from persam.reports.page import write_page
 from persam.reports.pictures import GridStyle, Tile, data_uri, draw_grid, encoded
 from persam.segmentation import Segmentation
 
 _STYLE = GridStyle(cell=240, gap=14, text=46, letters=(14, 13))
 _HTML_TILE = 480  # longest side of a picture in the HTML, pixels
 _TILES_PER_PAGE = 60
+_COLUMNS = 5
+_IN_MEMORY = 16_000_000  # bytes of pictures, beyond which they go to the disk
+_NO_PHOTO = np.full((90, 120, 3), 225, np.uint8)
 
 
 @dataclass(frozen=True)
 class SheetEntry:
-    """A picture of the sheet as a file, because there may be thousands, and what is said of it."""
+    """A picture of the sheet, in a file of pictures because there may be thousands, and what is said of it."""
 
-    jpeg: bytes
+    pictures: IO[bytes]
+    place: tuple[int, int]  # first byte, number of bytes
     caption: str
     note: str
     found: bool
+
+    @property
+    def jpeg(self) -> bytes:
+        """The picture as a file."""
+        self.pictures.seek(self.place[0])
+        return self.pictures.read(self.place[1])
 
     @property
     def address(self) -> str:
@@ -51,29 +67,53 @@ class ContactSheet:
         entries: What was added.
     """
 
-    def __init__(self, title: str = "persam", *, columns: int = 5) -> None:
-        self.title = title
+    def __init__(self, title: str = "persam", *, columns: int = _COLUMNS) -> None:
+        self.title = printable(title)
         self.columns = columns
         self.entries: list[SheetEntry] = []
+        self._pictures = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (it goes with the sheet)
 
     def __len__(self) -> int:
         """How many pictures it has."""
         return len(self.entries)
 
-    def add(self, found: Segmentation, image: np.ndarray) -> None:
-        """Add a photo (H, W, 3) uint8 with what was found in it."""
+    def add(self, found: Segmentation, image: np.ndarray, more: str = "") -> None:
+        """Add a photo (H, W, 3) uint8 with what was found in it, and what more is to be said."""
         picture = shrink(image, _HTML_TILE)
         if found.found:
             instances = tuple(replace(one, mask=fit_mask(one.mask, picture)) for one in found.instances)
             picture = replace(found, mask=fit_mask(found.mask, picture), instances=instances).overlay(picture)
         note = f"{found.concept} · {found.score:.2f}" if found.found else f"{found.concept} · not found"
-        note += "?" if found.verdict == "unsure" else ""
+        note += ("?" if found.verdict == "unsure" else "") + more
         self.add_picture(picture, Path(found.image or "image").name, note, found=found.found)
+
+    def add_line(self, line: dict[str, Any], folder: Path) -> None:
+        """Add a line of ``results.jsonl``: its photo, read small, with the mask that lies in the folder."""
+        try:
+            picture, note = _small_photo(line["image"]), ""
+        except PersamError:
+            picture, note = _NO_PHOTO, " · the photo is gone"
+        mask = _small_mask(folder / line["files"]["mask"], picture)
+        objects = line["instances"] if len(line["instances"]) > 1 else []
+        found = Segmentation(
+            line["concept"],
+            line["image"],
+            mask,
+            line["score"],
+            line["present"],
+            instances=tuple(Instance(fit_mask(rle_mask(one["rle"]), picture), one["score"]) for one in objects),
+        )
+        self.add(found, picture, note)
 
     def add_picture(self, picture: np.ndarray, caption: str, note: str = "", *, found: bool = True) -> None:
         """Add any (H, W, 3) uint8 picture with a caption and a softer second line."""
         jpeg = encoded(shrink(picture, _HTML_TILE), "JPEG", quality=88)
-        self.entries.append(SheetEntry(jpeg, caption, note, found))
+        try:
+            start = self._pictures.seek(0, io.SEEK_END)
+            self._pictures.write(jpeg)
+        except OSError as error:
+            raise write_error(tempfile.gettempdir(), error) from error
+        self.entries.append(SheetEntry(self._pictures, (start, len(jpeg)), printable(caption), printable(note), found))
 
     def write_png(self, path: str | Path) -> list[Path]:
         """Write PNG pages of up to 60 pictures: PATH, then PATH with -2, -3...
@@ -81,16 +121,47 @@ class ContactSheet:
         Returns:
             The files.
         """
-        first = Path(path)
-        files = []
-        each = max(1, _TILES_PER_PAGE // self.columns) * self.columns  # whole rows
-        for page, start in enumerate(range(0, max(1, len(self)), each), start=1):
-            tiles = [entry.tile() for entry in self.entries[start : start + each]]
+        files = sheet_pages(path, len(self), self.columns)
+        each = _tiles_a_page(self.columns)
+        for page, file in enumerate(files):
+            tiles = [entry.tile() for entry in self.entries[page * each : (page + 1) * each]]
             rows = [tiles[row : row + self.columns] for row in range(0, len(tiles), self.columns)]
-            files.append(first if page == 1 else first.with_stem(f"{first.stem}-{page}"))
-            write_bytes(files[-1], encoded(draw_grid(self.title, rows, _STYLE), "PNG"))
+            write_bytes(file, encoded(draw_grid(self.title, rows, _STYLE), "PNG"))
         return files
 
     def write_html(self, path: str | Path) -> None:
         """Write one HTML file that holds its pictures and needs nothing else."""
-        write_text(path, render("reports/contact_sheet.html.j2", title=self.title, entries=self.entries))
+        write_page(path, "reports/contact_sheet.html.j2", title=self.title, entries=self.entries)
+
+
+def sheet_pages(path: str | Path, pictures: int, columns: int = _COLUMNS) -> list[Path]:
+    """The files of a sheet of so many pictures: PATH, then PATH with -2, -3..."""
+    first = Path(path)
+    more = range(2, 1 + math.ceil(pictures / _tiles_a_page(columns)))
+    return [first, *(first.with_stem(f"{first.stem}-{page}") for page in more)]
+
+
+def _tiles_a_page(columns: int) -> int:
+    return max(1, _TILES_PER_PAGE // columns) * columns  # whole rows
+
+
+def _small_photo(path: str) -> np.ndarray:
+    """A photo for a tile, (H, W, 3) uint8. JPEGs, the most and the largest, are decoded at a part of their size."""
+    if not Path(path).is_file():  # a pipe gave its photo once
+        raise PersamError(f"There is no photo at {path} any more.")
+    try:
+        with Image.open(path, formats=("JPEG", "MPO")) as picture:
+            picture.draft("RGB", (2 * _HTML_TILE, 2 * _HTML_TILE))
+            return shrink(read_image(picture), _HTML_TILE)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        pass  # read as any other, which also knows what is wrong with it
+    return shrink(read_image(path), _HTML_TILE)
+
+
+def _small_mask(path: Path, picture: np.ndarray) -> np.ndarray:
+    """A mask that was written for a photo, at the size of its tile; empty where it is gone or of another photo."""
+    try:
+        mask = np.asarray(open_picture(path, what="mask").convert("L")) > 0
+    except PersamError:
+        return np.zeros(picture.shape[:2], bool)
+    return fit_mask(mask, picture)

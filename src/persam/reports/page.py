@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from persam.files import atomic_path
 from persam.reports.pictures import embedded
 
 _NOTHING = ("-", "–")
@@ -18,6 +20,16 @@ _WITH_INTERVAL = re.compile(r"(\S+) (\[[^\]]*\])(?: (.*))?", re.DOTALL)
 def render(template: str, **values: Any) -> str:
     """Fill a template of the package, such as ``demo/index.html.j2``. All text is escaped: names may hold anything."""
     return _environment().get_template(template).render(values)
+
+
+def write_page(path: str | Path, template: str, **values: Any) -> None:
+    """Fill a template into a file, piece by piece: a page of thousands of pictures need not be in memory.
+
+    Raises:
+        PersamError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        _environment().get_template(template).stream(values).dump(str(temporary), encoding="utf-8")
 
 
 @cache

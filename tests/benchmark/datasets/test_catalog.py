@@ -11,7 +11,7 @@ import sys
 import pytest
 from tests.benchmark.conftest import write_pair
 
-from persam.benchmark.datasets.catalog import DATASETS, read, read_together
+from persam.benchmark.datasets.catalog import DATASETS, read, read_recognised, read_together
 from persam.errors import UsageError
 
 YOURS = ["things", "folder", "study"]
@@ -116,3 +116,35 @@ class TestTogether:
         assert counts["perseg"] == 4
         assert counts["fss"] == 18
         assert 30 < counts["davis"] < 60
+
+
+class TestRecognised:
+    @pytest.mark.parametrize("name", ["perseg", "fss", "davis"])
+    def test_a_known_data_set(self, data, name):
+        found = read_recognised(data / name)
+        # FSS's other form, CLASS/images and CLASS/masks, is also that of a folder of one's own.
+        assert found.name == {"fss": "folder"}.get(name, name)
+        assert found.episodes
+
+    def test_fss_as_it_is_unpacked(self, tmp_path):
+        for number in (1, 2):
+            write_pair(tmp_path / f"abacus/{number}.jpg", tmp_path / f"abacus/{number}.png", number, 255)
+        assert read_recognised(tmp_path).name == "fss"
+
+    @pytest.mark.parametrize("inner", ["", "mug"])
+    @pytest.mark.parametrize(("photos", "masks"), [("images", "masks"), ("Images", "Masks")])
+    def test_a_plain_folder(self, tmp_path, inner, photos, masks):
+        for number in range(2):
+            write_pair(tmp_path / inner / photos / f"{number}.jpg", tmp_path / inner / masks / f"{number}.png", number)
+        assert read_recognised(tmp_path).name == "folder"
+        next(tmp_path.rglob("1.png")).unlink()
+        with pytest.raises(UsageError, match="1.jpg has no mask: looked for"):
+            read_recognised(tmp_path)
+
+    def test_nothing(self, tmp_path, data):
+        assert read_recognised(tmp_path / "gone") is None
+        assert read_recognised(data) is None  # it holds data sets by name
+        for path in data.rglob("*.*"):
+            path.unlink()
+        (tmp_path / "empty").mkdir()
+        assert read_recognised(tmp_path / "empty") is None

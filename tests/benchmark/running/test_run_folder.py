@@ -11,39 +11,17 @@ from PIL import Image
 from tests.benchmark.methods_for_tests import ByColour, Failing, drawn_episodes
 
 from persam.benchmark.running.run import run
-from persam.benchmark.running.run_folder import Journal, RunFolder, mask_name, read_records
+from persam.benchmark.running.run_folder import RunFolder, mask_name, read_records
 from persam.errors import PersamError, UsageError
 
 SETTINGS = {"mode": ["persam"], "shots": 1, "methods": {"colour": {"fingerprint": "abc"}}}
 
 
-class TestJournal:
-    def test_lines_come_back(self, tmp_path):
-        journal = Journal(tmp_path / "deep" / "j.jsonl")
-        journal.append([{"a": 1}, {"b": "ü\n"}])
-        journal.append([{"c": None}])
-        assert Journal(journal.path).lines == journal.lines == [{"a": 1}, {"b": "ü\n"}, {"c": None}]
-
-    @pytest.mark.parametrize("torn", [b'{"b', b'{"b": 2}', b"\xc3"])
-    def test_a_torn_last_line_is_dropped(self, tmp_path, torn):
-        path = tmp_path / "j.jsonl"
-        path.write_bytes(b'{"a": 1}\n' + torn)
-        journal = Journal(path)
-        assert journal.lines == [{"a": 1}]
-        assert path.read_bytes().endswith(torn)  # reading alone changes nothing
-        journal.append([{"c": 3}])
-        assert path.read_bytes() == b'{"a": 1}\n{"c": 3}\n'
-
-    @pytest.mark.parametrize("line", [b"nonsense", b"[1]", b"\xff\xfe"])
-    def test_damage_in_the_midst_is_told(self, tmp_path, line):
-        (tmp_path / "j.jsonl").write_bytes(b'{"a": 1}\n' + line + b'\n{"c": 3}\n')
-        with pytest.raises(PersamError, match=r"damaged in line 2; start over with --fresh"):
-            Journal(tmp_path / "j.jsonl")
-
-    def test_an_unwritable_place(self, tmp_path):
-        (tmp_path / "file").write_text("")
-        with pytest.raises(PersamError, match=r"Cannot write .*a file"):
-            Journal(tmp_path / "file" / "j.jsonl").append([{}])
+def test_damaged_records_are_told(tmp_path):
+    RunFolder(tmp_path, SETTINGS)
+    (tmp_path / "records.jsonl").write_bytes(b"{}\nnonsense\n{}\n")
+    with pytest.raises(PersamError, match=r"damaged in line 2; start over with --fresh, or choose another --output"):
+        RunFolder(tmp_path, SETTINGS)
 
 
 class TestGoingOn:

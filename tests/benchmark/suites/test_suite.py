@@ -130,6 +130,13 @@ class TestOut:
             with pytest.raises(UsageError, match="would be lost"):
                 check_out(tmp_path, "modes")
 
+    def test_a_file_of_others_is_named_before_the_run(self, tmp_path):
+        for name in ("table.md", "robustness.png"):
+            (tmp_path / name).write_text("theirs")
+            with pytest.raises(UsageError, match=f"{name} was not written by persam"):
+                check_out(tmp_path, "robustness")
+            (tmp_path / name).unlink()
+
     def test_what_cannot_be_written_is_known_before_the_run(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(UsageError, match="is a file; give a folder"):

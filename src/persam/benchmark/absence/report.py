@@ -19,6 +19,7 @@ from persam.reports.tables import Table, to_csv
 from persam.segmentation import UNSURE
 
 PLOT, RELIABILITY, PER_PAIR = "scores.png", "reliability.png", "absent.csv"
+FILES = (METRICS, MARKDOWN, LATEX, PER_PAIR, PLOT, RELIABILITY, PAGE)
 _COLUMNS = (
     "method", "with", "without", "AUROC", "FPR at 95 % TPR", "best", "own", "right", "Brier", "ECE", "unsure", "0.45",
 )  # fmt: skip

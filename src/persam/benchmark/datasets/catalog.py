@@ -248,17 +248,49 @@ def read(name: str, root: Path, **options: Any) -> Loaded:
 _TOGETHER: dict[str, dict[str, Any]] = {"perseg": {}, "fss": {"split": "all"}, "davis": {"step": 8}}
 
 
+# What is tried on a folder that nobody gave a name: the layouts that are known by themselves, in this order.
+_RECOGNISED = ("davis", "perseg", "folder", "fss")
+
+
 def read_together(root: Path) -> list[Episode]:
     """PerSeg, FSS and every 8th frame of DAVIS, as far as a folder holds them by name (`perseg/`, `fss/`, `davis/`).
 
     Raises:
         UsageError: none of them is there, one is not laid out as expected, or there is nothing but references.
     """
-    here = [name for name in _TOGETHER if (root / name).is_dir()]
+    here = _here(root)
     if not here:
         gone = "" if root.is_dir() else "is no folder, so it "
         raise UsageError(
-            f"{root} {gone}holds none of the folders {', '.join(_TOGETHER)}; give the folder that does, or that of one "
-            "data set with the name of the data set."
+            f"{root} {gone}holds none of the folders {', '.join(_TOGETHER)}, nor photos with their masks "
+            f"({DATASETS['folder'].layout}); give the folder that does, or that of one data set with the name of the "
+            "data set."
         )
     return [episode for name in here for episode in read(name, root / name, **_TOGETHER[name]).episodes]
+
+
+def read_recognised(root: Path) -> Loaded | None:
+    """The data set as which a folder itself is laid out, or None: it is none, or holds data sets by name.
+
+    Raises:
+        UsageError: it is one, but photos or masks in it are missing or of different sizes.
+    """
+    from persam.benchmark.datasets.layout import LayoutError
+
+    if _here(root) or not root.is_dir():
+        return None
+    problems = []
+    for name in _RECOGNISED:
+        try:
+            return read(name, root, **_TOGETHER.get(name, {}))
+        except LayoutError:
+            continue
+        except UsageError as error:
+            problems.append(error)  # another may read it
+    if problems:
+        raise problems[0]
+    return None
+
+
+def _here(root: Path) -> list[str]:
+    return [name for name in _TOGETHER if (root / name).is_dir()]

@@ -45,9 +45,13 @@ def unpacked(root: Path, marker: str, expected: str) -> Path:
     raise wrong_layout(root, expected)
 
 
-def wrong_layout(root: Path, expected: str) -> UsageError:
+class LayoutError(UsageError):
+    """The folder is something else than this data set."""
+
+
+def wrong_layout(root: Path, expected: str) -> LayoutError:
     """The sentence for a folder that is something else."""
-    return UsageError(f"{root} is not laid out as expected: looked for {expected}.")
+    return LayoutError(f"{root} is not laid out as expected: looked for {expected}.")
 
 
 def photos(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from persam.benchmark.methods.base import Example, Prediction, SharedPhoto
 from persam.benchmark.methods.catalog import named
 from persam.concept import Concept
+from persam.errors import PersamWarning
 from persam.method.scale import check_solver
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
@@ -40,6 +44,13 @@ def names_of(model: PromptableModel, encoder: FeatureEncoder | None) -> dict[str
         "encoder": None if encoder is None else encoder.name,
         "encoder_fingerprint": None if encoder is None else encoder.fingerprint,
     }
+
+
+def reference_of(photo: np.ndarray, **shown: Any) -> Reference:
+    """A reference as `Reference.read` takes it, without a word on masks that look odd: a data set's are as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PersamWarning)
+        return Reference.read(photo, **shown)
 
 
 class PersamMethod:
@@ -85,7 +96,7 @@ class PersamMethod:
 
     def learn(self, examples: Sequence[Example], category: str) -> Concept:
         """See `Method.learn`."""
-        references = [Reference.read(each.photo.pixels, each.mask_file or each.mask) for each in examples]
+        references = [reference_of(each.photo.pixels, mask=each.mask_file or each.mask) for each in examples]
         concept = self.persam.learn(references, name=category)
         concept = self.persam.tune(concept, solver=self.solver) if self.tuned else concept
         return replace(concept, material=())  # a run may keep many: without the encodings that only tuning needs

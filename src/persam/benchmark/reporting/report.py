@@ -28,6 +28,7 @@ from persam.reports.tables import Table, to_csv
 METRICS, MARKDOWN, LATEX, WORST, PLOT = "metrics.json", "table.md", "table.tex", "worst.png", "iou.png"
 PAGE = "report.html"
 PER_OBJECT, PER_IMAGE = "per_object.csv", "per_image.csv"
+FILES = (METRICS, MARKDOWN, LATEX, PER_OBJECT, PER_IMAGE, WORST, PLOT, PAGE)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,67 +14,12 @@ import numpy as np
 from persam.benchmark.records import Record
 from persam.errors import PersamError, UsageError, write_error
 from persam.files import expanded, safe_name, write_text
+from persam.journal import Journal
 from persam.outputs import write_mask
 
 RECORDS, SETTINGS, PREDICTIONS = "records.jsonl", "settings.json", "predictions"
 ABSENT = "absent.jsonl"  # the records of a run that looks for every object in every photo
-
-
-class Journal:
-    """Lines of JSON in a file, each on the disk before the next is worked on.
-
-    A last line that was cut short when its writer was killed is dropped when the file is opened again.
-
-    Args:
-        path: the file; made, with its folder, when the first line is written.
-
-    Raises:
-        PersamError: the file cannot be read, or holds something else.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lines: list[dict[str, Any]] = []
-        try:
-            data = path.read_bytes() if path.exists() else b""
-        except OSError as error:
-            raise PersamError(f"{path} cannot be read: {error.strerror}; choose another --output.") from error
-        whole = data[: data.rfind(b"\n") + 1]
-        for number, row in enumerate(whole.splitlines(), start=1):
-            try:
-                line = json.loads(row)
-            except ValueError as error:
-                raise self._damaged(number) from error
-            if not isinstance(line, dict):
-                raise self._damaged(number)
-            self.lines.append(line)
-        self._torn = len(whole) if len(whole) < len(data) else None
-
-    def append(self, lines: Iterable[dict[str, Any]]) -> None:
-        """Write lines and wait until they are on the disk.
-
-        Raises:
-            PersamError: they cannot be written.
-        """
-        new = list(lines)
-        text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in new)
-        try:
-            if self._torn is not None:
-                os.truncate(self.path, self._torn)
-                self._torn = None
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as stream:
-                stream.write(text.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise write_error(self.path, error) from error
-        self.lines += new
-
-    def _damaged(self, number: int) -> PersamError:
-        return PersamError(
-            f"{self.path} is damaged in line {number}; start over with --fresh, or choose another --output."
-        )
+MEND = "start over with --fresh, or choose another --output"
 
 
 class RunFolder:
@@ -114,7 +58,7 @@ class RunFolder:
         else:
             write_text(self.folder / SETTINGS, json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n")
         self._sweep()
-        self._journal = Journal(self.folder / records)
+        self._journal = Journal(self.folder / records, mend=MEND)
         self._kept = {(record.method, record.query): record for record in _records(self._journal)}
 
     def __len__(self) -> int:
@@ -154,6 +98,14 @@ class RunFolder:
                 path.unlink()
 
 
+def kept_files(folder: Path) -> list[str]:
+    """What the run in a folder has written so far, named from the folder on; nothing where there is no run."""
+    if read_settings(folder) is None:
+        return []
+    masks = (path.relative_to(folder).as_posix() for path in (folder / PREDICTIONS).rglob("*.png"))
+    return [SETTINGS, *masks]
+
+
 def mask_name(query: str) -> Path:
     """The path of a query's mask below a folder of predictions: ``duck_toy/03.png``."""
     *folders, last = query.split("/")
@@ -190,7 +142,7 @@ def read_records(folder: str | Path) -> list[Record]:
         raise UsageError(
             f"{folder} holds no run: there is no {RECORDS}; give a folder that `persam bench --output` made."
         )
-    latest = {(record.method, record.query): record for record in _records(Journal(path))}
+    latest = {(record.method, record.query): record for record in _records(Journal(path, mend=MEND))}
     return list(latest.values())
 
 

@@ -12,16 +12,15 @@ import cv2
 import numpy as np
 
 from persam.benchmark.methods.base import Example
-from persam.benchmark.methods.ours import PersamMethod
+from persam.benchmark.methods.ours import PersamMethod, reference_of
 from persam.benchmark.reporting.plots import COLOURS, new_figure, png_of
-from persam.benchmark.suites.suite import Findings, Trial, change, headline
+from persam.benchmark.suites.suite import PICTURES, Findings, Trial, change, headline
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.instance import mask_box
 from persam.method.settings import Settings
 from persam.metrics import iou
 from persam.models.base import PromptableModel
-from persam.reference import Reference
 from persam.reports.tables import Table
 
 #: Areas of the reference mask, as shares of the true one.
@@ -33,7 +32,7 @@ _STROKE = 0.06  # width of a scribble, as a share of the object's size (square r
 #: The paper's mIoU in percent with a mask and with a box as reference (PerSeg, ViT-H), for PerSAM and PerSAM-F.
 PUBLISHED = {("PerSAM", "mask"): 89.3, ("PerSAM-F", "mask"): 95.3, ("PerSAM", "box"): 88.1, ("PerSAM-F", "box"): 94.9}
 PUBLISHED_ON = "PerSeg, SAM ViT-H"
-PLOT = "robustness.png"
+(PLOT,) = PICTURES["robustness"]
 
 Show = Callable[[np.ndarray], dict[str, Any]]
 
@@ -99,7 +98,7 @@ class RoughMethod(PersamMethod):
         rough = []
         for example in examples:
             # From a box or clicks the model makes a mask first; from then on all forms go the same way.
-            mask = self.persam.mask_of(Reference.read(example.photo.pixels, **self.roughness.show(example.mask)))
+            mask = self.persam.mask_of(reference_of(example.photo.pixels, **self.roughness.show(example.mask)))
             self.learned_masks.append(iou(mask, example.mask))
             rough.append(example if self.roughness.name == TRUE_MASK else Example(example.photo, mask))
         return super().learn(rough, category)

@@ -6,8 +6,9 @@ are any, and every number comes with what it was measured on.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from persam.benchmark.reporting.tables import percent
 from persam.benchmark.running.run import run
 from persam.errors import UsageError
 from persam.files import check_folder, expanded, write_bytes, write_text
+from persam.ledger import claimed
 from persam.metrics import PairedTest, paired_test
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
@@ -40,6 +42,7 @@ INTERVALS = (
     "for a change of IoU per image whole objects are drawn, the same in both rows (photos, if there is one object)"
 )
 RESULTS, TABLE = "metrics.json", "table.md"
+PICTURES = {"robustness": ("robustness.png",), "presence": ("reliability.png",)}  # of suites that draw some
 
 
 @dataclass(frozen=True)
@@ -75,18 +78,19 @@ class PhotoSet:
 
 
 def read_photos(root: Path, data_set: str | None = None, limit: int | None = None) -> PhotoSet:
-    """One data set of the catalogue, or, without a name, all that one folder holds under their names.
+    """One data set of the catalogue, or, without a name, what a folder turns out to be.
 
     Args:
         root: the data set's folder, or the one that holds ``perseg/``, ``fss/``, ``davis/``.
-        data_set: its name, or None for all of those three that are there.
+        data_set: its name, or None for all of those three that are there, or else for what `root` itself is laid out
+            as: photos with their masks, PerSeg, FSS-1000 or DAVIS.
         limit: no more photos than this, in turns from every object; None for all.
 
     Raises:
         UsageError: no such data set, or the folder is laid out otherwise.
     """
     home = expanded(root)
-    loaded = None if data_set is None else catalog.read(data_set, home)
+    loaded = catalog.read_recognised(home) if data_set is None else catalog.read(data_set, home)
     episodes = tuple(catalog.read_together(home) if loaded is None else loaded.episodes)
     if limit is not None:
         episodes = tuple(episode for episode in limited(episodes, limit) if episode.tests)
@@ -283,16 +287,29 @@ def check_out(folder: Path, suite: str) -> None:
         UsageError: it is a file, or holds the results of something else.
         PersamError: it cannot be written.
     """
+    with claimed_out(folder, suite):
+        pass
+
+
+@contextlib.contextmanager
+def claimed_out(folder: Path | None, suite: str) -> Iterator[None]:
+    """Hold the folder of a suite's findings while they are measured; the checks are those of `check_out`."""
+    if folder is None:
+        yield
+        return
     check_folder(folder)
     results = expanded(folder) / RESULTS
-    if not results.is_file():
-        return
-    try:
-        earlier = json.loads(results.read_text(encoding="utf-8")).get("suite")
-    except (OSError, ValueError, AttributeError):
-        earlier = None
-    if earlier != suite:
-        raise UsageError(f"{results} is not of persam bench {suite} and would be lost; choose another --output.")
+    if results.is_file():
+        try:
+            earlier = json.loads(results.read_text(encoding="utf-8")).get("suite")
+        except (OSError, ValueError, AttributeError):
+            earlier = None
+        if earlier != suite:
+            raise UsageError(f"{results} is not of persam bench {suite} and would be lost; choose another --output.")
+    files = [RESULTS, TABLE, *PICTURES.get(suite, ())]
+    advice = "choose another --output, or move it away"
+    with claimed(folder, files, is_ours=lambda home: (home / RESULTS).is_file(), advice=advice):
+        yield
 
 
 def about_model(model: PromptableModel, encoder: FeatureEncoder | None) -> dict[str, Any]:
