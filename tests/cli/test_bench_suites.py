@@ -89,6 +89,16 @@ class TestSuites:
             assert row["miou_interval"] is None  # there is one object
             assert (values | row)["model"] == "tiny"
 
+    def test_references(self, perseg):
+        result = measured("references", perseg, "--references", 1, "--damaged", 0, "--json")
+        assert result.stderr == ""
+        values = json.loads(result.stdout)
+        assert values["suite"] == "references"
+        (row,) = values["rows"]
+        assert (row["reference"], row["damage"], row["photos"]) == ("disc/00", "as it is", 1)
+        assert 0 <= row["iou"] <= 1
+        assert row["measures"]["cells"] > 1
+
     def test_table(self, perseg):
         stdout = measured("modes", perseg).stdout
         assert "official PerSAM-F" in stdout
@@ -146,6 +156,7 @@ class TestSuites:
             (("presence",), "one object alone"),
             (("encoders", "--method", "unet"), "use persam or persam-f"),
             (("encoders", "--mode", "best"), 'no mode "best"'),
+            (("references", "--mode", "best"), 'no mode "best"'),
             (("modes", "--solver", "magic"), 'no solver "magic"'),
             (("modes", "--device", "abacus"), 'no device "abacus"'),
         ],

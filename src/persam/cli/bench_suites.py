@@ -1,4 +1,4 @@
-"""The ready questions of `persam bench`: modes, ablation, robustness, light, presence, encoders, and what it costs."""
+"""The ready questions of `persam bench`: modes, ablation, robustness, light, presence, references, encoders, costs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of the suites to `persam bench`."""
     app.command("encoders")(encoders)
     for work, suites in (
-        (_on_photos, (modes, ablation, robustness, light, presence)),
+        (_on_photos, (modes, ablation, robustness, light, presence, references)),
         (_timed, (efficiency, tuning, overhead, album)),
     ):
         shared = [each for each in options_of(work) if each.kind is each.KEYWORD_ONLY]
@@ -132,6 +132,26 @@ def presence(mode: Mode = "persam", **shared: Any) -> None:
     if shared["output"] is not None:
         check_plots()
     _on_photos("presence", partial(ask_presence, mode=mode), **shared)
+
+
+def references(
+    mode: Mode = "persam",
+    most: Annotated[int, typer.Option("--references", min=1, help="Of every object, at most.")] = 4,
+    tests: Annotated[int, typer.Option(min=1, help="Other photos that each is tried on, at most.")] = 3,
+    damaged: Annotated[int, typer.Option(min=0, help="Of every object, references that are also damaged.")] = 1,
+    odd_ones: Annotated[
+        bool, typer.Option("--odd-ones", help="Also ask which of three references is the bad one.")
+    ] = False,
+    **shared: Any,
+) -> None:
+    """Is `persam check` right? Do references with a finding do worse, and does it see damage that was done?
+
+    Example: persam bench references --data ~/data
+    """
+    from persam.benchmark.suites.references import check_checks
+
+    measure = partial(check_checks, mode=mode, references=most, tests=tests, damaged=damaged, odd_ones=odd_ones)
+    _on_photos("references", measure, **shared)
 
 
 def encoders(

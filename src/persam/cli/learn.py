@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from persam.cli.console import heard_warnings, out, print_json, say
-from persam.cli.options import Device, Dtype, Encoder, Json, concept_path, load_model, model_of, numbers
+from persam.cli.options import Device, Dtype, Encoder, Json, concept_path, load_model, model_of
 from persam.cli.progress import progress_bar
+from persam.cli.references import (
+    Box,
+    HowShown,
+    MaskAsStored,
+    MaskFile,
+    MoreReferences,
+    NotPoint,
+    OfLabel,
+    Point,
+    Scribble,
+    pair_of,
+    read_references,
+)
 from persam.errors import PersamError, UsageError
 
 if TYPE_CHECKING:
@@ -26,38 +39,24 @@ def learn(
         Path | None,
         typer.Argument(metavar="PHOTO", help="The reference photo, or a transparent cut-out of the object."),
     ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="MASK", help="Its mask: an image in which the object is not black. A rough one is enough."
-        ),
-    ] = None,
+    mask: MaskFile = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Concept file to write; default NAME.safetensors.")
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="What to call the object; default: the output's name, or the concept's.")
     ] = None,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-r", "--reference", metavar="PHOTO:MASK", help="One more photo and its mask; repeat for several."
-        ),
-    ] = None,
+    reference: MoreReferences = None,
     start: Annotated[
         Path | None,
         typer.Option("--from", metavar="CONCEPT", help="Go on from this concept: add the photos to it, tune it."),
     ] = None,
-    box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Instead of a mask: a box around it.")] = None,
-    point: Annotated[list[str] | None, typer.Option(metavar="X,Y", help="Instead of a mask: a point on it.")] = None,
-    not_point: Annotated[list[str] | None, typer.Option(metavar="X,Y", help="A point beside it.")] = None,
-    scribble: Annotated[Path | None, typer.Option(help="Instead of a mask: an image of strokes on it.")] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Which label of the masks is the object: 3, or '#ff8000'. Default: all.")
-    ] = None,
-    mask_as_stored: Annotated[
-        bool, typer.Option("--mask-as-stored", help="The masks were drawn on photos not yet turned by their EXIF.")
-    ] = False,
+    box: Box = None,
+    point: Point = None,
+    not_point: NotPoint = None,
+    scribble: Scribble = None,
+    label: OfLabel = None,
+    mask_as_stored: MaskAsStored = False,
     tune: Annotated[
         bool | None,
         typer.Option("--tune/--no-tune", help="Fit PerSAM-F's scale weights.", show_default="no-tune"),
@@ -106,7 +105,6 @@ def learn(
     from persam.concept import Concept
     from persam.method.scale import check_solver
     from persam.method.settings import Settings
-    from persam.reference import Reference
     from persam.targets import check_targets
 
     started = time.perf_counter()
@@ -119,7 +117,7 @@ def learn(
     if start is not None and output is None:
         raise UsageError("Say with -o where to write the new concept; the one that it goes on from stays as it is.")
     path = concept_path(output, name, photo or Path())
-    pairs = [_pair(text) for text in reference or []]
+    pairs = [pair_of(text) for text in reference or []]
     targets = [("-o", path)] if preview is None else [("-o", path), ("--preview", preview)]
     sources = [photo, mask, scribble, start, fitted, model, encoder, *(file for pair in pairs for file in pair)]
     check_targets(targets, sources, overwrite=overwrite)
@@ -129,21 +127,12 @@ def learn(
         raise UsageError(f"--solver {solver} says how to tune; add --tune.")
     if photo is None and not (tune or name or model or mode or encoder):
         raise UsageError(f"There is nothing to do with {start}; give a photo to add to it, or --tune.")
-    points = [numbers(text, 2, "--point", "x,y") for text in point or []]
-    outside = [numbers(text, 2, "--not-point", "x,y") for text in not_point or []]
-    read = partial(Reference.read, label=label, mask_as_stored=mask_as_stored)
     with heard_warnings() as warned:
         references = []
         if photo is not None:
-            first = read(
-                photo,
-                mask,
-                box=None if box is None else numbers(box, 4, "--box", "x0,y0,x1,y1"),
-                points=points + outside or None,
-                labels=[1] * len(points) + [0] * len(outside) if points or outside else None,
-                scribble=scribble,
-            )
-            references = [first, *(read(*pair) for pair in pairs)]
+            shown = HowShown(box, point, not_point, scribble, label, mask_as_stored)
+            references = list(read_references(photo, mask, pairs, shown))
+        is_doubtful = bool(warned)
         if base is None:
             loaded = load_model(
                 model or "tiny", device=device, dtype=dtype, settings=settings, encoder=encoder, fitted=fitted
@@ -166,17 +155,9 @@ def learn(
         print_json({"path": str(path)} | concept.metadata() | {"has_thumbnail": has_thumbnail, "warnings": warned})
         return
     _tell(concept, path, len(references), time.perf_counter() - started, base)
-
-
-def _pair(text: str) -> tuple[str, str | None]:
-    """Read ``PHOTO:MASK``, or a cut-out alone. A colon may also follow a drive letter, so the files decide."""
-    if Path(text).is_file():
-        return text, None
-    places = [index for index, letter in enumerate(text) if letter == ":" and index != 1]
-    for place in places:
-        if Path(text[:place]).is_file() or len(places) == 1:
-            return text[:place], text[place + 1 :]
-    raise UsageError(f"--reference takes PHOTO:MASK, such as 2.jpg:2_mask.png, not {text!r}.")
+    if is_doubtful:
+        words = ["persam", "check", str(photo), *([] if mask is None else [str(mask)])]
+        say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
 
 
 def _go_on(model: PerSAM, base: Concept, references: list[Reference], keep: bool) -> Concept:
