@@ -20,7 +20,7 @@ from persam.images import ImageSource, read_image
 from persam.method import refine
 from persam.method.cues import CueFeatures, cue_features
 from persam.method.learn import Learned, learn_reference, prompted_mask
-from persam.method.presence import threshold_of
+from persam.method.prior import threshold_of
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
 from persam.method.segment import find
 from persam.method.settings import Settings
@@ -121,9 +121,10 @@ class PerSAM:
         if isinstance(image, EncodedImage):
             return image
         source = _source_of(image)
-        pixels = read_image(image)
-        other = None if self.encoder is None else self.encoder.encode(pixels)
-        return replace(self.model.encode(pixels), other=other, source=source, pixels=shrink(pixels, refine.SIDE))
+        photo = read_image(image)
+        pixels = shrink(photo, refine.SIDE)
+        other = None if self.encoder is None else self.encoder.encode(photo)
+        return replace(self.model.encode(photo), other=other, source=source, pixels=pixels)
 
     # ----------------------------------------------------------------- learn
 
