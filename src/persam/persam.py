@@ -22,7 +22,7 @@ from persam.kept import KeptReference
 from persam.method import refine
 from persam.method.cues import cues_of
 from persam.method.learn import Learned, learn_reference, prompted_mask
-from persam.method.presence import threshold_of
+from persam.method.prior import threshold_of
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
 from persam.method.segment import find
 from persam.method.settings import Settings

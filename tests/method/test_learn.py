@@ -27,7 +27,7 @@ from persam.method.learn import (
     target_features,
     without_background,
 )
-from persam.method.presence import threshold_of
+from persam.method.prior import threshold_of
 from persam.method.settings import Settings
 from persam.reference import Reference
 

@@ -14,8 +14,9 @@ from tests.fakes import random_sam
 
 from persam import PerSAM, Settings
 from persam.method.learn import learn_reference
-from persam.method.presence import NEAR, USUAL, probability, score_of, signs_of, similarity_score, threshold_of
-from persam.method.prior import confidence_cells
+from persam.method.presence import USUAL, probability, score_of, signs_of
+from persam.method.prior import NEAR, confidence_cells, threshold_of
+from persam.method.segment import similarity_score
 from persam.models.fitted import Fitted
 from persam.models.loading import load_model
 
@@ -64,20 +65,21 @@ class TestWithoutNumbers:
     def test_score_of_the_reference_itself(self):
         assert similarity_score(0.8, NEAR * 0.8) == pytest.approx(0.935, abs=0.001)
 
-    def test_a_concept_without_numbers_is_scored_by_the_similarity_alone(self, known):
+    def test_a_concept_without_numbers_is_scored_by_the_similarity_alone(self, finder, known):
         bare = replace(known[2], fitted=None, cues=())
-        assert score_of({"similarity": bare.threshold}, bare) == 0.5
+        found = finder.segment(known[0], bare)
+        assert found.score == similarity_score(found.similarity, bare.threshold)
 
 
 class TestScore:
     def test_is_the_logistic_function_of_the_weighted_signs(self, known):
         signs = {"similarity": 0.5, "likeness": 0.9, "explained": 0.6, "colour": 0.8}
         odds = -0.25 + np.log(USUAL / (1 - USUAL)) + 4 * (0.9 - 0.8) + 6 * (0.6 - 0.7) + 1 * (0.8 - 0.5)
-        assert score_of(signs, known[2]) == pytest.approx(1 / (1 + np.exp(-odds)))
+        assert score_of(signs, NUMBERS) == pytest.approx(1 / (1 + np.exp(-odds)))
 
     def test_a_sign_that_is_missing_says_nothing(self, known):
         signs = {"similarity": 0.5, "likeness": 0.9, "explained": 0.6}
-        assert score_of(signs, known[2]) == pytest.approx(score_of(signs | {"colour": 0.5}, known[2]))
+        assert score_of(signs, NUMBERS) == pytest.approx(score_of(signs | {"colour": 0.5}, NUMBERS))
 
     @given(odds=st.floats(-1e6, 1e6))
     def test_stays_finite(self, odds):

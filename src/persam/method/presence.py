@@ -5,8 +5,8 @@ Eq. 11 and the cascade give a mask whether or not the thing is in the photo.  Th
     log score / (1 - score)  =  offset + sum of weight * (sign - its usual value)
 
 where the signs are those of `signs_of`, and the numbers are fitted, encoder by encoder (`models/fitted/`), on as many
-photos with the thing as without.  The score is for an album in which `USUAL` of the photos show it.  Without numbers it
-follows the similarity alone, and ranks: it is then not calibrated.
+photos with the thing as without.  The score is for an album in which `USUAL` of the photos show it.  Where nothing was
+fitted: `method.segment.similarity_score`.
 """
 
 from __future__ import annotations
@@ -23,38 +23,17 @@ from torch import Tensor
 
 from persam.geometry import fit_mask
 from persam.method.cues import CueFeatures, object_colours
-from persam.method.learn import Learned, covered_cells
-from persam.method.prior import Prior, confidence_cells
+from persam.method.learn import covered_cells
+from persam.method.prior import NEAR, Prior
 from persam.models.base import EncodedImage
 
 if TYPE_CHECKING:
     from persam.concept import Concept
+    from persam.models.fitted import Fitted
 
-# Measured with the bundled model on views made of its validation photos: 85 % of the objects that are there pass, and
-# 22 % of views of something else.
-NEAR = 0.75
 SIGNS = ("likeness", "explained", "colour")  # what a fitted score follows from, see `signs_of`
-STEEPNESS = 8.0  # of `similarity_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
 USUAL = 0.25  # share of an album's photos in which a thing is, before one has looked
 MOST_ODDS = 60.0  # log odds beyond which a float's exponential says nothing new
-
-
-def threshold_of(learned: Learned, *, tuned: bool = False) -> float:
-    """Lowest similarity at which the object of a reference counts as present in another photo.
-
-    The paper uses one number (0.45, DINOv2, mean of cosines), which cannot fit every encoder. Here the reference itself
-    is asked how similar the object is to what was learned from it; in another photo it has to come near to that.
-    """
-    similarity = confidence_cells((learned.image.other or learned.image).features, [learned.target], tuned)
-    return NEAR * float(similarity[learned.cells].max())
-
-
-def similarity_score(similarity: float, threshold: float) -> float:
-    """The score of an encoder that nothing was fitted for: 0.5 where the similarity is the concept's own threshold.
-
-    A logistic function of the similarity's share above the threshold. It ranks; it is not calibrated.
-    """
-    return probability(STEEPNESS * (similarity - threshold) / max(threshold, 0.1))
 
 
 def probability(odds: float) -> float:
@@ -62,17 +41,15 @@ def probability(odds: float) -> float:
     return 1 / (1 + math.exp(-max(-MOST_ODDS, min(MOST_ODDS, odds))))
 
 
-def score_of(signs: Mapping[str, float], concept: Concept) -> float:
+def score_of(signs: Mapping[str, float], fitted: Fitted) -> float:
     """How probable it is that the concept is what was found, 0..1.
 
     Args:
         signs: of `signs_of`; one that is missing speaks neither for nor against.
-        concept: with the numbers that were fitted, or without.
+        fitted: the numbers of the concept's encoder.
     """
-    if concept.fitted is None:
-        return similarity_score(signs["similarity"], concept.threshold)
-    odds = concept.fitted.presence_offset + math.log(USUAL / (1 - USUAL))
-    for name, (weight, usual) in concept.fitted.presence.items():
+    odds = fitted.presence_offset + math.log(USUAL / (1 - USUAL))
+    for name, (weight, usual) in fitted.presence.items():
         odds += weight * (signs.get(name, usual) - usual)
     return probability(odds)
 

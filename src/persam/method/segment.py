@@ -8,6 +8,7 @@ the better one.  Whether it is there at all: `method/presence.py`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
+STEEPNESS = 8.0  # of `similarity_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,12 @@ def find(
         place = result.taken > 0
         if found and (not bool(place.any()) or _known(place, places)):
             break
-        mask = _photo_mask(result.taken, prior.frame, image.pixels if refine else None)
-        score = score_of(signs_of(image, concept, prior, mask), concept)
+        if concept.fitted is None:
+            score = similarity_score(prior.similarity, concept.threshold)
+            mask = prior.frame.to_photo_mask(result.taken).cpu().numpy()
+        else:
+            mask = _photo_mask(result.taken, prior.frame, image.pixels if refine else None)
+            score = score_of(signs_of(image, concept, prior, mask), concept.fitted)
         if found and score < threshold:
             break
         found.append(Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps)))
@@ -248,6 +254,14 @@ def find(
             break
         prior = suppressed(prior, result.taken, concept, tuned=weights is not None)
     return sorted(found, key=lambda one: -one.score)
+
+
+def similarity_score(similarity: float, threshold: float) -> float:
+    """The score of an encoder that nothing was fitted for: 0.5 where the similarity is the concept's own threshold.
+
+    A logistic function of the similarity's share above the threshold. It ranks; it is not calibrated.
+    """
+    return 1 / (1 + math.exp(-STEEPNESS * (similarity - threshold) / max(threshold, 0.1)))
 
 
 def _photo_mask(logits: Tensor, frame: Frame, pixels: np.ndarray | None) -> np.ndarray:
