@@ -68,7 +68,8 @@ def test_simple_outlines_have_few_corners():
 def even_odd(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Which pixel centres are inside, by counting crossings of a ray: slow, and of no library."""
     inside = np.zeros(size, bool)
-    y, x = np.mgrid[: size[0], : size[1]] + 0.001
+    y, x = np.mgrid[: size[0], : size[1]]
+    y, x = y + 0.00113, x + 0.00271  # on no line between two corners, where rounding would decide
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if y0 != y1:
             between = (y0 > y) != (y1 > y)

@@ -285,7 +285,7 @@ class _ResultsFile:
         """Leave one line per photo and concept in the file, the last one written."""
         if self._grew and (self._journal.damaged or self._journal.lines != self.lines()):
             with contextlib.suppress(PersamError):  # no room: some lines are there twice then, and the last counts
-                ledger.adopt([self._journal.path])  # it grew since
+                ledger.adopt([RESULTS])  # it grew since
                 write_bytes(self._journal.path, b"".join(map(json_line, self.lines())))
 
 
