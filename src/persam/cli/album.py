@@ -41,8 +41,8 @@ Formats = Annotated[
     list[str] | None,
     typer.Option(
         "--format",
-        help="Also write it for another tool; repeat for several: coco, yolo, labelme, cvat, csv, parquet, colmap, "
-        "blur, blank.",
+        help="Also write it for another tool; repeat for several: sheet (to look at), coco, yolo, labelme, cvat, "
+        "csv, parquet, colmap, blur, blank.",
     ),
 ]
 Copy = Annotated[bool, typer.Option("--copy", help="Copy photos where a format lays links to them.")]

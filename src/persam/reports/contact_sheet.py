@@ -79,10 +79,7 @@ class ContactSheet:
 
     def add(self, found: Segmentation, image: np.ndarray, more: str = "") -> None:
         """Add a photo (H, W, 3) uint8 with what was found in it, and what more is to be said."""
-        picture = shrink(image, _HTML_TILE)
-        if found.found:
-            instances = tuple(replace(one, mask=fit_mask(one.mask, picture)) for one in found.instances)
-            picture = replace(found, mask=fit_mask(found.mask, picture), instances=instances).overlay(picture)
+        picture = _marked(found, shrink(image, _HTML_TILE))
         note = f"{found.concept} · {found.score:.2f}" if found.found else f"{found.concept} · not found"
         note += ("?" if found.verdict == "unsure" else "") + more
         self.add_picture(picture, Path(found.image or "image").name, note, found=found.found)
@@ -93,17 +90,7 @@ class ContactSheet:
             picture, note = _small_photo(line["image"]), ""
         except PersamError:
             picture, note = _NO_PHOTO, " · the photo is gone"
-        mask = _small_mask(folder / line["files"]["mask"], picture)
-        objects = line["instances"] if len(line["instances"]) > 1 else []
-        found = Segmentation(
-            line["concept"],
-            line["image"],
-            mask,
-            line["score"],
-            line["present"],
-            instances=tuple(Instance(fit_mask(rle_mask(one["rle"]), picture), one["score"]) for one in objects),
-        )
-        self.add(found, picture, note)
+        self.add(_small_found(line, folder, picture), picture, note)
 
     def add_picture(self, picture: np.ndarray, caption: str, note: str = "", *, found: bool = True) -> None:
         """Add any (H, W, 3) uint8 picture with a caption and a softer second line."""
@@ -134,6 +121,16 @@ class ContactSheet:
         write_page(path, "reports/contact_sheet.html.j2", title=self.title, entries=self.entries)
 
 
+def thumbnail(line: dict[str, Any], folder: Path) -> np.ndarray:
+    """A line of ``results.jsonl`` as a picture, (h, w, 3) uint8: the photo small, marked with the mask in the folder.
+
+    Raises:
+        PersamError: the photo is gone, or cannot be read.
+    """
+    picture = _small_photo(line["image"])
+    return _marked(_small_found(line, folder, picture), picture)
+
+
 def sheet_pages(path: str | Path, pictures: int, columns: int = _COLUMNS) -> list[Path]:
     """The files of a sheet of so many pictures: PATH, then PATH with -2, -3..."""
     first = Path(path)
@@ -150,6 +147,27 @@ def _small_photo(path: str) -> np.ndarray:
     if not Path(path).is_file():  # a pipe gave its photo once
         raise PersamError(f"There is no photo at {path} any more.")
     return shrink(read_smaller(path, 2 * _HTML_TILE)[0], _HTML_TILE)
+
+
+def _marked(found: Segmentation, picture: np.ndarray) -> np.ndarray:
+    """What was found, drawn on a picture of the photo, masks as large as they may be."""
+    if not found.found:
+        return picture
+    instances = tuple(replace(one, mask=fit_mask(one.mask, picture)) for one in found.instances)
+    return replace(found, mask=fit_mask(found.mask, picture), instances=instances).overlay(picture)
+
+
+def _small_found(line: dict[str, Any], folder: Path, picture: np.ndarray) -> Segmentation:
+    """What a line says was found, at the size of a picture."""
+    objects = line["instances"] if len(line["instances"]) > 1 else []
+    return Segmentation(
+        line["concept"],
+        line["image"],
+        _small_mask(folder / line["files"]["mask"], picture),
+        line["score"],
+        line["present"],
+        instances=tuple(Instance(fit_mask(rle_mask(one["rle"]), picture), one["score"]) for one in objects),
+    )
 
 
 def _small_mask(path: Path, picture: np.ndarray) -> np.ndarray:

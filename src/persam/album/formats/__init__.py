@@ -50,6 +50,7 @@ FORMATS = {
     "csv": OutputFormat("results.csv", "a row a photo and concept", "tables", "write_csv"),
     "parquet": OutputFormat("results.parquet", "the same with masks, for data frames", "tables", "write_parquet"),
     "colmap": OutputFormat("colmap", "masks for COLMAP and nerfstudio", "colmap"),
+    "sheet": OutputFormat("sheet.html", "a page of all finds, to sort and filter", "sheet"),
     "blur": OutputFormat("blurred", "the photos with the things made unrecognisable", "hidden", "write_blurred"),
     "blank": OutputFormat("blanked", "the photos with the things painted over", "hidden", "write_blanked"),
 }
