@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from persam.drawing import PALETTE, colour_of, draw_overlay
 from persam.errors import PersamError
@@ -29,7 +30,11 @@ def segmentation(mask: np.ndarray, **more: object) -> Segmentation:
 @given(mask=masks)
 def test_rle_round_trip_through_json(mask):
     code = json.loads(json.dumps(mask_rle(mask)))
-    np.testing.assert_array_equal(rle_mask(code), mask)
+    assert code["counts"] == coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    back = rle_mask(code)
+    assert back.dtype == bool
+    assert back.flags.c_contiguous
+    np.testing.assert_array_equal(back, mask)
 
 
 @given(mask=masks)
@@ -275,3 +280,27 @@ def test_verdict(scene, score, present, verdict):
     """Unsure between the two cuts; beyond them what the threshold that was asked for says."""
     found = replace(segmentation(scene[1], present=present), score=score)
     assert found.verdict == found.to_dict()["verdict"] == verdict
+
+
+def test_a_dictionary_comes_back_as_it_was():
+    left, right = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
+    left[5:20, 5:20], right[10:30, 30:50] = True, True
+    instances = (Instance(left, 0.9, 0.5, 0.8), Instance(right, 0.7, 0.4, 0.6))
+    found = segmentation(left | right, score=0.9, threshold=0.5, instances=instances, similarity=0.5)
+    absent = segmentation(np.zeros((40, 60), bool), score=0.2, present=False, candidate=Instance(left, 0.2))
+    alone = segmentation(right)
+    for one in (found, absent, alone):
+        values = json.loads(json.dumps(one.to_dict()))
+        back = Segmentation.from_dict(values)
+        np.testing.assert_array_equal(back.mask, one.mask)
+        assert json.loads(json.dumps(back.to_dict())) == values
+        assert (back.present, back.verdict, back.box, back.area) == (one.present, one.verdict, one.box, one.area)
+        assert len(back.instances) == len(one.instances)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"height": 3}, segmentation(np.ones((3, 3), bool)).to_dict(rle=False) | {"instances": [{}]}]
+)
+def test_what_is_no_dictionary_of_one_gets_a_sentence(values):
+    with pytest.raises(PersamError, match="no segmentation with run-length codes"):
+        Segmentation.from_dict(values)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def mask_rle(mask: np.ndarray) -> dict[str, Any]:
     """Encode an (H, W) mask as COCO's compressed run-length code ``{"size": [H, W], "counts": str}``."""
     from pycocotools import mask as coco_mask
 
-    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    # COCO counts down the columns; OpenCV turns a large mask over several times faster than NumPy.
+    code = coco_mask.encode(cv2.transpose(mask.astype(np.uint8)).reshape(mask.shape[::-1]).T)
     return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
@@ -116,4 +118,5 @@ def rle_mask(rle: dict[str, Any]) -> np.ndarray:
     """Decode `mask_rle` back to (H, W) bool."""
     from pycocotools import mask as coco_mask
 
-    return coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")}).astype(bool)
+    columns = coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")}).T
+    return cv2.transpose(columns).reshape(columns.shape[::-1]).view(bool)

@@ -119,7 +119,7 @@ def test_killed_at_ten_moments_and_continued_it_ends_as_undisturbed(learned, tmp
         seen = len(list(tmp_path.glob("cut/masks/*/*.png")))
         wait_until = seen + chance.randint(0, 3)
         while process.poll() is None and len(list(tmp_path.glob("cut/masks/*/*.png"))) < min(wait_until, 39):
-            time.sleep(0.005)
+            time.sleep(0.05)
         time.sleep(chance.random() * 0.2)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
