@@ -298,9 +298,10 @@ def test_a_dictionary_comes_back_as_it_was():
         assert len(back.instances) == len(one.instances)
 
 
-@pytest.mark.parametrize(
-    "values", [{}, {"height": 3}, segmentation(np.ones((3, 3), bool)).to_dict(rle=False) | {"instances": [{}]}]
-)
+WITHOUT_CODES = segmentation(np.ones((3, 3), bool)).to_dict(rle=False) | {"instances": [{}]}
+
+
+@pytest.mark.parametrize("values", [{}, {"height": 3}, WITHOUT_CODES])
 def test_what_is_no_dictionary_of_one_gets_a_sentence(values):
     with pytest.raises(PersamError, match="no segmentation with run-length codes"):
         Segmentation.from_dict(values)

@@ -201,6 +201,8 @@ class OutputFolder:
             for file, one in zip(files["instances"], objects, strict=True):
                 write_mask(self.folder / file, one.mask)
         line = {"format": FORMAT} | found.to_dict(rle=False) | {"instances": [one.to_dict() for one in objects]}
+        if found.candidate is not None and found.verdict == "unsure":  # what one should look at
+            line["candidate"] = found.candidate.to_dict()
         line |= {"image": source, "name": self.name_of(source), "files": files, "made": made}
         earlier = self._store.line(source, concept)
         if earlier is not None:  # before its line goes: a run that is killed here does this photo again

@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
+from persam.drawing import colour_of, draw_overlay
 from persam.errors import PersamError, printable, write_error
 from persam.files import write_bytes
 from persam.geometry import fit_mask, shrink
@@ -150,9 +151,12 @@ def _small_photo(path: str) -> np.ndarray:
 
 
 def _marked(found: Segmentation, picture: np.ndarray) -> np.ndarray:
-    """What was found, drawn on a picture of the photo, masks as large as they may be."""
+    """What was found, drawn on a picture of the photo; of a guess that is unsure the outline alone."""
     if not found.found:
-        return picture
+        if found.candidate is None or found.verdict != "unsure":
+            return picture
+        guess = fit_mask(found.candidate.mask, picture)
+        return draw_overlay(picture, guess, colour_of(found.concept), tint=0.0)
     instances = tuple(replace(one, mask=fit_mask(one.mask, picture)) for one in found.instances)
     return replace(found, mask=fit_mask(found.mask, picture), instances=instances).overlay(picture)
 
@@ -160,6 +164,7 @@ def _marked(found: Segmentation, picture: np.ndarray) -> np.ndarray:
 def _small_found(line: dict[str, Any], folder: Path, picture: np.ndarray) -> Segmentation:
     """What a line says was found, at the size of a picture."""
     objects = line["instances"] if len(line["instances"]) > 1 else []
+    guess = line.get("candidate")
     return Segmentation(
         line["concept"],
         line["image"],
@@ -167,6 +172,7 @@ def _small_found(line: dict[str, Any], folder: Path, picture: np.ndarray) -> Seg
         line["score"],
         line["present"],
         instances=tuple(Instance(fit_mask(rle_mask(one["rle"]), picture), one["score"]) for one in objects),
+        candidate=Instance(rle_mask(guess["rle"]), guess["score"]) if guess and "rle" in guess else None,
     )
 
 
