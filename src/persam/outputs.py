@@ -56,8 +56,8 @@ class LineStore(Protocol):
     def put(self, line: dict[str, Any]) -> None:
         """Add a line, or replace that of the same photo and concept."""
 
-    def drop(self, image: str) -> list[dict[str, Any]]:
-        """Remove the lines of a photo, and return them."""
+    def drop(self, image: str, concept: str | None = None) -> list[dict[str, Any]]:
+        """Remove the lines of a photo, or the one of a concept, and return them."""
 
     def lines(self) -> Iterable[dict[str, Any]]:
         """All lines."""
@@ -211,9 +211,10 @@ class OutputFolder:
         self.outdated.discard((source, concept))
         return line
 
-    def drop(self, image: str | Path) -> None:
-        """Forget a photo, and remove what was written for it."""
-        self.ledger.remove({file for line in self._store.drop(full_path(image)) for file in _files_of(line)})
+    def drop(self, image: str | Path, concept: str | None = None) -> None:
+        """Forget a photo, or what one concept found in it, and remove what was written for it."""
+        lines = self._store.drop(full_path(image), concept)
+        self.ledger.remove({file for line in lines for file in _files_of(line)})
 
     def close(self) -> None:
         """Leave ``results.jsonl`` in order, and let others write."""
@@ -276,9 +277,9 @@ class _ResultsFile:
         self._grew = True
         self._journal.append([line])
 
-    def drop(self, image: str) -> list[dict[str, Any]]:
+    def drop(self, image: str, concept: str | None = None) -> list[dict[str, Any]]:
         self._grew = True
-        return [self.kept.pop(key) for key in list(self.kept) if key[0] == image]
+        return [self.kept.pop(key) for key in list(self.kept) if key[0] == image and concept in (None, key[1])]
 
     def lines(self) -> list[dict[str, Any]]:
         return list(self.kept.values())

@@ -14,9 +14,10 @@ from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 
 from persam import PerSAM
+from persam.album import worker
 from persam.album.album import Album
-from persam.batch import Wanted
 from persam.errors import PersamError, UsageError
+from persam.method.settings import Settings
 
 COLOURS = {"red": (200, 30, 40), "green": (30, 190, 60)}
 
@@ -177,8 +178,9 @@ def test_ctrl_c_keeps_what_was_done(tmp_path, model, concepts, photos):
         if photo.name == "b.png":
             raise KeyboardInterrupt
 
-    report = fill(tmp_path / "out", model, concepts["red"], photos, on_photo=stop_after_two)
-    assert report.stop is not None
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fill(tmp_path / "out", model, concepts["red"], photos, on_photo=stop_after_two)
+    assert stopped.value.report.done_now == 2
     assert len(results(tmp_path / "out")) == 2
     report = fill(tmp_path / "out", model, concepts["red"], photos)
     assert (report.done_now, report.done_before) == (1, 2)
@@ -198,21 +200,36 @@ def test_unsure_ones_are_listed_the_most_unsure_first(tmp_path, model, concepts,
 
 def test_pictures_that_are_wanted_later_are_added_without_looking_again(tmp_path, model, concepts, photos):
     fill(tmp_path / "out", model, concepts["red"], photos)
-    fill(tmp_path / "out", model, concepts["red"], photos, wanted=Wanted(overlay=True, cutout=True))
+    fill(tmp_path / "out", model, concepts["red"], photos, overlay=True, cutout=True)
     assert model.model.encoded == 0
     assert len(list((tmp_path / "out" / "overlays" / "red").iterdir())) == 3
 
 
-def test_a_mask_that_a_person_corrected_is_not_replaced(tmp_path, model, concepts, photos):
+def test_a_mask_that_a_person_corrected_stays_and_stops_nothing(tmp_path, model, concepts, photos):
     fill(tmp_path / "out", model, concepts["red"], photos)
     mask = tmp_path / "out" / "masks" / "red" / "a.png"
     Image.new("L", (160, 120), 255).save(mask)
     corrected = mask.read_bytes()
-    with pytest.raises(UsageError, match=r"masks/red/a.png"):
-        fill(tmp_path / "out", model, concepts["red"], photos, wanted=Wanted(max_instances=2))
+    Image.fromarray(draw(red=(70, 40))).save(photos / "d.png")
+    report = fill(tmp_path / "out", model, concepts["red"], photos)
+    assert (report.done_now, report.done_before, report.kept) == (1, 3, [])
+    report = fill(tmp_path / "out", model, concepts["red"], photos, max_instances=2)
+    assert [Path(photo).name for photo in report.kept] == ["a.png"]
+    assert report.done_now == 3
     assert mask.read_bytes() == corrected
     fill(tmp_path / "out", model, concepts["red"], photos, overwrite=True)
     assert mask.read_bytes() != corrected
+
+
+def test_strangers_files_are_not_replaced_and_nothing_is_begun(tmp_path, model, concepts, photos):
+    mine = tmp_path / "out" / "masks" / "red" / "b.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"masks/red/b.png"):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+    assert mine.read_bytes() == b"mine"
+    assert list(tmp_path.glob("out/masks/*/*.png")) == [mine]
+    assert model.model.encoded == 0
 
 
 def test_two_at_once_are_refused(tmp_path, model, concepts, photos):
@@ -228,7 +245,7 @@ def test_results_of_segment_are_not_replaced(tmp_path, model, concepts, photos):
 
 
 def test_two_concepts_of_one_name_are_refused(tmp_path, model, concepts, photos):
-    with pytest.raises(UsageError, match="same name"):
+    with pytest.raises(UsageError, match="of another name"):
         fill(tmp_path / "out", model, [concepts["red"], concepts["red"]], photos)
 
 
@@ -258,3 +275,130 @@ def test_find_ranks_an_album_by_a_new_concept_and_writes_nothing(tmp_path, model
         decoded = len(model.model.decoded)
         album.fill(model, concepts["green"], photos)
         assert len(model.model.decoded) == decoded
+
+
+class TestOddities:
+    """What a reader of this code thought of."""
+
+    def test_no_pixel_has_two_concepts_though_some_photos_were_done_otherwise(self, tmp_path, model, concepts, photos):
+        alike = model.learn(draw(red=(80, 60)), disc(80, 60), name="scarlet")
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        fill(tmp_path / "out", model, concepts["red"], photos / "b.png", threshold=0.4)
+        fill(tmp_path / "out", model, alike, photos)
+        for name in ("a.png", "c.png"):
+            both = [np.asarray(Image.open(tmp_path / "out" / "masks" / each / name)) > 0 for each in ("red", "scarlet")]
+            assert not (both[0] & both[1]).any()
+            assert (both[0] | both[1]).any()
+
+    def test_another_mode_has_encodings_of_its_own(self, tmp_path, photos):
+        persam, paper = (PerSAM(ColourModel(), settings=Settings.of(mode)) for mode in ("persam", "paper"))
+        large = Image.fromarray(draw(red=(50, 50))).resize((3200, 2400))
+        (tmp_path / "large").mkdir()
+        large.save(tmp_path / "large" / "p.jpg")
+        first = persam.learn(draw(red=(40, 60)), disc(40, 60), name="one")
+        second = paper.learn(draw(red=(40, 60)), disc(40, 60), name="two")
+        fill(tmp_path / "out", persam, first, tmp_path / "large", cache=10**8)
+        fill(tmp_path / "out", paper, second, tmp_path / "large", cache=10**8)
+        assert paper.model.encoded == 1
+
+    @pytest.mark.parametrize("error", [MemoryError("no"), ValueError("odd"), RuntimeError("odd"), KeyError("odd")])
+    def test_whatever_one_photo_does_the_others_are_done(self, tmp_path, model, concepts, photos, monkeypatch, error):
+        own = worker.read_smaller
+
+        def broken(photo: Path, side: int | None):
+            if Path(photo).name == "b.png":
+                raise error
+            return own(photo, side)
+
+        monkeypatch.setattr(worker, "read_smaller", broken)
+        report = fill(tmp_path / "out", model, concepts["red"], photos)
+        assert [Path(photo).name for photo, _ in report.failures] == ["b.png"]
+        assert type(error).__name__ in report.failures[0][1]
+        assert len(results(tmp_path / "out")) == 2
+
+    def test_a_full_index_ends_the_run_in_one_sentence(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos / "a.png")
+        with Album(tmp_path / "out") as album:
+            pages = album.index._db.execute("PRAGMA page_count").fetchone()[0]
+            album.index._db.execute(f"PRAGMA max_page_count = {pages}")
+            for number in range(60):  # until the free pages are used up, too
+                Image.fromarray(draw(red=(30 + number, 50))).save(photos / f"more-{number}.png")
+            with pytest.raises(PersamError, match="cannot be used"):
+                album.fill(model, concepts["red"], photos)
+        assert results(tmp_path / "out")
+
+    def test_a_photo_that_changes_while_it_is_read_is_told(self, tmp_path, model, concepts, photos, monkeypatch):
+        fill(
+            tmp_path / "out", model, concepts["green"], photos
+        )  # so that the model is there, and photos are read ahead
+        own = worker.read_smaller
+
+        def changing(photo: Path, side: int | None):
+            read = own(photo, side)
+            if Path(photo).name == "c.png":
+                Image.fromarray(draw(green=(60, 60))).save(photo)
+            return read
+
+        monkeypatch.setattr(worker, "read_smaller", changing)
+        report = fill(tmp_path / "out", model, concepts["red"], photos)
+        assert [Path(photo).name for photo, _ in report.failures] == ["c.png"]
+        assert "changed while it was read" in report.failures[0][1]
+
+    def test_results_of_an_empty_folder_stay_for_it_may_be_a_disk_that_is_away(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        away = tmp_path / "away"
+        photos.rename(away)
+        photos.mkdir()
+        other = tmp_path / "other.png"
+        Image.fromarray(draw(red=(70, 40))).save(other)
+        report = fill(tmp_path / "out", model, concepts["red"], other)
+        assert report.gone == []
+        assert len(results(tmp_path / "out")) == 4
+
+    def test_overwrite_does_all_again(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        report = fill(tmp_path / "out", model, concepts["red"], photos, overwrite=True)
+        assert model.model.encoded == 3
+        assert (report.done_now, report.known) == (3, 0)
+
+    def test_fewer_pictures_wanted_take_none_away(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos, overlay=True)
+        fill(tmp_path / "out", model, concepts["green"], photos)
+        assert len(list(tmp_path.glob("out/overlays/red/*.jpg"))) == 3
+
+    def test_a_photo_that_was_replaced_keeps_no_line_of_the_old_one(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, [concepts["red"], concepts["green"]], photos)
+        Image.fromarray(draw(green=(70, 40))).save(photos / "a.png")
+        fill(tmp_path / "out", model, concepts["green"], photos)
+        of_a = [line["concept"] for line in results(tmp_path / "out") if line["image"].endswith("a.png")]
+        assert of_a == ["green"]
+        assert not (tmp_path / "out" / "masks" / "red" / "a.png").exists()
+
+    def test_a_lost_index_is_made_anew(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        for file in (tmp_path / "out" / ".persam").glob("index*"):
+            file.unlink()
+        report = fill(tmp_path / "out", model, concepts["red"], photos)
+        assert report.done_now == 3
+
+    def test_a_closed_album_says_so(self, tmp_path):
+        album = Album(tmp_path / "out")
+        album.close()
+        with pytest.raises(PersamError, match="is closed"):
+            list(album.lines())
+
+    def test_an_album_that_cannot_be_opened_is_not_locked(self, tmp_path):
+        (tmp_path / "out" / ".persam").mkdir(parents=True)
+        (tmp_path / "out" / ".persam" / "index.sqlite").write_bytes(b"dear diary " * 500)
+        for _ in range(2):
+            with pytest.raises(PersamError, match="all photos are done again"):
+                Album(tmp_path / "out")
+
+    @pytest.mark.parametrize("wrong", [{"max_instances": 0}, {"threshold": 7}])
+    def test_numbers_out_of_range_are_refused_at_once(self, tmp_path, model, concepts, photos, wrong):
+        with pytest.raises(UsageError):
+            fill(tmp_path / "out", model, concepts["red"], photos, **wrong)
+        assert not list(tmp_path.glob("out/masks/*/*"))
+
+    def test_concepts_of_a_generator(self, tmp_path, model, concepts, photos):
+        assert fill(tmp_path / "out", model, (each for each in concepts.values()), photos).done_now == 3

@@ -36,7 +36,7 @@ class TestUsersPath:
         shutil.copy(album / "0.jpg", album / "copy.jpg")
         again = run("album", learned, album, "-o", "out", "--json")
         told = json.loads(again.stdout)
-        assert (told["done_now"], told["done_before"], told["known_by_content"]) == (1, 3, 1)
+        assert (told["done_now"], told["done_before"], told["known"]) == (1, 3, 1)
         assert sum(told["verdicts"]["my disc"].values()) == 4
         assert told["failed"] == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from persam.album.formats import Written, write_formats
 from persam.album.index import AlbumIndex
-from persam.album.run import AlbumReport, Ranked, fill_album, rank_photos
+from persam.album.run import AlbumReport, OnPhoto, Ranked, fill_album, rank_photos
 from persam.batch import Wanted
+from persam.concept import Concept
 from persam.errors import UsageError
 from persam.finding import find_images
 from persam.outputs import INDEX, RESULTS, OutputFolder
 
 if TYPE_CHECKING:
-    from persam.concept import Concept
     from persam.persam import PerSAM
+
+SURE_ENOUGH = 0.5
 
 
 class Album:
@@ -42,7 +45,7 @@ class Album:
 
     def _open(self, hidden: Path) -> AlbumIndex:
         results = hidden.parent / RESULTS
-        if results.exists() and not (hidden / INDEX).exists() and not self.overwrite:
+        if not self.overwrite and not (hidden / INDEX).exists() and not _is_of_album(results):
             raise UsageError(
                 f"{hidden.parent} holds the results of something else ({RESULTS}); choose another --output, or replace "
                 "them with --overwrite."
@@ -60,18 +63,24 @@ class Album:
 
     def close(self) -> None:
         """Let others write."""
-        self.index.close()
-        self.output.close()
+        try:
+            self.index.close()
+        finally:
+            self.output.close()
 
     def fill(
         self,
         model: PerSAM | Callable[[], PerSAM],
-        concepts: Concept | Sequence[Concept],
+        concepts: Concept | Iterable[Concept],
         photos: str | Path | Iterable[str | Path],
-        wanted: Wanted | None = None,
         *,
+        overlay: bool = False,
+        cutout: bool = False,
+        per_instance: bool = False,
+        max_instances: int = 1,
+        threshold: float = SURE_ENOUGH,
         cache: int = 0,
-        on_photo: Callable[[Path, str | None], object] = lambda photo, problem: None,
+        on_photo: OnPhoto = lambda photo, problem: None,
     ) -> AlbumReport:
         """Find concepts in photos, and write what was found. Again: only what is new or has changed.
 
@@ -79,48 +88,63 @@ class Album:
             model: that the concepts were made with; or a function that loads it, called only if it is needed.
             concepts: one or several, of different names; they join those that the album has.
             photos: files, folders and globs.
-            wanted: how to look, and which pictures to write; by default masks alone, one object, threshold 0.5.
+            overlay: also write overlays.
+            cutout: also write transparent cut-outs.
+            per_instance: also write a mask for every object.
+            max_instances: up to so many objects of a concept in a photo.
+            threshold: score from which on it counts as present, 0..1.
             cache: bytes of encoded photos to keep, so that a further concept costs the decoder alone.
             on_photo: called after each photo with what went wrong, or None.
 
         Raises:
             PersamError: the output cannot be written, or a concept was made with another model.
-            UsageError: there are no photos, two concepts have one name, or a file of somebody else is in the way.
+            UsageError: there are no photos, two concepts have one name, a number is out of range, or a file of somebody
+                else is in the way.
+            KeyboardInterrupt: it was stopped; what was done is kept, and the report is the exception's ``report``.
         """
-        every = list(concepts) if isinstance(concepts, Sequence) else [concepts]
-        if len({each.name for each in every}) < len(every):
-            raise UsageError("Two of these concepts have the same name; learn one again with another name.")
+        every = [concepts] if isinstance(concepts, Concept) else list(concepts)
+        names = [each.name for each in every]
+        if not every or len(set(names)) < len(names):
+            raise UsageError("Give one concept or several, each of another name; learn one again with another name.")
         files = find_images([photos] if isinstance(photos, str | Path) else photos)
-        return fill_album(
-            _loader(model), every, files, self.output, self.index, wanted or Wanted(), cache=cache, on_photo=on_photo
+        wanted = Wanted(
+            overlay=overlay,
+            cutout=cutout,
+            per_instance=per_instance,
+            max_instances=_in_range(max_instances, threshold),
+            threshold=threshold,
         )
+        return fill_album(_loader(model), every, files, self.output, self.index, wanted, cache=cache, on_photo=on_photo)
 
     def find(
         self,
         model: PerSAM | Callable[[], PerSAM],
         concept: Concept,
-        wanted: Wanted | None = None,
         *,
+        max_instances: int = 1,
+        threshold: float = SURE_ENOUGH,
         cache: int = 0,
-        on_photo: Callable[[Path, str | None], object] = lambda photo, problem: None,
+        on_photo: OnPhoto = lambda photo, problem: None,
     ) -> list[Ranked]:
         """Rank the album's photos by the chance that a concept is in them, the likeliest first.
 
-        Nothing is written. The concept may be new; what is found is remembered for the day when it joins the album.
+        Nothing is written. The concept may be new; what is found is remembered for the day when it joins the album, if
+        it is then looked for in the same way.
 
         Args:
             model: that the concept was made with; or a function that loads it, called only if it is needed.
             concept: what is looked for.
-            wanted: how to look.
+            max_instances: as of `fill`.
+            threshold: as of `fill`; the ranking does not depend on it.
             cache: bytes of encoded photos to keep; with those that `fill` kept, only the decoder has to work.
             on_photo: called after each photo with what went wrong, or None.
 
         Raises:
             PersamError: the concept was made with another model.
+            UsageError: a number is out of range.
         """
-        return rank_photos(
-            _loader(model), concept, self.output, self.index, wanted or Wanted(), cache=cache, on_photo=on_photo
-        )
+        wanted = Wanted(max_instances=_in_range(max_instances, threshold), threshold=threshold)
+        return rank_photos(_loader(model), concept, self.output, self.index, wanted, cache=cache, on_photo=on_photo)
 
     def export(
         self, names: Sequence[str], *, copy: bool = False, on_format: Callable[[str], object] = lambda name: None
@@ -143,6 +167,25 @@ class Album:
     def lines(self) -> Iterator[dict[str, Any]]:
         """What was found, as in ``results.jsonl``: a dictionary for each photo and concept, sorted by photo."""
         return self.index.lines()
+
+
+def _in_range(max_instances: int, threshold: float) -> int:
+    if max_instances < 1:
+        raise UsageError(f"max_instances must be at least 1, not {max_instances}.")
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"The threshold is a score between 0 and 1, not {threshold}.")
+    return max_instances
+
+
+def _is_of_album(results: Path) -> bool:
+    """Whether there is no ``results.jsonl``, or one that an album wrote whose index is lost."""
+    try:
+        with results.open("rb") as stream:
+            return "content" in json.loads(stream.readline())["made"]
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _loader(model: PerSAM | Callable[[], PerSAM]) -> Callable[[], PerSAM]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -28,11 +27,15 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS finds (
     content TEXT NOT NULL, made TEXT NOT NULL, find BLOB NOT NULL, PRIMARY KEY (content, made)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS concepts (name TEXT PRIMARY KEY, made TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS concepts (name BLOB PRIMARY KEY, made TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lines (
-    image BLOB NOT NULL, concept TEXT NOT NULL, line BLOB NOT NULL, PRIMARY KEY (image, concept)
+    image BLOB NOT NULL, concept BLOB NOT NULL, line BLOB NOT NULL, PRIMARY KEY (image, concept)
 ) WITHOUT ROWID;
 """
+
+
+class IndexFileError(PersamError):
+    """The index cannot be read or written: then no photo can be done."""
 
 
 class AlbumIndex:
@@ -53,7 +56,8 @@ class AlbumIndex:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
-                raise PersamError(f"{path} was written by a newer persam; update yours: pip install -U persam.")
+                self._db.close()
+                raise IndexFileError(f"{path} was written by a newer persam; update yours: pip install -U persam.")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")  # a loss of power costs the last photos, never the file
             self._db.executescript(_TABLES)
@@ -72,7 +76,7 @@ class AlbumIndex:
         Raises:
             OSError: the file cannot be read.
         """
-        status, key = path.stat(), os.fsencode(path.absolute())
+        status, key = path.stat(), _bytes(str(path.absolute()))
         with self._in_words():
             row = self._db.execute("SELECT size, mtime_ns, content FROM files WHERE path = ?", (key,)).fetchone()
         if row is not None and row[:2] == (status.st_size, status.st_mtime_ns):
@@ -108,12 +112,13 @@ class AlbumIndex:
     def concepts(self) -> dict[str, str]:
         """How each concept of the album was last looked for, by its name."""
         with self._in_words():
-            return dict(self._db.execute("SELECT name, made FROM concepts ORDER BY name").fetchall())
+            rows = self._db.execute("SELECT name, made FROM concepts ORDER BY name").fetchall()
+        return {_text(name): made for name, made in rows}
 
     def add_concept(self, name: str, made: str) -> None:
         """Add a concept to the album, or change how it is looked for."""
         with self._in_words():
-            self._db.execute("INSERT OR REPLACE INTO concepts VALUES (?, ?)", (name, made))
+            self._db.execute("INSERT OR REPLACE INTO concepts VALUES (?, ?)", (_bytes(name), made))
 
     # ------------------------------------------------------------------------------------- lines of `results.jsonl`
 
@@ -121,27 +126,32 @@ class AlbumIndex:
         """The line of a photo, named by its absolute path, and a concept."""
         with self._in_words():
             query = "SELECT line FROM lines WHERE image = ? AND concept = ?"
-            row = self._db.execute(query, (os.fsencode(image), concept)).fetchone()
+            row = self._db.execute(query, (_bytes(image), _bytes(concept))).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, line: dict[str, Any]) -> None:
         """Add a line, or replace that of the same photo and concept."""
-        key = os.fsencode(line["image"]), line["concept"]
+        key = _bytes(line["image"]), _bytes(line["concept"])
         with self._in_words():
             self._db.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?)", (*key, json_line(line)))
 
-    def drop(self, image: str) -> list[dict[str, Any]]:
-        """Remove the lines of a photo, and return them. What was found in it stays, for the day when it comes back."""
+    def drop(self, image: str, concept: str | None = None) -> list[dict[str, Any]]:
+        """Remove the lines of a photo, or the one of a concept, and return them.
+
+        What was found stays, for the day when the photo comes back.
+        """
+        query, key = "DELETE FROM lines WHERE image = ?", [_bytes(image)]
+        if concept is not None:
+            query, key = f"{query} AND concept = ?", [*key, _bytes(concept)]
         with self._in_words():
-            query = "DELETE FROM lines WHERE image = ? RETURNING line"
-            rows = self._db.execute(query, (os.fsencode(image),)).fetchall()
+            rows = self._db.execute(f"{query} RETURNING line", key).fetchall()
         return [json.loads(row[0]) for row in rows]
 
     def images(self) -> list[str]:
         """Absolute paths of all photos that have lines, sorted."""
         with self._in_words():
             rows = self._db.execute("SELECT DISTINCT image FROM lines ORDER BY image").fetchall()
-        return [os.fsdecode(row[0]) for row in rows]
+        return [_text(row[0]) for row in rows]
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """All lines, one photo after another, sorted; never all of them in memory."""
@@ -161,9 +171,25 @@ class AlbumIndex:
         with self._lock:
             try:
                 yield
+            except sqlite3.ProgrammingError as error:
+                raise IndexFileError(f"The album {self.path.parent.parent} is closed; open it again.") from error
+            except sqlite3.OperationalError as error:
+                raise IndexFileError(
+                    f"The album's index {self.path} cannot be used ({error}); see that there is room on the disk and "
+                    "that nothing else uses it."
+                ) from error
             except sqlite3.DatabaseError as error:
-                damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-                advice = "remove it, and all photos are done again" if damaged else "free some room, or see who uses it"
-                raise PersamError(f"The album's index {self.path} cannot be used ({error}); {advice}.") from error
+                raise IndexFileError(
+                    f"The album's index {self.path} cannot be used ({error}); remove it, and all photos are done again."
+                ) from error
             except OSError as error:
-                raise PersamError(f"The album's index {self.path} cannot be made ({error.strerror}).") from error
+                raise IndexFileError(f"The album's index {self.path} cannot be made ({error.strerror}).") from error
+
+
+def _bytes(text: str) -> bytes:
+    """A path or name as it is kept: file names hold bytes of any kind, which Python has as halves of letters."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Fill an album: photos are read ahead, encoded once for all concepts, and whatever is known already is not done again.
+"""Fill an album, or rank its photos: photos are read ahead, and whatever is known already is not done again.
 
 What a concept finds in a photo is kept in the index, by the photo's content.  The files and lines of the results follow
 from what all concepts of the album found there, so they are the same in whatever order photos and concepts came.
@@ -6,6 +6,7 @@ from what all concepts of the album found there, so they are the same in whateve
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -13,25 +14,18 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from persam import __version__
-from persam.album.cache import EncodingCache
-from persam.album.disjoint import disjoint
 from persam.album.index import AlbumIndex
+from persam.album.worker import LookedAt, Worker
 from persam.batch import Wanted, fingerprint_of
-from persam.errors import PersamError, first_line
+from persam.errors import PersamError
 from persam.files import atomic_path, write_text
-from persam.images import read_image, read_smaller
 from persam.journal import json_line
-from persam.ledger import HIDDEN
-from persam.outputs import RESULTS, OutputFolder, full_path
-from persam.segmentation import Segmentation
+from persam.outputs import RESULTS, OutputFolder
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -50,33 +44,34 @@ class AlbumReport:
         photos: how many were named.
         done_before: of these, how many needed nothing.
         done_now: how many were done in this run.
-        known: how many of those were known by their content alone: copies, and photos that were renamed.
+        known: how many of those needed no model, such as copies, and photos that were renamed.
+        kept: photos with a mask that a person corrected, which is not replaced.
         verdicts: for each concept, how many photos of the album have which verdict.
         failures: photo and sentence for each that could not be done.
         gone: photos that are there no longer; their results are removed.
-        stop: what ended the run early; what was done is kept.
     """
 
     photos: int = 0
     done_before: int = 0
     done_now: int = 0
     known: int = 0
+    kept: list[str] = field(default_factory=list)
     verdicts: dict[str, Counter[str]] = field(default_factory=dict)
     failures: list[tuple[str, str]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    stop: KeyboardInterrupt | None = None
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """A photo that was looked at: its content, and where they are needed its pixels, perhaps of a smaller copy of the
-    photo of `size` (H, W); or what is wrong with it."""
+class Ranked:
+    """A photo of the album and how sure it is that a concept is in it; its box there, or where it would be."""
 
-    photo: Path
-    content: str = ""
-    pixels: np.ndarray | None = None
-    size: tuple[int, int] | None = None
-    problem: str | None = None
+    image: str
+    score: float
+    verdict: str
+    box: tuple[int, int, int, int] | None
+
+
+OnPhoto = Callable[[Path, str | None], object]
 
 
 def fill_album(
@@ -88,7 +83,7 @@ def fill_album(
     wanted: Wanted,
     *,
     cache: int = 0,
-    on_photo: Callable[[Path, str | None], object] = lambda photo, problem: None,
+    on_photo: OnPhoto = lambda photo, problem: None,
 ) -> AlbumReport:
     """Find concepts in the photos of an album and write what was found.
 
@@ -103,46 +98,37 @@ def fill_album(
         on_photo: called after each photo with what went wrong, or None.
 
     Raises:
-        UsageError: a file is in the way that persam did not write, or that was changed since.
+        UsageError: a file is in the way that persam did not write.
         PersamError: the output cannot be written, or a concept does not belong to the model: then nothing can go on.
+        KeyboardInterrupt: it was stopped; what was done is kept, and the report is the exception's ``report``.
     """
-    names = [*{*index.concepts, *(concept.name for concept in concepts)}]
-    output.ledger.check(
-        [RESULTS, UNSURE_LIST]
-        + [
-            file
-            for photo in photos
-            for name in names
-            for file in output.planned(photo, name, wanted.outputs, wanted.max_instances)
-        ]
-    )
     made = {concept.name: how_made(concept, wanted) for concept in concepts}
+    _check_files(photos, [*{*index.concepts, *made}], output, wanted)
     for name, mark in made.items():
         index.add_concept(name, mark)
-    worker = _Worker(load, {made[each.name]: each for each in concepts}, output, index, wanted, cache)
+    worker = Worker(load, {made[each.name]: each for each in concepts}, output, index, wanted, cache)
     report = AlbumReport(photos=len(photos))
     try:
         for seen in _ahead(worker.look, photos):
-            problem = seen.problem or worker.settle(seen, report)
+            outcome, problem = ("done", seen.problem) if seen.problem else worker.settle(seen)
             if problem is not None:
                 report.failures.append((str(seen.photo), problem))
+            elif outcome == "kept":
+                report.kept.append(str(seen.photo))
+            else:
+                report.done_before += outcome == "before"
+                report.done_now += outcome != "before"
+                report.known += outcome == "known"
             on_photo(seen.photo, problem)
-    except KeyboardInterrupt as stop:
-        report.stop = stop
-    if report.stop is None:
-        report.gone = _drop_what_is_gone(output, index)
+    except BaseException as stop:
+        with contextlib.suppress(PersamError):  # what stopped it may also stop this
+            _summarise(output, index, report)
+        if isinstance(stop, KeyboardInterrupt):
+            stop.report = report  # type: ignore[attr-defined]
+        raise
+    report.gone = _drop_what_is_gone(output, index)
     _summarise(output, index, report)
     return report
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A photo of the album and how sure it is that a concept is in it; its box there, or where it would be."""
-
-    image: str
-    score: float
-    verdict: str
-    box: tuple[int, int, int, int] | None
 
 
 def rank_photos(
@@ -153,7 +139,7 @@ def rank_photos(
     wanted: Wanted,
     *,
     cache: int = 0,
-    on_photo: Callable[[Path, str | None], object] = lambda photo, problem: None,
+    on_photo: OnPhoto = lambda photo, problem: None,
 ) -> list[Ranked]:
     """The photos of an album by the chance that a concept is in them, the likeliest first. Nothing is written.
 
@@ -172,7 +158,7 @@ def rank_photos(
         PersamError: the concept does not belong to the model.
     """
     made = how_made(concept, wanted)
-    worker = _Worker(load, {made: concept}, output, index, wanted, cache)
+    worker = Worker(load, {made: concept}, output, index, wanted, cache)
     ranked = []
     for seen in _ahead(worker.look, map(Path, index.images())):
         problem = seen.problem or worker.look_for_missing(seen)
@@ -198,145 +184,17 @@ def how_made(concept: Concept, wanted: Wanted) -> str:
     return hashlib.blake2b(json.dumps(words, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
-class _Worker:
-    """What is done for one photo: `look` in any thread, then `settle` in one."""
-
-    def __init__(
-        self,
-        load: Callable[[], PerSAM],
-        concepts: dict[str, Concept],
-        output: OutputFolder,
-        index: AlbumIndex,
-        wanted: Wanted,
-        cache: int,
-    ) -> None:
-        self._load, self._concepts = load, concepts
-        self._output, self._index, self._wanted = output, index, wanted
-        self._bytes = cache
-        self._model: PerSAM | None = None
-        self._cache: EncodingCache | None = None
-        self._side: int | None = None
-        self._loading = Lock()
-
-    # ------------------------------------------------------------------------------- reading, in threads
-
-    def look(self, photo: Path) -> _Looked:
-        """See what a photo is, and read it if something is to be looked for in it."""
-        try:
-            content = self._index.content_of(photo)
-            if not self._missing(content):
-                return _Looked(photo, content)
-        except OSError:  # reading it has a sentence for whatever it is
-            content = ""
-        longest = self._longest()
-        if self._cache is not None and content in self._cache:
-            return _Looked(photo, content)
-        try:
-            pixels, size = read_smaller(photo, longest)
-        except PersamError as error:
-            return _Looked(photo, problem=str(error))
-        if not content:
-            return _Looked(photo, problem=f"{photo} came into being while it was read; run this again.")
-        return _Looked(photo, content, pixels, size)
-
-    def _longest(self) -> int | None:
-        """Pixels of the longest side at which photos are read; the published modes read them whole."""
-        with self._loading:
-            model = self._ready()
-            if self._side is None and all(each.settings.mode == "persam" for each in self._concepts.values()):
-                self._side = model.longest_side
-            return self._side
-
-    def _missing(self, content: str) -> list[str]:
-        return [made for made in self._concepts if not self._index.has(content, made)]
-
-    # ------------------------------------------------------------------- finding and writing, one after another
-
-    def settle(self, seen: _Looked, report: AlbumReport) -> str | None:
-        """Look for what is missing, and bring the photo's lines and files up to date; return what went wrong."""
-        missing = self._missing(seen.content)
-        problem = self.look_for_missing(seen)
-        if problem is not None:
-            return problem
-        try:
-            finds = list(filter(None, (self._index.find(seen.content, made) for made in self._index.concepts.values())))
-            made = {"content": seen.content, "finds": _mark(finds), "outputs": self._wanted.outputs}
-            if all(self._output.is_done(seen.photo, find["concept"], made) for find in finds):
-                report.done_before += not missing
-                report.done_now += bool(missing)
-                return None
-            image = None
-            if self._wanted.overlay or self._wanted.cutout:
-                image = read_image(seen.photo)
-        except PersamError as error:
-            return str(error)
-        self._write(seen.photo, finds, image, made)
-        report.done_now += 1
-        report.known += not missing
-        return None
-
-    def look_for_missing(self, seen: _Looked) -> str | None:
-        """Look for the concepts that this photo was not searched for; return what went wrong."""
-        missing = self._missing(seen.content)
-        try:
-            if missing:
-                self._find(seen, missing)
-        except PersamError as error:
-            return str(error)
-        except (RuntimeError, ValueError, MemoryError) as error:  # one odd photo must not end a run of thousands
-            return f"{seen.photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
-        return None
-
-    def _find(self, seen: _Looked, missing: Sequence[str]) -> None:
-        model = self._model
-        assert model is not None
-        encoded = None if self._cache is None else self._cache.get(seen.content)
-        if encoded is None:
-            pixels, size = (seen.pixels, seen.size)
-            if pixels is None:  # it was in the cache when it was looked at
-                pixels, size = read_smaller(seen.photo, self._side)
-            encoded = model.encode(pixels, size=size)
-            if self._cache is not None:
-                self._cache.put(seen.content, encoded)
-        concepts = [self._concepts[made] for made in missing]
-        found = model.segment(
-            encoded, concepts, max_instances=self._wanted.max_instances, threshold=self._wanted.threshold
-        )
-        for made, one in zip(missing, found, strict=True):
-            self._index.keep(seen.content, made, replace(one, image=None).to_dict())
-
-    def _ready(self) -> PerSAM:
-        if self._model is None:
-            self._model = self._load()
-            for concept in self._concepts.values():
-                self._model.check(concept)
-            if self._bytes:
-                marks = [each.fingerprint for each in (self._model.model, self._model.encoder) if each is not None]
-                folder = self._output.folder / HIDDEN / "encodings"
-                self._cache = EncodingCache(folder, self._bytes, " ".join(marks), self._model.model.device)
-        return self._model
-
-    def _write(
-        self, photo: Path, finds: Sequence[dict[str, Any]], image: np.ndarray | None, made: dict[str, Any]
-    ) -> None:
-        source = full_path(photo)
-        for one in disjoint([Segmentation.from_dict(find | {"image": source}) for find in finds]):
-            self._output.write(
-                one,
-                image,
-                overlay=self._wanted.overlay,
-                cutout=self._wanted.cutout,
-                per_instance=self._wanted.per_instance,
-                made=made,
-            )
+def _check_files(photos: Sequence[Path], names: Sequence[str], output: OutputFolder, wanted: Wanted) -> None:
+    """See before the work that no file of others is in the way. What persam wrote and a person corrected is not."""
+    files = [RESULTS, UNSURE_LIST]
+    for photo in photos:
+        for name in names:
+            if output.line(photo, name) is None:
+                files += output.planned(photo, name, wanted.outputs, wanted.max_instances)
+    output.ledger.check(files)
 
 
-def _mark(finds: Sequence[dict[str, Any]]) -> str:
-    """A short hash of everything that was found in a photo, on which each of its lines depends."""
-    return hashlib.blake2b(b"".join(map(json_line, finds)), digest_size=12).hexdigest()
-
-
-def _ahead(look: Callable[[Path], _Looked], photos: Iterable[Path]) -> Iterator[_Looked]:
+def _ahead(look: Callable[[Path], LookedAt], photos: Iterable[Path]) -> Iterator[LookedAt]:
     """Photos that were looked at, in order, while the next ones are being read."""
     pool = ThreadPoolExecutor(READERS, thread_name_prefix="persam-reader")
     waiting = deque[Any]()
@@ -352,11 +210,19 @@ def _ahead(look: Callable[[Path], _Looked], photos: Iterable[Path]) -> Iterator[
 
 
 def _drop_what_is_gone(output: OutputFolder, index: AlbumIndex) -> list[str]:
-    """Remove the results of photos that were renamed or removed; not those of a whole folder or disk that is away."""
-    gone = [image for image in index.images() if not Path(image).exists() and Path(image).parent.is_dir()]
+    """Remove the results of photos that were renamed or removed; not those of a folder or disk that is away."""
+    gone = [image for image in index.images() if _is_gone(Path(image))]
     for image in gone:
         output.drop(image)
     return gone
+
+
+def _is_gone(photo: Path) -> bool:
+    try:
+        # An empty folder may be the place of a disk that is not connected.
+        return not photo.exists() and any(photo.parent.iterdir())
+    except OSError:  # the folder is not there, or may not be read
+        return False
 
 
 def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport) -> None:

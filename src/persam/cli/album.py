@@ -100,8 +100,7 @@ def run(
     persam album bike.safetensors '~/photos/**/*.jpg' -o album --cache 20GB
     """
     from persam.album.album import Album
-    from persam.album.formats import check_formats
-    from persam.batch import Wanted
+    from persam.album.formats import FORMATS, check_formats
     from persam.finding import find_images
 
     started = time.perf_counter()
@@ -110,44 +109,49 @@ def run(
     concepts, others = concepts_in(items)
     photos = find_images(others)
     name, other = model_of(concepts[0], model, encoder)
-    wanted = Wanted(
-        overlay=overlay,
-        cutout=cutout,
-        per_instance=per_instance,
-        max_instances=max_instances,
-        threshold=threshold,
-    )
+    stopped: KeyboardInterrupt | None = None
+    failed: list[tuple[str, str]] = []
     with Album(output, overwrite=overwrite) as album, progress_bar("Photos", len(photos)) as advance:
+        album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
 
         def on_photo(photo: Path, problem: str | None) -> None:
             advance()
             if problem is not None:
                 complain(problem)
 
-        report = album.fill(
-            lambda: load_model(name, device=device, dtype=dtype, encoder=other),
-            concepts,
-            photos,
-            wanted,
-            cache=limit,
-            on_photo=on_photo,
-        )
-        if report.stop is None:
-            _export(album, formats or [], copy)
+        try:
+            report = album.fill(
+                lambda: load_model(name, device=device, dtype=dtype, encoder=other),
+                concepts,
+                photos,
+                overlay=overlay,
+                cutout=cutout,
+                per_instance=per_instance,
+                max_instances=max_instances,
+                threshold=threshold,
+                cache=limit,
+                on_photo=on_photo,
+            )
+            failed = _export(album, formats or [], copy)
+        except KeyboardInterrupt as stop:
+            if not hasattr(stop, "report"):
+                raise
+            stopped, report = stop, stop.report
     seconds = time.perf_counter() - started
     if json:
-        print_json(_summary(report, output, seconds))
+        print_json(_summary(report, output, seconds, stopped=stopped is not None))
     else:
         _print_table(report)
         say(_what_was_done(report, output, seconds))
-    if report.stop is not None:
+    if stopped is not None:
         done = report.done_before + report.done_now
-        raise type(report.stop)(
+        raise type(stopped)(
             f"{done} of {len(photos)} photos are done and kept in {output}/; run the same command again to go on."
         )
     if report.failures:
         names = ", ".join(photo for photo, _ in report.failures[:5]) + (", ..." if len(report.failures) > 5 else "")
         raise PersamError(f"{len(report.failures)} of {len(photos)} photos could not be segmented: {names}.")
+    _refuse_failed(failed, output)
 
 
 @app.command("export")
@@ -172,19 +176,23 @@ def export(
         raise UsageError(f"Say with --format which; there are {', '.join(FORMATS)}.")
     _check_is_album(folder)
     with Album(folder, overwrite=overwrite) as album:
-        _export(album, formats, copy)
+        failed = _export(album, formats, copy)
     say(f"Written: {', '.join(str(folder / FORMATS[name].place) for name in dict.fromkeys(formats))}.")
+    _refuse_failed(failed, folder)
 
 
-def _export(album: Album, formats: list[str], copy: bool) -> None:
+def _export(album: Album, formats: list[str], copy: bool) -> list[tuple[str, str]]:
+    """Write the formats; returns the photos that could not be written, which are named at once."""
     with progress_bar("Formats", len(formats)) as advance:
         written = album.export(formats, copy=copy, on_format=lambda name: advance(what=name))
     for _, problem in written.failures:
         complain(problem)
-    if written.failures:
-        raise PersamError(
-            f"{len(written.failures)} photos could not be written; all else is in {album.output.folder}/."
-        )
+    return written.failures
+
+
+def _refuse_failed(failed: list[tuple[str, str]], folder: Path) -> None:
+    if failed:
+        raise PersamError(f"{len(failed)} photos could not be written for other tools; all else is in {folder}/.")
 
 
 def _check_is_album(folder: Path) -> None:
@@ -263,9 +271,11 @@ def bytes_of(text: str) -> int:
 def _what_was_done(report: AlbumReport, output: Path, seconds: float) -> str:
     parts = [f"{report.done_now} photos done"]
     if report.known:
-        parts.append(f"{report.known} of them known by their content")
+        parts.append(f"{report.known} of them without looking again")
     if report.done_before:
         parts.append(f"{report.done_before} were done before")
+    if report.kept:
+        parts.append(f"{len(report.kept)} with a mask that you corrected are left as they are")
     if report.gone:
         parts.append(f"{len(report.gone)} are gone")
     return f"{', '.join(parts)}; {seconds:.1f} s; all of it in {output}/"
@@ -280,16 +290,17 @@ def _print_table(report: AlbumReport) -> None:
         out().print("The unsure ones are listed in unsure.csv; have a look.", markup=False)
 
 
-def _summary(report: AlbumReport, output: Path, seconds: float) -> dict[str, Any]:
+def _summary(report: AlbumReport, output: Path, seconds: float, *, stopped: bool) -> dict[str, Any]:
     return {
         "output": str(output),
         "photos": report.photos,
         "done_now": report.done_now,
         "done_before": report.done_before,
-        "known_by_content": report.known,
+        "known": report.known,
+        "kept": report.kept,
         "gone": report.gone,
         "verdicts": {name: dict(verdicts) for name, verdicts in report.verdicts.items()},
         "failed": [{"image": photo, "error": problem} for photo, problem in report.failures],
-        "stopped": report.stop is not None,
+        "stopped": stopped,
         "seconds": round(seconds, 2),
     }

@@ -1,0 +1,287 @@
+"""One photo of an album: what is in it, what was found there before, what is still to be looked for, what is written.
+
+`look` runs in several threads, ahead of `settle`, which finds and writes, one photo after another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from persam import __version__
+from persam.album.cache import EncodingCache
+from persam.album.disjoint import disjoint
+from persam.album.index import AlbumIndex, IndexFileError
+from persam.batch import Wanted
+from persam.errors import PersamError, first_line
+from persam.images import read_image, read_smaller
+from persam.journal import json_line
+from persam.ledger import HIDDEN
+from persam.outputs import OutputFolder, full_path
+from persam.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from persam.concept import Concept
+    from persam.persam import PerSAM
+
+#: What became of a photo; `known`: done by its content alone; `kept`: a person corrected a mask, which stays.
+Outcome = Literal["done", "known", "before", "kept"]
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """A photo that was looked at, or what is wrong with it.
+
+    Attributes:
+        photo: the file.
+        content: hash of what is in it.
+        pixels: (h, w, 3) uint8, if something is to be looked for in it, perhaps of a smaller copy.
+        size: of the photo itself, (H, W).
+        side: pixels of the longest side that were asked for; None: all.
+        problem: a sentence.
+    """
+
+    photo: Path
+    content: str = ""
+    pixels: np.ndarray | None = None
+    size: tuple[int, int] | None = None
+    side: int | None = None
+    problem: str | None = None
+
+
+class Worker:
+    """Does photos.
+
+    Args:
+        load: gives the model; called once, by `settle`, if something is to be looked for.
+        concepts: what is looked for, by how it is made (see `run.how_made`).
+        output: the album's folder.
+        index: what is known.
+        wanted: how to look, and what to write.
+        cache: bytes of encodings to keep on disk.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], PerSAM],
+        concepts: Mapping[str, Concept],
+        output: OutputFolder,
+        index: AlbumIndex,
+        wanted: Wanted,
+        cache: int = 0,
+    ) -> None:
+        self._load, self._concepts = load, concepts
+        self._output, self._index, self._wanted = output, index, wanted
+        self._bytes = cache
+        self._made_of = {concept.name: made for made, concept in concepts.items()}
+        self._again: set[tuple[str, str]] = set()  # what was found anew, where all is to be done again
+        self._sides: dict[str, int | None] = {}  # of the longest side at which a photo is read, by how a find is made
+        self._cache: EncodingCache | None = None
+        self._model: PerSAM | None = None  # set last: what reads ahead waits for it
+
+    # ------------------------------------------------------------------------------- reading, in threads
+
+    def look(self, photo: Path) -> LookedAt:
+        """See what a photo is, and read it if something is to be looked for in it. Until the model is there, which says
+        how large photos have to be, none is read."""
+        try:
+            return self._look(photo)
+        except IndexFileError:
+            raise
+        except PersamError as error:
+            return LookedAt(photo, problem=str(error))
+        except Exception as error:  # one odd photo must not end a run of thousands
+            return LookedAt(photo, problem=_in_words(photo, error))
+
+    def _look(self, photo: Path) -> LookedAt:
+        try:
+            before = photo.stat()
+            content = self._index.content_of(photo)
+        except OSError as error:  # reading it has a sentence for whatever it is
+            read_image(photo)
+            raise PersamError(f"{photo} cannot be read ({error.strerror}).") from error
+        missing = self._missing(content)
+        if not missing or self._model is None or self._cache is None:
+            return LookedAt(photo, content)
+        side = self._sides[missing[0]]
+        if _key(content, side) in self._cache:
+            return LookedAt(photo, content)
+        pixels, size = read_smaller(photo, side)
+        after = photo.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise PersamError(f"{photo} changed while it was read; run this again.")
+        return LookedAt(photo, content, pixels, size, side)
+
+    def _missing(self, content: str) -> list[str]:
+        """How the concepts are made that were not looked for in a photo of this content."""
+        if self._output.ledger.overwrite:
+            return [made for made in self._concepts if (content, made) not in self._again]
+        return [made for made in self._concepts if not self._index.has(content, made)]
+
+    # ------------------------------------------------------------------- finding and writing, one after another
+
+    def settle(self, seen: LookedAt) -> tuple[Outcome, str | None]:
+        """Look for what is missing, and bring the photo's lines and files up to date.
+
+        Returns:
+            What became of it, and what went wrong, if something did.
+
+        Raises:
+            PersamError: nothing can go on: the index or the folder cannot be written, or there is no model.
+        """
+        missing = bool(self._missing(seen.content))
+        problem = self.look_for_missing(seen)
+        if problem is not None:
+            return "done", problem
+        finds = self._finds(seen)
+        mark = _mark([find for _, find in finds.values()])
+        made = {}
+        for name, (key, _) in finds.items():
+            earlier = (self._output.line(seen.photo, name) or {}).get("made") or {}
+            # A run that wants fewer pictures takes none away.
+            outputs = list(dict.fromkeys([*self._wanted.outputs, *earlier.get("outputs", ())]))
+            made[name] = {"content": seen.content, "find": key, "finds": mark, "outputs": outputs}
+        stale = [name for name in self._index.concepts if name not in finds and self._output.line(seen.photo, name)]
+        if not stale and all(self._output.is_done(seen.photo, name, made[name]) for name in finds):
+            return ("done" if missing else "before"), None
+        if self._corrected(seen.photo, finds):
+            return "kept", None
+        try:
+            image = self._image_for(seen, made, finds)
+            source = full_path(seen.photo)
+            found = disjoint([Segmentation.from_dict(find | {"image": source}) for _, find in finds.values()])
+        except PersamError as error:
+            return "done", str(error)
+        except Exception as error:  # one odd photo must not end a run of thousands
+            return "done", _in_words(seen.photo, error)
+        for name in stale:  # of a photo that was there under this name before
+            self._output.drop(seen.photo, name)
+        for one in found:
+            kinds = made[one.concept]["outputs"]
+            self._output.write(
+                one,
+                image,
+                overlay="overlay" in kinds,
+                cutout="cutout" in kinds,
+                per_instance="instances" in kinds,
+                made=made[one.concept],
+            )
+        return ("done" if missing else "known"), None
+
+    def look_for_missing(self, seen: LookedAt) -> str | None:
+        """Look for the concepts that this photo was not searched for; return what went wrong."""
+        missing = self._missing(seen.content)
+        if not missing:
+            return None
+        model = self._ready()  # what is wrong with it or with a concept ends the run
+        try:
+            for side in dict.fromkeys(self._sides[made] for made in missing):
+                self._find(model, seen, [made for made in missing if self._sides[made] == side], side)
+        except IndexFileError:
+            raise
+        except PersamError as error:
+            return str(error)
+        except Exception as error:  # one odd photo must not end a run of thousands
+            return _in_words(seen.photo, error)
+        return None
+
+    def _find(self, model: PerSAM, seen: LookedAt, missing: Sequence[str], side: int | None) -> None:
+        assert self._cache is not None
+        encoded = self._cache.get(_key(seen.content, side))
+        if encoded is None:
+            pixels, size = seen.pixels, seen.size
+            if pixels is None or seen.side != side:
+                pixels, size = self._read(seen, side)
+            encoded = model.encode(pixels, size=size)
+            self._cache.put(_key(seen.content, side), encoded)
+        concepts = [self._concepts[made] for made in missing]
+        wanted = self._wanted
+        found = model.segment(encoded, concepts, max_instances=wanted.max_instances, threshold=wanted.threshold)
+        for made, one in zip(missing, found, strict=True):
+            self._index.keep(seen.content, made, replace(one, image=None).to_dict())
+            self._again.add((seen.content, made))
+
+    def _read(self, seen: LookedAt, side: int | None) -> tuple[np.ndarray, tuple[int, int]]:
+        read = read_smaller(seen.photo, side)
+        try:
+            same = self._index.content_of(seen.photo) == seen.content
+        except OSError:
+            same = False
+        if not same:
+            raise PersamError(f"{seen.photo} changed while it was read; run this again.")
+        return read
+
+    def _finds(self, seen: LookedAt) -> dict[str, tuple[str, dict[str, Any]]]:
+        """What every concept of the album found in the photo, and how it was made, by the concept's name.
+
+        A concept that is not looked for now counts as the photo's line has it, which may have been made otherwise than
+        the album's last.
+        """
+        finds = {}
+        for name, last in self._index.concepts.items():
+            line = self._output.line(seen.photo, name) or {}
+            choices = [self._made_of[name]] if name in self._made_of else [(line.get("made") or {}).get("find"), last]
+            for made in filter(None, choices):
+                find = self._index.find(seen.content, made)
+                if find is not None:
+                    finds[name] = (made, find)
+                    break
+        return finds
+
+    def _corrected(self, photo: Path, names: Mapping[str, object]) -> bool:
+        """Whether a person changed a file that would be written: it is theirs then, and stays."""
+        ledger, wanted = self._output.ledger, self._wanted
+        if ledger.overwrite:
+            return False
+        files = [
+            file
+            for name in names
+            if self._output.line(photo, name) is not None
+            for file in self._output.planned(photo, name, wanted.outputs, wanted.max_instances)
+        ]
+        return any((self._output.folder / file).exists() and not ledger.is_own(file) for file in files)
+
+    def _image_for(
+        self, seen: LookedAt, made: Mapping[str, dict[str, Any]], finds: Mapping[str, tuple[str, dict[str, Any]]]
+    ) -> np.ndarray | None:
+        """The whole photo, if something is to be drawn on it."""
+        if not any({"overlay", "cutout"} & set(each["outputs"]) for each in made.values()):
+            return None
+        image = read_image(seen.photo)
+        if any(image.shape[:2] != (find["height"], find["width"]) for _, find in finds.values()):
+            raise PersamError(f"{seen.photo} changed while it was read; run this again.")
+        return image
+
+    def _ready(self) -> PerSAM:
+        if self._model is None:
+            model = self._load()
+            for concept in self._concepts.values():
+                model.check(concept)
+            # The published modes read a photo whole.
+            for made, concept in self._concepts.items():
+                self._sides[made] = model.longest_side if concept.settings.mode == "persam" else None
+            encoders = [each for each in (model.model, model.encoder) if each is not None]
+            marks = [f"{each.fingerprint} {getattr(each, 'encoder_dtype', '')}" for each in encoders]
+            folder = self._output.folder / HIDDEN / "encodings"
+            self._cache = EncodingCache(folder, self._bytes, " ".join([*marks, __version__]), model.model.device)
+            self._model = model
+        return self._model
+
+
+def _key(content: str, side: int | None) -> str:
+    """Name of an encoding in the cache: of a photo that was read at a size, since another gives another one."""
+    return f"{content}-{side or 'whole'}"
+
+
+def _mark(finds: Sequence[dict[str, Any]]) -> str:
+    """A short hash of everything that was found in a photo, on which each of its lines depends."""
+    return hashlib.blake2b(b"".join(map(json_line, finds)), digest_size=12).hexdigest()
+
+
+def _in_words(photo: Path, error: Exception) -> str:
+    return f"{photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
