@@ -153,7 +153,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 # What the pages call by name; the rest of a page's files is made by its own commands.
 PHOTOS = "mug 1 2 3 kitchen a b album/one album/two holiday/day/one"
 STUDY = "photos/horses/one photos/horses/two photos/mugs/one photos/mugs/two"
-MASKS = "mug_mask 1 2 3 strokes"
+MASKS = "mug_mask kitchen_mask 1 2 3 strokes"
 ELSEWHERE = ("facebook/", ".pth", "persam bench")  # downloads, and data sets that are not here
 
 

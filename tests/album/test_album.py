@@ -402,3 +402,63 @@ class TestOddities:
 
     def test_concepts_of_a_generator(self, tmp_path, model, concepts, photos):
         assert fill(tmp_path / "out", model, (each for each in concepts.values()), photos).done_now == 3
+
+
+class TestFix:
+    """Corrected masks become shots, and the album's."""
+
+    def test_a_mask_that_was_drawn_in_the_folder_is_learned_from_and_kept(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        mask = tmp_path / "out" / "masks" / "red" / "b.png"  # where green is, and red was not found
+        Image.fromarray(disc(100, 70)).save(mask)
+        with Album(tmp_path / "out") as album:
+            fixed = album.fix(model, concepts["red"])
+            line = album.index.line(str(photos / "b.png"), "red")
+        assert [Path(photo).name for photo in fixed.corrected] == ["b.png"]
+        assert len(fixed.concept.references) == 2
+        assert line is not None
+        assert (line["present"], line["score"]) == (True, 1.0)
+        np.testing.assert_array_equal(np.asarray(Image.open(mask)) > 0, disc(100, 70))
+        again = model.segment(draw(green=(40, 40)), fixed.concept)  # what the correction taught
+        assert (again.mask & disc(40, 40)).sum() > 500
+        report = fill(tmp_path / "out", model, fixed.concept, photos)  # the correction is there to stay
+        assert report.kept == []
+        np.testing.assert_array_equal(np.asarray(Image.open(mask)) > 0, disc(100, 70))
+
+    def test_only_unsure_photos_are_looked_at_again(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        with Album(tmp_path / "out") as album:
+            unsure = [line["image"] for line in album.lines() if line["verdict"] == "unsure"]
+            model.model.encoded = 0
+            fixed = album.fix(model, concepts["red"], {str(photos / "a.png"): disc(50, 50)})
+        assert fixed.looked_at == [image for image in unsure if not image.endswith("a.png")]
+        assert model.model.encoded == 1 + len(fixed.looked_at)  # and the new shot
+
+    def test_it_is_not_there(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        with Album(tmp_path / "out") as album:
+            fixed = album.fix(model, concepts["red"], {str(photos / "a.png"): np.zeros((120, 160), bool)})
+            line = album.index.line(str(photos / "a.png"), "red")
+        assert fixed.concept is concepts["red"]
+        assert line is not None
+        assert (line["present"], line["verdict"], line["score"]) == (False, "absent", 0.0)
+
+    def test_an_earlier_correction_is_carried_on(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        with Album(tmp_path / "out") as album:
+            first = album.fix(model, concepts["red"], {str(photos / "a.png"): disc(50, 50)})
+            second = album.fix(model, first.concept, {str(photos / "c.png"): disc(30, 80)})
+            album.fill(model, second.concept, photos)
+            lines = {Path(line["image"]).name: line for line in album.lines()}
+        assert (lines["a.png"]["score"], lines["c.png"]["score"]) == (1.0, 1.0)
+        assert len(second.concept.references) == 3
+
+    def test_nothing_to_correct(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        with Album(tmp_path / "out") as album:
+            with pytest.raises(UsageError, match="There is no correction"):
+                album.fix(model, concepts["red"])
+            with pytest.raises(UsageError, match='no concept "green"'):
+                album.fix(model, concepts["green"])
+            with pytest.raises(PersamError, match="aspect"):
+                album.fix(model, concepts["red"], {str(photos / "a.png"): np.ones((10, 90), bool)})

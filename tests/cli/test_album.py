@@ -40,6 +40,18 @@ class TestUsersPath:
         assert sum(told["verdicts"]["my disc"].values()) == 4
         assert told["failed"] == []
 
+    def test_a_corrected_mask(self, run, learned, album, tmp_path):
+        run("album", learned, album, "-o", "out")
+        mask = tmp_path / "out" / "masks" / "my disc" / "1.png"
+        Image.new("L", (180, 120)).save(mask)
+        fixed = run("album", "fix", "out", learned, "-o", "better.safetensors")
+        assert fixed.exit_code == 0, fixed.output
+        assert "Corrected: 1;" in fixed.stderr
+        assert (tmp_path / "better.safetensors").exists()
+        run("album", "better.safetensors", album, "-o", "out")
+        assert not results(tmp_path / "out")[1]["present"]
+        assert run("album", "fix", "out", learned, "-o", "better.safetensors").exit_code == 2  # it exists
+
     def test_for_other_tools(self, run, learned, album, tmp_path):
         done = run("album", learned, album, "-o", "out", "--format", "coco", "--format", "csv")
         assert done.exit_code == 0, done.output

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from persam.album.fix import Fixed, corrections_in, fix_album
 from persam.album.formats import Written, write_formats
 from persam.album.index import AlbumIndex
 from persam.album.run import AlbumReport, OnPhoto, Ranked, fill_album, rank_photos
@@ -15,6 +16,7 @@ from persam.batch import Wanted
 from persam.concept import Concept
 from persam.errors import UsageError
 from persam.finding import find_images
+from persam.masks import MaskSource
 from persam.outputs import INDEX, RESULTS, OutputFolder
 
 if TYPE_CHECKING:
@@ -145,6 +147,42 @@ class Album:
         """
         wanted = Wanted(max_instances=_in_range(max_instances, threshold), threshold=threshold)
         return rank_photos(_loader(model), concept, self.output, self.index, wanted, cache=cache, on_photo=on_photo)
+
+    def fix(
+        self,
+        model: PerSAM,
+        concept: Concept,
+        corrections: Mapping[str, MaskSource] | None = None,
+        *,
+        max_instances: int = 1,
+        threshold: float = SURE_ENOUGH,
+        cache: int = 0,
+        on_photo: OnPhoto = lambda photo, problem: None,
+    ) -> Fixed:
+        """Learn from masks that were corrected, and look again at the photos in which the concept is unsure.
+
+        The corrected masks are the album's from then on. All other photos keep what was found; `fill` with the new
+        concept looks at them again.
+
+        Args:
+            model: that the concept was made with.
+            concept: of the album.
+            corrections: photo and its right mask, one of nothing where the thing is not there; by default the masks in
+                the album's folder that were changed since they were written.
+            max_instances: as of `fill`.
+            threshold: as of `fill`.
+            cache: as of `fill`.
+            on_photo: called after each photo with what went wrong, or None.
+
+        Raises:
+            PersamError: a photo or mask cannot be read, or the concept cannot be gone on from.
+            UsageError: there is no correction, or the album has no such concept.
+        """
+        if concept.name not in self.index.concepts:
+            raise UsageError(f'The album has no concept "{concept.name}"; fill it with it first.')
+        wanted = Wanted(max_instances=_in_range(max_instances, threshold), threshold=threshold)
+        masks = corrections_in(self.output, self.index, concept.name) if corrections is None else corrections
+        return fix_album(model, concept, masks, self.output, self.index, wanted, cache=cache, on_photo=on_photo)
 
     def export(
         self, names: Sequence[str], *, copy: bool = False, on_format: Callable[[str], object] = lambda name: None

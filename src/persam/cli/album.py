@@ -154,6 +154,75 @@ def run(
     _refuse_failed(failed, output)
 
 
+@app.command("fix")
+def fix(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
+    concept: Annotated[
+        Path, typer.Argument(metavar="CONCEPT.safetensors", help="The concept that is corrected.", show_default=False)
+    ],
+    photo: Annotated[Path | None, typer.Argument(metavar="PHOTO", help="A photo, and")] = None,
+    mask: Annotated[
+        Path | None, typer.Argument(metavar="MASK", help="its right mask; black where the thing is not there.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The better concept; default CONCEPT-fixed.safetensors.")
+    ] = None,
+    max_instances: Annotated[int, typer.Option(min=1, help="As the album was filled.")] = 1,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="As the album was filled.")] = 0.5,
+    cache: Annotated[str, typer.Option(help="Keep encoded photos, up to so much, such as 20GB.")] = "0",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a concept file that exists.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Learn from corrected masks, and look again at the photos in which the concept is unsure.
+
+    Correct masks in DIR/masks/CONCEPT with any program and name nothing, or name a photo and its right mask.
+
+    [bold]Examples[/bold]
+
+    persam album fix album mug.safetensors -o better.safetensors
+
+    persam album fix album mug.safetensors kitchen.jpg kitchen_mask.png
+    """
+    from persam.album.album import Album
+    from persam.targets import check_targets
+
+    if (photo is None) != (mask is None):
+        raise UsageError("Give a photo and its mask, or neither: then the masks that you changed are taken.")
+    _check_is_album(folder)
+    limit = bytes_of(cache)
+    (known,), _ = concepts_in([str(concept)])
+    path = concept.with_stem(f"{concept.stem}-fixed") if output is None else output
+    check_targets([("--output", path)], [concept, photo, mask], overwrite=overwrite)
+    name, other = model_of(known, None, None)
+    corrections = None if photo is None or mask is None else {str(photo): mask}
+    with Album(folder) as album, progress_bar("Photos") as advance:
+
+        def on_photo(photo: Path, problem: str | None) -> None:
+            advance()
+            if problem is not None:
+                complain(problem)
+
+        loaded = load_model(name, device=device, dtype=dtype, settings=known.settings, encoder=other)
+        fixed = album.fix(
+            loaded,
+            known,
+            corrections,
+            max_instances=max_instances,
+            threshold=threshold,
+            cache=limit,
+            on_photo=on_photo,
+        )
+        fixed.concept.save(path, thumbnail=known.thumbnail is not None)
+        left = sum(
+            1 for image in fixed.looked_at if (album.index.line(image, known.name) or {}).get("verdict") == "unsure"
+        )
+    say(
+        f"Corrected: {len(fixed.corrected)}; unsure ones that were looked at again: {len(fixed.looked_at)}, "
+        f"still unsure: {left} -> {path}"
+    )
+
+
 @app.command("export")
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
