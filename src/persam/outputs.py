@@ -147,7 +147,7 @@ class OutputFolder:
         return (
             {**earlier, "outputs": None} == {**made, "outputs": None}
             and set(made["outputs"]) <= set(earlier.get("outputs") or ())
-            and all((self.folder / file).is_file() for file in _files_of(line))
+            and all(_is_written(self.folder / file) for file in _files_of(line))
         )
 
     def planned(self, image: str | Path, concept: str, outputs: Iterable[str], max_instances: int) -> list[str]:
@@ -217,9 +217,11 @@ class OutputFolder:
 
     def close(self) -> None:
         """Leave ``results.jsonl`` in order, and let others write."""
-        if isinstance(self._store, _ResultsFile):
-            self._store.tidy(self.ledger)
-        self.ledger.close()
+        try:
+            if isinstance(self._store, _ResultsFile):
+                self._store.tidy(self.ledger)
+        finally:
+            self.ledger.close()
 
     def _file(self, kind: str, image: str | Path, concept: str, number: int | None = None) -> str:
         place, suffix = _PLACES[kind]
@@ -286,7 +288,9 @@ class _ResultsFile:
     def tidy(self, ledger: Ledger) -> None:
         """Leave one line per photo and concept in the file, the last one written."""
         if self._grew and (self._journal.damaged or self._journal.lines != self.lines()):
-            with contextlib.suppress(PersamError):  # no room: some lines are there twice then, and the last counts
+            with contextlib.suppress(
+                PersamError, OSError
+            ):  # no room: some lines are there twice then, and the last counts
                 ledger.adopt([RESULTS])  # it grew since
                 write_bytes(self._journal.path, b"".join(map(json_line, self.lines())))
 
@@ -337,6 +341,14 @@ def _compared(name: str) -> str:
 def _files_of(line: dict[str, Any]) -> Iterator[str]:
     for files in line["files"].values():
         yield from [files] if isinstance(files, str) else files
+
+
+def _is_written(file: Path) -> bool:
+    """Whether a file is there, and not empty, as it may be after a loss of power."""
+    try:
+        return file.is_file() and file.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _is_line(line: dict[str, Any]) -> bool:
