@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.persam import PerSAM, SegmentOptions
 
+# Of a concept's metadata: what was learned from the references is in its vectors.
+_NO_MATTER = ("created", "has_thumbnail", "keeps_references", "references")
 COCO_NAME, SHEET_NAME, SHEET_PAGE = "coco.json", "sheet.png", "sheet.html"
 
 
@@ -291,8 +293,9 @@ def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted) -> di
 
 def fingerprint_of(concept: Concept) -> str:
     """Tells concepts apart by all that decides what they find: a concept that was learned again from the same is the
-    same."""
-    words = {key: value for key, value in concept.metadata().items() if key not in ("created", "has_thumbnail")}
+    same, and so is one that keeps its references, or whose photos and model have other file names."""
+    words = {key: value for key, value in concept.metadata().items() if key not in _NO_MATTER}
+    words |= {"model": concept.model, "encoder": concept.encoder}  # without their names
     digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
     for part in (*concept.targets, *concept.cues):
         for name, tensor in sorted(vars(part).items()):

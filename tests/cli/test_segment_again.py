@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 from tests.conftest import draw_scene
+from tests.fakes import ColourModel
 
-from persam import PerSAM
+from persam import Concept, PerSAM
+from persam.batch import fingerprint_of
 from persam.ledger import Ledger
 
 ALL = ("--overlay", "--cutout", "--coco", "--sheet", "--explain", "--per-instance")
@@ -137,10 +140,6 @@ class TestGoingOn:
         assert len(results(tmp_path / "out")) == 1
 
     def test_a_concept_that_is_new_is_looked_for_alone(self, run, learned, album, tmp_path, segmented):
-        from dataclasses import replace
-
-        from persam import Concept
-
         replace(Concept.load(learned), name="other").save(tmp_path / "other.safetensors")
         assert run("segment", learned, album / "0.jpg", "-o", "out").exit_code == 0
         data = json.loads(run("segment", learned, "other.safetensors", album / "0.jpg", "-o", "out", "--json").stdout)
@@ -163,6 +162,23 @@ class TestGoingOn:
         (out / "cutouts/my disc/1.png").write_text("mine")
         assert run("segment", learned, album, "-o", "out", "--sheet", "--threshold", 1).exit_code == 0
         assert [path.name for path in (out / "cutouts/my disc").iterdir()] == ["1.png"]
+
+
+def test_what_does_not_change_what_a_concept_finds_does_not_change_its_fingerprint(scene, photo_file, mask_file):
+    model = PerSAM(ColourModel())
+    concept = model.learn(photo_file, mask_file, name="disc")
+    same = [
+        model.learn(*scene, name="disc", keep_references=True),
+        replace(concept, model_name="sam", encoder_name="dino", created="1999-12-31"),
+    ]
+    others = [
+        model.learn(scene[0], scene[1][:, ::-1].copy(), name="disc"),
+        replace(concept, name="other"),
+        replace(concept, model="0123456789ab"),
+        replace(concept, scale_weights=(0.5, 0.25, 0.25)),
+    ]
+    assert {fingerprint_of(each) for each in same} == {fingerprint_of(concept)}
+    assert len({fingerprint_of(each) for each in [concept, *others]}) == 5
 
 
 class TestAlbums:
@@ -217,10 +233,6 @@ class TestAlbums:
         assert "2 of 2 were done before" in result.stderr
 
     def test_concepts_that_differ_in_a_letter_that_no_file_name_has(self, run, learned, album, tmp_path):
-        from dataclasses import replace
-
-        from persam import Concept
-
         for number, name in enumerate(("a/b", "a:b", "A:B")):
             replace(Concept.load(learned), name=name).save(tmp_path / f"{number}.safetensors")
         files = [f"{number}.safetensors" for number in range(3)]
