@@ -99,10 +99,14 @@ def test_twins_of_one_concept_may_touch():
 
 
 def test_one_of_two_instances_may_go():
-    both = found("cup", (square(0, 0), 0.7), (square(20, 20), 0.65))
+    gone, left = Instance(square(0, 0), 0.8, 0.7, 0.9), Instance(square(20, 20), 0.65, 0.5, 0.6)
+    whole = gone.mask | left.mask
+    both = Segmentation("cup", None, whole, 0.8, similarity=0.7, predicted_iou=0.9, instances=(gone, left))
     cup, _ = disjoint([both, found("cat", (square(0, 0), 0.9))])
     assert [one.score for one in cup.instances] == [0.65]
     assert cup.mask.sum() == 100
+    assert (cup.score, cup.similarity, cup.predicted_iou) == (0.65, 0.5, 0.6)
+    assert (both.verdict, cup.verdict) == ("present", "unsure")
 
 
 def test_one_concept_or_none_stays_as_it_is():

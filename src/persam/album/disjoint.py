@@ -21,8 +21,9 @@ def disjoint(found: Sequence[Segmentation]) -> list[Segmentation]:
     """What was found for several concepts in one photo, such that no two masks of different concepts overlap.
 
     Instances get their pixels in the order of their scores, and on equal scores in the order given.  One that keeps
-    less than half of its mask is dropped; a concept that loses all of its instances is absent, with the chance that
-    it is there and the surer thing is not as its score.  Nothing else changes.
+    less than half of its mask is dropped, and the concept's score is that of the surest that is left; a concept that
+    loses all of its instances is absent, with the chance that it is there and the surer thing is not as its score.
+    Nothing else changes.
 
     Args:
         found: one for each concept, of equal size.
@@ -67,7 +68,15 @@ def _with(found: Segmentation, kept: list[Instance] | None, winner: float | None
     if kept is None:
         return found
     if kept:
-        return replace(found, mask=np.logical_or.reduce([one.mask for one in kept]), instances=tuple(kept))
+        surest = kept[0]
+        return replace(
+            found,
+            mask=np.logical_or.reduce([one.mask for one in kept]),
+            instances=tuple(kept),
+            score=surest.score,
+            similarity=surest.similarity,
+            predicted_iou=surest.predicted_iou,
+        )
     assert winner is not None
     # Both cannot be there at this place: P(this one, and not the other | not both).
     alone = found.score * (1 - winner) / max(1 - found.score * winner, 1e-6)
