@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from persam.doctor.findings import VERDICTS, Finding, Verdict, findings_among, findings_of, verdict_of
@@ -110,13 +111,19 @@ def check(
         progress: called with the number of steps done and that of all.
 
     Raises:
-        UsageError: there is no reference.
+        UsageError: there is no reference, or something else than references; or not as many doubts as references.
         PersamError: nothing can be learned from one of them, such as from a box under which the model finds nothing.
     """
-    given = [references] if isinstance(references, Reference) else list(references)
+    given = [references] if not isinstance(references, Iterable) or isinstance(references, str) else list(references)
+    for each in given:
+        if not isinstance(each, Reference):
+            what = repr(each) if isinstance(each, str | Path) else type(each).__name__
+            raise UsageError(f"check() takes references, not {what}; read one with Reference.read(photo, mask).")
     if not given:
         raise UsageError("There is nothing to check; give at least one reference.")
     count = len(given)
+    if doubts is not None and len(doubts) != count:
+        raise UsageError(f"There are doubts of {len(doubts)} references and {count} references; give a list for each.")
     steps = count + (passes(count) if count > 1 else 0)
     done = 0
 
