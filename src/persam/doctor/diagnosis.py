@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,11 +114,7 @@ def check(
         UsageError: there is no reference, or something else than references; or not as many doubts as references.
         PersamError: nothing can be learned from one of them, such as from a box under which the model finds nothing.
     """
-    given = [references] if not isinstance(references, Iterable) or isinstance(references, str) else list(references)
-    for each in given:
-        if not isinstance(each, Reference):
-            what = repr(each) if isinstance(each, str | Path) else type(each).__name__
-            raise UsageError(f"check() takes references, not {what}; read one with Reference.read(photo, mask).")
+    given = _references_in(references)
     if not given:
         raise UsageError("There is nothing to check; give at least one reference.")
     count = len(given)
@@ -146,3 +142,13 @@ def check(
         worst_first = sorted(findings, key=lambda finding: finding.severity != "severe")
         checked.append(CheckedReference(each, tuple(worst_first)))
     return Diagnosis(tuple(checked), several)
+
+
+def _references_in(given: Any) -> list[Reference]:
+    """What was given, as a list: a file name is no list of letters, nor an array one of rows."""
+    several = list(given) if isinstance(given, list | tuple) else [given]
+    for each in several:
+        if not isinstance(each, Reference):
+            what = repr(each) if isinstance(each, str | Path) else type(each).__name__
+            raise UsageError(f"check() takes references, not {what}; read one with Reference.read(photo, mask).")
+    return several
