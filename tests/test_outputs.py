@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,27 @@ class TestOutputFolder:
             output.close()
         with contextlib.closing(OutputFolder(tmp_path)) as again:
             assert len(list(again.lines)) == 1
+
+    @pytest.mark.parametrize("stop", [KeyboardInterrupt, PersamError])
+    def test_a_line_is_forgotten_if_only_its_mask_was_replaced(self, tmp_path, scene, monkeypatch, stop):
+        image, mask = scene
+
+        def write_some(path: Path, picture: np.ndarray, *, stops_at: str) -> None:
+            if path.parts[-3] == stops_at:
+                raise stop
+            write_image(path, picture)
+
+        with contextlib.closing(OutputFolder(tmp_path)) as output:
+            for concept in ("mug", "cat"):
+                output.write(segmentation(mask, concept=concept), image, overlay=True)
+        for stops_at, left in (("masks", ["mug", "cat"]), ("overlays", ["cat"])):
+            with contextlib.closing(OutputFolder(tmp_path)) as output, monkeypatch.context() as patch:
+                patch.setattr("persam.outputs.write_image", partial(write_some, stops_at=stops_at))
+                with pytest.raises(stop):
+                    output.write(segmentation(mask & False, present=False), image, overlay=True)
+            assert [line["concept"] for line in lines(tmp_path)] == left
+            there = {file.split("/")[1] for file in files(tmp_path) if "/" in file}
+            assert there == set(left)
 
     def test_an_empty_mask_file_is_to_be_done_again(self, tmp_path, scene):
         with contextlib.closing(OutputFolder(tmp_path)) as output:

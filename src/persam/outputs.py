@@ -192,24 +192,44 @@ class OutputFolder:
         if explanation is not None:
             pictures["explain"] = explanation
         files: dict[str, Any] = {kind: self._file(kind, source, concept) for kind in pictures}
-        for kind, picture in pictures.items():
-            write_image(self.folder / files[kind], picture)
         objects = _objects(found)
+        numbers = range(1, len(objects) + 1) if per_instance else ()
         if per_instance:
-            numbers = range(1, len(objects) + 1)
             files["instances"] = [self._file("instances", source, concept, number) for number in numbers]
-            for file, one in zip(files["instances"], objects, strict=True):
-                write_mask(self.folder / file, one.mask)
         line = {"format": FORMAT} | found.to_dict(rle=False) | {"instances": [one.to_dict() for one in objects]}
         if found.candidate is not None and found.verdict == "unsure":  # what one should look at
             line["candidate"] = found.candidate.to_dict()
         line |= {"image": source, "name": self.name_of(source), "files": files, "made": made}
         earlier = self._store.line(source, concept)
-        if earlier is not None:  # before its line goes: a run that is killed here does this photo again
-            self.ledger.remove(set(_files_of(earlier)) - set(_files_of(line)))
-        self._store.put(line)
+        with self._replacing(earlier):
+            for kind, picture in pictures.items():
+                write_image(self.folder / files[kind], picture)
+            for number in numbers:
+                write_mask(self.folder / files["instances"][number - 1], objects[number - 1].mask)
+            if earlier is not None:  # before its line goes: a run that is killed here does this photo again
+                self.ledger.remove(set(_files_of(earlier)) - set(_files_of(line)))
+            self._store.put(line)
         self.outdated.discard((source, concept))
         return line
+
+    @contextlib.contextmanager
+    def _replacing(self, earlier: dict[str, Any] | None) -> Iterator[None]:
+        """Forget an earlier line if the block ends too early (Ctrl-C, no room) and its mask is another one already."""
+        if earlier is None:
+            yield
+            return
+        key, mask = (earlier["image"], earlier["concept"]), self.folder / earlier["files"]["mask"]
+        before = _identity(mask)
+        try:
+            yield
+        except BaseException:
+            if _identity(mask) != before and self._store.line(*key) == earlier:
+                with contextlib.suppress(PersamError):
+                    for line in self._store.drop(key[0]):
+                        if line["concept"] != key[1]:
+                            self._store.put(line)
+                    self.ledger.remove(_files_of(earlier))
+            raise
 
     def drop(self, image: str | Path) -> None:
         """Forget a photo, and remove what was written for it."""
@@ -349,6 +369,15 @@ def _is_written(file: Path) -> bool:
         return file.is_file() and file.stat().st_size > 0
     except OSError:
         return False
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Another one whenever a file was replaced."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _is_line(line: dict[str, Any]) -> bool:
