@@ -118,7 +118,14 @@ class BatchReport:
     stop: KeyboardInterrupt | None = None
 
 
-def plan_photos(concepts: Sequence[Concept], photos: Sequence[Path], output: OutputFolder, wanted: Wanted) -> Plan:
+def plan_photos(
+    concepts: Sequence[Concept],
+    photos: Sequence[Path],
+    output: OutputFolder,
+    wanted: Wanted,
+    *,
+    dtypes: Sequence[str] = (),
+) -> Plan:
     """See what is to be done, and that nothing of others would be replaced. It needs no model.
 
     Args:
@@ -126,6 +133,8 @@ def plan_photos(concepts: Sequence[Concept], photos: Sequence[Path], output: Out
         photos: Files.
         output: Where to write.
         wanted: How to look, and what to write.
+        dtypes: Number formats of the encoders, as `persam.models.loading.dtypes_of` knows them before they are loaded:
+            what was found with others is looked for again.
 
     Raises:
         UsageError: A file is in the way that persam did not write, or that was changed since.
@@ -133,7 +142,7 @@ def plan_photos(concepts: Sequence[Concept], photos: Sequence[Path], output: Out
     prints = [fingerprint_of(concept) for concept in concepts]
     tasks = []
     for photo in photos:
-        made = [_made(photo, concept, mark, wanted) for concept, mark in zip(concepts, prints, strict=True)]
+        made = [_made(photo, each, mark, wanted, dtypes) for each, mark in zip(concepts, prints, strict=True)]
         left = [
             (concept, each)
             for concept, each in zip(concepts, made, strict=True)
@@ -272,18 +281,20 @@ def _says(file: Path, words: str) -> bool:
         return False
 
 
-def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted) -> dict[str, Any]:
+def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted, dtypes: Sequence[str]) -> dict[str, Any]:
     """All that a line depends on, so that what is the same need not be done again."""
     try:
         status = photo.stat()
-        size, time = status.st_size, status.st_mtime_ns
+        size, time, changed = status.st_size, status.st_mtime_ns, status.st_ctime_ns
     except OSError:  # reading it will say what is wrong
-        size, time = 0, 0
+        size, time, changed = 0, 0, 0
     return {
-        "photo": {"size": size, "mtime_ns": time},
+        # The last is when anything was done to the file: tools such as `exiftool -P` set the time of a change back.
+        "photo": {"size": size, "mtime_ns": time, "ctime_ns": changed},
         "concept": fingerprint,
         "model": concept.model,
         "encoder": concept.encoder,
+        "dtypes": list(dtypes),
         "max_instances": wanted.max_instances,
         "threshold": wanted.threshold,
         "persam": __version__,

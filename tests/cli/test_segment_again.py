@@ -119,12 +119,19 @@ class TestGoingOn:
         assert "found in 3 photos (3 of 3 were done before)" in result.stderr
         assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out/masks").rglob("*.png")}
 
-    @pytest.mark.parametrize("change", ["photo", "threshold", "instances", "overlay", "concept", "file", "overwrite"])
+    @pytest.mark.parametrize(
+        "change",
+        ["photo", "photo and its time", "threshold", "instances", "dtype", "overlay", "concept", "file", "overwrite"],
+    )
     def test_what_is_not_the_same_is_done_again(self, run, learned, album, tmp_path, segmented, scene, change):
         assert run("segment", learned, album / "0.jpg", "-o", "out").exit_code == 0
         options: list[object] = []
         if change == "photo":
             os.utime(album / "0.jpg", ns=(1, 1))
+        elif change == "photo and its time":
+            time = (album / "0.jpg").stat().st_mtime_ns
+            (album / "0.jpg").write_bytes((album / "0.jpg").read_bytes())  # as if another of equal length
+            os.utime(album / "0.jpg", ns=(time, time))
         elif change == "file":
             (tmp_path / "out/masks/my disc/0.png").unlink()
         elif change == "concept":
@@ -132,9 +139,11 @@ class TestGoingOn:
             assert run("learn", "photo.png", "--box", "20,30,90,110", "--name", "my disc").exit_code == 0
             learned = tmp_path / "my disc.safetensors"
         else:
-            options = {"threshold": ["--threshold", 0.4], "instances": ["--max-instances", 2]}.get(
-                change, [f"--{change}"]
-            )
+            options = {
+                "threshold": ["--threshold", 0.4],
+                "instances": ["--max-instances", 2],
+                "dtype": ["--dtype", "bfloat16"],
+            }.get(change, [f"--{change}"])
         assert run("segment", learned, album / "0.jpg", "-o", "out", *options).exit_code == 0
         assert len(segmented) == 2
         assert len(results(tmp_path / "out")) == 1
