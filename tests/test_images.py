@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -326,3 +329,50 @@ class TestReadSmaller:
             small, size = read_smaller(file, 250)
             assert small.shape == (200, 250, 3)
             assert size == (800, 1000)
+
+
+class TestWarnings:
+    def test_reading_in_threads_leaves_the_filters_as_they_are(self, tmp_path, monkeypatch):
+        """The first photo is begun before, and done before the second."""
+        begun = {name: threading.Event() for name in ("first.png", "second.png")}
+        first_is_read = threading.Event()
+
+        def slowly(_size: object, _limit: int, file: Path, _what: str) -> None:
+            begun[file.name].set()
+            assert (begun["second.png"] if file.name == "first.png" else first_is_read).wait(5)
+
+        monkeypatch.setattr("persam.images._check_pixels", slowly)
+        before = list(warnings.filters)
+        with ThreadPoolExecutor(2) as pool:
+            reads = []
+            for name in begun:
+                reads.append(pool.submit(read_image, save(tmp_path / name, Image.new("RGB", (8, 8)))))
+                assert begun[name].wait(5)
+            reads[0].result()
+            first_is_read.set()
+            reads[1].result()
+        assert list(warnings.filters) == before
+
+    @pytest.mark.parametrize("asked", [False, True], ids=["by default", "as errors"])
+    def test_pillows_are_for_who_asked_for_them(self, tmp_path, asked):
+        """In a process of its own, for pytest sets the filters anew. A second frame is still told of."""
+        frames = [Image.new("RGB", (12, 8), colour) for colour in ("red", "blue")]
+        path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+        asking = "warnings.simplefilter('error', Image.DecompressionBombWarning)" if asked else ""
+        code = f"""
+import sys, warnings
+from PIL import Image
+Image.MAX_IMAGE_PIXELS = 50
+{asking}
+from persam.images import read_image
+try:
+    read_image(sys.argv[1])
+except Exception as error:
+    print(error)
+"""
+        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+        if asked:
+            assert "a.gif is not read where warnings are errors: Image size (96 pixels) exceeds limit" in done.stdout
+        else:
+            assert "a.gif has 2 frames; only the first is taken." in done.stderr
+            assert "DecompressionBomb" not in done.stderr + done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -97,6 +98,21 @@ class TestOwnership:
         with Ledger(ledger.folder) as again:
             assert again.is_own("mine.txt")
 
+    def test_what_a_loss_of_power_left_empty(self, ledger):
+        """Of others it is not persam's, though there is nothing in it: they may want it to be there."""
+        for name in ("mine.txt", "others.txt"):
+            (ledger.folder / name).write_bytes(b"")
+        write_text(ledger.folder / "mine.txt", "again")
+        with pytest.raises(UsageError, match="others.txt was not written by persam"):
+            write_text(ledger.folder / "others.txt", "x")
+
+    def test_what_may_not_be_read_is_not_adopted(self, ledger, monkeypatch):
+        (ledger.folder / "closed.txt").write_text("x")
+        monkeypatch.setattr(Path, "is_file", lambda self: refuse())
+        ledger.adopt(["closed.txt"])
+        monkeypatch.undo()
+        assert not ledger.is_own("closed.txt")
+
     def test_the_list_stays_short(self, ledger):
         for number in range(20):
             write_text(ledger.folder / "mine.txt", str(number))
@@ -116,7 +132,44 @@ class TestOwnership:
         assert left - {".persam/lock", ".persam/files.jsonl"} == {"masks/.hidden", "else/.12-34.tmp.png"}
 
 
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 class TestLock:
+    @pytest.mark.parametrize("stop", [PermissionError, KeyboardInterrupt])
+    def test_is_free_after_a_close_that_fails(self, tmp_path, monkeypatch, stop):
+        def fail(*_: object) -> None:
+            raise stop
+
+        before = open_files()
+        ledger = Ledger(tmp_path / "out")
+        for number in range(5):  # so that the list is to be shortened
+            write_text(ledger.folder / "mine.txt", str(number))
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr("persam.ledger._Stamp.fits", fail)
+            ledger.close()
+        assert open_files() == before
+        with Ledger(tmp_path / "out") as again:
+            assert again.is_own("mine.txt")
+
+    @pytest.mark.parametrize("stop", [MemoryError, KeyboardInterrupt, PersamError])
+    def test_is_free_after_an_opening_that_fails(self, tmp_path, monkeypatch, stop):
+        def fail(*_: object) -> None:
+            raise stop
+
+        before = open_files()
+        with monkeypatch.context() as patch:
+            patch.setattr("persam.ledger.Journal", fail)
+            with pytest.raises(stop):
+                Ledger(tmp_path / "out")
+        assert open_files() == before
+        Ledger(tmp_path / "out").close()
+
     def test_two_at_once(self, ledger):
         with pytest.raises(
             PersamError, match=r"Another persam is writing into .*out; wait until it is done, or choose"

@@ -6,8 +6,10 @@ import contextlib
 import errno
 import io
 import json
+import os
 import re
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from persam.coco import write_coco
 from persam.errors import PersamError, UsageError
 from persam.files import atomic_path, safe_name, write_text
 from persam.instance import Instance
+from persam.ledger import Ledger
 from persam.outputs import OutputFolder, write_image, write_mask
 from persam.reports.contact_sheet import ContactSheet
 from persam.segmentation import Segmentation
@@ -76,6 +79,35 @@ class TestAtomic:
         assert str(tmp_path / "a.txt") in str(caught.value)
         assert files(tmp_path) == []
 
+    def test_it_is_on_the_disk_before_it_gets_its_name(self, tmp_path, monkeypatch):
+        """Otherwise a loss of power leaves an empty file, of which the list and the line say that it is done."""
+        steps = []
+        fsync, replace = os.fsync, Path.replace
+
+        def synced(number: int) -> None:
+            steps.append(os.path.basename(os.readlink(f"/proc/self/fd/{number}")))  # noqa: PTH115, PTH119
+            fsync(number)
+
+        def named(self: Path, target: Path) -> Path:
+            steps.append(target.name)
+            return replace(self, target)
+
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(Path, "replace", named)
+        with Ledger(tmp_path) as ledger:
+            write_text(ledger.folder / "a.txt", "x")
+        assert [re.sub(r"\d+-\d+", "N", step) for step in steps] == [".N.tmp.txt", "files.jsonl", "a.txt"]
+
+    def test_a_copy_that_nobody_may_write(self, tmp_path, monkeypatch):
+        def refuse(self: Path, mode: str) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")  # also where the tests are run by root
+
+        with atomic_path(tmp_path / "a.txt") as temporary:
+            temporary.write_text("x")
+            monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.undo()
+        assert (tmp_path / "a.txt").read_text() == "x"
+
     def test_target_is_a_folder(self, tmp_path):
         with pytest.raises(PersamError, match="that is a folder"):
             write_text(tmp_path, "x")
@@ -116,6 +148,49 @@ class TestNames:
 
 
 class TestOutputFolder:
+    @pytest.mark.parametrize("stop", [PermissionError, KeyboardInterrupt])
+    def test_a_close_that_fails_lets_others_write(self, tmp_path, scene, monkeypatch, stop):
+        def fail(*_: object) -> None:
+            raise stop
+
+        output = OutputFolder(tmp_path)
+        for _ in range(2):
+            output.write(segmentation(scene[1]))
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr("persam.ledger.Ledger.adopt", fail)
+            output.close()
+        with contextlib.closing(OutputFolder(tmp_path)) as again:
+            assert len(list(again.lines)) == 1
+
+    @pytest.mark.parametrize("stop", [KeyboardInterrupt, PersamError])
+    def test_a_line_is_forgotten_if_only_its_mask_was_replaced(self, tmp_path, scene, monkeypatch, stop):
+        image, mask = scene
+
+        def write_some(path: Path, picture: np.ndarray, *, stops_at: str) -> None:
+            if path.parts[-3] == stops_at:
+                raise stop
+            write_image(path, picture)
+
+        with contextlib.closing(OutputFolder(tmp_path)) as output:
+            for concept in ("mug", "cat"):
+                output.write(segmentation(mask, concept=concept), image, overlay=True)
+        for stops_at, left in (("masks", ["mug", "cat"]), ("overlays", ["cat"])):
+            with contextlib.closing(OutputFolder(tmp_path)) as output, monkeypatch.context() as patch:
+                patch.setattr("persam.outputs.write_image", partial(write_some, stops_at=stops_at))
+                with pytest.raises(stop):
+                    output.write(segmentation(mask & False, present=False), image, overlay=True)
+            assert [line["concept"] for line in lines(tmp_path)] == left
+            there = {file.split("/")[1] for file in files(tmp_path) if "/" in file}
+            assert there == set(left)
+
+    def test_an_empty_mask_file_is_to_be_done_again(self, tmp_path, scene):
+        with contextlib.closing(OutputFolder(tmp_path)) as output:
+            made = {"outputs": ["mask"]}
+            output.write(segmentation(scene[1]), made=made)
+            assert output.is_done("a.jpg", "mug", made)
+            (tmp_path / "masks/mug/a.png").write_bytes(b"")
+            assert not output.is_done("a.jpg", "mug", made)
+
     def test_all_forms(self, tmp_path, scene):
         image, mask = scene
         output = OutputFolder(tmp_path / "out")

@@ -424,6 +424,23 @@ def test_a_smaller_copy_of_a_photo_gives_masks_of_the_photos_size(scene):
     assert found.points[0] == pytest.approx(whole.points[0], abs=8)
 
 
+def test_a_copy_of_another_aspect_is_refused():
+    model = PerSAM(ColourModel())
+    copy = np.zeros((60, 80, 3), np.uint8)
+    for size in ((160, 120), (120, 120), (0, 0), (-120, -160)):  # the first one is width, height
+        with pytest.raises(UsageError, match=r"copy is \(60, 80\) and the photo .* \(H, W\), which is another aspect"):
+            model.encode(copy, size=size)
+    assert model.encode(np.zeros((4, 500, 3), np.uint8), size=(25, 4000)).frame.photo == (25, 4000)  # 3.1 rounded up
+
+
+def test_the_size_of_what_is_encoded_already_is_refused():
+    model = PerSAM(ColourModel())
+    encoded = model.encode(np.zeros((60, 80, 3), np.uint8))
+    assert model.encode(encoded) is encoded
+    with pytest.raises(UsageError, match="encoded already; give its size when it is encoded"):
+        model.encode(encoded, size=(120, 160))
+
+
 def test_photos_beyond_the_longest_side_are_no_use():
     model = PerSAM.from_pretrained()
     assert model.longest_side >= 2 * max(model.encode(np.zeros((9, 9, 3), np.uint8)).frame.canvas)

@@ -37,6 +37,14 @@ def test_rle_round_trip_through_json(mask):
     np.testing.assert_array_equal(back, mask)
 
 
+def test_rle_of_a_large_mask_comes_back():
+    """Its runs take several letters each, and are shorter as well as longer than the last ones."""
+    rng = np.random.default_rng(0)
+    mask = np.kron(rng.random((7, 9)) > 0.5, np.ones((113, 97), bool))
+    mask[rng.random(mask.shape) > 0.999] ^= True
+    np.testing.assert_array_equal(rle_mask(mask_rle(mask)), mask)
+
+
 @given(mask=masks)
 def test_box_is_tight_and_exclusive(mask):
     box = mask_box(mask)
@@ -298,10 +306,51 @@ def test_a_dictionary_comes_back_as_it_was():
         assert len(back.instances) == len(one.instances)
 
 
+def test_a_mask_is_not_to_be_written_into(scene):
+    """Its box and area are worked out once."""
+    own = scene[1].copy()
+    found = segmentation(own, instances=(Instance(own, 0.9),))
+    for one in (found, found.instances[0], Segmentation.from_dict(found.to_dict())):
+        assert one.box is not None
+        with pytest.raises(ValueError, match="read-only"):
+            one.mask[:] = False
+    own[0, 0] = True  # one's own array stays as it was
+
+
 WITHOUT_CODES = segmentation(np.ones((3, 3), bool)).to_dict(rle=False) | {"instances": [{}]}
 
 
-@pytest.mark.parametrize("values", [{}, {"height": 3}, WITHOUT_CODES])
+WHOLE = segmentation(np.ones((3, 4), bool)).to_dict()
+
+
+def with_code(size: object = (3, 4), counts: object = "0<") -> dict:
+    return WHOLE | {"rle": {"size": size, "counts": counts}}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        [],
+        {"height": 3},
+        WITHOUT_CODES,
+        WHOLE | {"width": 5},
+        WHOLE | {"width": float("inf")},
+        WHOLE | {"instances": [segmentation(np.ones((5, 5), bool)).to_dict()]},
+        WHOLE | {"candidate": segmentation(np.ones((5, 5), bool)).to_dict()},
+        with_code(counts=[0, 12]),
+        with_code(counts="zzzz"),
+        with_code(counts="P"),
+        with_code(counts="PPPPPPPPPPPPPPPPPPPP0"),
+        with_code(counts=""),
+        with_code(counts="0;"),
+        with_code(counts="ü"),
+        with_code(size=(3,)),
+        with_code(size=(-3, -4)),
+        with_code(size=(10**6, 10**6)),
+    ],
+)
 def test_what_is_no_dictionary_of_one_gets_a_sentence(values):
+    assert Segmentation.from_dict(with_code()).mask.all()  # all but one thing is right
     with pytest.raises(PersamError, match="no segmentation with run-length codes"):
         Segmentation.from_dict(values)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.persam import PerSAM, SegmentOptions
 
+# Of a concept's metadata: what was learned from the references is in its vectors.
+_NO_MATTER = ("created", "has_thumbnail", "keeps_references", "references")
 COCO_NAME, SHEET_NAME, SHEET_PAGE = "coco.json", "sheet.png", "sheet.html"
 
 
@@ -116,7 +118,14 @@ class BatchReport:
     stop: KeyboardInterrupt | None = None
 
 
-def plan_photos(concepts: Sequence[Concept], photos: Sequence[Path], output: OutputFolder, wanted: Wanted) -> Plan:
+def plan_photos(
+    concepts: Sequence[Concept],
+    photos: Sequence[Path],
+    output: OutputFolder,
+    wanted: Wanted,
+    *,
+    dtypes: Sequence[str] = (),
+) -> Plan:
     """See what is to be done, and that nothing of others would be replaced. It needs no model.
 
     Args:
@@ -124,6 +133,8 @@ def plan_photos(concepts: Sequence[Concept], photos: Sequence[Path], output: Out
         photos: Files.
         output: Where to write.
         wanted: How to look, and what to write.
+        dtypes: Number formats of the encoders, as `persam.models.loading.dtypes_of` knows them before they are loaded:
+            what was found with others is looked for again.
 
     Raises:
         UsageError: A file is in the way that persam did not write, or that was changed since.
@@ -131,7 +142,7 @@ def plan_photos(concepts: Sequence[Concept], photos: Sequence[Path], output: Out
     prints = [fingerprint_of(concept) for concept in concepts]
     tasks = []
     for photo in photos:
-        made = [_made(photo, concept, mark, wanted) for concept, mark in zip(concepts, prints, strict=True)]
+        made = [_made(photo, each, mark, wanted, dtypes) for each, mark in zip(concepts, prints, strict=True)]
         left = [
             (concept, each)
             for concept, each in zip(concepts, made, strict=True)
@@ -270,18 +281,20 @@ def _says(file: Path, words: str) -> bool:
         return False
 
 
-def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted) -> dict[str, Any]:
+def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted, dtypes: Sequence[str]) -> dict[str, Any]:
     """All that a line depends on, so that what is the same need not be done again."""
     try:
         status = photo.stat()
-        size, time = status.st_size, status.st_mtime_ns
+        size, time, changed = status.st_size, status.st_mtime_ns, status.st_ctime_ns
     except OSError:  # reading it will say what is wrong
-        size, time = 0, 0
+        size, time, changed = 0, 0, 0
     return {
-        "photo": {"size": size, "mtime_ns": time},
+        # The last is when anything was done to the file: tools such as `exiftool -P` set the time of a change back.
+        "photo": {"size": size, "mtime_ns": time, "ctime_ns": changed},
         "concept": fingerprint,
         "model": concept.model,
         "encoder": concept.encoder,
+        "dtypes": list(dtypes),
         "max_instances": wanted.max_instances,
         "threshold": wanted.threshold,
         "persam": __version__,
@@ -291,8 +304,9 @@ def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted) -> di
 
 def fingerprint_of(concept: Concept) -> str:
     """Tells concepts apart by all that decides what they find: a concept that was learned again from the same is the
-    same."""
-    words = {key: value for key, value in concept.metadata().items() if key not in ("created", "has_thumbnail")}
+    same, and so is one that keeps its references, or whose photos and model have other file names."""
+    words = {key: value for key, value in concept.metadata().items() if key not in _NO_MATTER}
+    words |= {"model": concept.model, "encoder": concept.encoder}  # without their names
     digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
     for part in (*concept.targets, *concept.cues):
         for name, tensor in sorted(vars(part).items()):

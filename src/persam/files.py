@@ -54,7 +54,8 @@ def expanded(path: str | Path) -> Path:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to; it becomes ``path`` when the block ends well, else it goes.
 
-    Missing folders are made.
+    Missing folders are made. What is in the file is on the disk before it gets its name, for after a loss of power it
+    would be there and empty.
 
     Raises:
         PersamError: The disk is full, the place is not writable, ... in one sentence.
@@ -68,6 +69,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise IsADirectoryError(21, "Is a directory")
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _to_disk(temporary)
         for guard in tuple(guards):
             if guard.holds(target):
                 guard.before_replacing(target, temporary)
@@ -77,6 +79,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _to_disk(file: Path) -> None:
+    """Wait until a file's content outlives a loss of power."""
+    with contextlib.suppress(PermissionError), file.open("rb+") as stream:  # a copy of what nobody may write
+        os.fsync(stream.fileno())
 
 
 def check_folder(folder: str | Path) -> None:

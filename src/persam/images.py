@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from persam.errors import PersamError, PersamWarning, UsageError
+from persam.errors import PersamError, PersamWarning, UsageError, first_line
 from persam.files import expanded
 
 ImageSource = str | Path | Image.Image | np.ndarray
@@ -60,6 +60,10 @@ _EXIF_ORIENTATION = 0x0112
 _BIG_TIFF, _WIDTH, _HEIGHT, _BITS, _STARTS, _LENGTHS, _PLANES = 43, 256, 257, 258, 273, 279, 284
 _RGB_OF_BGR = {1: [0], 2: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}  # OpenCV's order of channels
 _pillow_limit_lock = threading.Lock()
+
+# What Pillow warns of (EXIF that makes no sense, a size above its own limit) is of no use to who has the photo. Photos
+# are read in threads, for which `warnings.catch_warnings` is not made; who asked for these warnings gets them.
+warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.", append=True)
 
 
 def read_image(source: ImageSource, *, max_pixels: int | None = None) -> np.ndarray:
@@ -169,8 +173,7 @@ def _decoded(
         raise PersamError(f"The {what} {file} is a RAW photo, which persam does not read; export it as JPEG or TIFF.")
     limit = max_pixels_allowed() if max_pixels is None else max_pixels
     try:
-        with _stream(file) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _stream(file) as stream:
             picture = _open(stream, file, what, limit)
             size = picture.size
             _check_pixels(size, limit, file, what)
@@ -354,6 +357,8 @@ def _without_pillow_limit() -> Iterator[None]:
 def _damaged(file: Path, what: str, error: Exception | None = None) -> PersamError:
     if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the file's
         return PersamError(f"The {what} {file} cannot be read: {error.strerror}.")
+    if isinstance(error, Warning):
+        return PersamError(f"The {what} {file} is not read where warnings are errors: {first_line(error)}")
     return PersamError(f"The {what} {file} is truncated or damaged; copy or download it again.")
 
 

@@ -10,20 +10,32 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from persam.errors import PersamError
+
 if TYPE_CHECKING:
     from persam.method.prior import Prior
     from persam.method.segment import Step
 
 PixelBox = tuple[int, int, int, int]
 
+_NO_CODE = "A mask's run-length code is damaged, or not COCO's compressed form; do the photo again."
+_MOST_PIXELS = 2**31  # of a mask in a run-length code
+_MORE, _NEGATIVE, _MOST_LETTERS = 32, 16, 7  # of COCO's code: bits of a letter, and letters of a number
+
 
 class Masked:
-    """What follows from a mask, (H, W) bool. It is worked out once, for a mask has many pixels and does not change."""
+    """What follows from a mask, (H, W) bool. It is worked out once, for a mask has many pixels and does not change: it
+    cannot be written into, only into a copy of it."""
 
     mask: np.ndarray
     score: float
     similarity: float | None
     predicted_iou: float | None
+
+    def __post_init__(self) -> None:
+        view = self.mask.view()  # whoever made the mask may go on writing into it
+        view.flags.writeable = False
+        object.__setattr__(self, "mask", view)
 
     @cached_property
     def box(self) -> PixelBox | None:
@@ -90,7 +102,12 @@ class Instance(Masked):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Instance:
-        """Read back what `to_dict` gave; the way to the mask is not in it."""
+        """Read back what `to_dict` gave; the way to the mask is not in it.
+
+        Raises:
+            PersamError: its run-length code is none.
+            KeyError, TypeError: it is something else.
+        """
         one = cls(rle_mask(values["rle"]), values["score"], values["similarity"], values["predicted_iou"])
         box = values["box"]
         vars(one).update(_code=values["rle"], box=None if box is None else tuple(box), area=values["area"])
@@ -114,9 +131,51 @@ def mask_rle(mask: np.ndarray) -> dict[str, Any]:
     return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
-def rle_mask(rle: dict[str, Any]) -> np.ndarray:
-    """Decode `mask_rle` back to (H, W) bool."""
+def rle_mask(rle: Mapping[str, Any]) -> np.ndarray:
+    """Decode `mask_rle` back to (H, W) bool.
+
+    Raises:
+        PersamError: it is something else, or its runs do not fill a mask of its size.
+    """
     from pycocotools import mask as coco_mask
 
-    columns = coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")}).T
+    try:
+        height, width = (int(side) for side in rle["size"])
+        letters = rle["counts"].encode("ascii")
+        pixels = height * width if min(height, width) >= 0 else -1
+        # pycocotools does not look: what no run fills is whatever was in memory, and a size beyond it is a crash.
+        filled = _run_lengths(letters).sum() == pixels <= _MOST_PIXELS
+        columns = coco_mask.decode({"size": [height, width], "counts": letters}).T if filled else None
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise PersamError(_NO_CODE) from error
+    if columns is None:
+        raise PersamError(_NO_CODE)
     return cv2.transpose(columns).reshape(columns.shape[::-1]).view(bool)
+
+
+def _run_lengths(letters: bytes) -> np.ndarray:
+    """Lengths of the runs of COCO's compressed code, (N,) int64, as its `rleFrString` reads them.
+
+    A letter holds five bits of a number, the lowest first, and whether more of it follow. From the fourth on, numbers
+    are differences to the last run but one.
+
+    Raises:
+        ValueError: these are none.
+    """
+    codes = np.frombuffer(letters, np.uint8).astype(np.int64) - ord("0")
+    ends = np.flatnonzero(codes < _MORE)
+    if not len(codes):
+        return codes
+    if codes.min() < 0 or codes.max() >= 2 * _MORE or not len(ends) or ends[-1] != len(codes) - 1:
+        raise ValueError(letters)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
+    if place.max() >= _MOST_LETTERS:
+        raise ValueError(letters)
+    runs = np.add.reduceat((codes % _MORE) << 5 * place, starts)
+    runs -= np.where(codes[ends] & _NEGATIVE, 1 << 5 * (place[ends] + 1), 0)
+    for first in (1, 2):
+        runs[first::2] = runs[first::2].cumsum()
+    if runs.min() < 0:
+        raise ValueError(letters)
+    return runs

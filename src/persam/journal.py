@@ -1,4 +1,7 @@
-"""Lines of JSON in a file that only grows, so that what was done is on the disk before the next is begun."""
+"""Lines of JSON in a file that only grows, so that what was done is on the disk before the next is begun.
+
+Every line is waited for until it is there, so that it outlives a loss of power.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,6 @@ class Journal:
     Args:
         path: the file; made, with its folder, when the first line is written.
         mend: what to do about a damaged line, for the sentence that refuses it; None: damaged lines are left out.
-        sync: wait for every line until it is on the disk, so that it outlives a loss of power.
 
     Attributes:
         lines: what it holds.
@@ -38,9 +40,8 @@ class Journal:
         PersamError: the file cannot be read, or holds something else.
     """
 
-    def __init__(self, path: Path, *, mend: str | None = None, sync: bool = True) -> None:
+    def __init__(self, path: Path, *, mend: str | None = None) -> None:
         self.path = path
-        self.sync = sync
         self.lines: list[dict[str, Any]] = []
         self.damaged = 0
         try:
@@ -72,8 +73,7 @@ class Journal:
                     os.truncate(self.path, self._size)
                 stream.write(data)
                 stream.flush()
-                if self.sync:
-                    os.fsync(stream.fileno())
+                os.fsync(stream.fileno())
         except OSError as error:
             raise write_error(self.path, error) from error
         self._size += len(data)

@@ -87,15 +87,15 @@ class Ledger:
         except OSError as error:
             raise write_error(self.folder, error) from error
         try:
-            self._journal = Journal(hidden / _FILES, sync=False)
-        except PersamError:
+            self._journal = Journal(hidden / _FILES)
+            self._stamps: dict[str, list[_Stamp]] = {}
+            for line in self._journal.lines:
+                self._remember(line)
+            self.is_new = not self._journal.lines
+            guards.add(self)
+        except BaseException:
             self._lock.release()
             raise
-        self._stamps: dict[str, list[_Stamp]] = {}
-        for line in self._journal.lines:
-            self._remember(line)
-        self.is_new = not self._journal.lines
-        guards.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -110,12 +110,14 @@ class Ledger:
         if self not in guards:
             return
         guards.remove(self)
-        with contextlib.suppress(PersamError):  # a long list does no harm, but to be read
-            self._shorten()
-        if not self._journal.path.exists():
+        try:
+            with contextlib.suppress(PersamError, OSError):  # a long list does no harm, but to be read
+                self._shorten()
             with contextlib.suppress(OSError):
-                (self.folder / HIDDEN / _LOCK).unlink(missing_ok=True)
-        self._lock.release()
+                if not self._journal.path.exists():
+                    (self.folder / HIDDEN / _LOCK).unlink(missing_ok=True)
+        finally:
+            self._lock.release()
         with contextlib.suppress(OSError):  # neither is empty where something was written
             (self.folder / HIDDEN).rmdir()
             for place in self._new_folders:
@@ -124,10 +126,14 @@ class Ledger:
     # ------------------------------------------------------------------------------------------- what is whose
 
     def is_own(self, path: str | Path) -> bool:
-        """Whether persam wrote the file, and nobody changed it since."""
+        """Whether persam wrote the file, and nobody changed it since.
+
+        One that is empty now was lost in a loss of power, or at least has nothing that could be lost.
+        """
         place = self._place(path)
+        stamps, file = self._stamps.get(place, []), self._home / place
         try:
-            return any(stamp.fits(self._home / place) for stamp in reversed(self._stamps.get(place, [])))
+            return bool(stamps) and (_is_empty(file) or any(stamp.fits(file) for stamp in reversed(stamps)))
         except OSError:
             return False
 
@@ -142,11 +148,14 @@ class Ledger:
             raise self._refusal(others[0], len(others) - 1)
 
     def adopt(self, paths: Iterable[str | Path]) -> None:
-        """Take files for persam's own as they are now; those that are missing are left out."""
-        files = {place: self._home / place for place in map(self._place, paths)}
-        self._note(
-            {place: _Stamp.of(file) for place, file in files.items() if file.is_file() and not file.is_symlink()}
-        )
+        """Take files for persam's own as they are now; those that are missing or cannot be read are left out."""
+        stamps = {}
+        for place in map(self._place, paths):
+            with contextlib.suppress(OSError):
+                file = self._home / place
+                if file.is_file() and not file.is_symlink():
+                    stamps[place] = _Stamp.of(file)
+        self._note(stamps)
 
     def remove(self, paths: Iterable[str | Path]) -> None:
         """Remove files that an earlier run wrote and this one would not, but none that was changed since.
@@ -277,6 +286,11 @@ def holds_json(file: Path, *keys: str) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(data, dict) and all(key in data for key in keys)
+
+
+def _is_empty(file: Path) -> bool:
+    status = file.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
 def _digest(path: Path) -> str:

@@ -259,8 +259,27 @@ def _fit(mask: np.ndarray, size: tuple[int, int], name: str, photo_orientation: 
     raise PersamError(f"{shown}: another aspect; give a mask that was drawn on this photo.")
 
 
-def same_aspect(one: tuple[int, ...], other: tuple[int, int]) -> bool:
-    """Whether two sizes (H, W, ...) have the same proportions, as far as pixels allow; the first is a mask's."""
+def same_aspect(one: tuple[int, ...], other: tuple[int, int], *, pixels: float = 0.5) -> bool:
+    """Whether two sizes (H, W, ...) have the same proportions, as far as pixels allow.
+
+    Args:
+        one: of a mask, or of another copy.
+        other: of the photo.
+        pixels: of the copy by which it may be off, for a small one cannot keep the aspect any better: half of one if
+            its sides were rounded.
+    """
     left, right = one[1] * other[0], one[0] * other[1]
-    half_a_mask_pixel = max(other) / 2  # a small mask cannot keep the aspect any better
-    return abs(left - right) <= max(_ASPECT_TOLERANCE * max(left, right), half_a_mask_pixel)
+    return abs(left - right) <= max(_ASPECT_TOLERANCE * max(left, right), pixels * max(other))
+
+
+def check_copy(shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    """See that a picture (H, W, ...) may be a smaller copy of a photo of this size (H, W).
+
+    Raises:
+        UsageError: it has another aspect.
+    """
+    if min(size) < 1 or not same_aspect(shape, size, pixels=1):  # decoders of JPEG round up
+        raise UsageError(
+            f"The copy is {shape[:2]} and the photo {tuple(size)} pixels (H, W), which is another aspect; give the "
+            "height and the width of the photo that it is a copy of."
+        )

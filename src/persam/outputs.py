@@ -147,7 +147,7 @@ class OutputFolder:
         return (
             {**earlier, "outputs": None} == {**made, "outputs": None}
             and set(made["outputs"]) <= set(earlier.get("outputs") or ())
-            and all((self.folder / file).is_file() for file in _files_of(line))
+            and all(_is_written(self.folder / file) for file in _files_of(line))
         )
 
     def planned(self, image: str | Path, concept: str, outputs: Iterable[str], max_instances: int) -> list[str]:
@@ -192,24 +192,42 @@ class OutputFolder:
         if explanation is not None:
             pictures["explain"] = explanation
         files: dict[str, Any] = {kind: self._file(kind, source, concept) for kind in pictures}
-        for kind, picture in pictures.items():
-            write_image(self.folder / files[kind], picture)
         objects = _objects(found)
+        numbers = range(1, len(objects) + 1) if per_instance else ()
         if per_instance:
-            numbers = range(1, len(objects) + 1)
             files["instances"] = [self._file("instances", source, concept, number) for number in numbers]
-            for file, one in zip(files["instances"], objects, strict=True):
-                write_mask(self.folder / file, one.mask)
         line = {"format": FORMAT} | found.to_dict(rle=False) | {"instances": [one.to_dict() for one in objects]}
         if found.candidate is not None and found.verdict == "unsure":  # what one should look at
             line["candidate"] = found.candidate.to_dict()
         line |= {"image": source, "name": self.name_of(source), "files": files, "made": made}
         earlier = self._store.line(source, concept)
-        if earlier is not None:  # before its line goes: a run that is killed here does this photo again
-            self.ledger.remove(set(_files_of(earlier)) - set(_files_of(line)))
-        self._store.put(line)
+        with self._replacing(earlier):
+            for kind, picture in pictures.items():
+                write_image(self.folder / files[kind], picture)
+            for number in numbers:
+                write_mask(self.folder / files["instances"][number - 1], objects[number - 1].mask)
+            if earlier is not None:  # before its line goes: a run that is killed here does this photo again
+                self.ledger.remove(set(_files_of(earlier)) - set(_files_of(line)))
+            self._store.put(line)
         self.outdated.discard((source, concept))
         return line
+
+    @contextlib.contextmanager
+    def _replacing(self, earlier: dict[str, Any] | None) -> Iterator[None]:
+        """Forget an earlier line if the block ends too early (Ctrl-C, no room) and its mask is another one already."""
+        if earlier is None:
+            yield
+            return
+        key, mask = (earlier["image"], earlier["concept"]), self.folder / earlier["files"]["mask"]
+        before = _identity(mask)
+        try:
+            yield
+        except BaseException:
+            if _identity(mask) != before and self._store.line(*key) == earlier:
+                with contextlib.suppress(PersamError):
+                    self._store.drop(*key)
+                    self.ledger.remove(_files_of(earlier))
+            raise
 
     def drop(self, image: str | Path, concept: str | None = None) -> None:
         """Forget a photo, or what one concept found in it, and remove what was written for it."""
@@ -218,9 +236,11 @@ class OutputFolder:
 
     def close(self) -> None:
         """Leave ``results.jsonl`` in order, and let others write."""
-        if isinstance(self._store, _ResultsFile):
-            self._store.tidy(self.ledger)
-        self.ledger.close()
+        try:
+            if isinstance(self._store, _ResultsFile):
+                self._store.tidy(self.ledger)
+        finally:
+            self.ledger.close()
 
     def _file(self, kind: str, image: str | Path, concept: str, number: int | None = None) -> str:
         place, suffix = _PLACES[kind]
@@ -287,7 +307,9 @@ class _ResultsFile:
     def tidy(self, ledger: Ledger) -> None:
         """Leave one line per photo and concept in the file, the last one written."""
         if self._grew and (self._journal.damaged or self._journal.lines != self.lines()):
-            with contextlib.suppress(PersamError):  # no room: some lines are there twice then, and the last counts
+            with contextlib.suppress(
+                PersamError, OSError
+            ):  # no room: some lines are there twice then, and the last counts
                 ledger.adopt([RESULTS])  # it grew since
                 write_bytes(self._journal.path, b"".join(map(json_line, self.lines())))
 
@@ -338,6 +360,23 @@ def _compared(name: str) -> str:
 def _files_of(line: dict[str, Any]) -> Iterator[str]:
     for files in line["files"].values():
         yield from [files] if isinstance(files, str) else files
+
+
+def _is_written(file: Path) -> bool:
+    """Whether a file is there, and not empty, as it may be after a loss of power."""
+    try:
+        return file.is_file() and file.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Another one whenever a file was replaced."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _is_line(line: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from persam.errors import PersamError, UsageError
 from persam.geometry import shrink
 from persam.images import ImageSource, read_image
 from persam.kept import KeptReference
+from persam.masks import check_copy
 from persam.method import refine
 from persam.method.cues import cues_of
 from persam.method.learn import Learned, learn_reference, prompted_mask
@@ -124,11 +125,18 @@ class PerSAM:
 
         Raises:
             PersamError: the photo cannot be read.
+            UsageError: a `size` of another aspect than the copy, or for what is encoded already.
         """
         if isinstance(image, EncodedImage):
+            if size is not None:
+                raise UsageError(
+                    "This photo is encoded already; give its size when it is encoded: encode(photo, size=)."
+                )
             return image
         source = _source_of(image)
         pixels = read_image(image)
+        if size is not None:
+            check_copy(pixels.shape, size)
         other = None if self.encoder is None else self.encoder.encode(pixels)
         encoded = replace(self.model.encode(pixels), other=other, source=source, pixels=shrink(pixels, refine.SIDE))
         encoded = check_encoding(encoded, self.model.name)

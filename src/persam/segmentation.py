@@ -16,6 +16,7 @@ from persam.lazy import library
 from persam.outlines import exact_outlines
 
 UNSURE = (0.25, 0.75)  # between these scores one should look
+_NO_SEGMENTATION = "This is no segmentation with run-length codes, such as to_dict() gives."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -148,7 +149,8 @@ class Segmentation(Masked):
         """Read back what `to_dict` gave, or a line of ``results.jsonl``, with masks as they were.
 
         Raises:
-            PersamError: it has no run-length codes (``to_dict(rle=False)``), or is something else.
+            PersamError: it has no run-length codes (``to_dict(rle=False)``), one is damaged or of another size, or it
+                is something else.
         """
         try:
             size = int(values["height"]), int(values["width"])
@@ -159,7 +161,8 @@ class Segmentation(Masked):
                 mask = np.logical_or.reduce([one.mask for one in instances])
             elif not instances and "rle" in values:
                 mask = rle_mask(values["rle"])
-            return cls(
+            guess = None if rejected is None or "rle" not in rejected else Instance.from_dict(rejected)
+            back = cls(
                 concept=values["concept"],
                 image=values["image"],
                 mask=mask,
@@ -171,10 +174,14 @@ class Segmentation(Masked):
                 points=np.array(values["points"], np.float32).reshape(-1, 2),
                 labels=np.array(values["labels"], np.int64),
                 instances=instances,
-                candidate=None if rejected is None or "rle" not in rejected else Instance.from_dict(rejected),
+                candidate=guess,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise PersamError("This is no segmentation with run-length codes, such as to_dict() gives.") from error
+            sizes = {one.mask.shape for one in (back, *instances, guess) if one is not None}
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, PersamError) as error:
+            raise PersamError(_NO_SEGMENTATION) from error
+        if sizes != {size}:
+            raise PersamError(_NO_SEGMENTATION)
+        return back
 
     def cutout(self, image: ImageSource) -> np.ndarray:
         """Cut the object out of its photo.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persam.album.disjoint import disjoint
+from persam.album.disjoint import disjoint, rivals
 from persam.instance import Instance
 from persam.segmentation import Segmentation
 
@@ -80,8 +80,14 @@ def test_the_surer_one_gets_the_pixels():
     assert (cup.box, cup.score) == ((0, 0, 7, 10), 0.6)
 
 
-def test_what_loses_most_of_its_mask_was_the_other_thing():
+def test_what_is_left_stays_there():
     cup, cat = disjoint([found("cup", (square(0, 0), 0.6)), found("cat", (square(0, 3), 0.9))])
+    assert (cup.present, cup.mask.sum(), cup.score) == (True, 30, 0.6)
+    assert cat.mask.sum() == 100
+
+
+def test_what_loses_all_of_its_mask_was_the_other_thing():
+    cup, cat = disjoint([found("cup", (square(0, 0), 0.6)), found("cat", (square(0, 0), 0.9))])
     assert not cup.present
     assert cup.box is None
     assert cup.candidate is not None
@@ -89,6 +95,14 @@ def test_what_loses_most_of_its_mask_was_the_other_thing():
     assert cup.score == pytest.approx(0.6 * 0.1 / (1 - 0.6 * 0.9))  # it and not the cat, given not both
     assert cat.present
     assert cat.score == 0.9
+
+
+def test_rivals_are_those_whose_boxes_hang_together():
+    boxes = {"a": (0, 0, 10, 10), "b": (9, 9, 20, 20), "c": (19, 19, 30, 30), "d": (30, 0, 40, 10), "e": None}
+    groups = rivals(boxes)
+    assert groups["a"] == groups["b"] == groups["c"] == {"a", "b", "c"}
+    assert groups["d"] == {"d"}
+    assert groups["e"] == {"e"}
 
 
 def test_twins_of_one_concept_may_touch():
@@ -99,10 +113,14 @@ def test_twins_of_one_concept_may_touch():
 
 
 def test_one_of_two_instances_may_go():
-    both = found("cup", (square(0, 0), 0.7), (square(20, 20), 0.65))
+    gone, left = Instance(square(0, 0), 0.8, 0.7, 0.9), Instance(square(20, 20), 0.65, 0.5, 0.6)
+    whole = gone.mask | left.mask
+    both = Segmentation("cup", None, whole, 0.8, similarity=0.7, predicted_iou=0.9, instances=(gone, left))
     cup, _ = disjoint([both, found("cat", (square(0, 0), 0.9))])
     assert [one.score for one in cup.instances] == [0.65]
     assert cup.mask.sum() == 100
+    assert (cup.score, cup.similarity, cup.predicted_iou) == (0.65, 0.5, 0.6)
+    assert (both.verdict, cup.verdict) == ("present", "unsure")
 
 
 def test_one_concept_or_none_stays_as_it_is():

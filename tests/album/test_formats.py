@@ -358,7 +358,7 @@ class TestAll:
         assert len(list((tmp_path / "labelme").iterdir())) == 100
 
     def test_a_photo_whose_lines_do_not_come_together_is_a_mistake_of_the_caller(self, album, tmp_path):
-        with pytest.raises(ValueError, match="do not come together"):
+        with pytest.raises(UsageError, match="do not come together; sort them"):
             write_formats(["yolo"], lambda: [*album.lines, album.lines[0]], tmp_path)
 
     def test_an_album_of_nothing(self, tmp_path):

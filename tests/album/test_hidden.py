@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
+import os
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,9 @@ from tests.conftest import draw_scene
 from persam.album.formats import write_formats
 from persam.album.formats.hidden import BLOCKS, blanked, blurred
 from persam.coco import below, common_folder
+from persam.instance import Instance
+from persam.outputs import OutputFolder
+from persam.segmentation import Segmentation
 
 HIDE = {"blur": blurred, "blank": blanked}
 FOLDERS = {"blur": "blurred", "blank": "blanked"}
@@ -109,8 +114,6 @@ class TestBlanked:
 
 
 def line_of(photo: Path, mask: np.ndarray) -> dict:
-    from persam.segmentation import Segmentation
-
     found = Segmentation("face", str(photo), mask, 0.9).to_dict()
     return found | {"name": "a.b", "files": {}, "instances": [{key: found[key] for key in ("score", "box", "rle")}]}
 
@@ -195,6 +198,37 @@ class TestFiles:
         written = write_formats([name], lambda: [line_of(tmp_path / "photo.png", mask)], tmp_path)
         assert written.files == []
         assert "another size than when it was segmented; segment it again" in written.failures[0][1]
+
+    @pytest.mark.parametrize("kind", ["album", "segment"])
+    def test_another_photo_of_equal_size_is_not_written(self, tmp_path, name, kind):
+        pixels, mask = draw_scene()
+        photo = tmp_path / "photo.bmp"  # whose files are of equal length, too
+        Image.fromarray(pixels).save(photo)
+        status = photo.stat()
+        made = {
+            "album": {"content": hashlib.blake2b(photo.read_bytes(), digest_size=16).hexdigest()},
+            "segment": {"photo": {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "ctime_ns": 0}},
+        }[kind]
+        others = line_of(photo, mask & False) | {"concept": "cat"}  # of the photo as it is now, or of unknown age
+        lines = [others, line_of(photo, mask) | {"made": made}]
+        assert len(write_formats([name], lambda: lines, tmp_path).files) == 1
+        Image.fromarray(np.roll(pixels, 60, axis=1)).save(photo)
+        time = status.st_mtime_ns + (kind == "segment")
+        os.utime(photo, ns=(time, time))
+        written = write_formats([name], lambda: lines, tmp_path)
+        sentence = f"The photo {photo} was changed since it was looked at; run persam {kind} again."
+        assert (written.files, written.failures) == ([], [(str(photo), sentence)])
+
+    def test_what_may_be_the_thing_is_hidden_too(self, tmp_path, name):
+        pixels, mask = draw_scene()
+        photo = tmp_path / "photo.png"
+        Image.fromarray(pixels).save(photo)
+        unsure = Segmentation("face", str(photo), mask & False, 0.4, present=False, candidate=Instance(mask, 0.4))
+        with OutputFolder(tmp_path / "out") as output:
+            line = output.write(unsure)
+        written = write_formats([name], lambda: [line], tmp_path)
+        after = np.asarray(Image.open(tmp_path / written.files[0]))
+        assert (after != pixels).any(axis=2)[mask].mean() > 0.9
 
 
 def test_photos_on_two_disks_have_no_common_folder():

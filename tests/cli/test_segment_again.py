@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 from tests.conftest import draw_scene
+from tests.fakes import ColourModel
 
-from persam import PerSAM
+from persam import Concept, PerSAM
+from persam.batch import fingerprint_of
 from persam.ledger import Ledger
 
 ALL = ("--overlay", "--cutout", "--coco", "--sheet", "--explain", "--per-instance")
@@ -116,12 +119,19 @@ class TestGoingOn:
         assert "found in 3 photos (3 of 3 were done before)" in result.stderr
         assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out/masks").rglob("*.png")}
 
-    @pytest.mark.parametrize("change", ["photo", "threshold", "instances", "overlay", "concept", "file", "overwrite"])
+    @pytest.mark.parametrize(
+        "change",
+        ["photo", "photo and its time", "threshold", "instances", "dtype", "overlay", "concept", "file", "overwrite"],
+    )
     def test_what_is_not_the_same_is_done_again(self, run, learned, album, tmp_path, segmented, scene, change):
         assert run("segment", learned, album / "0.jpg", "-o", "out").exit_code == 0
         options: list[object] = []
         if change == "photo":
             os.utime(album / "0.jpg", ns=(1, 1))
+        elif change == "photo and its time":
+            time = (album / "0.jpg").stat().st_mtime_ns
+            (album / "0.jpg").write_bytes((album / "0.jpg").read_bytes())  # as if another of equal length
+            os.utime(album / "0.jpg", ns=(time, time))
         elif change == "file":
             (tmp_path / "out/masks/my disc/0.png").unlink()
         elif change == "concept":
@@ -129,18 +139,16 @@ class TestGoingOn:
             assert run("learn", "photo.png", "--box", "20,30,90,110", "--name", "my disc").exit_code == 0
             learned = tmp_path / "my disc.safetensors"
         else:
-            options = {"threshold": ["--threshold", 0.4], "instances": ["--max-instances", 2]}.get(
-                change, [f"--{change}"]
-            )
+            options = {
+                "threshold": ["--threshold", 0.4],
+                "instances": ["--max-instances", 2],
+                "dtype": ["--dtype", "bfloat16"],
+            }.get(change, [f"--{change}"])
         assert run("segment", learned, album / "0.jpg", "-o", "out", *options).exit_code == 0
         assert len(segmented) == 2
         assert len(results(tmp_path / "out")) == 1
 
     def test_a_concept_that_is_new_is_looked_for_alone(self, run, learned, album, tmp_path, segmented):
-        from dataclasses import replace
-
-        from persam import Concept
-
         replace(Concept.load(learned), name="other").save(tmp_path / "other.safetensors")
         assert run("segment", learned, album / "0.jpg", "-o", "out").exit_code == 0
         data = json.loads(run("segment", learned, "other.safetensors", album / "0.jpg", "-o", "out", "--json").stdout)
@@ -163,6 +171,23 @@ class TestGoingOn:
         (out / "cutouts/my disc/1.png").write_text("mine")
         assert run("segment", learned, album, "-o", "out", "--sheet", "--threshold", 1).exit_code == 0
         assert [path.name for path in (out / "cutouts/my disc").iterdir()] == ["1.png"]
+
+
+def test_what_does_not_change_what_a_concept_finds_does_not_change_its_fingerprint(scene, photo_file, mask_file):
+    model = PerSAM(ColourModel())
+    concept = model.learn(photo_file, mask_file, name="disc")
+    same = [
+        model.learn(*scene, name="disc", keep_references=True),
+        replace(concept, model_name="sam", encoder_name="dino", created="1999-12-31"),
+    ]
+    others = [
+        model.learn(scene[0], scene[1][:, ::-1].copy(), name="disc"),
+        replace(concept, name="other"),
+        replace(concept, model="0123456789ab"),
+        replace(concept, scale_weights=(0.5, 0.25, 0.25)),
+    ]
+    assert {fingerprint_of(each) for each in same} == {fingerprint_of(concept)}
+    assert len({fingerprint_of(each) for each in [concept, *others]}) == 5
 
 
 class TestAlbums:
@@ -217,10 +242,6 @@ class TestAlbums:
         assert "2 of 2 were done before" in result.stderr
 
     def test_concepts_that_differ_in_a_letter_that_no_file_name_has(self, run, learned, album, tmp_path):
-        from dataclasses import replace
-
-        from persam import Concept
-
         for number, name in enumerate(("a/b", "a:b", "A:B")):
             replace(Concept.load(learned), name=name).save(tmp_path / f"{number}.safetensors")
         files = [f"{number}.safetensors" for number in range(3)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +61,14 @@ class TestCompare:
         assert (several.with_it[2], several.without_it[2]) == pytest.approx(tuple(by_hand))
 
 
+def test_two_comparisons_are_the_same_only_if_they_are_one():
+    """Arrays have no single answer."""
+    one, other = (CrossCheck(np.eye(2), np.eye(2)) for _ in range(2))
+    assert one == one
+    assert one != other
+    assert len({one, other}) == 2
+
+
 def test_best_and_hurting_are_read_from_the_numbers():
     ious = np.array([[1, 0.5, 0.6], [0.9, 1, 0.8], [0.1, 0.2, 1]])
     several = CrossCheck(ious, ious, (0.5, 0.5, 0.5), (0.52, 0.3, 0.7))
@@ -90,6 +100,28 @@ class TestCheck:
     def test_doubts_of_reading_are_findings(self, colours):
         report = check(colours, [red_disc(0)], doubts=[["It may be turned; add --mask-as-stored."]])
         assert "doubt" in [finding.code for finding in report.findings]
+
+    @pytest.mark.parametrize("wrong", ["mug.jpg", Path("mug.jpg"), ["mug.jpg"], [Path("mug.jpg")]])
+    def test_photos_are_no_references(self, colours, wrong):
+        with pytest.raises(UsageError, match=r"takes references, not .*'mug.jpg'\)?; read one with Reference.read"):
+            check(colours, wrong)
+
+    def test_an_array_is_no_reference(self, colours, scene):
+        with pytest.raises(UsageError, match="takes references, not ndarray"):
+            check(colours, scene[0])
+
+    @pytest.mark.parametrize("count", [0, 1, 3])
+    def test_doubts_are_for_each_reference(self, colours, count):
+        with pytest.raises(UsageError, match=f"doubts of {count} references and 2 references"):
+            check(colours, [red_disc(0), red_disc(1)], doubts=[[]] * count)
+
+    def test_a_mask_of_the_whole_photo(self, colours, scene):
+        """It has no outline within the photo under which there could be edges."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            report = check(colours, Reference(scene[0], mask=np.ones_like(scene[1])))
+        assert report.references[0].measures.edges == 1.0
+        json.dumps(report.to_dict(), allow_nan=False)
 
     def test_nothing_to_check(self, colours):
         with pytest.raises(UsageError, match="nothing to check"):

@@ -18,7 +18,7 @@ from persam import PerSAM
 from persam.errors import PersamError, UsageError
 from persam.models.base import Prompts
 from persam.models.hub import hub_call
-from persam.models.loading import choose_device, choose_dtype, load_encoder, load_model
+from persam.models.loading import choose_device, choose_dtype, dtypes_of, load_encoder, load_model
 from persam.models.sam import Sam
 
 CPU = torch.device("cpu")
@@ -83,6 +83,17 @@ class TestFolder:
         torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
         (copy / "model.safetensors").unlink()
         assert load_model(str(copy), device="cpu", dtype="float32").fingerprint == random_sam().fingerprint
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
+def test_number_formats_are_known_before(folder, dtype):
+    """The bundled model has its own: on some machines only another encoder beside it is quicker in bf16."""
+    for model in ("tiny", str(folder)):
+        known = dtypes_of(model, device="cpu", dtype=dtype)
+        assert known == (str(load_model(model, device="cpu", dtype=dtype).encoder_dtype).removeprefix("torch."),)
+    assert dtypes_of("tiny", "dino", device="cpu", dtype="auto") == ("float32", *dtypes_of("dino", device="cpu"))
+    with pytest.raises(UsageError, match="There is no dtype"):
+        dtypes_of("tiny", device="cpu", dtype="int8")
 
 
 class TestSpoiltFolder:

@@ -1,28 +1,30 @@
 """Several concepts in one photo: a pixel shows one thing, so what two of them claim goes to the surer one.
 
-A thing that loses most of its mask this way is not there: what looked like it is the other thing.  Cats are sometimes
-found in other cats.
+Which of them is right, the scores cannot tell: among the things of full bins, to call those absent that lost much of
+their mask made more answers wrong than right.  So a thing stays there as long as something is left of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
 from persam.instance import Instance, PixelBox
 from persam.segmentation import Segmentation
 
-MOST_LOST = 0.5  # share of its mask that a thing may lose to a surer one
+LEAST_LEFT = 0.05  # share of its mask that a thing keeps; less is a rim of what is the same thing
 
 
 def disjoint(found: Sequence[Segmentation]) -> list[Segmentation]:
     """What was found for several concepts in one photo, such that no two masks of different concepts overlap.
 
     Instances get their pixels in the order of their scores, and on equal scores in the order given.  One that keeps
-    less than half of its mask is dropped; a concept that loses all of its instances is absent, with the chance that
-    it is there and the surer thing is not as its score.  Nothing else changes.
+    next to nothing is dropped, and the concept's score is that of the surest that is left; a concept that loses all of
+    its instances is absent, with the chance that it is there and the surer thing is not as its score. Nothing else
+    changes.
 
     Args:
         found: one for each concept, of equal size.
@@ -30,7 +32,8 @@ def disjoint(found: Sequence[Segmentation]) -> list[Segmentation]:
     Returns:
         The same, in the same order.
     """
-    if not _may_overlap([each.box for each in found if each.found and each.box is not None]):
+    boxes = {str(place): each.box for place, each in enumerate(found) if each.found}
+    if all(len(group) == 1 for group in rivals(boxes).values()):
         return list(found)
     claims = [
         (one.score, place, number)
@@ -43,7 +46,7 @@ def disjoint(found: Sequence[Segmentation]) -> list[Segmentation]:
     for _, place, number in sorted(claims, key=lambda claim: -claim[0]):
         one = found[place].instances[number]
         taken = one.mask & (owner >= 0) & (owner != place)
-        if taken.sum() > MOST_LOST * one.mask.sum():
+        if taken.sum() > (1 - LEAST_LEFT) * one.mask.sum():
             winner = int(np.bincount(owner[taken]).argmax())
             lost_to[place] = max(lost_to.get(place, 0.0), max(each.score for each in kept[winner]))
             continue
@@ -53,13 +56,14 @@ def disjoint(found: Sequence[Segmentation]) -> list[Segmentation]:
     return [_with(each, kept.get(place), lost_to.get(place)) for place, each in enumerate(found)]
 
 
-def _may_overlap(boxes: Sequence[PixelBox]) -> bool:
-    """Whether any two of the boxes (x0, y0, x1, y1) have a pixel in common."""
-    return any(
-        one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-        for number, one in enumerate(boxes)
-        for other in boxes[:number]
-    )
+def rivals(boxes: Mapping[str, PixelBox | None]) -> dict[str, frozenset[str]]:
+    """Who may get pixels at whose cost: groups of names whose boxes (x0, y0, x1, y1) hang together by overlaps."""
+    groups = {name: frozenset([name]) for name in boxes}
+    for (one, a), (other, b) in combinations(boxes.items(), 2):
+        if a and b and a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]:
+            both = groups[one] | groups[other]
+            groups |= dict.fromkeys(both, both)
+    return groups
 
 
 def _with(found: Segmentation, kept: list[Instance] | None, winner: float | None) -> Segmentation:
@@ -67,7 +71,15 @@ def _with(found: Segmentation, kept: list[Instance] | None, winner: float | None
     if kept is None:
         return found
     if kept:
-        return replace(found, mask=np.logical_or.reduce([one.mask for one in kept]), instances=tuple(kept))
+        surest = kept[0]
+        return replace(
+            found,
+            mask=np.logical_or.reduce([one.mask for one in kept]),
+            instances=tuple(kept),
+            score=surest.score,
+            similarity=surest.similarity,
+            predicted_iou=surest.predicted_iou,
+        )
     assert winner is not None
     # Both cannot be there at this place: P(this one, and not the other | not both).
     alone = found.score * (1 - winner) / max(1 - found.score * winner, 1e-6)

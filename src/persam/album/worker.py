@@ -15,11 +15,12 @@ import numpy as np
 
 from persam import __version__
 from persam.album.cache import EncodingCache
-from persam.album.disjoint import disjoint
+from persam.album.disjoint import disjoint, rivals
 from persam.album.index import AlbumIndex, IndexFileError
 from persam.batch import Wanted
 from persam.errors import PersamError, first_line
 from persam.images import read_image, read_smaller
+from persam.instance import PixelBox
 from persam.journal import json_line
 from persam.ledger import HIDDEN
 from persam.outputs import OutputFolder, full_path
@@ -139,22 +140,25 @@ class Worker:
         if problem is not None:
             return "done", problem
         finds = self._finds(seen)
-        mark = _mark([find for _, find in finds.values()])
+        groups = rivals({name: _box_of(find) for name, (_, find) in finds.items()})
         made = {}
         for name, (key, _) in finds.items():
+            mark = _mark([finds[each][1] for each in sorted(groups[name])])
             earlier = (self._output.line(seen.photo, name) or {}).get("made") or {}
             # A run that wants fewer pictures takes none away.
             outputs = list(dict.fromkeys([*self._wanted.outputs, *earlier.get("outputs", ())]))
-            made[name] = {"content": seen.content, "find": key, "finds": mark, "outputs": outputs}
+            made[name] = {"content": seen.content, "find": key, "rivals": mark, "outputs": outputs}
         stale = [name for name in self._index.concepts if name not in finds and self._output.line(seen.photo, name)]
-        if not stale and all(self._output.is_done(seen.photo, name, made[name]) for name in finds):
+        new = [name for name in finds if not self._output.is_done(seen.photo, name, made[name])]
+        if not stale and not new:
             return ("done" if missing else "before"), None
-        if self._corrected(seen.photo, finds):
+        if self._corrected(seen.photo, new):
             return "kept", None
+        needed = sorted(frozenset[str]().union(*(groups[name] for name in new)))
         try:
-            image = self._image_for(seen, made, finds)
+            image = self._image_for(seen, [made[name] for name in new], finds)
             source = full_path(seen.photo)
-            found = disjoint([Segmentation.from_dict(find | {"image": source}) for _, find in finds.values()])
+            found = disjoint([Segmentation.from_dict(finds[name][1] | {"image": source}) for name in needed])
         except PersamError as error:
             return "done", str(error)
         except Exception as error:  # one odd photo must not end a run of thousands
@@ -162,6 +166,8 @@ class Worker:
         for name in stale:  # of a photo that was there under this name before
             self._output.drop(seen.photo, name)
         for one in found:
+            if one.concept not in new:
+                continue
             kinds = made[one.concept]["outputs"]
             self._output.write(
                 one,
@@ -233,7 +239,7 @@ class Worker:
                     break
         return finds
 
-    def _corrected(self, photo: Path, names: Mapping[str, object]) -> bool:
+    def _corrected(self, photo: Path, names: Sequence[str]) -> bool:
         """Whether a person changed a file that would be written: it is theirs then, and stays."""
         ledger, wanted = self._output.ledger, self._wanted
         if ledger.overwrite:
@@ -247,10 +253,10 @@ class Worker:
         return any((self._output.folder / file).exists() and not ledger.is_own(file) for file in files)
 
     def _image_for(
-        self, seen: LookedAt, made: Mapping[str, dict[str, Any]], finds: Mapping[str, tuple[str, dict[str, Any]]]
+        self, seen: LookedAt, made: Sequence[dict[str, Any]], finds: Mapping[str, tuple[str, dict[str, Any]]]
     ) -> np.ndarray | None:
         """The whole photo, if something is to be drawn on it."""
-        if not any({"overlay", "cutout"} & set(each["outputs"]) for each in made.values()):
+        if not any({"overlay", "cutout"} & set(each["outputs"]) for each in made):
             return None
         image = read_image(seen.photo)
         if any(image.shape[:2] != (find["height"], find["width"]) for _, find in finds.values()):
@@ -279,8 +285,12 @@ def _key(content: str, side: int | None) -> str:
 
 
 def _mark(finds: Sequence[dict[str, Any]]) -> str:
-    """A short hash of everything that was found in a photo, on which each of its lines depends."""
+    """A short hash of what was found for a concept and its rivals, on which its line depends."""
     return hashlib.blake2b(b"".join(map(json_line, finds)), digest_size=12).hexdigest()
+
+
+def _box_of(find: dict[str, Any]) -> PixelBox | None:
+    return find["box"] if find["present"] else None
 
 
 def _in_words(photo: Path, error: Exception) -> str:

@@ -66,12 +66,14 @@ def segment(
     """
     from persam.batch import Wanted, plan_photos, segment_photos
     from persam.finding import find_images
+    from persam.models.loading import dtypes_of
     from persam.outputs import OutputFolder
 
     started = time.perf_counter()
     concepts, others = concepts_in(items)
     photos = find_images(others)
     name, other = model_of(concepts[0], model, encoder)
+    dtypes = dtypes_of(name, other, device=device, dtype=dtype)
     wanted = Wanted(
         overlay=overlay,
         cutout=cutout,
@@ -83,7 +85,7 @@ def segment(
         threshold=threshold,
     )
     with OutputFolder(output, overwrite=overwrite) as folder:
-        plan = plan_photos(concepts, photos, folder, wanted)
+        plan = plan_photos(concepts, photos, folder, wanted, dtypes=dtypes)
         loaded = load_model(name, device=device, dtype=dtype, encoder=other) if plan.tasks else None
         with progress_bar("Photos", len(plan.tasks)) as advance:
 

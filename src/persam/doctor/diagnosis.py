@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from persam.doctor.findings import VERDICTS, Finding, Verdict, findings_among, findings_of, verdict_of
@@ -110,13 +111,15 @@ def check(
         progress: called with the number of steps done and that of all.
 
     Raises:
-        UsageError: there is no reference.
+        UsageError: there is no reference, or something else than references; or not as many doubts as references.
         PersamError: nothing can be learned from one of them, such as from a box under which the model finds nothing.
     """
-    given = [references] if isinstance(references, Reference) else list(references)
+    given = _references_in(references)
     if not given:
         raise UsageError("There is nothing to check; give at least one reference.")
     count = len(given)
+    if doubts is not None and len(doubts) != count:
+        raise UsageError(f"There are doubts of {len(doubts)} references and {count} references; give a list for each.")
     steps = count + (passes(count) if count > 1 else 0)
     done = 0
 
@@ -139,3 +142,13 @@ def check(
         worst_first = sorted(findings, key=lambda finding: finding.severity != "severe")
         checked.append(CheckedReference(each, tuple(worst_first)))
     return Diagnosis(tuple(checked), several)
+
+
+def _references_in(given: Any) -> list[Reference]:
+    """What was given, as a list: a file name is no list of letters, nor an array one of rows."""
+    several = list(given) if isinstance(given, list | tuple) else [given]
+    for each in several:
+        if not isinstance(each, Reference):
+            what = repr(each) if isinstance(each, str | Path) else type(each).__name__
+            raise UsageError(f"check() takes references, not {what}; read one with Reference.read(photo, mask).")
+    return several

@@ -42,7 +42,7 @@ class Measures:
         parts: separate pieces of the mask, each at least `SMALLEST_PART` of it.
         main_part: share of the mask in the largest one.
         edges: strength of the photo's edges under the mask's outline, in multiples of those near it; 1: it follows
-            none of them.
+            none of them, or is the photo's border alone.
         sharpness: how much of the photo's edges, around the object and at the size that the model sees, a slight blur
             takes away; a blurred photo has little to lose.
         lost: share of the object's pixels that are black or white.
@@ -168,6 +168,8 @@ def _edges_under_outline(photo: np.ndarray, mask: np.ndarray) -> float:
     grey = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
     strength = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
     outline = cv2.morphologyEx(drawn, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    if not outline.any():  # all of the photo, at this size
+        return 1.0
     near = cv2.dilate(outline, np.ones((_NEAR, _NEAR), np.uint8)) > 0
     return float(strength[outline > 0].mean() / max(float(strength[near].mean()), 1e-6))
 

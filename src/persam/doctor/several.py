@@ -20,7 +20,7 @@ STRANGE = 0.35  # kinship below which it is another object
 HURTS = 0.05  # mean IoU that the others must gain without a reference for it to hurt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CrossCheck:
     """How references predict each other; n of them.
 

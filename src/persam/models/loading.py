@@ -57,6 +57,31 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     return known[dtype]
 
 
+def dtypes_of(
+    model: str | Path,
+    encoder: str | None = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+) -> tuple[str, ...]:
+    """Number formats that a model and, if there is one, another encoder would get, such as ``("float32",)``.
+
+    What is found differs a little with them, and this is known before anything is loaded.
+
+    Raises:
+        UsageError: an unknown device or dtype.
+    """
+    place = choose_device(device)
+    chosen = [_dtype_for(model, dtype, place), *([] if encoder is None else [choose_dtype(dtype, place)])]
+    return tuple(str(each).removeprefix("torch.") for each in chosen)
+
+
+def _dtype_for(model: str | Path, dtype: str | torch.dtype, place: torch.device) -> torch.dtype:
+    if str(model) == BUNDLED and dtype == "auto":
+        return torch.float32  # quick as it is, and in bf16 one mask in seven falls below IoU 0.99
+    return choose_dtype(dtype, place)
+
+
 def load_model(
     name: str | Path = BUNDLED,
     *,
@@ -80,9 +105,7 @@ def load_model(
     """
     place = choose_device(device)
     text, path = str(name), Path(name)
-    if text == BUNDLED and dtype == "auto":
-        dtype = torch.float32  # quick as it is, and in bf16 one mask in seven falls below IoU 0.99
-    numbers = choose_dtype(dtype, place)
+    numbers = _dtype_for(name, dtype, place)
     network: Any
     if text == BUNDLED:
         from persam.models.tiny.architecture import PACKAGED_CHECKSUM, PACKAGED_WEIGHTS, TinySam

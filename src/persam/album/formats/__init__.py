@@ -98,7 +98,8 @@ def write_formats(
         What was written, and the photos that could not be: the others are there.
 
     Raises:
-        UsageError: There is no such format, or a file of others is in the way; see `persam.ledger`.
+        UsageError: There is no such format, the lines of a photo do not come together, or a file of others is in the
+            way; see `persam.ledger`.
         PersamError: A library is missing, or the folder cannot be written.
     """
     chosen = dict.fromkeys(names)

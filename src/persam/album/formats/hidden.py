@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from persam.album.formats.lines import PhotoLines, ResultLines, Written
+from persam.album.formats.lines import Line, PhotoLines, ResultLines, Written, found_in
 from persam.errors import PersamError
 from persam.files import atomic_path
 from persam.images import open_picture, read_image
@@ -144,19 +145,52 @@ def _write(lines: ResultLines, folder: Path, place: str, hide: Hide) -> Written:
         except PersamError as error:
             written.failures.append((photo.path, str(error)))
             continue
-        for _, one in photo.found:
+        for one in (one for line in photo.lines for one in _to_hide(line)):
             pixels = hide(pixels, rle_mask(one["rle"]))
         file = write_like(picture, pixels, Path(photo.path), folder / place / photo.name)
         written.files.append(f"{place}/{file.name}")
     return written
 
 
+def _to_hide(line: Line) -> list[dict[str, Any]]:
+    """What was found, and what it may be, too: whoever hides things wants the unsure ones hidden."""
+    guess = line.get("candidate")
+    return [*found_in(line), *([guess] if guess is not None and "rle" in guess else [])]
+
+
 def _read(photo: PhotoLines) -> tuple[Image.Image, np.ndarray]:
+    """Read a photo, if it is still the one that was looked at: in another the thing may be anywhere.
+
+    Raises:
+        PersamError: It is another, or cannot be read.
+    """
     picture = open_picture(photo.path)
+    _check_unchanged(photo)
     pixels = read_image(picture)
     if pixels.shape[:2] != (photo.height, photo.width):
         raise PersamError(f"The photo {photo.path} has another size than when it was segmented; segment it again.")
     return picture, pixels
+
+
+def _check_unchanged(photo: PhotoLines) -> None:
+    """See that a photo is as its lines say: by its content in an album, by size and time in what `segment` made."""
+    file, made = Path(photo.path), [line.get("made") or {} for line in photo.lines]
+    contents = {each["content"] for each in made if "content" in each}
+    seen = {(each["photo"]["size"], each["photo"]["mtime_ns"]) for each in made if "photo" in each}
+    try:
+        changed = bool(contents) and contents != {_content_of(file)}
+        status = file.stat()
+    except OSError as error:
+        raise PersamError(f"The photo {photo.path} cannot be read: {error.strerror}.") from error
+    if changed or (seen and seen != {(status.st_size, status.st_mtime_ns)}):
+        command = "album" if contents else "segment"
+        raise PersamError(f"The photo {photo.path} was changed since it was looked at; run persam {command} again.")
+
+
+def _content_of(file: Path) -> str:
+    """As an album's index knows it."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from itertools import count, groupby
 from typing import Any
 
 from persam.coco import below, common_folder
+from persam.errors import UsageError
 from persam.files import safe_name
 
 Line = dict[str, Any]
@@ -71,12 +72,12 @@ class ResultLines:
         """The lines, photo by photo.
 
         Raises:
-            ValueError: The lines of a photo do not come together; its files would hold only some of them.
+            UsageError: The lines of a photo do not come together; its files would hold only some of them.
         """
         seen: set[str] = set()
         for path, lines in groupby(self, key=lambda line: line["image"]):
             if path in seen:
-                raise ValueError(f"the lines of {path} do not come together")
+                raise UsageError(f"The lines of {path} do not come together; sort them by their photo.")
             seen.add(path)
             group = tuple(lines)
             yield PhotoLines(path, group[0]["name"], group[0]["width"], group[0]["height"], group)

@@ -31,6 +31,7 @@ CONCEPTS = 5
 SIZES = (100, 300, 1000)
 PUBLISHED_PHOTOS = 40  # that the published way is timed on; its time a photo does not depend on their number
 CACHE = 10**10
+_COLOURS = ((200, 40, 40), (40, 160, 60), (50, 70, 200), (230, 200, 40), (180, 60, 190), (250, 250, 250))
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def measure_album(
 def _draw_photos(folder: Path, count: int, side: int) -> None:
     """Photos that differ, from a drawn scene: cut somewhere else, brighter or darker."""
     folder.mkdir()
-    scene, _ = drawn_scene(side + 200)
+    scene, _ = _scene(side + 200)
     rng = np.random.default_rng(0)
     for number in range(count):
         x, y = rng.integers(0, 200, 2)
@@ -161,10 +162,9 @@ def _in_a_process(job: dict[str, Any]) -> Filled:
 
 def _fill(job: dict[str, Any]) -> Filled:
     persam = open_persam(job["name"], **job["order"])
-    scene, mask = drawn_scene(512)
+    scene, masks = _scene(512)
     first, last = job["concepts"]
-    # Concepts of one object that differ by a rim of the mask: as much work as different ones.
-    concepts = [persam.learn(scene, _eroded(mask, number), name=f"thing {number}") for number in range(first, last)]
+    concepts = [persam.learn(scene, masks[number], name=f"thing {number}") for number in range(first, last)]
     home = Path(job["home"])
     photos = sorted((home / "photos").iterdir())[: job["photos"]]
     reset_peak()
@@ -184,10 +184,16 @@ def _fill(job: dict[str, Any]) -> Filled:
     return Filled(len(photos), time.perf_counter() - start, peak_of_process())
 
 
-def _eroded(mask: np.ndarray, pixels: int) -> np.ndarray:
-    import cv2
-
-    return np.asarray(cv2.erode(mask.astype(np.uint8), np.ones((2 * pixels + 1,) * 2, np.uint8)) > 0)
+def _scene(side: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A drawn photo (side, side, 3) uint8 with a disc of another colour for every concept, and their masks."""
+    scene, _ = drawn_scene(side)
+    y, x = np.mgrid[:side, :side] / side
+    masks = []
+    for number, colour in enumerate(_COLOURS):
+        row, column = divmod(number, 3)
+        masks.append((x - 0.25 - 0.25 * column) ** 2 + (y - 0.33 - 0.3 * row) ** 2 < 0.008)
+        scene[masks[-1]] = colour
+    return scene, masks
 
 
 if __name__ == "__main__":
