@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -422,6 +423,16 @@ def test_a_smaller_copy_of_a_photo_gives_masks_of_the_photos_size(scene):
     assert found.mask.shape == image.shape[:2]
     assert (found.mask & whole.mask).sum() / (found.mask | whole.mask).sum() > 0.85
     assert found.points[0] == pytest.approx(whole.points[0], abs=8)
+
+
+def test_what_was_found_can_be_learned_from(scene):
+    """Though nobody can write into its mask, of which PyTorch would warn."""
+    model = PerSAM(ColourModel())
+    found = model.segment(scene[0], model.learn(*scene))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = model.learn(Reference(scene[0], mask=found.mask))
+    assert model.segment(scene[0], again).present
 
 
 def test_a_copy_of_another_aspect_is_refused():

@@ -153,7 +153,7 @@ def personal_figures(model: Sam, examples: Examples, seed: int = 0) -> dict[str,
         found = persam.segment(encoded[i ^ 1], concept)
         x, y = found.points[0].astype(int)
         located.append(float(mask[y, x] == OWN))
-        masks = (torch.from_numpy(each) for each in (found.assumed_mask, mask == OWN, mask != IGNORE))
+        masks = (torch.tensor(each) for each in (found.assumed_mask, mask == OWN, mask != IGNORE))
         ious.append(float(mask_iou(*masks)))
         others = [j for j, source in enumerate(sets) if source != sets[i]]
         if others:

@@ -125,18 +125,15 @@ class PerSAM:
 
         Raises:
             PersamError: the photo cannot be read.
-            UsageError: a `size` of another aspect than the copy, or for what is encoded already.
+            UsageError: a `size` of another aspect, or of what is encoded already.
         """
         if isinstance(image, EncodedImage):
-            if size is not None:
-                raise UsageError(
-                    "This photo is encoded already; give its size when it is encoded: encode(photo, size=)."
-                )
-            return image
+            if size is None:
+                return image
+            raise UsageError("This photo is encoded already; give its size when it is encoded.")
         source = _source_of(image)
         pixels = read_image(image)
-        if size is not None:
-            check_copy(pixels.shape, size)
+        check_copy(pixels.shape, size)
         other = None if self.encoder is None else self.encoder.encode(pixels)
         encoded = replace(self.model.encode(pixels), other=other, source=source, pixels=shrink(pixels, refine.SIDE))
         encoded = check_encoding(encoded, self.model.name)
@@ -234,7 +231,7 @@ class PerSAM:
 
     def _learn_one(self, reference: Reference, settings: Settings) -> Learned:
         image = self.encode(reference.image)
-        mask = torch.as_tensor(self._mask_of(reference, image), device=image.features.device)
+        mask = torch.tensor(self._mask_of(reference, image), device=image.features.device)
         return learn_reference(self.model, image, mask, settings, reference.mask_values)
 
     def _untuned(self, base: Concept) -> Concept:
