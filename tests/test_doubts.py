@@ -36,7 +36,7 @@ class TestMasks:
         mask.flat[5000 : 5000 + count] = True
         marked = "1 pixel" if count == 1 else f"{count} pixels"
         assert words_of(scene[0], mask)[1] == [
-            f"The mask marks {marked} of the photo, too few to learn from; paint all of the object."
+            f"The mask marks {marked} of the photo, hardly enough to learn from; paint all of the object."
         ]
 
     def test_next_to_nothing_of_a_large_photo(self):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from persam import __version__
 from persam.coco import DESCRIPTION, write_coco
+from persam.drawing import colours_of
 from persam.errors import PersamError, first_line
 from persam.explain import explain as explained
 from persam.images import read_image
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # Of a concept's metadata: what was learned from the references is in its vectors.
 _NO_MATTER = ("created", "has_thumbnail", "keeps_references", "references")
 COCO_NAME, SHEET_NAME, SHEET_PAGE = "coco.json", "sheet.png", "sheet.html"
+SHEET_COLUMNS = 5
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,11 @@ def _write_summaries(output: OutputFolder, wanted: Wanted, on_sheet: Callable[[i
         write_coco(output.folder / COCO_NAME, lines)
         files.append(COCO_NAME)
     if wanted.sheet:
-        sheet = ContactSheet(", ".join(dict.fromkeys(line["concept"] for line in lines)))
+        names = list(dict.fromkeys(line["concept"] for line in lines))
+        # Those of a photo stand beside each other, in one row.
+        columns = max(1, SHEET_COLUMNS // len(names)) * len(names) if names else SHEET_COLUMNS
+        sheet = ContactSheet(", ".join(names), columns=columns, colours=colours_of(names))
+        lines.sort(key=lambda line: line["image"])
         for number, line in enumerate(lines, start=1):
             sheet.add_line(line, output.folder)
             on_sheet(number, len(lines))

@@ -25,7 +25,7 @@ def doubt_of_mask(mask: np.ndarray, name: str) -> str | None:
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if count < _FEWEST_PIXELS or share < _SMALLEST_SHARE:
         pixels = "1 pixel" if count == 1 else f"{count} pixels"
-        return f"{name} marks {pixels} of the photo, too few to learn from; paint all of the object."
+        return f"{name} marks {pixels} of the photo, hardly enough to learn from; paint all of the object."
     if share > _MOST_OF_PHOTO and border > _MOST_OF_BORDER:
         return (
             f"{name} covers {share:.0%} of the photo and {border:.0%} of its border, as if it were inverted; paint the "

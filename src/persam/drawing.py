@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -30,7 +31,21 @@ _SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf
 
 def colour_of(name: str) -> Colour:
     """Return the colour of a concept, always the same for the same name."""
-    return PALETTE[zlib.crc32(name.encode(errors="surrogatepass")) % len(PALETTE)]
+    return PALETTE[_place_of(name)]
+
+
+def colours_of(names: Iterable[str]) -> dict[str, Colour]:
+    """Colours of concepts that are shown together: those of `colour_of`, but no two alike while there are others."""
+    taken: dict[str, int] = {}
+    for name in sorted(set(names)):
+        first, free = _place_of(name), set(range(len(PALETTE))) - set(taken.values())
+        places = [(first + step) % len(PALETTE) for step in range(len(PALETTE))]
+        taken[name] = next((place for place in places if place in free), first)
+    return {name: PALETTE[place] for name, place in taken.items()}
+
+
+def _place_of(name: str) -> int:
+    return zlib.crc32(name.encode(errors="surrogatepass")) % len(PALETTE)
 
 
 def draw_overlay(

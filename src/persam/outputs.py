@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from persam.drawing import colours_of
 from persam.errors import PersamError, UsageError
 from persam.files import expanded, safe_name, write_bytes
 from persam.instance import Instance
@@ -184,9 +185,10 @@ class OutputFolder:
             The line that was written; the files in it are relative to the folder.
         """
         source, concept = full_path(found.image or "image"), found.concept
+        self._file("mask", source, concept)  # so that its name is known
         pictures = {"mask": found.mask.astype(np.uint8) * 255}
         if overlay and image is not None:
-            pictures["overlay"] = found.overlay(image)
+            pictures["overlay"] = found.overlay(image, colours_of(self._concept_names.all)[concept])
         if cutout and image is not None and found.found:
             pictures["cutout"] = found.cutout(image)
         if explanation is not None:
@@ -320,6 +322,10 @@ class _Names:
     def __init__(self) -> None:
         self._of: dict[str, str] = {}
         self._taken: set[str] = set()  # in the form in which file systems compare them
+
+    @property
+    def all(self) -> list[str]:
+        return list(self._of)
 
     def keep(self, key: str, name: str) -> None:
         self._of[key] = name

@@ -228,7 +228,9 @@ def test_strangers_files_are_not_replaced_and_nothing_is_begun(tmp_path, model, 
     with pytest.raises(UsageError, match=r"masks/red/b.png"):
         fill(tmp_path / "out", model, concepts["red"], photos)
     assert mine.read_bytes() == b"mine"
-    assert list(tmp_path.glob("out/masks/*/*.png")) == [mine]
+    assert [file for file in (tmp_path / "out").rglob("*") if file.is_file()] == [
+        mine
+    ]  # nothing that looks like an album
     assert model.model.encoded == 0
 
 
@@ -384,6 +386,7 @@ class TestOddities:
     def test_a_closed_album_says_so(self, tmp_path):
         album = Album(tmp_path / "out")
         album.close()
+        album.output.close()
         with pytest.raises(PersamError, match="is closed"):
             list(album.lines())
 

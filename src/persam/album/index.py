@@ -51,6 +51,7 @@ class AlbumIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._is_closed = False
         with self._in_words():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -64,9 +65,16 @@ class AlbumIndex:
             self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
-        """Write what is pending, and let go of the file."""
+        """Write what is pending, and let go of the file; an index of nothing leaves none. Again: nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         with self._in_words():
+            tables = ("concepts", "lines", "finds")
+            is_empty = not any(self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in tables)
             self._db.close()
+            if is_empty:
+                self.path.unlink(missing_ok=True)
 
     # --------------------------------------------------------------------------------- which content is in a file
 

@@ -256,6 +256,8 @@ def _export(album: Album, formats: list[str], copy: bool) -> list[tuple[str, str
         written = album.export(formats, copy=copy, on_format=lambda name: advance(what=name))
     for _, problem in written.failures:
         complain(problem)
+    if {"blur", "blank"} & set(formats):
+        say("What was not found, or not all of it, is not hidden: look at the pictures before you hand them on.")
     return written.failures
 
 
@@ -344,9 +346,9 @@ def _what_was_done(report: AlbumReport, output: Path, seconds: float) -> str:
     if report.done_before:
         parts.append(f"{report.done_before} were done before")
     if report.kept:
-        parts.append(f"{len(report.kept)} with a mask that you corrected are left as they are")
+        parts.append(f"left as you corrected them: {len(report.kept)}")
     if report.gone:
-        parts.append(f"{len(report.gone)} are gone")
+        parts.append(f"gone: {len(report.gone)}")
     return f"{', '.join(parts)}; {seconds:.1f} s; all of it in {output}/"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -12,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from persam.drawing import colour_of, draw_overlay
+from persam.drawing import Colour, colour_of, draw_overlay
 from persam.errors import PersamError, printable, write_error
 from persam.files import write_bytes
 from persam.geometry import fit_mask, shrink
@@ -63,13 +64,17 @@ class ContactSheet:
     Args:
         title: Stands above.
         columns: How many pictures stand beside each other in the PNG, at most.
+        colours: Of the concepts; by default `persam.drawing.colour_of`.
 
     Attributes:
         entries: What was added.
     """
 
-    def __init__(self, title: str = "persam", *, columns: int = _COLUMNS) -> None:
+    def __init__(
+        self, title: str = "persam", *, columns: int = _COLUMNS, colours: Mapping[str, Colour] | None = None
+    ) -> None:
         self.title = printable(title)
+        self.colours = colours or {}
         self.columns = columns
         self.entries: list[SheetEntry] = []
         self._pictures = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (it goes with the sheet)
@@ -80,7 +85,7 @@ class ContactSheet:
 
     def add(self, found: Segmentation, image: np.ndarray, more: str = "") -> None:
         """Add a photo (H, W, 3) uint8 with what was found in it, and what more is to be said."""
-        picture = _marked(found, shrink(image, _HTML_TILE))
+        picture = _marked(found, shrink(image, _HTML_TILE), self.colours.get(found.concept))
         note = f"{found.concept} · {found.score:.2f}" if found.found else f"{found.concept} · not found"
         note += ("?" if found.verdict == "unsure" else "") + more
         self.add_picture(picture, Path(found.image or "image").name, note, found=found.found)
@@ -122,14 +127,14 @@ class ContactSheet:
         write_page(path, "reports/contact_sheet.html.j2", title=self.title, entries=self.entries)
 
 
-def thumbnail(line: dict[str, Any], folder: Path) -> np.ndarray:
+def thumbnail(line: dict[str, Any], folder: Path, colour: Colour | None = None) -> np.ndarray:
     """A line of ``results.jsonl`` as a picture, (h, w, 3) uint8: the photo small, marked with the mask in the folder.
 
     Raises:
         PersamError: the photo is gone, or cannot be read.
     """
     picture = _small_photo(line["image"])
-    return _marked(_small_found(line, folder, picture), picture)
+    return _marked(_small_found(line, folder, picture), picture, colour)
 
 
 def sheet_pages(path: str | Path, pictures: int, columns: int = _COLUMNS) -> list[Path]:
@@ -150,15 +155,15 @@ def _small_photo(path: str) -> np.ndarray:
     return shrink(read_smaller(path, 2 * _HTML_TILE)[0], _HTML_TILE)
 
 
-def _marked(found: Segmentation, picture: np.ndarray) -> np.ndarray:
+def _marked(found: Segmentation, picture: np.ndarray, colour: Colour | None) -> np.ndarray:
     """What was found, drawn on a picture of the photo; of a guess that is unsure the outline alone."""
     if not found.found:
         if found.candidate is None or found.verdict != "unsure":
             return picture
         guess = fit_mask(found.candidate.mask, picture)
-        return draw_overlay(picture, guess, colour_of(found.concept), tint=0.0)
+        return draw_overlay(picture, guess, colour or colour_of(found.concept), tint=0.0)
     instances = tuple(replace(one, mask=fit_mask(one.mask, picture)) for one in found.instances)
-    return replace(found, mask=fit_mask(found.mask, picture), instances=instances).overlay(picture)
+    return replace(found, mask=fit_mask(found.mask, picture), instances=instances).overlay(picture, colour)
 
 
 def _small_found(line: dict[str, Any], folder: Path, picture: np.ndarray) -> Segmentation:

@@ -13,7 +13,7 @@ import numpy as np
 
 from persam.album.formats.lines import ResultLines, Written
 from persam.coco import DESCRIPTION
-from persam.drawing import colour_of
+from persam.drawing import colours_of
 from persam.errors import printable
 from persam.files import atomic_path
 from persam.instance import rle_mask
@@ -49,10 +49,11 @@ def _write_meta(page: _Page, lines: ResultLines) -> None:
         for tag, text in {"name": DESCRIPTION, "size": lines.size, "mode": "annotation", "overlap": 0}.items():
             page.line(tag, str(text))
         with page.element("labels"):
+            colours = colours_of(lines.concepts)
             for concept in lines.concepts:
                 with page.element("label"):
                     page.line("name", printable(concept))
-                    page.line("color", "#{:02x}{:02x}{:02x}".format(*colour_of(concept)))
+                    page.line("color", "#{:02x}{:02x}{:02x}".format(*colours[concept]))
                     page.line("type", "mask")
                     with page.element("attributes"), page.element("attribute"):
                         page.line("name", "score")

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from urllib.parse import quote
 
 from persam.album.formats.lines import Line, ResultLines, Written
+from persam.drawing import colours_of
 from persam.errors import PersamError, printable
 from persam.files import write_bytes
 from persam.geometry import shrink
@@ -37,13 +38,13 @@ def write(lines: ResultLines, folder: Path) -> Written:
 
     A picture that is newer than the mask that it shows is not made again.
     """
-    written, cards = Written(), []
+    written, cards, colours = Written(), [], colours_of(line["concept"] for line in lines)
     for line in lines:
         mask = Path(line["files"]["mask"])
         file = Path(PICTURES, *mask.parts[1:]).with_suffix(".jpg")
         try:
             if not _is_newer(folder / file, folder / mask):
-                picture = shrink(thumbnail(line, folder), LONGEST)
+                picture = shrink(thumbnail(line, folder, colours[line["concept"]]), LONGEST)
                 write_bytes(folder / file, encoded(picture, "JPEG", quality=85))
             written.files.append(file.as_posix())
         except PersamError as error:
