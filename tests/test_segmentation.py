@@ -347,6 +347,7 @@ def with_code(size: object = (3, 4), counts: object = "0<") -> dict:
         with_code(counts="ü"),
         with_code(size=(3,)),
         with_code(size=(-3, -4)),
+        with_code(size=(0, 0), counts="") | {"width": 0, "height": 0},
         with_code(size=(10**6, 10**6)),
     ],
 )

@@ -142,7 +142,7 @@ def rle_mask(rle: Mapping[str, Any]) -> np.ndarray:
     try:
         height, width = (int(side) for side in rle["size"])
         letters = rle["counts"].encode("ascii")
-        pixels = height * width if min(height, width) >= 0 else -1
+        pixels = height * width if min(height, width) > 0 else -1
         # pycocotools does not look: what no run fills is whatever was in memory, and a size beyond it is a crash.
         filled = _run_lengths(letters).sum() == pixels <= _MOST_PIXELS
         columns = coco_mask.decode({"size": [height, width], "counts": letters}).T if filled else None

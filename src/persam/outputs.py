@@ -309,9 +309,8 @@ class _ResultsFile:
     def tidy(self, ledger: Ledger) -> None:
         """Leave one line per photo and concept in the file, the last one written."""
         if self._grew and (self._journal.damaged or self._journal.lines != self.lines()):
-            with contextlib.suppress(
-                PersamError, OSError
-            ):  # no room: some lines are there twice then, and the last counts
+            # No room, for example: then some lines are there twice, and the last counts.
+            with contextlib.suppress(PersamError, OSError):
                 ledger.adopt([RESULTS])  # it grew since
                 write_bytes(self._journal.path, b"".join(map(json_line, self.lines())))
 
