@@ -71,7 +71,7 @@ class AlbumIndex:
         self._is_closed = True
         with self._in_words():
             tables = ("concepts", "lines", "finds")
-            is_empty = not any(self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in tables)
+            is_empty = not any(self._db.execute(f"SELECT 1 FROM {each} LIMIT 1").fetchone() for each in tables)  # noqa: S608 (our names)
             self._db.close()
             if is_empty:
                 self.path.unlink(missing_ok=True)
