@@ -465,3 +465,9 @@ class TestFix:
                 album.fix(model, concepts["green"])
             with pytest.raises(PersamError, match="aspect"):
                 album.fix(model, concepts["red"], {str(photos / "a.png"): np.ones((10, 90), bool)})
+
+    def test_another_number_format_is_another_find(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        with Album(tmp_path / "out") as album:
+            assert album.fill(model, concepts["red"], photos, dtypes=["float32"]).done_now == 0
+            assert album.fill(model, concepts["red"], photos, dtypes=["bfloat16"]).done_now == 3

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
+
 from persam.album.fix import Fixed, corrections_in, fix_album
 from persam.album.formats import Written, write_formats
 from persam.album.index import AlbumIndex
@@ -82,6 +84,7 @@ class Album:
         max_instances: int = 1,
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
+        dtypes: Sequence[str] | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> AlbumReport:
         """Find concepts in photos, and write what was found. Again: only what is new or has changed.
@@ -96,6 +99,8 @@ class Album:
             max_instances: up to so many objects of a concept in a photo.
             threshold: score from which on it counts as present, 0..1.
             cache: bytes of encoded photos to keep, so that a further concept costs the decoder alone.
+            dtypes: number formats of the encoders, see `persam.models.loading.dtypes_of`; by default the model's, and
+                float32 where a function gives it.
             on_photo: called after each photo with what went wrong, or None.
 
         Raises:
@@ -116,7 +121,10 @@ class Album:
             max_instances=_in_range(max_instances, threshold),
             threshold=threshold,
         )
-        return fill_album(_loader(model), every, files, self.output, self.index, wanted, cache=cache, on_photo=on_photo)
+        load, numbers = _loader(model, dtypes)
+        return fill_album(
+            load, every, files, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=on_photo
+        )
 
     def find(
         self,
@@ -126,6 +134,7 @@ class Album:
         max_instances: int = 1,
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
+        dtypes: Sequence[str] | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> list[Ranked]:
         """Rank the album's photos by the chance that a concept is in them, the likeliest first.
@@ -139,6 +148,7 @@ class Album:
             max_instances: as of `fill`.
             threshold: as of `fill`; the ranking does not depend on it.
             cache: bytes of encoded photos to keep; with those that `fill` kept, only the decoder has to work.
+            dtypes: as of `fill`.
             on_photo: called after each photo with what went wrong, or None.
 
         Raises:
@@ -146,7 +156,10 @@ class Album:
             UsageError: a number is out of range.
         """
         wanted = Wanted(max_instances=_in_range(max_instances, threshold), threshold=threshold)
-        return rank_photos(_loader(model), concept, self.output, self.index, wanted, cache=cache, on_photo=on_photo)
+        load, numbers = _loader(model, dtypes)
+        return rank_photos(
+            load, concept, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=on_photo
+        )
 
     def fix(
         self,
@@ -157,6 +170,7 @@ class Album:
         max_instances: int = 1,
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
+        dtypes: Sequence[str] | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> Fixed:
         """Learn from masks that were corrected, and look again at the photos in which the concept is unsure.
@@ -172,6 +186,7 @@ class Album:
             max_instances: as of `fill`.
             threshold: as of `fill`.
             cache: as of `fill`.
+            dtypes: as of `fill`.
             on_photo: called after each photo with what went wrong, or None.
 
         Raises:
@@ -182,7 +197,10 @@ class Album:
             raise UsageError(f'The album has no concept "{concept.name}"; fill it with it first.')
         wanted = Wanted(max_instances=_in_range(max_instances, threshold), threshold=threshold)
         masks = corrections_in(self.output, self.index, concept.name) if corrections is None else corrections
-        return fix_album(model, concept, masks, self.output, self.index, wanted, cache=cache, on_photo=on_photo)
+        _, numbers = _loader(model, dtypes)
+        return fix_album(
+            model, concept, masks, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=on_photo
+        )
 
     def export(
         self, names: Sequence[str], *, copy: bool = False, on_format: Callable[[str], object] = lambda name: None
@@ -226,7 +244,14 @@ def _is_of_album(results: Path) -> bool:
         return False
 
 
-def _loader(model: PerSAM | Callable[[], PerSAM]) -> Callable[[], PerSAM]:
+def _loader(
+    model: PerSAM | Callable[[], PerSAM], dtypes: Sequence[str] | None
+) -> tuple[Callable[[], PerSAM], list[str]]:
+    """What gives the model, and the number formats of its encoders."""
     from persam.persam import PerSAM
 
-    return (lambda: model) if isinstance(model, PerSAM) else model
+    if not isinstance(model, PerSAM):
+        return model, list(dtypes or ["float32"])
+    encoders = [each for each in (model.model, model.encoder) if each is not None]
+    own = [str(getattr(each, "encoder_dtype", torch.float32)).removeprefix("torch.") for each in encoders]
+    return (lambda: model), list(dtypes or own)

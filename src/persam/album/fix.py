@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,7 @@ def fix_album(
     wanted: Wanted,
     *,
     cache: int = 0,
+    dtypes: Sequence[str] = (),
     on_photo: OnPhoto = lambda photo, problem: None,
 ) -> Fixed:
     """Learn from corrected masks, and look again where the concept was unsure.
@@ -75,6 +76,7 @@ def fix_album(
         index: what is known.
         wanted: how to look, and what to write.
         cache: bytes of encodings that are kept on disk.
+        dtypes: number formats of the encoders, see `persam.models.loading.dtypes_of`.
         on_photo: called after each photo with what went wrong, or None.
 
     Raises:
@@ -86,7 +88,7 @@ def fix_album(
     masks = {full_path(photo): _mask_of(photo, mask) for photo, mask in corrections.items()}
     shots = [Reference.read(photo, mask) for photo, mask in masks.items() if mask.any()]
     better = _learned(model, concept, shots) if shots else concept
-    made = how_made(better, wanted)
+    made = how_made(better, wanted, dtypes)
     unsure = []
     for line in index.lines():
         if line["concept"] != concept.name or line["image"] in masks:
@@ -103,7 +105,9 @@ def fix_album(
         if written is not None:  # what the person drew is in the index now, and is written again as it is
             output.ledger.adopt([written["files"]["mask"]])
     photos = [Path(each) for each in (*masks, *unsure)]
-    report = fill_album(lambda: model, [better], photos, output, index, wanted, cache=cache, on_photo=on_photo)
+    report = fill_album(
+        lambda: model, [better], photos, output, index, wanted, cache=cache, dtypes=dtypes, on_photo=on_photo
+    )
     return Fixed(better, list(masks), unsure, report)
 
 

@@ -22,7 +22,8 @@ from persam.journal import json_line
 VERSION = 1  # of the tables
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
-    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content TEXT NOT NULL
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    content TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS finds (
     content TEXT NOT NULL, made TEXT NOT NULL, find BLOB NOT NULL, PRIMARY KEY (content, made)
@@ -86,15 +87,16 @@ class AlbumIndex:
         """
         status, key = path.stat(), _bytes(str(path.absolute()))
         with self._in_words():
-            row = self._db.execute("SELECT size, mtime_ns, content FROM files WHERE path = ?", (key,)).fetchone()
-        if row is not None and row[:2] == (status.st_size, status.st_mtime_ns):
-            return str(row[2])
+            row = self._db.execute(
+                "SELECT size, mtime_ns, ctime_ns, content FROM files WHERE path = ?", (key,)
+            ).fetchone()
+        stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        if row is not None and row[:3] == stamp:
+            return str(row[3])
         with path.open("rb") as stream:
             content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         with self._in_words():
-            self._db.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (key, status.st_size, status.st_mtime_ns, content)
-            )
+            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (key, *stamp, content))
         return content
 
     # --------------------------------------------------------------------------- what was found, before it competes

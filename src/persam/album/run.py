@@ -83,6 +83,7 @@ def fill_album(
     wanted: Wanted,
     *,
     cache: int = 0,
+    dtypes: Sequence[str] = (),
     on_photo: OnPhoto = lambda photo, problem: None,
 ) -> AlbumReport:
     """Find concepts in the photos of an album and write what was found.
@@ -95,6 +96,7 @@ def fill_album(
         index: what is known.
         wanted: how to look, and what to write.
         cache: bytes of encodings that are kept on disk.
+        dtypes: number formats of the encoders, see `persam.models.loading.dtypes_of`.
         on_photo: called after each photo with what went wrong, or None.
 
     Raises:
@@ -102,7 +104,7 @@ def fill_album(
         PersamError: the output cannot be written, or a concept does not belong to the model: then nothing can go on.
         KeyboardInterrupt: it was stopped; what was done is kept, and the report is the exception's ``report``.
     """
-    made = {concept.name: how_made(concept, wanted) for concept in concepts}
+    made = {concept.name: how_made(concept, wanted, dtypes) for concept in concepts}
     _check_files(photos, [*{*index.concepts, *made}], output, wanted)
     for name, mark in made.items():
         index.add_concept(name, mark)
@@ -139,6 +141,7 @@ def rank_photos(
     wanted: Wanted,
     *,
     cache: int = 0,
+    dtypes: Sequence[str] = (),
     on_photo: OnPhoto = lambda photo, problem: None,
 ) -> list[Ranked]:
     """The photos of an album by the chance that a concept is in them, the likeliest first. Nothing is written.
@@ -152,12 +155,13 @@ def rank_photos(
         index: what is known.
         wanted: how to look.
         cache: bytes of encodings that are kept on disk.
+        dtypes: number formats of the encoders, see `persam.models.loading.dtypes_of`.
         on_photo: called after each photo with what went wrong, or None.
 
     Raises:
         PersamError: the concept does not belong to the model.
     """
-    made = how_made(concept, wanted)
+    made = how_made(concept, wanted, dtypes)
     worker = Worker(load, {made: concept}, output, index, wanted, cache)
     ranked = []
     for seen in _ahead(worker.look, map(Path, index.images())):
@@ -171,12 +175,13 @@ def rank_photos(
     return sorted(ranked, key=lambda one: (-one.score, one.image))
 
 
-def how_made(concept: Concept, wanted: Wanted) -> str:
+def how_made(concept: Concept, wanted: Wanted, dtypes: Sequence[str] = ()) -> str:
     """A short hash of all that decides what a concept finds in a photo; where it is equal, nothing is done again."""
     words = {
         "concept": fingerprint_of(concept),
         "model": concept.model,
         "encoder": concept.encoder,
+        "dtypes": list(dtypes),
         "max_instances": wanted.max_instances,
         "threshold": wanted.threshold,
         "persam": __version__,

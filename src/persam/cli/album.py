@@ -102,6 +102,7 @@ def run(
     from persam.album.album import Album
     from persam.album.formats import FORMATS, check_formats
     from persam.finding import find_images
+    from persam.models.loading import dtypes_of
 
     started = time.perf_counter()
     limit = bytes_of(cache)
@@ -130,6 +131,7 @@ def run(
                 max_instances=max_instances,
                 threshold=threshold,
                 cache=limit,
+                dtypes=dtypes_of(name, other, device=device, dtype=dtype),
                 on_photo=on_photo,
             )
             failed = _export(album, formats or [], copy)
@@ -297,6 +299,7 @@ def find(
     persam album find bike.safetensors album --top 10
     """
     from persam.album.album import Album
+    from persam.models.loading import dtypes_of
 
     limit = bytes_of(cache)
     (wanted,), _ = concepts_in([str(concept)])
@@ -315,6 +318,7 @@ def find(
                 lambda: load_model(name, device=device, dtype=dtype, encoder=other),
                 wanted,
                 cache=limit,
+                dtypes=dtypes_of(name, other, device=device, dtype=dtype),
                 on_photo=on_photo,
             )
     if json:
