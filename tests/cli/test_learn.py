@@ -87,7 +87,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("mask", "words"),
         [
-            (np.eye(120, 160, dtype=bool) & (np.arange(160) < 3), "marks 3 pixels of the photo, too few"),
+            (np.eye(120, 160, dtype=bool) & (np.arange(160) < 3), "marks 3 pixels of the photo, hardly enough"),
             (np.pad(np.zeros((60, 60), bool), ((30, 30), (50, 50)), constant_values=True), "as if it were inverted"),
             (np.kron([[0, 1], [2, 3]], np.ones((60, 80))).astype(np.uint8), "has the labels 1, 2, 3, and all of them"),
         ],
