@@ -21,6 +21,7 @@ from persam.explain import explain as explained
 from persam.images import read_image
 from persam.outputs import OutputFolder, full_path
 from persam.reports.contact_sheet import ContactSheet, sheet_pages
+from persam.segmentation import SURE_ENOUGH
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -54,7 +55,7 @@ class Wanted:
     coco: bool = False
     sheet: bool = False
     max_instances: int = 1
-    threshold: float = 0.5
+    threshold: float = SURE_ENOUGH
 
     @property
     def outputs(self) -> list[str]:
@@ -141,10 +142,10 @@ def plan_photos(
     Raises:
         UsageError: A file is in the way that persam did not write, or that was changed since.
     """
-    prints = [fingerprint_of(concept) for concept in concepts]
+    searches = [search_of(concept, wanted, dtypes) for concept in concepts]
     tasks = []
     for photo in photos:
-        made = [_made(photo, each, mark, wanted, dtypes) for each, mark in zip(concepts, prints, strict=True)]
+        made = [_made(photo, search, wanted) for search in searches]
         left = [
             (concept, each)
             for concept, each in zip(concepts, made, strict=True)
@@ -229,7 +230,7 @@ def _do(model: PerSAM, task: Task, output: OutputFolder, wanted: Wanted) -> str 
     except PersamError as error:
         return str(error)
     except (RuntimeError, ValueError, MemoryError) as error:  # one odd photo must not end a run of thousands
-        return f"{task.photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
+        return could_not(task.photo, error)
     for one, concept, made in zip(found, task.concepts, task.made, strict=True):
         page = None if image is None or not wanted.explain else explained(image, one, concept=concept).page()
         output.write(
@@ -242,6 +243,11 @@ def _do(model: PerSAM, task: Task, output: OutputFolder, wanted: Wanted) -> str 
             made=made,
         )
     return None
+
+
+def could_not(photo: Path, error: Exception) -> str:
+    """The sentence for a photo with which something else went wrong than persam knows a sentence for."""
+    return f"{photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
 
 
 def _write_summaries(output: OutputFolder, wanted: Wanted, on_sheet: Callable[[int, int], object]) -> list[str]:
@@ -287,7 +293,20 @@ def _says(file: Path, words: str) -> bool:
         return False
 
 
-def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted, dtypes: Sequence[str]) -> dict[str, Any]:
+def search_of(concept: Concept, wanted: Wanted, dtypes: Sequence[str]) -> dict[str, Any]:
+    """All that decides what a concept finds in a photo, beside the photo."""
+    return {
+        "concept": fingerprint_of(concept),
+        "model": concept.model,
+        "encoder": concept.encoder,
+        "dtypes": list(dtypes),
+        "max_instances": wanted.max_instances,
+        "threshold": wanted.threshold,
+        "persam": __version__,
+    }
+
+
+def _made(photo: Path, search: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     """All that a line depends on, so that what is the same need not be done again."""
     try:
         status = photo.stat()
@@ -297,13 +316,7 @@ def _made(photo: Path, concept: Concept, fingerprint: str, wanted: Wanted, dtype
     return {
         # The last is when anything was done to the file: tools such as `exiftool -P` set the time of a change back.
         "photo": {"size": size, "mtime_ns": time, "ctime_ns": changed},
-        "concept": fingerprint,
-        "model": concept.model,
-        "encoder": concept.encoder,
-        "dtypes": list(dtypes),
-        "max_instances": wanted.max_instances,
-        "threshold": wanted.threshold,
-        "persam": __version__,
+        **search,
         "outputs": wanted.outputs,
     }
 

@@ -30,6 +30,11 @@ def write_coco(path: str | Path, lines: Iterable[dict[str, Any]]) -> None:
         stream.writelines(_pieces(lines))
 
 
+def found_in(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """The found things of a line."""
+    return [one for one in line["instances"] if one["box"] is not None]
+
+
 def common_folder(images: Iterable[str]) -> str:
     """The deepest folder that has all photos; empty where there is none, as on two disks of Windows."""
     try:
@@ -60,7 +65,7 @@ def _pieces(lines: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     yield b'], "annotations": [\n'
     yield from _entries(
         {"id": number, "image_id": images[line["image"]]["id"], "category_id": concepts[line["concept"]], **_shape(one)}
-        for number, (line, one) in enumerate(_found(lines), start=1)
+        for number, (line, one) in enumerate(((line, one) for line in lines for one in found_in(line)), start=1)
     )
     yield b"]}\n"
 
@@ -68,10 +73,6 @@ def _pieces(lines: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 def _entries(entries: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     for number, entry in enumerate(entries):
         yield (b"," if number else b"") + json_line(entry)
-
-
-def _found(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    return ((line, one) for line in lines for one in line["instances"] if one["box"] is not None)
 
 
 def _shape(one: dict[str, Any]) -> dict[str, Any]:

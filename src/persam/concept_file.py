@@ -19,6 +19,7 @@ from torch import Tensor
 
 from persam.concept import Concept, ReferenceRecord
 from persam.errors import PersamError, UsageError, first_line
+from persam.files import writable
 from persam.kept import KeptReference
 from persam.method.cues import BINS, CueFeatures
 from persam.method.learn import TargetFeatures
@@ -48,7 +49,7 @@ def metadata_of(concept: Concept) -> dict[str, Any]:
     """All of a concept but vectors and pixels, as plain JSON values."""
     return {
         "format": FORMAT,
-        "name": _unicode(concept.name),
+        "name": writable(concept.name),
         "mode": concept.mode,
         "settings": concept.settings.to_dict(),
         "model": {"name": concept.model_name, "fingerprint": concept.model},
@@ -57,18 +58,13 @@ def metadata_of(concept: Concept) -> dict[str, Any]:
         "fitted": None if concept.fitted is None else concept.fitted.to_dict(),
         "scale_weights": None if concept.scale_weights is None else [round(w, 6) for w in concept.scale_weights],
         "references": [
-            vars(reference) | {"size": list(reference.size), "source": _unicode(reference.source)}
+            vars(reference) | {"size": list(reference.size), "source": writable(reference.source)}
             for reference in concept.references
         ],
         "created": concept.created,
         "has_thumbnail": concept.thumbnail is not None,
         "keeps_references": [kept is not None for kept in concept.kept] or [False] * len(concept.references),
     }
-
-
-def _unicode(text: str) -> str:
-    """What can be written: file names may hold bytes that are no UTF-8, which Python reads as half characters."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def file_bytes(concept: Concept, *, thumbnail: bool) -> bytes:
@@ -259,7 +255,7 @@ class _Fields:
 
     def text(self, name: str) -> str:
         value = self.get(name)
-        if not isinstance(value, str) or _unicode(value) != value:
+        if not isinstance(value, str) or writable(value) != value:
             raise _DamagedError(f"{name} is {_shown(value)}, not text")
         return value
 

@@ -9,9 +9,11 @@ import sys
 import tempfile
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 from weakref import WeakSet
 
 from persam.errors import UsageError, write_error
@@ -19,6 +21,22 @@ from persam.errors import UsageError, write_error
 _LONGEST_NAME = 180  # bytes; most disks allow 255, and suffixes come on top
 # What some disk forbids, what ends a line, and halves of a letter, which are bytes of a name that are no UTF-8.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?"<>|]+')
+
+
+class Held:
+    """What is held until it is closed, by its `close` or at the end of a ``with`` block."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        raise NotImplementedError
 
 
 class Guard(Protocol):
@@ -124,3 +142,37 @@ def safe_name(name: str, *, otherwise: str = "object") -> str:
     while len(name.encode()) > _LONGEST_NAME:
         name = name[:-1]
     return name or otherwise
+
+
+class UniqueNames:
+    """File names for keys, each another name on any disk; what a key had in an earlier run it keeps."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, str] = {}
+        self._taken: set[str] = set()  # names in the form in which file systems compare them
+
+    @property
+    def keys(self) -> list[str]:
+        """All that have a name."""
+        return list(self._of)
+
+    def keep(self, key: str, name: str) -> None:
+        """Give a key the name that it had."""
+        self._of[key] = name
+        self._taken.add(_compared(name))
+
+    def of(self, key: str, choices: Sequence[str], numbered: str) -> str:
+        """The first choice that is free, or else `numbered` with a number."""
+        if key not in self._of:
+            names = chain(choices, (f"{numbered}_{number}" for number in count(2)))
+            self.keep(key, next(name for name in names if _compared(name) not in self._taken))
+        return self._of[key]
+
+
+def _compared(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def writable(text: str) -> str:
+    """A text without halves of letters, as which Python reads bytes of file names that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()

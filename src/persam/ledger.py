@@ -15,13 +15,12 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from persam.errors import PersamError, UsageError, write_error
-from persam.files import expanded, guards, write_bytes
+from persam.files import Held, expanded, guards, write_bytes
 from persam.journal import Journal, json_line
 
 HIDDEN = ".persam"  # holds the lock and the list of files
@@ -51,7 +50,7 @@ class _Stamp:
         return status.st_mtime_ns == self.mtime_ns or _digest(path) == self.digest
 
 
-class Ledger:
+class Ledger(Held):
     """The right to write into a folder, for one command at a time. Use it in a ``with`` block, or `close` it.
 
     While it is open, `persam.files.atomic_path` asks it before a file in the folder is replaced, and what is written
@@ -96,14 +95,6 @@ class Ledger:
         except BaseException:
             self._lock.release()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let others write. Nothing is left where nothing was written."""

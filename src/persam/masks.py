@@ -20,8 +20,8 @@ _LABEL_LIMIT = 32  # a mask whose largest value is below this holds labels (0, 1
 _FEW_LEVELS = 8  # so many different values or fewer are labels or colours; more are soft edges or JPEG noise
 # So many levels, and so much of the picture neither dark nor bright: a photo. Soft edges are a small share of a mask.
 _PHOTO_LEVELS, _PHOTO_MIDDLE = 64, 0.3
-# What a viewer does to show a picture of this EXIF orientation.
-_TURNS = {
+#: What a viewer does to show a picture of this EXIF orientation.
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -119,9 +119,9 @@ def says_its_orientation(source: MaskSource) -> bool:
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turn (H, W) bool or (H, W, 3) uint8 as a viewer turns a picture of this EXIF orientation, 1 to 8."""
-    if orientation not in _TURNS:
+    if orientation not in TURNS:
         return pixels
-    picture = Image.fromarray(pixels.astype(np.uint8)).transpose(_TURNS[orientation])
+    picture = Image.fromarray(pixels.astype(np.uint8)).transpose(TURNS[orientation])
     return np.array(picture).astype(pixels.dtype)
 
 

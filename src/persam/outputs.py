@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, count
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
 from persam.drawing import colours_of
 from persam.errors import PersamError, UsageError
-from persam.files import expanded, safe_name, write_bytes
+from persam.files import Held, UniqueNames, expanded, safe_name, write_bytes
 from persam.instance import Instance
 from persam.journal import Journal, json_line
 from persam.ledger import HIDDEN, Ledger
@@ -64,7 +61,7 @@ class LineStore(Protocol):
         """All lines."""
 
 
-class OutputFolder:
+class OutputFolder(Held):
     """Where the results of a run go. Use it in a ``with`` block, or `close` it; until then no other may write there.
 
     Files are named ``masks/CONCEPT/PHOTO.png``, ``overlays/CONCEPT/PHOTO.jpg``, ``cutouts/CONCEPT/PHOTO.png``. Photos
@@ -93,7 +90,7 @@ class OutputFolder:
         self.folder = expanded(folder)
         self.ledger = Ledger(self.folder, overwrite=overwrite)
         self.outdated: set[tuple[str, str]] = set()
-        self._photo_names, self._concept_names = _Names(), _Names()
+        self._photo_names, self._concept_names = UniqueNames(), UniqueNames()
         try:
             self._store = self._read() if store is None else store(self.folder / HIDDEN)
             for line in self._store.lines():
@@ -102,14 +99,6 @@ class OutputFolder:
         except BaseException:
             self.ledger.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def results_path(self) -> Path:
@@ -188,7 +177,7 @@ class OutputFolder:
         self._file("mask", source, concept)  # so that its name is known
         pictures = {"mask": found.mask.astype(np.uint8) * 255}
         if overlay and image is not None:
-            pictures["overlay"] = found.overlay(image, colours_of(self._concept_names.all)[concept])
+            pictures["overlay"] = found.overlay(image, colours_of(self._concept_names.keys)[concept])
         if cutout and image is not None and found.found:
             pictures["cutout"] = found.cutout(image)
         if explanation is not None:
@@ -315,29 +304,6 @@ class _ResultsFile:
                 write_bytes(self._journal.path, b"".join(map(json_line, self.lines())))
 
 
-class _Names:
-    """File names for keys, each another name; what a key had in an earlier run it keeps."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, str] = {}
-        self._taken: set[str] = set()  # in the form in which file systems compare them
-
-    @property
-    def all(self) -> list[str]:
-        return list(self._of)
-
-    def keep(self, key: str, name: str) -> None:
-        self._of[key] = name
-        self._taken.add(_compared(name))
-
-    def of(self, key: str, choices: Sequence[str], numbered: str) -> str:
-        """The first choice that is free, or else the last of them with a number."""
-        if key not in self._of:
-            names = chain(choices, (f"{numbered}_{number}" for number in count(2)))
-            self.keep(key, next(name for name in names if _compared(name) not in self._taken))
-        return self._of[key]
-
-
 def full_path(image: str | Path) -> str:
     """The absolute path of a photo: what it is known by, whatever the folder in which the command was called.
 
@@ -356,10 +322,6 @@ def full_path(image: str | Path) -> str:
 def _objects(found: Segmentation) -> list[Instance]:
     """Every found object by itself."""
     return [Instance(one.mask, one.score, one.similarity, one.predicted_iou) for one in found.found_objects]
-
-
-def _compared(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _files_of(line: dict[str, Any]) -> Iterator[str]:

@@ -33,11 +33,10 @@ from persam.models.fitted import Fitted, fitted_for
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
 from persam.reports.pictures import encoded as picture_file
-from persam.segmentation import Segmentation
+from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
 
 SCRIBBLE_POINTS = 8
 THUMBNAIL_SIDE = 96  # pixels
-SURE_ENOUGH = 0.5  # score from which on the object counts as present, if nothing else is asked for
 
 Photo = ImageSource | EncodedImage
 _ONE_PHOTO = (str, os.PathLike, Image.Image, np.ndarray, EncodedImage)
@@ -401,10 +400,7 @@ class PerSAM:
         return (self.segment(image, concept, **options) for image in images)
 
     def _checked(self, concept: Concept | Sequence[Concept], max_instances: int, threshold: float) -> list[Concept]:
-        if max_instances < 1:
-            raise UsageError(f"max_instances must be at least 1, not {max_instances}.")
-        if not 0 <= threshold <= 1:
-            raise UsageError(f"The threshold is a score between 0 and 1, not {threshold}.")
+        check_search(max_instances, threshold)
         concepts = [concept] if isinstance(concept, (Concept, str, os.PathLike)) else list(concept)
         for each in concepts:
             if not isinstance(each, Concept):

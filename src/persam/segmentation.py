@@ -9,14 +9,27 @@ from typing import Any, Literal
 import numpy as np
 
 from persam.drawing import Colour, colour_of, draw_overlay
-from persam.errors import PersamError
+from persam.errors import PersamError, UsageError
 from persam.images import ImageSource, read_image
 from persam.instance import Instance, Masked, rle_mask
 from persam.lazy import library
 from persam.outlines import exact_outlines
 
+SURE_ENOUGH = 0.5  # score from which on the object counts as present, if nothing else is asked for
 UNSURE = (0.25, 0.75)  # between these scores one should look
 _NO_SEGMENTATION = "This is no segmentation with run-length codes, such as to_dict() gives."
+
+
+def check_search(max_instances: int, threshold: float) -> None:
+    """See that one can look for so many objects, with such a score.
+
+    Raises:
+        UsageError: `max_instances` is below 1, or the threshold outside [0, 1].
+    """
+    if max_instances < 1:
+        raise UsageError(f"max_instances must be at least 1, not {max_instances}.")
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"The threshold is a score between 0 and 1, not {threshold}.")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,17 +16,17 @@ from persam.album.run import AlbumReport, OnPhoto, Ranked, fill_album, rank_phot
 from persam.batch import Wanted
 from persam.concept import Concept
 from persam.errors import UsageError
+from persam.files import Held
 from persam.finding import find_images
 from persam.masks import MaskSource
 from persam.outputs import INDEX, RESULTS, OutputFolder
+from persam.segmentation import SURE_ENOUGH, check_search
 
 if TYPE_CHECKING:
     from persam.persam import PerSAM
 
-SURE_ENOUGH = 0.5
 
-
-class Album:
+class Album(Held):
     """A folder of results for thousands of photos. Use it in a ``with`` block, or `close` it.
 
     It has the files of `persam segment` (``masks/CONCEPT/PHOTO.png``, ``results.jsonl`` ...), ``unsure.csv`` with what
@@ -56,14 +55,6 @@ class Album:
             )
         self.index = AlbumIndex(hidden / INDEX)
         return self.index
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let others write."""
@@ -114,11 +105,12 @@ class Album:
         if not every or len(set(names)) < len(names):
             raise UsageError("Give one concept or several, each of another name; learn one again with another name.")
         files = find_images([photos] if isinstance(photos, str | Path) else photos)
+        check_search(max_instances, threshold)
         wanted = Wanted(
             overlay=overlay,
             cutout=cutout,
             per_instance=per_instance,
-            max_instances=_in_range(max_instances, threshold),
+            max_instances=max_instances,
             threshold=threshold,
         )
         load, numbers = _loader(model, dtypes)
@@ -155,7 +147,8 @@ class Album:
             PersamError: the concept was made with another model.
             UsageError: a number is out of range.
         """
-        wanted = Wanted(max_instances=_in_range(max_instances, threshold), threshold=threshold)
+        check_search(max_instances, threshold)
+        wanted = Wanted(max_instances=max_instances, threshold=threshold)
         load, numbers = _loader(model, dtypes)
         return rank_photos(
             load, concept, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=on_photo
@@ -195,7 +188,8 @@ class Album:
         """
         if concept.name not in self.index.concepts:
             raise UsageError(f'The album has no concept "{concept.name}"; fill it with it first.')
-        wanted = Wanted(max_instances=_in_range(max_instances, threshold), threshold=threshold)
+        check_search(max_instances, threshold)
+        wanted = Wanted(max_instances=max_instances, threshold=threshold)
         masks = corrections_in(self.output, self.index, concept.name) if corrections is None else corrections
         _, numbers = _loader(model, dtypes)
         return fix_album(
@@ -223,14 +217,6 @@ class Album:
     def lines(self) -> Iterator[dict[str, Any]]:
         """What was found, as in ``results.jsonl``: a dictionary for each photo and concept, sorted by photo."""
         return self.index.lines()
-
-
-def _in_range(max_instances: int, threshold: float) -> int:
-    if max_instances < 1:
-        raise UsageError(f"max_instances must be at least 1, not {max_instances}.")
-    if not 0 <= threshold <= 1:
-        raise UsageError(f"The threshold is a score between 0 and 1, not {threshold}.")
-    return max_instances
 
 
 def _is_of_album(results: Path) -> bool:

@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persam import __version__
 from persam.album.index import AlbumIndex
 from persam.album.worker import LookedAt, Worker
-from persam.batch import Wanted, fingerprint_of
+from persam.batch import Wanted, search_of
 from persam.errors import PersamError
 from persam.files import atomic_path, write_text
 from persam.journal import json_line
@@ -177,16 +176,8 @@ def rank_photos(
 
 def how_made(concept: Concept, wanted: Wanted, dtypes: Sequence[str] = ()) -> str:
     """A short hash of all that decides what a concept finds in a photo; where it is equal, nothing is done again."""
-    words = {
-        "concept": fingerprint_of(concept),
-        "model": concept.model,
-        "encoder": concept.encoder,
-        "dtypes": list(dtypes),
-        "max_instances": wanted.max_instances,
-        "threshold": wanted.threshold,
-        "persam": __version__,
-    }
-    return hashlib.blake2b(json.dumps(words, sort_keys=True).encode(), digest_size=12).hexdigest()
+    words = json.dumps(search_of(concept, wanted, dtypes), sort_keys=True)
+    return hashlib.blake2b(words.encode(), digest_size=12).hexdigest()
 
 
 def _check_files(photos: Sequence[Path], names: Sequence[str], output: OutputFolder, wanted: Wanted) -> None:

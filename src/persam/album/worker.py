@@ -17,8 +17,8 @@ from persam import __version__
 from persam.album.cache import EncodingCache
 from persam.album.disjoint import disjoint, rivals
 from persam.album.index import AlbumIndex, IndexFileError
-from persam.batch import Wanted
-from persam.errors import PersamError, first_line
+from persam.batch import Wanted, could_not
+from persam.errors import PersamError
 from persam.images import read_image, read_smaller
 from persam.instance import PixelBox
 from persam.journal import json_line
@@ -97,7 +97,7 @@ class Worker:
         except PersamError as error:
             return LookedAt(photo, problem=str(error))
         except Exception as error:  # one odd photo must not end a run of thousands
-            return LookedAt(photo, problem=_in_words(photo, error))
+            return LookedAt(photo, problem=could_not(photo, error))
 
     def _look(self, photo: Path) -> LookedAt:
         try:
@@ -162,7 +162,7 @@ class Worker:
         except PersamError as error:
             return "done", str(error)
         except Exception as error:  # one odd photo must not end a run of thousands
-            return "done", _in_words(seen.photo, error)
+            return "done", could_not(seen.photo, error)
         for name in stale:  # of a photo that was there under this name before
             self._output.drop(seen.photo, name)
         for one in found:
@@ -193,7 +193,7 @@ class Worker:
         except PersamError as error:
             return str(error)
         except Exception as error:  # one odd photo must not end a run of thousands
-            return _in_words(seen.photo, error)
+            return could_not(seen.photo, error)
         return None
 
     def _find(self, model: PerSAM, seen: LookedAt, missing: Sequence[str], side: int | None) -> None:
@@ -291,7 +291,3 @@ def _mark(finds: Sequence[dict[str, Any]]) -> str:
 
 def _box_of(find: dict[str, Any]) -> PixelBox | None:
     return find["box"] if find["present"] else None
-
-
-def _in_words(photo: Path, error: Exception) -> str:
-    return f"{photo} could not be segmented ({type(error).__name__}: {first_line(error)})."

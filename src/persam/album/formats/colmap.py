@@ -12,23 +12,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from persam.album.formats.lines import Line, ResultLines, Written, found_in
+from persam.album.formats.lines import Line, ResultLines, Written
+from persam.coco import found_in
 from persam.errors import PersamError
 from persam.images import check_file, exif_orientation, read_orientation
 from persam.instance import rle_mask
+from persam.masks import TURNS
 from persam.outputs import write_mask
 
 PLACE = "colmap"
 # From the upright picture back to the one in the file, for each EXIF orientation.
-_BACK = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
+_BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}
 
 
 def write(lines: ResultLines, folder: Path) -> Written:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from persam.album.formats.lines import PhotoLines, ResultLines, Written
-from persam.album.formats.yolo import INSIDE
 from persam.errors import printable
 from persam.files import write_bytes
 from persam.instance import rle_mask
 from persam.journal import json_line
-from persam.outlines import in_one_stroke, simple_outlines
+from persam.outlines import INSIDE, in_one_stroke, simple_outlines
 
 PLACE = "labelme"
 _VERSION = "5.5.0"  # of LabelMe, whose form this is

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import count, groupby
+from itertools import groupby
 from typing import Any
 
-from persam.coco import below, common_folder
+from persam.coco import below, common_folder, found_in
 from persam.errors import UsageError
-from persam.files import safe_name
+from persam.files import UniqueNames, safe_name
 
 Line = dict[str, Any]
 
@@ -100,14 +100,8 @@ class ResultLines:
     @cached_property
     def folders(self) -> dict[str, str]:
         """For each concept a name that a folder can have, no two the same on any disk."""
-        names: dict[str, str] = {}
-        taken: set[str] = set()
-        for concept in self.concepts:
-            name = safe_name(concept)
-            choices = (name if number == 1 else f"{name}_{number}" for number in count(1))
-            names[concept] = next(choice for choice in choices if choice.casefold() not in taken)
-            taken.add(names[concept].casefold())
-        return names
+        names = UniqueNames()
+        return {concept: names.of(concept, [safe_name(concept)], safe_name(concept)) for concept in self.concepts}
 
     def below_home(self, photo: PhotoLines) -> str:
         """A photo's path from `home` on, with slashes."""
@@ -121,8 +115,3 @@ class ResultLines:
             images.add(line["image"])
             concepts.setdefault(line["concept"], len(concepts))
         return common_folder(images), len(images), concepts
-
-
-def found_in(line: Line) -> list[dict[str, Any]]:
-    """The found things of a line."""
-    return [one for one in line["instances"] if one["box"] is not None]

@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from persam.album.formats.lines import Line, ResultLines, Written, found_in
-from persam.files import atomic_path
+from persam.album.formats.lines import Line, ResultLines, Written
+from persam.coco import found_in
+from persam.files import atomic_path, writable
 from persam.lazy import library
 
 CSV_NAME, PARQUET_NAME = "results.csv", "results.parquet"
@@ -80,8 +81,8 @@ def parquet_libraries() -> tuple[Any, Any]:
 def _row(line: Line) -> dict[str, Any]:
     box = line["box"] or (None, None, None, None)
     return {
-        "photo": _text(line["image"]),
-        "concept": _text(line["concept"]),
+        "photo": writable(line["image"]),
+        "concept": writable(line["concept"]),
         "verdict": line["verdict"],
         "present": line["present"],
         "score": line["score"],
@@ -104,11 +105,6 @@ def _masks(line: Line) -> list[dict[str, Any]]:
         }
         for one in found_in(line)
     ]
-
-
-def _text(text: str) -> str:
-    """A text without halves of letters, which names of files may have and Arrow refuses."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -24,12 +24,9 @@ from persam.errors import PersamError, printable, write_error
 from persam.files import atomic_path, write_text
 from persam.images import check_file
 from persam.instance import rle_mask
-from persam.outlines import in_one_stroke, simple_outlines
+from persam.outlines import INSIDE, in_one_stroke, simple_outlines
 
 PLACE = "yolo"
-#: Corners are pixels. Written so far inside them, they are the same pixels to readers that round and to those that cut
-#: off, whatever is lost on the way through shares of the width and height.
-INSIDE = 0.25
 _HELD_BACK = 5
 _SPELLED = {".jpe": ".jpg", ".jfif": ".jpg"}  # JPEGs by names that ultralytics does not know
 
