@@ -13,8 +13,22 @@ from typer.core import TyperGroup
 
 from persam.cli.console import complain, out, print_json, say, table
 from persam.cli.options import Device, Dtype, Json, load_model, model_of
+from persam.cli.photos import (
+    ConceptsEncoder,
+    ConceptsModel,
+    Cutout,
+    Items,
+    MaxInstances,
+    Overlay,
+    OverwriteAll,
+    PerInstance,
+    Threshold,
+    concepts_in,
+    photo_bar,
+    refuse_failures,
+    refuse_stopped,
+)
 from persam.cli.progress import progress_bar
-from persam.cli.segment import concepts_in
 from persam.errors import PersamError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -46,6 +60,9 @@ Formats = Annotated[
     ),
 ]
 Copy = Annotated[bool, typer.Option("--copy", help="Copy photos where a format lays links to them.")]
+Cache = Annotated[
+    str, typer.Option(help="Keep encoded photos, up to so much, such as 20GB: a further concept then costs little.")
+]
 
 app = typer.Typer(
     cls=_RunByDefault,
@@ -56,35 +73,19 @@ app = typer.Typer(
 
 @app.command("run")
 def run(
-    items: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="CONCEPT.safetensors... PHOTOS...",
-            help="Concept files, and photos: files, folders or quoted globs.",
-            show_default=False,
-        ),
-    ],
+    items: Items,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the album's results.")] = Path("album"),
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also write photos with the object marked.")] = False,
-    cutout: Annotated[bool, typer.Option("--cutout", help="Also write transparent cut-outs.")] = False,
-    per_instance: Annotated[bool, typer.Option("--per-instance", help="Also write a mask for every object.")] = False,
-    max_instances: Annotated[int, typer.Option(min=1, help="Up to so many objects of a concept in a photo.")] = 1,
-    threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Score from which on it counts as present: how sure persam must be.")
-    ] = 0.5,
+    overlay: Overlay = False,
+    cutout: Cutout = False,
+    per_instance: PerInstance = False,
+    max_instances: MaxInstances = 1,
+    threshold: Threshold = 0.5,
     formats: Formats = None,
     copy: Copy = False,
-    cache: Annotated[
-        str,
-        typer.Option(help="Keep encoded photos, up to so much, such as 20GB: a further concept then costs little."),
-    ] = "0",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are not persam's, and do all again.")
-    ] = False,
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", help="Default: the one that the concept was made with.")
-    ] = None,
-    encoder: Annotated[str | None, typer.Option(help="Default: the one that the concept was made with.")] = None,
+    cache: Cache = "0",
+    overwrite: OverwriteAll = False,
+    model: ConceptsModel = None,
+    encoder: ConceptsEncoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     json: Json = False,
@@ -112,14 +113,8 @@ def run(
     name, other = model_of(concepts[0], model, encoder)
     stopped: KeyboardInterrupt | None = None
     failed: list[tuple[str, str]] = []
-    with Album(output, overwrite=overwrite) as album, progress_bar("Photos", len(photos)) as advance:
+    with Album(output, overwrite=overwrite) as album, photo_bar(len(photos)) as (_, on_photo):
         album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
-
-        def on_photo(photo: Path, problem: str | None) -> None:
-            advance()
-            if problem is not None:
-                complain(problem)
-
         try:
             report = album.fill(
                 lambda: load_model(name, device=device, dtype=dtype, encoder=other),
@@ -147,12 +142,8 @@ def run(
         say(_what_was_done(report, output, seconds))
     if stopped is not None:
         done = report.done_before + report.done_now
-        raise type(stopped)(
-            f"{done} of {len(photos)} photos are done and kept in {output}/; run the same command again to go on."
-        )
-    if report.failures:
-        names = ", ".join(photo for photo, _ in report.failures[:5]) + (", ..." if len(report.failures) > 5 else "")
-        raise PersamError(f"{len(report.failures)} of {len(photos)} photos could not be segmented: {names}.")
+        refuse_stopped(stopped, done, len(photos), output)
+    refuse_failures(report.failures, len(photos))
     _refuse_failed(failed, output)
 
 
@@ -171,7 +162,7 @@ def fix(
     ] = None,
     max_instances: Annotated[int, typer.Option(min=1, help="As the album was filled.")] = 1,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="As the album was filled.")] = 0.5,
-    cache: Annotated[str, typer.Option(help="Keep encoded photos, up to so much, such as 20GB.")] = "0",
+    cache: Cache = "0",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a concept file that exists.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -187,6 +178,7 @@ def fix(
     persam album fix album mug.safetensors kitchen.jpg kitchen_mask.png
     """
     from persam.album.album import Album
+    from persam.models.loading import dtypes_of
     from persam.targets import check_targets
 
     if (photo is None) != (mask is None):
@@ -198,13 +190,7 @@ def fix(
     check_targets([("--output", path)], [concept, photo, mask], overwrite=overwrite)
     name, other = model_of(known, None, None)
     corrections = None if photo is None or mask is None else {str(photo): mask}
-    with Album(folder) as album, progress_bar("Photos") as advance:
-
-        def on_photo(photo: Path, problem: str | None) -> None:
-            advance()
-            if problem is not None:
-                complain(problem)
-
+    with Album(folder) as album, photo_bar() as (_, on_photo):
         loaded = load_model(name, device=device, dtype=dtype, settings=known.settings, encoder=other)
         fixed = album.fix(
             loaded,
@@ -213,6 +199,7 @@ def fix(
             max_instances=max_instances,
             threshold=threshold,
             cache=limit,
+            dtypes=dtypes_of(name, other, device=device, dtype=dtype),
             on_photo=on_photo,
         )
         fixed.concept.save(path, thumbnail=known.thumbnail is not None)
@@ -283,11 +270,9 @@ def find(
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Show so many photos.")] = 20,
-    cache: Annotated[str, typer.Option(help="Keep encoded photos, up to so much, such as 20GB.")] = "0",
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", help="Default: the one that the concept was made with.")
-    ] = None,
-    encoder: Annotated[str | None, typer.Option(help="Default: the one that the concept was made with.")] = None,
+    cache: Cache = "0",
+    model: ConceptsModel = None,
+    encoder: ConceptsEncoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     json: Json = False,
@@ -307,13 +292,7 @@ def find(
     _check_is_album(folder)
     with Album(folder) as album:
         total = len(album.index.images())
-        with progress_bar("Photos", total) as advance:
-
-            def on_photo(photo: Path, problem: str | None) -> None:
-                advance()
-                if problem is not None:
-                    complain(problem)
-
+        with photo_bar(total) as (_, on_photo):
             ranked = album.find(
                 lambda: load_model(name, device=device, dtype=dtype, encoder=other),
                 wanted,

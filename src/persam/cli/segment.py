@@ -9,49 +9,46 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from persam.cli.console import complain, out, print_json, say, table
-from persam.cli.options import CONCEPT_SUFFIX, Device, Dtype, Json, load_model, model_of
-from persam.cli.progress import progress_bar
-from persam.errors import PersamError, UsageError
+from persam.cli.console import out, print_json, say, table
+from persam.cli.options import Device, Dtype, Json, load_model, model_of
+from persam.cli.photos import (
+    ConceptsEncoder,
+    ConceptsModel,
+    Cutout,
+    Items,
+    MaxInstances,
+    Overlay,
+    OverwriteAll,
+    PerInstance,
+    Threshold,
+    concepts_in,
+    photo_bar,
+    refuse_failures,
+    refuse_stopped,
+)
 
 if TYPE_CHECKING:
     from persam.batch import BatchReport, Plan
-    from persam.concept import Concept
 
 _ROWS_SHOWN = 60
 
 
 def segment(
-    items: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="CONCEPT.safetensors... PHOTOS...",
-            help="Concept files, and photos: files, folders or quoted globs.",
-            show_default=False,
-        ),
-    ],
+    items: Items,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("found"),
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also write photos with the object marked.")] = False,
-    cutout: Annotated[bool, typer.Option("--cutout", help="Also write transparent cut-outs.")] = False,
+    overlay: Overlay = False,
+    cutout: Cutout = False,
     coco: Annotated[bool, typer.Option("--coco", help="Also write coco.json.")] = False,
     sheet: Annotated[bool, typer.Option("--sheet", help="Also write a contact sheet, PNG and HTML.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also write the way to each mask as a picture.")] = False,
-    per_instance: Annotated[
-        bool, typer.Option("--per-instance", help="Also write a mask for every found thing; see --max-instances.")
-    ] = False,
-    max_instances: Annotated[int, typer.Option(min=1, help="Up to so many objects of a concept in a photo.")] = 1,
-    threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Score from which on it counts as present: how sure persam must be.")
-    ] = 0.5,
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", help="Default: the one that the concept was made with.")
-    ] = None,
-    encoder: Annotated[str | None, typer.Option(help="Default: the one that the concept was made with.")] = None,
+    per_instance: PerInstance = False,
+    max_instances: MaxInstances = 1,
+    threshold: Threshold = 0.5,
+    model: ConceptsModel = None,
+    encoder: ConceptsEncoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Do all again, and replace any file that is in the way.")
-    ] = False,
+    overwrite: OverwriteAll = False,
     json: Json = False,
 ) -> None:
     """Find learned objects in photos. Masks and results.jsonl are always written.
@@ -87,12 +84,7 @@ def segment(
     with OutputFolder(output, overwrite=overwrite) as folder:
         plan = plan_photos(concepts, photos, folder, wanted, dtypes=dtypes)
         loaded = load_model(name, device=device, dtype=dtype, encoder=other) if plan.tasks else None
-        with progress_bar("Photos", len(plan.tasks)) as advance:
-
-            def on_photo(photo: Path, problem: str | None) -> None:
-                advance()
-                if problem is not None:
-                    complain(problem)
+        with photo_bar(len(plan.tasks)) as (advance, on_photo):
 
             def on_sheet(done: int, total: int) -> None:
                 advance(done=done, total=total, what="Contact sheet")
@@ -112,36 +104,8 @@ def segment(
         )
     if report.stop is not None:
         done = plan.done_before + report.photos
-        raise type(report.stop)(
-            f"{done} of {len(photos)} photos are done and kept in {output}/; run the same command again to go on."
-        )
-    if report.failures:
-        names = ", ".join(photo for photo, _ in report.failures[:5]) + (", ..." if len(report.failures) > 5 else "")
-        raise PersamError(f"{len(report.failures)} of {len(photos)} photos could not be segmented: {names}.")
-
-
-def concepts_in(items: list[str]) -> tuple[list[Concept], list[str]]:
-    """Read the concept files among what a command was given, and return them and the rest."""
-    from persam.concept import Concept
-
-    files = [item for item in items if item.lower().endswith(CONCEPT_SUFFIX)]
-    if not files:
-        raise UsageError(f"No concept was named; give a file that ends in {CONCEPT_SUFFIX}, made by `persam learn`.")
-    concepts = _distinct([Concept.load(file) for file in dict.fromkeys(files)], files)
-    return concepts, [item for item in items if item not in files]
-
-
-def _distinct(concepts: list[Concept], files: list[str]) -> list[Concept]:
-    """Refuse two concepts of one name: their results would lie in one folder."""
-    names: dict[str, str] = {}
-    for concept, file in zip(concepts, files, strict=False):
-        if concept.name in names:
-            raise UsageError(
-                f"{names[concept.name]} and {file} are both named {concept.name!r}; learn one again with "
-                "another --name."
-            )
-        names[concept.name] = file
-    return concepts
+        refuse_stopped(report.stop, done, len(photos), output)
+    refuse_failures(report.failures, len(photos))
 
 
 def _is_found(line: dict[str, Any]) -> bool:
