@@ -456,6 +456,18 @@ class TestFix:
         assert (lines["a.png"]["score"], lines["c.png"]["score"]) == (1.0, 1.0)
         assert len(second.concept.references) == 3
 
+    def test_a_correction_holds_however_the_concept_is_looked_for(self, tmp_path, model, concepts, photos):
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        with Album(tmp_path / "out") as album:
+            fixed = album.fix(model, concepts["red"], {str(photos / "b.png"): disc(100, 70)})
+        other = model.learn(draw(red=(80, 60)), disc(80, 60), name="red")
+        for again, options in ((fixed.concept, {"max_instances": 3}), (other, {}), (other, {"overwrite": True})):
+            fill(tmp_path / "out", model, again, photos, **options)
+            mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "red" / "b.png")) > 0
+            np.testing.assert_array_equal(mask, disc(100, 70))
+        with Album(tmp_path / "out") as album:
+            assert album.find(model, other)[0].score == 1.0
+
     def test_nothing_to_correct(self, tmp_path, model, concepts, photos):
         fill(tmp_path / "out", model, concepts["red"], photos)
         with Album(tmp_path / "out") as album:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from persam.album.index import AlbumIndex
-from persam.album.run import AlbumReport, OnPhoto, fill_album, how_made
+from persam.album.run import AlbumReport, OnPhoto, fill_album
+from persam.album.worker import corrected
 from persam.batch import Wanted
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
@@ -23,8 +24,6 @@ from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from persam.persam import PerSAM
-
-CORRECTED = "corrected"  # of a find: a person gave it
 
 
 @dataclass(frozen=True)
@@ -88,19 +87,13 @@ def fix_album(
     masks = {full_path(photo): _mask_of(photo, mask) for photo, mask in corrections.items()}
     shots = [Reference.read(photo, mask) for photo, mask in masks.items() if mask.any()]
     better = _learned(model, concept, shots) if shots else concept
-    made = how_made(better, wanted, dtypes)
-    unsure = []
-    for line in index.lines():
-        if line["concept"] != concept.name or line["image"] in masks:
-            continue
-        made_of_line = line["made"] or {}
-        find = index.find(made_of_line.get("content", ""), made_of_line.get("find", ""))
-        if find is not None and find.get(CORRECTED):  # of an earlier correction
-            index.keep(made_of_line["content"], made, find)
-        elif line["verdict"] == "unsure":
-            unsure.append(line["image"])
+    unsure = [
+        line["image"]
+        for line in index.lines()
+        if line["concept"] == concept.name and line["verdict"] == "unsure" and line["image"] not in masks
+    ]
     for photo, mask in masks.items():
-        index.keep(index.content_of(Path(photo)), made, _corrected_find(concept.name, mask, wanted.threshold))
+        index.keep(index.content_of(Path(photo)), corrected(concept.name), _given(concept.name, mask, wanted.threshold))
         written = output.line(photo, concept.name)
         if written is not None:  # what the person drew is in the index now, and is written again as it is
             output.ledger.adopt([written["files"]["mask"]])
@@ -127,10 +120,10 @@ def _learned(model: PerSAM, concept: Concept, shots: list[Reference]) -> Concept
     return model.tune(model.learn([*concept.kept_references(), *shots], name=concept.name, keep_references=True))
 
 
-def _corrected_find(concept: str, mask: np.ndarray, threshold: float) -> dict[str, Any]:
+def _given(concept: str, mask: np.ndarray, threshold: float) -> dict[str, Any]:
     there = bool(mask.any())
     instances = (Instance(mask, 1.0),) if there else ()
     found = Segmentation(
         concept, None, mask, 1.0 if there else 0.0, present=there, threshold=threshold, instances=instances
     )
-    return found.to_dict() | {CORRECTED: True}
+    return found.to_dict()

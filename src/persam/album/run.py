@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persam.album.index import AlbumIndex
-from persam.album.worker import LookedAt, Worker
+from persam.album.worker import LookedAt, Worker, corrected
 from persam.batch import Wanted, search_of
 from persam.errors import PersamError
 from persam.files import atomic_path, write_text
@@ -166,7 +166,7 @@ def rank_photos(
     for seen in _ahead(worker.look, map(Path, index.images())):
         problem = seen.problem or worker.look_for_missing(seen)
         if problem is None:
-            find = index.find(seen.content, made)
+            find = index.find(seen.content, corrected(concept.name)) or index.find(seen.content, made)
             assert find is not None
             box = find["box"] or (find["candidate"] or {}).get("box")
             ranked.append(Ranked(str(seen.photo), find["score"], find["verdict"], box and tuple(box)))

@@ -120,9 +120,10 @@ class Worker:
 
     def _missing(self, content: str) -> list[str]:
         """How the concepts are made that were not looked for in a photo of this content."""
+        missing = [made for made, each in self._concepts.items() if not self._index.has(content, corrected(each.name))]
         if self._output.ledger.overwrite:
-            return [made for made in self._concepts if (content, made) not in self._again]
-        return [made for made in self._concepts if not self._index.has(content, made)]
+            return [made for made in missing if (content, made) not in self._again]
+        return [made for made in missing if not self._index.has(content, made)]
 
     # ------------------------------------------------------------------- finding and writing, one after another
 
@@ -139,20 +140,21 @@ class Worker:
         problem = self.look_for_missing(seen)
         if problem is not None:
             return "done", problem
-        finds = self._finds(seen)
+        lines = {name: self._output.line(seen.photo, name) for name in self._index.concepts}
+        finds = self._finds(seen.content, lines)
         groups = rivals({name: _box_of(find) for name, (_, find) in finds.items()})
         made = {}
         for name, (key, _) in finds.items():
             mark = _mark([finds[each][1] for each in sorted(groups[name])])
-            earlier = (self._output.line(seen.photo, name) or {}).get("made") or {}
+            earlier = _made_of(lines[name])
             # A run that wants fewer pictures takes none away.
             outputs = list(dict.fromkeys([*self._wanted.outputs, *earlier.get("outputs", ())]))
             made[name] = {"content": seen.content, "find": key, "rivals": mark, "outputs": outputs}
-        stale = [name for name in self._index.concepts if name not in finds and self._output.line(seen.photo, name)]
+        stale = [name for name, line in lines.items() if line is not None and name not in finds]
         new = [name for name in finds if not self._output.is_done(seen.photo, name, made[name])]
         if not stale and not new:
             return ("done" if missing else "before"), None
-        if self._corrected(seen.photo, new):
+        if self._is_changed(seen.photo, [name for name in new if lines[name] is not None]):
             return "kept", None
         needed = sorted(frozenset[str]().union(*(groups[name] for name in new)))
         try:
@@ -222,33 +224,29 @@ class Worker:
             raise PersamError(f"{seen.photo} changed while it was read; run this again.")
         return read
 
-    def _finds(self, seen: LookedAt) -> dict[str, tuple[str, dict[str, Any]]]:
+    def _finds(self, content: str, lines: Mapping[str, dict[str, Any] | None]) -> dict[str, tuple[str, dict[str, Any]]]:
         """What every concept of the album found in the photo, and how it was made, by the concept's name.
 
-        A concept that is not looked for now counts as the photo's line has it, which may have been made otherwise than
-        the album's last.
+        What a person corrected counts before all else. A concept that is not looked for now counts as the photo's line
+        has it, which may have been made otherwise than the album's last.
         """
         finds = {}
         for name, last in self._index.concepts.items():
-            line = self._output.line(seen.photo, name) or {}
-            choices = [self._made_of[name]] if name in self._made_of else [(line.get("made") or {}).get("find"), last]
-            for made in filter(None, choices):
-                find = self._index.find(seen.content, made)
+            searched = [self._made_of[name]] if name in self._made_of else [_made_of(lines[name]).get("find"), last]
+            for made in (corrected(name), *filter(None, searched)):
+                find = self._index.find(content, made)
                 if find is not None:
                     finds[name] = (made, find)
                     break
         return finds
 
-    def _corrected(self, photo: Path, names: Sequence[str]) -> bool:
-        """Whether a person changed a file that would be written: it is theirs then, and stays."""
+    def _is_changed(self, photo: Path, names: Sequence[str]) -> bool:
+        """Whether a person changed a file of these concepts that would be written: it is theirs then, and stays."""
         ledger, wanted = self._output.ledger, self._wanted
         if ledger.overwrite:
             return False
         files = [
-            file
-            for name in names
-            if self._output.line(photo, name) is not None
-            for file in self._output.planned(photo, name, wanted.outputs, wanted.max_instances)
+            file for name in names for file in self._output.planned(photo, name, wanted.outputs, wanted.max_instances)
         ]
         return any((self._output.folder / file).exists() and not ledger.is_own(file) for file in files)
 
@@ -277,6 +275,16 @@ class Worker:
             self._cache = EncodingCache(folder, self._bytes, " ".join([*marks, __version__]), model.model.device)
             self._model = model
         return self._model
+
+
+def corrected(concept: str) -> str:
+    """How a find is made that a person gave: it holds for a concept of this name, however that is looked for."""
+    return f"corrected {concept}"
+
+
+def _made_of(line: dict[str, Any] | None) -> dict[str, Any]:
+    """What a line was made from; nothing, where there is no line."""
+    return (line or {}).get("made") or {}
 
 
 def _key(content: str, side: int | None) -> str:
