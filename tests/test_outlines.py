@@ -48,6 +48,7 @@ def test_exact_outlines_give_the_mask_back(mask):
 @example(mask=one(9, 9, (0, 0)))
 @example(mask=one(9, 9, (8, 8), (8, 7)))
 @example(mask=one(9, 9, (1, 1), (2, 2), (3, 3)))
+@example(mask=one(4, 6, (0, 1), (1, 0), (1, 3), (2, 2), (3, 0), (3, 1), (3, 3), (3, 5)))  # two small parts
 def test_simple_outlines_give_nearly_the_mask_back(mask):
     parts = simple_outlines(mask)
     assert iou(filled(parts, mask.shape), mask) >= (GOOD_IOU if mask.any() else 0)

@@ -49,9 +49,11 @@ def simple_outlines(mask: np.ndarray) -> list[Part]:
         return []
     left, top, right, bottom = box
     mask = mask[top:bottom, left:right]
-    exact = sorted(exact_outlines(mask), key=lambda part: -cv2.contourArea(part[0]))
+    exact = exact_outlines(mask)
     chosen = next((parts for parts in _simplified(exact) if _iou(parts, mask) >= GOOD_IOU), exact)
-    return [[_three_corners(ring) + np.array([left, top], np.int32) for ring in part] for part in chosen]
+    # By what they are now: of two small parts simplifying may leave more of the smaller one.
+    largest_first = sorted(chosen, key=lambda part: -cv2.contourArea(part[0]))
+    return [[_three_corners(ring) + np.array([left, top], np.int32) for ring in part] for part in largest_first]
 
 
 def filled(parts: Sequence[Part], size: tuple[int, int]) -> np.ndarray:
