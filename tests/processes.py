@@ -8,7 +8,13 @@ import sys
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-LIBRARIES = ["persam.cli.main", "persam.persam", "persam.batch", "persam.concept", "persam.models.tiny.architecture"]
+LIBRARIES = [
+    "persam.cli.main",
+    "persam.persam",
+    "persam.album.batch",
+    "persam.concept",
+    "persam.models.tiny.architecture",
+]
 
 
 def start(arguments: list[object], stderr: Path) -> ForkServerProcess:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from persam.album.outputs import OutputFolder
 from persam.instance import Instance
-from persam.outputs import OutputFolder
 from persam.segmentation import Segmentation
 
 SIZE = (120, 160)

@@ -18,9 +18,9 @@ from tests.conftest import draw_scene
 
 from persam.album.formats import write_formats
 from persam.album.formats.hidden import BLOCKS, blanked, blurred
-from persam.coco import below, common_folder
+from persam.album.formats.lines import below, common_folder
+from persam.album.outputs import OutputFolder
 from persam.instance import Instance
-from persam.outputs import OutputFolder
 from persam.segmentation import Segmentation
 
 HIDE = {"blur": blurred, "blank": blanked}

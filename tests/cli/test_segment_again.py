@@ -17,7 +17,7 @@ from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 
 from persam import Concept, PerSAM
-from persam.batch import fingerprint_of
+from persam.album.batch import fingerprint_of
 from persam.ledger import Ledger
 
 ALL = ("--overlay", "--cutout", "--coco", "--sheet", "--explain", "--per-instance")

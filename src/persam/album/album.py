@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from persam.album.batch import Wanted
 from persam.album.fix import Fixed, corrections_in, fix_album
 from persam.album.formats import Written, write_formats
 from persam.album.index import AlbumIndex
+from persam.album.outputs import INDEX, RESULTS, OutputFolder
 from persam.album.run import AlbumReport, OnPhoto, Ranked, fill_album, rank_photos
-from persam.batch import Wanted
 from persam.concept import Concept
 from persam.errors import UsageError
 from persam.files import Held
 from persam.finding import find_images
 from persam.masks import MaskSource
-from persam.outputs import INDEX, RESULTS, OutputFolder
 from persam.segmentation import SURE_ENOUGH, check_search
 
 if TYPE_CHECKING:

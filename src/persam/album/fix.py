@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from persam.album.batch import Wanted
 from persam.album.index import AlbumIndex
+from persam.album.outputs import OutputFolder, full_path
 from persam.album.run import AlbumReport, OnPhoto, fill_album
 from persam.album.worker import corrected
-from persam.batch import Wanted
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.images import read_image, read_orientation
 from persam.instance import Instance
 from persam.masks import MaskSource, read_mask
-from persam.outputs import OutputFolder, full_path
 from persam.reference import Reference
 from persam.segmentation import Segmentation
 

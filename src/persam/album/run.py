@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from persam.album.batch import Wanted, search_of
 from persam.album.index import AlbumIndex
+from persam.album.outputs import RESULTS, OutputFolder
 from persam.album.worker import LookedAt, Worker, corrected
-from persam.batch import Wanted, search_of
 from persam.errors import PersamError
 from persam.files import atomic_path, write_text
 from persam.journal import json_line
-from persam.outputs import RESULTS, OutputFolder
 
 if TYPE_CHECKING:
     from persam.concept import Concept

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from persam import __version__
+from persam.album.batch import Wanted, could_not
 from persam.album.cache import EncodingCache
 from persam.album.disjoint import disjoint, rivals
 from persam.album.index import AlbumIndex, IndexFileError
-from persam.batch import Wanted, could_not
+from persam.album.outputs import OutputFolder, full_path
 from persam.errors import PersamError
 from persam.images import read_image, read_smaller
 from persam.instance import PixelBox
 from persam.journal import json_line
 from persam.ledger import HIDDEN
-from persam.outputs import OutputFolder, full_path
 from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:

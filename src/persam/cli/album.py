@@ -256,8 +256,8 @@ def _refuse_failed(failed: list[tuple[str, str]], folder: Path) -> None:
 
 
 def _check_is_album(folder: Path) -> None:
+    from persam.album.outputs import INDEX
     from persam.ledger import HIDDEN
-    from persam.outputs import INDEX
 
     if not (folder / HIDDEN / INDEX).exists():
         raise UsageError(f"{folder} is no album; make one: persam album CONCEPT PHOTOS -o {folder}.")

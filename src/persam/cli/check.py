@@ -68,7 +68,7 @@ def check(
     """
     from persam.doctor import check as check_references
     from persam.doctor.picture import draw_check
-    from persam.outputs import write_image
+    from persam.reports.pictures import write_image
     from persam.targets import check_targets
 
     pairs = [pair_of(text) for text in reference or []]

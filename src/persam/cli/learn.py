@@ -187,7 +187,7 @@ def _tune(model: PerSAM, concept: Concept, solver: str) -> Concept:
 
 def _write_preview(path: Path, concept: Concept, references: list[Reference]) -> None:
     from persam.drawing import colour_of, draw_overlay
-    from persam.outputs import write_image
+    from persam.reports.pictures import write_image
 
     mask = concept.material[-len(references)].mask.cpu().numpy()  # those of a concept to go on from come first
     write_image(path, draw_overlay(references[0].image, mask, colour_of(concept.name), dim=0.4))

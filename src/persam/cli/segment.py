@@ -28,7 +28,7 @@ from persam.cli.photos import (
 )
 
 if TYPE_CHECKING:
-    from persam.batch import BatchReport, Plan
+    from persam.album.batch import BatchReport, Plan
 
 _ROWS_SHOWN = 60
 
@@ -61,10 +61,10 @@ def segment(
 
     persam segment mug.safetensors cat.safetensors 'holiday/**/*.jpg' --coco --json
     """
-    from persam.batch import Wanted, plan_photos, segment_photos
+    from persam.album.batch import Wanted, plan_photos, segment_photos
+    from persam.album.outputs import OutputFolder
     from persam.finding import find_images
     from persam.models.loading import dtypes_of
-    from persam.outputs import OutputFolder
 
     started = time.perf_counter()
     concepts, others = concepts_in(items)

@@ -18,7 +18,7 @@ from persam.explain import explain
 from persam.files import expanded
 from persam.ledger import claimed, holds_json
 from persam.metrics import iou
-from persam.outputs import write_image, write_mask
+from persam.reports.pictures import write_image, write_mask
 from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:

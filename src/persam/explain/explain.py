@@ -19,9 +19,8 @@ from persam.geometry import Frame, fit, fit_mask
 from persam.images import ImageSource, read_image
 from persam.instance import Instance
 from persam.method.segment import Step
-from persam.outputs import write_image
 from persam.reports.page import render
-from persam.reports.pictures import INK, PAPER, SOFT, GridStyle, Tile, draw_grid
+from persam.reports.pictures import INK, PAPER, SOFT, GridStyle, Tile, draw_grid, write_image
 from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:

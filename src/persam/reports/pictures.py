@@ -1,4 +1,4 @@
-"""Pictures in reports: fitted to a size, embedded in a page, and many of them in a grid."""
+"""Pictures that are written: as files, fitted to a size, embedded in a page, and many of them in a grid."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from persam.drawing import Colour, fit_text, font
+from persam.files import write_bytes
 from persam.geometry import shrink
 
 INK: Colour = (32, 33, 36)
@@ -27,6 +29,18 @@ def encoded(picture: np.ndarray, kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Write (H, W), (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the suffix: PNG, JPEG or WebP."""
+    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(Path(path).suffix.lower(), "PNG")
+    options = {"quality": 90} if kind in ("JPEG", "WEBP") else {"compress_level": 4}
+    write_bytes(path, encoded(image, kind, **options))
+
+
+def write_mask(path: str | Path, mask: np.ndarray) -> None:
+    """Write an (H, W) bool mask as a one-channel PNG of 0 and 255."""
+    write_image(path, mask.astype(np.uint8) * 255)
 
 
 def data_uri(file: bytes, kind: str) -> str:

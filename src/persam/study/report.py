@@ -16,8 +16,8 @@ from persam.instance import rle_mask
 from persam.lazy import library
 from persam.ledger import claimed, holds_json
 from persam.metrics import RESAMPLES
-from persam.outputs import write_mask
 from persam.reports.page import render
+from persam.reports.pictures import write_mask
 from persam.reports.provenance import versions
 from persam.reports.tables import Table, to_csv
 from persam.study.checks import REPORT_FILE, Problem

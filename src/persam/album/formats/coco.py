@@ -1,16 +1,72 @@
-"""COCO's instances format, all of the album in one file."""
+"""Results as one COCO JSON, which pycocotools and every annotation tool load."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from persam.album.formats.lines import ResultLines, Written
-from persam.coco import write_coco
+from persam.album.formats.lines import DESCRIPTION, ResultLines, Written, below, common_folder, found_in
+from persam.files import atomic_path
+from persam.journal import json_line
 
 NAME = "coco.json"
 
 
 def write(lines: ResultLines, folder: Path) -> Written:
-    """Write ``coco.json``; see `persam.coco`."""
+    """Write ``coco.json``, all of an album in one file."""
     write_coco(folder / NAME, lines)
     return Written([NAME])
+
+
+def write_coco(path: str | Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Write lines of ``results.jsonl`` as COCO's instances format, whole or not at all.
+
+    There is an annotation for every found thing, its mask as compressed run-length code. Photos are named from their
+    common folder on, which is ``info.photos``: annotation tools ask for the folder, and look for the names in it.
+
+    Args:
+        path: The file.
+        lines: Gone through twice, and never held: those of a large album do not fit into memory.
+
+    Raises:
+        PersamError: The file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stream.writelines(_pieces(lines))
+
+
+def _pieces(lines: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """The file, an entry a line."""
+    images: dict[str, dict[str, Any]] = {}
+    concepts: dict[str, int] = {}
+    for line in lines:
+        image = line["image"]
+        images.setdefault(image, {"id": len(images) + 1, "width": line["width"], "height": line["height"]})
+        concepts.setdefault(line["concept"], len(concepts) + 1)
+    home = common_folder(images)
+    yield b'{"info": ' + json_line({"description": DESCRIPTION, "photos": home})
+    yield b', "licenses": [], "images": [\n'
+    yield from _entries({**about, "file_name": below(home, image)} for image, about in images.items())
+    yield b'], "categories": [\n'
+    yield from _entries({"id": number, "name": name, "supercategory": "object"} for name, number in concepts.items())
+    yield b'], "annotations": [\n'
+    yield from _entries(
+        {"id": number, "image_id": images[line["image"]]["id"], "category_id": concepts[line["concept"]], **_shape(one)}
+        for number, (line, one) in enumerate(((line, one) for line in lines for one in found_in(line)), start=1)
+    )
+    yield b"]}\n"
+
+
+def _entries(entries: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    for number, entry in enumerate(entries):
+        yield (b"," if number else b"") + json_line(entry)
+
+
+def _shape(one: dict[str, Any]) -> dict[str, Any]:
+    from pycocotools import mask as coco_mask
+
+    x0, y0, x1, y1 = one["box"]
+    area = int(coco_mask.area({"size": one["rle"]["size"], "counts": one["rle"]["counts"].encode()}))
+    box = [x0, y0, x1 - x0, y1 - y0]
+    return {"segmentation": one["rle"], "area": area, "bbox": box, "iscrowd": 0, "score": one["score"]}

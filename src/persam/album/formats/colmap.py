@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from persam.album.formats.lines import Line, ResultLines, Written
-from persam.coco import found_in
+from persam.album.formats.lines import Line, ResultLines, Written, found_in
 from persam.errors import PersamError
 from persam.images import check_file, exif_orientation, read_orientation
 from persam.instance import rle_mask
 from persam.masks import TURNS
-from persam.outputs import write_mask
+from persam.reports.pictures import write_mask
 
 PLACE = "colmap"
 # From the upright picture back to the one in the file, for each EXIF orientation.

@@ -11,8 +11,7 @@ from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 
-from persam.album.formats.lines import ResultLines, Written
-from persam.coco import DESCRIPTION
+from persam.album.formats.lines import DESCRIPTION, ResultLines, Written
 from persam.drawing import colours_of
 from persam.errors import printable
 from persam.files import atomic_path

@@ -18,8 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from persam.album.formats.lines import Line, PhotoLines, ResultLines, Written
-from persam.coco import found_in
+from persam.album.formats.lines import Line, PhotoLines, ResultLines, Written, found_in
 from persam.errors import PersamError
 from persam.files import atomic_path
 from persam.images import open_picture, read_image

@@ -5,15 +5,18 @@ A line is what `persam segment` writes into ``results.jsonl`` for a photo and a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
+from pathlib import PurePath
 from typing import Any
 
-from persam.coco import below, common_folder, found_in
 from persam.errors import UsageError
 from persam.files import UniqueNames, safe_name
+
+DESCRIPTION = "Segmented by persam"
 
 Line = dict[str, Any]
 
@@ -115,3 +118,21 @@ class ResultLines:
             images.add(line["image"])
             concepts.setdefault(line["concept"], len(concepts))
         return common_folder(images), len(images), concepts
+
+
+def found_in(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """The found things of a line."""
+    return [one for one in line["instances"] if one["box"] is not None]
+
+
+def common_folder(images: Iterable[str]) -> str:
+    """The deepest folder that has all photos; empty where there is none, as on two disks of Windows."""
+    try:
+        return os.path.commonpath({str(PurePath(image).parent) for image in images})
+    except ValueError:
+        return ""
+
+
+def below(home: str, image: str) -> str:
+    """A photo's path from its `common_folder` on, with slashes."""
+    return PurePath(image).relative_to(home).as_posix() if home else image

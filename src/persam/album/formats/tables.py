@@ -8,8 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from persam.album.formats.lines import Line, ResultLines, Written
-from persam.coco import found_in
+from persam.album.formats.lines import Line, ResultLines, Written, found_in
 from persam.files import atomic_path, writable
 from persam.lazy import library
 

@@ -96,7 +96,7 @@ def _add_answer(sheet: ContactSheet, query: Query, record: Record, mask: np.ndar
 
 
 def read_prediction(path: Path) -> np.ndarray | None:
-    """The mask in a file that `persam.outputs.write_mask` wrote, (H, W) bool; None if there is no such file."""
+    """The mask that `persam.reports.pictures.write_mask` wrote, (H, W) bool; None if there is no such file."""
     if not path.is_file():
         return None
     with Image.open(path) as picture:

@@ -15,7 +15,7 @@ from persam.benchmark.records import Record
 from persam.errors import PersamError, UsageError, write_error
 from persam.files import expanded, safe_name, write_text
 from persam.journal import Journal
-from persam.outputs import write_mask
+from persam.reports.pictures import write_mask
 
 RECORDS, SETTINGS, PREDICTIONS = "records.jsonl", "settings.json", "predictions"
 ABSENT = "absent.jsonl"  # the records of a run that looks for every object in every photo

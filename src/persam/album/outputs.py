@@ -16,7 +16,7 @@ from persam.files import Held, UniqueNames, expanded, safe_name, write_bytes
 from persam.instance import Instance
 from persam.journal import Journal, json_line
 from persam.ledger import HIDDEN, Ledger
-from persam.reports.pictures import encoded
+from persam.reports.pictures import write_image, write_mask
 from persam.segmentation import Segmentation
 
 RESULTS = "results.jsonl"
@@ -31,18 +31,6 @@ _PLACES = {
     "explain": ("explain", ".png"),
     "instances": ("instances", ".png"),
 }
-
-
-def write_mask(path: str | Path, mask: np.ndarray) -> None:
-    """Write an (H, W) bool mask as a one-channel PNG of 0 and 255."""
-    write_image(path, mask.astype(np.uint8) * 255)
-
-
-def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Write (H, W), (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the suffix: PNG, JPEG or WebP."""
-    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(Path(path).suffix.lower(), "PNG")
-    options = {"quality": 90} if kind in ("JPEG", "WEBP") else {"compress_level": 4}
-    write_bytes(path, encoded(image, kind, **options))
 
 
 class LineStore(Protocol):

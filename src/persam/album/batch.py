@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persam import __version__
-from persam.coco import DESCRIPTION, write_coco
+from persam.album.formats.coco import write_coco
+from persam.album.formats.lines import DESCRIPTION
+from persam.album.outputs import OutputFolder, full_path
 from persam.drawing import colours_of
 from persam.errors import PersamError, first_line
 from persam.explain import explain as explained
 from persam.images import read_image
-from persam.outputs import OutputFolder, full_path
 from persam.reports.contact_sheet import ContactSheet, sheet_pages
 from persam.segmentation import SURE_ENOUGH
 

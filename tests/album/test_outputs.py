@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from persam.coco import write_coco
+from persam.album.formats.coco import write_coco
+from persam.album.outputs import OutputFolder
 from persam.errors import PersamError, UsageError
 from persam.files import atomic_path, safe_name, write_text
 from persam.instance import Instance
 from persam.ledger import Ledger
-from persam.outputs import OutputFolder, write_image, write_mask
 from persam.reports.contact_sheet import ContactSheet
+from persam.reports.pictures import write_image, write_mask
 from persam.segmentation import Segmentation
 
 
@@ -176,7 +177,7 @@ class TestOutputFolder:
                 output.write(segmentation(mask, concept=concept), image, overlay=True)
         for stops_at, left in (("masks", ["mug", "cat"]), ("overlays", ["cat"])):
             with contextlib.closing(OutputFolder(tmp_path)) as output, monkeypatch.context() as patch:
-                patch.setattr("persam.outputs.write_image", partial(write_some, stops_at=stops_at))
+                patch.setattr("persam.album.outputs.write_image", partial(write_some, stops_at=stops_at))
                 with pytest.raises(stop):
                     output.write(segmentation(mask & False, present=False), image, overlay=True)
             assert [line["concept"] for line in lines(tmp_path)] == left
