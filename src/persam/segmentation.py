@@ -189,6 +189,8 @@ class Segmentation(Masked):
                 instances=instances,
                 candidate=guess,
             )
+            box = values["box"]
+            vars(back).update(box=None if box is None else tuple(box), area=values["area"])
             sizes = {one.mask.shape for one in (back, *instances, guess) if one is not None}
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError, PersamError) as error:
             raise PersamError(_NO_SEGMENTATION) from error

@@ -13,6 +13,7 @@ from persam.album.batch import Wanted
 from persam.album.fix import Fixed, corrections_in, fix_album
 from persam.album.formats import Written, write_formats
 from persam.album.index import AlbumIndex
+from persam.album.looking import Engine, ThreadsHere
 from persam.album.outputs import INDEX, RESULTS, OutputFolder
 from persam.album.run import AlbumReport, OnPhoto, Ranked, fill_album, rank_photos
 from persam.concept import Concept
@@ -76,6 +77,7 @@ class Album(Held):
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
         dtypes: Sequence[str] | None = None,
+        engine: Engine | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> AlbumReport:
         """Find concepts in photos, and write what was found. Again: only what is new or has changed.
@@ -92,12 +94,13 @@ class Album(Held):
             cache: bytes of encoded photos to keep, so that a further concept costs the decoder alone.
             dtypes: number formats of the encoders, see `persam.models.loading.dtypes_of`; by default the model's, and
                 float32 where a function gives it.
+            engine: where photos are looked at, such as a `persam.album.ray_engine.RayEngine`; by default here.
             on_photo: called after each photo with what went wrong, or None.
 
         Raises:
             PersamError: the output cannot be written, or a concept was made with another model.
-            UsageError: there are no photos, two concepts have one name, a number is out of range, or a file of somebody
-                else is in the way.
+            UsageError: there are no photos, two concepts have one name, a number is out of range, a file of somebody
+                else is in the way, or encodings are to be kept while photos are looked at elsewhere.
             KeyboardInterrupt: it was stopped; what was done is kept, and the report is the exception's ``report``.
         """
         every = [concepts] if isinstance(concepts, Concept) else list(concepts)
@@ -115,7 +118,16 @@ class Album(Held):
         )
         load, numbers = _loader(model, dtypes)
         return fill_album(
-            load, every, files, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=on_photo
+            load,
+            every,
+            files,
+            self.output,
+            self.index,
+            wanted,
+            cache=cache,
+            dtypes=numbers,
+            engine=_checked(engine, cache),
+            on_photo=on_photo,
         )
 
     def find(
@@ -127,6 +139,7 @@ class Album(Held):
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
         dtypes: Sequence[str] | None = None,
+        engine: Engine | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> list[Ranked]:
         """Rank the album's photos by the chance that a concept is in them, the likeliest first.
@@ -141,6 +154,7 @@ class Album(Held):
             threshold: as of `fill`; the ranking does not depend on it.
             cache: bytes of encoded photos to keep; with those that `fill` kept, only the decoder has to work.
             dtypes: as of `fill`.
+            engine: as of `fill`.
             on_photo: called after each photo with what went wrong, or None.
 
         Raises:
@@ -151,7 +165,15 @@ class Album(Held):
         wanted = Wanted(max_instances=max_instances, threshold=threshold)
         load, numbers = _loader(model, dtypes)
         return rank_photos(
-            load, concept, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=on_photo
+            load,
+            concept,
+            self.output,
+            self.index,
+            wanted,
+            cache=cache,
+            dtypes=numbers,
+            engine=_checked(engine, cache),
+            on_photo=on_photo,
         )
 
     def fix(
@@ -228,6 +250,12 @@ def _is_of_album(results: Path) -> bool:
         return True
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _checked(engine: Engine | None, cache: int) -> Engine:
+    if engine is not None and cache:
+        raise UsageError("Encodings are kept by this process alone; leave out --cache, or the other engine.")
+    return engine or ThreadsHere()
 
 
 def _loader(

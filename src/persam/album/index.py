@@ -20,6 +20,7 @@ from persam.errors import PersamError
 from persam.journal import json_line
 
 VERSION = 1  # of the tables
+Stamp = tuple[int, int, int]  # of a file, see `stamp_of`
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
@@ -85,19 +86,25 @@ class AlbumIndex:
         Raises:
             OSError: the file cannot be read.
         """
-        status, key = path.stat(), _bytes(str(path.absolute()))
+        stamp = stamp_of(path)
+        content = self.known_content(path, stamp)
+        if content is None:
+            content = hash_of(path)
+            self.note_content(path, stamp, content)
+        return content
+
+    def known_content(self, path: Path, stamp: Stamp) -> str | None:
+        """Hash of what is in a file of this stamp, if it was noted."""
         with self._in_words():
             row = self._db.execute(
-                "SELECT size, mtime_ns, ctime_ns, content FROM files WHERE path = ?", (key,)
+                "SELECT size, mtime_ns, ctime_ns, content FROM files WHERE path = ?", (_key(path),)
             ).fetchone()
-        stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        if row is not None and row[:3] == stamp:
-            return str(row[3])
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return str(row[3]) if row is not None and row[:3] == stamp else None
+
+    def note_content(self, path: Path, stamp: Stamp, content: str) -> None:
+        """Remember what was in a file when it had this stamp."""
         with self._in_words():
-            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (key, *stamp, content))
-        return content
+            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (_key(path), *stamp, content))
 
     # --------------------------------------------------------------------------- what was found, before it competes
 
@@ -112,6 +119,11 @@ class AlbumIndex:
         with self._in_words():
             query = "SELECT 1 FROM finds WHERE content = ? AND made = ?"
             return self._db.execute(query, (content, made)).fetchone() is not None
+
+    def all_found(self) -> set[tuple[str, str]]:
+        """Of all that was looked for: the photo's content, and how the find is made."""
+        with self._in_words():
+            return set(self._db.execute("SELECT content, made FROM finds").fetchall())
 
     def keep(self, content: str, made: str, find: dict[str, Any]) -> None:
         """Remember what was found."""
@@ -194,6 +206,30 @@ class AlbumIndex:
                 ) from error
             except OSError as error:
                 raise IndexFileError(f"The album's index {self.path} cannot be made ({error.strerror}).") from error
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Size and times of a file, which tell that it was not changed.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def hash_of(path: Path) -> str:
+    """Hash of what is in a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _key(path: Path) -> bytes:
+    return _bytes(str(path.absolute()))
 
 
 def _bytes(text: str) -> bytes:

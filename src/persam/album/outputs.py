@@ -309,7 +309,10 @@ def full_path(image: str | Path) -> str:
 
 def _objects(found: Segmentation) -> list[Instance]:
     """Every found object by itself."""
-    return [Instance(one.mask, one.score, one.similarity, one.predicted_iou) for one in found.found_objects]
+    return [
+        one if isinstance(one, Instance) else Instance(one.mask, one.score, one.similarity, one.predicted_iou)
+        for one in found.found_objects
+    ]
 
 
 def _files_of(line: dict[str, Any]) -> Iterator[str]:

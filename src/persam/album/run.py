@@ -11,17 +11,17 @@ import csv
 import hashlib
 import io
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from persam.album.batch import Wanted, search_of
 from persam.album.index import AlbumIndex
+from persam.album.looking import Engine, ThreadsHere
 from persam.album.outputs import RESULTS, OutputFolder
-from persam.album.worker import LookedAt, Worker, corrected
+from persam.album.worker import Worker, corrected
 from persam.errors import PersamError
 from persam.files import atomic_path, write_text
 from persam.journal import json_line
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.persam import PerSAM
 
-AHEAD = 3  # photos that are read while one is worked on
-READERS = 2
 UNSURE_LIST = "unsure.csv"
+HERE = ThreadsHere()
 
 
 @dataclass
@@ -83,6 +82,7 @@ def fill_album(
     *,
     cache: int = 0,
     dtypes: Sequence[str] = (),
+    engine: Engine = HERE,
     on_photo: OnPhoto = lambda photo, problem: None,
 ) -> AlbumReport:
     """Find concepts in the photos of an album and write what was found.
@@ -96,6 +96,7 @@ def fill_album(
         wanted: how to look, and what to write.
         cache: bytes of encodings that are kept on disk.
         dtypes: number formats of the encoders, see `persam.models.loading.dtypes_of`.
+        engine: where photos are looked at.
         on_photo: called after each photo with what went wrong, or None.
 
     Raises:
@@ -110,7 +111,7 @@ def fill_album(
     worker = Worker(load, {made[each.name]: each for each in concepts}, output, index, wanted, cache)
     report = AlbumReport(photos=len(photos))
     try:
-        for seen in _ahead(worker.look, photos):
+        for seen in engine.looked_at(worker, photos):
             outcome, problem = ("done", seen.problem) if seen.problem else worker.settle(seen)
             if problem is not None:
                 report.failures.append((str(seen.photo), problem))
@@ -141,6 +142,7 @@ def rank_photos(
     *,
     cache: int = 0,
     dtypes: Sequence[str] = (),
+    engine: Engine = HERE,
     on_photo: OnPhoto = lambda photo, problem: None,
 ) -> list[Ranked]:
     """The photos of an album by the chance that a concept is in them, the likeliest first. Nothing is written.
@@ -155,6 +157,7 @@ def rank_photos(
         wanted: how to look.
         cache: bytes of encodings that are kept on disk.
         dtypes: number formats of the encoders, see `persam.models.loading.dtypes_of`.
+        engine: where photos are looked at.
         on_photo: called after each photo with what went wrong, or None.
 
     Raises:
@@ -163,7 +166,7 @@ def rank_photos(
     made = how_made(concept, wanted, dtypes)
     worker = Worker(load, {made: concept}, output, index, wanted, cache)
     ranked = []
-    for seen in _ahead(worker.look, map(Path, index.images())):
+    for seen in engine.looked_at(worker, [Path(image) for image in index.images()]):
         problem = seen.problem or worker.look_for_missing(seen)
         if problem is None:
             find = index.find(seen.content, corrected(concept.name)) or index.find(seen.content, made)
@@ -188,21 +191,6 @@ def _check_files(photos: Sequence[Path], names: Sequence[str], output: OutputFol
             if output.line(photo, name) is None:
                 files += output.planned(photo, name, wanted.outputs, wanted.max_instances)
     output.ledger.check(files)
-
-
-def _ahead(look: Callable[[Path], LookedAt], photos: Iterable[Path]) -> Iterator[LookedAt]:
-    """Photos that were looked at, in order, while the next ones are being read."""
-    pool = ThreadPoolExecutor(READERS, thread_name_prefix="persam-reader")
-    waiting = deque[Any]()
-    try:
-        for photo in photos:
-            waiting.append(pool.submit(look, photo))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _drop_what_is_gone(output: OutputFolder, index: AlbumIndex) -> list[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +16,8 @@ from persam import __version__
 from persam.album.batch import Wanted, could_not
 from persam.album.cache import EncodingCache
 from persam.album.disjoint import disjoint, rivals
-from persam.album.index import AlbumIndex, IndexFileError
+from persam.album.index import AlbumIndex, IndexFileError, stamp_of
+from persam.album.looking import Finder, LookedAt
 from persam.album.outputs import OutputFolder, full_path
 from persam.errors import PersamError
 from persam.images import read_image, read_smaller
@@ -28,31 +28,11 @@ from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from persam.concept import Concept
+    from persam.models.base import EncodedImage
     from persam.persam import PerSAM
 
 #: What became of a photo; `known`: done by its content alone; `kept`: a person corrected a mask, which stays.
 Outcome = Literal["done", "known", "before", "kept"]
-
-
-@dataclass(frozen=True)
-class LookedAt:
-    """A photo that was looked at, or what is wrong with it.
-
-    Attributes:
-        photo: the file.
-        content: hash of what is in it.
-        pixels: (h, w, 3) uint8, if something is to be looked for in it, perhaps of a smaller copy.
-        size: of the photo itself, (H, W).
-        side: pixels of the longest side that were asked for; None: all.
-        problem: a sentence.
-    """
-
-    photo: Path
-    content: str = ""
-    pixels: np.ndarray | None = None
-    size: tuple[int, int] | None = None
-    side: int | None = None
-    problem: str | None = None
 
 
 class Worker:
@@ -76,14 +56,13 @@ class Worker:
         wanted: Wanted,
         cache: int = 0,
     ) -> None:
-        self._load, self._concepts = load, concepts
-        self._output, self._index, self._wanted = output, index, wanted
+        self.load, self.concepts, self.wanted = load, concepts, wanted
+        self._output, self._index = output, index
         self._bytes = cache
         self._made_of = {concept.name: made for made, concept in concepts.items()}
         self._again: set[tuple[str, str]] = set()  # what was found anew, where all is to be done again
-        self._sides: dict[str, int | None] = {}  # of the longest side at which a photo is read, by how a find is made
         self._cache: EncodingCache | None = None
-        self._model: PerSAM | None = None  # set last: what reads ahead waits for it
+        self._finder: Finder | None = None  # set last: what reads ahead waits for it
 
     # ------------------------------------------------------------------------------- reading, in threads
 
@@ -101,26 +80,39 @@ class Worker:
 
     def _look(self, photo: Path) -> LookedAt:
         try:
-            before = photo.stat()
+            before = stamp_of(photo)
             content = self._index.content_of(photo)
         except OSError as error:  # reading it has a sentence for whatever it is
             read_image(photo)
             raise PersamError(f"{photo} cannot be read ({error.strerror}).") from error
         missing = self._missing(content)
-        if not missing or self._model is None or self._cache is None:
+        if not missing or self._finder is None or self._cache is None:
             return LookedAt(photo, content)
-        side = self._sides[missing[0]]
+        side = self._finder.sides[missing[0]]
         if _key(content, side) in self._cache:
             return LookedAt(photo, content)
         pixels, size = read_smaller(photo, side)
-        after = photo.stat()
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise PersamError(f"{photo} changed while it was read; run this again.")
+        if stamp_of(photo)[:2] != before[:2]:
+            raise changed(photo)
         return LookedAt(photo, content, pixels, size, side)
+
+    def known(self, photo: Path) -> LookedAt | None:
+        """A photo that is as it was when it was last looked at, and in which nothing is to be looked for."""
+        try:
+            content = self._index.known_content(photo, stamp_of(photo))
+        except OSError:
+            return None
+        return None if content is None or self._missing(content) else LookedAt(photo, content)
+
+    def found_before(self) -> set[tuple[str, str]]:
+        """What need not be looked for: content of a photo, and how the find is made."""
+        if self._output.ledger.overwrite:
+            return {(content, made) for content, made in self._index.all_found() if made.startswith(corrected(""))}
+        return self._index.all_found()
 
     def _missing(self, content: str) -> list[str]:
         """How the concepts are made that were not looked for in a photo of this content."""
-        missing = [made for made, each in self._concepts.items() if not self._index.has(content, corrected(each.name))]
+        missing = [made for made, each in self.concepts.items() if not self._index.has(content, corrected(each.name))]
         if self._output.ledger.overwrite:
             return [made for made in missing if (content, made) not in self._again]
         return [made for made in missing if not self._index.has(content, made)]
@@ -148,7 +140,7 @@ class Worker:
             mark = _mark([finds[each][1] for each in sorted(groups[name])])
             earlier = _made_of(lines[name])
             # A run that wants fewer pictures takes none away.
-            outputs = list(dict.fromkeys([*self._wanted.outputs, *earlier.get("outputs", ())]))
+            outputs = list(dict.fromkeys([*self.wanted.outputs, *earlier.get("outputs", ())]))
             made[name] = {"content": seen.content, "find": key, "rivals": mark, "outputs": outputs}
         stale = [name for name, line in lines.items() if line is not None and name not in finds]
         new = [name for name in finds if not self._output.is_done(seen.photo, name, made[name])]
@@ -183,13 +175,16 @@ class Worker:
 
     def look_for_missing(self, seen: LookedAt) -> str | None:
         """Look for the concepts that this photo was not searched for; return what went wrong."""
+        if seen.stamp is not None:
+            self._index.note_content(seen.photo, seen.stamp, seen.content)
+        self._keep(seen.content, seen.finds)
         missing = self._missing(seen.content)
         if not missing:
             return None
-        model = self._ready()  # what is wrong with it or with a concept ends the run
+        finder = self._ready()  # what is wrong with it or with a concept ends the run
         try:
-            for side in dict.fromkeys(self._sides[made] for made in missing):
-                self._find(model, seen, [made for made in missing if self._sides[made] == side], side)
+            for side, those in finder.by_side(missing).items():
+                self._keep(seen.content, finder.find(self._encoding(finder, seen, side), those))
         except IndexFileError:
             raise
         except PersamError as error:
@@ -198,21 +193,21 @@ class Worker:
             return could_not(seen.photo, error)
         return None
 
-    def _find(self, model: PerSAM, seen: LookedAt, missing: Sequence[str], side: int | None) -> None:
+    def _keep(self, content: str, finds: Mapping[str, dict[str, Any]]) -> None:
+        for made, find in finds.items():
+            self._index.keep(content, made, find)
+            self._again.add((content, made))
+
+    def _encoding(self, finder: Finder, seen: LookedAt, side: int | None) -> EncodedImage:
         assert self._cache is not None
         encoded = self._cache.get(_key(seen.content, side))
         if encoded is None:
             pixels, size = seen.pixels, seen.size
             if pixels is None or seen.side != side:
                 pixels, size = self._read(seen, side)
-            encoded = model.encode(pixels, size=size)
+            encoded = finder.model.encode(pixels, size=size)
             self._cache.put(_key(seen.content, side), encoded)
-        concepts = [self._concepts[made] for made in missing]
-        wanted = self._wanted
-        found = model.segment(encoded, concepts, max_instances=wanted.max_instances, threshold=wanted.threshold)
-        for made, one in zip(missing, found, strict=True):
-            self._index.keep(seen.content, made, replace(one, image=None).to_dict())
-            self._again.add((seen.content, made))
+        return encoded
 
     def _read(self, seen: LookedAt, side: int | None) -> tuple[np.ndarray, tuple[int, int]]:
         read = read_smaller(seen.photo, side)
@@ -221,7 +216,7 @@ class Worker:
         except OSError:
             same = False
         if not same:
-            raise PersamError(f"{seen.photo} changed while it was read; run this again.")
+            raise changed(seen.photo)
         return read
 
     def _finds(self, content: str, lines: Mapping[str, dict[str, Any] | None]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -242,7 +237,7 @@ class Worker:
 
     def _is_changed(self, photo: Path, names: Sequence[str]) -> bool:
         """Whether a person changed a file of these concepts that would be written: it is theirs then, and stays."""
-        ledger, wanted = self._output.ledger, self._wanted
+        ledger, wanted = self._output.ledger, self.wanted
         if ledger.overwrite:
             return False
         files = [
@@ -258,23 +253,24 @@ class Worker:
             return None
         image = read_image(seen.photo)
         if any(image.shape[:2] != (find["height"], find["width"]) for _, find in finds.values()):
-            raise PersamError(f"{seen.photo} changed while it was read; run this again.")
+            raise changed(seen.photo)
         return image
 
-    def _ready(self) -> PerSAM:
-        if self._model is None:
-            model = self._load()
-            for concept in self._concepts.values():
-                model.check(concept)
-            # The published modes read a photo whole.
-            for made, concept in self._concepts.items():
-                self._sides[made] = model.longest_side if concept.settings.mode == "persam" else None
-            encoders = [each for each in (model.model, model.encoder) if each is not None]
+    def _ready(self) -> Finder:
+        if self._finder is None:
+            finder = Finder(self.load(), self.concepts, self.wanted)
+            encoders = [each for each in (finder.model.model, finder.model.encoder) if each is not None]
             marks = [f"{each.fingerprint} {getattr(each, 'encoder_dtype', '')}" for each in encoders]
             folder = self._output.folder / HIDDEN / "encodings"
-            self._cache = EncodingCache(folder, self._bytes, " ".join([*marks, __version__]), model.model.device)
-            self._model = model
-        return self._model
+            device = finder.model.model.device
+            self._cache = EncodingCache(folder, self._bytes, " ".join([*marks, __version__]), device)
+            self._finder = finder
+        return self._finder
+
+
+def changed(photo: Path) -> PersamError:
+    """The error for a photo that is not the same at the end as when it was begun."""
+    return PersamError(f"{photo} changed while it was read; run this again.")
 
 
 def corrected(concept: str) -> str:

@@ -33,6 +33,7 @@ from persam.errors import PersamError, UsageError, printable
 
 if TYPE_CHECKING:
     from persam.album.album import Album
+    from persam.album.ray_engine import RayEngine
     from persam.album.run import AlbumReport
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -64,6 +65,19 @@ Cache = Annotated[
     str, typer.Option(help="Keep encoded photos, up to so much, such as 20GB: a further concept then costs little.")
 ]
 
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="Where photos are looked at: local, or ray: several workers, on this machine or a cluster (extra: ray)."
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="With --engine ray: how many; default one a GPU, else one a core, at most 8.")
+]
+Address = Annotated[
+    str | None, typer.Option(help="With --engine ray: a running cluster, such as auto or 10.0.0.1:6379.")
+]
+
 app = typer.Typer(
     cls=_RunByDefault,
     help="Find concepts in thousands of photos: persam album CONCEPT.safetensors... PHOTOS... -o DIR",
@@ -83,6 +97,9 @@ def run(
     formats: Formats = None,
     copy: Copy = False,
     cache: Cache = "0",
+    engine: Engine = "local",
+    workers: Workers = None,
+    address: Address = None,
     overwrite: OverwriteAll = False,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
@@ -99,6 +116,8 @@ def run(
     persam album mug.safetensors cat.safetensors ~/photos/2024 -o album
 
     persam album bike.safetensors '~/photos/**/*.jpg' -o album --cache 20GB
+
+    persam album mug.safetensors photos -o album --engine ray --address auto
     """
     from persam.album.album import Album
     from persam.album.formats import FORMATS, check_formats
@@ -107,6 +126,7 @@ def run(
 
     started = time.perf_counter()
     limit = bytes_of(cache)
+    where = _engine(engine, workers, address, device)
     check_formats(formats or [])
     concepts, others = concepts_in(items)
     photos = find_images(others)
@@ -127,6 +147,7 @@ def run(
                 threshold=threshold,
                 cache=limit,
                 dtypes=dtypes_of(name, other, device=device, dtype=dtype),
+                engine=where,
                 on_photo=on_photo,
             )
             failed = _export(album, formats or [], copy)
@@ -271,6 +292,9 @@ def find(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Show so many photos.")] = 20,
     cache: Cache = "0",
+    engine: Engine = "local",
+    workers: Workers = None,
+    address: Address = None,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
@@ -287,6 +311,7 @@ def find(
     from persam.models.loading import dtypes_of
 
     limit = bytes_of(cache)
+    where = _engine(engine, workers, address, device)
     (wanted,), _ = concepts_in([str(concept)])
     name, other = model_of(wanted, model, encoder)
     _check_is_album(folder)
@@ -298,6 +323,7 @@ def find(
                 wanted,
                 cache=limit,
                 dtypes=dtypes_of(name, other, device=device, dtype=dtype),
+                engine=where,
                 on_photo=on_photo,
             )
     if json:
@@ -308,6 +334,26 @@ def find(
         box = "" if one.box is None else ",".join(map(str, one.box))
         grid.add_row(escape(printable(one.image)), f"{one.score:.2f}", one.verdict, box)
     out().print(grid)
+
+
+def _engine(name: str, workers: int | None, address: str | None, device: str) -> RayEngine | None:
+    """Where photos are looked at; None: here.
+
+    Raises:
+        UsageError: There is no such engine, or it does not take these options.
+    """
+    if name == "ray":
+        import torch
+
+        from persam.album.ray_engine import RayEngine
+
+        on_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+        return RayEngine(workers, address, on_gpu=on_gpu)
+    if name != "local":
+        raise UsageError(f"There is no engine {name!r}; choose local or ray.")
+    if workers is not None or address is not None:
+        raise UsageError("--workers and --address are of --engine ray; add it, or leave them out.")
+    return None
 
 
 def bytes_of(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write (H, W), (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the suffix: PNG, JPEG or WebP."""
     kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(Path(path).suffix.lower(), "PNG")
     options = {"quality": 90} if kind in ("JPEG", "WEBP") else {"compress_level": 4}
+    if kind == "PNG" and image.ndim == 2:  # the runs of a mask: smaller so, and in less time
+        options["compress_type"] = zlib.Z_RLE
     write_bytes(path, encoded(image, kind, **options))
 
 

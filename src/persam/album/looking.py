@@ -1,0 +1,116 @@
+"""Looking at a photo: what it is, and what concepts find in it. It can be done here, in threads, or by `ray_engine`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from persam.album.batch import Wanted
+
+if TYPE_CHECKING:
+    from persam.album.worker import Worker
+    from persam.concept import Concept
+    from persam.models.base import EncodedImage
+    from persam.persam import PerSAM
+
+AHEAD = 3  # photos that are read while one is worked on
+READERS = 2
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """A photo that was looked at, or what is wrong with it.
+
+    Attributes:
+        photo: the file.
+        content: hash of what is in it.
+        pixels: (h, w, 3) uint8, if something is to be looked for in it here, perhaps of a smaller copy.
+        size: of the photo itself, (H, W).
+        side: pixels of the longest side that were asked for; None: all.
+        finds: what was found elsewhere, by how it is made.
+        stamp: size and times of the file when it was read elsewhere, see `persam.album.index.stamp_of`.
+        problem: a sentence.
+    """
+
+    photo: Path
+    content: str = ""
+    pixels: np.ndarray | None = None
+    size: tuple[int, int] | None = None
+    side: int | None = None
+    finds: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    stamp: tuple[int, int, int] | None = None
+    problem: str | None = None
+
+
+class Engine(Protocol):
+    """Where photos are looked at."""
+
+    def looked_at(self, worker: Worker, photos: Sequence[Path]) -> Iterator[LookedAt]:
+        """All photos, each once, in any order, while the next ones are being looked at."""
+
+
+class ThreadsHere:
+    """Photos are read in threads of this process, ahead of the one that `Worker.settle` is busy with."""
+
+    def looked_at(self, worker: Worker, photos: Sequence[Path]) -> Iterator[LookedAt]:
+        """All photos, in order."""
+        pool = ThreadPoolExecutor(READERS, thread_name_prefix="persam-reader")
+        waiting = deque[Any]()
+        try:
+            for photo in photos:
+                waiting.append(pool.submit(worker.look, photo))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class Finder:
+    """Finds concepts in photos.
+
+    Args:
+        model: that the concepts were made with.
+        concepts: by how they are made, see `persam.album.run.how_made`.
+        wanted: how to look.
+
+    Attributes:
+        sides: the longest side at which a photo is read for a concept; None: whole.
+
+    Raises:
+        PersamError: a concept was made with another model.
+    """
+
+    def __init__(self, model: PerSAM, concepts: Mapping[str, Concept], wanted: Wanted) -> None:
+        for concept in concepts.values():
+            model.check(concept)
+        self.model, self.concepts, self.wanted = model, concepts, wanted
+        # The published modes read a photo whole.
+        self.sides = {
+            made: model.longest_side if concept.settings.mode == "persam" else None
+            for made, concept in concepts.items()
+        }
+
+    def by_side(self, missing: Sequence[str]) -> dict[int | None, list[str]]:
+        """How the missing finds are made, by the side at which the photo is read for them."""
+        sides: dict[int | None, list[str]] = {}
+        for made in missing:
+            sides.setdefault(self.sides[made], []).append(made)
+        return sides
+
+    def find(self, encoded: EncodedImage, missing: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What each concept finds in a photo, as `persam.album.index` keeps it."""
+        found = self.model.segment(
+            encoded,
+            [self.concepts[made] for made in missing],
+            max_instances=self.wanted.max_instances,
+            threshold=self.wanted.threshold,
+        )
+        return {made: replace(one, image=None).to_dict() for made, one in zip(missing, found, strict=True)}
