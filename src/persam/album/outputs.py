@@ -86,7 +86,7 @@ class OutputFolder(Held):
             self._store = self._read() if store is None else store(self.folder / HIDDEN)
             for line in self._store.lines():
                 self._keep_names(line)
-            self.ledger.sweep(place for place, _ in _PLACES.values())
+            self.ledger.sweep([HIDDEN, *(place for place, _ in _PLACES.values())])
         except BaseException:
             self.ledger.close()
             raise
