@@ -383,6 +383,18 @@ class TestOddities:
         report = fill(tmp_path / "out", model, concepts["red"], photos)
         assert report.done_now == 3
 
+    def test_what_a_killed_run_left_half_written_goes(self, tmp_path, model, concepts, photos):
+        left = [
+            tmp_path / "out" / place / ".12-34.tmp.png" for place in (".persam/encodings", "masks/red", "yolo/labels")
+        ]
+        for file in left:
+            file.parent.mkdir(parents=True)
+            file.write_bytes(b"half of i")
+        fill(tmp_path / "out", model, concepts["red"], photos)
+        with Album(tmp_path / "out") as album:
+            album.export(["yolo"])
+        assert [file for file in left if file.exists()] == []
+
     def test_a_closed_album_says_so(self, tmp_path):
         album = Album(tmp_path / "out")
         album.close()

@@ -77,10 +77,19 @@ def test_lines_are_sorted_whatever_the_order_and_outlive_the_process(tmp_path):
     again.close()
 
 
+def test_whether_there_is_a_line_is_told_without_reading_it(index, monkeypatch):
+    index.put(line("/a", "cup"))
+    monkeypatch.setattr("persam.album.index.json.loads", lambda _: pytest.fail("a line was read"))
+    assert index.has_line("/a", "cup")
+    assert not index.has_line("/a", "cat")
+    assert not index.has_line("/b", "cup")
+
+
 def test_names_that_are_no_utf8(index, tmp_path):
     name = os.fsdecode(b"/photos/caf\xe9.jpg")
     index.put(line(name, "cup"))
     assert index.line(name, "cup")["image"] == name
+    assert index.has_line(name, "cup")
     assert index.images() == [name]
 
 

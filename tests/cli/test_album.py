@@ -5,20 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
-from tests.conftest import draw_scene
-
-PERSAM = [sys.executable, "-c", "from persam.cli.main import app; app()"]
 
 
 def results(folder: Path) -> list[dict]:
@@ -112,42 +104,3 @@ class TestRefused:
         (tmp_path / "other").mkdir()
         assert "is no album" in refused("album", "find", learned, "other", code=2)
         assert list((tmp_path / "other").iterdir()) == []
-
-
-@pytest.mark.slow
-def test_killed_at_ten_moments_and_continued_it_ends_as_undisturbed(learned, tmp_path):
-    """`kill -9` anywhere, and the files, lines and scores are those of one go."""
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for number in range(40):
-        image, _ = draw_scene(120, 180, center=(40 + 2 * number, 60), radius=20 + number % 9, seed=number)
-        Image.fromarray(image).save(photos / f"{number:02d}.jpg")
-    call = [*PERSAM, "album", str(learned), str(photos), "--overlay", "-o"]
-    assert subprocess.run([*call, "whole"], cwd=tmp_path, check=False, capture_output=True).returncode == 0
-    chance = random.Random(0)
-    kills = 0
-    while kills < 10:
-        process = subprocess.Popen([*call, "cut"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        seen = len(list(tmp_path.glob("cut/masks/*/*.png")))
-        wait_until = seen + chance.randint(0, 3)
-        while process.poll() is None and len(list(tmp_path.glob("cut/masks/*/*.png"))) < min(wait_until, 39):
-            time.sleep(0.05)
-        time.sleep(chance.random() * 0.2)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-        if len(list(tmp_path.glob("cut/masks/*/*.png"))) >= 39:
-            break
-    assert kills >= 5
-    assert subprocess.run([*call, "cut"], cwd=tmp_path, check=False, capture_output=True).returncode == 0
-
-    def tree(name: str) -> dict[str, bytes]:
-        home = tmp_path / name
-        return {
-            str(file.relative_to(home)): file.read_bytes()
-            for file in sorted(home.rglob("*"))
-            if file.is_file() and ".persam" not in file.parts
-        }
-
-    assert tree("cut") == tree("whole")

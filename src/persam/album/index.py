@@ -151,6 +151,12 @@ class AlbumIndex:
             row = self._db.execute(query, (_bytes(image), _bytes(concept))).fetchone()
         return None if row is None else json.loads(row[0])
 
+    def has_line(self, image: str, concept: str) -> bool:
+        """Whether `line` would have one."""
+        with self._in_words():
+            query = "SELECT 1 FROM lines WHERE image = ? AND concept = ?"
+            return self._db.execute(query, (_bytes(image), _bytes(concept))).fetchone() is not None
+
     def put(self, line: dict[str, Any]) -> None:
         """Add a line, or replace that of the same photo and concept."""
         key = _bytes(line["image"]), _bytes(line["concept"])

@@ -39,6 +39,9 @@ class LineStore(Protocol):
     def line(self, image: str, concept: str) -> dict[str, Any] | None:
         """The line of a photo, named by its absolute path, and a concept."""
 
+    def has_line(self, image: str, concept: str) -> bool:
+        """Whether `line` would have one."""
+
     def put(self, line: dict[str, Any]) -> None:
         """Add a line, or replace that of the same photo and concept."""
 
@@ -83,7 +86,7 @@ class OutputFolder(Held):
             self._store = self._read() if store is None else store(self.folder / HIDDEN)
             for line in self._store.lines():
                 self._keep_names(line)
-            self.ledger.sweep(place for place, _ in _PLACES.values())
+            self.ledger.sweep([HIDDEN, *(place for place, _ in _PLACES.values())])
         except BaseException:
             self.ledger.close()
             raise
@@ -101,6 +104,10 @@ class OutputFolder(Held):
     def line(self, image: str | Path, concept: str) -> dict[str, Any] | None:
         """The line of a photo and concept, if there is one."""
         return self._store.line(full_path(image), concept)
+
+    def has_line(self, image: str | Path, concept: str) -> bool:
+        """Whether `line` would have one; it is not read for that, which takes long where masks are large."""
+        return self._store.has_line(full_path(image), concept)
 
     def name_of(self, image: str | Path) -> str:
         """Return the name for a photo's outputs: its stem if that is free, else with its folder or a number."""
@@ -265,6 +272,9 @@ class _ResultsFile:
 
     def line(self, image: str, concept: str) -> dict[str, Any] | None:
         return self.kept.get((image, concept))
+
+    def has_line(self, image: str, concept: str) -> bool:
+        return (image, concept) in self.kept
 
     def put(self, line: dict[str, Any]) -> None:
         path = self._journal.path

@@ -188,7 +188,7 @@ def _check_files(photos: Sequence[Path], names: Sequence[str], output: OutputFol
     files = [RESULTS, UNSURE_LIST]
     for photo in photos:
         for name in names:
-            if output.line(photo, name) is None:
+            if not output.has_line(photo, name):
                 files += output.planned(photo, name, wanted.outputs, wanted.max_instances)
     output.ledger.check(files)
 

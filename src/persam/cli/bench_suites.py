@@ -251,16 +251,22 @@ def album(
     model: Model = "tiny",
     photos: Annotated[list[int] | None, typer.Option(min=1, help="So many photos; repeat for several sizes.")] = None,
     side: Annotated[int, typer.Option(min=64, help="Width of the photos, pixels.")] = 1600,
+    compare: Annotated[
+        bool, typer.Option("--compare/--no-compare", help="Also several concepts, kept encodings, the published way.")
+    ] = True,
     **shared: Any,
 ) -> None:
-    """What an album costs: photos a second, against their number, with encodings kept, and memory.
+    """What an album costs: photos a second and memory, against their number, with several concepts or kept encodings.
 
-    Example: persam bench album --photos 100 --photos 300
+    Examples: persam bench album
+
+    persam bench album --photos 300 --photos 1000 --photos 3000 --side 640 --no-compare
     """
     from persam.benchmark.suites.album import SIZES, measure_album, steps_of
 
     counts = sorted(set(photos or SIZES))
-    _timed("album", steps_of(counts), partial(measure_album, model, sizes=counts, side=side), **shared)
+    measure = partial(measure_album, model, sizes=counts, side=side, compare=compare)
+    _timed("album", steps_of(counts, compare=compare), measure, **shared)
 
 
 def _timed(

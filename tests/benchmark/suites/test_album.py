@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+
+import pytest
 
 from persam.benchmark.suites import album
-from persam.benchmark.suites.album import CONCEPTS, _scene, measure_album, steps_of
+from persam.benchmark.suites.album import CONCEPTS, Filled, _in_a_process, _scene, measure_album, steps_of
+from persam.errors import PersamError
 
 
-def test_albums_are_filled_and_compared(monkeypatch):
-    """In this process, where a user's are in processes of their own; the jobs are handed on as text all the same."""
-    jobs = []
+@pytest.fixture
+def jobs(monkeypatch) -> list[dict]:
+    """Fill in this process, where a user's are in processes of their own; jobs go there as text all the same."""
+    seen: list[dict] = []
 
     def fill(job):
-        jobs.append(job)
-        return album._fill(json.loads(json.dumps(job)))
+        seen.append(job)
+        told: list[Filled] = []
+        album._fill(json.loads(json.dumps(job)), told.append)
+        return told
 
     monkeypatch.setattr(album, "_in_a_process", fill)
+    return seen
+
+
+def test_albums_are_filled_and_compared(jobs, monkeypatch):
+    monkeypatch.setattr(album, "COMPARED", 2)
     steps = []
     found = measure_album("tiny", sizes=(1, 2, 3), side=96, progress=lambda: steps.append(1))
-    assert len(steps) == len(jobs) == steps_of((1, 2, 3))
+    assert len(steps) == steps_of((1, 2, 3))
+    assert [job["marks"] for job in jobs] == [[1, 2, 3], [2], [2], [2], [2]]
     cost, growth = found.tables
     assert [row[0] for row in cost.rows] == [
         "1 concept",
@@ -28,9 +42,39 @@ def test_albums_are_filled_and_compared(monkeypatch):
         "a further concept, encodings kept",
         "the same again, nothing new",
     ]
+    assert {row[1] for row in cost.rows} == {"2"}
     assert [row[0] for row in growth.rows] == ["1", "2", "3"]
     assert float(cost.rows[4][2]) > float(cost.rows[0][2])  # nothing is looked for
     assert all(row["seconds"] > 0 and row["peak"] > 0 for row in found.rows)
+
+
+def test_growth_alone(jobs):
+    steps = []
+    found = measure_album("tiny", sizes=(1, 2), side=96, compare=False, progress=lambda: steps.append(1))
+    assert len(steps) == steps_of((1, 2), compare=False) == 2
+    assert len(jobs) == 1
+    (growth,) = found.tables
+    assert [row[0] for row in growth.rows] == ["1", "2"]
+    assert [(row["what"], row["photos"]) for row in found.rows] == [("1 concept", 1), ("1 concept", 2)]
+    assert found.rows[0]["seconds"] < found.rows[1]["seconds"]
+    assert found.rows[0]["peak"] == pytest.approx(found.rows[1]["peak"], rel=0.1)
+    assert not any("published" in note for note in found.notes)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+def test_what_a_process_tells_and_why_it_failed(monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("""#!/bin/sh
+echo '{"photos": 3, "seconds": 0.5, "peak": 7}'
+echo 'a warning' >&2; echo 'PersamError: No room is left.' >&2
+exit 1
+""")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    told = _in_a_process({})
+    assert next(told) == Filled(3, 0.5, 7)
+    with pytest.raises(PersamError, match=r"An album could not be filled: PersamError: No room is left."):
+        next(told)
 
 
 def test_every_concept_has_a_disc_of_its_own():

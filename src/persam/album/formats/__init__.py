@@ -105,6 +105,8 @@ def write_formats(
     chosen = dict.fromkeys(names)
     check_formats(chosen)
     lines, written, place = ResultLines(lines_factory), Written(), Path(folder).expanduser()
+    if ledger is not None:
+        ledger.sweep(FORMATS[name].place for name in chosen)
     for name in chosen:
         on_format(name)
         write = FORMATS[name].load()

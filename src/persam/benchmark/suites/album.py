@@ -1,7 +1,8 @@
-"""What an album costs: photos a second for one concept and several, against the number of photos, and what is kept.
+"""What an album costs: time and memory against the number of photos; photos a second for one concept and several.
 
-Every album is filled in a process of its own, whose time without loading the model and whose peak memory count.  In the
-same run: the published way, which reads and encodes a photo anew for every concept.
+Every album is filled in a process of its own, whose time without loading the model and whose peak memory count.  That
+of most photos is filled in one go, and time and memory are read on the way.  In the same run: the published way, which
+reads and encodes a photo anew for every concept.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from persam.reports.tables import Table
 
 CONCEPTS = 5
 SIZES = (100, 300, 1000)
+COMPARED = 300  # photos that all else is compared on, at most: time a photo does not depend on their number
 PUBLISHED_PHOTOS = 40  # that the published way is timed on; its time a photo does not depend on their number
 CACHE = 10**10
 _COLOURS = ((200, 40, 40), (40, 160, 60), (50, 70, 200), (230, 200, 40), (180, 60, 190), (250, 250, 250))
@@ -36,7 +39,7 @@ _COLOURS = ((200, 40, 40), (40, 160, 60), (50, 70, 200), (230, 200, 40), (180, 6
 
 @dataclass(frozen=True)
 class Filled:
-    """One album that was filled: its photos, seconds, and peak memory in bytes."""
+    """An album that was filled so far: its photos, seconds, and peak memory in bytes."""
 
     photos: int
     seconds: float
@@ -48,9 +51,9 @@ class Filled:
         return self.photos / self.seconds
 
 
-def steps_of(sizes: Sequence[int]) -> int:
+def steps_of(sizes: Sequence[int], *, compare: bool = True) -> int:
     """How often `measure_album` reports progress."""
-    return len(sizes) + 4
+    return len(sizes) + 4 * compare
 
 
 def measure_album(
@@ -58,6 +61,7 @@ def measure_album(
     *,
     sizes: Sequence[int] = SIZES,
     side: int = 1600,
+    compare: bool = True,
     progress: Callable[[], object] = lambda: None,
     **order: Any,
 ) -> Findings:
@@ -65,79 +69,89 @@ def measure_album(
 
     Args:
         name: of the model.
-        sizes: numbers of photos, rising; the last one but one is used for all that is compared.
+        sizes: numbers of photos, rising, at which time and memory are read.
         side: of the photos, pixels.
-        progress: called after every album.
+        compare: also fill albums with several concepts and kept encodings, and in the published way, of the largest
+            size that is not above `COMPARED`.
+        progress: called after every album, and at every size of the growing one.
         order: what else `open_persam` takes.
 
     Raises:
         PersamError: the model is not to be had, or an album could not be filled.
     """
     about = about_timing(open_persam(name, **order)) | {"photo": side, "sizes": list(sizes)}
-    middle = sizes[max(0, len(sizes) - 2)]
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        _draw_photos(home / "photos", sizes[-1], side)
+        _draw_photos(Path(folder) / "photos", sizes[-1], side)
 
-        def fill(out: str, photos: int, first: int, last: int, **options: Any) -> Filled:
-            job = {"name": name, "home": folder, "out": out, "photos": photos, "concepts": [first, last], **options}
-            found = _in_a_process({**job, "order": order})
-            progress()
+        def fill(out: str, marks: Sequence[int], first: int, last: int, **options: Any) -> list[Filled]:
+            job = {"name": name, "home": folder, "out": out, "marks": marks, "concepts": [first, last], **options}
+            found = []
+            for each in _in_a_process({**job, "order": order}):
+                found.append(each)
+                progress()
             return found
 
-        grown = [fill(f"grown-{count}", count, 0, 1) for count in sizes]
-        several = fill("several", middle, 0, CONCEPTS, cache=CACHE)
-        warm = fill("several", middle, CONCEPTS, CONCEPTS + 1, cache=CACHE)
-        again = fill("several", middle, CONCEPTS, CONCEPTS + 1, cache=CACHE)
-        published = fill("", min(middle, PUBLISHED_PHOTOS), 0, CONCEPTS, published=True)
-    one = grown[max(0, len(sizes) - 2)]
+        grown = fill("grown", list(sizes), 0, 1)
+        compared = [("1 concept", next((each for each in reversed(grown) if each.photos <= COMPARED), grown[0]), 1)]
+        if compare:
+            middle = compared[0][1].photos
+            (several,) = fill("several", [middle], 0, CONCEPTS, cache=CACHE)
+            (warm,) = fill("several", [middle], CONCEPTS, CONCEPTS + 1, cache=CACHE)
+            (again,) = fill("several", [middle], CONCEPTS, CONCEPTS + 1, cache=CACHE)
+            (published,) = fill("", [min(middle, PUBLISHED_PHOTOS)], 0, CONCEPTS, published=True)
+            compared += [
+                (f"{CONCEPTS} concepts", several, CONCEPTS),
+                (f"{CONCEPTS} concepts, the published way", published, CONCEPTS),
+                ("a further concept, encodings kept", warm, 1),
+                ("the same again, nothing new", again, 1),
+            ]
     title = f"{headline(about)}, drawn JPEG photos {side} pixels wide"
-    rows = [
-        ("1 concept", one, 1),
-        (f"{CONCEPTS} concepts", several, CONCEPTS),
-        (f"{CONCEPTS} concepts, the published way", published, CONCEPTS),
-        ("a further concept, encodings kept", warm, 1),
-        ("the same again, nothing new", again, 1),
-    ]
-    cost = Table(
-        f"Albums: {title}, {middle} photos",
-        ("", "photos", "photos a second", "times the published way's", "peak memory"),
-        tuple(
-            (
-                what,
-                str(each.photos),
-                f"{each.rate:.1f}",
-                f"{each.rate * concepts / (published.rate * CONCEPTS):.1f}",
-                f"{each.peak / 1e6:.0f} MB",
-            )
-            for what, each, concepts in rows
-        ),
-    )
-    growth = Table(
-        f"Albums of growing size: {title}, 1 concept",
-        ("photos", "seconds a photo", "over the smallest", "peak memory"),
-        tuple(
-            (
-                str(each.photos),
-                f"{1 / each.rate:.3f}",
-                f"{grown[0].rate / each.rate:.2f}",
-                f"{each.peak / 1e6:.0f} MB",
-            )
-            for each in grown
-        ),
-    )
+    tables = [_growth_table(grown, title)]
     notes = [
         f"Machine: {about['machine']}, {about['dtype']}. Times are without loading the model.",
-        (
+        "The growing album is filled in one go; time and peak memory are those up to so many photos.",
+    ]
+    if compare:
+        tables.insert(0, _cost_table(compared, title))
+        notes.append(
             "Times the published way's: photos times concepts a second; that way reads and encodes a photo for each "
             "concept, one after another, and writes its masks."
-        ),
-    ]
-    everything = [*(("1 concept", each) for each in grown), *((what, each) for what, each, _ in rows[1:])]
+        )
+    everything = [*(("1 concept", each) for each in grown), *((what, each) for what, each, _ in compared[1:])]
     records = [
         {"what": what, "photos": each.photos, "seconds": each.seconds, "peak": each.peak} for what, each in everything
     ]
-    return Findings("album", about, records, [cost, growth], notes)
+    return Findings("album", about, records, tables, notes)
+
+
+def _cost_table(compared: Sequence[tuple[str, Filled, int]], title: str) -> Table:
+    """What was done, how fast and with how much memory; each with the number of its concepts."""
+    published = next(each for what, each, _ in compared if what.endswith("the published way"))
+    rows = [
+        (
+            what,
+            str(each.photos),
+            f"{each.rate:.1f}",
+            f"{each.rate * concepts / (published.rate * CONCEPTS):.1f}",
+            _megabytes(each),
+        )
+        for what, each, concepts in compared
+    ]
+    columns = ("", "photos", "photos a second", "times the published way's", "peak memory")
+    return Table(f"Albums: {title}, {compared[0][1].photos} photos", columns, tuple(rows))
+
+
+def _growth_table(grown: Sequence[Filled], title: str) -> Table:
+    rows = [
+        (str(each.photos), f"{1 / each.rate:.3f}", f"{grown[0].rate / each.rate:.2f}", _megabytes(each))
+        for each in grown
+    ]
+    columns = ("photos", "seconds a photo", "over the smallest", "peak memory")
+    return Table(f"An album that grows: {title}, 1 concept", columns, tuple(rows))
+
+
+def _megabytes(filled: Filled) -> str:
+    return f"{filled.peak / 1e6:.0f} MB"
 
 
 def _draw_photos(folder: Path, count: int, side: int) -> None:
@@ -151,24 +165,39 @@ def _draw_photos(folder: Path, count: int, side: int) -> None:
         Image.fromarray(cut.clip(0, 255).astype(np.uint8)).save(folder / f"{number:05d}.jpg", quality=85)
 
 
-def _in_a_process(job: dict[str, Any]) -> Filled:
+def _in_a_process(job: dict[str, Any]) -> Iterator[Filled]:
+    """What `_fill` gives, as it comes."""
     command = [sys.executable, "-m", "persam.benchmark.suites.album", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (this very program)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise PersamError(f"An album could not be filled: {reason}")
-    return Filled(**json.loads(done.stdout.strip().splitlines()[-1]))
+    with tempfile.TemporaryFile("w+") as said:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process:  # noqa: S603 (this very program)
+            assert process.stdout is not None
+            for line in process.stdout:
+                yield Filled(**json.loads(line))
+        if process.returncode:
+            said.seek(0)
+            reason = (said.read().strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            raise PersamError(f"An album could not be filled: {reason}")
 
 
-def _fill(job: dict[str, Any]) -> Filled:
+def _fill(job: dict[str, Any], tell: Callable[[Filled], object]) -> None:
+    """Fill an album, and `tell` how far it is at each of the job's numbers of photos, the last one at its end."""
     persam = open_persam(job["name"], **job["order"])
     scene, masks = _scene(512)
     first, last = job["concepts"]
     concepts = [persam.learn(scene, masks[number], name=f"thing {number}") for number in range(first, last)]
-    home = Path(job["home"])
-    photos = sorted((home / "photos").iterdir())[: job["photos"]]
+    home, (*marks, whole) = Path(job["home"]), job["marks"]
+    photos = sorted((home / "photos").iterdir())[:whole]
     reset_peak()
-    start = time.perf_counter()
+    start, numbers = time.perf_counter(), count(1)
+
+    def so_far(photos: int) -> Filled:
+        return Filled(photos, time.perf_counter() - start, peak_of_process())
+
+    def on_photo(photo: Path, problem: str | None) -> None:
+        done = next(numbers)
+        if done in marks:
+            tell(so_far(done))
+
     if job.get("published"):
         out = home / "published"
         out.mkdir()
@@ -178,10 +207,10 @@ def _fill(job: dict[str, Any]) -> Filled:
                 Image.fromarray(found.mask).save(out / f"{photo.stem}-{concept.name}.png")
     else:
         with Album(home / job["out"]) as album:
-            report = album.fill(persam, concepts, photos, cache=job.get("cache", 0))
+            report = album.fill(persam, concepts, photos, cache=job.get("cache", 0), on_photo=on_photo)
         if report.failures:
             raise PersamError(report.failures[0][1])
-    return Filled(len(photos), time.perf_counter() - start, peak_of_process())
+    tell(so_far(whole))
 
 
 def _scene(side: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -197,4 +226,4 @@ def _scene(side: int) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(vars(_fill(json.loads(sys.argv[1])))))
+    _fill(json.loads(sys.argv[1]), lambda filled: print(json.dumps(vars(filled)), flush=True))
