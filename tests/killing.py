@@ -54,14 +54,14 @@ class AlbumCall:
         amid = killed = 0
         while killed < kills:
             process = self.start(out)
-            wanted = min(_photos_done(out) + chance.randint(0, a_share), photos - 1)
-            while process.poll() is None and _photos_done(out) < wanted:
+            wanted = min(photos_done(out) + chance.randint(0, a_share), photos - 1)
+            while process.poll() is None and photos_done(out) < wanted:
                 time.sleep(0.01)
             time.sleep(chance.random() * 0.3)
             if process.poll() is None:
                 process.kill()
                 killed += 1
-                amid += _photos_done(out) < photos
+                amid += photos_done(out) < photos
             process.communicate()
         self.fill(out)
         return amid
@@ -88,6 +88,6 @@ def content(out: Path) -> dict[str, Any]:
     return files | known
 
 
-def _photos_done(out: Path) -> int:
+def photos_done(out: Path) -> int:
     """Photos that have masks, of the concept that has most."""
     return max((len(list(folder.glob("*.png"))) for folder in out.glob("masks/*")), default=0)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from tests.conftest import draw_scene
-from tests.killing import AlbumCall, content
+from tests.killing import AlbumCall, content, photos_done
 
 from persam import Concept
 from persam.ledger import HIDDEN, Ledger
@@ -19,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="need
 PHOTOS = 60
 # All that an album writes, two things in every photo that compete for it, and twins of one concept.
 OPTIONS = (
-    *("--overlay", "--cutout", "--per-instance", "--max-instances", "2", "--cache", "20MB"),
+    *("--overlay", "--cutout", "--per-instance", "--max-instances", "2"),
     *("--format", "coco", "--format", "csv", "--format", "yolo", "--format", "sheet"),
 )
 
@@ -50,10 +53,18 @@ def whole(concepts: list[Path], photos: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("engine", [pytest.param((), id="this-process")])
-def test_killed_at_ten_moments_and_continued_it_ends_as_in_one_go(concepts, photos, whole, tmp_path, engine):
+@pytest.mark.parametrize(
+    ("engine", "kills"),
+    [
+        pytest.param(("--cache", "20MB"), 10, id="this-process"),
+        pytest.param(("--engine", "ray", "--workers", "2"), 4, id="ray"),  # it takes long to start
+    ],
+)
+def test_killed_at_ten_moments_and_continued_it_ends_as_in_one_go(concepts, photos, whole, tmp_path, engine, kills):
+    if "ray" in engine:
+        pytest.importorskip("ray")
     call, out = AlbumCall(concepts, photos, (*OPTIONS, *engine)), tmp_path / "out"
-    assert call.fill_killed(out, kills=10) >= 5
+    assert call.fill_killed(out, kills=kills) >= kills // 2
     found = content(out)
     assert found.keys() == whole.keys()
     assert [name for name in found if found[name] != whole[name]] == []
@@ -65,3 +76,40 @@ def test_killed_at_ten_moments_and_continued_it_ends_as_in_one_go(concepts, phot
     assert f"0 photos done, {PHOTOS} were done before" in call.fill(out)
     assert content(out) == whole
     assert (out / HIDDEN).is_dir()
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("workers", "killed"), [(1, 0), (2, 0), (2, 1)])
+def test_rays_workers_fill_the_same_album_though_one_is_killed(concepts, photos, whole, tmp_path, workers, killed):
+    pytest.importorskip("ray")
+    call, out = AlbumCall(concepts, photos, (*OPTIONS, "--engine", "ray", "--workers", str(workers))), tmp_path / "out"
+    process = call.start(out)
+    for _ in range(killed):
+        wait_for(lambda: photos_done(out) >= PHOTOS // 6)
+        victims = wait_for(lambda: descendants(process.pid, "ray::MapWorker"))
+        os.kill(victims[0], signal.SIGKILL)
+        assert photos_done(out) < PHOTOS
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert content(out) == whole
+
+
+def wait_for(question, seconds: float = 300):
+    """What a question is answered with as soon as that is something."""
+    end = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return answer
+
+
+def descendants(process: int, name: str) -> list[int]:
+    """Processes below one that call themselves so."""
+    table = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [row.split(None, 2) for row in table.splitlines()]
+    parents = {int(row[0]): int(row[1]) for row in rows}
+
+    def is_below(pid: int) -> bool:
+        return pid == process or (pid in parents and is_below(parents[pid]))
+
+    return [int(row[0]) for row in rows if len(row) > 2 and row[2].startswith(name) and is_below(int(row[0]))]

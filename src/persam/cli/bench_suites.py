@@ -14,6 +14,8 @@ from persam.cli.console import out as console
 from persam.cli.console import print_json, say
 from persam.cli.options import Device, Json, load_model, quiet_libraries
 from persam.cli.progress import progress_bar
+from persam.errors import UsageError
+from persam.lazy import library
 
 if TYPE_CHECKING:
     from persam.benchmark.suites.suite import Findings
@@ -254,6 +256,9 @@ def album(
     compare: Annotated[
         bool, typer.Option("--compare/--no-compare", help="Also several concepts, kept encodings, the published way.")
     ] = True,
+    workers: Annotated[
+        list[int] | None, typer.Option(min=1, help="Also with so many of Ray's workers; repeat for several numbers.")
+    ] = None,
     **shared: Any,
 ) -> None:
     """What an album costs: photos a second and memory, against their number, with several concepts or kept encodings.
@@ -261,12 +266,19 @@ def album(
     Examples: persam bench album
 
     persam bench album --photos 300 --photos 1000 --photos 3000 --side 640 --no-compare
+
+    persam bench album --photos 300 --no-compare --workers 1 --workers 2
     """
-    from persam.benchmark.suites.album import SIZES, measure_album, steps_of
+    from persam.benchmark.suites.album import FEWEST_TIMED, SIZES, measure_album, steps_of
 
     counts = sorted(set(photos or SIZES))
-    measure = partial(measure_album, model, sizes=counts, side=side, compare=compare)
-    _timed("album", steps_of(counts, compare=compare), measure, **shared)
+    fleets = sorted(set(workers or ()))
+    if fleets:
+        library("ray", "--workers", "ray")
+        if counts[0] < FEWEST_TIMED:
+            raise UsageError(f"Workers are timed on {FEWEST_TIMED} photos or more, not {counts[0]}; see --photos.")
+    measure = partial(measure_album, model, sizes=counts, side=side, compare=compare, workers=fleets)
+    _timed("album", steps_of(counts, compare=compare, workers=fleets), measure, **shared)
 
 
 def _timed(

@@ -82,3 +82,16 @@ def test_every_concept_has_a_disc_of_its_own():
     assert len(masks) == CONCEPTS + 1
     assert sum(mask.astype(int) for mask in masks).max() == 1
     assert len({tuple(scene[mask][0]) for mask in masks}) == len(masks)
+
+
+@pytest.mark.slow
+def test_workers_of_ray_are_timed(jobs):
+    pytest.importorskip("ray")
+    steps = []
+    found = measure_album("tiny", sizes=(10,), side=96, compare=False, workers=(1,), progress=lambda: steps.append(1))
+    assert len(steps) == steps_of((10,), compare=False, workers=(1,)) == 3
+    _, workers = found.tables
+    ((number, rate, over, _),) = workers.rows
+    assert (number, over) == ("1", "1.00")
+    assert float(rate) > 0
+    assert [row["photos"] for row in found.rows[1:]] == [2, 10]

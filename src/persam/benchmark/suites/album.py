@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ SIZES = (100, 300, 1000)
 COMPARED = 300  # photos that all else is compared on, at most: time a photo does not depend on their number
 PUBLISHED_PHOTOS = 40  # that the published way is timed on; its time a photo does not depend on their number
 CACHE = 10**10
+WARM = 0.2  # share of photos after which several workers are timed: they start one after another
+FEWEST_TIMED = 10  # photos that workers are timed on
 _COLOURS = ((200, 40, 40), (40, 160, 60), (50, 70, 200), (230, 200, 40), (180, 60, 190), (250, 250, 250))
 
 
@@ -51,9 +54,9 @@ class Filled:
         return self.photos / self.seconds
 
 
-def steps_of(sizes: Sequence[int], *, compare: bool = True) -> int:
+def steps_of(sizes: Sequence[int], *, compare: bool = True, workers: Sequence[int] = ()) -> int:
     """How often `measure_album` reports progress."""
-    return len(sizes) + 4 * compare
+    return len(sizes) + 4 * compare + 2 * len(workers)
 
 
 def measure_album(
@@ -62,6 +65,7 @@ def measure_album(
     sizes: Sequence[int] = SIZES,
     side: int = 1600,
     compare: bool = True,
+    workers: Sequence[int] = (),
     progress: Callable[[], object] = lambda: None,
     **order: Any,
 ) -> Findings:
@@ -73,6 +77,7 @@ def measure_album(
         side: of the photos, pixels.
         compare: also fill albums with several concepts and kept encodings, and in the published way, of the largest
             size that is not above `COMPARED`.
+        workers: also fill an album of that size with so many of Ray's workers, for each of these numbers.
         progress: called after every album, and at every size of the growing one.
         order: what else `open_persam` takes.
 
@@ -92,9 +97,11 @@ def measure_album(
             return found
 
         grown = fill("grown", list(sizes), 0, 1)
-        compared = [("1 concept", next((each for each in reversed(grown) if each.photos <= COMPARED), grown[0]), 1)]
+        middle = max((each for each in sizes if each <= COMPARED), default=sizes[0])
+        warm_up = int(WARM * middle)
+        by_workers = {each: fill(f"workers-{each}", [warm_up, middle], 0, 1, workers=each) for each in workers}
+        compared = [("1 concept", next(each for each in grown if each.photos == middle), 1)]
         if compare:
-            middle = compared[0][1].photos
             (several,) = fill("several", [middle], 0, CONCEPTS, cache=CACHE)
             (warm,) = fill("several", [middle], CONCEPTS, CONCEPTS + 1, cache=CACHE)
             (again,) = fill("several", [middle], CONCEPTS, CONCEPTS + 1, cache=CACHE)
@@ -117,9 +124,20 @@ def measure_album(
             "Times the published way's: photos times concepts a second; that way reads and encodes a photo for each "
             "concept, one after another, and writes its masks."
         )
+    if workers:
+        tables.append(_workers_table(by_workers, title))
+        notes.append(
+            f"Workers: photos a second after the first {WARM:.0%}, when all workers have the model; the whole "
+            "time is that with starting Ray and loading models."
+        )
     everything = [*(("1 concept", each) for each in grown), *((what, each) for what, each, _ in compared[1:])]
     records = [
         {"what": what, "photos": each.photos, "seconds": each.seconds, "peak": each.peak} for what, each in everything
+    ]
+    records += [
+        {"what": f"Ray, workers: {number}", "photos": each.photos, "seconds": each.seconds, "peak": each.peak}
+        for number, filled in by_workers.items()
+        for each in filled
     ]
     return Findings("album", about, records, tables, notes)
 
@@ -148,6 +166,21 @@ def _growth_table(grown: Sequence[Filled], title: str) -> Table:
     ]
     columns = ("photos", "seconds a photo", "over the smallest", "peak memory")
     return Table(f"An album that grows: {title}, 1 concept", columns, tuple(rows))
+
+
+def _workers_table(by_workers: Mapping[int, Sequence[Filled]], title: str) -> Table:
+    def rate(start: Filled, end: Filled) -> float:
+        return (end.photos - start.photos) / (end.seconds - start.seconds)
+
+    rates = {number: rate(start, end) for number, (start, end) in by_workers.items()}
+    fewest = rates[min(rates)]
+    rows = [
+        (str(number), f"{rates[number]:.1f}", f"{rates[number] / fewest:.2f}", f"{filled[-1].seconds:.0f} s")
+        for number, filled in by_workers.items()
+    ]
+    columns = ("workers", "photos a second", "over the fewest", "whole time")
+    photos = next(iter(by_workers.values()))[-1].photos
+    return Table(f"Ray's workers on one machine: {title}, {photos} photos, 1 concept", columns, tuple(rows))
 
 
 def _megabytes(filled: Filled) -> str:
@@ -206,8 +239,13 @@ def _fill(job: dict[str, Any], tell: Callable[[Filled], object]) -> None:
                 found = persam.segment(read_image(photo), concept)
                 Image.fromarray(found.mask).save(out / f"{photo.stem}-{concept.name}.png")
     else:
+        model, engine = (lambda: persam), None
+        if "workers" in job:
+            from persam.album.ray_engine import RayEngine
+
+            model, engine = partial(open_persam, job["name"], **job["order"]), RayEngine(job["workers"])
         with Album(home / job["out"]) as album:
-            report = album.fill(persam, concepts, photos, cache=job.get("cache", 0), on_photo=on_photo)
+            report = album.fill(model, concepts, photos, cache=job.get("cache", 0), engine=engine, on_photo=on_photo)
         if report.failures:
             raise PersamError(report.failures[0][1])
     tell(so_far(whole))
