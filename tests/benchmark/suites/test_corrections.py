@@ -86,9 +86,9 @@ def test_rows():
     assert ours["iou_of_left"] == [pytest.approx(0.3), pytest.approx(0.6)]
     assert ours["on_the_way"] == pytest.approx(0.8)
     assert random["on_the_way"] == pytest.approx((1 + 0.4 + 1 + 0.1) / 4)
-    assert ours["over_random"]["difference"] == pytest.approx(0.8 - 0.625)
-    assert ours["over_random"]["units"] == 2  # albums
-    assert random["over_random"] is None
+    assert random["ours_ahead"]["difference"] == pytest.approx(0.8 - 0.625)
+    assert random["ours_ahead"]["units"] == 2  # albums
+    assert ours["ours_ahead"] is None
     assert (ours["own"], ours["others"]) == (pytest.approx(0.9), pytest.approx(0.1))
     assert draw_courses([ours, random], "two albums").startswith(b"\x89PNG")
 

@@ -36,7 +36,7 @@ ORDERS: dict[str, Order] = {
     "lowest score": lambda found: -found["score"],
 }
 NOTES = (
-    "On the way: mean after 1, 2, 3, ... corrections. Its interval over random draws whole albums.",
+    "On the way: mean after 1, 2, 3, ... corrections. The interval of a difference draws whole albums.",
     "What a correction gives, in IoU of one photo: to its own, and, as one more shot, to all others together.",
     "The mean of the photos that are not yet corrected also rises where the worst ones were taken away.",
 )
@@ -142,14 +142,14 @@ def follow(album: OneAlbum, choose: Choice, corrections: int) -> Course:
 def rows_of(courses: Mapping[str, Courses], corrections: int) -> list[dict[str, Any]]:
     """A row for every order: IoU by number of corrections, on the way, and what a correction gives."""
     steps = range(corrections + 1)
-    random = _on_the_way(courses[AT_RANDOM])
+    ours = _on_the_way(courses[OURS])
     rows = []
     for name, of_albums in courses.items():
         way = _on_the_way(of_albums)
         every = [course for several in of_albums.values() for course in several]
         of_all = [_mean(_by_photo(of_albums, step)) for step in steps]
         of_left = [_mean_of_left(of_albums, step) for step in steps]
-        against = None if name == AT_RANDOM else paired_test(random, way, {key: key[0] for key in way})
+        ahead = None if name == OURS else paired_test(way, ours, {key: key[0] for key in way})
         rows.append(
             {
                 "order": name,
@@ -159,7 +159,7 @@ def rows_of(courses: Mapping[str, Courses], corrections: int) -> list[dict[str, 
                 "iou_of_left": [each and each.mean for each in of_left],
                 "iou_of_left_interval": [each and each[1:] for each in of_left],
                 "on_the_way": _mean(way).mean,
-                "over_random": against and against._asdict(),
+                "ours_ahead": ahead and ahead._asdict(),
                 "own": float(np.mean([course.own.mean() for course in every])),
                 "others": float(np.mean([course.others.mean() for course in every])),
             }
@@ -198,13 +198,13 @@ def gain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
         (
             row["order"],
             f"{100 * row['on_the_way']:.1f}",
-            change(row["over_random"] and PairedTest(**row["over_random"])),
+            change(row["ours_ahead"] and PairedTest(**row["ours_ahead"])),
             f"{100 * row['own']:+.1f}",
             f"{100 * row['others']:+.1f}",
         )
         for row in rows
     )
-    columns = ("order", "IoU on the way", "over random", "a correction gives its photo", "all others together")
+    columns = ("order", "IoU on the way", f"{OURS} over it", "a correction gives its photo", "all others together")
     return Table(f"Orders of correction: {title}", columns, cells)
 
 
