@@ -44,6 +44,22 @@ class TestUsersPath:
         assert not results(tmp_path / "out")[1]["present"]
         assert run("album", "fix", "out", learned, "-o", "better.safetensors").exit_code == 2  # it exists
 
+    def test_what_is_most_worth_correcting_is_said_and_can_be_done(self, run, learned, album, tmp_path):
+        (album / "grey.jpg").write_bytes((album / "0.jpg").read_bytes())
+        with Image.open(album / "1.jpg") as photo:
+            photo.convert("L").save(album / "grey.jpg")
+        said = run("album", learned, album, "-o", "out").stderr
+        (line,) = [line for line in said.splitlines() if line.startswith("Most worth correcting next: ")]
+        first = (tmp_path / "out" / "correct.csv").read_text().splitlines()[1].split(",")
+        assert first[0] in line
+        assert f"correct out/{first[-1]} and run persam album fix out {learned}." in line
+        Image.new("L", (180, 120)).save(tmp_path / "out" / first[-1])
+        fixed = run("album", "fix", "out", learned, "-o", "better.safetensors")
+        assert fixed.exit_code == 0, fixed.output
+        assert first[0] not in fixed.stderr
+        told = json.loads(run("album", learned, album, "-o", "out", "--json").stdout)
+        assert first[0] not in {one["image"] for one in told["worth_correcting"]}
+
     def test_for_other_tools(self, run, learned, album, tmp_path):
         done = run("album", learned, album, "-o", "out", "--format", "coco", "--format", "csv")
         assert done.exit_code == 0, done.output

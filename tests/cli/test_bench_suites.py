@@ -99,6 +99,10 @@ class TestSuites:
         assert 0 <= row["iou"] <= 1
         assert row["measures"]["cells"] > 1
 
+    @pytest.mark.parametrize("suite", ["corrections", "finds"])
+    def test_albums_of_one_object_alone_are_refused(self, suite, perseg):
+        assert "one object alone" in refused(suite, "--data", perseg, "--data-set", "perseg", "--device", "cpu")
+
     def test_table(self, perseg):
         stdout = measured("modes", perseg).stdout
         assert "official PerSAM-F" in stdout

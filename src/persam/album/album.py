@@ -16,6 +16,7 @@ from persam.album.index import AlbumIndex
 from persam.album.looking import Engine, ThreadsHere
 from persam.album.outputs import INDEX, RESULTS, OutputFolder
 from persam.album.run import AlbumReport, OnPhoto, Ranked, fill_album, rank_photos
+from persam.album.worth import MOST_LISTED, Worth, best_first, worth_of
 from persam.concept import Concept
 from persam.errors import UsageError
 from persam.files import Held
@@ -31,8 +32,8 @@ class Album(Held):
     """A folder of results for thousands of photos. Use it in a ``with`` block, or `close` it.
 
     It has the files of `persam segment` (``masks/CONCEPT/PHOTO.png``, ``results.jsonl`` ...), ``unsure.csv`` with what
-    one should look at, and an index of what is known. It is filled again when photos or concepts were added; what is
-    known is not done again.
+    one should look at, ``correct.csv`` with what is most worth correcting, and an index of what is known. It is filled
+    again when photos or concepts were added; what is known is not done again.
 
     Args:
         folder: made if it is missing.
@@ -208,8 +209,7 @@ class Album(Held):
             PersamError: a photo or mask cannot be read, or the concept cannot be gone on from.
             UsageError: there is no correction, or the album has no such concept.
         """
-        if concept.name not in self.index.concepts:
-            raise UsageError(f'The album has no concept "{concept.name}"; fill it with it first.')
+        self._check_has(concept.name)
         check_search(max_instances, threshold)
         wanted = Wanted(max_instances=max_instances, threshold=threshold)
         masks = corrections_in(self.output, self.index, concept.name) if corrections is None else corrections
@@ -217,6 +217,26 @@ class Album(Held):
         return fix_album(
             model, concept, masks, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=on_photo
         )
+
+    def worth_correcting(self, concept: Concept | str | None = None, *, most: int = MOST_LISTED) -> list[Worth]:
+        """The photos that are most worth correcting, the best first, see `persam.album.worth`.
+
+        A photo that was corrected is left out, and so is one whose mask was changed and waits for `fix`.
+
+        Args:
+            concept: the one whose masks count, or its name; by default all of the album.
+            most: so many at most.
+
+        Raises:
+            UsageError: the album has no such concept, or `most` is below 1.
+        """
+        name = concept.name if isinstance(concept, Concept) else concept
+        if name is not None:
+            self._check_has(name)
+        if most < 1:
+            raise UsageError(f"most must be at least 1, not {most}.")
+        every = (worth_of(line) for line in self.lines() if name in (None, line["concept"]))
+        return best_first(filter(None, every), self.output, most)
 
     def export(
         self, names: Sequence[str], *, copy: bool = False, on_format: Callable[[str], object] = lambda name: None
@@ -239,6 +259,10 @@ class Album(Held):
     def lines(self) -> Iterator[dict[str, Any]]:
         """What was found, as in ``results.jsonl``: a dictionary for each photo and concept, sorted by photo."""
         return self.index.lines()
+
+    def _check_has(self, concept: str) -> None:
+        if concept not in self.index.concepts:
+            raise UsageError(f'The album has no concept "{concept}"; fill it with it first.')
 
 
 def _is_of_album(results: Path) -> bool:

@@ -21,7 +21,10 @@ from persam.album.batch import Wanted, search_of
 from persam.album.index import AlbumIndex
 from persam.album.looking import Engine, ThreadsHere
 from persam.album.outputs import RESULTS, OutputFolder
+from persam.album.looking import Engine, ThreadsHere
+from persam.album.outputs import RESULTS, OutputFolder
 from persam.album.worker import Worker, corrected
+from persam.album.worth import CORRECT_LIST, Worth, best_first, worth_of, write_list
 from persam.errors import PersamError
 from persam.files import atomic_path, write_text
 from persam.journal import json_line
@@ -47,6 +50,7 @@ class AlbumReport:
         verdicts: for each concept, how many photos of the album have which verdict.
         failures: photo and sentence for each that could not be done.
         gone: photos that are there no longer; their results are removed.
+        worth: the photos of the album that are most worth correcting, the best first.
     """
 
     photos: int = 0
@@ -57,6 +61,7 @@ class AlbumReport:
     verdicts: dict[str, Counter[str]] = field(default_factory=dict)
     failures: list[tuple[str, str]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    worth: list[Worth] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ def how_made(concept: Concept, wanted: Wanted, dtypes: Sequence[str] = ()) -> st
 
 def _check_files(photos: Sequence[Path], names: Sequence[str], output: OutputFolder, wanted: Wanted) -> None:
     """See before the work that no file of others is in the way. What persam wrote and a person corrected is not."""
-    files = [RESULTS, UNSURE_LIST]
+    files = [RESULTS, UNSURE_LIST, CORRECT_LIST]
     for photo in photos:
         for name in names:
             if not output.has_line(photo, name):
@@ -210,12 +215,13 @@ def _is_gone(photo: Path) -> bool:
 
 
 def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport) -> None:
-    """Write `results.jsonl` and the list of what one should look at, and count."""
-    unsure = []
+    """Write `results.jsonl` and the lists of what one should look at and correct, and count."""
+    unsure, worth = [], []
     with atomic_path(output.results_path) as temporary, temporary.open("wb") as stream:
         for line in index.lines():
             stream.write(json_line(line))
             report.verdicts.setdefault(line["concept"], Counter())[line["verdict"]] += 1
+            worth.append(worth_of(line))
             if line["verdict"] == "unsure":
                 unsure.append((abs(line["score"] - 0.5), line["image"], line["concept"], line["score"]))
     text = io.StringIO()
@@ -223,3 +229,5 @@ def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport) -> 
     rows.writerow(["photo", "concept", "score"])
     rows.writerows(row[1:] for row in sorted(unsure))
     write_text(output.folder / UNSURE_LIST, text.getvalue())
+    report.worth = best_first(filter(None, worth), output)
+    write_list(report.worth, output.folder / CORRECT_LIST)

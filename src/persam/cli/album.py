@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from persam.album.ray_engine import RayEngine
     from persam.album.run import AlbumReport
 
+WORTH_SAYING = 0.05  # expected gain from which on a photo is said to be worth a correction
+MOST_TOLD = 10  # of them with --json; correct.csv has more
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -161,6 +165,8 @@ def run(
     else:
         _print_table(report)
         say(_what_was_done(report, output, seconds))
+        files = [item for item in dict.fromkeys(items) if item not in others]
+        _say_what_next(report, output, {each.name: file for each, file in zip(concepts, files, strict=True)})
     if stopped is not None:
         done = report.done_before + report.done_now
         refuse_stopped(stopped, done, len(photos), output)
@@ -231,6 +237,7 @@ def fix(
         f"Corrected: {len(fixed.corrected)}; unsure ones that were looked at again: {len(fixed.looked_at)}, "
         f"still unsure: {left} -> {path}"
     )
+    _say_what_next(fixed.report, folder, {known.name: str(path)})
 
 
 @app.command("export")
@@ -381,6 +388,16 @@ def _what_was_done(report: AlbumReport, output: Path, seconds: float) -> str:
     return f"{', '.join(parts)}; {seconds:.1f} s; all of it in {output}/"
 
 
+def _say_what_next(report: AlbumReport, folder: Path, files: Mapping[str, str]) -> None:
+    """Name the photo that is most worth correcting, of the concepts with these files; none, if none is."""
+    for one in report.worth:
+        if one.concept in files and one.gain >= WORTH_SAYING:
+            what = f"{one.concept}: {one.verdict}, score {one.score:.2f}"
+            command = f"persam album fix {quote(str(folder))} {quote(files[one.concept])}"
+            say(f"Most worth correcting next: {one.image} ({what}); correct {folder / one.mask} and run {command}.")
+            return
+
+
 def _print_table(report: AlbumReport) -> None:
     grid = table("object", "present", "unsure", "absent", right=("present", "unsure", "absent"))
     for name, verdicts in sorted(report.verdicts.items()):
@@ -399,6 +416,7 @@ def _summary(report: AlbumReport, output: Path, seconds: float, *, stopped: bool
         "known": report.known,
         "kept": report.kept,
         "gone": report.gone,
+        "worth_correcting": [vars(one) for one in report.worth[:MOST_TOLD]],
         "verdicts": {name: dict(verdicts) for name, verdicts in report.verdicts.items()},
         "failed": [{"image": photo, "error": problem} for photo, problem in report.failures],
         "stopped": stopped,

@@ -1,4 +1,4 @@
-"""The ready questions of `persam bench`: modes, ablation, robustness, light, presence, references, encoders, costs."""
+"""The ready questions of `persam bench`: modes, ablation, robustness, corrections, encoders, what things cost, ..."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ TimedModel = Annotated[
         "-m", "--model", help="As elsewhere, or vit-b, vit-l, vit-h with random weights: nothing to download."
     ),
 ]
+AlbumPhotos = Annotated[
+    int, typer.Option(min=1, help="Of the object in its album, at most; as many of others beside them.")
+]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="That count; one more warms up.")]
 
 
@@ -38,7 +41,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of the suites to `persam bench`."""
     app.command("encoders")(encoders)
     for work, suites in (
-        (_on_photos, (modes, ablation, robustness, light, presence, references)),
+        (_on_photos, (modes, ablation, robustness, light, presence, references, corrections, finds)),
         (_timed, (efficiency, tuning, overhead, album)),
     ):
         shared = [each for each in options_of(work) if each.kind is each.KEYWORD_ONLY]
@@ -154,6 +157,37 @@ def references(
 
     measure = partial(check_checks, mode=mode, references=most, tests=tests, damaged=damaged, odd_ones=odd_ones)
     _on_photos("references", measure, **shared)
+
+
+def corrections(
+    mode: Mode = "persam",
+    most: Annotated[int, typer.Option("--corrections", min=1, help="In every album.")] = 5,
+    photos: AlbumPhotos = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="Random orders, of which the mean counts.")] = 3,
+    **shared: Any,
+) -> None:
+    """Which photo of an album should one correct next? Every order is followed, correction by correction.
+
+    Example: persam bench corrections --data ~/data --output orders
+    """
+    from persam.benchmark.reporting.plots import check_plots
+    from persam.benchmark.suites.corrections import order_corrections
+
+    _check(shared["output"], "corrections")
+    if shared["output"] is not None:
+        check_plots()
+    how = {"mode": mode, "corrections": most, "photos": photos, "seeds": seeds}
+    _on_photos("corrections", partial(order_corrections, **how), **shared)
+
+
+def finds(mode: Mode = "persam", photos: AlbumPhotos = 8, **shared: Any) -> None:
+    """Does an album get better if its own finds become further shots, without anybody looking at them?
+
+    Example: persam bench finds --data ~/data
+    """
+    from persam.benchmark.suites.finds import learn_from_finds
+
+    _on_photos("finds", partial(learn_from_finds, mode=mode, photos=photos), **shared)
 
 
 def encoders(

@@ -42,7 +42,12 @@ INTERVALS = (
     "for a change of IoU per image whole objects are drawn, the same in both rows (photos, if there is one object)"
 )
 RESULTS, TABLE = "metrics.json", "table.md"
-PICTURES = {"robustness": ("robustness.png",), "presence": ("reliability.png",)}  # of suites that draw some
+# Of suites that draw some.
+PICTURES = {
+    "robustness": ("robustness.png",),
+    "presence": ("reliability.png",),
+    "corrections": ("corrections.png",),
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,201 @@
+"""Do the album's own finds help as further shots, without anybody looking at them?
+
+A find is taken by its score alone, or if it also leads back: the object is found again in the reference by a concept of
+the find alone.  Then all photos are looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from persam.benchmark.reporting.tables import ends_in_percent
+from persam.benchmark.suites.one_album import MADE_OF, PHOTOS, Looked, OneAlbum, albums
+from persam.benchmark.suites.suite import Findings, Trial, change, headline
+from persam.concept import Concept
+from persam.metrics import PairedTest, auroc, bootstrap_figure, paired_test
+from persam.reports.tables import Table
+from persam.segmentation import SURE_ENOUGH
+
+COUNTS = (1, 2, 4)  # finds that are taken
+SURE, LEADS_BACK = 0.75, 0.7  # score from which on a find is taken; IoU in the reference, with `SURE_ENOUGH` as score
+WRONG = 0.5  # IoU of a find up to which it shows something else
+PROTOCOL = (
+    f"{MADE_OF}; the finds with the highest scores become further shots, as they were found, and all photos are looked "
+    "at again; IoU in the photos that show the object, taken to be there; right: photos of which presence is said "
+    "rightly"
+)
+NOTES = (
+    f"By score: finds with a score of {SURE} or more.",
+    (
+        f"Leads back: a score of {SURE_ENOUGH} or more, and the find alone finds the object in the reference, with an "
+        f"IoU of {LEADS_BACK} or more."
+    ),
+    f"Wrong: an IoU of {WRONG} or less. Changes are those against the reference alone; intervals draw whole albums.",
+)
+
+
+@dataclass(frozen=True)
+class Find:
+    """Something that was found in a photo of an album.
+
+    Attributes:
+        place: of the photo.
+        score: that it had.
+        concept: learned from it alone.
+        leads_back: IoU with which the object is found in the reference by that.
+    """
+
+    place: int
+    score: float
+    concept: Concept
+    leads_back: float
+
+
+#: What is found in every photo, by the album's name.
+Answers = Mapping[str, Sequence[Looked]]
+
+
+def learn_from_finds(trial: Trial, mode: str = "persam", *, photos: int = PHOTOS) -> Findings:
+    """Take finds as shots, by score and by whether they lead back.
+
+    Args:
+        trial: on what and with what.
+        mode: of the method.
+        photos: of the object in an album, at most; as many others beside them.
+
+    Raises:
+        UsageError: no such mode; one object alone, so that there are no photos of others.
+    """
+    before: dict[str, list[Looked]] = {}
+    after: dict[tuple[str, int], dict[str, list[Looked]]] = {(way, n): {} for way in _CHOICES for n in COUNTS}
+    taken: dict[tuple[str, int], dict[str, list[int]]] = {key: {} for key in after}
+    for album in albums(trial, mode, photos):
+        before[album.name] = album.looked()
+        finds = finds_of(album)
+        for way, count in after:
+            chosen = _CHOICES[way](finds)[:count]
+            taken[way, count][album.name] = [find.place for find in chosen]
+            after[way, count][album.name] = (
+                album.look(album.joined([find.concept for find in chosen])) if chosen else before[album.name]
+            )
+    about = trial.about(mode=mode, solver=None) | {"protocol": PROTOCOL, "photos_of_an_object": photos}
+    rows = [row_of("the reference alone", 0, before, before, {})]
+    rows += [row_of(way, count, before, after[way, count], taken[way, count]) for way, count in after]
+    return Findings("finds", about, rows, [find_table(rows, headline(about))], NOTES)
+
+
+def finds_of(album: OneAlbum) -> list[Find]:
+    """All that the reference finds well enough to learn from it, the surest first."""
+    found = []
+    for place, each in enumerate(album.found(album.first)):
+        if each.score >= SURE_ENOUGH and each.mask.any() and not each.mask.all():
+            concept = album.learned(place, each.mask)
+            found.append(Find(place, each.score, concept, album.finds_reference(concept)))
+    return sorted(found, key=lambda find: (-find.score, find.place))
+
+
+def _by_score(finds: Sequence[Find]) -> list[Find]:
+    return [find for find in finds if find.score >= SURE]
+
+
+def _that_lead_back(finds: Sequence[Find]) -> list[Find]:
+    return sorted(
+        (find for find in finds if find.leads_back >= LEADS_BACK), key=lambda find: -find.score * find.leads_back
+    )
+
+
+_CHOICES = {"by score": _by_score, "leads back": _that_lead_back}
+
+
+# ------------------------------------------------------------------------------------------------- what is shown
+
+
+def row_of(way: str, count: int, before: Answers, after: Answers, taken: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """How finds as shots compare with the reference alone, as JSON values."""
+    shots = [(name, place) for name, places in taken.items() for place in places]
+    first, second = (_ious(answers) for answers in (before, after))
+    not_shots = first.keys() - set(shots)
+    scores = [np.array(_figures(answers, "score")) for answers in (before, after)]
+    there = np.array([each.assumed is not None for looked in before.values() for each in looked])
+    names = [name for name, looked in before.items() for _ in looked]
+    right = [dict(enumerate((_said(answers) == there).astype(float))) for answers in (before, after)]
+    better = None if after is before else _better_auroc(*scores, there, names)
+    return {
+        "way": way,
+        "finds": count,
+        "albums": len(before),
+        "shots": len(shots),
+        "wrong_shots": sum(first.get(shot, 0.0) <= WRONG for shot in shots),
+        "iou": float(np.mean(list(second.values()))),
+        "change": _change(first, second),
+        "change_elsewhere": _change(*({key: each[key] for key in not_shots} for each in (first, second))),
+        "auroc": auroc(scores[1], there),
+        "auroc_change": better,
+        "right": float(np.mean(list(right[1].values()))),
+        "right_change": paired_test(*right, dict(enumerate(names)))._asdict(),
+    }
+
+
+def _ious(answers: Answers) -> dict[tuple[str, int], float]:
+    return {
+        (name, place): each.assumed
+        for name, looked in answers.items()
+        for place, each in enumerate(looked)
+        if each.assumed is not None
+    }
+
+
+def _figures(answers: Answers, key: str) -> list[Any]:
+    return [each.figures[key] for looked in answers.values() for each in looked]
+
+
+def _said(answers: Answers) -> np.ndarray:
+    return np.array(_figures(answers, "present"))
+
+
+def _change(first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int], float]) -> dict[str, Any] | None:
+    return paired_test(first, second, {key: key[0] for key in first})._asdict() if first else None
+
+
+def _better_auroc(first: np.ndarray, second: np.ndarray, there: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    def difference(before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> float:
+        return auroc(after, labels) - auroc(before, labels)
+
+    ends = bootstrap_figure(difference, [first, second, there], names)
+    return {"difference": difference(first, second, there), "interval": ends}
+
+
+def find_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """The comparison."""
+    cells = tuple(
+        (
+            row["way"] if row["finds"] == 0 else f"{row['way']}, {row['finds']}",
+            f"{row['shots']} ({row['wrong_shots']} wrong)" if row["finds"] else "–",
+            f"{100 * row['iou']:.1f}",
+            _tested(row, "change"),
+            _tested(row, "change_elsewhere"),
+            f"{100 * row['auroc']:.1f}",
+            _auroc_change(row["auroc_change"]),
+            f"{100 * row['right']:.1f}",
+            _tested(row, "right_change"),
+        )
+        for row in rows
+    )
+    columns = ("further shots", "taken", "IoU", "change", "where no shot is", "AUROC", "change", "right", "change")
+    return Table(f"Finds as further shots: {title}", columns, cells)
+
+
+def _tested(row: Mapping[str, Any], key: str) -> str:
+    return change(PairedTest(**row[key]) if row["finds"] and row[key] else None)
+
+
+def _auroc_change(better: Mapping[str, Any] | None) -> str:
+    if better is None:
+        return "–"
+    return f"{100 * better['difference']:+.1f}" + (
+        f" {ends_in_percent(better['interval'])}" if better["interval"] else ""
+    )

@@ -1,0 +1,163 @@
+"""An album of one thing: photos that show it and as many that do not, looked at with more shots than the first.
+
+Its photos are encoded once, and what is found with the same shots is not looked for twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from persam.benchmark.episodes import Sample
+from persam.benchmark.suites.damage import spread
+from persam.benchmark.suites.suite import Trial
+from persam.concept import Concept
+from persam.errors import UsageError
+from persam.method.settings import Settings
+from persam.metrics import iou
+from persam.models.base import EncodedImage
+from persam.persam import PerSAM
+from persam.reference import Reference
+from persam.segmentation import Segmentation
+
+PHOTOS = 8  # of a thing, and as many of others: an album that one core goes through again and again
+MADE_OF = (
+    "an album for every object: its photos but for the first, which is the reference, and as many of other objects, "
+    "evenly spread"
+)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found in a photo, and how right it is.
+
+    Attributes:
+        figures: of `Segmentation.to_dict`, which an album keeps.
+        assumed: IoU of the mask if the thing is taken to be there; None where it is not.
+        kept: IoU of the mask as the album has it; 1 where nothing is to be found and nothing is.
+    """
+
+    figures: Mapping[str, Any]
+    assumed: float | None
+    kept: float
+
+
+class OneAlbum:
+    """The photos of one thing and of others.
+
+    Args:
+        model: that learns and looks.
+        name: ``DATA_SET/OBJECT``.
+        reference: the first shot.
+        photos: of the album; the truth of those without the thing is empty.
+        is_shown: whether each photo has it.
+
+    Attributes:
+        first: the concept of the reference alone.
+    """
+
+    def __init__(
+        self, model: PerSAM, name: str, reference: Sample, photos: Sequence[Sample], is_shown: Sequence[bool]
+    ) -> None:
+        self.name = name
+        self._model = model
+        pixels, self._reference_mask = reference.read()
+        self._reference = model.encode(pixels)
+        self.first = model.learn(_shot(pixels, self._reference_mask), name="thing")
+        self._pixels = [each.read_photo() for each in photos]
+        self._encoded: list[EncodedImage] = [model.encode(each) for each in self._pixels]
+        self._truths = [
+            each.truth.read(_size(pixels)) if shows else np.zeros(_size(pixels), bool)
+            for each, pixels, shows in zip(photos, self._pixels, is_shown, strict=True)
+        ]
+        self._ignored = [
+            each.truth.read_ignore(_size(pixels)) if shows else None
+            for each, pixels, shows in zip(photos, self._pixels, is_shown, strict=True)
+        ]
+        self._shots: dict[int, Concept] = {}
+        self._looked: dict[frozenset[int], list[Looked]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def shows(self, place: int) -> bool:
+        """Whether the thing is in a photo."""
+        return bool(self._truths[place].any())
+
+    def looked(self, corrected: Sequence[int] = ()) -> list[Looked]:
+        """What is found in all photos once some were corrected, those that show the thing being shots from then on."""
+        shots = frozenset(place for place in corrected if self.shows(place))
+        if shots not in self._looked:
+            for place in shots - self._shots.keys():
+                self._shots[place] = self.learned(place, self._truths[place])
+            self._looked[shots] = self.look(self.joined([self._shots[place] for place in sorted(shots)]))
+        return self._looked[shots]
+
+    def learned(self, place: int, mask: np.ndarray) -> Concept:
+        """A concept of a photo of the album, whatever mask it is given, alone."""
+        return self._model.learn(_shot(self._pixels[place], mask), name="thing")
+
+    def joined(self, shots: Sequence[Concept]) -> Concept:
+        """The concept with further shots, as `PerSAM.learn` with a base has it."""
+        concept = self.first
+        for shot in shots:
+            concept = concept.joined(shot, concept.name)
+        return concept
+
+    def look(self, concept: Concept) -> list[Looked]:
+        """What a concept finds in all photos."""
+        return [self.judged(place, found) for place, found in enumerate(self.found(concept))]
+
+    def found(self, concept: Concept) -> Iterator[Segmentation]:
+        """The same, as it is found."""
+        for encoded in self._encoded:
+            yield self._model.segment(encoded, concept)
+
+    def finds_reference(self, concept: Concept) -> float:
+        """IoU with which a concept finds the thing in the reference."""
+        return iou(self._model.segment(self._reference, concept).assumed_mask, self._reference_mask)
+
+    def judged(self, place: int, found: Segmentation) -> Looked:
+        """How right it is."""
+        truth, ignored = self._truths[place], self._ignored[place]
+        assumed = iou(found.assumed_mask, truth, ignored) if truth.any() else None
+        return Looked(found.to_dict(rle=False), assumed, iou(found.mask, truth, ignored))
+
+
+def albums(trial: Trial, mode: str, most: int) -> Iterator[OneAlbum]:
+    """An album for every object, with at most so many photos of it, and as many of others.
+
+    Raises:
+        UsageError: no such mode; one object alone, so that there are no photos of others.
+    """
+    model = PerSAM(trial.shared["model"], encoder=trial.shared["encoder"], settings=Settings.of(mode))
+    episodes = trial.photos.episodes
+    if len(episodes) < 2:
+        raise UsageError("There is one object alone; an album has photos without the object, too: those of others.")
+    for episode in episodes:
+        own = {each.photo for each in (*episode.references, *episode.tests)}
+        strangers = {
+            sample.photo: sample
+            for other in episodes
+            for sample in other.tests
+            if other is not episode and sample.photo not in own | episode.not_asked
+        }
+        shown = spread(episode.tests, most)
+        others = spread(list(strangers.values()), len(shown))
+        is_shown = [True] * len(shown) + [False] * len(others)
+        name = f"{episode.data_set}/{episode.object}"
+        yield OneAlbum(model, name, episode.references[0], [*shown, *others], is_shown)
+        for _ in episode.tests:
+            if trial.progress is not None:
+                trial.progress()
+
+
+def _shot(photo: np.ndarray, mask: np.ndarray) -> Reference:
+    return Reference(photo, mask=mask)
+
+
+def _size(pixels: np.ndarray) -> tuple[int, int]:
+    return pixels.shape[0], pixels.shape[1]
