@@ -122,8 +122,9 @@ def fill_album(
                 report.known += outcome == "known"
             on_photo(seen.photo, problem)
     except BaseException as stop:
-        with contextlib.suppress(PersamError):  # what stopped it may also stop this
-            _summarise(output, index, report)
+        if report.done_now or report.done_before or report.kept:  # else nothing is to be left in a new folder
+            with contextlib.suppress(PersamError):  # what stopped it may also stop this
+                _summarise(output, index, report)
         if isinstance(stop, KeyboardInterrupt):
             stop.report = report  # type: ignore[attr-defined]
         raise

@@ -121,7 +121,7 @@ def light(mode: Mode = "persam", **shared: Any) -> None:
 
 
 def presence(mode: Mode = "persam", **shared: Any) -> None:
-    """Does it know when the thing is not there? Every thing is looked for in the photos of all others.
+    """Is it there, and which photos have it, as album find ranks them? Every thing in the photos of all others.
 
     Example: persam bench presence --data ~/data --output there
     """
