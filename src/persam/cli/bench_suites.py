@@ -292,9 +292,7 @@ def album(
 ) -> None:
     """What an album costs: photos a second and memory, against their number, with several concepts or kept encodings.
 
-    Examples: persam bench album
-
-    persam bench album --photos 300 --photos 1000 --photos 3000 --side 640 --no-compare
+    Example: persam bench album --photos 300 --photos 1000 --photos 3000 --side 640 --no-compare
     """
     from persam.benchmark.suites.album import SIZES, measure_album, steps_of
 

@@ -98,7 +98,7 @@ class AbsentReport:
 
     def ranking_table(self) -> Table:
         """Of `rankings`, one row a method."""
-        return ranking_table(self.rankings, f"{self.title}: which photos have it?")
+        return ranking_table(self.rankings, f"Which photos have it? {self.title}")
 
     def metrics(self) -> dict[str, Any]:
         """Everything, as JSON values; what depends on the clock is under ``times`` alone."""

@@ -72,7 +72,7 @@ def count_instances(
     methods = [PersamMethod(mode, **trial.shared, settings=Settings.of(mode)) for mode in modes]
     forms = [_Form(method.name, method, most) for method in methods]
     forms.insert(1, _Form(f"{methods[0].name}, one object", methods[0], 1))
-    learned = _Learned(methods, same_photo=same_photo)
+    learned = _Concepts(methods, same_photo=same_photo)
     asked: list[Counted] = []
     failures: list[str] = []
     for look in _looks(trial.photos.episodes, without, same_photo=same_photo):
@@ -112,7 +112,7 @@ def _looks(episodes: Sequence[Episode], without: int, *, same_photo: bool) -> It
             yield kept
 
 
-class _Learned:
+class _Concepts:
     """Concepts, each learned once from one object."""
 
     def __init__(self, methods: Sequence[PersamMethod], *, same_photo: bool) -> None:
@@ -147,7 +147,7 @@ def _truths(sample: Sample, shape: tuple[int, ...]) -> list[np.ndarray]:
     return [mask for mask in masks if mask.any()]
 
 
-def _answers(query: Query, photo: SharedPhoto, forms: Sequence[_Form], learned: _Learned) -> list[Counted]:
+def _answers(query: Query, photo: SharedPhoto, forms: Sequence[_Form], learned: _Concepts) -> list[Counted]:
     true, ignore = _truths(query.sample, photo.size), query.sample.truth.read_ignore(photo.size)
     concepts = learned.of(query)
     answers = []
