@@ -103,6 +103,26 @@ class TestSuites:
     def test_albums_of_one_object_alone_are_refused(self, suite, perseg):
         assert "one object alone" in refused(suite, "--data", perseg, "--data-set", "perseg", "--device", "cpu")
 
+    def test_instances(self, tmp_path):
+        """Two discs in one photo and one in the other, with ids, and their kind."""
+        (tmp_path / "set").mkdir()
+        left, right = (draw_scene(60, 80, center=(x, 30), radius=14) for x in (22, 58))
+        both = np.where(left[1][..., None], left[0], right[0])
+        for stem, image, ids in (("one", left[0], left[1] * 1), ("two", both, left[1] + 2 * right[1])):
+            Image.fromarray(image).save(tmp_path / "set" / f"{stem}.jpg")
+            Image.fromarray(ids.astype(np.uint8)).save(tmp_path / "set" / f"{stem}.png")
+        items = {"one": {"classes": ["disc"]}, "two": {"classes": ["disc", "disc"]}}
+        (tmp_path / "objects.json").write_text(json.dumps({"set": {"items": items}}))
+        result = run("instances", "--data", tmp_path, "--mode", "persam", "--device", "cpu", "--json")
+        assert result.stderr == ""
+        values = json.loads(result.stdout)
+        assert (values["suite"], values["questions"]) == ("instances", 1)
+        assert [(row["method"], row["number"], row["true"]) for row in values["rows"]] == [
+            ("persam", None, 2), ("persam", "2", 2), ("persam, one object", None, 2), ("persam, one object", "2", 2),
+        ]  # fmt: skip
+        assert "no mode" in refused("instances", "--data", tmp_path, "--mode", "best")
+        assert "names no objects" in refused("instances", "--data", tmp_path, "--names", "objects")
+
     def test_table(self, perseg):
         stdout = measured("modes", perseg).stdout
         assert "official PerSAM-F" in stdout
@@ -217,6 +237,6 @@ class TestTimes:
         assert "no-such-sam is not on this machine" in refused(suite, "--model", "nobody/no-such-sam", code=1)
 
 
-@pytest.mark.parametrize("suite", [*SUITES, *TIMES])
+@pytest.mark.parametrize("suite", [*SUITES, *TIMES, "presence", "references", "instances", "album"])
 def test_help_has_an_example(suite):
     assert f"Example: persam bench {suite}" in run(suite, "--help").stdout

@@ -21,8 +21,6 @@ from persam.album.batch import Wanted, search_of
 from persam.album.index import AlbumIndex
 from persam.album.looking import Engine, ThreadsHere
 from persam.album.outputs import RESULTS, OutputFolder
-from persam.album.looking import Engine, ThreadsHere
-from persam.album.outputs import RESULTS, OutputFolder
 from persam.album.worker import Worker, corrected
 from persam.album.worth import CORRECT_LIST, Worth, best_first, worth_of, write_list
 from persam.errors import PersamError
@@ -128,8 +126,9 @@ def fill_album(
                 report.known += outcome == "known"
             on_photo(seen.photo, problem)
     except BaseException as stop:
-        with contextlib.suppress(PersamError):  # what stopped it may also stop this
-            _summarise(output, index, report)
+        if report.done_now or report.done_before or report.kept:  # else nothing is to be left in a new folder
+            with contextlib.suppress(PersamError):  # what stopped it may also stop this
+                _summarise(output, index, report)
         if isinstance(stop, KeyboardInterrupt):
             stop.report = report  # type: ignore[attr-defined]
         raise

@@ -92,7 +92,16 @@ def _measure(
             report = ask(entry.name, data, setup, out=output, fresh=fresh, progress=progress, **own)
         except KeyboardInterrupt as stop:
             raise type(stop)(_how_to_go_on(output, done, total)) from None
-    _show(report, report.table() if absent else report.table(brief=True), json)  # type: ignore[call-arg]
+    _show(report, _tables_of(report), json)
+
+
+def _tables_of(report: Report | AbsentReport) -> list[Table]:
+    """What a terminal shows of a report."""
+    from persam.benchmark.absence.report import AbsentReport
+
+    if isinstance(report, AbsentReport):
+        return [report.table(), report.ranking_table()]
+    return [report.table(brief=True)]
 
 
 def _how_to_go_on(folder: Path | None, done: int, total: int) -> str:
@@ -117,7 +126,7 @@ def _score(
     with progress_bar("masks") as advance:
         how: dict[str, Any] = {"progress": lambda done, total: advance(done=done, total=total), **own}
         report = bench_score(entry.name, data, predictions, name=name, out=output, seed=seed, **how)
-    _show(report, report.table(brief=True), json)
+    _show(report, _tables_of(report), json)
 
 
 class MeasureCommands(TyperGroup):
@@ -200,11 +209,11 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _show(report: Report | AbsentReport, shown: Table, as_json: bool) -> None:
+def _show(report: Report | AbsentReport, shown: list[Table], as_json: bool) -> None:
     if as_json:
         print_json(report.metrics())
-    else:
-        shown.print(out())
+    for table in [] if as_json else shown:
+        table.print(out())
     if report.folder is not None:
         from persam.benchmark.running.run_folder import PREDICTIONS
 

@@ -1,8 +1,8 @@
-"""The ready questions of `persam bench`: modes, ablation, robustness, corrections, encoders, what things cost, ..."""
+"""The ready questions of `persam bench`: modes, ablation, robustness, presence, instances, corrections, costs, ..."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of the suites to `persam bench`."""
     app.command("encoders")(encoders)
     for work, suites in (
-        (_on_photos, (modes, ablation, robustness, light, presence, references, corrections, finds)),
+        (_on_photos, (modes, ablation, robustness, light, presence, references, instances, corrections, finds)),
         (_timed, (efficiency, tuning, overhead, album)),
     ):
         shared = [each for each in options_of(work) if each.kind is each.KEYWORD_ONLY]
@@ -52,6 +52,7 @@ def register(app: typer.Typer) -> None:
 def _on_photos(
     suite: str,
     measure: Callable[..., Any],
+    reading: Mapping[str, Any] | None = None,
     *,
     data: Data,
     data_set: DataSet = None,
@@ -63,11 +64,14 @@ def _on_photos(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Run a suite of one model; what stands after the star are the options that all of them have."""
+    """Run a suite of one model; what stands after the star are the options that all of them have.
+
+    `reading` are options of the data set.
+    """
     from persam.benchmark.suites.suite import Trial, claimed_out, read_photos
 
     with claimed_out(output, suite):
-        photos = read_photos(data, data_set, limit)
+        photos = read_photos(data, data_set, limit, **(reading or {}))
         persam = load_model(model, device=device, dtype="auto", encoder=encoder)
         with progress_bar("measuring", photos.count) as advance:
             found = measure(Trial(photos, persam.model, persam.encoder, solver, advance))
@@ -126,7 +130,7 @@ def light(mode: Mode = "persam", **shared: Any) -> None:
 
 
 def presence(mode: Mode = "persam", **shared: Any) -> None:
-    """Does it know when the thing is not there? Every thing is looked for in the photos of all others.
+    """Is it there, and which photos have it, as album find ranks them? Every thing in the photos of all others.
 
     Example: persam bench presence --data ~/data --output there
     """
@@ -157,6 +161,36 @@ def references(
 
     measure = partial(check_checks, mode=mode, references=most, tests=tests, damaged=damaged, odd_ones=odd_ones)
     _on_photos("references", measure, **shared)
+
+
+def instances(
+    objects: Annotated[
+        str | None, typer.Option(help="JSON with the kind of every mask id; default objects.json in the folder.")
+    ] = None,
+    names: Annotated[str, typer.Option(help="The list in it that names the ids: classes, or objects.")] = "classes",
+    part: Annotated[str | None, typer.Option(help="Photos of this part alone, as the JSON has it.")] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="Repeat it for several; default: persam, paper and official.")
+    ] = None,
+    max_instances: Annotated[int, typer.Option(min=1, help="Objects that are looked for in a photo.")] = 10,
+    without: Annotated[int, typer.Option(min=0, help="Photos without it to ask every kind in, at most.")] = 2,
+    same_photo: Annotated[
+        bool, typer.Option("--same-photo", help="Learn from the largest object of each photo, find all of it there.")
+    ] = False,
+    **shared: Any,
+) -> None:
+    """Several objects of one kind: are all found and counted? F1, PQ and AP by the number that is there.
+
+    --data is laid out as for persam bench things: photos, and masks with an id for every object.
+
+    Example: persam bench instances --data my_things --objects names.json
+    """
+    from persam.benchmark.suites.instances import count_instances
+
+    shared["data_set"] = shared["data_set"] or "things"
+    modes = mode or ("persam", "paper", "official")
+    measure = partial(count_instances, modes=modes, most=max_instances, without=without, same_photo=same_photo)
+    _on_photos("instances", measure, {"objects": objects, "names": names, "part": part}, **shared)
 
 
 def corrections(
@@ -297,9 +331,7 @@ def album(
 ) -> None:
     """What an album costs: photos a second and memory, against their number, with several concepts or kept encodings.
 
-    Examples: persam bench album
-
-    persam bench album --photos 300 --photos 1000 --photos 3000 --side 640 --no-compare
+    Examples: persam bench album --photos 300 --photos 1000 --photos 3000 --side 640 --no-compare
 
     persam bench album --photos 300 --no-compare --workers 1 --workers 2
     """

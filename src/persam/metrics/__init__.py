@@ -25,6 +25,7 @@ from persam.metrics.davis import *
 from persam.metrics.masks import *
 from persam.metrics.overlap import *
 from persam.metrics.presence import *
+from persam.metrics.ranking import *
 from persam.metrics.statistics import *
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "as_mask",
     "as_masks",
     "auroc",
+    "average_precision",
     "best_threshold",
     "bootstrap_figure",
     "bootstrap_mean",
@@ -90,6 +92,8 @@ __all__ = [
     "pooled_accuracy",
     "pooled_groups",
     "pooled_iou",
+    "precision_at",
+    "r_precision",
     "reliability",
     "roc",
     "sequence_statistics",

@@ -10,6 +10,7 @@ from tests.benchmark.datasets.checks import check_sound
 from tests.benchmark.datasets.lookalikes import SIZE, write_grey, write_photo
 
 from persam.benchmark.datasets.catalog import read
+from persam.benchmark.datasets.things import ids_of
 from persam.benchmark.episodes import limited
 from persam.benchmark.records import presence_queries
 from persam.errors import UsageError
@@ -201,3 +202,21 @@ class TestSentences:
         write(folder, named)
         assert "b__0.png has id 3, but" in self.refused(folder)
         assert "names 2 things for bins/b__0" in self.refused(folder)
+
+
+class TestKinds:
+    """The list of kinds instead of that of physical things."""
+
+    def test_the_reference_shows_one_alone_if_any_photo_does(self, tmp_path):
+        fill(tmp_path, bins={"a": [("key", 4), ("key", 4)], "b": [("key", 2)], "c": [("key", 3), ("cup", 2)]})
+        named = names(tmp_path)
+        for item in named["bins"]["items"].values():
+            item["classes"] = item.pop("objects")
+        write(tmp_path, named)
+        loaded = read("things", tmp_path, names="classes")
+        (key,) = loaded.episodes
+        assert (stems(key.references), stems(key.tests)) == (["c"], ["a", "b"])
+        assert [len(ids_of(each)) for each in key.tests] == [2, 1]
+        assert loaded.settings["names"] == "classes"
+        with pytest.raises(UsageError, match="names no objects: looked for items with a list of objects"):
+            read("things", tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from persam.benchmark.absence.plots import draw_reliability, plot_scores
+from persam.benchmark.absence.ranking import RankingSummary, ranking_table, summarise_rankings
 from persam.benchmark.absence.summary import BINS, AbsentSummary, Ends, pair_row, summarise_absent
 from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS, PAGE, run_page
@@ -72,6 +73,11 @@ class AbsentReport:
         """One a method."""
         return summarise_absent(self.answers)
 
+    @cached_property
+    def rankings(self) -> list[RankingSummary]:
+        """One a method: how well a search for each thing would have found the photos that show it."""
+        return summarise_rankings(self.answers)
+
     @property
     def missing(self) -> dict[str, dict[str, str]]:
         """For each method that has them, pairs without an answer and why."""
@@ -90,6 +96,10 @@ class AbsentReport:
             notes.append(f"{method} has no answer for {len(missing)} pairs, which do not count.")
         return Table(self.title, _COLUMNS, tuple(_row(each) for each in self.summaries), notes=tuple(notes))
 
+    def ranking_table(self) -> Table:
+        """Of `rankings`, one row a method."""
+        return ranking_table(self.rankings, f"Which photos have it? {self.title}")
+
     def metrics(self) -> dict[str, Any]:
         """Everything, as JSON values; what depends on the clock is under ``times`` alone."""
         by_method = grouped(self.answers, "method")
@@ -101,6 +111,7 @@ class AbsentReport:
             "photos": len({answer.sample for answer in self.answers}),
             "objects": len({answer.object for answer in self.answers}),
             "methods": {summary.method: asdict(summary) for summary in self.summaries},
+            "rankings": {summary.method: asdict(summary) for summary in self.rankings},
             "times": {
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": {name: sum(answer.seconds for answer in given) for name, given in by_method.items()},
@@ -114,8 +125,9 @@ class AbsentReport:
             Names of the files.
         """
         write_text(folder / METRICS, json.dumps(self.metrics(), indent=2, ensure_ascii=False) + "\n")
-        write_text(folder / MARKDOWN, self.table().markdown())
-        write_text(folder / LATEX, self.table().latex())
+        tables = (self.table(), self.ranking_table())
+        write_text(folder / MARKDOWN, "\n".join(table.markdown() for table in tables))
+        write_text(folder / LATEX, "\n".join(table.latex() for table in tables))
         write_text(folder / PER_PAIR, to_csv([pair_row(answer) for answer in self.answers]))
         plot_scores(self.answers, self.summaries, self.title, folder / PLOT)
         plots = {"scores with and without the object": folder / PLOT}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -77,6 +77,9 @@ def read_things(
     root: Path,
     objects: Annotated[str | None, About(f"JSON with the names of the things; {_DEFAULT} in the folder")] = None,
     part: Annotated[str | None, About("photos of this part alone, as the JSON has it: train, val")] = None,
+    names: Annotated[
+        Literal["objects", "classes"], About("list of the JSON that names the ids: physical things, or their kinds")
+    ] = "objects",
 ) -> Loaded:
     """Every thing that is seen in two photos or more: one shows it, in the others it is found.
 
@@ -90,6 +93,9 @@ def read_things(
     covers most of. What stands before ``__`` in a stem is the scene. Photos of the reference's scene are no tests,
     unless no thing of the set is in two scenes, as in a video of each.
 
+    With `names` ``classes`` that list of an item is read instead, so that a thing is all of its kind in a photo; the
+    reference is then a photo with one of them alone, if there is any.
+
     Where absent things are looked for, a thing is not asked about in photos of other sets, whose things have other
     names, nor in those of its reference's scene, nor where the JSON names it but the mask shows none of it.
 
@@ -98,7 +104,7 @@ def read_things(
             thing can be found in a second photo.
     """
     path = root / _DEFAULT if objects is None else expanded(objects)
-    named = _of_part(_read_names(path, root), path, part)
+    named = _of_part(_read_names(path, root, names), path, part, names)
     sets: dict[str, _Set] = {}
     gone: list[str] = []
     for name, items in named.items():
@@ -111,7 +117,7 @@ def read_things(
     for name, found in sets.items():
         elsewhere = {photo for other in sets.values() if other is not found for photo in other.photos}
         for thing in sorted(found.views):
-            episode = _episode(f"{name}/{thing}", words(thing), found, thing, elsewhere)
+            episode = _episode(f"{name}/{thing}", words(thing), found, thing, elsewhere, alone_first=names == "classes")
             if episode.tests:
                 episodes.append(episode)
             else:
@@ -129,14 +135,18 @@ def read_things(
         f"{len(episodes)} things in {len(pictures)} photos{'' if part is None else f' of part {part}'}, 1 reference "
         "each (the photo that it covers most of), every photo of another scene on its own; IoU per photo, then "
         "the mean over photos",
-        {"objects": path.name, "part": part},
+        {"objects": path.name, "part": part} | ({} if names == "objects" else {"names": names}),
         tuple(notes),
     )
 
 
-def _episode(name: str, category: str, found: _Set, thing: str, elsewhere: set[Path]) -> Episode:
+def _episode(name: str, category: str, found: _Set, thing: str, elsewhere: set[Path], *, alone_first: bool) -> Episode:
     views = found.views[thing]
-    reference = max(views, key=lambda view: view.share).sample  # of equals the first
+
+    def how_well(view: _Seen) -> tuple[bool, float]:
+        return alone_first and len(ids_of(view.sample)) == 1, view.share
+
+    reference = max(views, key=how_well).sample  # of equals the first
     scene = {photo for photo in found.photos if _scene(photo) == _scene(reference.photo)}
     apart = scene if found.has_scenes else {reference.photo}
     tests = tuple(view.sample for view in views if view.sample.photo not in apart)
@@ -178,51 +188,59 @@ def _look(folder: Path, name: str, items: Mapping[str, Sequence[str]], path: Pat
     return found, [stem for stem in items if stem not in here]
 
 
+def ids_of(sample: Sample) -> tuple[MaskFile, ...]:
+    """The truth of each id by itself that a sample's thing has in the photo."""
+    truth = sample.truth
+    if isinstance(truth, SeveralIds):
+        return truth.parts
+    return (truth,) if isinstance(truth, MaskFile) else ()
+
+
 def _truth(mask: Path, ids: Sequence[int]) -> Truth:
     parts = tuple(MaskFile(mask, number, _IGNORED) for number in ids)
     return parts[0] if len(parts) == 1 else SeveralIds(parts)
 
 
-def _read_names(path: Path, root: Path) -> dict[str, dict[str, Mapping[str, Any]]]:
+def _read_names(path: Path, root: Path, names: str) -> dict[str, dict[str, Mapping[str, Any]]]:
     """The items whose objects are named, by set and stem."""
     if not path.is_file():
         raise UsageError(f"There is no {path}: looked for {LAYOUT}, in {root}.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         named = {
-            name: {stem: item for stem, item in each["items"].items() if item.get("objects") is not None}
+            name: {stem: item for stem, item in each["items"].items() if item.get(names) is not None}
             for name, each in found.items()
         }
         whole = all(
-            isinstance(item["objects"], list) and all(isinstance(thing, str) for thing in item["objects"])
+            isinstance(item[names], list) and all(isinstance(thing, str) for thing in item[names])
             for items in named.values()
             for item in items.values()
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(path) from error
+        raise _damaged(path, names) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
     if not whole:
-        raise _damaged(path)
-    if not any(item["objects"] for items in named.values() for item in items.values()):
+        raise _damaged(path, names)
+    if not any(item[names] for items in named.values() for item in items.values()):
         raise UsageError(
-            f"{path} names no objects: looked for items with a list of objects, the thing of every mask id."
+            f"{path} names no {names}: looked for items with a list of {names}, the thing of every mask id."
         )
     return named
 
 
-def _damaged(path: Path) -> UsageError:
+def _damaged(path: Path, names: str) -> UsageError:
     return UsageError(
-        f'{path} is damaged or another JSON: looked for {{SET: {{"items": {{STEM: {{"objects": [NAME, ...]}}}}}}}}.'
+        f'{path} is damaged or another JSON: looked for {{SET: {{"items": {{STEM: {{"{names}": [NAME, ...]}}}}}}}}.'
     )
 
 
-def _of_part(named: dict[str, dict[str, Mapping[str, Any]]], path: Path, part: str | None) -> Named:
+def _of_part(named: dict[str, dict[str, Mapping[str, Any]]], path: Path, part: str | None, names: str) -> Named:
     chosen: Named = {
-        name: {stem: item["objects"] for stem, item in items.items() if part is None or item.get("part") == part}
+        name: {stem: item[names] for stem, item in items.items() if part is None or item.get("part") == part}
         for name, items in named.items()
     }
     if not any(chosen.values()):
         parts = sorted({str(item["part"]) for items in named.values() for item in items.values() if "part" in item})
-        raise UsageError(f"{path} has no part {part} with named objects; there are {some(parts) or 'no parts'}.")
+        raise UsageError(f"{path} has no part {part} with named {names}; there are {some(parts) or 'no parts'}.")
     return {name: items for name, items in chosen.items() if items}

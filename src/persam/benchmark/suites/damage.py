@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from persam.benchmark.episodes import Sample
 from persam.benchmark.suites.light import exposed
 from persam.benchmark.suites.robustness import resized_mask
 from persam.instance import mask_box
@@ -16,6 +16,7 @@ from persam.instance import mask_box
 AS_IT_IS = "as it is"
 
 Picture = tuple[np.ndarray, np.ndarray]
+One = TypeVar("One")
 Damage = Callable[[np.ndarray, np.ndarray], Picture]
 
 
@@ -61,7 +62,7 @@ DAMAGES: Mapping[str, Damage] = MappingProxyType(
 )
 
 
-def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+def spread(samples: Sequence[One], most: int) -> list[One]:
     """At most so many, evenly spread over all, the first among them."""
     if len(samples) <= most:
         return list(samples)

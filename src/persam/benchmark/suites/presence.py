@@ -1,4 +1,4 @@
-"""Does it know when the thing is not there?  Every thing is looked for in the photos of all things."""
+"""Does it know when the thing is not there, and which photos have it?  Everything is looked for in all photos."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def ask_presence(trial: Trial, mode: str = "persam") -> Findings:
     answers = ask(presence_queries(episodes), methods, trial.progress, masks=False)
     about = trial.about(mode=mode, solver=trial.solver) | {"protocol": PROTOCOL}
     report = AbsentReport(headline(about), answers, about)
-    rows = [asdict(summary) for summary in report.summaries]
+    rankings = {ranking.method: asdict(ranking) for ranking in report.rankings}
+    rows = [asdict(summary) | {"ranking": rankings[summary.method]} for summary in report.summaries]
     calibrated = any(summary.calibration is not None for summary in report.summaries)
     plots = {RELIABILITY: lambda: draw_reliability(report.summaries, report.title) or b""} if calibrated else {}
-    return Findings("presence", about, rows, [report.table()], (), plots)
+    return Findings("presence", about, rows, [report.table(), report.ranking_table()], (), plots)

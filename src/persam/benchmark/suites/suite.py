@@ -82,7 +82,7 @@ class PhotoSet:
         }
 
 
-def read_photos(root: Path, data_set: str | None = None, limit: int | None = None) -> PhotoSet:
+def read_photos(root: Path, data_set: str | None = None, limit: int | None = None, **options: Any) -> PhotoSet:
     """One data set of the catalogue, or, without a name, what a folder turns out to be.
 
     Args:
@@ -90,12 +90,13 @@ def read_photos(root: Path, data_set: str | None = None, limit: int | None = Non
         data_set: its name, or None for all of those three that are there, or else for what `root` itself is laid out
             as: photos with their masks, PerSeg, FSS-1000 or DAVIS.
         limit: no more photos than this, in turns from every object; None for all.
+        options: of the data set that was named.
 
     Raises:
-        UsageError: no such data set, or the folder is laid out otherwise.
+        UsageError: no such data set, no such option of it, or the folder is laid out otherwise.
     """
     home = expanded(root)
-    loaded = catalog.read_recognised(home) if data_set is None else catalog.read(data_set, home)
+    loaded = catalog.read_recognised(home) if data_set is None else catalog.read(data_set, home, **options)
     episodes = tuple(catalog.read_together(home) if loaded is None else loaded.episodes)
     if limit is not None:
         episodes = tuple(episode for episode in limited(episodes, limit) if episode.tests)
@@ -265,7 +266,11 @@ class Findings:
         """What is to be read with all of the tables."""
         if "protocol" not in self.about:
             return list(self.notes)
-        said = [f"Data: {self.about['data'].rstrip('.')}.", f"Protocol: {self.about['protocol']}.", f"{INTERVALS}."]
+        said = [
+            f"Data: {self.about['data'].rstrip('.')}.",
+            f"Protocol: {self.about['protocol']}.",
+            f"{self.about.get('intervals', INTERVALS)}.",
+        ]
         if self.about.get("limit") is not None:
             said.insert(1, f"No more than {self.about['limit']} photos, in turns from every object: a quick look.")
         return [*said, *self.notes]
