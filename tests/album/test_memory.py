@@ -7,6 +7,7 @@ import subprocess
 import sys
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,18 @@ from tests.fakes import ColourModel
 from persam import PerSAM
 from persam.album.album import Album
 from persam.benchmark.suites.memory import peak_of_process
+from persam.models.base import Decoded
 
 FEW, MANY = 500, 3000
+
+
+class Forgetful(ColourModel):
+    """The same without the list of all that was asked of it, which grows."""
+
+    def decode(self, *asked: Any, **options: Any) -> Decoded:
+        decoded = super().decode(*asked, **options)
+        self.decoded.clear()
+        return decoded
 
 
 def fill(folder: str) -> None:
@@ -30,7 +41,7 @@ def fill(folder: str) -> None:
         scene[(columns - 12 - number % 40) ** 2 + (rows - 24) ** 2 <= 81] = (200, 30, 40)
         scene[0, :2] = (number % 256, number // 256, 0), (1, 2, 3)
         Image.fromarray(scene).save(home / "photos" / f"{number:04}.bmp")
-    model = PerSAM(ColourModel())
+    model = PerSAM(Forgetful())
     concept = model.learn(scene, (columns - 12 - (MANY - 1) % 40) ** 2 + (rows - 24) ** 2 <= 81, name="disc")
     numbers, peaks = count(1), {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -240,3 +241,29 @@ def test_concepts_and_models_and_masks_that_are_none(filled, run, refused, learn
     assert not list(tmp_path.glob("*-fixed.safetensors"))
     assert tree(filled) == before
     assert "0 photos done, 3 were done before" in run("album", learned, album, "-o", "out").stderr
+
+
+def test_no_room_on_the_disk_after_a_while(run, learned, album, tmp_path, monkeypatch):
+    """The run ends with a sentence, what was done is kept, and the same call goes on once there is room."""
+    replaces, masks = os.replace, []
+
+    def until_full(source: Path, target: Path, **options: object) -> None:
+        masks.append(target)
+        if len(masks) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replaces(source, target, **options)
+
+    monkeypatch.setattr(os, "replace", until_full)
+    stopped = run("album", learned, album, "-o", "out")
+    assert stopped.exit_code == 1
+    *_, sentence = stopped.stderr.strip().splitlines()
+    assert "there is no room left on the disk; free some and run this again" in sentence
+    assert "Traceback" not in stopped.output
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 1
+    monkeypatch.setattr(os, "replace", replaces)
+    again = run("album", learned, album, "-o", "out")
+    assert again.exit_code == 0
+    # What was found in the second is known; only its mask had no room.
+    assert "2 photos done, 1 of them without looking again, 1 were done before" in again.stderr
+    assert len(lines(tmp_path / "out")) == 3
+    assert not list((tmp_path / "out").rglob(".*.tmp*"))

@@ -19,7 +19,7 @@ from persam.ledger import HIDDEN, Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="needs signals")]
 
-PHOTOS = 60
+PHOTOS = 40
 # All that an album writes, two things in every photo that compete for it, and twins of one concept.
 OPTIONS = (
     *("--overlay", "--cutout", "--per-instance", "--max-instances", "2"),

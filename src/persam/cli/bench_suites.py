@@ -174,6 +174,7 @@ def instances(
     ] = None,
     max_instances: Annotated[int, typer.Option(min=1, help="Objects that are looked for in a photo.")] = 10,
     without: Annotated[int, typer.Option(min=0, help="Photos without it to ask every kind in, at most.")] = 2,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Score from which on an object is found.")] = 0.5,
     same_photo: Annotated[
         bool, typer.Option("--same-photo", help="Learn from the largest object of each photo, find all of it there.")
     ] = False,
@@ -189,7 +190,8 @@ def instances(
 
     shared["data_set"] = shared["data_set"] or "things"
     modes = mode or ("persam", "paper", "official")
-    measure = partial(count_instances, modes=modes, most=max_instances, without=without, same_photo=same_photo)
+    how: dict[str, Any] = {"most": max_instances, "without": without, "threshold": threshold, "same_photo": same_photo}
+    measure = partial(count_instances, modes=modes, **how)
     _on_photos("instances", measure, {"objects": objects, "names": names, "part": part}, **shared)
 
 

@@ -128,12 +128,13 @@ def read_things(
     notes += passed_over("things seen once, or in one scene alone", spent)
     if videos := [name for name, found in sets.items() if found.photos and not found.has_scenes]:
         notes.append(f"sets in which no thing is in two scenes, so that tests are of the reference's: {some(videos)}")
+    one = ", of those with one of them alone" if names == "classes" else ""
     pictures = {each.photo for episode in episodes for each in (*episode.references, *episode.tests)}
     return Loaded(
         "things",
         tuple(episodes),
         f"{len(episodes)} things in {len(pictures)} photos{'' if part is None else f' of part {part}'}, 1 reference "
-        "each (the photo that it covers most of), every photo of another scene on its own; IoU per photo, then "
+        f"each (the photo that it covers most of{one}), every photo of another scene on its own; IoU per photo, then "
         "the mean over photos",
         {"objects": path.name, "part": part} | ({} if names == "objects" else {"names": names}),
         tuple(notes),

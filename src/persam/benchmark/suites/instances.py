@@ -25,11 +25,12 @@ from persam.concept import Concept
 from persam.errors import UsageError, first_line
 from persam.instance import Instance
 from persam.method.settings import Settings
-from persam.segmentation import Segmentation
+from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
 
 PROTOCOL = (
     "a kind is learned from one of its objects, the largest of a photo {where}; a question is a photo and a kind: all "
-    "of its objects are looked for, up to {most}; pixels that the truth leaves open do not count"
+    "of its objects are looked for, up to {most} with a score of {threshold} at least; pixels that the truth "
+    "leaves open do not count"
 )
 ELSEWHERE = "that is none of those in which it is looked for, with that object alone if there is such a photo"
 INTERVALS = (
@@ -55,6 +56,7 @@ def count_instances(
     *,
     most: int = 10,
     without: int = 2,
+    threshold: float = SURE_ENOUGH,
     same_photo: bool = False,
 ) -> Findings:
     """Count and find the objects of every kind, in several modes, and of each one object alone in the first.
@@ -64,11 +66,13 @@ def count_instances(
         modes: of the method.
         most: objects that are looked for in a photo.
         without: photos without it in which a kind is looked for, too, at most.
+        threshold: score from which on an object counts as found, 0..1.
         same_photo: learn from the largest object of each photo, and find the others in the same photo.
 
     Raises:
-        UsageError: no such mode; no photo has ids.
+        UsageError: no such mode; a number is out of range; no photo has ids.
     """
+    check_search(most, threshold)
     methods = [PersamMethod(mode, **trial.shared, settings=Settings.of(mode)) for mode in modes]
     forms = [_Form(method.name, method, most) for method in methods]
     forms.insert(1, _Form(f"{methods[0].name}, one object", methods[0], 1))
@@ -80,16 +84,16 @@ def count_instances(
         for query in look:
             try:
                 photo = photo or SharedPhoto(query.sample.read_photo())
-                asked += _answers(query, photo, forms, learned)
+                asked += _answers(query, photo, forms, learned, threshold)
             except SURVIVABLE as error:
-                failures.append(f"{query.name}: {first_line(error)}")
+                failures.append(f"{query.name}: {first_line(error).rstrip('.')}")
             if query.is_marked and trial.progress is not None:
                 trial.progress()
     if not any(each.true for each in asked):
         raise UsageError("No photo here has objects with ids of their own; see the data set `things`.")
     where = "in which it is looked for itself" if same_photo else ELSEWHERE
-    about = trial.about(modes=list(modes), most=most, solver=None) | {
-        "protocol": PROTOCOL.format(where=where, most=most),
+    about = trial.about(modes=list(modes), most=most, threshold=threshold, solver=None) | {
+        "protocol": PROTOCOL.format(where=where, most=most, threshold=f"{threshold:g}"),
         "intervals": INTERVALS,
         "questions": len(asked) // len(forms),
     }
@@ -147,15 +151,16 @@ def _truths(sample: Sample, shape: tuple[int, ...]) -> list[np.ndarray]:
     return [mask for mask in masks if mask.any()]
 
 
-def _answers(query: Query, photo: SharedPhoto, forms: Sequence[_Form], learned: _Concepts) -> list[Counted]:
+def _answers(
+    query: Query, photo: SharedPhoto, forms: Sequence[_Form], learned: _Concepts, threshold: float
+) -> list[Counted]:
     true, ignore = _truths(query.sample, photo.size), query.sample.truth.read_ignore(photo.size)
-    concepts = learned.of(query)
+    concepts, kind = learned.of(query), query.episode.object
     answers = []
     for form in forms:
-        concept = concepts[form.method.name]
-        found = form.method.persam.segment(form.method.encode(photo), concept, max_instances=form.most)
-        name = query.episode.object
-        answers.append(counted(form.name, name, query.sample.name, _objects(found), true, ignore))
+        persam, concept = form.method.persam, concepts[form.method.name]
+        found = persam.segment(form.method.encode(photo), concept, max_instances=form.most, threshold=threshold)
+        answers.append(counted(form.name, kind, query.sample.name, _objects(found), true, ignore))
     return answers
 
 
