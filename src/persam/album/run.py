@@ -126,12 +126,12 @@ def fill_album(
             on_photo(seen.photo, problem)
     except BaseException as stop:
         with contextlib.suppress(PersamError):  # what stopped it may also stop this
-            _summarise(output, index, report)
+            _summarise(output, index, report, concepts)
         if isinstance(stop, KeyboardInterrupt):
             stop.report = report  # type: ignore[attr-defined]
         raise
     report.gone = _drop_what_is_gone(output, index)
-    _summarise(output, index, report)
+    _summarise(output, index, report, concepts)
     return report
 
 
@@ -224,7 +224,7 @@ def _is_gone(photo: Path) -> bool:
         return False
 
 
-def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport) -> None:
+def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport, concepts: Sequence[Concept]) -> None:
     """Write `results.jsonl` and the lists of what one should look at and correct, and count."""
     unsure, worth = [], []
     with atomic_path(output.results_path) as temporary, temporary.open("wb") as stream:
@@ -239,5 +239,5 @@ def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport) -> 
     rows.writerow(["photo", "concept", "score"])
     rows.writerows(row[1:] for row in sorted(unsure))
     write_text(output.folder / UNSURE_LIST, text.getvalue())
-    report.worth = best_first(filter(None, worth), output)
+    report.worth = best_first(filter(None, worth), output, concepts)
     write_list(report.worth, output.folder / CORRECT_LIST)
