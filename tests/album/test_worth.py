@@ -88,6 +88,19 @@ class TestAlbum:
             assert first.image not in {one.image for one in fixed.report.worth}
         assert first.image not in {row["photo"] for row in listed(filled)}
 
+    def test_a_reference_in_the_album_is_left_out(self, filled, model, tmp_path, monkeypatch):
+        shot, twin = tmp_path / "photos" / "1.png", tmp_path / "photos" / "more" / "1.png"
+        twin.parent.mkdir()
+        Image.fromarray(draw(red=(100, 80))).save(twin)  # of the same name, and another photo
+        monkeypatch.chdir(tmp_path)
+        again = model.learn("photos/1.png", disc(55, 60), name="red")
+        report = fill(filled, model, again, [shot.parent, twin.parent])
+        assert str(shot) not in {one.image for one in report.worth}
+        assert str(twin) in {one.image for one in report.worth}
+        with Album(filled) as album:
+            assert album.worth_correcting(again) == report.worth
+            assert len(album.worth_correcting("red")) == len(report.worth) + 1  # its references are not known
+
     def test_of_one_concept_or_of_all(self, filled, model, tmp_path):
         green = model.learn(draw(green=(40, 60)), disc(40, 60), name="green")
         fill(filled, model, green, tmp_path / "photos")

@@ -224,19 +224,21 @@ class Album(Held):
         A photo that was corrected is left out, and so is one whose mask was changed and waits for `fix`.
 
         Args:
-            concept: the one whose masks count, or its name; by default all of the album.
+            concept: the one whose masks count, of which the references are left out, too; or its name; by default all
+                of the album.
             most: so many at most.
 
         Raises:
             UsageError: the album has no such concept, or `most` is below 1.
         """
+        known = [concept] if isinstance(concept, Concept) else []
         name = concept.name if isinstance(concept, Concept) else concept
         if name is not None:
             self._check_has(name)
         if most < 1:
             raise UsageError(f"most must be at least 1, not {most}.")
         every = (worth_of(line) for line in self.lines() if name in (None, line["concept"]))
-        return best_first(filter(None, every), self.output, most)
+        return best_first(filter(None, every), self.output, known, most)
 
     def export(
         self, names: Sequence[str], *, copy: bool = False, on_format: Callable[[str], object] = lambda name: None

@@ -128,12 +128,12 @@ def fill_album(
     except BaseException as stop:
         if report.done_now or report.done_before or report.kept:  # else nothing is to be left in a new folder
             with contextlib.suppress(PersamError):  # what stopped it may also stop this
-                _summarise(output, index, report)
+                _summarise(output, index, report, concepts)
         if isinstance(stop, KeyboardInterrupt):
             stop.report = report  # type: ignore[attr-defined]
         raise
     report.gone = _drop_what_is_gone(output, index)
-    _summarise(output, index, report)
+    _summarise(output, index, report, concepts)
     return report
 
 
@@ -213,7 +213,7 @@ def _is_gone(photo: Path) -> bool:
         return False
 
 
-def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport) -> None:
+def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport, concepts: Sequence[Concept]) -> None:
     """Write `results.jsonl` and the lists of what one should look at and correct, and count."""
     unsure, worth = [], []
     with atomic_path(output.results_path) as temporary, temporary.open("wb") as stream:
@@ -228,5 +228,5 @@ def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport) -> 
     rows.writerow(["photo", "concept", "score"])
     rows.writerows(row[1:] for row in sorted(unsure))
     write_text(output.folder / UNSURE_LIST, text.getvalue())
-    report.worth = best_first(filter(None, worth), output)
+    report.worth = best_first(filter(None, worth), output, concepts)
     write_list(report.worth, output.folder / CORRECT_LIST)

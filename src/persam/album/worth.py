@@ -13,16 +13,20 @@ the chance that the thing is there, since a photo without it teaches nothing, ti
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from persam.album.outputs import OutputFolder
 from persam.album.worker import corrected
 from persam.files import write_text
+
+if TYPE_CHECKING:
+    from persam.concept import Concept
 
 CORRECT_LIST = "correct.csv"
 MOST_LISTED = 100  # photos: nobody corrects more of them in a row, and after some of them the order is another
@@ -84,17 +88,42 @@ def worth_of(line: Mapping[str, Any]) -> Worth | None:
     )
 
 
-def best_first(every: Iterable[Worth], output: OutputFolder, most: int = MOST_LISTED) -> list[Worth]:
-    """The photos that are most worth correcting, the best first, at most so many.
+def best_first(
+    every: Iterable[Worth], output: OutputFolder, concepts: Iterable[Concept] = (), most: int = MOST_LISTED
+) -> list[Worth]:
+    """The photos that are most worth correcting, the best first.
 
-    A mask that a person changed since it was written is left out: it waits to be learned from.
+    Left out are masks that a person changed since they were written, which wait to be learned from, and photos that a
+    concept was learned from.
+
+    Args:
+        every: of the album.
+        output: its folder.
+        concepts: whose references are known.
+        most: so many at most.
     """
+    shots: dict[tuple[str, str], set[str]] = {}
+    for concept in concepts:
+        for each in concept.references:
+            shots.setdefault((concept.name, Path(each.source).name), set()).add(each.sha256)
     ranked = sorted(every, key=lambda one: (-one.gain, one.image, one.concept))
-    return list(islice((one for one in ranked if not _waits(one, output)), most))
+    return list(islice((one for one in ranked if not _waits(one, output) and not _is_shot(one, shots)), most))
 
 
 def _waits(one: Worth, output: OutputFolder) -> bool:
     return (output.folder / one.mask).is_file() and not output.ledger.is_own(one.mask)
+
+
+def _is_shot(one: Worth, shots: Mapping[tuple[str, str], set[str]]) -> bool:
+    """Whether the concept was learned from this very photo; only one of a reference's name is read to see that."""
+    hashes = shots.get((one.concept, Path(one.image).name))
+    if hashes is None:
+        return False
+    try:
+        with Path(one.image).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() in hashes
+    except OSError:  # it is away now
+        return False
 
 
 def write_list(worth: Sequence[Worth], path: Path) -> None:

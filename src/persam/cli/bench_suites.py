@@ -212,7 +212,7 @@ def corrections(
     _check(shared["output"], "corrections")
     if shared["output"] is not None:
         check_plots()
-    how = {"mode": mode, "corrections": most, "photos": photos, "seeds": seeds}
+    how: dict[str, Any] = {"mode": mode, "corrections": most, "photos": photos, "seeds": seeds}
     _on_photos("corrections", partial(order_corrections, **how), **shared)
 
 

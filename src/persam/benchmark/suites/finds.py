@@ -118,12 +118,12 @@ def row_of(way: str, count: int, before: Answers, after: Answers, taken: Mapping
     """How finds as shots compare with the reference alone, as JSON values."""
     shots = [(name, place) for name, places in taken.items() for place in places]
     first, second = (_ious(answers) for answers in (before, after))
-    not_shots = first.keys() - set(shots)
-    scores = [np.array(_figures(answers, "score")) for answers in (before, after)]
+    not_shots = [key for key in first if key not in shots]
+    scores, scores_before = (np.array(_figures(answers, "score")) for answers in (after, before))
     there = np.array([each.assumed is not None for looked in before.values() for each in looked])
     names = [name for name, looked in before.items() for _ in looked]
-    right = [dict(enumerate((_said(answers) == there).astype(float))) for answers in (before, after)]
-    better = None if after is before else _better_auroc(*scores, there, names)
+    right, right_before = (dict(enumerate(_is_right(answers, there))) for answers in (after, before))
+    better = None if after is before else _better_auroc(scores_before, scores, there, names)
     return {
         "way": way,
         "finds": count,
@@ -133,10 +133,10 @@ def row_of(way: str, count: int, before: Answers, after: Answers, taken: Mapping
         "iou": float(np.mean(list(second.values()))),
         "change": _change(first, second),
         "change_elsewhere": _change(*({key: each[key] for key in not_shots} for each in (first, second))),
-        "auroc": auroc(scores[1], there),
+        "auroc": auroc(scores, there),
         "auroc_change": better,
-        "right": float(np.mean(list(right[1].values()))),
-        "right_change": paired_test(*right, dict(enumerate(names)))._asdict(),
+        "right": float(np.mean(list(right.values()))),
+        "right_change": paired_test(right_before, right, dict(enumerate(names)))._asdict(),
     }
 
 
@@ -153,8 +153,9 @@ def _figures(answers: Answers, key: str) -> list[Any]:
     return [each.figures[key] for looked in answers.values() for each in looked]
 
 
-def _said(answers: Answers) -> np.ndarray:
-    return np.array(_figures(answers, "present"))
+def _is_right(answers: Answers, there: np.ndarray) -> list[float]:
+    """Of every photo 1 if presence was said rightly, else 0."""
+    return (np.array(_figures(answers, "present")) == there).astype(float).tolist()
 
 
 def _change(first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int], float]) -> dict[str, Any] | None:

@@ -66,7 +66,7 @@ class OneAlbum:
         self._model = model
         pixels, self._reference_mask = reference.read()
         self._reference = model.encode(pixels)
-        self.first = model.learn(_shot(pixels, self._reference_mask), name="thing")
+        self.first = model.learn(Reference(pixels, mask=self._reference_mask), name="thing")
         self._pixels = [each.read_photo() for each in photos]
         self._encoded: list[EncodedImage] = [model.encode(each) for each in self._pixels]
         self._truths = [
@@ -98,7 +98,7 @@ class OneAlbum:
 
     def learned(self, place: int, mask: np.ndarray) -> Concept:
         """A concept of a photo of the album, whatever mask it is given, alone."""
-        return self._model.learn(_shot(self._pixels[place], mask), name="thing")
+        return self._model.learn(Reference(self._pixels[place], mask=mask), name="thing")
 
     def joined(self, shots: Sequence[Concept]) -> Concept:
         """The concept with further shots, as `PerSAM.learn` with a base has it."""
@@ -153,10 +153,6 @@ def albums(trial: Trial, mode: str, most: int) -> Iterator[OneAlbum]:
         for _ in episode.tests:
             if trial.progress is not None:
                 trial.progress()
-
-
-def _shot(photo: np.ndarray, mask: np.ndarray) -> Reference:
-    return Reference(photo, mask=mask)
 
 
 def _size(pixels: np.ndarray) -> tuple[int, int]:
