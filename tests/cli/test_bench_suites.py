@@ -99,6 +99,9 @@ class TestSuites:
         assert 0 <= row["iou"] <= 1
         assert row["measures"]["cells"] > 1
 
+    def test_small_things_are_looked_for_in_photos_of_another_object(self, perseg):
+        assert "give photos of two objects" in refused("small", "--data", perseg, "--data-set", "perseg")
+
     def test_table(self, perseg):
         stdout = measured("modes", perseg).stdout
         assert "official PerSAM-F" in stdout

@@ -22,6 +22,7 @@ _OFF: dict[str, dict[str, Any]] = {
     "no background cells": {"background_cue": False},
     "no colour": {"colour_cue": False},
     "no refinement at the edges": {"refine": False},
+    "no closer look": {"closer_look": "off"},
     "no negative point": {"negative_point": False},
     "no dense prior": {"dense_prior": False},
     "one positive point": {"positive_points": 1},
@@ -46,6 +47,7 @@ _ON: dict[str, dict[str, Any]] = {
     "with background subspace": {"background_subspace": 0.005},
     "with guided cascade": {"guided_cascade": True},
     "with agreement in each pass": {"agreement": 0.3},
+    "with a closer look always": {"closer_look": "always"},
     "with final agreement": {"final_agreement": 0.15},
 }
 
