@@ -1,8 +1,8 @@
 """Small things: how well they are found by their size, what a closer look adds, and what it costs.
 
-Data sets show their objects large.  So every object is also looked for in larger scenes: cut out and pasted into a photo
-of another object, and with its whole photo shrunk and laid into one.  In each scene another object, which is not there, is
-looked for as well.
+Data sets show their objects large.  So every object is also looked for in larger scenes: cut out and pasted into a
+photo of another object, and with its whole photo shrunk and laid into one.  In each scene another object, which is not
+there, is looked for as well.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ NEAR = 0.08  # how far off a contour may be, as a share of the object's size (sq
 PROTOCOL = (
     "every photo by itself; its object cut out and pasted into a photo of another object, "
     f"{', '.join(f'{100 * share:g}' for share in CUT_OUT)} % of it; and the whole photo laid into one, "
-    f"{', '.join(f'{100 * part:g}' for part in FRAMED)} % of its longest side; scenes have up to {SCENE} pixels, places "
-    f"are random, and nothing is enlarged; figures are means over scenes; boundary F tolerates {100 * NEAR:g} % of the "
-    "object's size (square root of its area)"
+    f"{', '.join(f'{100 * part:g}' for part in FRAMED)} % of its longest side; scenes have up to {SCENE} pixels, "
+    "places are random, and nothing is enlarged; figures are means over scenes; boundary F tolerates "
+    f"{100 * NEAR:g} % of the object's size (square root of its area)"
 )
 
 
