@@ -94,9 +94,11 @@ class TestSmallThings:
         found = model.segment(a_disc(22)[0], concept)
         assert [each for each in (*found.instances, found.candidate) if each and (each.closer or each.prior)] == []
 
-    def test_a_large_thing_stays_as_it_was(self, model, concept):
+    @pytest.mark.parametrize("form", ["small", "always"])
+    def test_a_large_thing_stays_as_it_was(self, model, concept, form):
         image, _ = a_disc(200)
-        before, found = model.segment(image, without(concept)), model.segment(image, concept)
+        looking = replace(concept, settings=concept.settings.but(closer_look=form))
+        before, found = model.segment(image, without(concept)), model.segment(image, looking)
         np.testing.assert_array_equal(found.mask, before.mask)
         assert (found.score, found.points.tolist()) == (before.score, before.points.tolist())
 
@@ -117,8 +119,11 @@ class TestSmallThings:
         for truth in (one, other):
             assert max(iou(each.mask, truth) for each in found.instances) > 0.5
 
-    def test_the_published_modes_have_none(self):
-        assert [Settings.of(mode).closer_look for mode in ("official", "paper", "persam")] == ["off", "off", "small"]
+    @pytest.mark.parametrize(("mode", "form"), [("official", "off"), ("paper", "off"), ("persam", "small")])
+    def test_the_published_modes_have_none_also_in_files_of_an_older_persam(self, mode, form):
+        values = Settings.of(mode).to_dict()
+        assert values.pop("closer_look") == form
+        assert Settings.from_dict(values).closer_look == form
 
 
 class TestWhichAnswerCounts:

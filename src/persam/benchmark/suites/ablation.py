@@ -47,7 +47,6 @@ _ON: dict[str, dict[str, Any]] = {
     "with background subspace": {"background_subspace": 0.005},
     "with guided cascade": {"guided_cascade": True},
     "with agreement in each pass": {"agreement": 0.3},
-    "with a closer look always": {"closer_look": "always"},
     "with final agreement": {"final_agreement": 0.15},
 }
 
