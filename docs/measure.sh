@@ -28,7 +28,7 @@ for set in perseg fss davis study; do
   run "$set" "$set" --data "$data/$set" --mode official --mode persam "$@"
 done
 run absent fss --data "$data/fss" --absent "$@"
-for suite in modes ablation robustness light presence; do
+for suite in modes ablation robustness light small presence; do
   run "$suite" "$suite" --data "$data" "$@"
 done
 
@@ -51,7 +51,7 @@ these photos, but those of the first three sets were looked at while its recipe 
 Several objects of one kind are counted in validation photos of the model's training: fruit, kitchen ware, tools, household
 things in bins, rubbish bags, food, strawberries and vehicles. In fruit some objects are not marked in the truth.
 TEXT
-  for name in perseg fss davis study presence absent instances modes ablation robustness light; do
+  for name in perseg fss davis study presence absent instances modes ablation robustness light small; do
     [ -f "$runs/$name/table.md" ] || continue
     echo
     sed -E 's/^(#+) /#\1 /' "$runs/$name/table.md"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,19 @@ class Masked:
 
 
 @dataclass(frozen=True, eq=False)
+class CloserLook:
+    """A second look at something small, in a window of the photo, whose answer counts.
+
+    Attributes:
+        window: the part of the photo, (x0, y0, x1, y1) in pixels, x1 and y1 exclusive.
+        found: what was found there, in the window's own pixels, with the way to it.
+    """
+
+    window: PixelBox
+    found: Instance
+
+
+@dataclass(frozen=True, eq=False)
 class Instance(Masked):
     """One of several found objects of a concept.
 
@@ -75,6 +88,8 @@ class Instance(Masked):
         prior: The location prior, filled by ``segment(..., explain=True)``; the places of earlier instances are taken
             out of it.
         steps: The decoder's passes on the way to the mask, filled likewise.
+        closer: Where the mask and all numbers are those of a closer look: that look; `prior` and `steps` are of the
+            first one, at the whole photo. Filled likewise.
     """
 
     mask: np.ndarray
@@ -83,6 +98,24 @@ class Instance(Masked):
     predicted_iou: float | None = None
     prior: Prior | None = field(default=None, repr=False)
     steps: tuple[Step, ...] = field(default=(), repr=False)
+    closer: CloserLook | None = field(default=None, repr=False)
+
+    def points(self) -> np.ndarray:
+        """The location prior that led to the mask, (N, 2) as (x, y) in photo pixels; needs the `prior`."""
+        if self.closer is not None:
+            return self.closer.found.points() + np.array(self.closer.window[:2])
+        assert self.prior is not None
+        return self.prior.frame.to_photo(self.prior.points)
+
+    def labels(self) -> np.ndarray:
+        """1 for each of these points that is positive, 0 for a negative one, (N,); needs the `prior`."""
+        prior = self.prior if self.closer is None else self.closer.found.prior
+        assert prior is not None
+        return prior.labels
+
+    def without_way(self) -> Instance:
+        """The same without the way to it, which takes memory."""
+        return replace(self, prior=None, steps=(), closer=None)
 
     def confidence_map(self) -> np.ndarray:
         """The confidence map at the photo's size, (H, W) float32: similarity, -1 to 1, or where cues are fused the
@@ -92,7 +125,7 @@ class Instance(Masked):
         return (values if self.prior.alike is None else values.sigmoid()).cpu().numpy()
 
     def masks(self) -> list[np.ndarray]:
-        """The mask after each step, (H, W) bool; needs the `prior`."""
+        """The mask after each step of the first look, (H, W) bool; needs the `prior`."""
         assert self.prior is not None
         return [self.prior.frame.to_photo_mask(step.taken).cpu().numpy() for step in self.steps]
 

@@ -21,6 +21,7 @@ from persam.images import ImageSource, read_image
 from persam.kept import KeptReference
 from persam.masks import check_copy
 from persam.method import refine
+from persam.method.closer import closer_look, detail_side
 from persam.method.cues import cues_of
 from persam.method.learn import Learned, learn_reference, prompted_mask
 from persam.method.prior import threshold_of
@@ -134,7 +135,9 @@ class PerSAM:
         pixels = read_image(image)
         check_copy(pixels.shape, size)
         other = None if self.encoder is None else self.encoder.encode(pixels)
-        encoded = replace(self.model.encode(pixels), other=other, source=source, pixels=shrink(pixels, refine.SIDE))
+        encoded = self.model.encode(pixels)
+        detail = None if self.fitted is None else shrink(pixels, detail_side(encoded.frame.canvas))
+        encoded = replace(encoded, other=other, source=source, pixels=shrink(pixels, refine.SIDE), detail=detail)
         encoded = check_encoding(encoded, self.model.name)
         return encoded if size is None else encoded.of_photo(size)
 
@@ -144,7 +147,8 @@ class PerSAM:
         side of the largest canvas that the photo is resized to."""
         seen = self.encode(np.zeros((8, 8, 3), np.uint8))
         frames = [each.frame for each in (seen, seen.other) if each is not None]
-        return 2 * max(refine.SIDE, *(side for frame in frames for side in frame.canvas))
+        seen_at_once = 2 * max(refine.SIDE, *(side for frame in frames for side in frame.canvas))
+        return seen_at_once if self.fitted is None else max(seen_at_once, detail_side(seen.frame.canvas))
 
     # ----------------------------------------------------------------- learn
 
@@ -413,13 +417,11 @@ class PerSAM:
         self, image: EncodedImage, concept: Concept, most: int, threshold: float, explain: bool
     ) -> Segmentation:
         concept.check_vectors(image)
-        instances = tuple(find(self.model, image, concept, most=most, threshold=threshold))
-        prior = instances[0].prior
-        assert prior is not None
-        if not explain:
-            instances = tuple(replace(each, prior=None, steps=()) for each in instances)
-        points = prior.frame.to_photo(prior.points)
-        return Segmentation.of(concept.name, image.source, instances, threshold, points, prior.labels)
+        again = closer_look(self.model, self.encode, image, concept)
+        found = find(self.model, image, concept, most=most, threshold=threshold, again=again)
+        points, labels = found[0].points(), found[0].labels()
+        instances = tuple(found if explain else (each.without_way() for each in found))
+        return Segmentation.of(concept.name, image.source, instances, threshold, points, labels)
 
     def check(self, concept: Concept) -> None:
         """See that a concept belongs to this model.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from persam.album.cache import EncodingCache
 
 @pytest.fixture(scope="module")
 def encoded():
-    """A photo as a SAM and another encoder see it."""
-    return PerSAM(random_sam(), encoder=ColourModel()).encode(draw_scene()[0])
+    """A photo as a SAM and another encoder see it, with what a closer look needs."""
+    seen = PerSAM(random_sam(), encoder=ColourModel()).encode(draw_scene()[0])
+    return replace(seen, detail=seen.pixels[::-1])
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def test_comes_back_as_it_was(tmp_path, encoded):
     assert torch.equal(back.features, encoded.features)
     assert back.frame == encoded.frame
     assert (back.pixels == encoded.pixels).all()
+    assert (back.detail == encoded.detail).all()
     assert back.other is not None
     assert back.other.frame == encoded.other.frame
     assert torch.equal(back.other.features, encoded.other.features)

@@ -123,6 +123,9 @@ class TestSuites:
         assert "no mode" in refused("instances", "--data", tmp_path, "--mode", "best")
         assert "names no objects" in refused("instances", "--data", tmp_path, "--names", "objects")
 
+    def test_small_things_are_looked_for_in_photos_of_another_object(self, perseg):
+        assert "give photos of two objects" in refused("small", "--data", perseg, "--data-set", "perseg")
+
     def test_table(self, perseg):
         stdout = measured("modes", perseg).stdout
         assert "official PerSAM-F" in stdout

@@ -104,6 +104,8 @@ def _packed(encoded: EncodedImage, prefix: str = "") -> dict[str, Tensor] | None
     tensors |= {f"{prefix}extras.{name}": value for name, value in encoded.extras.items()}
     if encoded.pixels is not None:
         tensors[f"{prefix}pixels"] = torch.from_numpy(np.ascontiguousarray(encoded.pixels))
+    if encoded.detail is not None:
+        tensors[f"{prefix}detail"] = torch.from_numpy(np.ascontiguousarray(encoded.detail))
     if encoded.other is not None:
         inner = _packed(encoded.other, f"{prefix}other.")
         if inner is None:
@@ -117,7 +119,7 @@ def _unpacked(tensors: dict[str, Tensor], prefix: str = "") -> EncodedImage:
     extras: dict[str, Any] = {
         name.removeprefix("extras."): tensor for name, tensor in mine.items() if name.startswith("extras.")
     }
-    pixels = mine.get("pixels")
+    pixels, detail = mine.get("pixels"), mine.get("detail")
     return EncodedImage(
         mine["features"],
         Frame(*(tuple(pair) for pair in mine["frame"].tolist())),
@@ -125,6 +127,7 @@ def _unpacked(tensors: dict[str, Tensor], prefix: str = "") -> EncodedImage:
         _unpacked(mine, "other.") if "other.features" in mine else None,
         None,
         None if pixels is None else pixels.cpu().numpy(),
+        None if detail is None else detail.cpu().numpy(),
     )
 
 

@@ -1,4 +1,4 @@
-"""The ready questions of `persam bench`: modes, ablation, robustness, presence, instances, corrections, costs, ..."""
+"""The ready questions of `persam bench`: modes, ablation, light, small things, presence, instances, costs, ..."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands of the suites to `persam bench`."""
     app.command("encoders")(encoders)
     for work, suites in (
-        (_on_photos, (modes, ablation, robustness, light, presence, references, instances, corrections, finds)),
+        (_on_photos, (modes, ablation, robustness, light, small, presence, references)),
+        (_on_photos, (instances, corrections, finds)),
         (_timed, (efficiency, tuning, overhead, album)),
     ):
         shared = [each for each in options_of(work) if each.kind is each.KEYWORD_ONLY]
@@ -127,6 +128,20 @@ def light(mode: Mode = "persam", **shared: Any) -> None:
     from persam.benchmark.suites.light import relight
 
     _on_photos("light", partial(relight, mode=mode), **shared)
+
+
+def small(
+    mode: Mode = "persam",
+    seed: Annotated[int, typer.Option(min=0, help="Of the scenes.")] = 0,
+    **shared: Any,
+) -> None:
+    """Find out how well small things are found, by size, and what the closer look at them is worth and costs.
+
+    Example: persam bench small --data ~/data
+    """
+    from persam.benchmark.suites.small import look_for_small
+
+    _on_photos("small", partial(look_for_small, mode=mode, seed=seed), **shared)
 
 
 def presence(mode: Mode = "persam", **shared: Any) -> None:

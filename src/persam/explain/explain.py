@@ -118,11 +118,17 @@ def explain(
     if view.guidance is not None:
         first.append(view.guidance_panel(view.guidance))
     first.append(view.facts_panel())
-    second = [view.step_panel(number) for number in range(len(trace.steps))]
+    steps = [view.step_panel(number) for number in range(len(trace.steps))]
+    rows = [first, [*steps, view.result_panel()]] if trace.closer is None else [first, steps]
+    if trace.closer is not None:
+        x0, y0, x1, y1 = trace.closer.window
+        closer = _View(photo[y0:y1, x0:x1], found, trace.closer.found, concept)
+        steps = [closer.step_panel(number, of="Closer look, step") for number in range(len(closer.trace.steps))]
+        rows.append([closer.confidence_panel("Closer look, confidence map"), *steps, view.result_panel()])
     name = Path(found.image).name if found.image else "the photo"
     return Explanation(
         title or f"How “{found.concept}” was {'found' if found.found else 'looked for'} in {name}",
-        (tuple(first), (*second, view.result_panel())),
+        tuple(map(tuple, rows)),
     )
 
 
@@ -155,13 +161,13 @@ class _View:
         self.guidance = None if guidance is None else guidance.attention
         self.weights = None if concept is None else concept.scale_weights
 
-    def confidence_panel(self) -> Tile:
+    def confidence_panel(self, caption: str = "Confidence map and points") -> Tile:
         values = replace(self.trace, prior=replace(self.prior, frame=self.frame)).confidence_map()
         low, high = float(values.min()), float(values.max())
         picture = mark_points(heat(self.photo, values, low, high), self.points, self.prior.labels)
         what = "likeness to the concept" if self.prior.alike is None else "chance that it is the concept"
         note = f"{what}, {low:.2f} to {high:.2f}"
-        return Tile(_stacked(picture, colour_bar(PANEL, low, high)), "Confidence map and points", note)
+        return Tile(_stacked(picture, colour_bar(PANEL, low, high)), caption, note)
 
     def guidance_panel(self, attention: torch.Tensor) -> Tile:
         cells = attention.reshape(self.frame.grid).float().cpu().numpy()
@@ -174,7 +180,7 @@ class _View:
         note = f"added to the decoder's attention, grid {columns} x {rows}"
         return Tile(_stacked(heat(self.photo, values, low, high), colour_bar(PANEL, low, high)), "Guidance", note)
 
-    def step_panel(self, number: int) -> Tile:
+    def step_panel(self, number: int, of: str = "Step") -> Tile:
         step = self.trace.steps[number]
         mask = self._mask(step.taken)
         picture = draw_overlay(self.photo, mask, SOFT if step.dropped else self.colour, line=_LINE)
@@ -184,7 +190,7 @@ class _View:
             picture = mark_points(picture, self.points, self.prior.labels, size=8)
         if len(step.logits) > 1:
             picture = _stacked(picture, self._candidates(step))
-        return Tile(picture, f"Step {number + 1} · {step.name}", _note_of(step, mask))
+        return Tile(picture, f"{of} {number + 1} · {step.name}", _note_of(step, mask))
 
     def result_panel(self) -> Tile:
         found = self.found
@@ -207,6 +213,9 @@ class _View:
                 ("model", concept.model_name),
             ]
         facts.append(("box", ", ".join(str(v) for v in found.box) if found.box else "none"))
+        if self.trace.closer is not None:
+            x0, y0, x1, y1 = self.trace.closer.window
+            facts.append(("closer look", f"at {x1 - x0} x {y1 - y0} pixels from {x0}, {y0}"))
         if self.guidance is None:
             facts.append(("guidance", "off"))
         if len(found.instances) > 1:

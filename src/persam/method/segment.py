@@ -9,6 +9,7 @@ the better one.  Whether it is there at all: `method/presence.py`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
+Again = Callable[[Instance, Sequence[Instance]], Instance]
 STEEPNESS = 8.0  # of `similarity_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
 
 
@@ -222,12 +224,27 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
 
 
 def find(
-    model: PromptableModel, image: EncodedImage, concept: Concept, *, most: int = 1, threshold: float = 0.0
+    model: PromptableModel,
+    image: EncodedImage,
+    concept: Concept,
+    *,
+    most: int = 1,
+    threshold: float = 0.0,
+    again: Again | None = None,
 ) -> list[Instance]:
     """Up to `most` objects of a concept, the surest first; the first one found whatever its score.
 
     Several: find the best, take its place out of the confidence map, look again, until what is found has a score under
     the `threshold`.  The image is encoded once.
+
+    Args:
+        model: the promptable model.
+        image: encoded.
+        concept: what is looked for.
+        most: objects.
+        threshold: of the score.
+        again: takes what was found and what was found before it, and returns it or something better
+            (`method/closer.py`).
     """
     weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
     prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
@@ -246,13 +263,16 @@ def find(
         else:
             mask = _photo_mask(result.taken, prior.frame, image.pixels if refine else None)
             score = score_of(signs_of(image, concept, prior, mask), concept.fitted)
-        if found and score < threshold:
+        one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
+        one = one if again is None else again(one, found)
+        if found and one.score < threshold:
             break
-        found.append(Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps)))
-        places.append(place)
-        if len(found) == most or score < threshold:
+        found.append(one)
+        if len(found) == most or one.score < threshold:
             break
-        prior = suppressed(prior, result.taken, concept, tuned=weights is not None)
+        taken = result.taken if one.mask is mask else _drawn(one.mask, prior)
+        places.append(taken > 0)
+        prior = suppressed(prior, taken, concept, tuned=weights is not None)
     return sorted(found, key=lambda one: -one.score)
 
 
@@ -269,6 +289,13 @@ def _photo_mask(logits: Tensor, frame: Frame, pixels: np.ndarray | None) -> np.n
     if pixels is None:
         return frame.to_photo_mask(logits).cpu().numpy()
     return refined_mask(logits, frame, pixels)
+
+
+def _drawn(mask: np.ndarray, prior: Prior) -> Tensor:
+    """A mask of the photo, (H, W) bool, as logits at the decoder's low resolution, (h, w): all that it touches."""
+    size = prior.canvas.shape[0], prior.canvas.shape[1]
+    touched = prior.frame.cover(torch.tensor(mask, device=prior.canvas.device), size) > 0
+    return touched.float() * 2 - 1
 
 
 def _known(mask: Tensor, earlier: list[Tensor]) -> bool:

@@ -61,6 +61,9 @@ class Settings:
         final_agreement: the same, for a last choice among the masks of all passes; 0: the last pass counts (published).
         fallback: an empty or runaway step is dropped and the step before it counts.
         refine: draw the mask's outline to the edges of the photo, for an encoder whose masks gain from it.
+        closer_look: look again in a window of the photo, for something small (`method/closer.py`); needs numbers that
+            were fitted for the encoder. ``small``: where what was found is small; ``always``: in every photo, which
+            takes twice as long; ``off``.
         tuned_prior: whether a tuned concept uses negative point and guidance as an untuned one does (the paper's text),
             or only positive points (published PerSAM-F).
     """
@@ -87,6 +90,7 @@ class Settings:
     final_agreement: float = 0.15
     fallback: bool = True
     refine: bool = True
+    closer_look: Literal["off", "small", "always"] = "small"
     tuned_prior: bool = True
 
     def __post_init__(self) -> None:
@@ -173,6 +177,7 @@ PRESETS: dict[str, Settings] = {
         final_agreement=0.0,
         fallback=False,
         refine=False,
+        closer_look="off",
         tuned_prior=False,
     ),
     "paper": Settings(
@@ -187,6 +192,7 @@ PRESETS: dict[str, Settings] = {
         first_pass="single",
         final_agreement=0.0,
         refine=False,
+        closer_look="off",
     ),
     "persam": Settings(),
 }

@@ -30,6 +30,7 @@ class EncodedImage:
         other: the same photo as another encoder sees it, for the confidence map; None: these features serve for both.
         source: name of the photo, or None.
         pixels: the photo itself, small, (h, w, 3) uint8 RGB, for the colour cue and the last refinement; or None.
+        detail: the photo as large as a closer look at a part of it can use, (h, w, 3) uint8 RGB, or None.
     """
 
     features: Tensor
@@ -38,6 +39,7 @@ class EncodedImage:
     other: EncodedImage | None = None
     source: str | None = None
     pixels: np.ndarray | None = None
+    detail: np.ndarray | None = None
 
     def of_photo(self, size: Size) -> EncodedImage:
         """The same for a photo of another size (H, W) and equal proportions; what was encoded is a copy of it."""

@@ -33,6 +33,7 @@ _PLAIN = {
     "final_agreement": 0.0,
     "fallback": False,
     "refine": False,
+    "closer_look": "off",
 }
 
 

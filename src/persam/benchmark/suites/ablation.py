@@ -22,6 +22,7 @@ _OFF: dict[str, dict[str, Any]] = {
     "no background cells": {"background_cue": False},
     "no colour": {"colour_cue": False},
     "no refinement at the edges": {"refine": False},
+    "no closer look": {"closer_look": "off"},
     "no negative point": {"negative_point": False},
     "no dense prior": {"dense_prior": False},
     "one positive point": {"positive_points": 1},
