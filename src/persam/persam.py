@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
-from typing import Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
 from persam.reports.pictures import encoded as picture_file
 from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
+
+if TYPE_CHECKING:
+    from persam.video.track import ClipSource, Start, TrackedFrame, TrackOptions
 
 SCRIBBLE_POINTS = 8
 THUMBNAIL_SIDE = 96  # pixels
@@ -130,8 +133,7 @@ class PerSAM:
             if size is None:
                 return image
             raise UsageError("This photo is encoded already; give its size when it is encoded.")
-        source = _source_of(image)
-        pixels = read_image(image)
+        source, pixels = _source_of(image), read_image(image)
         check_copy(pixels.shape, size)
         other = None if self.encoder is None else self.encoder.encode(pixels)
         encoded = replace(self.model.encode(pixels), other=other, source=source, pixels=shrink(pixels, refine.SIDE))
@@ -249,8 +251,7 @@ class PerSAM:
         if not base.tuned:
             return base
         material = self._material_of(base)
-        threshold = mean(threshold_of(each) for each in material)
-        return replace(base, scale_weights=None, threshold=threshold, material=material)
+        return replace(base, scale_weights=None, threshold=mean(map(threshold_of, material)), material=material)
 
     def _material_of(self, concept: Concept) -> tuple[Learned, ...]:
         """What tuning needs of every reference: from memory, or learned again from what the concept keeps."""
@@ -283,8 +284,7 @@ class PerSAM:
         points, labels = reference.points, reference.labels
         if points is None and reference.scribble is not None:
             points = reference.scribble_points(SCRIBBLE_POINTS)
-        mask = prompted_mask(self.model, image, box=reference.box, points=points, labels=labels)
-        return mask.cpu().numpy()
+        return prompted_mask(self.model, image, box=reference.box, points=points, labels=labels).cpu().numpy()
 
     # ------------------------------------------------------------------ tune
 
@@ -421,6 +421,12 @@ class PerSAM:
         points = prior.frame.to_photo(prior.points)
         return Segmentation.of(concept.name, image.source, instances, threshold, points, prior.labels)
 
+    def track(self, clip: ClipSource, start: Start, **options: Unpack[TrackOptions]) -> Iterator[TrackedFrame]:
+        """Follow objects through a clip, frame by frame: `persam.video.track.track`, with its options and errors."""
+        from persam.video.track import track
+
+        return track(self, clip, start, **options)
+
     def check(self, concept: Concept) -> None:
         """See that a concept belongs to this model.
 
@@ -441,6 +447,4 @@ class PerSAM:
 
 
 def _source_of(image: ImageSource) -> str | None:
-    if isinstance(image, (str, os.PathLike)):
-        return str(image)
-    return getattr(image, "filename", None) or None
+    return str(image) if isinstance(image, (str, os.PathLike)) else getattr(image, "filename", None) or None
