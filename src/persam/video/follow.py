@@ -37,7 +37,7 @@ from persam.video.windows import WHOLE, Window, window_around
 RESTRAINT = 2.0  # standard deviations by which the confidence falls far from where the object is expected
 NEAR, FAR = 0.1, 0.6  # distances, as shares of the object's size, between which it falls
 OVERLAP = 0.3  # what the IoU with the expected mask counts beside the predicted IoU when a mask is chosen
-CARRIED, DECODED, EDGES = 0.6, 1.0, 2.0  # weights of what is carried along, of the decoder's logits, and of edges
+CARRIED, DECODED, EDGES = 0.3, 1.0, 2.0  # weights of what is carried along, of the decoder's logits, and of edges
 MOST_ODDS, SLIGHT = 4.0, 0.1  # log odds beyond which a pixel is not surer; and of one on which the edges insist
 SIDE = 512  # pixels of the longest side of the picture in which objects are carried along
 BAND = 10  # small pixels by which edges may move an outline
