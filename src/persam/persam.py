@@ -36,7 +36,7 @@ from persam.reports.pictures import encoded as picture_file
 from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
 
 if TYPE_CHECKING:
-    from persam.video.track import ClipSource, Start, TrackedFrame, TrackOptions
+    from persam.video import ClipSource, Start, TrackedFrame, TrackOptions
 
 SCRIBBLE_POINTS = 8
 THUMBNAIL_SIDE = 96  # pixels

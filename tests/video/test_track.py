@@ -147,7 +147,7 @@ def test_frames_are_read_as_they_are_asked_for_and_let_go() -> None:
 def test_memory_is_bounded_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "cues_of", lambda learned: learned)
     monkeypatch.setattr(memory, "replace", lambda concept, **changes: SimpleNamespace(**{**vars(concept), **changes}))
-    remembered = memory.Memory(SimpleNamespace(targets=("photo",), cues=("photo",)))  # type: ignore[arg-type]
+    remembered = memory.ClipMemory(SimpleNamespace(targets=("photo",), cues=("photo",)))  # type: ignore[arg-type]
     for number in range(5, 501, 5):
         remembered.add(number, SimpleNamespace(target=number))  # type: ignore[arg-type]
         assert len(remembered.frames) <= memory.MOST

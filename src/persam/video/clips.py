@@ -235,7 +235,7 @@ class VideoStream(Clip):
                 packet = None
             if packet is not None and packet.pts is not None and packet.time_base:
                 state.end = max(state.end, (packet.pts + (packet.duration or 0)) * packet.time_base - start)
-            if packet is not None and packet.stream is not pictures and packet.stream.index != pictures.index:
+            if packet is not None and packet.stream.index != pictures.index:
                 continue
             try:
                 frames = pictures.codec_context.decode(packet) if packet is None else packet.decode()

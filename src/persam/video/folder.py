@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -75,8 +76,12 @@ def track_into(
     folder = expanded(outputs.folder)
     check_folder(folder)
     tracked = track(persam, clip, start, **options)
+    first = next(tracked)  # what is wrong with the clip or its start is said before anything is written
     _make_way(folder, overwrite=outputs.overwrite)
-    report = TrackReport(files=[RESULTS, LABELS])
+    names = [one.concept for one in first.segmentations]
+    chosen = colours_of(names)
+    colours: list[Colour] = [chosen[each] for each in names]
+    report = TrackReport(present=dict.fromkeys(names, 0), files=[RESULTS, LABELS])
     with ExitStack() as videos, _lines(folder / RESULTS) as write_line:
         overlay = cutout = None
         if outputs.overlay:
@@ -85,13 +90,7 @@ def track_into(
         if outputs.cutout:
             cutout = videos.enter_context(video_writer(folder / CUTOUT, clip, see_through=True, sound=False))
             report.files.append(CUTOUT)
-        colours: list[Colour] = []
-        for found in tracked:
-            if not colours:
-                names = [one.concept for one in found.segmentations]
-                chosen = colours_of(names)
-                colours = [chosen[each] for each in names]
-                report.present = dict.fromkeys(names, 0)
+        for found in chain([first], tracked):
             place = f"{LABELS}/{file_name(found.frame)}"
             write_labels(folder / place, found.labels)
             if overlay is not None:

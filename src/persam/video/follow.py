@@ -28,23 +28,23 @@ from persam.method.segment import agreement, cascade, last_good, prompts_at, sim
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
 from persam.reference import Reference
-from persam.video.memory import Memory
+from persam.video.memory import ClipMemory
 from persam.video.motion import Motion
 from persam.video.start import StartObject
 from persam.video.windows import WHOLE, Window, window_around
 
-# All measured with the bundled model on clips that were not drawn.
+# Chosen with the bundled model on the first second of four clips of DAVIS.
 RESTRAINT = 2.0  # standard deviations by which the confidence falls far from where the object is expected
 NEAR, FAR = 0.1, 0.6  # distances, as shares of the object's size, between which it falls
 OVERLAP = 0.3  # what the IoU with the expected mask counts beside the predicted IoU when a mask is chosen
-CARRIED, DECODED, EDGES = 0.3, 1.0, 2.0  # weights of what is carried along, of the decoder's logits, and of edges
+CARRIED, EDGES = 0.3, 2.0  # what carried log odds count beside the decoder's, and what edges add to them
+HARM = 0.05  # IoU that edges may cost on the first frame, which the decoder knows better than any other
 MOST_ODDS, SLIGHT = 4.0, 0.1  # log odds beyond which a pixel is not surer; and of one on which the edges insist
 SIDE = 512  # pixels of the longest side of the picture in which objects are carried along
-BAND = 10  # small pixels by which edges may move an outline
 FEWEST = 40  # small pixels of an object that can be followed
 
 STAYS = 2.0  # log odds that an object that was seen is seen in the next frame, over those of one in an album
-DOUBT, STEADY_DOUBT = 0.5, 0.5  # log odds below its usual ones from which on an object is also looked for elsewhere
+DOUBT = 0.5  # log odds below its usual ones from which on an object is also looked for elsewhere
 JUMP = 0.5  # log odds by which it must look more like itself there
 STEADY, EVERY = 0.8, 5  # IoU with what was expected of a frame that is remembered, and frames between two of them
 
@@ -90,10 +90,14 @@ class FollowedObjects:
         self.small: np.ndarray | None = None  # the last frame that was looked at
         self.objects = [_FollowedObject(persam, _learned(persam, frame, one, tune)) for one in objects]
         if any(one.mask is not None for one in objects):
-            self.small = shrink(frame, SIDE)
-            for followed, one in zip(self.objects, objects, strict=True):
-                if one.mask is not None:
-                    followed.place(fit_mask(one.mask, self.small))
+            with torch.inference_mode():
+                self._place(_Frame(persam, frame), objects)
+
+    def _place(self, frame: _Frame, objects: Sequence[StartObject]) -> None:
+        self.small = frame.small
+        for followed, one in zip(self.objects, objects, strict=True):
+            if one.mask is not None:
+                followed.place(frame, fit_mask(one.mask, frame.small))
 
     @torch.inference_mode()
     def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
@@ -142,15 +146,21 @@ class _FollowedObject:
     """One object: what is known of it, where it was last, and how like itself it usually looks."""
 
     def __init__(self, persam: PerSAM, concept: Concept) -> None:
-        self.persam, self.memory = persam, Memory(concept)
+        self.persam, self.memory = persam, ClipMemory(concept)
         self.weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
         self.odds: np.ndarray | None = None  # None: out of sight
         self.usual: float | None = None
         self.score = 0.0
+        self.edges = True
 
-    def place(self, mask: np.ndarray) -> None:
-        """It is here, (h, w) bool."""
+    def place(self, frame: _Frame, mask: np.ndarray) -> None:
+        """It is here, (h, w) bool: where it is known, it shows whether its outline gains from the picture's edges."""
         self.odds = np.where(mask, MOST_ODDS, -MOST_ODDS).astype(np.float32)
+        window = window_around(mask, frame.pixels)
+        *_, pixels, odds = self._seen(frame, window, None, np.zeros(frame.size, bool))
+        truth = cv2.resize(window.of(mask).astype(np.float32), odds.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
+        cut = refine.cut_out(pixels, odds > 0)
+        self.edges = cut is not None and _iou(cut, truth) > _iou(odds > 0, truth) - HARM
 
     def expected(self, motion: Motion | None) -> np.ndarray | None:
         """Log odds of where it is thought to be now, (h, w); None if it may be anywhere."""
@@ -170,9 +180,8 @@ class _FollowedObject:
         return anywhere if near is None or anywhere.likeness > near.likeness + JUMP else near
 
     def _doubts(self, sight: _Sight) -> bool:
-        """Whether what was found looks less like itself than usual; one that goes on steadily may, a little."""
-        less = DOUBT if sight.steady < STEADY else STEADY_DOUBT
-        return self.usual is not None and sight.likeness < self.usual - less
+        """Whether what was found looks less like itself than usual."""
+        return self.usual is not None and sight.likeness < self.usual - DOUBT
 
     def settle(self, sight: _Sight, mask: np.ndarray, threshold: float) -> bool:
         """Take what was found, less what others have of it; returns whether the object is present."""
@@ -180,16 +189,16 @@ class _FollowedObject:
         if self.score < threshold or not mask.any():
             self.odds = None
             return False
-        self.odds = np.where(mask | (sight.odds <= 0), sight.odds, -MOST_ODDS).astype(np.float32)
+        self.odds = _clipped(np.where(mask | (sight.odds <= 0), sight.odds, -MOST_ODDS)).astype(np.float32)
         self.usual = sight.likeness if self.usual is None else 0.9 * self.usual + 0.1 * sight.likeness
         return True
 
     def remember(self, number: int, sight: _Sight, mask: np.ndarray) -> None:
         """Learn from a frame, (H, W) bool, if it was as expected and looks like the object."""
-        if sight.steady >= STEADY and self.usual is not None and sight.likeness >= self.usual - DOUBT:
+        if sight.steady >= STEADY and not self._doubts(sight) and mask.any():
+            shown = torch.tensor(mask, device=sight.image.features.device)
             settings = self.memory.learned.settings
-            learned = learn_reference(self.persam.model, sight.image, torch.from_numpy(mask), settings)
-            self.memory.add(number, learned)
+            self.memory.add(number, learn_reference(self.persam.model, sight.image, shown, settings))
 
     # ------------------------------------------------------------------------------------ one way of looking
 
@@ -202,16 +211,20 @@ class _FollowedObject:
             away = np.maximum(away * ~here, np.clip((distance - NEAR) / (FAR - NEAR), 0, 1))
         if not away.any():
             return prior
-        frame = replace(image.frame, photo=held.shape)
-        spread = prior.canvas[frame.inside((prior.canvas.shape[0], prior.canvas.shape[1]))].std()
-        less = torch.from_numpy(away.astype(np.float32)).to(prior.canvas.device) * (RESTRAINT * spread)
+        frame, size, device = (
+            replace(image.frame, photo=held.shape),
+            self.persam.model.low_resolution,
+            prior.canvas.device,
+        )
+        spread = prior.canvas[frame.inside(size, device)].std()
+        less = torch.tensor(away, dtype=torch.float32, device=device) * (RESTRAINT * spread)
         photo = prior.photo
         if photo is not None:
             height, width = photo.shape
             photo = photo - torch.from_numpy(cv2.resize(less.cpu().numpy(), (width, height))).to(photo.device)
         return prior_from(
             prior.cells - frame.cover(less),
-            prior.canvas - frame.cover(less, (prior.canvas.shape[0], prior.canvas.shape[1])),
+            prior.canvas - frame.cover(less, size),
             photo,
             prior.frame,
             self.memory.concept.settings,
@@ -220,27 +233,37 @@ class _FollowedObject:
         )
 
     def _sight(self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray) -> _Sight:
-        """What a window shows; `expected` log odds and what others have, both of all of the small picture (h, w)."""
+        """What is found through a window; `expected` log odds and what others have are of all of the small picture."""
+        image, prior, pixels, odds = self._seen(frame, window, expected, held)
+        steady = 0.0
+        if expected is not None:
+            carried = cv2.resize(window.of(expected), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            steady = _iou(odds > 0, carried > 0)
+            odds = odds + CARRIED * _clipped(carried)
+        cut = refine.cut_out(pixels, odds > 0) if self.edges else None
+        if cut is not None:
+            odds = odds + np.where(cut, EDGES, -EDGES)
+            odds = np.where(cut, np.maximum(odds, SLIGHT), np.minimum(odds, -SLIGHT))
+        everywhere = window.into(odds.astype(np.float32), frame.size, -MOST_ODDS)
+        mask = everywhere > 0
+        return _Sight(everywhere, mask, self._likeness(image, prior, mask), steady, image)
+
+    def _seen(
+        self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
+    ) -> tuple[EncodedImage, Prior, np.ndarray, np.ndarray]:
+        """All of the frame, with its prior; and the window's small picture, with log odds of its pixels.
+
+        Seen from near and from afar, an object is seldom mistaken twice in the same way.
+        """
         image, prior, odds = self._decoded(frame, WHOLE, expected, held)
         pixels = image.pixels
-        if window != WHOLE:  # seen from near and from afar, it is seldom mistaken twice in the same way
+        if window != WHOLE:
             afar = cv2.resize(odds, frame.size[::-1], interpolation=cv2.INTER_LINEAR)
             closer, _, odds = self._decoded(frame, window, expected, held)
             pixels = closer.pixels
             odds = (odds + cv2.resize(window.of(afar), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)) / 2
         assert pixels is not None
-        odds, steady = DECODED * odds, 0.0
-        if expected is not None:
-            carried = cv2.resize(window.of(expected), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)
-            steady = _iou(odds > 0, carried > 0)
-            odds = odds + CARRIED * _clipped(carried)
-        cut = refine.cut_out(pixels, odds > 0, BAND)
-        if cut is not None:
-            odds = odds + np.where(cut, EDGES, -EDGES)
-            odds = np.where(cut, np.maximum(odds, SLIGHT), np.minimum(odds, -SLIGHT))
-        everywhere = window.into(_clipped(odds).astype(np.float32), frame.size, -MOST_ODDS)
-        mask = everywhere > 0
-        return _Sight(everywhere, mask, self._likeness(image, prior, mask), steady, image)
+        return image, prior, pixels, odds
 
     def _decoded(
         self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
@@ -253,6 +276,7 @@ class _FollowedObject:
         size = image.pixels.shape[1::-1]
         if expected is not None:
             expected = cv2.resize(window.of(expected), size, interpolation=cv2.INTER_LINEAR)
+            expected = expected if (expected > 0).any() else None  # less than a pixel of this picture
         held = cv2.resize(window.of(held).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         prior = prior_of(image, concept, model.low_resolution, tuned=self.weights is not None)
         prior = self._restrained(image, prior, expected, held)
@@ -274,7 +298,7 @@ class _FollowedObject:
         """Of all masks, also those that the carried mask leads to, the one that is best where the object should be."""
         model, size = self.persam.model, self.persam.model.low_resolution
         frame = replace(image.frame, photo=expected.shape)
-        odds = torch.from_numpy(expected).to(taken.device)
+        odds = torch.tensor(expected, device=taken.device)
         share = frame.cover(odds.sigmoid(), size).clamp(0.002, 0.998)
         rows, columns = np.nonzero(expected > 0)
         corners = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])

@@ -11,7 +11,7 @@ from persam.method.learn import Learned, TargetFeatures
 MOST = 3  # frames; with it the memory is as large as it gets, however long the clip
 
 
-class Memory:
+class ClipMemory:
     """A concept that knows good frames of the clip too.
 
     The frames stay spread over the time since the start: of three in a row that are too many, the one goes whose

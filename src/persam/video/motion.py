@@ -19,7 +19,7 @@ class Motion:
 
     def __init__(self, before: np.ndarray, now: np.ndarray) -> None:
         grey_before, grey_now = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (before, now))
-        flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         # From now to before: where every pixel of this frame was.
         self.back = flow.calc(grey_now, grey_before, None)
         height, width = grey_now.shape
