@@ -143,7 +143,7 @@ class TestLeftOut:
             f"Left out of {tmp_path}: 5 RAW photos (0.CR2, 1.CR2, 2.CR2, ...; export as JPEG or TIFF first), "
             "1 HEIC photo (b.heic; first pip install 'persam[heic]'), "
             "1 picture of another format (c.psd; save as JPEG, PNG or TIFF first), "
-            "1 video (d.mov; save frames of it as pictures first), 1 link to nothing (e.jpg)."
+            "1 video (d.mov; persam video takes it), 1 link to nothing (e.jpg)."
         )
         assert [str(each.message) for each in told] == [sentence]
 

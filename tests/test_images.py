@@ -341,7 +341,7 @@ class TestWarnings:
             begun[file.name].set()
             assert (begun["second.png"] if file.name == "first.png" else first_is_read).wait(5)
 
-        monkeypatch.setattr("persam.images._check_pixels", slowly)
+        monkeypatch.setattr("persam.images.check_pixels", slowly)
         before = list(warnings.filters)
         with ThreadPoolExecutor(2) as pool:
             reads = []

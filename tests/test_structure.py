@@ -16,7 +16,7 @@ from persam.cli.main import app
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "persam"
 FILES = sorted(PACKAGE.rglob("*.py"))
-TASKS = ("album", "benchmark", "demo", "study")  # one folder for each thing a person does
+TASKS = ("album", "benchmark", "demo", "study", "video")  # one folder for each thing a person does
 MEASURED = ("benchmark", "album")  # an album's speed is measured as one is filled
 SAME_LINES = 10
 

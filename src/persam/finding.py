@@ -48,7 +48,7 @@ class Kind:
 _RAW = Kind("RAW photo", "RAW photos", "export as JPEG or TIFF first")
 _HEIC = Kind("HEIC photo", "HEIC photos", f"first {HEIC_EXTRA}")
 _OTHER = Kind("picture of another format", "pictures of other formats", "save as JPEG, PNG or TIFF first")
-_VIDEO = Kind("video", "videos", "save frames of it as pictures first")
+_VIDEO = Kind("video", "videos", "persam video takes it")
 _LINK = Kind("link to nothing", "links to nothing")
 _OWN = Kind("picture that persam wrote", "pictures that persam wrote")
 _PHOTO, _UNRELATED = Kind("photo", "photos"), Kind("other file", "other files")

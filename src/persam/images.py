@@ -176,7 +176,7 @@ def _decoded(
         with _stream(file) as stream:
             picture = _open(stream, file, what, limit)
             size = picture.size
-            _check_pixels(size, limit, file, what)
+            check_pixels(size, limit, file, what)
             if longest is not None and longest < max(size):
                 share = longest / max(size)
                 picture.draft(None, (math.ceil(size[0] * share), math.ceil(size[1] * share)))  # of JPEGs alone
@@ -243,7 +243,12 @@ def exif_orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _check_pixels(size: tuple[int, int], limit: int, file: Path, what: str) -> None:
+def check_pixels(size: tuple[int, int], limit: int, file: str | Path, what: str) -> None:
+    """See that a picture, or a clip's frames, of this (width, height) may be decoded.
+
+    Raises:
+        PersamError: it has more pixels than the limit.
+    """
     width, height = size
     if width * height > limit:
         raise PersamError(
@@ -312,7 +317,7 @@ def _open_tiff(stream: BinaryIO, file: Path, what: str, limit: int) -> Image.Ima
     ends = [sum(part) for part in zip(tags[_STARTS], tags[_LENGTHS], strict=True)] if _STARTS in tags else []
     if max(ends, default=0) > stream.seek(0, os.SEEK_END):
         raise _damaged(file, what)
-    _check_pixels((int(tags[_WIDTH]), int(tags[_HEIGHT])), limit, file, what)
+    check_pixels((int(tags[_WIDTH]), int(tags[_HEIGHT])), limit, file, what)
     values = None if tags.get(_PLANES, 1) != 1 else _decoded_by_opencv(stream)
     if values is None:
         raise PersamError(

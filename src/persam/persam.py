@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
-from typing import Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
 from persam.reports.pictures import encoded as picture_file
 from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
+
+if TYPE_CHECKING:
+    from persam.video import ClipSource, Start, TrackedFrame, TrackOptions
 
 SCRIBBLE_POINTS = 8
 THUMBNAIL_SIDE = 96  # pixels
@@ -131,8 +134,7 @@ class PerSAM:
             if size is None:
                 return image
             raise UsageError("This photo is encoded already; give its size when it is encoded.")
-        source = _source_of(image)
-        pixels = read_image(image)
+        source, pixels = _source_of(image), read_image(image)
         check_copy(pixels.shape, size)
         other = None if self.encoder is None else self.encoder.encode(pixels)
         encoded = self.model.encode(pixels)
@@ -253,8 +255,7 @@ class PerSAM:
         if not base.tuned:
             return base
         material = self._material_of(base)
-        threshold = mean(threshold_of(each) for each in material)
-        return replace(base, scale_weights=None, threshold=threshold, material=material)
+        return replace(base, scale_weights=None, threshold=mean(map(threshold_of, material)), material=material)
 
     def _material_of(self, concept: Concept) -> tuple[Learned, ...]:
         """What tuning needs of every reference: from memory, or learned again from what the concept keeps."""
@@ -287,8 +288,7 @@ class PerSAM:
         points, labels = reference.points, reference.labels
         if points is None and reference.scribble is not None:
             points = reference.scribble_points(SCRIBBLE_POINTS)
-        mask = prompted_mask(self.model, image, box=reference.box, points=points, labels=labels)
-        return mask.cpu().numpy()
+        return prompted_mask(self.model, image, box=reference.box, points=points, labels=labels).cpu().numpy()
 
     # ------------------------------------------------------------------ tune
 
@@ -423,6 +423,12 @@ class PerSAM:
         instances = tuple(found if explain else (each.without_way() for each in found))
         return Segmentation.of(concept.name, image.source, instances, threshold, points, labels)
 
+    def track(self, clip: ClipSource, start: Start, **options: Unpack[TrackOptions]) -> Iterator[TrackedFrame]:
+        """Follow objects through a clip, frame by frame: `persam.video.track.track`, with its options and errors."""
+        from persam.video.track import track
+
+        return track(self, clip, start, **options)
+
     def check(self, concept: Concept) -> None:
         """See that a concept belongs to this model.
 
@@ -443,6 +449,4 @@ class PerSAM:
 
 
 def _source_of(image: ImageSource) -> str | None:
-    if isinstance(image, (str, os.PathLike)):
-        return str(image)
-    return getattr(image, "filename", None) or None
+    return str(image) if isinstance(image, (str, os.PathLike)) else getattr(image, "filename", None) or None

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from persam import __version__
-from persam.cli import album, bench, check, demo, learn, models, segment, show, study
+from persam.cli import album, bench, check, demo, learn, models, segment, show, study, video
 from persam.cli.console import complain, print_json, say
 from persam.cli.stopping import exit_code_of, sigterm_stops
 from persam.cli.streams import lasting_streams, nothing_is_printed
@@ -146,6 +146,7 @@ def root(
 app.command("learn")(learn.learn)
 app.command("check")(check.check)
 app.command("segment")(segment.segment)
+app.command("video")(video.video)
 app.command("show")(show.show)
 app.command("models")(models.models)
 app.command("demo")(demo.demo)

@@ -50,6 +50,7 @@ class Prior:
         guidance: target-guided attention and target-semantic prompting of the first pass, or None.
         alike: the similarity at the decoder's low resolution, (h, w), where cues are fused; otherwise None, as the map
             is the similarity.
+        box: box prompt of the first pass, canvas pixels (4,), or None; only where it is known before one has looked.
     """
 
     frame: Frame
@@ -63,6 +64,7 @@ class Prior:
     dense: Tensor | None = None
     guidance: Guidance | None = None
     alike: Tensor | None = None
+    box: np.ndarray | None = None
 
 
 def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tuned: bool) -> Prior:

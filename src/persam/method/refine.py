@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from persam.geometry import Frame
+from persam.geometry import Frame, Size
 
 SIDE = 256  # pixels of the photo's longest side at which the outline is looked for
 BAND = 10  # pixels at that size by which the outline may move
@@ -38,25 +38,30 @@ def refined_mask(logits: Tensor, frame: Frame, pixels: np.ndarray) -> np.ndarray
     cut = cut_out(pixels, small)
     if cut is None:
         return frame.to_photo_mask(logits).cpu().numpy()
+    return enlarged(cut, frame.photo)
+
+
+def enlarged(mask: np.ndarray, size: Size) -> np.ndarray:
+    """A small mask (h, w) bool at the photo's size (H, W)."""
     # Blurred by less than a pixel, so that enlarging gives a line and no stairs; a wire would get lost by it.
-    hard = cut.astype(np.float32)
-    soft = _enlarged(cv2.GaussianBlur(hard, (0, 0), 0.8), frame)
-    return soft if soft.mean() > 0.9 * hard.mean() else _enlarged(hard, frame)
+    hard = mask.astype(np.float32)
+    soft = _enlarged(cv2.GaussianBlur(hard, (0, 0), 0.8), size)
+    return soft if soft.mean() > 0.9 * hard.mean() else _enlarged(hard, size)
 
 
-def _enlarged(shares: np.ndarray, frame: Frame) -> np.ndarray:
+def _enlarged(shares: np.ndarray, size: Size) -> np.ndarray:
     """Shares of small pixels (h, w) as a mask at the photo's size, (H, W) bool."""
-    return np.asarray(cv2.resize(shares, frame.photo[::-1], interpolation=cv2.INTER_LINEAR) > 0.5)
+    return np.asarray(cv2.resize(shares, size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5)
 
 
-def cut_out(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+def cut_out(pixels: np.ndarray, mask: np.ndarray, band: int = BAND) -> np.ndarray | None:
     """GrabCut from a mask: pixels (h, w, 3) uint8, mask (h, w) bool -> (h, w) bool, or None where it cannot work.
 
-    Deeper inside than `BAND` is sure to be object, farther outside is sure to be background. A cut that gives
+    Deeper inside than `band` is sure to be object, farther outside is sure to be background. A cut that gives
     up the whole band has found no edge: so it ends on a photo without contrast.
     """
     start = mask.astype(np.uint8)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND + 1, 2 * BAND + 1))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
     inside, outside = cv2.erode(start, disc) > 0, cv2.dilate(start, disc) == 0
     if min(int(mask.sum()), int(outside.sum())) < FEWEST:
         return None
@@ -66,6 +71,6 @@ def cut_out(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(np.ascontiguousarray(pixels), labels, (0, 0, 1, 1), *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
     cut = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    band = mask & ~inside
-    kept = (cut & band).sum() / max(1, band.sum())
+    rim = mask & ~inside
+    kept = (cut & rim).sum() / max(1, rim.sum())
     return cut if LEAST <= cut.sum() / mask.sum() <= MOST and kept >= GIVEN_UP else None

@@ -20,7 +20,7 @@ from torch import Tensor
 from persam.errors import PersamWarning, UsageError
 from persam.geometry import Size
 from persam.method.learn import Learned
-from persam.method.prior import prior_of
+from persam.method.prior import Prior, prior_of
 from persam.method.segment import decode_at_prior
 from persam.models.base import PromptableModel
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from persam.concept import Concept
 
 SOLVERS = ("direct", "adamw")
-PUBLISHED_EPOCHS = 1000
+PUBLISHED_EPOCHS, PUBLISHED_RATE = 1000, 1e-3
 REACH = 0.6  # the published learning rates sum to 0.5, and momentum carries a weight a little further than that
 MOST_PIXELS = 64 * 64  # the direct solver's resolution
 # The published procedure's: a million pixels take half a minute on a CPU core, and a phone's photo has 48.
@@ -64,14 +64,16 @@ def check_solver(name: str) -> None:
         raise UsageError(f'There is no solver "{name}"; use {" or ".join(SOLVERS)}.')
 
 
-def shot_of(model: PromptableModel, learned: Learned, concept: Concept, *, full_size: bool) -> Shot:
+def shot_of(
+    model: PromptableModel, learned: Learned, concept: Concept, *, full_size: bool, prior: Prior | None = None
+) -> Shot:
     """The decoder's three scales on a reference, from the prompts that the tuned concept will use.
 
     At the photo's full size as published (up to `MOST_PUBLISHED_PIXELS`, see `published_size`), or on the
-    low-resolution canvas without its padding.
+    low-resolution canvas without its padding. Where these prompts do not follow from the photo alone, `prior` has them.
     """
     frame, size = learned.image.frame, model.low_resolution
-    prior = prior_of(learned.image, concept, size, tuned=True)
+    prior = prior or prior_of(learned.image, concept, size, tuned=True)
     logits = decode_at_prior(model, learned.image, prior, multimask=True).logits
     if full_size:
         reduced = published_size(frame.photo)
@@ -125,7 +127,10 @@ def tuning_loss(weights: Tensor, shots: Sequence[Shot]) -> Tensor:
 
 
 def tune_as_published(
-    shots: Sequence[Shot], epochs: int = PUBLISHED_EPOCHS, progress: Callable[[int], object] | None = None
+    shots: Sequence[Shot],
+    epochs: int = PUBLISHED_EPOCHS,
+    progress: Callable[[int], object] | None = None,
+    rate: float = PUBLISHED_RATE,
 ) -> Tuned:
     """The published procedure: AdamW (lr 1e-3, eps 1e-4), cosine schedule, on w_2 and w_3 from 1/3 each; w_1 is
     the remainder.
@@ -136,7 +141,7 @@ def tune_as_published(
     with torch.inference_mode(False), torch.enable_grad():
         shots = [Shot(s.logits.detach().clone(), s.mask.detach().clone()) for s in shots]
         free = torch.full((2,), 1 / 3, device=shots[0].logits.device, requires_grad=True)
-        optimiser = torch.optim.AdamW([free], lr=1e-3, eps=1e-4)
+        optimiser = torch.optim.AdamW([free], lr=rate, eps=1e-4)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
         losses = []
         for epoch in range(epochs):

@@ -70,6 +70,7 @@ def cascade(
     prior: Prior,
     settings: Settings,
     scale_weights: Tensor | None = None,
+    first: Step | None = None,
 ) -> list[Step]:
     """All passes; the last step that was not dropped holds the mask.
 
@@ -79,13 +80,10 @@ def cascade(
         prior: confidence map, points and guidance.
         settings: which techniques run.
         scale_weights: PerSAM-F's weights of the three scales (3,), or None.
+        first: the first pass, where it was made another way (as the published scripts for clips do).
     """
     tuned = scale_weights is not None
-    first = decode_at_prior(model, image, prior, multimask=tuned or settings.first_pass == "scales")
-    if scale_weights is None:
-        steps = [_choose("first pass", first, prior, settings)]
-    else:
-        steps = [_weighted(first, prior, settings, scale_weights)]
+    steps = [first or _first_step(model, image, prior, settings, scale_weights)]
     passes = (("refined", tuned), ("refined with box", True)) if settings.cascade else ()
     for name, with_box in passes:
         before = last_good(steps).taken
@@ -104,9 +102,19 @@ def cascade(
     return steps
 
 
+def _first_step(
+    model: PromptableModel, image: EncodedImage, prior: Prior, settings: Settings, weights: Tensor | None
+) -> Step:
+    multimask = weights is not None or settings.first_pass == "scales"
+    decoded = decode_at_prior(model, image, prior, multimask=multimask)
+    if weights is None:
+        return _choose("first pass", decoded, prior, settings)
+    return _weighted(decoded, prior, settings, weights)
+
+
 def decode_at_prior(model: PromptableModel, image: EncodedImage, prior: Prior, *, multimask: bool) -> Decoded:
-    """The first pass: points, dense prior and guidance."""
-    prompts = prompts_at(model, prior, logits=prior.dense)
+    """The first pass: points, dense prior, guidance, and the box where there is one."""
+    prompts = prompts_at(model, prior, prior.box, prior.dense)
     return model.decode(image, prompts, multimask=multimask, guidance=prior.guidance)
 
 

@@ -1,0 +1,114 @@
+"""`persam video`: a clip and a mask of its first frame, or concepts, in; labels of every frame and a video out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from persam.cli.console import heard_warnings, print_json, say
+from persam.cli.options import CONCEPT_SUFFIX, Device, Dtype, Json, load_model, model_of
+from persam.cli.photos import ConceptsEncoder, ConceptsModel, concepts_in
+from persam.cli.progress import progress_bar
+from persam.errors import UsageError
+
+if TYPE_CHECKING:
+    from persam.concept import Concept
+
+
+def video(
+    items: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CLIP [CONCEPT.safetensors...]",
+            help="A video file, a folder of frames, a stream's URL or a camera's number; and concept files.",
+            show_default=False,
+        ),
+    ],
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="Mask of the first frame; several labels are several objects.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("tracked"),
+    name: Annotated[list[str] | None, typer.Option("--name", help="Names of the objects, one --name each.")] = None,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlay.mp4, with the clip's sound.")] = False,
+    cutout: Annotated[bool, typer.Option("--cutout", help="Also write cutout.webm, transparent beside them.")] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Also fit the scale weights on the first frame.")] = False,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Score from which on an object counts as present.")
+    ] = 0.5,
+    mode: Annotated[str | None, typer.Option(help="persam, official or paper; default: persam.")] = None,
+    model: ConceptsModel = None,
+    encoder: ConceptsEncoder = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+    json: Json = False,
+) -> None:
+    """Follow objects through a clip. Labels of every frame and results.jsonl are always written.
+
+    [bold]Examples[/bold]
+
+    persam video clip.mp4 --mask first.png -o tracked --overlay
+
+    persam video clip.mp4 mug.safetensors cat.safetensors --overlay --cutout
+    """
+    from persam.video.clips import open_clip
+    from persam.video.folder import Outputs, track_into
+
+    clip_name, concepts = _clip_and_concepts(items, mask, mode)
+    clip = open_clip(int(clip_name) if clip_name.isdecimal() else clip_name)
+    outputs = Outputs(output, overlay=overlay, cutout=cutout, overwrite=overwrite)
+    if concepts:
+        named, other = model_of(concepts[0], model, encoder)
+        loaded = load_model(named, device=device, dtype=dtype, encoder=other, settings=concepts[0].settings)
+    else:
+        loaded = load_model(model or "tiny", device=device, dtype=dtype, encoder=encoder, mode=mode or "persam")
+    started = time.perf_counter()
+    with heard_warnings() as warned, progress_bar("Frames", clip.count) as advance:
+        report = track_into(
+            loaded,
+            clip,
+            concepts or str(mask),
+            outputs,
+            names=name or None,
+            tune=tune,
+            threshold=threshold,
+            on_frame=lambda _: advance(),
+        )
+    seconds = time.perf_counter() - started
+    if json:
+        print_json(
+            {
+                "output": str(output),
+                "frames": report.frames,
+                "seconds": round(seconds, 2),
+                "present": report.present,
+                "files": report.files,
+                "warnings": warned,
+            }
+        )
+        return
+    for one, count in report.present.items():
+        say(f"{one}: in {count} of {report.frames} frames.")
+    say(f"{report.frames} frames, {seconds:.1f} s; all of it in {output}/")
+
+
+def _clip_and_concepts(items: list[str], mask: Path | None, mode: str | None) -> tuple[str, list[Concept]]:
+    """The clip and the concepts among what was named.
+
+    Raises:
+        UsageError: there is not one clip, or nothing to start with, or too much.
+    """
+    clips = [item for item in items if not item.lower().endswith(CONCEPT_SUFFIX)]
+    if len(clips) != 1:
+        raise UsageError(f"Name one clip, not {len(clips)}; concepts are files that end in {CONCEPT_SUFFIX}.")
+    named: Any = len(items) > 1
+    if named and mask is not None:
+        raise UsageError("Start from --mask or from concepts, not from both.")
+    if named and mode is not None:
+        raise UsageError("Concepts have the mode that they were learned with; leave --mode out.")
+    if not named and mask is None:
+        raise UsageError("Say what to follow: --mask with a mask of the first frame, or concept files.")
+    return clips[0], concepts_in(items)[0] if named else []

@@ -1,0 +1,48 @@
+"""Video: the object through a clip, from its first frame or from a concept; read, track, write.
+
+>>> from persam import PerSAM
+>>> for found in PerSAM.from_pretrained().track("clip.mp4", "first.png"):   # doctest: +SKIP
+...     print(found.frame.number, found.labels.max(), found.segmentations[0].present)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from persam.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
+    from persam.video.folder import Outputs, TrackReport, track_into
+    from persam.video.official import Faults
+    from persam.video.start import Start
+    from persam.video.track import TrackedFrame, TrackOptions
+    from persam.video.writers import video_writer, write_labels
+
+__all__ = [
+    "Clip",
+    "ClipFrame",
+    "ClipSource",
+    "Faults",
+    "Outputs",
+    "Start",
+    "TrackOptions",
+    "TrackReport",
+    "TrackedFrame",
+    "open_clip",
+    "track_into",
+    "video_writer",
+    "write_labels",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "persam.video.clips": "Clip ClipFrame ClipSource open_clip",
+        "persam.video.folder": "Outputs TrackReport track_into",
+        "persam.video.official": "Faults",
+        "persam.video.start": "Start",
+        "persam.video.track": "TrackOptions TrackedFrame",
+        "persam.video.writers": "video_writer write_labels",
+    },
+)

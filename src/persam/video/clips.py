@@ -1,0 +1,348 @@
+"""Clips as people have them: a file, a folder of frames, arrays, a camera, a stream; read lazily, frame by frame.
+
+One frame is in memory at a time, however long the clip.  A clip that is damaged gives what can be read of it, and says
+so in a `PersamWarning`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from persam.errors import PersamError, PersamWarning, UsageError, first_line
+from persam.files import expanded
+from persam.finding import find_images
+from persam.images import ImageSource, check_file, check_pixels, max_pixels_allowed, read_image
+from persam.lazy import library
+from persam.video.colours import rgb_of
+
+ClipSource = str | Path | int | Iterable[ImageSource]
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_PATIENCE = 15.0  # seconds without a sign from a stream
+_CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}  # by platform: name, and its reader
+_MAY_LACK = Fraction(1, 2)  # seconds by which files end earlier than they say though nothing is missing
+
+
+@dataclass(frozen=True, eq=False)
+class ClipFrame:
+    """One frame of a clip.
+
+    Attributes:
+        number: its place in the clip, from 0.
+        pixels: (H, W, 3) uint8 RGB, upright.
+        time: when it is shown, in seconds; None where the clip does not say (a folder, arrays).
+        name: its file's name without the suffix, for a folder; otherwise None.
+    """
+
+    number: int
+    pixels: np.ndarray
+    time: Fraction | None = None
+    name: str | None = None
+
+
+class Clip(ABC):
+    """What gives frames, all of one size: ``for frame in clip``. A file and a folder can be gone through again.
+
+    Attributes:
+        source: what it is called in sentences; a file's or a folder's path as given.
+        count: about how many frames it has, as far as it says so; None for a stream.
+        rate: about how many frames a second, or None.
+    """
+
+    source: str
+    count: int | None = None
+    rate: Fraction | None = None
+
+    def __iter__(self) -> Iterator[ClipFrame]:
+        """The frames.
+
+        Raises:
+            PersamError: the clip cannot be read, has no frames, or frames of several sizes.
+
+        Warns:
+            PersamWarning: it is damaged or ends early, and this was what could be read of it.
+        """
+        size, frame = None, None
+        for frame in self._frames():
+            size = size or frame.pixels.shape
+            if frame.pixels.shape != size:
+                height, width = frame.pixels.shape[:2]
+                raise PersamError(
+                    f"Frame {frame.name or frame.number} of {self.source} is {width} x {height} pixels, the first one "
+                    f"{size[1]} x {size[0]}; a clip has frames of one size."
+                )
+            yield frame
+        if frame is None:
+            raise PersamError(f"{self.source} has no frame that can be read; give another clip.")
+
+    @abstractmethod
+    def _frames(self) -> Iterator[ClipFrame]: ...
+
+
+def open_clip(source: ClipSource | Clip) -> Clip:
+    """Open a clip, of which no frame is read yet.
+
+    Args:
+        source: a video file (mp4, mov, webm, gif, whatever FFmpeg reads); a folder of frames, in the order of the
+            numbers in their names; the URL of a stream; the number of a camera; or frames one by one, as `read_image`
+            takes them, such as a (T, H, W, 3) uint8 array.
+
+    Raises:
+        PersamError: no such file, or one that is no clip; PyAV is not installed.
+        UsageError: something else.
+    """
+    if isinstance(source, Clip):
+        return source
+    if isinstance(source, int) and not isinstance(source, bool):
+        return _camera(source)
+    if isinstance(source, str) and _URL.match(source):
+        return VideoStream(source, source)
+    if isinstance(source, (str, os.PathLike)):
+        path = expanded(source)
+        return FrameFolder(path) if path.is_dir() else VideoFile(path)
+    if isinstance(source, Iterable) and not isinstance(source, (bytes, dict)):
+        return FrameSequence(source)
+    raise UsageError(f"A clip is a file, a folder, a camera's number, a URL or frames, not {type(source).__name__}.")
+
+
+# ----------------------------------------------------------------------------------- frames that are pictures
+
+
+class FrameSequence(Clip):
+    """Frames that are handed over one by one."""
+
+    source = "the clip"
+
+    def __init__(self, frames: Iterable[ImageSource]) -> None:
+        self._given = frames
+        self.count = len(frames) if isinstance(frames, Sized) else None
+
+    def _frames(self) -> Iterator[ClipFrame]:
+        for number, frame in enumerate(self._given):
+            yield ClipFrame(number, read_image(frame))
+
+
+class FrameFolder(Clip):
+    """A folder of frames, in the order of the numbers in their names: frame 2 before frame 10.
+
+    Raises:
+        UsageError: it has no pictures.
+        PersamError: it may not be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.source = str(folder)
+        self.files = sorted(find_images([folder]), key=_by_number)
+        self.count = len(self.files)
+
+    def _frames(self) -> Iterator[ClipFrame]:
+        for number, file in enumerate(self.files):
+            try:
+                pixels = read_image(file)
+            except UsageError:
+                raise
+            except PersamError as error:  # the others go on, under their own numbers
+                warnings.warn(f"Frame {number} is left out: {error}", PersamWarning, stacklevel=3)
+                continue
+            yield ClipFrame(number, pixels, name=file.stem)
+
+
+def _by_number(file: Path) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", file.name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+# ------------------------------------------------------------------------------------------ what FFmpeg reads
+
+
+class VideoStream(Clip):
+    """What FFmpeg opens: a file, a stream, a camera. It is opened when its first frame is asked for.
+
+    Args:
+        source: what it is called in sentences.
+        place: what FFmpeg is to open.
+        reader: which of FFmpeg's readers, by name, where that does not follow from the place.
+
+    Raises:
+        PersamError: PyAV is not installed.
+    """
+
+    def __init__(self, source: str, place: str, reader: str | None = None) -> None:
+        self.source, self.place, self.reader = source, place, reader
+        self._av = library("av", "Reading a clip", "video")
+
+    def _opened(self) -> Any:
+        """The container, open; its stream of pictures is known to be there."""
+        try:
+            container = self._av.open(self.place, format=self.reader, timeout=self._patience)
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+        problem = self._problem_with(container)
+        if problem:
+            container.close()
+            raise PersamError(problem)
+        return container
+
+    _patience: float | None = _PATIENCE
+
+    def _unreadable(self, error: Exception) -> PersamError:
+        return PersamError(f"{self.source} cannot be opened ({_said(error)}); check the address, and that it is on.")
+
+    def _problem_with(self, container: Any) -> str | None:
+        pictures = pictures_of(container)
+        if pictures is None:
+            return f"{self.source} has no pictures, only sound or text; give a video."
+        if pictures.codec_context is None:
+            return f"The pictures of {self.source} are coded in a way that FFmpeg does not read; save it as MP4."
+        return None
+
+    def _frames(self) -> Iterator[ClipFrame]:
+        with self._opened() as container:
+            pictures = pictures_of(container)
+            pictures.thread_type = "AUTO"
+            check_pixels((pictures.width, pictures.height), max_pixels_allowed(), self.source, "clip")
+            state = _Reading()
+            size: tuple[int, int] | None = None
+            for number, frame in enumerate(self._decoded(container, pictures, state)):
+                time = _time_of(frame, state.time, pictures)
+                state.time = time
+                stored = size or (frame.width, frame.height)  # some files change their size on the way
+                size = stored
+                yield ClipFrame(number, rgb_of(frame, stored), time)
+        if state.number and (told := self._told(state)):
+            warnings.warn(told, PersamWarning, stacklevel=3)
+
+    def _decoded(self, container: Any, pictures: Any, state: _Reading) -> Iterator[Any]:
+        """Every frame that can be decoded; what cannot is counted."""
+        start = Fraction(container.start_time or 0, 1_000_000)
+        packets = container.demux()  # of the sound too, which tells whether the file is whole
+        while True:
+            try:
+                packet = next(packets, None)
+            except self._av.FFmpegError as error:
+                state.broken = first_line(error)
+                packet = None
+            if packet is not None and packet.pts is not None and packet.time_base:
+                state.end = max(state.end, (packet.pts + (packet.duration or 0)) * packet.time_base - start)
+            if packet is not None and packet.stream.index != pictures.index:
+                continue
+            try:
+                frames = pictures.codec_context.decode(packet) if packet is None else packet.decode()
+            except self._av.EOFError:
+                frames = []
+            except self._av.FFmpegError:
+                state.damaged += 1
+                frames = []
+            for frame in frames:
+                state.damaged += bool(frame.is_corrupt)
+                state.number += 1
+                yield frame
+            if packet is None:
+                break
+        state.promised = Fraction(container.duration or 0, 1_000_000)
+
+    def _told(self, state: _Reading) -> str | None:
+        if state.broken:
+            return f"{self.source} broke off after {state.number} frames ({state.broken}); they were used."
+        return None
+
+
+class VideoFile(VideoStream):
+    """A video file; what it says of itself is read at once.
+
+    Raises:
+        PersamError: there is none, or it is no video.
+    """
+
+    _patience = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = check_file(path, what="clip")
+        super().__init__(str(path), str(path))
+        if self.path.is_fifo():  # what is read of it is gone
+            return
+        with self._opened() as container:
+            pictures = pictures_of(container)
+            self.rate = pictures.average_rate or pictures.guessed_rate
+            seconds = _seconds_of(container, pictures)
+            counted = round(seconds * self.rate) if seconds and self.rate else None
+            self.count = pictures.frames or counted
+
+    def _unreadable(self, error: Exception) -> PersamError:
+        if isinstance(error, self._av.PermissionError):
+            return PersamError(f"The clip {self.source} may not be read; change its permissions.")
+        return PersamError(
+            f"The clip {self.source} is damaged, or no video ({_said(error)}); "
+            "copy or download it again, or give an MP4, MOV, WebM or GIF file."
+        )
+
+    def _told(self, state: _Reading) -> str | None:
+        if state.broken or state.end + max(_MAY_LACK, 3 / (self.rate or Fraction(24))) < state.promised:
+            lasts = f"{float(state.end):.1f} of {float(state.promised):.1f} s" if state.promised else "its beginning"
+            return (
+                f"The clip {self.source} ends early: {state.number} frames could be read ({lasts}); "
+                "copy or download it again for the rest."
+            )
+        if state.damaged:
+            return f"The clip {self.source} is damaged in {state.damaged} places; what could be read of it was used."
+        return None
+
+
+@dataclass
+class _Reading:
+    """What is known of a clip while it is read: frames so far, the last one's time; how far its parts reach, and how
+    far they should; what broke it off; and in how many places it is damaged."""
+
+    number: int = 0
+    time: Fraction | None = None
+    end: Fraction = Fraction(0)
+    promised: Fraction = Fraction(0)
+    broken: str = ""
+    damaged: int = 0
+
+
+def pictures_of(container: Any) -> Any:
+    """The stream of pictures of an open container, or None; a cover on a piece of music is none."""
+    for stream in container.streams.video:
+        if not stream.disposition & stream.disposition.attached_pic:
+            return stream
+    return None
+
+
+def _seconds_of(container: Any, pictures: Any) -> Fraction | None:
+    if pictures.duration and pictures.time_base:
+        return Fraction(pictures.duration * pictures.time_base)
+    return Fraction(container.duration, 1_000_000) if container.duration else None
+
+
+def _time_of(frame: Any, before: Fraction | None, pictures: Any) -> Fraction:
+    """When a frame is shown; one that does not say follows the one before, as one that says nonsense does."""
+    step = 1 / (pictures.average_rate or pictures.guessed_rate or Fraction(24))
+    time = None if frame.pts is None or frame.time_base is None else Fraction(frame.pts * frame.time_base)
+    if before is None:
+        return Fraction(0) if time is None else time
+    return time if time is not None and time > before else before + step
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or first_line(error)
+
+
+def _camera(number: int) -> VideoStream:
+    if number < 0:
+        raise UsageError(f"Cameras are counted from 0, not {number}.")
+    if sys.platform not in _CAMERAS:
+        raise UsageError("A camera by its number works on Linux and macOS; here give the URL of a stream.")
+    name, reader = _CAMERAS[sys.platform]
+    return VideoStream(f"Camera {number}", name.format(number), reader)

@@ -1,0 +1,362 @@
+"""Mode persam on clips: what the concept says of a frame, restrained by where the object was and how it moved.
+
+Every object has log odds for every pixel of a small picture of the frame.  From frame to frame they are carried along
+by the optical flow; then a window around that place is looked at as a photo of its own, closer than all of the frame
+could be, and the decoder's mask and the picture's edges correct them.  Where what is found so looks less like the
+object than it usually does, all of the frame is searched, and the better of the two counts: so an object is found again
+after an occlusion or a cut.  What is less sure than the threshold is out of sight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from persam.concept import Concept
+from persam.geometry import fit_mask, shrink
+from persam.method import refine
+from persam.method.learn import learn_reference
+from persam.method.presence import probability, score_of, signs_of
+from persam.method.prior import Prior, prior_from, prior_of
+from persam.method.segment import agreement, cascade, last_good, prompts_at, similarity_score
+from persam.models.base import EncodedImage
+from persam.persam import PerSAM
+from persam.reference import Reference
+from persam.video.memory import ClipMemory
+from persam.video.motion import Motion
+from persam.video.start import StartObject
+from persam.video.windows import WHOLE, Window, window_around
+
+# Chosen with the bundled model on the first second of four clips of DAVIS.
+RESTRAINT = 2.0  # standard deviations by which the confidence falls far from where the object is expected
+NEAR, FAR = 0.1, 0.6  # distances, as shares of the object's size, between which it falls
+OVERLAP = 0.3  # what the IoU with the expected mask counts beside the predicted IoU when a mask is chosen
+CARRIED, EDGES = 0.3, 2.0  # what carried log odds count beside the decoder's, and what edges add to them
+HARM = 0.05  # IoU that edges may cost on the first frame, which the decoder knows better than any other
+MOST_ODDS, SLIGHT = 4.0, 0.1  # log odds beyond which a pixel is not surer; and of one on which the edges insist
+SIDE = 512  # pixels of the longest side of the picture in which objects are carried along
+FEWEST = 40  # small pixels of an object that can be followed
+
+STAYS = 2.0  # log odds that an object that was seen is seen in the next frame, over those of one in an album
+DOUBT = 0.5  # log odds below its usual ones from which on an object is also looked for elsewhere
+JUMP = 0.5  # log odds by which it must look more like itself there
+STEADY, EVERY = 0.8, 5  # IoU with what was expected of a frame that is remembered, and frames between two of them
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """What was found of one object in a frame.
+
+    Attributes:
+        odds: log odds of every small pixel, (h, w).
+        mask: what they draw, (h, w) bool.
+        likeness: log odds that it is the object, as in an album.
+        steady: IoU of what the decoder gave with what was expected; 0 if it was looked for anywhere.
+        image: the frame.
+    """
+
+    odds: np.ndarray
+    mask: np.ndarray
+    likeness: float
+    steady: float
+    image: EncodedImage
+
+
+class FollowedObjects:
+    """The objects of a clip. Their number and order never change, whoever is out of sight.
+
+    Args:
+        persam: the model.
+        frame: frame 0, (H, W, 3) uint8 RGB.
+        objects: which ones; those with a mask are followed from frame 0, those with a concept are looked for.
+        tune: PerSAM-F, for objects with a mask.
+        threshold: score from which on an object is present.
+
+    Raises:
+        PersamError: a concept was made with another model.
+    """
+
+    def __init__(
+        self, persam: PerSAM, frame: np.ndarray, objects: Sequence[StartObject], *, tune: bool, threshold: float
+    ) -> None:
+        self.threshold = threshold
+        self.number = 0
+        self.small: np.ndarray | None = None  # the last frame that was looked at
+        self.objects = [_FollowedObject(persam, _learned(persam, frame, one, tune)) for one in objects]
+        if any(one.mask is not None for one in objects):
+            with torch.inference_mode():
+                self._place(_Frame(persam, frame), objects)
+
+    def _place(self, frame: _Frame, objects: Sequence[StartObject]) -> None:
+        self.small = frame.small
+        for followed, one in zip(self.objects, objects, strict=True):
+            if one.mask is not None:
+                followed.place(frame, fit_mask(one.mask, frame.small))
+
+    @torch.inference_mode()
+    def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
+        """The next frame (frame 0 itself, if all objects are looked for): its labels, and every object's score."""
+        frame = _Frame(self.objects[0].persam, pixels)
+        motion = Motion(self.small, frame.small) if self.small is not None else None
+        self.number += self.small is not None
+        self.small = frame.small
+        expected = [one.expected(motion) for one in self.objects]
+        sights = [
+            one.look(frame, own, _union(expected[:place] + expected[place + 1 :], frame.small.shape[:2]))
+            for place, (one, own) in enumerate(zip(self.objects, expected, strict=True))
+        ]
+        labels = np.zeros(pixels.shape[:2], np.uint8)
+        for number, (one, sight, mask) in enumerate(zip(self.objects, sights, _apart(sights), strict=True), start=1):
+            if one.settle(sight, mask, self.threshold):
+                large = refine.enlarged(mask, (pixels.shape[0], pixels.shape[1]))
+                labels[large & (labels == 0)] = number
+                if self.number % EVERY == 0:
+                    one.remember(self.number, sight, labels == number)
+        return labels, [one.score for one in self.objects]
+
+
+class _Frame:
+    """A frame that is looked at: all of it, or through windows, each encoded when it is needed."""
+
+    def __init__(self, persam: PerSAM, pixels: np.ndarray) -> None:
+        self._persam, self.pixels = persam, pixels
+        self.small = shrink(pixels, SIDE)
+        self._whole: EncodedImage | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the small picture, (h, w)."""
+        return self.small.shape[0], self.small.shape[1]
+
+    def through(self, window: Window) -> EncodedImage:
+        """What a window shows, encoded."""
+        if window == WHOLE:
+            self._whole = self._whole or self._persam.encode(self.pixels)
+            return self._whole
+        return self._persam.encode(np.ascontiguousarray(window.of(self.pixels)))
+
+
+class _FollowedObject:
+    """One object: what is known of it, where it was last, and how like itself it usually looks."""
+
+    def __init__(self, persam: PerSAM, concept: Concept) -> None:
+        self.persam, self.memory = persam, ClipMemory(concept)
+        self.weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
+        self.odds: np.ndarray | None = None  # None: out of sight
+        self.usual: float | None = None
+        self.score = 0.0
+        self.edges = True
+
+    def place(self, frame: _Frame, mask: np.ndarray) -> None:
+        """It is here, (h, w) bool: where it is known, it shows whether its outline gains from the picture's edges."""
+        self.odds = np.where(mask, MOST_ODDS, -MOST_ODDS).astype(np.float32)
+        window = window_around(mask, frame.pixels)
+        *_, pixels, odds = self._seen(frame, window, None, np.zeros(frame.size, bool))
+        truth = cv2.resize(window.of(mask).astype(np.float32), odds.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
+        cut = refine.cut_out(pixels, odds > 0)
+        self.edges = cut is not None and _iou(cut, truth) > _iou(odds > 0, truth) - HARM
+
+    def expected(self, motion: Motion | None) -> np.ndarray | None:
+        """Log odds of where it is thought to be now, (h, w); None if it may be anywhere."""
+        if self.odds is None or motion is None:
+            return None
+        carried = motion.carry(self.odds, -MOST_ODDS)
+        return carried if int((carried > 0).sum()) >= FEWEST else None
+
+    def look(self, frame: _Frame, expected: np.ndarray | None, held: np.ndarray) -> _Sight:
+        """Find it near where it is expected, or anywhere; `held` is where the others are, (h, w) bool."""
+        near = None
+        if expected is not None:
+            near = self._sight(frame, window_around(expected > 0, frame.pixels), expected, held)
+            if not self._doubts(near):
+                return near
+        anywhere = self._sight(frame, WHOLE, None, held)
+        return anywhere if near is None or anywhere.likeness > near.likeness + JUMP else near
+
+    def _doubts(self, sight: _Sight) -> bool:
+        """Whether what was found looks less like itself than usual."""
+        return self.usual is not None and sight.likeness < self.usual - DOUBT
+
+    def settle(self, sight: _Sight, mask: np.ndarray, threshold: float) -> bool:
+        """Take what was found, less what others have of it; returns whether the object is present."""
+        self.score = probability(sight.likeness + (STAYS if self.odds is not None else 0.0)) if mask.any() else 0.0
+        if self.score < threshold or not mask.any():
+            self.odds = None
+            return False
+        self.odds = _clipped(np.where(mask | (sight.odds <= 0), sight.odds, -MOST_ODDS)).astype(np.float32)
+        self.usual = sight.likeness if self.usual is None else 0.9 * self.usual + 0.1 * sight.likeness
+        return True
+
+    def remember(self, number: int, sight: _Sight, mask: np.ndarray) -> None:
+        """Learn from a frame, (H, W) bool, if it was as expected and looks like the object."""
+        if sight.steady >= STEADY and not self._doubts(sight) and mask.any():
+            shown = torch.tensor(mask, device=sight.image.features.device)
+            settings = self.memory.learned.settings
+            self.memory.add(number, learn_reference(self.persam.model, sight.image, shown, settings))
+
+    # ------------------------------------------------------------------------------------ one way of looking
+
+    def _restrained(self, image: EncodedImage, prior: Prior, expected: np.ndarray | None, held: np.ndarray) -> Prior:
+        """The prior with less confidence far from where the object is expected, and where others are."""
+        away = held.astype(np.float32)
+        if expected is not None:
+            here = expected > 0
+            distance = cv2.distanceTransform((~here).astype(np.uint8), cv2.DIST_L2, 3) / math.sqrt(here.sum())
+            away = np.maximum(away * ~here, np.clip((distance - NEAR) / (FAR - NEAR), 0, 1))
+        if not away.any():
+            return prior
+        frame, size, device = (
+            replace(image.frame, photo=held.shape),
+            self.persam.model.low_resolution,
+            prior.canvas.device,
+        )
+        spread = prior.canvas[frame.inside(size, device)].std()
+        less = torch.tensor(away, dtype=torch.float32, device=device) * (RESTRAINT * spread)
+        photo = prior.photo
+        if photo is not None:
+            height, width = photo.shape
+            photo = photo - torch.from_numpy(cv2.resize(less.cpu().numpy(), (width, height))).to(photo.device)
+        return prior_from(
+            prior.cells - frame.cover(less),
+            prior.canvas - frame.cover(less, size),
+            photo,
+            prior.frame,
+            self.memory.concept.settings,
+            self.memory.concept.targets,
+            prior.alike,
+        )
+
+    def _sight(self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray) -> _Sight:
+        """What is found through a window; `expected` log odds and what others have are of all of the small picture."""
+        image, prior, pixels, odds = self._seen(frame, window, expected, held)
+        steady = 0.0
+        if expected is not None:
+            carried = cv2.resize(window.of(expected), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            steady = _iou(odds > 0, carried > 0)
+            odds = odds + CARRIED * _clipped(carried)
+        cut = refine.cut_out(pixels, odds > 0) if self.edges else None
+        if cut is not None:
+            odds = odds + np.where(cut, EDGES, -EDGES)
+            odds = np.where(cut, np.maximum(odds, SLIGHT), np.minimum(odds, -SLIGHT))
+        everywhere = window.into(odds.astype(np.float32), frame.size, -MOST_ODDS)
+        mask = everywhere > 0
+        return _Sight(everywhere, mask, self._likeness(image, prior, mask), steady, image)
+
+    def _seen(
+        self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
+    ) -> tuple[EncodedImage, Prior, np.ndarray, np.ndarray]:
+        """All of the frame, with its prior; and the window's small picture, with log odds of its pixels.
+
+        Seen from near and from afar, an object is seldom mistaken twice in the same way.
+        """
+        image, prior, odds = self._decoded(frame, WHOLE, expected, held)
+        pixels = image.pixels
+        if window != WHOLE:
+            afar = cv2.resize(odds, frame.size[::-1], interpolation=cv2.INTER_LINEAR)
+            closer, _, odds = self._decoded(frame, window, expected, held)
+            pixels = closer.pixels
+            odds = (odds + cv2.resize(window.of(afar), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)) / 2
+        assert pixels is not None
+        return image, prior, pixels, odds
+
+    def _decoded(
+        self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
+    ) -> tuple[EncodedImage, Prior, np.ndarray]:
+        """What the decoder makes of a window: log odds of the pixels of its own small picture."""
+        image = frame.through(window)
+        assert image.pixels is not None
+        concept, model = self.memory.concept, self.persam.model
+        concept.check_vectors(image)
+        size = image.pixels.shape[1::-1]
+        if expected is not None:
+            expected = cv2.resize(window.of(expected), size, interpolation=cv2.INTER_LINEAR)
+            expected = expected if (expected > 0).any() else None  # less than a pixel of this picture
+        held = cv2.resize(window.of(held).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        prior = prior_of(image, concept, model.low_resolution, tuned=self.weights is not None)
+        prior = self._restrained(image, prior, expected, held)
+        steps = cascade(model, image, prior, concept.settings, self.weights)
+        taken = last_good(steps).taken
+        if expected is not None:
+            taken = self._nearest([(step.logits, step.scores) for step in steps], taken, image, prior, expected)
+        logits = replace(image.frame, photo=image.pixels.shape[:2]).to_photo_size(taken[None, None])[0, 0]
+        return image, prior, _clipped(logits.cpu().numpy())
+
+    def _nearest(
+        self,
+        passes: list[tuple[Tensor, Tensor]],
+        taken: Tensor,
+        image: EncodedImage,
+        prior: Prior,
+        expected: np.ndarray,
+    ) -> Tensor:
+        """Of all masks, also those that the carried mask leads to, the one that is best where the object should be."""
+        model, size = self.persam.model, self.persam.model.low_resolution
+        frame = replace(image.frame, photo=expected.shape)
+        odds = torch.tensor(expected, device=taken.device)
+        share = frame.cover(odds.sigmoid(), size).clamp(0.002, 0.998)
+        rows, columns = np.nonzero(expected > 0)
+        corners = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])
+        prompts = prompts_at(model, prior, frame.to_canvas(corners).reshape(4) - 0.5, share.logit()[None, None])
+        carried = model.decode(image, prompts, multimask=True)
+        masks = torch.cat([taken[None], *(logits for logits, _ in passes), carried.logits[0]])
+        scores = torch.cat([passes[-1][1].max()[None], *(each for _, each in passes), carried.scores[0]])
+        here = frame.cover((odds > 0).float(), size)
+        covered = (masks > 0).float()
+        both, either = torch.minimum(covered, here), torch.maximum(covered, here)
+        overlap = both.flatten(1).sum(1) / either.flatten(1).sum(1).clamp(min=1e-6)
+        weight = self.memory.concept.settings.final_agreement
+        best = int((scores + weight * agreement(masks, prior) + OVERLAP * overlap).argmax())
+        return masks[best]
+
+    def _likeness(self, image: EncodedImage, prior: Prior, mask: np.ndarray) -> float:
+        """Log odds that what was found is what was learned, before the clip's frames were remembered."""
+        concept = self.memory.learned
+        if concept.fitted is None:
+            score = similarity_score(prior.similarity, concept.threshold)
+        else:
+            score = score_of(signs_of(image, concept, prior, mask), concept.fitted)
+        return math.log(max(score, 1e-9) / max(1 - score, 1e-9))
+
+
+def _learned(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) -> Concept:
+    """The concept of an object; from a mask it is learned twice, from all of the frame and from a closer look."""
+    if one.concept is not None:
+        persam.check(one.concept)
+        return one.concept
+    assert one.mask is not None
+    references = [Reference(frame, mask=one.mask)]
+    window = window_around(one.mask, frame)
+    if window != WHOLE:
+        references.append(Reference(np.ascontiguousarray(window.of(frame)), mask=window.of(one.mask)))
+    concept = persam.learn(references, name=one.name)
+    return persam.tune(concept) if tune else concept
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def _clipped(odds: np.ndarray) -> np.ndarray:
+    return np.clip(odds, -MOST_ODDS, MOST_ODDS)
+
+
+def _union(expected: Sequence[np.ndarray | None], size: tuple[int, ...]) -> np.ndarray:
+    """Where any of them is, (h, w) bool."""
+    held = np.zeros(size, bool)
+    for odds in expected:
+        if odds is not None:
+            held |= odds > 0
+    return held
+
+
+def _apart(sights: Sequence[_Sight]) -> list[np.ndarray]:
+    """The objects' masks without overlap: a pixel belongs to the object that is surest of it."""
+    odds = np.stack([np.where(sight.mask, sight.odds, -np.inf) for sight in sights])
+    owner = odds.argmax(0)
+    return [sight.mask & (owner == place) for place, sight in enumerate(sights)]

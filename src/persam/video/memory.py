@@ -1,0 +1,48 @@
+"""What is remembered of a clip: the reference, and beside it a few good frames, as further shots of the concept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from persam.concept import Concept
+from persam.method.cues import CueFeatures, cues_of
+from persam.method.learn import Learned, TargetFeatures
+
+MOST = 3  # frames; with it the memory is as large as it gets, however long the clip
+
+
+class ClipMemory:
+    """A concept that knows good frames of the clip too.
+
+    The frames stay spread over the time since the start: of three in a row that are too many, the one goes whose
+    neighbours are nearest in time, and never the last one.
+
+    Args:
+        concept: as it was learned; it is always part of what is remembered.
+
+    Attributes:
+        concept: with the frames as further shots.
+    """
+
+    def __init__(self, concept: Concept) -> None:
+        self.learned = self.concept = concept
+        self._kept: list[tuple[int, TargetFeatures, CueFeatures]] = []
+
+    @property
+    def frames(self) -> list[int]:
+        """Numbers of the frames that are remembered, in order."""
+        return [number for number, *_ in self._kept]
+
+    def add(self, number: int, learned: Learned) -> None:
+        """Remember what a frame shows."""
+        self._kept.append((number, learned.target, cues_of(learned)))
+        if len(self._kept) > MOST:
+            times = [0, *self.frames]
+            gaps = [times[place + 2] - times[place] for place in range(len(times) - 2)]
+            del self._kept[gaps.index(min(gaps))]
+        shots = self._kept
+        self.concept = replace(
+            self.learned,
+            targets=self.learned.targets + tuple(target for _, target, _ in shots),
+            cues=self.learned.cues + tuple(cues for *_, cues in shots) if self.learned.cues else (),
+        )

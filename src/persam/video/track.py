@@ -1,0 +1,143 @@
+"""Track: objects through a clip, frame by frame, from a mask of the first frame or from concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypedDict
+
+import numpy as np
+
+from persam.errors import UsageError
+from persam.instance import Instance
+from persam.persam import PerSAM
+from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
+from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
+from persam.video.follow import FollowedObjects
+from persam.video.official import Faults, OfficialObjects
+from persam.video.start import Start, StartObject, objects_of
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFrame:
+    """What was found in one frame of a clip.
+
+    Attributes:
+        frame: the frame itself: its number, time, name and pixels.
+        labels: (H, W) uint8, 0 the background, k the k-th object.
+        segmentations: one for each object, in the order of their labels; one that is out of sight is not `present`.
+    """
+
+    frame: ClipFrame
+    labels: np.ndarray
+    segmentations: tuple[Segmentation, ...] = field(default=())
+
+
+class Tracker(Protocol):
+    """Follows objects from frame to frame."""
+
+    def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
+        """The next frame, (H, W, 3) uint8: labels (H, W) uint8, and the score of every object, 0 to 1."""
+        ...
+
+
+class TrackOptions(TypedDict, total=False):
+    """The options of `track`."""
+
+    names: Sequence[str] | None
+    tune: bool
+    threshold: float
+    faults: Faults | None
+
+
+def track(
+    persam: PerSAM,
+    clip: ClipSource | Clip,
+    start: Start,
+    *,
+    names: Sequence[str] | None = None,
+    tune: bool = False,
+    threshold: float = SURE_ENOUGH,
+    faults: Faults | None = None,
+) -> Iterator[TrackedFrame]:
+    """Follow objects through a clip, frame by frame, which are read as they are asked for.
+
+    Args:
+        persam: the model. Mode official follows as the published scripts do, any other as `persam.video.follow`.
+        clip: a video file, a folder of frames, frames one by one, a stream's URL or a camera's number; see `open_clip`.
+        start: a mask of the first frame, in which several labels are several objects; or a concept, or several, which
+            are looked for from the first frame on.
+        names: of the objects; by default those of the concepts, or object 1, object 2, ...
+        tune: fit the scale weights of objects that a mask shows (PerSAM-F).
+        threshold: score from which on an object is present, 0 to 1; mode official has none.
+        faults: of the published scripts, to bring back in mode official.
+
+    Yields:
+        Every frame, the first one too.
+
+    Raises:
+        PersamError: the clip or the mask cannot be read, or they do not fit together; or a concept was made with
+            another model.
+        UsageError: the mode has no such option, or cannot start so; too many objects, or other names than objects.
+    """
+    check_search(1, threshold)
+    if faults is not None and persam.settings.mode != "official":
+        raise UsageError(f"Faults of the published scripts belong to mode official, not {persam.settings.mode}.")
+    return _tracked(persam, iter(open_clip(clip)), start, names, tune, threshold, faults)
+
+
+def _tracked(
+    persam: PerSAM,
+    frames: Iterator[ClipFrame],
+    start: Start,
+    names: Sequence[str] | None,
+    tune: bool,
+    threshold: float,
+    faults: Faults | None,
+) -> Iterator[TrackedFrame]:
+    first = next(frames)
+    height, width = first.pixels.shape[:2]
+    objects = objects_of(start, (height, width), names)
+    given = [one.mask for one in objects if one.mask is not None]
+    tracker: Tracker
+    if persam.settings.mode == "official":
+        if len(given) < len(objects):
+            raise UsageError("Mode official starts from a mask of the first frame, not from concepts; use mode persam.")
+        tracker = _Official(OfficialObjects(persam, first.pixels, given, tune=tune, faults=faults))
+    else:
+        tracker = FollowedObjects(persam, first.pixels, objects, tune=tune, threshold=threshold)
+    if given:
+        labels = np.zeros((height, width), np.uint8)
+        for number, mask in enumerate(given, start=1):
+            labels[mask] = number
+        yield _frame(first, labels, [1.0] * len(given), objects, threshold)
+    else:
+        yield _frame(first, *tracker.follow(first.pixels), objects, threshold)
+    for frame in frames:
+        yield _frame(frame, *tracker.follow(frame.pixels), objects, threshold)
+
+
+def _frame(
+    frame: ClipFrame, labels: np.ndarray, scores: list[float], objects: Sequence[StartObject], threshold: float
+) -> TrackedFrame:
+    found = []
+    for number, (one, score) in enumerate(zip(objects, scores, strict=True), start=1):
+        mask = labels == number
+        present = bool(mask.any())
+        instances = (Instance(mask, score),) if present else ()
+        found.append(
+            Segmentation(one.name, frame.name, mask, score, present=present, threshold=threshold, instances=instances)
+        )
+    return TrackedFrame(frame, labels, tuple(found))
+
+
+class _Official:
+    """The published procedure has no score: what it gives a mask is there."""
+
+    def __init__(self, objects: OfficialObjects) -> None:
+        self._objects = objects
+
+    def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
+        labels, steps = self._objects.follow(pixels)
+        seen = set(np.unique(labels).tolist())
+        return labels, [float(number in seen) for number in range(1, len(steps) + 1)]

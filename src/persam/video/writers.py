@@ -1,0 +1,215 @@
+"""What is written of a tracked clip: label pictures as DAVIS has them, videos with the clip's timing and its sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from persam.drawing import Colour, draw_overlay
+from persam.errors import PersamError, UsageError
+from persam.files import atomic_path, expanded
+from persam.lazy import library
+from persam.video.clips import Clip, ClipFrame, VideoFile
+
+MOST_LABELS = 255
+RATE = Fraction(24)  # frames a second where a clip does not say, as DAVIS' folders
+_TICK = Fraction(1, 90_000)  # seconds; divides the usual rates
+# By suffix: video codec, its pixel format, its options, and the audio codec where the clip's own does not fit.
+_SOLID: dict[str, tuple[str, str, dict[str, str], str]] = {
+    ".mp4": ("libx264", "yuv420p", {"crf": "18", "preset": "veryfast"}, "aac"),
+    ".mov": ("libx264", "yuv420p", {"crf": "18", "preset": "veryfast"}, "aac"),
+    ".mkv": ("libx264", "yuv420p", {"crf": "18", "preset": "veryfast"}, "aac"),
+    ".webm": ("libvpx-vp9", "yuv420p", {"crf": "24", "b:v": "0", "deadline": "realtime", "cpu-used": "6"}, "libopus"),
+}
+_SEE_THROUGH: dict[str, tuple[str, str, dict[str, str], str]] = {
+    ".webm": ("libvpx-vp9", "yuva420p", {"crf": "18", "b:v": "0", "deadline": "realtime", "cpu-used": "4"}, "libopus"),
+    ".mov": ("prores_ks", "yuva444p10le", {"profile": "4444"}, "aac"),
+}
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+
+def write_labels(path: str | Path, labels: np.ndarray) -> None:
+    """Write labels (H, W) uint8 as a PNG with DAVIS' palette: its values are the labels, its colours tell them apart.
+
+    Raises:
+        PersamError: it cannot be written.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
+    picture.putpalette(davis_palette().tobytes())  # which makes a picture of grey levels one of a palette's
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def davis_palette() -> np.ndarray:
+    """Colours of the labels in DAVIS and PASCAL VOC, (256, 3) uint8: the bits of a label, spread over the channels."""
+    labels = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (((labels >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return colours
+
+
+def drawn(pixels: np.ndarray, labels: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
+    """A frame (H, W, 3) with its objects tinted and outlined; `colours` are those of the labels 1, 2, ..."""
+    for number, colour in enumerate(colours, start=1):
+        pixels = draw_overlay(pixels, labels == number, colour)
+    return pixels
+
+
+# ------------------------------------------------------------------------------------------------------ videos
+
+
+@contextmanager
+def video_writer(
+    path: str | Path, clip: Clip, *, see_through: bool = False, sound: bool = True
+) -> Iterator[Callable[[ClipFrame, np.ndarray], None]]:
+    """Write a video frame by frame, with a clip's timing and its sound; whole or not at all.
+
+    Args:
+        path: MP4, MOV, MKV or WebM, by its suffix; with `see_through` WebM (VP9) or MOV (ProRes 4444).
+        clip: what the frames are of.
+        see_through: frames have an alpha channel, (H, W, 4).
+        sound: copy the clip's sound, if it is a file and has one.
+
+    Yields:
+        A function that takes each frame of the clip, for its time, and the pixels to write for it, (H, W, 3) or
+        (H, W, 4) uint8.
+
+    Raises:
+        UsageError: another suffix.
+        PersamError: it cannot be written, PyAV is not installed, or no frame came.
+    """
+    av = library("av", "Writing a video", "video")
+    formats = _SEE_THROUGH if see_through else _SOLID
+    target = expanded(path)
+    if target.suffix.lower() not in formats:
+        raise UsageError(f"{path}: a video is written as {' or '.join(formats)}; choose one of these.")
+    with atomic_path(target) as temporary, ExitStack() as open_files:
+        container = open_files.enter_context(av.open(str(temporary), "w"))
+        pictures = _Pictures(av, container, formats[target.suffix.lower()], clip.rate or RATE)
+        heard = None
+        if sound and isinstance(clip, VideoFile) and not clip.path.is_fifo():
+            source = open_files.enter_context(av.open(str(clip.path)))
+            heard = _Sound.of(av, container, source, formats[target.suffix.lower()][3])
+
+        def write(frame: ClipFrame, pixels: np.ndarray) -> None:
+            time = pictures.write(frame, pixels)
+            if heard is not None:
+                heard.copy(until=time)
+
+        yield write
+        if not pictures.started:
+            raise PersamError(f"Nothing was written to {path}, as the clip gave no frame; give another clip.")
+        pictures.finish()
+        if heard is not None:
+            heard.copy(until=pictures.end)
+            heard.finish()
+
+
+class _Pictures:
+    """The pictures of a video that is being written."""
+
+    def __init__(self, av: Any, container: Any, form: tuple[str, str, dict[str, str], str], rate: Fraction) -> None:
+        self._av, self._container, self._rate = av, container, rate
+        codec, pixel_format, options, _ = form
+        self._stream = container.add_stream(codec, rate=rate)
+        self._stream.pix_fmt = pixel_format
+        self._stream.options = options
+        self._stream.codec_context.time_base = _TICK
+        self._halved = "420" in pixel_format  # colours for every second pixel: the sides must be even
+        self.started = False
+        self.end = Fraction(0)
+
+    def write(self, frame: ClipFrame, pixels: np.ndarray) -> Fraction:
+        """Write one frame; returns its time."""
+        height, width = pixels.shape[:2]
+        if self._halved:
+            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if not self.started:
+            self._stream.height, self._stream.width = pixels.shape[:2]
+            self.started = True
+        time = frame.number / self._rate if frame.time is None else frame.time
+        kind = "rgba" if pixels.shape[2] == 4 else "rgb24"
+        picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=kind)
+        picture.pts, picture.time_base = round(time / _TICK), _TICK
+        self._container.mux(self._stream.encode(picture))
+        self.end = time + 1 / self._rate
+        return time
+
+    def finish(self) -> None:
+        self._container.mux(self._stream.encode(None))
+
+
+class _Sound:
+    """The sound of one file on its way into another: as it is where the new file may hold it, else coded anew."""
+
+    def __init__(self, av: Any, container: Any, source: Any, stream: Any, packets: Iterator[Any]) -> None:
+        self._av, self._container, self._source, self._stream = av, container, source, stream
+        self._packets = packets
+        self._waiting: Any = None
+
+    @classmethod
+    def of(cls, av: Any, container: Any, source: Any, otherwise: str) -> _Sound | None:
+        """The sound of an open file, or None if there is none."""
+        if not source.streams.audio:
+            return None
+        template = source.streams.audio[0]
+        if template.codec_context.name in _fitting(container):
+            stream = container.add_stream_from_template(template)
+            packets = cls._copied(av, source, template, stream)
+        else:
+            stream = container.add_stream(otherwise, rate=48_000)
+            packets = cls._coded(av, source, template, stream)
+        return cls(av, container, source, stream, packets)
+
+    def copy(self, until: Fraction) -> None:
+        """What is heard until a time, in seconds."""
+        while True:
+            packet = self._waiting if self._waiting is not None else next(self._packets, None)
+            self._waiting = None
+            if packet is None:
+                return
+            if packet.pts is not None and packet.pts * packet.time_base > until:
+                self._waiting = packet
+                return
+            self._container.mux(packet)
+
+    def finish(self) -> None:
+        """Let the packets go before the files are closed."""
+        self._packets, self._waiting = iter(()), None
+
+    @staticmethod
+    def _copied(av: Any, source: Any, template: Any, stream: Any) -> Iterator[Any]:
+        try:
+            for packet in source.demux(template):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    yield packet
+        except av.FFmpegError:  # a damaged file is heard as far as it can be; reading its pictures tells of it
+            return
+
+    @staticmethod
+    def _coded(av: Any, source: Any, template: Any, stream: Any) -> Iterator[Any]:
+        context = stream.codec_context
+        resampler = av.AudioResampler(format=context.format, layout=template.layout, rate=48_000)
+        try:
+            for frame in source.decode(template):
+                for part in resampler.resample(frame):
+                    yield from stream.encode(part)
+        except av.FFmpegError:
+            pass
+        yield from stream.encode(None)
+
+
+def _fitting(container: Any) -> set[str]:
+    """Names of the codecs of sound that a kind of file may hold, and every player plays in it."""
+    return {"opus", "vorbis"} if "webm" in container.format.name else {"aac", "mp3", "ac3", "alac"}

@@ -1,0 +1,91 @@
+"""`persam video`: the user's path, and what is said of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import draw_scene
+from tests.video.drawn import write_clip
+
+from persam.video.clips import open_clip
+
+FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip with sound, in which the drawn object moves."""
+    scenes = [draw_scene(96, 128, center=(45 + 5 * number, 50), radius=22) for number in range(FRAMES)]
+    folder = tmp_path_factory.mktemp("clip")
+    Image.fromarray(scenes[0][1]).save(folder / "first.png")
+    return write_clip(folder / "clip.mp4", [pixels for pixels, _ in scenes], sound=True)
+
+
+def lines_in(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_from_a_mask_of_the_first_frame(run, clip, tmp_path):
+    arguments = ["video", clip, "--mask", clip.with_name("first.png"), "--name", "disc", "-o", "out"]
+    result = run(*arguments, "--overlay", "--cutout")
+    assert result.exit_code == 0, result.output
+    assert f"disc: in {FRAMES} of {FRAMES} frames." in result.stderr
+    out = tmp_path / "out"
+    lines = lines_in(out)
+    assert [line["labels"] for line in lines] == [f"labels/0000{number}.png" for number in range(FRAMES)]
+    assert [line["time"] for line in lines] == [0, 0.1, 0.2, 0.3]
+    for number, line in enumerate(lines):
+        labels = np.array(Image.open(out / line["labels"]))
+        (found,) = line["objects"]
+        assert found["concept"] == "disc"
+        assert found["present"]
+        _, truth = draw_scene(96, 128, center=(45 + 5 * number, 50), radius=22)
+        assert ((labels > 0) & truth).sum() > 0.8 * ((labels > 0) | truth).sum()
+    assert len(list(open_clip(out / "overlay.mp4"))) == FRAMES
+    with av.open(str(out / "overlay.mp4")) as written:
+        assert written.streams.audio
+    assert len(list(open_clip(out / "cutout.webm"))) == FRAMES
+    again = run(*arguments)
+    assert again.exit_code == 2
+    assert "holds the results of a clip" in again.stderr
+    assert run(*arguments, "--overwrite", "--json").exit_code == 0
+    assert len(lines_in(out)) == FRAMES
+
+
+def test_from_a_concept(run, clip, learned, tmp_path):
+    result = run("video", clip, learned, "-o", "out", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["frames"] == FRAMES
+    assert list(told["present"]) == ["my disc"]
+    assert told["files"] == ["results.jsonl", "labels"]
+
+
+def test_a_folder_keeps_its_names_and_a_damaged_frame_is_told(run, clip, tmp_path):
+    (tmp_path / "frames").mkdir()
+    for frame in open_clip(clip):
+        Image.fromarray(frame.pixels).save(tmp_path / "frames" / f"f{frame.number}.png")
+    (tmp_path / "frames" / "f2.png").write_bytes(b"no picture")
+    result = run("video", "frames", "--mask", clip.with_name("first.png"), "-o", "out", "--mode", "official")
+    assert result.exit_code == 0, result.output
+    assert "Frame 2 is left out" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out" / "labels").iterdir()) == ["f0.png", "f1.png", "f3.png"]
+
+
+def test_what_is_refused(refused, clip, learned, tmp_path):
+    mask = clip.with_name("first.png")
+    assert "Say what to follow" in refused("video", clip, code=2)
+    assert "not from both" in refused("video", clip, learned, "--mask", mask, code=2)
+    assert "Name one clip, not 2" in refused("video", clip, clip, "--mask", mask, code=2)
+    assert "leave --mode out" in refused("video", clip, learned, "--mode", "paper", code=2)
+    assert "There is no clip at gone.mp4" in refused("video", "gone.mp4", "--mask", mask, code=1)
+    assert "There is no mask at gone.png" in refused("video", clip, "--mask", "gone.png", code=1)
+    assert "different names" in refused("video", clip, "--mask", mask, "--name", "a", "--name", "b", code=2)
+    (tmp_path / "file").write_text("mine")
+    assert "file is a file" in refused("video", clip, "--mask", mask, "-o", "file", code=2)
+    assert not (tmp_path / "tracked").exists()

@@ -1,0 +1,200 @@
+"""Following drawn objects whose truth is known: they move, leave, return, cross, change size, and keep their names."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.fakes import ColourModel
+
+from persam import PerSAM, PersamError, UsageError
+from persam.segmentation import Segmentation
+from persam.video import memory
+from persam.video.official import Faults
+from persam.video.track import TrackedFrame
+
+RED, BLUE = (210, 30, 40), (30, 60, 220)
+SIZE = (96, 128)
+Disc = tuple[tuple[int, int, int], float, float, float]  # colour, x, y, radius
+
+
+def draw(discs: Sequence[Disc], scene: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A frame (H, W, 3) and its labels (H, W): disc k has the label k."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    ground = np.stack([50 + 25 * np.sin(x / 9 + scene), 175 + 20 * np.cos(y / 7 + scene), 140 + 15 * np.sin(y / 5)], 2)
+    labels = np.zeros(SIZE, np.uint8)
+    for number, (colour, cx, cy, radius) in enumerate(discs, start=1):
+        inside = (x - cx) ** 2 + (y - cy) ** 2 <= radius**2
+        ground[inside], labels[inside] = colour, number
+    noise = np.random.default_rng(scene).normal(0, 3, ground.shape)
+    return (ground + noise).clip(0, 255).astype(np.uint8), labels
+
+
+def model() -> PerSAM:
+    return PerSAM(ColourModel())
+
+
+def followed(frames: Sequence[tuple[np.ndarray, np.ndarray]], **options: Any) -> list[TrackedFrame]:
+    return list(model().track([pixels for pixels, _ in frames], frames[0][1], **options))
+
+
+def iou(found: np.ndarray, truth: np.ndarray) -> float:
+    return float((found & truth).sum() / max(1, (found | truth).sum()))
+
+
+def assert_follows(tracked: Sequence[TrackedFrame], frames: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Every object is where it is, and absent where it is not."""
+    for number, (found, (_, truth)) in enumerate(zip(tracked, frames, strict=True)):
+        for label, one in enumerate(found.segmentations, start=1):
+            there = truth == label
+            assert one.present == bool(there.any()), (number, label)
+            np.testing.assert_array_equal(one.mask, found.labels == label)
+            if there.any():
+                assert iou(one.mask, there) > 0.75, (number, label)
+
+
+def test_an_object_is_followed() -> None:
+    frames = [draw([(RED, 30 + 6 * k, 40 + 2 * k, 14)]) for k in range(8)]
+    tracked = followed(frames)
+    assert_follows(tracked, frames)
+    np.testing.assert_array_equal(tracked[0].labels, frames[0][1])  # frame 0 as it was given
+    assert [found.frame.number for found in tracked] == list(range(8))
+    assert isinstance(tracked[3].segmentations[0], Segmentation)
+
+
+def test_one_that_leaves_is_absent_and_comes_back() -> None:
+    gone = [draw([]) for _ in range(5)]
+    frames = [
+        *(draw([(RED, 40 - 3 * k, 40, 14)]) for k in range(4)),
+        *gone,
+        *(draw([(RED, 95, 70, 14)]) for _ in range(3)),
+    ]
+    assert_follows(followed(frames), frames)
+
+
+def test_a_cut_to_another_scene() -> None:
+    frames = [draw([(RED, 30, 30, 14)])] * 3 + [draw([(RED, 95, 65, 14)], scene=4)] * 3
+    assert_follows(followed(frames), frames)
+
+
+def test_names_stay_when_one_vanishes() -> None:
+    both = [draw([(RED, 30, 45, 13), (BLUE, 95 - 3 * k, 45, 13)]) for k in range(3)]
+    behind = [
+        (pixels, np.where(labels == 1, 2, 0).astype(np.uint8)) for pixels, labels in [draw([(BLUE, 86, 45, 13)])] * 3
+    ]
+    frames = [*both, *behind, draw([(RED, 30, 60, 13), (BLUE, 86, 45, 13)])]
+    tracked = followed(frames, names=["mug", "plate"])
+    assert_follows(tracked, frames)
+    assert {one.concept for found in tracked for one in found.segmentations} == {"mug", "plate"}
+
+
+def test_twins_that_cross_stay_themselves() -> None:
+    frames = [draw([(RED, 25 + 8 * k, 27, 12), (RED, 105 - 8 * k, 70, 12)]) for k in range(10)]
+    assert_follows(followed(frames), frames)
+
+
+def test_an_object_that_grows_and_shrinks() -> None:
+    frames = [draw([(RED, 60, 48, radius)]) for radius in (12, 15, 19, 24, 30, 36, 30, 24, 19, 15, 12)]
+    assert_follows(followed(frames), frames)
+
+
+def test_a_concept_is_looked_for_from_the_first_frame_on() -> None:
+    persam = model()
+    photo, mask = draw([(RED, 60, 50, 20)], scene=7)
+    concept = persam.learn(photo, mask, name="ball")
+    frames = [*(draw([]) for _ in range(2)), *(draw([(RED, 90 - 5 * k, 40, 13)]) for k in range(4))]
+    tracked = list(persam.track([pixels for pixels, _ in frames], concept))
+    assert_follows(tracked, frames)
+    assert tracked[0].segmentations[0].concept == "ball"
+
+
+def test_the_published_way_starts_from_a_mask_alone() -> None:
+    persam = PerSAM.from_pretrained(mode="official", device="cpu")
+    frames = [draw([(RED, 50 + 3 * k, 45, 20)]) for k in range(3)]
+    tracked = list(persam.track([pixels for pixels, _ in frames], frames[0][1]))
+    assert [found.segmentations[0].present for found in tracked] == [True] * 3
+    photo, mask = frames[0]
+    with pytest.raises(UsageError, match="Mode official starts from a mask"):
+        next(persam.track([photo], persam.learn(photo, mask * 255)))
+
+
+# ----------------------------------------------------------------------------------------- what is remembered
+
+
+def test_frames_are_read_as_they_are_asked_for_and_let_go() -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        for number in range(12):
+            pixels, _ = draw([(RED, 30 + 4 * number, 40, 14)])
+            alive.append(weakref.ref(pixels))
+            yield pixels
+            del pixels
+
+    tracked = model().track(frames(), draw([(RED, 30, 40, 14)])[1])
+    for number in range(12):
+        next(tracked)
+        assert len(alive) == number + 1
+        assert sum(each() is not None for each in alive) <= 2
+
+
+def test_memory_is_bounded_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "cues_of", lambda learned: learned)
+    monkeypatch.setattr(memory, "replace", lambda concept, **changes: SimpleNamespace(**{**vars(concept), **changes}))
+    remembered = memory.ClipMemory(SimpleNamespace(targets=("photo",), cues=("photo",)))  # type: ignore[arg-type]
+    for number in range(5, 501, 5):
+        remembered.add(number, SimpleNamespace(target=number))  # type: ignore[arg-type]
+        assert len(remembered.frames) <= memory.MOST
+        assert remembered.frames[-1] == number  # the last one is always there,
+    assert remembered.concept.targets[0] == "photo"  # as the reference is,
+    assert remembered.frames[0] < 300  # and something of long ago
+
+
+# ---------------------------------------------------------------------------------------------- what is wrong
+
+
+def test_what_cannot_be_started() -> None:
+    photo, mask = draw([(RED, 60, 50, 20)])
+    persam = model()
+    with pytest.raises(PersamError, match="another aspect"):
+        next(persam.track([photo], np.ones((50, 50), bool) * (np.arange(50) > 20)))
+    with pytest.raises(PersamError, match="no object"):
+        next(persam.track([photo], np.zeros(SIZE, np.uint8)))
+    with pytest.raises(UsageError, match="Give 1 different names"):
+        next(persam.track([photo], mask, names=["a", "b"]))
+    with pytest.raises(UsageError, match="not with a list"):
+        next(persam.track([photo], [mask]))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="belong to mode official"):
+        persam.track([photo], mask, faults=Faults.published())
+    with pytest.raises(UsageError, match="threshold"):
+        persam.track([photo], mask, threshold=2)
+    other = PerSAM.from_pretrained(device="cpu").learn(photo, mask)
+    with pytest.raises(PersamError, match="was made with the model"):
+        next(persam.track([photo], other))
+
+
+def test_void_pixels_of_davis_are_no_object(tmp_path: Path) -> None:
+    photo, labels = draw([(RED, 30, 45, 13), (BLUE, 95, 45, 13)])
+    labels[0:9, 0:9] = 255
+    (found,) = model().track([photo], labels)
+    assert len(found.segmentations) == 2
+    assert set(np.unique(found.labels)) == {0, 1, 2}
+
+
+def test_a_mask_in_black_and_white_is_one_object() -> None:
+    photo, labels = draw([(RED, 30, 45, 13), (RED, 95, 45, 13)])
+    (found,) = model().track([photo], (labels > 0).astype(np.uint8) * 255)
+    assert [one.concept for one in found.segmentations] == ["object 1"]
+    np.testing.assert_array_equal(found.labels, labels > 0)
+
+
+def test_gradients_are_not_kept() -> None:
+    frames = [draw([(RED, 50 + 3 * k, 45, 20)]) for k in range(2)]
+    with torch.enable_grad():
+        assert all(found.labels.any() for found in followed(frames))
