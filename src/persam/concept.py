@@ -15,11 +15,12 @@ from persam.files import write_bytes
 from persam.method.cues import CueFeatures
 from persam.method.learn import Learned, TargetFeatures
 from persam.method.settings import Settings
+from persam.models.fingerprint import known_as
 from persam.models.fitted import Fitted
 
 if TYPE_CHECKING:
     from persam.kept import KeptReference
-    from persam.models.base import EncodedImage
+    from persam.models.base import EncodedImage, FeatureEncoder
     from persam.reference import Reference
 
 
@@ -117,6 +118,23 @@ class Concept:
             for kept, record in zip(self.kept, self.references, strict=True)
             if kept is not None
         ]
+
+    def check_made_with(self, model: FeatureEncoder, encoder: FeatureEncoder) -> None:
+        """See that it belongs to a model, and to the encoder of its confidence map.
+
+        Raises:
+            PersamError: it was made with another one; says which.
+        """
+        if self.model not in known_as(model):
+            raise PersamError(
+                f'The concept "{self.name}" was made with the model {self.model_name} ({self.model}), this is '
+                f"{model.name} ({model.fingerprint}); use that model or learn the concept again."
+            )
+        if self.encoder not in known_as(encoder):
+            raise PersamError(
+                f'The concept "{self.name}" was made with the encoder {self.encoder_name} ({self.encoder}), '
+                f"this is {encoder.name} ({encoder.fingerprint}); use that encoder or learn the concept again."
+            )
 
     def check_vectors(self, image: EncodedImage) -> None:
         """See that its vectors are as long as the features of a photo that its model encoded.

@@ -29,7 +29,6 @@ from persam.method.scale import check_solver, shot_of, tune_as_published, tune_d
 from persam.method.segment import find
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel, check_encoding
-from persam.models.fingerprint import known_as
 from persam.models.fitted import Fitted, fitted_for
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.reference import Reference
@@ -435,17 +434,7 @@ class PerSAM:
         Raises:
             PersamError: it was made with another model or encoder; says which.
         """
-        matcher = self.encoder or self.model
-        if concept.model not in known_as(self.model):
-            raise PersamError(
-                f'The concept "{concept.name}" was made with the model {concept.model_name} ({concept.model}), this is '
-                f"{self.model.name} ({self.model.fingerprint}); use that model or learn the concept again."
-            )
-        if concept.encoder not in known_as(matcher):
-            raise PersamError(
-                f'The concept "{concept.name}" was made with the encoder {concept.encoder_name} ({concept.encoder}), '
-                f"this is {matcher.name} ({matcher.fingerprint}); use that encoder or learn the concept again."
-            )
+        concept.check_made_with(self.model, self.encoder or self.model)
 
 
 def _source_of(image: ImageSource) -> str | None:

@@ -64,8 +64,14 @@ def closer_look(
         mask[window[1] : window[3], window[0] : window[2]] = found.mask
         if any(_share_in_common(mask, other.mask) >= ALREADY for other in earlier):  # the peak of what is beside it
             return one
-        better = {"score": found.score, "similarity": found.similarity, "predicted_iou": found.predicted_iou}
-        return replace(one, mask=mask, **better, closer=CloserLook(window, found))
+        return replace(
+            one,
+            mask=mask,
+            score=found.score,
+            similarity=found.similarity,
+            predicted_iou=found.predicted_iou,
+            closer=CloserLook(window, found),
+        )
 
     return again
 
