@@ -166,7 +166,7 @@ def _better_auroc(first: np.ndarray, second: np.ndarray, there: np.ndarray, name
     def difference(before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> float:
         return auroc(after, labels) - auroc(before, labels)
 
-    ends = bootstrap_figure(difference, [first, second, there], names)
+    ends = bootstrap_figure(difference, [first, second, there], names, resamples=1000)
     return {"difference": difference(first, second, there), "interval": ends}
 
 
