@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,14 +63,8 @@ def closer_look(
         mask[window[1] : window[3], window[0] : window[2]] = found.mask
         if any(_share_in_common(mask, other.mask) >= ALREADY for other in earlier):  # the peak of what is beside it
             return one
-        return replace(
-            one,
-            mask=mask,
-            score=found.score,
-            similarity=found.similarity,
-            predicted_iou=found.predicted_iou,
-            closer=CloserLook(window, found),
-        )
+        better = found.score, found.similarity, found.predicted_iou
+        return Instance(mask, *better, one.prior, one.steps, CloserLook(window, found))
 
     return again
 
