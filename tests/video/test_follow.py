@@ -1,0 +1,49 @@
+"""The parts of following: what the flow carries, who owns a pixel, and whether edges are to be trusted."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.fakes import ColourModel
+from tests.video.test_track import RED, draw, iou
+
+from persam import PerSAM
+from persam.method import refine
+from persam.video import follow
+from persam.video.follow import FollowedObjects
+from persam.video.motion import Motion
+from persam.video.start import StartObject
+
+
+def test_the_flow_carries_a_mask_along() -> None:
+    (before, mask), (now, truth) = (draw([(RED, x, 45, 15)]) for x in (50, 56))
+    carried = Motion(before, now).carry(np.where(mask > 0, 4, -4).astype(np.float32), -4.0)
+    assert iou(carried > 0, truth > 0) > 0.85 > iou(mask > 0, truth > 0)
+
+
+def test_nothing_comes_in_from_outside() -> None:
+    before, _ = draw([(RED, 60, 45, 15)])
+    carried = Motion(before, np.roll(before, 12, axis=1)).carry(np.full(before.shape[:2], 4.0, np.float32), -4.0)
+    assert (carried[:, :4] < 0).mean() > 0.5
+
+
+def test_a_pixel_belongs_to_whoever_is_surest() -> None:
+    one, other = np.full((2, 6), -4.0), np.full((2, 6), -4.0)
+    one[:, :4], other[:, 2:] = 3.0, 5.0
+    sights: list[Any] = [SimpleNamespace(odds=odds, mask=odds > 0) for odds in (one, other)]
+    left, right = follow._apart(sights)
+    assert left[0].tolist() == [True, True, False, False, False, False]
+    assert right[0].tolist() == [False, False, True, True, True, True]
+
+
+@pytest.mark.parametrize(("harmful", "trusted"), [(False, True), (True, False)])
+def test_edges_that_harm_the_first_frame_are_not_trusted(
+    monkeypatch: pytest.MonkeyPatch, harmful: bool, trusted: bool
+) -> None:
+    frame, mask = draw([(RED, 60, 45, 15)])
+    monkeypatch.setattr(refine, "cut_out", lambda pixels, mask: np.roll(mask, 12, axis=1) if harmful else mask)
+    objects = FollowedObjects(PerSAM(ColourModel()), frame, [StartObject("disc", mask > 0)], tune=False, threshold=0.5)
+    assert objects.objects[0].edges is trusted
