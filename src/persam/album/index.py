@@ -12,12 +12,13 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from persam.errors import PersamError
 from persam.journal import json_line
+from persam.places import Place, RemotePath, stamp_of
 
 VERSION = 1  # of the tables
 _TABLES = """
@@ -79,22 +80,25 @@ class AlbumIndex:
 
     # --------------------------------------------------------------------------------- which content is in a file
 
-    def content_of(self, path: Path) -> str:
+    def content_of(self, path: Place, read: Callable[[], bytes] | None = None) -> str:
         """Hash of what is in a file; one that has not changed since it was last asked for is not read.
+
+        Args:
+            path: the file.
+            read: gives what is in it; by default it is read piece by piece.
 
         Raises:
             OSError: the file cannot be read.
+            PersamError: likewise, if it is not on this disk.
         """
-        status, key = path.stat(), _bytes(str(path.absolute()))
+        stamp, key = stamp_of(path), _bytes(str(path.absolute()))
         with self._in_words():
             row = self._db.execute(
                 "SELECT size, mtime_ns, ctime_ns, content FROM files WHERE path = ?", (key,)
             ).fetchone()
-        stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
         if row is not None and row[:3] == stamp:
             return str(row[3])
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        content = content_of(path, None if read is None else read())
         with self._in_words():
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (key, *stamp, content))
         return content
@@ -194,6 +198,28 @@ class AlbumIndex:
                 ) from error
             except OSError as error:
                 raise IndexFileError(f"The album's index {self.path} cannot be made ({error.strerror}).") from error
+
+
+def content_of(file: Place, data: bytes | None = None) -> str:
+    """Hash of what is in a file, by which an album knows it; `data` is what is in it, if that was read before."""
+    if data is None and not isinstance(file, RemotePath):
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return hashlib.blake2b(file.read_bytes() if data is None else data, digest_size=16).hexdigest()
+
+
+def copy_index(path: Path, to: Path) -> None:
+    """Copy an index as it is at one moment, though it may be written at the same time.
+
+    Raises:
+        IndexFileError: it cannot be copied.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(to)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # else it would be two files
+    except (sqlite3.Error, OSError) as error:
+        raise IndexFileError(f"The album's index {path} cannot be copied to {to} ({error}).") from error
 
 
 def _bytes(text: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,13 +17,14 @@ from persam import __version__
 from persam.album.batch import Wanted, could_not
 from persam.album.cache import EncodingCache
 from persam.album.disjoint import disjoint, rivals
-from persam.album.index import AlbumIndex, IndexFileError
+from persam.album.index import AlbumIndex, IndexFileError, content_of
 from persam.album.outputs import OutputFolder, full_path
 from persam.errors import PersamError
-from persam.images import read_image, read_smaller
+from persam.images import open_picture, read_image, read_smaller
 from persam.instance import PixelBox
 from persam.journal import json_line
 from persam.ledger import HIDDEN
+from persam.places import Place, RemotePath, StoreError
 from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -45,14 +46,16 @@ class LookedAt:
         size: of the photo itself, (H, W).
         side: pixels of the longest side that were asked for; None: all.
         problem: a sentence.
+        data: what is in a photo that is not on this disk; it is asked for once, however often this is called.
     """
 
-    photo: Path
+    photo: Place
     content: str = ""
     pixels: np.ndarray | None = None
     size: tuple[int, int] | None = None
     side: int | None = None
     problem: str | None = None
+    data: Callable[[], bytes] | None = None
 
 
 class Worker:
@@ -87,36 +90,34 @@ class Worker:
 
     # ------------------------------------------------------------------------------- reading, in threads
 
-    def look(self, photo: Path) -> LookedAt:
+    def look(self, photo: Place) -> LookedAt:
         """See what a photo is, and read it if something is to be looked for in it. Until the model is there, which says
         how large photos have to be, none is read."""
         try:
             return self._look(photo)
-        except IndexFileError:
+        except (IndexFileError, StoreError):
             raise
         except PersamError as error:
             return LookedAt(photo, problem=str(error))
         except Exception as error:  # one odd photo must not end a run of thousands
             return LookedAt(photo, problem=could_not(photo, error))
 
-    def _look(self, photo: Path) -> LookedAt:
+    def _look(self, photo: Place) -> LookedAt:
+        data = cache(photo.read_whole) if isinstance(photo, RemotePath) else None
         try:
-            before = photo.stat()
-            content = self._index.content_of(photo)
+            content = self._index.content_of(photo, data)
         except OSError as error:  # reading it has a sentence for whatever it is
             read_image(photo)
             raise PersamError(f"{photo} cannot be read ({error.strerror}).") from error
+        seen = LookedAt(photo, content, data=data)
         missing = self._missing(content)
         if not missing or self._model is None or self._cache is None:
-            return LookedAt(photo, content)
+            return seen
         side = self._sides[missing[0]]
         if _key(content, side) in self._cache:
-            return LookedAt(photo, content)
-        pixels, size = read_smaller(photo, side)
-        after = photo.stat()
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise PersamError(f"{photo} changed while it was read; run this again.")
-        return LookedAt(photo, content, pixels, size, side)
+            return seen
+        pixels, size = self._read(seen, side)
+        return LookedAt(photo, content, pixels, size, side, data=data)
 
     def _missing(self, content: str) -> list[str]:
         """How the concepts are made that were not looked for in a photo of this content."""
@@ -161,6 +162,8 @@ class Worker:
             image = self._image_for(seen, [made[name] for name in new], finds)
             source = full_path(seen.photo)
             found = disjoint([Segmentation.from_dict(finds[name][1] | {"image": source}) for name in needed])
+        except StoreError:
+            raise
         except PersamError as error:
             return "done", str(error)
         except Exception as error:  # one odd photo must not end a run of thousands
@@ -190,7 +193,7 @@ class Worker:
         try:
             for side in dict.fromkeys(self._sides[made] for made in missing):
                 self._find(model, seen, [made for made in missing if self._sides[made] == side], side)
-        except IndexFileError:
+        except (IndexFileError, StoreError):
             raise
         except PersamError as error:
             return str(error)
@@ -215,12 +218,13 @@ class Worker:
             self._again.add((seen.content, made))
 
     def _read(self, seen: LookedAt, side: int | None) -> tuple[np.ndarray, tuple[int, int]]:
-        read = read_smaller(seen.photo, side)
+        data = None if seen.data is None else seen.data()
+        read = read_smaller(seen.photo, side, data)
         try:
-            same = self._index.content_of(seen.photo) == seen.content
+            content = self._index.content_of(seen.photo) if data is None else content_of(seen.photo, data)
         except OSError:
-            same = False
-        if not same:
+            content = ""
+        if content != seen.content:
             raise PersamError(f"{seen.photo} changed while it was read; run this again.")
         return read
 
@@ -240,7 +244,7 @@ class Worker:
                     break
         return finds
 
-    def _is_changed(self, photo: Path, names: Sequence[str]) -> bool:
+    def _is_changed(self, photo: Place, names: Sequence[str]) -> bool:
         """Whether a person changed a file of these concepts that would be written: it is theirs then, and stays."""
         ledger, wanted = self._output.ledger, self._wanted
         if ledger.overwrite:
@@ -256,7 +260,7 @@ class Worker:
         """The whole photo, if something is to be drawn on it."""
         if not any({"overlay", "cutout"} & set(each["outputs"]) for each in made):
             return None
-        image = read_image(seen.photo)
+        image = read_image(seen.photo if seen.data is None else open_picture(seen.photo, data=seen.data()))
         if any(image.shape[:2] != (find["height"], find["width"]) for _, find in finds.values()):
             raise PersamError(f"{seen.photo} changed while it was read; run this again.")
         return image

@@ -30,6 +30,7 @@ from persam.cli.photos import (
 )
 from persam.cli.progress import progress_bar
 from persam.errors import PersamError, UsageError, printable
+from persam.places import Place, is_remote, place_of
 
 if TYPE_CHECKING:
     from persam.album.album import Album
@@ -74,7 +75,9 @@ app = typer.Typer(
 @app.command("run")
 def run(
     items: Items,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the album's results.")] = Path("album"),
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="Folder of the album's results; s3://BUCKET/... and the like too.")
+    ] = "album",
     overlay: Overlay = False,
     cutout: Cutout = False,
     per_instance: PerInstance = False,
@@ -99,6 +102,8 @@ def run(
     persam album mug.safetensors cat.safetensors ~/photos/2024 -o album
 
     persam album bike.safetensors '~/photos/**/*.jpg' -o album --cache 20GB
+
+    persam album bike.safetensors 's3://bucket/photos/**/*.jpg' -o s3://bucket/album
     """
     from persam.album.album import Album
     from persam.album.formats import FORMATS, check_formats
@@ -106,14 +111,14 @@ def run(
     from persam.models.loading import dtypes_of
 
     started = time.perf_counter()
-    limit = bytes_of(cache)
+    limit, place = bytes_of(cache), place_of(output)
     check_formats(formats or [])
     concepts, others = concepts_in(items)
     photos = find_images(others)
     name, other = model_of(concepts[0], model, encoder)
     stopped: KeyboardInterrupt | None = None
     failed: list[tuple[str, str]] = []
-    with Album(output, overwrite=overwrite) as album, photo_bar(len(photos)) as (_, on_photo):
+    with Album(place, overwrite=overwrite) as album, photo_bar(len(photos)) as (_, on_photo):
         album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
         try:
             report = album.fill(
@@ -136,24 +141,24 @@ def run(
             stopped, report = stop, stop.report
     seconds = time.perf_counter() - started
     if json:
-        print_json(_summary(report, output, seconds, stopped=stopped is not None))
+        print_json(_summary(report, place, seconds, stopped=stopped is not None))
     else:
         _print_table(report)
-        say(_what_was_done(report, output, seconds))
+        say(_what_was_done(report, place, seconds))
     if stopped is not None:
         done = report.done_before + report.done_now
-        refuse_stopped(stopped, done, len(photos), output)
+        refuse_stopped(stopped, done, len(photos), place)
     refuse_failures(report.failures, len(photos))
-    _refuse_failed(failed, output)
+    _refuse_failed(failed, place)
 
 
 @app.command("fix")
 def fix(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
     concept: Annotated[
         Path, typer.Argument(metavar="CONCEPT.safetensors", help="The concept that is corrected.", show_default=False)
     ],
-    photo: Annotated[Path | None, typer.Argument(metavar="PHOTO", help="A photo, and")] = None,
+    photo: Annotated[str | None, typer.Argument(metavar="PHOTO", help="A photo, and")] = None,
     mask: Annotated[
         Path | None, typer.Argument(metavar="MASK", help="its right mask; black where the thing is not there.")
     ] = None,
@@ -183,14 +188,14 @@ def fix(
 
     if (photo is None) != (mask is None):
         raise UsageError("Give a photo and its mask, or neither: then the masks that you changed are taken.")
-    _check_is_album(folder)
+    place = _album_at(folder)
     limit = bytes_of(cache)
     (known,), _ = concepts_in([str(concept)])
     path = concept.with_stem(f"{concept.stem}-fixed") if output is None else output
-    check_targets([("--output", path)], [concept, photo, mask], overwrite=overwrite)
+    check_targets([("--output", path)], [concept, _on_this_disk(photo), mask], overwrite=overwrite)
     name, other = model_of(known, None, None)
-    corrections = None if photo is None or mask is None else {str(photo): mask}
-    with Album(folder) as album, photo_bar() as (_, on_photo):
+    corrections = None if photo is None or mask is None else {photo: mask}
+    with Album(place) as album, photo_bar() as (_, on_photo):
         loaded = load_model(name, device=device, dtype=dtype, settings=known.settings, encoder=other)
         fixed = album.fix(
             loaded,
@@ -214,7 +219,7 @@ def fix(
 
 @app.command("export")
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
     formats: Formats = None,
     copy: Copy = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are not persam's.")] = False,
@@ -232,11 +237,11 @@ def export(
 
     if not formats:
         raise UsageError(f"Say with --format which; there are {', '.join(FORMATS)}.")
-    _check_is_album(folder)
-    with Album(folder, overwrite=overwrite) as album:
+    place = _album_at(folder)
+    with Album(place, overwrite=overwrite) as album:
         failed = _export(album, formats, copy)
-    say(f"Written: {', '.join(str(folder / FORMATS[name].place) for name in dict.fromkeys(formats))}.")
-    _refuse_failed(failed, folder)
+    say(f"Written: {', '.join(str(place / FORMATS[name].place) for name in dict.fromkeys(formats))}.")
+    _refuse_failed(failed, place)
 
 
 def _export(album: Album, formats: list[str], copy: bool) -> list[tuple[str, str]]:
@@ -250,17 +255,23 @@ def _export(album: Album, formats: list[str], copy: bool) -> list[tuple[str, str
     return written.failures
 
 
-def _refuse_failed(failed: list[tuple[str, str]], folder: Path) -> None:
+def _refuse_failed(failed: list[tuple[str, str]], folder: Place) -> None:
     if failed:
         raise PersamError(f"{len(failed)} photos could not be written for other tools; all else is in {folder}/.")
 
 
-def _check_is_album(folder: Path) -> None:
+def _album_at(folder: str) -> Place:
     from persam.album.outputs import INDEX
     from persam.ledger import HIDDEN
 
-    if not (folder / HIDDEN / INDEX).exists():
-        raise UsageError(f"{folder} is no album; make one: persam album CONCEPT PHOTOS -o {folder}.")
+    place = place_of(folder)
+    if not (place / HIDDEN / INDEX).exists():
+        raise UsageError(f"{place} is no album; make one: persam album CONCEPT PHOTOS -o {place}.")
+    return place
+
+
+def _on_this_disk(file: str | None) -> Path | None:
+    return None if file is None or is_remote(file) else Path(file)
 
 
 @app.command("find")
@@ -268,7 +279,7 @@ def find(
     concept: Annotated[
         Path, typer.Argument(metavar="CONCEPT.safetensors", help="What to look for.", show_default=False)
     ],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Show so many photos.")] = 20,
     cache: Cache = "0",
     model: ConceptsModel = None,
@@ -289,8 +300,8 @@ def find(
     limit = bytes_of(cache)
     (wanted,), _ = concepts_in([str(concept)])
     name, other = model_of(wanted, model, encoder)
-    _check_is_album(folder)
-    with Album(folder) as album:
+    place = _album_at(folder)
+    with Album(place) as album:
         total = len(album.index.images())
         with photo_bar(total) as (_, on_photo):
             ranked = album.find(
@@ -322,7 +333,7 @@ def bytes_of(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
-def _what_was_done(report: AlbumReport, output: Path, seconds: float) -> str:
+def _what_was_done(report: AlbumReport, output: Place, seconds: float) -> str:
     parts = [f"{report.done_now} photos done"]
     if report.known:
         parts.append(f"{report.known} of them without looking again")
@@ -344,7 +355,7 @@ def _print_table(report: AlbumReport) -> None:
         out().print("The unsure ones are listed in unsure.csv; have a look.", markup=False)
 
 
-def _summary(report: AlbumReport, output: Path, seconds: float, *, stopped: bool) -> dict[str, Any]:
+def _summary(report: AlbumReport, output: Place, seconds: float, *, stopped: bool) -> dict[str, Any]:
     return {
         "output": str(output),
         "photos": report.photos,
