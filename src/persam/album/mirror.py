@@ -49,10 +49,17 @@ Stamp = tuple[int, ...]
 
 @dataclass(frozen=True)
 class _Same:
-    """A file here and there that were the same: what each was then."""
+    """A file here and there that were the same: what each was then.
+
+    Attributes:
+        here: its stamp.
+        there: its stamp.
+        content: a hash of it, since files are often written anew as they were; 0 if it is not known.
+    """
 
     here: Stamp
     there: Stamp
+    content: int = 0
 
 
 class Mirror(Held):
@@ -127,6 +134,8 @@ class Mirror(Held):
         index = self._same.get(_INDEX)
         if index is None or there.get(_INDEX) != index.there or not (self.folder / _INDEX).exists():
             self._start_anew(there)
+        elif _LIST in there and (_LIST not in self._same or self._same[_LIST].there != there[_LIST]):
+            self._join_lists()
         own = written_in(self.folder) | {RESULTS}
         for file in set(self._same) - set(there):  # somebody removed it
             self._forget(file)
@@ -153,6 +162,13 @@ class Mirror(Held):
         if _LIST not in there:
             (self.folder / _LIST).unlink(missing_ok=True)
 
+    def _join_lists(self) -> None:
+        """Another computer put files there, and was killed before the index: they are no strangers'."""
+        path = self.folder / _LIST
+        here = path.read_bytes().splitlines() if path.exists() else []
+        there = (self.place / _LIST).read_bytes().splitlines()
+        self._write(_LIST, b"".join(line + b"\n" for line in dict.fromkeys([*here, *there])))
+
     def _is_known(self, file: str, stamp: Stamp) -> bool:
         return file in self._same and self._same[file].there == stamp and (self.folder / file).exists()
 
@@ -162,7 +178,7 @@ class Mirror(Held):
 
         _each(get, files)
         for file, stamp in files.items():
-            self._same[file] = _Same(self._here(file), stamp)
+            self._same[file] = _Same(self._here(file), stamp, self._content(file))
 
     def _write(self, file: str, data: bytes) -> None:
         path = self.folder / file
@@ -200,9 +216,9 @@ class Mirror(Held):
         here = {file: self._here(file) for file in self._files_here()}
         if index is not None:
             here[_INDEX] = (int.from_bytes(_digest_of(index)),)
-        changed = {file for file, stamp in here.items() if file not in self._same or self._same[file].here != stamp}
+        changed = {file for file, stamp in here.items() if self._has_changed(file, stamp)}
         gone = {file for file in self._same if file not in here and not file.startswith(f"{HIDDEN}/")}
-        if not changed and not gone:
+        if not changed - {_LIST} and not gone:  # of files that were written anew as they were
             return
         self._claim.check()
         there = self._there()
@@ -223,9 +239,23 @@ class Mirror(Held):
         for file in gone:
             self._same.pop(file, None)
         for file in changed & set(there):
-            self._same[file] = _Same(here[file], there[file])
+            self._same[file] = _Same(here[file], there[file], self._content(file))
         self._sent.clear()
         self._note()
+
+    def _has_changed(self, file: str, stamp: Stamp) -> bool:
+        known = self._same.get(file)
+        if known is None or known.here == stamp:
+            return known is None
+        return file == _INDEX or known.content != self._content(file)
+
+    def _content(self, file: str) -> int:
+        if file == _INDEX:  # its stamp is a hash
+            return 0
+        try:
+            return int.from_bytes(hashlib.blake2b((self.folder / file).read_bytes(), digest_size=7).digest()) or 1
+        except OSError:
+            return -1
 
     def _is_of_others(self, file: str, stamp: Stamp | None) -> bool:
         """Whether somebody put or changed or removed a file there since it was last looked at."""
@@ -295,12 +325,13 @@ class Mirror(Held):
         """What was the same here and there when that was last seen; nothing, if the notes are lost."""
         try:
             notes: dict[str, Any] = json.loads(self._notes.read_bytes())
-            return {file: _Same(tuple(here), tuple(there)) for file, (here, there) in notes["files"].items()}
+            files = notes["files"].items()
+            return {file: _Same(tuple(here), tuple(there), content) for file, (here, there, content) in files}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
     def _note(self) -> None:
-        files = {file: (same.here, same.there) for file, same in self._same.items()}
+        files = {file: (same.here, same.there, same.content) for file, same in self._same.items()}
         write_bytes(self._notes, json.dumps({"place": str(self.place), "files": files}).encode())
 
 
