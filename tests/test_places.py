@@ -110,6 +110,16 @@ class TestFinding:
         self.put(store, "p/b.jpg")
         assert len(self.found(store / "p")) == 2
 
+    def test_what_another_program_changes_is_seen(self, bucket) -> None:
+        import fsspec
+
+        other = fsspec.filesystem("s3", skip_instance_cache=True)
+        self.put(bucket, "p/a.jpg", "p/b.jpg")
+        for given in (bucket / "p", bucket / "p" / "a.jpg"):
+            first = stamp_of(find_images([str(given)])[0])
+            other.pipe_file(str(bucket / "p" / "a.jpg"), str(given).encode())
+            assert stamp_of(find_images([str(given)])[0]) != first
+
 
 class TestReading:
     def test_as_on_this_disk(self, store, tmp_path) -> None:

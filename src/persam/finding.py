@@ -73,8 +73,10 @@ def find_images(paths: Iterable[str | Place]) -> list[Place]:
     """
     found: dict[str, Place] = {}
     results = _Results()
-    for given in paths:
-        place = place_of(given)
+    places = [place_of(given) for given in paths]
+    for store in {place.root for place in places if isinstance(place, RemotePath)}:
+        store.forget()
+    for place in places:
         files = _files_elsewhere(place, results) if isinstance(place, RemotePath) else _files_of(place, results)
         for file in files:
             found.setdefault(_real(file), file)
@@ -102,6 +104,8 @@ def _files_of(path: Path, results: _Results) -> Sequence[Place]:
 
 
 def _files_elsewhere(place: RemotePath, results: _Results) -> Sequence[Place]:
+    if place.suffix.lower() in IMAGE_SUFFIXES and not glob.has_magic(place.key):
+        return [place]  # to ask for each of thousands takes minutes
     told = place.info()
     if told is not None and told.get("type") == "file":
         return [place]

@@ -239,6 +239,11 @@ class RemotePath:
             filesystem.rm_file(path)
             filesystem.invalidate_cache(path)
 
+    def forget(self) -> None:
+        """Ask the store anew for all that is asked from now on: other programs write there, too."""
+        with self._in_words("read"):
+            self._located()[0].invalidate_cache()
+
     def _located(self) -> tuple[Any, str]:
         filesystem, root = _filesystem(self.root.url)
         return filesystem, f"{root.rstrip('/')}/{self.key}".rstrip("/") or "/"

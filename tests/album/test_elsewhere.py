@@ -19,7 +19,7 @@ from persam import PerSAM
 from persam.album import claim, mirror
 from persam.album.album import Album
 from persam.errors import PersamError, PersamWarning, UsageError
-from persam.places import RemotePath, place_of
+from persam.places import RemotePath, StoreError, place_of
 
 MASK = "masks/red/a.png"
 CLAIM = ".persam/writer.json"
@@ -348,9 +348,27 @@ class TestClaims:
 
 
 @IN_MEMORY
-def test_a_store_that_goes_away_ends_the_run_and_keeps_what_was_done(photos, out, model, red, monkeypatch):
-    from persam.places import StoreError
+def test_what_cannot_be_put_now_is_put_later(photos, out, model, red, monkeypatch, tmp_path):
+    own, refused = RemotePath.write_bytes, []
 
+    def write(self: RemotePath, data: bytes, *, new: bool = False) -> bool:
+        if self.name == "c.png" and not refused:
+            refused.append(self)
+            raise StoreError("The store cannot be reached.")
+        return own(self, data, new=new)
+
+    monkeypatch.setattr(RemotePath, "write_bytes", write)
+    monkeypatch.setattr(mirror, "SECONDS", 0)
+    monkeypatch.setattr(mirror, "_SHARE", 0)
+    with pytest.warns(PersamWarning, match="cannot be reached.*tried again later"):
+        fill(out, model, red, str(photos))
+    assert len(refused) == 1
+    fill(tmp_path / "here", model, red, str(photos))
+    assert tree(out) == {name: (tmp_path / "here" / name).read_bytes() for name in _files(tmp_path / "here")}
+
+
+@IN_MEMORY
+def test_a_store_that_goes_away_ends_the_run_and_keeps_what_was_done(photos, out, model, red, monkeypatch):
     own = RemotePath.read_whole
 
     def gone(self: RemotePath) -> bytes:
