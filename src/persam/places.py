@@ -32,6 +32,7 @@ _PACKAGES = {
 }
 # Seconds until a store that does not answer is given up, in a few tries; S3's own way takes minutes.
 CONNECT_SECONDS, READ_SECONDS, TRIES = 5, 10, 2
+_SLOWEST = 20_000  # bytes a second at which files can still be put there
 
 # Names of errors, as each store's library has its own.
 _NO_CREDENTIALS = frozenset(
@@ -220,16 +221,16 @@ class RemotePath:
             filesystem, path = self._located()
             filesystem.invalidate_cache(path)
             if not new:
-                filesystem.pipe_file(path, data)
+                _put(filesystem, path, data)
                 return True
             try:
-                filesystem.pipe_file(path, data, mode="create")
+                _put(filesystem, path, data, mode="create")
             except FileExistsError:
                 return False
             except (NotImplementedError, TypeError):  # this store puts things only
                 if filesystem.exists(path):
                     return False
-                filesystem.pipe_file(path, data)
+                _put(filesystem, path, data)
             return True
 
     def unlink(self) -> None:
@@ -317,8 +318,10 @@ def remote_stamp(told: dict[str, Any]) -> tuple[int, int, int]:
     """The stamp of a remote file, of what its store says of it."""
     time = next((told[each] for each in _TIMES if told.get(each) is not None), 0)
     seconds = time.timestamp() if hasattr(time, "timestamp") else time
-    changed = round(seconds * 1e9) if isinstance(seconds, int | float) else 0
     tags = [str(told[each]) for each in _TAGS if told.get(each) is not None]
+    if tags and isinstance(seconds, int | float):
+        seconds = int(seconds)  # some stores say more of it in a list than of the file itself
+    changed = round(seconds * 1e9) if isinstance(seconds, int | float) else 0
     digest = hashlib.blake2b(repr((*tags, changed or str(time))).encode(), digest_size=7).digest()
     return int(told.get("size") or 0), changed, int.from_bytes(digest)
 
@@ -340,10 +343,21 @@ def _filesystem(root: str) -> tuple[Any, str]:
     return filesystem, path
 
 
+def _put(filesystem: Any, path: str, data: bytes, **options: str) -> None:
+    """Write a file; S3's client waits without end for leave to send it, so that it is given up here."""
+    if not getattr(filesystem, "async_impl", False):
+        filesystem.pipe_file(path, data, **options)
+        return
+    from fsspec.asyn import sync
+
+    seconds = TRIES * READ_SECONDS + len(data) / _SLOWEST
+    sync(filesystem.loop, filesystem._pipe_file, path, data, timeout=seconds, **options)
+
+
 def _error(place: RemotePath, error: Exception, done: str) -> PersamError:
     """What a store's library says, as a sentence."""
     names = {each.__name__ for each in type(error).__mro__}
-    reason = _without_secrets(first_line(error))
+    reason = _without_secrets(first_line(error)) if str(error) else type(error).__name__
     if isinstance(error, ImportError):
         package = _PACKAGES.get(place.protocol)
         mend = f"pip install {package}" if package else "install what fsspec asks for"

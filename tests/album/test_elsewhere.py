@@ -229,8 +229,12 @@ def test_killed_while_it_is_put_there(store, photos, out, model, red, computer, 
             fill(out, model, red, str(photos))
     monkeypatch.setattr(claim, "_lives", lambda other: False)  # this process lives
     computer(goes_on)
+    model.model.encoded = 0
     report = fill(out, model, red, str(photos))
     assert (report.failures, report.kept) == ([], [])
+    if goes_on == "first":  # nothing is lost here that was done
+        assert model.model.encoded <= 2
+        assert report.done_before >= 1
     after = tree(out)
     fill(store / "whole", model, red, str(photos))
     assert after == tree(store / "whole")

@@ -51,7 +51,7 @@ class Album(Held):
         place = place_of(folder)
         self._mirror = Mirror(place) if isinstance(place, RemotePath) else None
         try:
-            with self._named():
+            with self.named():
                 home = self._mirror.folder if self._mirror is not None else folder
                 self.output = OutputFolder(str(home), overwrite=overwrite, store=self._open)
         except BaseException:
@@ -71,13 +71,14 @@ class Album(Held):
 
     def close(self) -> None:
         """Let others write."""
-        with self._named(), contextlib.ExitStack() as last_first:
+        with self.named(), contextlib.ExitStack() as last_first:
             if self._mirror is not None:
                 last_first.callback(self._mirror.close)
             last_first.callback(self.output.close)
             last_first.callback(self.index.close)
 
-    def _named(self) -> contextlib.AbstractContextManager[None]:
+    def named(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, sentences name the album's place, not the folder on this disk that stands for it."""
         return contextlib.nullcontext() if self._mirror is None else self._mirror.named()
 
     def _and_keep(self, on_photo: OnPhoto) -> OnPhoto:
@@ -144,7 +145,7 @@ class Album(Held):
         )
         load, numbers = _loader(model, dtypes)
         after = self._and_keep(on_photo)
-        with self._named():
+        with self.named():
             return fill_album(
                 load, every, files, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=after
             )
@@ -224,7 +225,7 @@ class Album(Held):
         masks = corrections_in(self.output, self.index, concept.name) if corrections is None else corrections
         _, numbers = _loader(model, dtypes)
         after = self._and_keep(on_photo)
-        with self._named():
+        with self.named():
             return fix_album(
                 model, concept, masks, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=after
             )
@@ -244,7 +245,7 @@ class Album(Held):
             PersamError: a format needs a library that is not installed, or cannot be written.
         """
         copy, folder = copy or self._mirror is not None, self.output.folder
-        with self._named():
+        with self.named():
             return write_formats(names, self.lines, folder, copy=copy, ledger=self.output.ledger, on_format=on_format)
 
     def lines(self) -> Iterator[dict[str, Any]]:

@@ -54,7 +54,8 @@ class _Same:
     Attributes:
         here: its stamp.
         there: its stamp.
-        content: a hash of it, since files are often written anew as they were; 0 if it is not known.
+        content: a hash of it, since files are often written anew as they were; 0 of the index, of the list, and of
+            what is somebody else's, which are never removed.
     """
 
     here: Stamp
@@ -131,8 +132,8 @@ class Mirror(Held):
 
     def _fetch(self) -> None:
         there = self._there()
-        index = self._same.get(_INDEX)
-        if index is None or there.get(_INDEX) != index.there or not (self.folder / _INDEX).exists():
+        seen = self._same[_INDEX].there if _INDEX in self._same else None
+        if there.get(_INDEX) != seen or not (self.folder / _INDEX).exists():
             self._start_anew(there)
         elif _LIST in there and (_LIST not in self._same or self._same[_LIST].there != there[_LIST]):
             self._join_lists()
@@ -178,7 +179,8 @@ class Mirror(Held):
 
         _each(get, files)
         for file, stamp in files.items():
-            self._same[file] = _Same(self._here(file), stamp, self._content(file))
+            content = 0 if file in (_INDEX, _LIST) else self._content(file)
+            self._same[file] = _Same(self._here(file), stamp, content)
 
     def _write(self, file: str, data: bytes) -> None:
         path = self.folder / file
@@ -217,7 +219,7 @@ class Mirror(Held):
         if index is not None:
             here[_INDEX] = (int.from_bytes(_digest_of(index)),)
         changed = {file for file, stamp in here.items() if self._has_changed(file, stamp)}
-        gone = {file for file in self._same if file not in here and not file.startswith(f"{HIDDEN}/")}
+        gone = {file for file, same in self._same.items() if file not in here and same.content}
         if not changed - {_LIST} and not gone:  # of files that were written anew as they were
             return
         self._claim.check()
@@ -239,7 +241,8 @@ class Mirror(Held):
         for file in gone:
             self._same.pop(file, None)
         for file in changed & set(there):
-            self._same[file] = _Same(here[file], there[file], self._content(file))
+            content = 0 if file in (_INDEX, _LIST) else self._content(file)
+            self._same[file] = _Same(here[file], there[file], content)
         self._sent.clear()
         self._note()
 
@@ -247,11 +250,9 @@ class Mirror(Held):
         known = self._same.get(file)
         if known is None or known.here == stamp:
             return known is None
-        return file == _INDEX or known.content != self._content(file)
+        return known.content == 0 or known.content != self._content(file)
 
     def _content(self, file: str) -> int:
-        if file == _INDEX:  # its stamp is a hash
-            return 0
         try:
             return int.from_bytes(hashlib.blake2b((self.folder / file).read_bytes(), digest_size=7).digest()) or 1
         except OSError:
@@ -297,7 +298,7 @@ class Mirror(Held):
             if name in _FOLDERS:
                 found |= (self.place / name).files(below=True)
         files = {str(file.relative_to(self.place)): remote_stamp(told) for file, told in found.items()}
-        return {file: stamp for file, stamp in files.items() if file in (_LIST, _INDEX) or not _is_hidden(file)}
+        return {file: stamp for file, stamp in files.items() if file in (_LIST, _INDEX) or _may_be_ours(file)}
 
     def _files_here(self) -> list[str]:
         """All files of the folder, but for the index, which is not copied as it lies there."""
@@ -305,7 +306,8 @@ class Mirror(Held):
         for folder, folders, files in os.walk(self.folder):
             folders[:] = [each for each in folders if each != HIDDEN]
             inner = Path(folder).relative_to(self.folder)
-            found += [(inner / each).as_posix() for each in files if not each.startswith(".")]
+            names = [(inner / each).as_posix() for each in files]
+            found += [name for name in names if _may_be_ours(name)]
         return [*found, *([_LIST] if (self.folder / _LIST).exists() else [])]
 
     def _here(self, file: str) -> Stamp:
@@ -340,8 +342,9 @@ def cache_folder() -> Path:
     return library("platformdirs", "An album elsewhere", "remote").user_cache_path("persam", appauthor=False)
 
 
-def _is_hidden(file: str) -> bool:
-    return any(part.startswith(".") for part in file.split("/"))
+def _may_be_ours(file: str) -> bool:
+    """Whether a file is none of those that are only for a moment, or for this computer."""
+    return not file.startswith(f"{HIDDEN}/") and not file.rpartition("/")[2].startswith(".")
 
 
 def _digest_of(index: bytes) -> bytes:

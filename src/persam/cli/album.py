@@ -119,7 +119,8 @@ def run(
     stopped: KeyboardInterrupt | None = None
     failed: list[tuple[str, str]] = []
     with Album(place, overwrite=overwrite) as album, photo_bar(len(photos)) as (_, on_photo):
-        album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
+        with album.named():
+            album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
         try:
             report = album.fill(
                 lambda: load_model(name, device=device, dtype=dtype, encoder=other),
