@@ -287,6 +287,17 @@ def test_what_a_person_corrected_there_is_learned_from(photos, out, model, red, 
 
 
 @IN_MEMORY
+def test_a_photo_elsewhere_is_corrected_by_its_name(tmp_path, photos, model, red):
+    photo, mask = str(photos / "b #1?.png"), disc(100, 70)
+    fill(tmp_path / "out", model, red, str(photos))
+    with Album(tmp_path / "out") as album:
+        fixed = album.fix(model, red, {photo: mask.astype(np.uint8) * 255})
+        assert album.index.line(photo, "red")["verdict"] == "present"
+    assert (fixed.corrected, fixed.report.failures) == ([photo], [])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/masks/red/b #1_.png")) > 0, mask)
+
+
+@IN_MEMORY
 def test_files_of_others_stay(photos, out, model, red, computer):
     (out / MASK).write_bytes(b"mine")
     with pytest.raises(UsageError, match="was not written by persam and would be lost") as caught:
