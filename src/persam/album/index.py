@@ -21,6 +21,7 @@ from persam.journal import json_line
 from persam.places import Place, RemotePath, stamp_of
 
 VERSION = 1  # of the tables
+Stamp = tuple[int, int, int]  # of a file, see `persam.places.stamp_of`
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
@@ -91,17 +92,25 @@ class AlbumIndex:
             OSError: the file cannot be read.
             PersamError: likewise, if it is not on this disk.
         """
-        stamp, key = stamp_of(path), _bytes(str(path.absolute()))
+        stamp = stamp_of(path)
+        content = self.known_content(path, stamp)
+        if content is None:
+            content = hash_of(path, None if read is None else read())
+            self.note_content(path, stamp, content)
+        return content
+
+    def known_content(self, path: Place, stamp: Stamp) -> str | None:
+        """Hash of what is in a file of this stamp, if it was noted."""
         with self._in_words():
             row = self._db.execute(
-                "SELECT size, mtime_ns, ctime_ns, content FROM files WHERE path = ?", (key,)
+                "SELECT size, mtime_ns, ctime_ns, content FROM files WHERE path = ?", (_key(path),)
             ).fetchone()
-        if row is not None and row[:3] == stamp:
-            return str(row[3])
-        content = content_of(path, None if read is None else read())
+        return str(row[3]) if row is not None and row[:3] == stamp else None
+
+    def note_content(self, path: Place, stamp: Stamp, content: str) -> None:
+        """Remember what was in a file when it had this stamp."""
         with self._in_words():
-            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (key, *stamp, content))
-        return content
+            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (_key(path), *stamp, content))
 
     # --------------------------------------------------------------------------- what was found, before it competes
 
@@ -200,7 +209,7 @@ class AlbumIndex:
                 raise IndexFileError(f"The album's index {self.path} cannot be made ({error.strerror}).") from error
 
 
-def content_of(file: Place, data: bytes | None = None) -> str:
+def hash_of(file: Place, data: bytes | None = None) -> str:
     """Hash of what is in a file, by which an album knows it; `data` is what is in it, if that was read before."""
     if data is None and not isinstance(file, RemotePath):
         with file.open("rb") as stream:
@@ -220,6 +229,10 @@ def copy_index(path: Path, to: Path) -> None:
             copy.execute("PRAGMA journal_mode = DELETE")  # else it would be two files
     except (sqlite3.Error, OSError) as error:
         raise IndexFileError(f"The album's index {path} cannot be copied to {to} ({error}).") from error
+
+
+def _key(path: Place) -> bytes:
+    return _bytes(str(path.absolute()))
 
 
 def _bytes(text: str) -> bytes:

@@ -17,7 +17,7 @@ from persam import __version__
 from persam.album.batch import Wanted, could_not
 from persam.album.cache import EncodingCache
 from persam.album.disjoint import disjoint, rivals
-from persam.album.index import AlbumIndex, IndexFileError, content_of
+from persam.album.index import AlbumIndex, IndexFileError, hash_of
 from persam.album.outputs import OutputFolder, full_path
 from persam.errors import PersamError
 from persam.images import open_picture, read_image, read_smaller
@@ -221,7 +221,7 @@ class Worker:
         data = None if seen.data is None else seen.data()
         read = read_smaller(seen.photo, side, data)
         try:
-            content = self._index.content_of(seen.photo) if data is None else content_of(seen.photo, data)
+            content = self._index.content_of(seen.photo) if data is None else hash_of(seen.photo, data)
         except OSError:
             content = ""
         if content != seen.content:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from persam.album.formats.lines import Line, PhotoLines, ResultLines, Written, found_in
-from persam.album.index import content_of
+from persam.album.index import hash_of
 from persam.errors import PersamError
 from persam.files import atomic_path
 from persam.images import open_picture, read_image
@@ -181,7 +181,7 @@ def _check_unchanged(photo: PhotoLines, file: Place, data: bytes | None) -> None
     contents = {each["content"] for each in made if "content" in each}
     seen = {(each["photo"]["size"], each["photo"]["mtime_ns"]) for each in made if "photo" in each}
     try:
-        changed = bool(contents) and contents != {content_of(file, data)}
+        changed = bool(contents) and contents != {hash_of(file, data)}
         size, time, _ = stamp_of(file)
     except OSError as error:
         raise PersamError(f"The photo {photo.path} cannot be read: {error.strerror}.") from error
