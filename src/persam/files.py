@@ -20,6 +20,7 @@ from persam.errors import UsageError, write_error
 
 _LONGEST_NAME = 180  # bytes; most disks allow 255, and suffixes come on top
 # What some disk forbids, what ends a line, and halves of a letter, which are bytes of a name that are no UTF-8.
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # of a bucket, say, in which a Path has one slash only
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?"<>|]+')
 
 
@@ -56,8 +57,10 @@ def expanded(path: str | Path) -> Path:
     """Read ``~`` as shells do.
 
     Raises:
-        UsageError: There is no such home, nor a file of that name.
+        UsageError: There is no such home, nor a file of that name; it is the address of a place elsewhere.
     """
+    if _ADDRESS.match(str(path)) and not Path(Path(path).parts[0]).exists():
+        raise UsageError(f"{path} is not on this disk, where this has to be; only photos and albums may be elsewhere.")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from persam.errors import PersamError, PersamWarning, UsageError
-from persam.files import expanded
 from persam.images import HEIC_EXTRA, HEIC_SUFFIXES, IMAGE_SUFFIXES, RAW_SUFFIXES
 from persam.ledger import written_in
+from persam.places import Place, RemotePath, place_of
 
 _OTHER_SUFFIXES = frozenset(
     (
@@ -34,6 +34,8 @@ _NAMED = 3  # so many of each kind are named, the others counted
 _RESULTS = "results.jsonl"
 _OWN_FOLDERS = frozenset(("masks", "overlays", "cutouts", "explain", "instances"))
 _OWN_FILE = re.compile(r"sheet(-\d+)?\.png")
+# With the pictures of formats: elsewhere, where every look into a folder costs, no other place is asked about.
+_OWN_ELSEWHERE = _OWN_FOLDERS | {"blanked", "blurred", "colmap", "sheet", "yolo"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ _OWN = Kind("picture that persam wrote", "pictures that persam wrote")
 _PHOTO, _UNRELATED = Kind("photo", "photos"), Kind("other file", "other files")
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """List the photos that files, folders and globs name, each once, in the order given, folders sorted by name.
+def find_images(paths: Iterable[str | Place]) -> list[Place]:
+    """List the photos that files, folders, globs and URLs of such name, each once, in the order given, folders sorted.
 
     A folder gives the pictures directly in it (by suffix, hidden ones left out); a glob such as ``'album/**/*.jpg'``
     gives what it matches, but for masks, overlays and the like that an earlier run wrote. A file that was named itself
@@ -67,22 +69,26 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
 
     Raises:
         UsageError: A folder or a glob has no picture, or nothing was named at all.
-        PersamError: A folder may not be read.
+        PersamError: A folder may not be read, or what is at a URL cannot be.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, Place] = {}
     results = _Results()
-    for given in paths:
-        for file in _files_of(expanded(given), results):
+    places = [place_of(given) for given in paths]
+    for store in {place.root for place in places if isinstance(place, RemotePath)}:
+        store.forget()
+    for place in places:
+        files = _files_elsewhere(place, results) if isinstance(place, RemotePath) else _files_of(place, results)
+        for file in files:
             found.setdefault(_real(file), file)
     if not found:
         raise UsageError("No photos were named; give files, folders or globs.")
     return list(found.values())
 
 
-def _files_of(path: Path, results: _Results) -> Sequence[Path]:
+def _files_of(path: Path, results: _Results) -> Sequence[Place]:
     if _holds(path.is_dir):
         try:
-            entries = sorted(path.iterdir())
+            entries = _each_once(path.iterdir())
         except OSError as error:
             raise PersamError(
                 f"The folder {path} cannot be read ({error.strerror or error}); change its permissions."
@@ -91,13 +97,39 @@ def _files_of(path: Path, results: _Results) -> Sequence[Path]:
         return _photos_of(entries, path, results, nothing, f"for those in its subfolders give '{path}/**/*.jpg'")
     if glob.has_magic(str(path)) and not _holds(path.exists):
         base = Path(*_before_magic(path.parts))
-        return _photos_of(_matches(str(path)), base, results, f"No picture matches {str(path)!r}", "check the pattern")
+        return _photos_of(
+            _each_once(_matches(str(path))), base, results, f"No picture matches {str(path)!r}", "check the pattern"
+        )
     return [path]
 
 
-def _photos_of(entries: Iterable[Path], base: Path, results: _Results, nothing: str, mend: str) -> list[Path]:
+def _files_elsewhere(place: RemotePath, results: _Results) -> Sequence[Place]:
+    if place.suffix.lower() in IMAGE_SUFFIXES and not glob.has_magic(place.key):
+        return [place]  # to ask for each of thousands takes minutes
+    told = place.info()
+    if told is not None and told.get("type") == "file":
+        return [place]
+    if told is not None:
+        nothing = f"There are no pictures in the folder {place}"
+        return _photos_of(
+            place.files(), place, results, nothing, f"for those in its subfolders give '{place}/**/*.jpg'"
+        )
+    if not glob.has_magic(place.key):
+        return [place]
+    parts = place.key.split("/")
+    fixed = _before_magic(parts)
+    base = place.root / "/".join(fixed) if fixed else place.root
+    found = [
+        file
+        for file in base.matching("/".join(parts[len(fixed) :]))
+        if not any(part.startswith(".") for part in file.relative_to(base).parts)
+    ]
+    return _photos_of(found, base, results, f"No picture matches {str(place)!r}", "check the pattern")
+
+
+def _photos_of(entries: Iterable[Place], base: Place, results: _Results, nothing: str, mend: str) -> list[Place]:
     """The photos among files; `base` is the folder that was named, and what follows is said where there are none."""
-    kinds = {file: _kind_of(file, base, results) for file in _each_once(entries) if not file.name.startswith(".")}
+    kinds = {file: _kind_of(file, base, results) for file in entries if not file.name.startswith(".")}
     photos = [file for file, kind in kinds.items() if kind is _PHOTO]
     stems = {file.with_suffix("") for file in photos}
     left_out: dict[Kind, list[str]] = {}
@@ -120,14 +152,15 @@ def _counted(kind: Kind, names: Sequence[str]) -> str:
     return f"{len(names)} {kind.one if len(names) == 1 else kind.several} ({named}{kind.mend and '; ' + kind.mend})"
 
 
-def _kind_of(file: Path, base: Path, results: _Results) -> Kind:
+def _kind_of(file: Place, base: Place, results: _Results) -> Kind:
     suffix = file.suffix.lower()
     named = {_RAW: RAW_SUFFIXES, _OTHER: _OTHER_SUFFIXES, _VIDEO: _VIDEO_SUFFIXES}
     if suffix not in IMAGE_SUFFIXES:
         kind = next((kind for kind, suffixes in named.items() if suffix in suffixes), _UNRELATED)
-        return kind if kind is _UNRELATED or _holds(file.is_file) else _UNRELATED
+        is_file = isinstance(file, RemotePath) or kind is _UNRELATED or _holds(file.is_file)  # elsewhere all listed are
+        return kind if is_file else _UNRELATED
     try:
-        if not file.is_file():
+        if isinstance(file, Path) and not file.is_file():
             return _LINK if file.is_symlink() and not file.exists() else _UNRELATED
     except OSError:  # in a folder that may not be entered: reading it will say so
         return _PHOTO
@@ -179,7 +212,9 @@ def _folders_below(top: Path) -> Iterator[Path]:
         level = below
 
 
-def _real(file: Path) -> str:
+def _real(file: Place) -> str:
+    if isinstance(file, RemotePath):
+        return str(file)
     try:
         return os.path.realpath(file)
     except (OSError, ValueError):
@@ -211,25 +246,29 @@ class _Results:
     """Tells what persam wrote as results; every folder is looked at once."""
 
     def __init__(self) -> None:
-        self._listed: dict[Path, frozenset[str]] = {}
+        self._listed: dict[Place, frozenset[str]] = {}
         self._is_older: dict[Path, bool] = {}
 
-    def hold(self, file: Path, base: Path) -> bool:
+    def hold(self, file: Place, base: Place) -> bool:
         """Whether a file is a result, unless the folder in which it lies was named itself: `base` is what was named."""
         path, named = file.absolute(), base.absolute()
-        for folder in path.parents:
-            if folder not in named.parents and self._wrote(folder, path.relative_to(folder)):
+        steps = PurePosixPath(path.key).parts if isinstance(path, RemotePath) else path.parts
+        above: Sequence[Place] = path.parents
+        for up, folder in enumerate(above, start=1):
+            if folder not in named.parents and self._wrote(folder, PurePath(*steps[-up:])):
                 return True
         return False
 
-    def _wrote(self, folder: Path, place: Path) -> bool:
+    def _wrote(self, folder: Place, place: PurePath) -> bool:
+        first, *rest = place.parts
+        if isinstance(folder, RemotePath) and not (first in _OWN_ELSEWHERE if rest else _OWN_FILE.fullmatch(first)):
+            return False
         if folder not in self._listed:
             self._listed[folder] = written_in(folder)
         if place.as_posix() in self._listed[folder]:
             return True
-        first, *rest = place.parts
         looks_like_it = first in _OWN_FOLDERS if rest else _OWN_FILE.fullmatch(first) is not None
-        return looks_like_it and self._is_of_older_persam(folder)
+        return looks_like_it and isinstance(folder, Path) and self._is_of_older_persam(folder)
 
     def _is_of_older_persam(self, folder: Path) -> bool:
         """Whether it is a folder of results without a list; a file of that name alone may be another program's."""

@@ -20,8 +20,9 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from persam.errors import PersamError, PersamWarning, UsageError, first_line
 from persam.files import expanded
+from persam.places import Place, RemotePath, is_remote, place_of
 
-ImageSource = str | Path | Image.Image | np.ndarray
+ImageSource = str | Path | Image.Image | np.ndarray  # a text may be a URL
 _Source = TypeVar("_Source")
 
 #: File names that a folder or a glob is searched for.
@@ -66,7 +67,7 @@ _pillow_limit_lock = threading.Lock()
 warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.", append=True)
 
 
-def read_image(source: ImageSource, *, max_pixels: int | None = None) -> np.ndarray:
+def read_image(source: ImageSource | RemotePath, *, max_pixels: int | None = None) -> np.ndarray:
     """Read a photo as every viewer shows it.
 
     EXIF rotation is applied; grey, palette, CMYK, 16-bit and float pictures become RGB; of an animation the first
@@ -74,7 +75,8 @@ def read_image(source: ImageSource, *, max_pixels: int | None = None) -> np.ndar
     12, 14 or 16) that holds the largest of them; float values in [0, 1] by 255, others from their range.
 
     Args:
-        source: A path, a Pillow image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16 or bool.
+        source: A path or URL, a Pillow image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16 or
+            bool.
         max_pixels: Refuse larger pictures; default 250 million, or the environment variable ``PERSAM_MAX_PIXELS``.
 
     Returns:
@@ -89,7 +91,7 @@ def read_image(source: ImageSource, *, max_pixels: int | None = None) -> np.ndar
         picture = _picture_from_array(source)
     elif isinstance(source, Image.Image):
         picture = source
-    elif isinstance(source, (str, os.PathLike)):
+    elif isinstance(source, (str, os.PathLike, RemotePath)):
         picture = open_picture(source, what="photo", max_pixels=max_pixels)
     else:
         raise UsageError(
@@ -103,14 +105,17 @@ def read_image(source: ImageSource, *, max_pixels: int | None = None) -> np.ndar
         raise PersamError(f"A picture of the mode {picture.mode} cannot be read as a photo; save it as RGB.") from error
 
 
-def read_smaller(file: str | Path, longest: int | None) -> tuple[np.ndarray, tuple[int, int]]:
+def read_smaller(
+    file: str | Place, longest: int | None, data: bytes | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
     """Read a photo as `read_image` does, but a large JPEG at a half, a quarter or an eighth of its size.
 
     That takes a part of the time and memory, and a model that looks at fewer pixels sees the same.
 
     Args:
-        file: A path.
+        file: A path or URL.
         longest: Its longest side will not be shorter than this, unless the photo's own is; None: as it is.
+        data: What is in it, if that was read before.
 
     Returns:
         (h, w, 3) uint8, RGB, and the photo's own size (H, W).
@@ -118,7 +123,7 @@ def read_smaller(file: str | Path, longest: int | None) -> tuple[np.ndarray, tup
     Raises:
         PersamError: As `read_image`.
     """
-    picture, (width, height) = _decoded(file, "photo", None, longest)
+    picture, (width, height) = _decoded(file, "photo", None, longest, data)
     sideways = exif_orientation(picture) >= 5
     return read_image(picture), (width, height) if sideways else (height, width)
 
@@ -131,7 +136,10 @@ def read_orientation(source: ImageSource) -> int:
 
 
 def read_once(source: _Source, what: str = "photo") -> _Source | Image.Image:
-    """Read a pipe, such as ``<(cat mug.jpg)``, which gives its picture only once; return all else as it is."""
+    """Read a pipe, such as ``<(cat mug.jpg)``, which gives its picture only once, or what is not on this disk; return
+    all else as it is."""
+    if is_remote(source):
+        return open_picture(str(source), what=what)
     if isinstance(source, (str, os.PathLike)) and is_pipe(expanded(Path(source))):
         return open_picture(Path(source), what=what)
     return source
@@ -150,30 +158,34 @@ def max_pixels_allowed() -> int:
     return int(text)
 
 
-def open_picture(path: str | Path, *, what: str = "photo", max_pixels: int | None = None) -> Image.Image:
+def open_picture(
+    path: str | Place, *, what: str = "photo", max_pixels: int | None = None, data: bytes | None = None
+) -> Image.Image:
     """Open and decode the first frame of a picture file, still in its own mode and stored orientation.
 
     Args:
-        path: The file. ``~`` is expanded.
+        path: The file, or its URL. ``~`` is expanded.
         what: The word for it in error sentences ("photo", "mask").
         max_pixels: Refuse more pixels than this; default `max_pixels_allowed`.
+        data: What is in it, if that was read before.
 
     Raises:
         PersamError: The file is missing, a folder, empty, not a picture, truncated, or too large.
     """
-    return _decoded(path, what, max_pixels)[0]
+    return _decoded(path, what, max_pixels, data=data)[0]
 
 
 def _decoded(
-    path: str | Path, what: str, max_pixels: int | None, longest: int | None = None
+    path: str | Place, what: str, max_pixels: int | None, longest: int | None = None, data: bytes | None = None
 ) -> tuple[Image.Image, tuple[int, int]]:
     """The picture, and its width and height as they were before a JPEG was decoded at a part of its size."""
-    file = check_file(path, what=what)
+    place = place_of(path)
+    file = place if data is not None or isinstance(place, RemotePath) else check_file(place, what=what)
     if file.suffix.lower() in RAW_SUFFIXES:
         raise PersamError(f"The {what} {file} is a RAW photo, which persam does not read; export it as JPEG or TIFF.")
     limit = max_pixels_allowed() if max_pixels is None else max_pixels
     try:
-        with _stream(file) as stream:
+        with _stream(file) if data is None else io.BytesIO(data) as stream:
             picture = _open(stream, file, what, limit)
             size = picture.size
             check_pixels(size, limit, file, what)
@@ -243,7 +255,7 @@ def exif_orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def check_pixels(size: tuple[int, int], limit: int, file: str | Path, what: str) -> None:
+def check_pixels(size: tuple[int, int], limit: int, file: str | Place, what: str) -> None:
     """See that a picture, or a clip's frames, of this (width, height) may be decoded.
 
     Raises:
@@ -258,11 +270,13 @@ def check_pixels(size: tuple[int, int], limit: int, file: str | Path, what: str)
         )
 
 
-def _stream(file: Path) -> BinaryIO:
+def _stream(file: Place) -> BinaryIO:
+    if isinstance(file, RemotePath):
+        return io.BytesIO(file.read_whole())
     return io.BytesIO(file.read_bytes()) if is_pipe(file) else file.open("rb")
 
 
-def _open(stream: BinaryIO, file: Path, what: str, limit: int) -> Image.Image:
+def _open(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Image:
     try:
         picture = _identified(stream)
         if picture.format != "TIFF" or _is_known(picture):
@@ -296,7 +310,7 @@ def _identified(stream: BinaryIO) -> Image.Image:
             return Image.open(stream, formats=formats)
 
 
-def _open_heic(stream: BinaryIO, file: Path, what: str) -> Image.Image:
+def _open_heic(stream: BinaryIO, file: Place, what: str) -> Image.Image:
     try:
         import pillow_heif
     except ImportError as error:
@@ -307,7 +321,7 @@ def _open_heic(stream: BinaryIO, file: Path, what: str) -> Image.Image:
     return _identified(stream)
 
 
-def _open_tiff(stream: BinaryIO, file: Path, what: str, limit: int) -> Image.Image:
+def _open_tiff(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Image:
     """Open a TIFF of values for which Pillow has no mode, such as colours in float, as 8-bit colours."""
     stream.seek(0)
     head = stream.read(8)
@@ -359,7 +373,7 @@ def _without_pillow_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _damaged(file: Path, what: str, error: Exception | None = None) -> PersamError:
+def _damaged(file: Place, what: str, error: Exception | None = None) -> PersamError:
     if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the file's
         return PersamError(f"The {what} {file} cannot be read: {error.strerror}.")
     if isinstance(error, Warning):

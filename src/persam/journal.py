@@ -80,6 +80,11 @@ class Journal:
         self.lines += new
 
 
+def lines_in(data: bytes) -> list[dict[str, Any]]:
+    """The lines of such a file, those left out that are damaged."""
+    return [line for row in data.split(b"\n") if (line := _parsed(row)) is not None]
+
+
 def _parsed(row: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(row)

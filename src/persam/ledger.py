@@ -21,10 +21,11 @@ from filelock import FileLock, Timeout
 
 from persam.errors import PersamError, UsageError, write_error
 from persam.files import Held, expanded, guards, write_bytes
-from persam.journal import Journal, json_line
+from persam.journal import Journal, json_line, lines_in
+from persam.places import Place, RemotePath
 
 HIDDEN = ".persam"  # holds the lock and the list of files
-_LOCK, _FILES = "lock", "files.jsonl"
+_LOCK, FILES = "lock", "files.jsonl"
 _LEFT_OVER = re.compile(r"\.\d+-\d+\.tmp(\.\w+)?")  # the temporary names of `persam.files.atomic_path`
 OVERWRITE = "choose another --output, or replace it with --overwrite"
 
@@ -86,7 +87,7 @@ class Ledger(Held):
         except OSError as error:
             raise write_error(self.folder, error) from error
         try:
-            self._journal = Journal(hidden / _FILES)
+            self._journal = Journal(hidden / FILES)
             self._stamps: dict[str, list[_Stamp]] = {}
             for line in self._journal.lines:
                 self._remember(line)
@@ -262,10 +263,14 @@ def claimed(
         yield
 
 
-def written_in(folder: Path) -> frozenset[str]:
+def written_in(folder: Place) -> frozenset[str]:
     """What persam wrote into a folder as far as its list says, named from the folder on."""
     try:
-        return frozenset(str(line.get("path")) for line in Journal(folder / HIDDEN / _FILES).lines)
+        if isinstance(folder, RemotePath):
+            lines = lines_in((folder / HIDDEN / FILES).read_bytes())
+        else:
+            lines = Journal(folder / HIDDEN / FILES).lines
+        return frozenset(str(line.get("path")) for line in lines)
     except PersamError:
         return frozenset()
 

@@ -322,10 +322,10 @@ class TestOddities:
     def test_whatever_one_photo_does_the_others_are_done(self, tmp_path, model, concepts, photos, monkeypatch, error):
         own = worker.read_smaller
 
-        def broken(photo: Path, side: int | None):
+        def broken(photo: Path, side: int | None, *data: bytes | None):
             if Path(photo).name == "b.png":
                 raise error
-            return own(photo, side)
+            return own(photo, side, *data)
 
         monkeypatch.setattr(worker, "read_smaller", broken)
         report = fill(tmp_path / "out", model, concepts["red"], photos)
@@ -350,7 +350,7 @@ class TestOddities:
         )  # so that the model is there, and photos are read ahead
         own = worker.read_smaller
 
-        def changing(photo: Path, side: int | None):
+        def changing(photo: Path, side: int | None, *data: bytes | None):
             read = own(photo, side)
             if Path(photo).name == "c.png":
                 Image.fromarray(draw(green=(60, 60))).save(photo)

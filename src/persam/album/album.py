@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from persam.album.fix import Fixed, corrections_in, fix_album
 from persam.album.formats import Written, write_formats
 from persam.album.index import AlbumIndex
 from persam.album.looking import Engine, ThreadsHere
+from persam.album.mirror import Mirror
 from persam.album.outputs import INDEX, RESULTS, OutputFolder
 from persam.album.run import AlbumReport, OnPhoto, Ranked, fill_album, rank_photos
 from persam.album.worth import MOST_LISTED, Worth, best_first, worth_of
@@ -22,6 +24,7 @@ from persam.errors import UsageError
 from persam.files import Held
 from persam.finding import find_images
 from persam.masks import MaskSource
+from persam.places import Place, RemotePath, place_of
 from persam.segmentation import SURE_ENOUGH, check_search
 
 if TYPE_CHECKING:
@@ -36,7 +39,8 @@ class Album(Held):
     again when photos or concepts were added; what is known is not done again.
 
     Args:
-        folder: made if it is missing.
+        folder: made if it is missing. A URL, such as ``s3://bucket/album``, is worked on in persam's cache folder and
+            put there now and then, and when it is closed; see `persam.album.mirror`.
         overwrite: replace files that are not persam's, and do all again.
 
     Raises:
@@ -44,9 +48,18 @@ class Album(Held):
         UsageError: it holds the results of `persam segment`.
     """
 
-    def __init__(self, folder: str | Path, *, overwrite: bool = False) -> None:
+    def __init__(self, folder: str | Place, *, overwrite: bool = False) -> None:
         self.overwrite = overwrite
-        self.output = OutputFolder(folder, overwrite=overwrite, store=self._open)
+        place = place_of(folder)
+        self._mirror = Mirror(place) if isinstance(place, RemotePath) else None
+        try:
+            with self.named():
+                home = self._mirror.folder if self._mirror is not None else folder
+                self.output = OutputFolder(str(home), overwrite=overwrite, store=self._open)
+        except BaseException:
+            if self._mirror is not None:
+                self._mirror.release()
+            raise
 
     def _open(self, hidden: Path) -> AlbumIndex:
         results = hidden.parent / RESULTS
@@ -60,16 +73,33 @@ class Album(Held):
 
     def close(self) -> None:
         """Let others write."""
-        try:
-            self.index.close()
-        finally:
-            self.output.close()
+        with self.named(), contextlib.ExitStack() as last_first:
+            if self._mirror is not None:
+                last_first.callback(self._mirror.close)
+            last_first.callback(self.output.close)
+            last_first.callback(self.index.close)
+
+    def named(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, sentences name the album's place, not the folder on this disk that stands for it."""
+        return contextlib.nullcontext() if self._mirror is None else self._mirror.named()
+
+    def _and_keep(self, on_photo: OnPhoto) -> OnPhoto:
+        """After a photo, also put what was done to where the album is, if that is elsewhere and it is time to."""
+        mirror = self._mirror
+        if mirror is None:
+            return on_photo
+
+        def told_and_kept(photo: Place, problem: str | None) -> None:
+            on_photo(photo, problem)
+            mirror.push_if_due()
+
+        return told_and_kept
 
     def fill(
         self,
         model: PerSAM | Callable[[], PerSAM],
         concepts: Concept | Iterable[Concept],
-        photos: str | Path | Iterable[str | Path],
+        photos: str | Place | Iterable[str | Place],
         *,
         overlay: bool = False,
         cutout: bool = False,
@@ -86,7 +116,7 @@ class Album(Held):
         Args:
             model: that the concepts were made with; or a function that loads it, called only if it is needed.
             concepts: one or several, of different names; they join those that the album has.
-            photos: files, folders and globs.
+            photos: files, folders and globs, on this disk or by a URL.
             overlay: also write overlays.
             cutout: also write transparent cut-outs.
             per_instance: also write a mask for every object.
@@ -108,7 +138,7 @@ class Album(Held):
         names = [each.name for each in every]
         if not every or len(set(names)) < len(names):
             raise UsageError("Give one concept or several, each of another name; learn one again with another name.")
-        files = find_images([photos] if isinstance(photos, str | Path) else photos)
+        files = find_images([photos] if isinstance(photos, str | Path | RemotePath) else photos)
         check_search(max_instances, threshold)
         wanted = Wanted(
             overlay=overlay,
@@ -118,18 +148,20 @@ class Album(Held):
             threshold=threshold,
         )
         load, numbers = _loader(model, dtypes)
-        return fill_album(
-            load,
-            every,
-            files,
-            self.output,
-            self.index,
-            wanted,
-            cache=cache,
-            dtypes=numbers,
-            engine=_checked(engine, cache),
-            on_photo=on_photo,
-        )
+        after, elsewhere = self._and_keep(on_photo), _checked(engine, cache)
+        with self.named():
+            return fill_album(
+                load,
+                every,
+                files,
+                self.output,
+                self.index,
+                wanted,
+                cache=cache,
+                dtypes=numbers,
+                engine=elsewhere,
+                on_photo=after,
+            )
 
     def find(
         self,
@@ -214,9 +246,11 @@ class Album(Held):
         wanted = Wanted(max_instances=max_instances, threshold=threshold)
         masks = corrections_in(self.output, self.index, concept.name) if corrections is None else corrections
         _, numbers = _loader(model, dtypes)
-        return fix_album(
-            model, concept, masks, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=on_photo
-        )
+        after = self._and_keep(on_photo)
+        with self.named():
+            return fix_album(
+                model, concept, masks, self.output, self.index, wanted, cache=cache, dtypes=numbers, on_photo=after
+            )
 
     def worth_correcting(self, concept: Concept | str | None = None, *, most: int = MOST_LISTED) -> list[Worth]:
         """The photos that are most worth correcting, the best first, see `persam.album.worth`.
@@ -247,16 +281,16 @@ class Album(Held):
 
         Args:
             names: of `persam.album.formats.FORMATS`, such as ``["coco", "yolo"]``.
-            copy: copy photos where a format lays links to them.
+            copy: copy photos where a format lays links to them; in an album elsewhere, where none can be, always.
             on_format: called with a format's name before it is begun.
 
         Raises:
             UsageError: there is no such format, or a file of somebody else is in the way.
             PersamError: a format needs a library that is not installed, or cannot be written.
         """
-        return write_formats(
-            names, self.lines, self.output.folder, copy=copy, ledger=self.output.ledger, on_format=on_format
-        )
+        copy, folder = copy or self._mirror is not None, self.output.folder
+        with self.named():
+            return write_formats(names, self.lines, folder, copy=copy, ledger=self.output.ledger, on_format=on_format)
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """What was found, as in ``results.jsonl``: a dictionary for each photo and concept, sorted by photo."""

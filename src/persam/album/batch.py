@@ -21,6 +21,7 @@ from persam.drawing import colours_of
 from persam.errors import PersamError, first_line
 from persam.explain import explain as explained
 from persam.images import read_image
+from persam.places import Place, StoreError, stamp_of
 from persam.reports.contact_sheet import ContactSheet, sheet_pages
 from persam.segmentation import SURE_ENOUGH
 
@@ -74,7 +75,7 @@ class Wanted:
 class Task:
     """A photo with the concepts that are to be found in it, and for each what its line depends on."""
 
-    photo: Path
+    photo: Place
     concepts: tuple[Concept, ...]
     made: tuple[dict[str, Any], ...]
 
@@ -93,7 +94,7 @@ class Plan:
 
     output: OutputFolder
     wanted: Wanted
-    photos: tuple[Path, ...]
+    photos: tuple[Place, ...]
     names: tuple[str, ...]
     tasks: tuple[Task, ...]
 
@@ -116,7 +117,7 @@ class BatchReport:
     """
 
     photos: int = 0
-    lines: list[tuple[Path, dict[str, Any]]] = field(default_factory=list)
+    lines: list[tuple[Place, dict[str, Any]]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     stop: KeyboardInterrupt | None = None
@@ -124,7 +125,7 @@ class BatchReport:
 
 def plan_photos(
     concepts: Sequence[Concept],
-    photos: Sequence[Path],
+    photos: Sequence[Place],
     output: OutputFolder,
     wanted: Wanted,
     *,
@@ -173,7 +174,7 @@ def segment_photos(
     model: PerSAM | None,
     plan: Plan,
     *,
-    on_photo: Callable[[Path, str | None], object] = lambda photo, problem: None,
+    on_photo: Callable[[Place, str | None], object] = lambda photo, problem: None,
     on_sheet: Callable[[int, int], object] = lambda done, total: None,
 ) -> BatchReport:
     """Find concepts in photos and write what was found.
@@ -226,8 +227,10 @@ def _do(model: PerSAM, task: Task, output: OutputFolder, wanted: Wanted) -> str 
     try:
         # Where nothing is drawn, the pixels are not kept: those of a large photo take most of a gigabyte.
         image = read_image(task.photo) if wanted.overlay or wanted.cutout or wanted.explain else None
-        encoded = model.encode(task.photo if image is None else image)
+        encoded = model.encode(str(task.photo) if image is None else image)
         found = [replace(one, image=str(task.photo)) for one in model.segment(encoded, task.concepts, **how)]
+    except StoreError:  # nor can any other be had
+        raise
     except PersamError as error:
         return str(error)
     except (RuntimeError, ValueError, MemoryError) as error:  # one odd photo must not end a run of thousands
@@ -246,7 +249,7 @@ def _do(model: PerSAM, task: Task, output: OutputFolder, wanted: Wanted) -> str 
     return None
 
 
-def could_not(photo: Path, error: Exception) -> str:
+def could_not(photo: Place, error: Exception) -> str:
     """The sentence for a photo with which something else went wrong than persam knows a sentence for."""
     return f"{photo} could not be segmented ({type(error).__name__}: {first_line(error)})."
 
@@ -307,12 +310,13 @@ def search_of(concept: Concept, wanted: Wanted, dtypes: Sequence[str]) -> dict[s
     }
 
 
-def _made(photo: Path, search: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
+def _made(photo: Place, search: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     """All that a line depends on, so that what is the same need not be done again."""
     try:
-        status = photo.stat()
-        size, time, changed = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    except OSError:  # reading it will say what is wrong
+        size, time, changed = stamp_of(photo)
+    except StoreError:
+        raise
+    except (OSError, PersamError):  # reading it will say what is wrong
         size, time, changed = 0, 0, 0
     return {
         # The last is when anything was done to the file: tools such as `exiftool -P` set the time of a change back.

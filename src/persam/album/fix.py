@@ -16,9 +16,10 @@ from persam.album.run import AlbumReport, OnPhoto, fill_album
 from persam.album.worker import corrected
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
-from persam.images import read_image, read_orientation
+from persam.images import open_picture, read_image, read_orientation
 from persam.instance import Instance
 from persam.masks import MaskSource, read_mask
+from persam.places import place_of
 from persam.reference import Reference
 from persam.segmentation import Segmentation
 
@@ -93,11 +94,13 @@ def fix_album(
         if line["concept"] == concept.name and line["verdict"] == "unsure" and line["image"] not in masks
     ]
     for photo, mask in masks.items():
-        index.keep(index.content_of(Path(photo)), corrected(concept.name), _given(concept.name, mask, wanted.threshold))
+        index.keep(
+            index.content_of(place_of(photo)), corrected(concept.name), _given(concept.name, mask, wanted.threshold)
+        )
         written = output.line(photo, concept.name)
         if written is not None:  # what the person drew is in the index now, and is written again as it is
             output.ledger.adopt([written["files"]["mask"]])
-    photos = [Path(each) for each in (*masks, *unsure)]
+    photos = [place_of(each) for each in (*masks, *unsure)]
     report = fill_album(
         lambda: model, [better], photos, output, index, wanted, cache=cache, dtypes=dtypes, on_photo=on_photo
     )
@@ -105,8 +108,9 @@ def fix_album(
 
 
 def _mask_of(photo: str, mask: MaskSource) -> np.ndarray:
-    size = read_image(photo).shape[:2]
-    return read_mask(mask, (size[0], size[1]), photo_orientation=read_orientation(photo), may_be_trivial=True)
+    picture = open_picture(photo)
+    size = read_image(picture).shape[:2]
+    return read_mask(mask, (size[0], size[1]), photo_orientation=read_orientation(picture), may_be_trivial=True)
 
 
 def _learned(model: PerSAM, concept: Concept, shots: list[Reference]) -> Concept:

@@ -12,15 +12,16 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from persam.errors import PersamError
 from persam.journal import json_line
+from persam.places import Place, RemotePath, stamp_of
 
 VERSION = 1  # of the tables
-Stamp = tuple[int, int, int]  # of a file, see `stamp_of`
+Stamp = tuple[int, int, int]  # of a file, see `persam.places.stamp_of`
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
@@ -80,20 +81,25 @@ class AlbumIndex:
 
     # --------------------------------------------------------------------------------- which content is in a file
 
-    def content_of(self, path: Path) -> str:
+    def content_of(self, path: Place, read: Callable[[], bytes] | None = None) -> str:
         """Hash of what is in a file; one that has not changed since it was last asked for is not read.
+
+        Args:
+            path: the file.
+            read: gives what is in it; by default it is read piece by piece.
 
         Raises:
             OSError: the file cannot be read.
+            PersamError: likewise, if it is not on this disk.
         """
         stamp = stamp_of(path)
         content = self.known_content(path, stamp)
         if content is None:
-            content = hash_of(path)
+            content = hash_of(path, None if read is None else read())
             self.note_content(path, stamp, content)
         return content
 
-    def known_content(self, path: Path, stamp: Stamp) -> str | None:
+    def known_content(self, path: Place, stamp: Stamp) -> str | None:
         """Hash of what is in a file of this stamp, if it was noted."""
         with self._in_words():
             row = self._db.execute(
@@ -101,7 +107,7 @@ class AlbumIndex:
             ).fetchone()
         return str(row[3]) if row is not None and row[:3] == stamp else None
 
-    def note_content(self, path: Path, stamp: Stamp, content: str) -> None:
+    def note_content(self, path: Place, stamp: Stamp, content: str) -> None:
         """Remember what was in a file when it had this stamp."""
         with self._in_words():
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (_key(path), *stamp, content))
@@ -214,27 +220,29 @@ class AlbumIndex:
                 raise IndexFileError(f"The album's index {self.path} cannot be made ({error.strerror}).") from error
 
 
-def stamp_of(path: Path) -> Stamp:
-    """Size and times of a file, which tell that it was not changed.
+def hash_of(file: Place, data: bytes | None = None) -> str:
+    """Hash of what is in a file, by which an album knows it; `data` is what is in it, if that was read before."""
+    if data is None and not isinstance(file, RemotePath):
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return hashlib.blake2b(file.read_bytes() if data is None else data, digest_size=16).hexdigest()
+
+
+def copy_index(path: Path, to: Path) -> None:
+    """Copy an index as it is at one moment, though it may be written at the same time.
 
     Raises:
-        OSError: there is no such file.
+        IndexFileError: it cannot be copied.
     """
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(to)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # else it would be two files
+    except (sqlite3.Error, OSError) as error:
+        raise IndexFileError(f"The album's index {path} cannot be copied to {to} ({error}).") from error
 
 
-def hash_of(path: Path) -> str:
-    """Hash of what is in a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _key(path: Path) -> bytes:
+def _key(path: Place) -> bytes:
     return _bytes(str(path.absolute()))
 
 

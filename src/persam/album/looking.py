@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from persam.album.batch import Wanted
+from persam.places import Place
 
 if TYPE_CHECKING:
     from persam.album.worker import Worker
@@ -34,11 +34,12 @@ class LookedAt:
         size: of the photo itself, (H, W).
         side: pixels of the longest side that were asked for; None: all.
         finds: what was found elsewhere, by how it is made.
-        stamp: size and times of the file when it was read elsewhere, see `persam.album.index.stamp_of`.
+        stamp: size and times of the file when it was read elsewhere, see `persam.places.stamp_of`.
         problem: a sentence.
+        data: what is in a photo that is not on this disk; it is asked for once, however often this is called.
     """
 
-    photo: Path
+    photo: Place
     content: str = ""
     pixels: np.ndarray | None = None
     size: tuple[int, int] | None = None
@@ -46,19 +47,20 @@ class LookedAt:
     finds: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     stamp: tuple[int, int, int] | None = None
     problem: str | None = None
+    data: Callable[[], bytes] | None = None
 
 
 class Engine(Protocol):
     """Where photos are looked at."""
 
-    def looked_at(self, worker: Worker, photos: Sequence[Path]) -> Iterator[LookedAt]:
+    def looked_at(self, worker: Worker, photos: Sequence[Place]) -> Iterator[LookedAt]:
         """All photos, each once, in any order, while the next ones are being looked at."""
 
 
 class ThreadsHere:
     """Photos are read in threads of this process, ahead of the one that `Worker.settle` is busy with."""
 
-    def looked_at(self, worker: Worker, photos: Sequence[Path]) -> Iterator[LookedAt]:
+    def looked_at(self, worker: Worker, photos: Sequence[Place]) -> Iterator[LookedAt]:
         """All photos, in order."""
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="persam-reader")
         waiting = deque[Any]()

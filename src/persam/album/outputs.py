@@ -16,6 +16,7 @@ from persam.files import Held, UniqueNames, expanded, safe_name, write_bytes
 from persam.instance import Instance
 from persam.journal import Journal, json_line
 from persam.ledger import HIDDEN, Ledger
+from persam.places import Place, is_remote, place_of
 from persam.reports.pictures import write_image, write_mask
 from persam.segmentation import Segmentation
 
@@ -23,8 +24,8 @@ RESULTS = "results.jsonl"
 FORMAT = 2  # of its lines
 INDEX = "index.sqlite"  # of an album, beside the ledger's files
 _NEEDED = frozenset(("width", "height", "present", "score", "box", "instances"))  # by whoever sums up all lines
-# For each kind of file its folder and suffix.
-_PLACES = {
+#: For each kind of file its folder and suffix.
+PLACES = {
     "mask": ("masks", ".png"),
     "overlay": ("overlays", ".jpg"),
     "cutout": ("cutouts", ".png"),
@@ -86,7 +87,7 @@ class OutputFolder(Held):
             self._store = self._read() if store is None else store(self.folder / HIDDEN)
             for line in self._store.lines():
                 self._keep_names(line)
-            self.ledger.sweep([HIDDEN, *(place for place, _ in _PLACES.values())])
+            self.ledger.sweep([HIDDEN, *(place for place, _ in PLACES.values())])
         except BaseException:
             self.ledger.close()
             raise
@@ -101,23 +102,24 @@ class OutputFolder(Held):
         """All lines of the folder, those of earlier runs first."""
         return self._store.lines()
 
-    def line(self, image: str | Path, concept: str) -> dict[str, Any] | None:
+    def line(self, image: str | Place, concept: str) -> dict[str, Any] | None:
         """The line of a photo and concept, if there is one."""
         return self._store.line(full_path(image), concept)
 
-    def has_line(self, image: str | Path, concept: str) -> bool:
+    def has_line(self, image: str | Place, concept: str) -> bool:
         """Whether `line` would have one; it is not read for that, which takes long where masks are large."""
         return self._store.has_line(full_path(image), concept)
 
-    def name_of(self, image: str | Path) -> str:
+    def name_of(self, image: str | Place) -> str:
         """Return the name for a photo's outputs: its stem if that is free, else with its folder or a number."""
-        path = Path(full_path(image))
+        full = full_path(image)
+        path = Path(full)
         stem = safe_name(path.stem, otherwise="photo")
         parent = safe_name(path.parent.name, otherwise="folder")
         choices = [stem, safe_name(f"{stem}_{path.suffix[1:]}"), safe_name(f"{parent}_{stem}")]
-        return self._photo_names.of(str(path), choices, f"{parent}_{stem}")
+        return self._photo_names.of(full, choices, f"{parent}_{stem}")
 
-    def is_done(self, image: str | Path, concept: str, made: dict[str, Any]) -> bool:
+    def is_done(self, image: str | Place, concept: str, made: dict[str, Any]) -> bool:
         """Whether an earlier run did the same, and its files are there.
 
         Args:
@@ -135,7 +137,7 @@ class OutputFolder(Held):
             and all(_is_written(self.folder / file) for file in _files_of(line))
         )
 
-    def planned(self, image: str | Path, concept: str, outputs: Iterable[str], max_instances: int) -> list[str]:
+    def planned(self, image: str | Place, concept: str, outputs: Iterable[str], max_instances: int) -> list[str]:
         """The files that `write` may write for a photo and concept."""
         one_each = [self._file(kind, image, concept) for kind in outputs if kind != "instances"]
         each = [self._file("instances", image, concept, number) for number in range(1, max_instances + 1)]
@@ -215,7 +217,7 @@ class OutputFolder(Held):
                     self.ledger.remove(_files_of(earlier))
             raise
 
-    def drop(self, image: str | Path, concept: str | None = None) -> None:
+    def drop(self, image: str | Place, concept: str | None = None) -> None:
         """Forget a photo, or what one concept found in it, and remove what was written for it."""
         lines = self._store.drop(full_path(image), concept)
         self.ledger.remove({file for line in lines for file in _files_of(line)})
@@ -228,8 +230,8 @@ class OutputFolder(Held):
         finally:
             self.ledger.close()
 
-    def _file(self, kind: str, image: str | Path, concept: str, number: int | None = None) -> str:
-        place, suffix = _PLACES[kind]
+    def _file(self, kind: str, image: str | Place, concept: str, number: int | None = None) -> str:
+        place, suffix = PLACES[kind]
         folder = safe_name(concept)
         name = self.name_of(image) + ("" if number is None else f"-{number}")
         return f"{place}/{self._concept_names.of(concept, [folder], folder)}/{name}{suffix}"
@@ -302,12 +304,14 @@ class _ResultsFile:
                 write_bytes(self._journal.path, b"".join(map(json_line, self.lines())))
 
 
-def full_path(image: str | Path) -> str:
-    """The absolute path of a photo: what it is known by, whatever the folder in which the command was called.
+def full_path(image: str | Place) -> str:
+    """The absolute path of a photo, or its URL: what it is known by, in whatever folder the command was called.
 
     Links are not followed, for people know a photo by the name that they gave it.
     """
-    path = Path(image)
+    if is_remote(image):
+        return str(place_of(image))
+    path = Path(str(image))
     short = os.path.abspath(path)  # noqa: PTH100 (resolve() follows links)
     if ".." in path.parts:  # beyond a link it leads elsewhere than the name says
         try:

@@ -19,16 +19,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from persam.album.batch import Wanted, could_not
-from persam.album.index import hash_of, stamp_of
+from persam.album.index import hash_of
 from persam.album.looking import Finder, LookedAt
 from persam.album.worker import Worker, changed, corrected
 from persam.errors import PersamError, PersamWarning, UsageError, first_line
 from persam.images import read_image, read_smaller
 from persam.lazy import library
+from persam.places import Place, RemotePath, StoreError, place_of, stamp_of
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -59,7 +59,7 @@ class RayEngine:
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"There must be a worker or more, not {self.workers}.")
 
-    def looked_at(self, worker: Worker, photos: Sequence[Path]) -> Iterator[LookedAt]:
+    def looked_at(self, worker: Worker, photos: Sequence[Place]) -> Iterator[LookedAt]:
         """What is known already first, then photos as they are done.
 
         Raises:
@@ -76,7 +76,7 @@ class RayEngine:
             with _started(self.address, self.workers):
                 yield from self._looked_at(worker, to_do)
 
-    def _looked_at(self, worker: Worker, photos: Sequence[Path]) -> Iterator[LookedAt]:
+    def _looked_at(self, worker: Worker, photos: Sequence[Place]) -> Iterator[LookedAt]:
         import ray
 
         count = self._count(ray.cluster_resources())
@@ -101,12 +101,12 @@ class RayEngine:
         return max(1, most if self.workers is None else min(self.workers, there))
 
     def _round(
-        self, order: Any, photos: Mapping[int, Path], count: int, largest: int
+        self, order: Any, photos: Mapping[int, Place], count: int, largest: int
     ) -> Iterator[tuple[int, LookedAt]]:
         """Look at photos, and give back those that came back, with their numbers."""
         import ray.data
 
-        rows = [{"number": number, "photo": os.fsencode(photo.absolute())} for number, photo in photos.items()]
+        rows = [{"number": number, "photo": os.fsencode(str(photo.absolute()))} for number, photo in photos.items()]
         blocks = math.ceil(len(rows) / max(1, min(largest, len(rows) // (4 * count))))
         dataset = ray.data.from_items(rows, override_num_blocks=blocks)
         dataset.context.max_errored_blocks = -1  # of workers that died too often
@@ -147,23 +147,24 @@ class _Looker:
         """Look at a photo: all that came of it, as JSON."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", PersamWarning)
-            seen = self._looked_at(Path(os.fsdecode(row["photo"])))
+            seen = self._looked_at(place_of(os.fsdecode(row["photo"])))
         words = [str(each.message) for each in caught if issubclass(each.category, PersamWarning)]
         return {"number": row["number"], "seen": json.dumps({**seen, "warnings": words}).encode()}
 
-    def _looked_at(self, photo: Path) -> dict[str, Any]:
+    def _looked_at(self, photo: Place) -> dict[str, Any]:
         try:
             return self._look(photo)
-        except _NoModelError as error:
+        except (_NoModelError, StoreError) as error:  # no other photo can be done
             return {"fatal": str(error)}
         except PersamError as error:
             return {"problem": str(error)}
         except Exception as error:  # one odd photo must not end a run of thousands
             return {"problem": could_not(photo, error)}
 
-    def _look(self, photo: Path) -> dict[str, Any]:
+    def _look(self, photo: Place) -> dict[str, Any]:
+        data = photo.read_whole() if isinstance(photo, RemotePath) else None
         try:
-            stamp, content = stamp_of(photo), hash_of(photo)
+            stamp, content = stamp_of(photo), hash_of(photo, data)
         except OSError as error:  # reading it has a sentence for whatever it is
             read_image(photo)
             raise PersamError(f"{photo} cannot be read ({error.strerror}).") from error
@@ -176,7 +177,7 @@ class _Looker:
         finds: dict[str, Any] = {}
         if missing:
             for side, those in self._finder.by_side(missing).items():
-                pixels, size = read_smaller(photo, side)
+                pixels, size = read_smaller(photo, side, data)
                 finds |= self._finder.find(self._finder.model.encode(pixels, size=size), those)
             if stamp_of(photo)[:2] != stamp[:2]:
                 raise changed(photo)
@@ -196,7 +197,7 @@ class _NoModelError(PersamError):
     """Then no photo can be done."""
 
 
-def _received(photo: Path, data: bytes) -> LookedAt:
+def _received(photo: Place, data: bytes) -> LookedAt:
     seen = json.loads(data)
     for words in seen["warnings"]:
         warnings.warn(words, PersamWarning, stacklevel=2)

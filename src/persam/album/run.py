@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from persam.album.worth import CORRECT_LIST, Worth, best_first, worth_of, write_
 from persam.errors import PersamError
 from persam.files import atomic_path, write_text
 from persam.journal import json_line
+from persam.places import Place, RemotePath, place_of
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -72,13 +73,13 @@ class Ranked:
     box: tuple[int, int, int, int] | None
 
 
-OnPhoto = Callable[[Path, str | None], object]
+OnPhoto = Callable[[Place, str | None], object]
 
 
 def fill_album(
     load: Callable[[], PerSAM],
     concepts: Sequence[Concept],
-    photos: Sequence[Path],
+    photos: Sequence[Place],
     output: OutputFolder,
     index: AlbumIndex,
     wanted: Wanted,
@@ -93,7 +94,7 @@ def fill_album(
     Args:
         load: gives the model that the concepts were made with; called only if something is to be looked for.
         concepts: one or several, of different names, which join those that the album has.
-        photos: files.
+        photos: files, on this disk or elsewhere.
         output: the album's folder, with `index` as the store of its lines.
         index: what is known.
         wanted: how to look, and what to write.
@@ -170,7 +171,7 @@ def rank_photos(
     made = how_made(concept, wanted, dtypes)
     worker = Worker(load, {made: concept}, output, index, wanted, cache)
     ranked = []
-    for seen in engine.looked_at(worker, [Path(image) for image in index.images()]):
+    for seen in engine.looked_at(worker, [place_of(image) for image in index.images()]):
         problem = seen.problem or worker.look_for_missing(seen)
         if problem is None:
             find = index.find(seen.content, corrected(concept.name)) or index.find(seen.content, made)
@@ -187,7 +188,7 @@ def how_made(concept: Concept, wanted: Wanted, dtypes: Sequence[str] = ()) -> st
     return hashlib.blake2b(words.encode(), digest_size=12).hexdigest()
 
 
-def _check_files(photos: Sequence[Path], names: Sequence[str], output: OutputFolder, wanted: Wanted) -> None:
+def _check_files(photos: Sequence[Place], names: Sequence[str], output: OutputFolder, wanted: Wanted) -> None:
     """See before the work that no file of others is in the way. What persam wrote and a person corrected is not."""
     files = [RESULTS, UNSURE_LIST, CORRECT_LIST]
     for photo in photos:
@@ -199,7 +200,13 @@ def _check_files(photos: Sequence[Path], names: Sequence[str], output: OutputFol
 
 def _drop_what_is_gone(output: OutputFolder, index: AlbumIndex) -> list[str]:
     """Remove the results of photos that were renamed or removed; not those of a folder or disk that is away."""
-    gone = [image for image in index.images() if _is_gone(Path(image))]
+    images = [place_of(image) for image in index.images()]
+    there = _listed({image.parent for image in images if isinstance(image, RemotePath)})
+    gone = [
+        str(image)
+        for image in images
+        if (_is_gone(image) if isinstance(image, Path) else image not in there.get(image.parent, (image,)))
+    ]
     for image in gone:
         output.drop(image)
     return gone
@@ -211,6 +218,17 @@ def _is_gone(photo: Path) -> bool:
         return not photo.exists() and any(photo.parent.iterdir())
     except OSError:  # the folder is not there, or may not be read
         return False
+
+
+def _listed(folders: Iterable[RemotePath]) -> Mapping[RemotePath, Container[RemotePath]]:
+    """The files of folders that are not on this disk; of those only that can be looked into and have some."""
+    found = {}
+    for folder in folders:
+        with contextlib.suppress(PersamError):
+            files = folder.files()
+            if files:
+                found[folder] = files
+    return found
 
 
 def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport, concepts: Sequence[Concept]) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,14 +17,15 @@ from persam import __version__
 from persam.album.batch import Wanted, could_not
 from persam.album.cache import EncodingCache
 from persam.album.disjoint import disjoint, rivals
-from persam.album.index import AlbumIndex, IndexFileError, stamp_of
+from persam.album.index import AlbumIndex, IndexFileError, hash_of
 from persam.album.looking import Finder, LookedAt
 from persam.album.outputs import OutputFolder, full_path
 from persam.errors import PersamError
-from persam.images import read_image, read_smaller
+from persam.images import open_picture, read_image, read_smaller
 from persam.instance import PixelBox
 from persam.journal import json_line
 from persam.ledger import HIDDEN
+from persam.places import Place, RemotePath, StoreError, stamp_of
 from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -66,41 +68,42 @@ class Worker:
 
     # ------------------------------------------------------------------------------- reading, in threads
 
-    def look(self, photo: Path) -> LookedAt:
+    def look(self, photo: Place) -> LookedAt:
         """See what a photo is, and read it if something is to be looked for in it. Until the model is there, which says
         how large photos have to be, none is read."""
         try:
             return self._look(photo)
-        except IndexFileError:
+        except (IndexFileError, StoreError):
             raise
         except PersamError as error:
             return LookedAt(photo, problem=str(error))
         except Exception as error:  # one odd photo must not end a run of thousands
             return LookedAt(photo, problem=could_not(photo, error))
 
-    def _look(self, photo: Path) -> LookedAt:
+    def _look(self, photo: Place) -> LookedAt:
+        data = cache(photo.read_whole) if isinstance(photo, RemotePath) else None
         try:
-            before = stamp_of(photo)
-            content = self._index.content_of(photo)
+            content = self._index.content_of(photo, data)
         except OSError as error:  # reading it has a sentence for whatever it is
             read_image(photo)
             raise PersamError(f"{photo} cannot be read ({error.strerror}).") from error
+        seen = LookedAt(photo, content, data=data)
         missing = self._missing(content)
         if not missing or self._finder is None or self._cache is None:
-            return LookedAt(photo, content)
+            return seen
         side = self._finder.sides[missing[0]]
         if _key(content, side) in self._cache:
-            return LookedAt(photo, content)
-        pixels, size = read_smaller(photo, side)
-        if stamp_of(photo)[:2] != before[:2]:
-            raise changed(photo)
-        return LookedAt(photo, content, pixels, size, side)
+            return seen
+        pixels, size = self._read(seen, side)
+        return replace(seen, pixels=pixels, size=size, side=side)
 
-    def known(self, photo: Path) -> LookedAt | None:
+    def known(self, photo: Place) -> LookedAt | None:
         """A photo that is as it was when it was last looked at, and in which nothing is to be looked for."""
         try:
             content = self._index.known_content(photo, stamp_of(photo))
-        except OSError:
+        except StoreError:
+            raise
+        except (OSError, PersamError):  # looking at it will say what is wrong
             return None
         return None if content is None or self._missing(content) else LookedAt(photo, content)
 
@@ -153,6 +156,8 @@ class Worker:
             image = self._image_for(seen, [made[name] for name in new], finds)
             source = full_path(seen.photo)
             found = disjoint([Segmentation.from_dict(finds[name][1] | {"image": source}) for name in needed])
+        except StoreError:
+            raise
         except PersamError as error:
             return "done", str(error)
         except Exception as error:  # one odd photo must not end a run of thousands
@@ -185,7 +190,7 @@ class Worker:
         try:
             for side, those in finder.by_side(missing).items():
                 self._keep(seen.content, finder.find(self._encoding(finder, seen, side), those))
-        except IndexFileError:
+        except (IndexFileError, StoreError):
             raise
         except PersamError as error:
             return str(error)
@@ -210,12 +215,13 @@ class Worker:
         return encoded
 
     def _read(self, seen: LookedAt, side: int | None) -> tuple[np.ndarray, tuple[int, int]]:
-        read = read_smaller(seen.photo, side)
+        data = None if seen.data is None else seen.data()
+        read = read_smaller(seen.photo, side, data)
         try:
-            same = self._index.content_of(seen.photo) == seen.content
+            content = self._index.content_of(seen.photo) if data is None else hash_of(seen.photo, data)
         except OSError:
-            same = False
-        if not same:
+            content = ""
+        if content != seen.content:
             raise changed(seen.photo)
         return read
 
@@ -235,7 +241,7 @@ class Worker:
                     break
         return finds
 
-    def _is_changed(self, photo: Path, names: Sequence[str]) -> bool:
+    def _is_changed(self, photo: Place, names: Sequence[str]) -> bool:
         """Whether a person changed a file of these concepts that would be written: it is theirs then, and stays."""
         ledger, wanted = self._output.ledger, self.wanted
         if ledger.overwrite:
@@ -251,7 +257,7 @@ class Worker:
         """The whole photo, if something is to be drawn on it."""
         if not any({"overlay", "cutout"} & set(each["outputs"]) for each in made):
             return None
-        image = read_image(seen.photo)
+        image = read_image(seen.photo if seen.data is None else open_picture(seen.photo, data=seen.data()))
         if any(image.shape[:2] != (find["height"], find["width"]) for _, find in finds.values()):
             raise changed(seen.photo)
         return image
@@ -268,7 +274,7 @@ class Worker:
         return self._finder
 
 
-def changed(photo: Path) -> PersamError:
+def changed(photo: Place) -> PersamError:
     """The error for a photo that is not the same at the end as when it was begun."""
     return PersamError(f"{photo} changed while it was read; run this again.")
 

@@ -32,6 +32,7 @@ from persam.cli.photos import (
 )
 from persam.cli.progress import progress_bar
 from persam.errors import PersamError, UsageError, printable
+from persam.places import Place, is_remote, place_of
 
 if TYPE_CHECKING:
     from persam.album.album import Album
@@ -92,7 +93,9 @@ app = typer.Typer(
 @app.command("run")
 def run(
     items: Items,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the album's results.")] = Path("album"),
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="Folder of the album's results; s3://BUCKET/... and the like too.")
+    ] = "album",
     overlay: Overlay = False,
     cutout: Cutout = False,
     per_instance: PerInstance = False,
@@ -121,6 +124,8 @@ def run(
 
     persam album bike.safetensors '~/photos/**/*.jpg' -o album --cache 20GB
 
+    persam album bike.safetensors 's3://bucket/photos/**/*.jpg' -o s3://bucket/album
+
     persam album mug.safetensors photos -o album --engine ray --address auto
     """
     from persam.album.album import Album
@@ -129,7 +134,7 @@ def run(
     from persam.models.loading import dtypes_of
 
     started = time.perf_counter()
-    limit = bytes_of(cache)
+    limit, place = bytes_of(cache), place_of(output)
     where = _engine(engine, workers, address, device)
     check_formats(formats or [])
     concepts, others = concepts_in(items)
@@ -137,8 +142,9 @@ def run(
     name, other = model_of(concepts[0], model, encoder)
     stopped: KeyboardInterrupt | None = None
     failed: list[tuple[str, str]] = []
-    with Album(output, overwrite=overwrite) as album, photo_bar(len(photos)) as (_, on_photo):
-        album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
+    with Album(place, overwrite=overwrite) as album, photo_bar(len(photos)) as (_, on_photo):
+        with album.named():
+            album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
         try:
             report = album.fill(
                 lambda: load_model(name, device=device, dtype=dtype, encoder=other),
@@ -161,26 +167,26 @@ def run(
             stopped, report = stop, stop.report
     seconds = time.perf_counter() - started
     if json:
-        print_json(_summary(report, output, seconds, stopped=stopped is not None))
+        print_json(_summary(report, place, seconds, stopped=stopped is not None))
     else:
         _print_table(report)
-        say(_what_was_done(report, output, seconds))
+        say(_what_was_done(report, place, seconds))
         files = [item for item in dict.fromkeys(items) if item not in others]
-        _say_what_next(report, output, {each.name: file for each, file in zip(concepts, files, strict=True)})
+        _say_what_next(report, place, {each.name: file for each, file in zip(concepts, files, strict=True)})
     if stopped is not None:
         done = report.done_before + report.done_now
-        refuse_stopped(stopped, done, len(photos), output)
+        refuse_stopped(stopped, done, len(photos), place)
     refuse_failures(report.failures, len(photos))
-    _refuse_failed(failed, output)
+    _refuse_failed(failed, place)
 
 
 @app.command("fix")
 def fix(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
     concept: Annotated[
         Path, typer.Argument(metavar="CONCEPT.safetensors", help="The concept that is corrected.", show_default=False)
     ],
-    photo: Annotated[Path | None, typer.Argument(metavar="PHOTO", help="A photo, and")] = None,
+    photo: Annotated[str | None, typer.Argument(metavar="PHOTO", help="A photo, and")] = None,
     mask: Annotated[
         Path | None, typer.Argument(metavar="MASK", help="its right mask; black where the thing is not there.")
     ] = None,
@@ -210,14 +216,14 @@ def fix(
 
     if (photo is None) != (mask is None):
         raise UsageError("Give a photo and its mask, or neither: then the masks that you changed are taken.")
-    _check_is_album(folder)
+    place = _album_at(folder)
     limit = bytes_of(cache)
     (known,), _ = concepts_in([str(concept)])
     path = concept.with_stem(f"{concept.stem}-fixed") if output is None else output
-    check_targets([("--output", path)], [concept, photo, mask], overwrite=overwrite)
+    check_targets([("--output", path)], [concept, _on_this_disk(photo), mask], overwrite=overwrite)
     name, other = model_of(known, None, None)
-    corrections = None if photo is None or mask is None else {str(photo): mask}
-    with Album(folder) as album, photo_bar() as (_, on_photo):
+    corrections = None if photo is None or mask is None else {photo: mask}
+    with Album(place) as album, photo_bar() as (_, on_photo):
         loaded = load_model(name, device=device, dtype=dtype, settings=known.settings, encoder=other)
         fixed = album.fix(
             loaded,
@@ -237,12 +243,12 @@ def fix(
         f"Corrected: {len(fixed.corrected)}; unsure ones that were looked at again: {len(fixed.looked_at)}, "
         f"still unsure: {left} -> {path}"
     )
-    _say_what_next(fixed.report, folder, {known.name: str(path)})
+    _say_what_next(fixed.report, place, {known.name: str(path)})
 
 
 @app.command("export")
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
     formats: Formats = None,
     copy: Copy = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are not persam's.")] = False,
@@ -260,11 +266,11 @@ def export(
 
     if not formats:
         raise UsageError(f"Say with --format which; there are {', '.join(FORMATS)}.")
-    _check_is_album(folder)
-    with Album(folder, overwrite=overwrite) as album:
+    place = _album_at(folder)
+    with Album(place, overwrite=overwrite) as album:
         failed = _export(album, formats, copy)
-    say(f"Written: {', '.join(str(folder / FORMATS[name].place) for name in dict.fromkeys(formats))}.")
-    _refuse_failed(failed, folder)
+    say(f"Written: {', '.join(str(place / FORMATS[name].place) for name in dict.fromkeys(formats))}.")
+    _refuse_failed(failed, place)
 
 
 def _export(album: Album, formats: list[str], copy: bool) -> list[tuple[str, str]]:
@@ -278,17 +284,23 @@ def _export(album: Album, formats: list[str], copy: bool) -> list[tuple[str, str
     return written.failures
 
 
-def _refuse_failed(failed: list[tuple[str, str]], folder: Path) -> None:
+def _refuse_failed(failed: list[tuple[str, str]], folder: Place) -> None:
     if failed:
         raise PersamError(f"{len(failed)} photos could not be written for other tools; all else is in {folder}/.")
 
 
-def _check_is_album(folder: Path) -> None:
+def _album_at(folder: str) -> Place:
     from persam.album.outputs import INDEX
     from persam.ledger import HIDDEN
 
-    if not (folder / HIDDEN / INDEX).exists():
-        raise UsageError(f"{folder} is no album; make one: persam album CONCEPT PHOTOS -o {folder}.")
+    place = place_of(folder)
+    if not (place / HIDDEN / INDEX).exists():
+        raise UsageError(f"{place} is no album; make one: persam album CONCEPT PHOTOS -o {place}.")
+    return place
+
+
+def _on_this_disk(file: str | None) -> Path | None:
+    return None if file is None or is_remote(file) else Path(file)
 
 
 @app.command("find")
@@ -296,7 +308,7 @@ def find(
     concept: Annotated[
         Path, typer.Argument(metavar="CONCEPT.safetensors", help="What to look for.", show_default=False)
     ],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The album's folder.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Show so many photos.")] = 20,
     cache: Cache = "0",
     engine: Engine = "local",
@@ -321,8 +333,8 @@ def find(
     where = _engine(engine, workers, address, device)
     (wanted,), _ = concepts_in([str(concept)])
     name, other = model_of(wanted, model, encoder)
-    _check_is_album(folder)
-    with Album(folder) as album:
+    place = _album_at(folder)
+    with Album(place) as album:
         total = len(album.index.images())
         with photo_bar(total) as (_, on_photo):
             ranked = album.find(
@@ -375,7 +387,7 @@ def bytes_of(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
-def _what_was_done(report: AlbumReport, output: Path, seconds: float) -> str:
+def _what_was_done(report: AlbumReport, output: Place, seconds: float) -> str:
     parts = [f"{report.done_now} photos done"]
     if report.known:
         parts.append(f"{report.known} of them without looking again")
@@ -388,13 +400,13 @@ def _what_was_done(report: AlbumReport, output: Path, seconds: float) -> str:
     return f"{', '.join(parts)}; {seconds:.1f} s; all of it in {output}/"
 
 
-def _say_what_next(report: AlbumReport, folder: Path, files: Mapping[str, str]) -> None:
+def _say_what_next(report: AlbumReport, folder: Place, files: Mapping[str, str]) -> None:
     """Name the photo that is most worth correcting, of the concepts with these files; none, if none is."""
     for one in report.worth:
         if one.concept in files and one.gain >= WORTH_SAYING:
             what = f"{one.concept}: {one.verdict}, score {one.score:.2f}"
             command = f"persam album fix {quote(str(folder))} {quote(files[one.concept])}"
-            say(f"Most worth correcting next: {one.image} ({what}); correct {folder / one.mask} and run {command}.")
+            say(f"Most worth correcting next: {one.image} ({what}); correct {folder}/{one.mask} and run {command}.")
             return
 
 
@@ -407,7 +419,7 @@ def _print_table(report: AlbumReport) -> None:
         out().print("The unsure ones are listed in unsure.csv; have a look.", markup=False)
 
 
-def _summary(report: AlbumReport, output: Path, seconds: float, *, stopped: bool) -> dict[str, Any]:
+def _summary(report: AlbumReport, output: Place, seconds: float, *, stopped: bool) -> dict[str, Any]:
     return {
         "output": str(output),
         "photos": report.photos,

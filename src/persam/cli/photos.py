@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -13,6 +12,7 @@ from persam.cli.console import complain
 from persam.cli.options import CONCEPT_SUFFIX
 from persam.cli.progress import progress_bar
 from persam.errors import PersamError, UsageError
+from persam.places import Place
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -21,7 +21,7 @@ Items = Annotated[
     list[str],
     typer.Argument(
         metavar="CONCEPT.safetensors... PHOTOS...",
-        help="Concept files, and photos: files, folders or quoted globs.",
+        help="Concept files, and photos: files, folders, quoted globs, or s3://BUCKET/... and the like.",
         show_default=False,
     ),
 ]
@@ -68,7 +68,7 @@ def _distinct(concepts: list[Concept], files: list[str]) -> list[Concept]:
 
 
 @contextmanager
-def photo_bar(total: int | None = None) -> Iterator[tuple[Callable[..., None], Callable[[Path, str | None], None]]]:
+def photo_bar(total: int | None = None) -> Iterator[tuple[Callable[..., None], Callable[[Place, str | None], None]]]:
     """A bar that goes through photos.
 
     Yields:
@@ -76,7 +76,7 @@ def photo_bar(total: int | None = None) -> Iterator[tuple[Callable[..., None], C
     """
     with progress_bar("Photos", total) as advance:
 
-        def on_photo(photo: Path, problem: str | None) -> None:
+        def on_photo(photo: Place, problem: str | None) -> None:
             advance()
             if problem is not None:
                 complain(problem)
@@ -84,7 +84,7 @@ def photo_bar(total: int | None = None) -> Iterator[tuple[Callable[..., None], C
         yield advance, on_photo
 
 
-def refuse_stopped(stop: KeyboardInterrupt, done: int, total: int, output: Path) -> NoReturn:
+def refuse_stopped(stop: KeyboardInterrupt, done: int, total: int, output: Place) -> NoReturn:
     """End a command that was stopped, in the same way as it was, with a word on how to go on."""
     raise type(stop)(f"{done} of {total} photos are done and kept in {output}/; run the same command again to go on.")
 

@@ -19,6 +19,7 @@ from persam.files import write_bytes
 from persam.geometry import fit_mask, shrink
 from persam.images import open_picture, read_smaller
 from persam.instance import Instance, rle_mask
+from persam.places import is_remote
 from persam.reports.page import write_page
 from persam.reports.pictures import GridStyle, Tile, data_uri, draw_grid, encoded
 from persam.segmentation import Segmentation
@@ -150,7 +151,7 @@ def _tiles_a_page(columns: int) -> int:
 
 def _small_photo(path: str) -> np.ndarray:
     """A photo for a tile, (H, W, 3) uint8. JPEGs, the most and the largest, are decoded at a part of their size."""
-    if not Path(path).is_file():  # a pipe gave its photo once
+    if not is_remote(path) and not Path(path).is_file():  # a pipe gave its photo once
         raise PersamError(f"There is no photo at {path} any more.")
     return shrink(read_smaller(path, 2 * _HTML_TILE)[0], _HTML_TILE)
 

@@ -104,7 +104,7 @@ def _photos_in(folder: str | Path) -> list[Path]:
     place = expanded(folder)
     if not place.is_dir():
         raise UsageError(f"There is no folder {place}; give a folder of photos.")
-    files = [file for file in find_images([place]) if is_photo(file)]
+    files = [file for file in find_images([place]) if isinstance(file, Path) and is_photo(file)]
     check_distinct(files)
     return files
 

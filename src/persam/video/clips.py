@@ -24,6 +24,7 @@ from persam.files import expanded
 from persam.finding import find_images
 from persam.images import ImageSource, check_file, check_pixels, max_pixels_allowed, read_image
 from persam.lazy import library
+from persam.places import Place
 from persam.video.colours import rgb_of
 
 ClipSource = str | Path | int | Iterable[ImageSource]
@@ -158,7 +159,7 @@ class FrameFolder(Clip):
             yield ClipFrame(number, pixels, name=file.stem)
 
 
-def _by_number(file: Path) -> list[tuple[int, int, str]]:
+def _by_number(file: Place) -> list[tuple[int, int, str]]:
     parts = re.split(r"(\d+)", file.name)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 

@@ -17,6 +17,7 @@ from persam.errors import PersamError
 from persam.images import check_file, exif_orientation, read_orientation
 from persam.instance import rle_mask
 from persam.masks import TURNS
+from persam.places import is_remote
 from persam.reports.pictures import write_mask
 
 PLACE = "colmap"
@@ -59,6 +60,8 @@ def _mask(line: Line) -> np.ndarray:
 
 def _orientation(photo: str) -> int:
     """The EXIF orientation of a photo, without decoding it where that can be."""
+    if is_remote(photo):
+        return read_orientation(photo)
     try:
         with Image.open(check_file(photo, what="photo")) as picture:
             return exif_orientation(picture)

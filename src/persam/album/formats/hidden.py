@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ import numpy as np
 from PIL import Image
 
 from persam.album.formats.lines import Line, PhotoLines, ResultLines, Written, found_in
+from persam.album.index import hash_of
 from persam.errors import PersamError
 from persam.files import atomic_path
 from persam.images import open_picture, read_image
 from persam.instance import mask_box, rle_mask
+from persam.places import Place, RemotePath, place_of, stamp_of
 
 BLURRED, BLANKED = "blurred", "blanked"
 BLOCKS = 4  # along the longer side of what is blurred
@@ -164,33 +165,29 @@ def _read(photo: PhotoLines) -> tuple[Image.Image, np.ndarray]:
     Raises:
         PersamError: It is another, or cannot be read.
     """
-    picture = open_picture(photo.path)
-    _check_unchanged(photo)
+    file = place_of(photo.path)
+    data = file.read_whole() if isinstance(file, RemotePath) else None
+    picture = open_picture(file, data=data)
+    _check_unchanged(photo, file, data)
     pixels = read_image(picture)
     if pixels.shape[:2] != (photo.height, photo.width):
         raise PersamError(f"The photo {photo.path} has another size than when it was segmented; segment it again.")
     return picture, pixels
 
 
-def _check_unchanged(photo: PhotoLines) -> None:
+def _check_unchanged(photo: PhotoLines, file: Place, data: bytes | None) -> None:
     """See that a photo is as its lines say: by its content in an album, by size and time in what `segment` made."""
-    file, made = Path(photo.path), [line.get("made") or {} for line in photo.lines]
+    made = [line.get("made") or {} for line in photo.lines]
     contents = {each["content"] for each in made if "content" in each}
     seen = {(each["photo"]["size"], each["photo"]["mtime_ns"]) for each in made if "photo" in each}
     try:
-        changed = bool(contents) and contents != {_content_of(file)}
-        status = file.stat()
+        changed = bool(contents) and contents != {hash_of(file, data)}
+        size, time, _ = stamp_of(file)
     except OSError as error:
         raise PersamError(f"The photo {photo.path} cannot be read: {error.strerror}.") from error
-    if changed or (seen and seen != {(status.st_size, status.st_mtime_ns)}):
+    if changed or (seen and seen != {(size, time)}):
         command = "album" if contents else "segment"
         raise PersamError(f"The photo {photo.path} was changed since it was looked at; run persam {command} again.")
-
-
-def _content_of(file: Path) -> str:
-    """As an album's index knows it."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

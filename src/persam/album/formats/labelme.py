@@ -12,6 +12,7 @@ from persam.files import write_bytes
 from persam.instance import rle_mask
 from persam.journal import json_line
 from persam.outlines import INSIDE, in_one_stroke, simple_outlines
+from persam.places import RemotePath, place_of
 
 PLACE = "labelme"
 _VERSION = "5.5.0"  # of LabelMe, whose form this is
@@ -54,8 +55,10 @@ def _page(photo: PhotoLines, home: Path) -> dict[str, Any]:
 
 
 def _path_from(home: Path, photo: str) -> str:
-    """The way from a folder to a photo; absolute if they lie on two disks of Windows."""
-    file = Path(photo)
+    """The way from a folder to a photo; absolute if they lie on two disks of Windows, or elsewhere."""
+    file = place_of(photo)
+    if isinstance(file, RemotePath):
+        return photo
     real = file.parent.resolve() / file.name  # a way up leads out of where a link leads to, not of where it lies
     try:
         return Path(os.path.relpath(real, home.resolve())).as_posix()

@@ -25,6 +25,7 @@ from persam.files import atomic_path, write_text
 from persam.images import check_file
 from persam.instance import rle_mask
 from persam.outlines import INSIDE, in_one_stroke, simple_outlines
+from persam.places import RemotePath, place_of, stamp_of
 
 PLACE = "yolo"
 _HELD_BACK = 5
@@ -35,7 +36,8 @@ def write(lines: ResultLines, folder: Path, *, copy: bool = False) -> Written:
     """Write the data set.
 
     ultralytics finds labels by the path of the photo: what it reads has to lie in ``images``, beside ``labels``. Links
-    cost nothing; copies can be moved to another computer.
+    cost nothing; copies can be moved to another computer. No link leads to a photo that is not on this disk: it is
+    copied.
 
     Args:
         lines: Of the album.
@@ -49,11 +51,16 @@ def write(lines: ResultLines, folder: Path, *, copy: bool = False) -> Written:
         suffix = Path(photo.path).suffix.lower()
         image, label = f"images/{photo.name}{_SPELLED.get(suffix, suffix)}", f"labels/{photo.name}.txt"
         try:
-            original = check_file(photo.path, what="photo")
+            original = place_of(photo.path)
+            if isinstance(original, RemotePath):
+                _download(original, home / image)
+            else:
+                check_file(original, what="photo")
         except PersamError as error:
             written.failures.append((photo.path, str(error)))
             continue
-        (_copy if copy else _link)(original, home / image)
+        if not isinstance(original, RemotePath):
+            (_copy if copy else _link)(original, home / image)
         write_text(home / label, "".join(f"{row}\n" for row in _rows(photo, lines.concepts)))
         # By the name, so that a photo stays where it is when the album grows.
         chosen = measure if zlib.crc32(photo.name.encode()) % _HELD_BACK == 0 else train
@@ -124,6 +131,22 @@ def _copy(photo: Path, target: Path) -> None:
         raise write_error(target, error) from error
     with atomic_path(target) as temporary:
         shutil.copy2(photo, temporary)
+
+
+def _download(photo: RemotePath, target: Path) -> None:
+    """Copy a photo that is not on this disk, unless it is there already."""
+    size, changed, _ = stamp_of(photo)
+    try:
+        if target.is_symlink():
+            target.unlink()
+        elif target.exists() and _stamp(target) == (size, changed):
+            return
+    except OSError as error:
+        raise write_error(target, error) from error
+    data = photo.read_whole()
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+        os.utime(temporary, ns=(changed, changed))
 
 
 def _stamp(file: Path) -> tuple[int, int]:

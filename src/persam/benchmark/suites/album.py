@@ -28,6 +28,7 @@ from persam.benchmark.suites.suite import Findings, headline
 from persam.benchmark.suites.timing import about_timing, drawn_scene, open_persam
 from persam.errors import PersamError
 from persam.images import read_image
+from persam.places import Place
 from persam.reports.tables import Table
 
 CONCEPTS = 5
@@ -226,7 +227,7 @@ def _fill(job: dict[str, Any], tell: Callable[[Filled], object]) -> None:
     def so_far(photos: int) -> Filled:
         return Filled(photos, time.perf_counter() - start, peak_of_process())
 
-    def on_photo(photo: Path, problem: str | None) -> None:
+    def on_photo(photo: Place, problem: str | None) -> None:
         done = next(numbers)
         if done in marks:
             tell(so_far(done))
