@@ -30,8 +30,8 @@ def forget_stores() -> None:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[dict[str, str]]:
     """The variables with which a bucket of the server can be had."""
-    pytest.importorskip("s3fs", reason="needs persam[dev-remote]")
-    server = pytest.importorskip("moto.server", reason="needs persam[dev-remote]").ThreadedMotoServer(
+    pytest.importorskip("s3fs", reason="needs persam[dev]")
+    server = pytest.importorskip("moto.server", reason="needs persam[dev]").ThreadedMotoServer(
         port=0, verbose=False
     )
     server.start()
