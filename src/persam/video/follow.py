@@ -2,9 +2,9 @@
 
 Every object has log odds for every pixel of a small picture of the frame.  From frame to frame they are carried along
 by the optical flow; then a window around that place is looked at as a photo of its own, closer than all of the frame
-could be, and the decoder's mask and the picture's edges correct them.  Where what is found so looks less like the
-object than it usually does, all of the frame is searched, and the better of the two counts: so an object is found again
-after an occlusion or a cut.  What is less sure than the threshold is out of sight.
+could be, and all of the frame is searched without regard to what was before.  Where both agree, their mean counts, and
+where they do not, the one that looks more like the object: so it does not drift, and is found again after an occlusion
+or a cut.  What is less sure than the threshold is out of sight.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ SIDE = 512  # pixels of the longest side of the picture in which objects are car
 FEWEST = 40  # small pixels of an object that can be followed
 
 STAYS = 2.0  # log odds that an object that was seen is seen in the next frame, over those of one in an album
-DOUBT = 0.5  # log odds below its usual ones from which on an object is also looked for elsewhere
-JUMP = 0.5  # log odds by which it must look more like itself there
+DOUBT = 0.5  # log odds below its usual ones from which on a frame is not remembered
+AGREE = 0.3  # IoU of what is seen from near and from afar, below which they contradict each other
+JUMP = 0.25  # log odds by which it must look more like itself elsewhere than where it is expected
 STEADY, EVERY = 0.8, 5  # IoU with what was expected of a frame that is remembered, and frames between two of them
 
 
@@ -66,6 +67,15 @@ class _Sight:
     likeness: float
     steady: float
     image: EncodedImage
+
+
+@dataclass(frozen=True)
+class _WindowView:
+    """What the decoder made of a window: its small picture, (h, w, 3), and log odds of its pixels, (h, w)."""
+
+    window: Window
+    pixels: np.ndarray
+    odds: np.ndarray
 
 
 class FollowedObjects:
@@ -157,9 +167,10 @@ class _FollowedObject:
         """It is here, (h, w) bool: where it is known, it shows whether its outline gains from the picture's edges."""
         self.odds = np.where(mask, MOST_ODDS, -MOST_ODDS).astype(np.float32)
         window = window_around(mask, frame.pixels)
-        *_, pixels, odds = self._seen(frame, window, None, np.zeros(frame.size, bool))
+        image, _, odds = self._decoded(frame, window, None, np.zeros(frame.size, bool))
+        assert image.pixels is not None
         truth = cv2.resize(window.of(mask).astype(np.float32), odds.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
-        cut = refine.cut_out(pixels, odds > 0)
+        cut = refine.cut_out(image.pixels, odds > 0)
         self.edges = cut is not None and _iou(cut, truth) > _iou(odds > 0, truth) - HARM
 
     def expected(self, motion: Motion | None) -> np.ndarray | None:
@@ -170,14 +181,26 @@ class _FollowedObject:
         return carried if int((carried > 0).sum()) >= FEWEST else None
 
     def look(self, frame: _Frame, expected: np.ndarray | None, held: np.ndarray) -> _Sight:
-        """Find it near where it is expected, or anywhere; `held` is where the others are, (h, w) bool."""
-        near = None
-        if expected is not None:
-            near = self._sight(frame, window_around(expected > 0, frame.pixels), expected, held)
-            if not self._doubts(near):
-                return near
-        anywhere = self._sight(frame, WHOLE, None, held)
-        return anywhere if near is None or anywhere.likeness > near.likeness + JUMP else near
+        """Find it, near where it is expected and anywhere; `held` is where the others are, (h, w) bool.
+
+        Seen from near and from afar, an object is seldom mistaken twice in the same way, and what is found without
+        regard to the frames before does not drift. Where the two contradict each other, one of them counts.
+        """
+        image, prior, odds = self._decoded(frame, WHOLE, None, held)
+        afar = cv2.resize(odds, frame.size[::-1], interpolation=cv2.INTER_LINEAR)
+        assert image.pixels is not None
+        if expected is None:
+            return self._sight(frame, image, prior, _WindowView(WHOLE, image.pixels, odds), None)
+        window = window_around(expected > 0, frame.pixels)
+        closer, _, near = self._decoded(frame, window, expected, held)
+        assert closer.pixels is not None
+        there = window.of(afar)
+        if _iou(window.into(near, frame.size, -MOST_ODDS) > 0, afar > 0) >= AGREE:
+            near = (near + cv2.resize(there, near.shape[::-1], interpolation=cv2.INTER_LINEAR)) / 2
+            return self._sight(frame, image, prior, _WindowView(window, closer.pixels, near), expected)
+        here = self._sight(frame, image, prior, _WindowView(window, closer.pixels, near), expected)
+        elsewhere = self._sight(frame, image, prior, _WindowView(WHOLE, image.pixels, odds), None)
+        return elsewhere if elsewhere.likeness > here.likeness + JUMP else here
 
     def _doubts(self, sight: _Sight) -> bool:
         """Whether what was found looks less like itself than usual."""
@@ -232,38 +255,25 @@ class _FollowedObject:
             prior.alike,
         )
 
-    def _sight(self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray) -> _Sight:
-        """What is found through a window; `expected` log odds and what others have are of all of the small picture."""
-        image, prior, pixels, odds = self._seen(frame, window, expected, held)
-        steady = 0.0
+    def _sight(
+        self, frame: _Frame, image: EncodedImage, prior: Prior, view: _WindowView, expected: np.ndarray | None
+    ) -> _Sight:
+        """What a view shows, with what is expected (log odds of all of the small picture) and the picture's edges.
+
+        `image` is all of the frame and `prior` its prior: by these it is judged, however close the view.
+        """
+        odds, steady = view.odds, 0.0
         if expected is not None:
-            carried = cv2.resize(window.of(expected), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            carried = cv2.resize(view.window.of(expected), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)
             steady = _iou(odds > 0, carried > 0)
             odds = odds + CARRIED * _clipped(carried)
-        cut = refine.cut_out(pixels, odds > 0) if self.edges else None
+        cut = refine.cut_out(view.pixels, odds > 0) if self.edges else None
         if cut is not None:
             odds = odds + np.where(cut, EDGES, -EDGES)
             odds = np.where(cut, np.maximum(odds, SLIGHT), np.minimum(odds, -SLIGHT))
-        everywhere = window.into(odds.astype(np.float32), frame.size, -MOST_ODDS)
+        everywhere = view.window.into(odds.astype(np.float32), frame.size, -MOST_ODDS)
         mask = everywhere > 0
         return _Sight(everywhere, mask, self._likeness(image, prior, mask), steady, image)
-
-    def _seen(
-        self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
-    ) -> tuple[EncodedImage, Prior, np.ndarray, np.ndarray]:
-        """All of the frame, with its prior; and the window's small picture, with log odds of its pixels.
-
-        Seen from near and from afar, an object is seldom mistaken twice in the same way.
-        """
-        image, prior, odds = self._decoded(frame, WHOLE, expected, held)
-        pixels = image.pixels
-        if window != WHOLE:
-            afar = cv2.resize(odds, frame.size[::-1], interpolation=cv2.INTER_LINEAR)
-            closer, _, odds = self._decoded(frame, window, expected, held)
-            pixels = closer.pixels
-            odds = (odds + cv2.resize(window.of(afar), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)) / 2
-        assert pixels is not None
-        return image, prior, pixels, odds
 
     def _decoded(
         self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
@@ -317,6 +327,12 @@ class _FollowedObject:
     def _likeness(self, image: EncodedImage, prior: Prior, mask: np.ndarray) -> float:
         """Log odds that what was found is what was learned, before the clip's frames were remembered."""
         concept = self.memory.learned
+        values = prior.canvas if prior.alike is None else prior.alike
+        share = replace(prior.frame, photo=mask.shape).cover(
+            torch.tensor(mask, device=values.device), self.persam.model.low_resolution
+        )
+        # The prior's own is that of its peak, which may be elsewhere.
+        prior = replace(prior, similarity=float(values[share >= min(0.5, float(share.max()))].max()))
         if concept.fitted is None:
             score = similarity_score(prior.similarity, concept.threshold)
         else:
