@@ -31,9 +31,7 @@ def forget_stores() -> None:
 def s3_server() -> Iterator[dict[str, str]]:
     """The variables with which a bucket of the server can be had."""
     pytest.importorskip("s3fs", reason="needs persam[dev]")
-    server = pytest.importorskip("moto.server", reason="needs persam[dev]").ThreadedMotoServer(
-        port=0, verbose=False
-    )
+    server = pytest.importorskip("moto.server", reason="needs persam[dev]").ThreadedMotoServer(port=0, verbose=False)
     server.start()
     try:
         yield {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.get_host_and_port()[1]}"}

@@ -162,7 +162,7 @@ def test_all_of_them_at_once(run, learned, named, bad, tmp_path, monkeypatch):
 
     looked_for: list[Path] = []
     reads = worker.read_smaller
-    monkeypatch.setattr(worker, "read_smaller", lambda path, side: looked_for.append(path) or reads(path, side))
+    monkeypatch.setattr(worker, "read_smaller", lambda path, *more: looked_for.append(path) or reads(path, *more))
     again = run(*call, "--json")
     assert again.exit_code == 1
     report = json.loads(again.stdout)
