@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
+from tests.video.drawn import write_clip
 from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -151,9 +152,9 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 
 # What the pages call by name; the rest of a page's files is made by its own commands.
-PHOTOS = "mug 1 2 3 kitchen a b album/one album/two holiday/day/one"
+PHOTOS = "mug 1 2 3 kitchen a b album/one album/two holiday/day/one frames/1 frames/2"
 STUDY = "photos/horses/one photos/horses/two photos/mugs/one photos/mugs/two"
-MASKS = "mug_mask kitchen_mask 1 2 3 strokes"
+MASKS = "mug_mask kitchen_mask 1 2 3 strokes first"
 ELSEWHERE = ("facebook/", ".pth", "persam bench", "s3://")  # downloads, buckets, and data sets that are not here
 
 
@@ -170,6 +171,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(tmp_path / name), picture)
     (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
+    write_clip(tmp_path / "clip.mp4", [np.ascontiguousarray(photo[:, :, ::-1])] * 2)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -21,7 +21,7 @@ class Motion:
         grey_before, grey_now = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (before, now))
         flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         # From now to before: where every pixel of this frame was.
-        self.back = flow.calc(grey_now, grey_before, np.zeros((*grey_now.shape, 2), np.float32))
+        self.back = flow.calc(grey_now, grey_before, None)  # type: ignore[call-overload]  # as its page has it
         height, width = grey_now.shape
         columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         self._x, self._y = columns + self.back[..., 0], rows + self.back[..., 1]
