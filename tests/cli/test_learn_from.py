@@ -79,6 +79,18 @@ def test_learned_anew_in_another_mode(run, photo_file, mask_file, others, tmp_pa
     )
 
 
+def test_a_closer_look_is_chosen_when_it_is_learned_or_later(run, refused, photo_file, mask_file, tmp_path):
+    assert run("learn", photo_file, mask_file, "-o", "one").exit_code == 0
+    assert run("learn", photo_file, mask_file, "-o", "off", "--closer-look", "off").exit_code == 0
+    assert run("learn", "--from", "one.safetensors", "-o", "always", "--closer-look", "always").exit_code == 0
+    one, off, always = (Concept.load(tmp_path / f"{name}.safetensors") for name in ("one", "off", "always"))
+    assert [each.settings.closer_look for each in (one, off, always)] == ["small", "off", "always"]
+    assert same_vectors(one, always)
+    assert always.threshold == one.threshold
+    wrong = ("learn", photo_file, mask_file, "-o", "wrong", "--closer-look", "often")
+    assert "closer_look" in refused(*wrong, code=2)
+
+
 def test_learned_anew_for_another_model(run, photo_file, mask_file, tmp_path):
     assert run("learn", photo_file, mask_file, "-o", "kept", "--keep-reference", "--name", "disc").exit_code == 0
     TinySam(SMALL_TINY).save(tmp_path / "small.safetensors")

@@ -75,6 +75,14 @@ def learn(
         str | None,
         typer.Option(help="persam, official or paper. With --from: the concept's.", show_default="persam"),
     ] = None,
+    closer_look: Annotated[
+        str | None,
+        typer.Option(
+            help="Look again from near in photos: small (where what was found is small), always (twice the time), off. "
+            "With --from: the concept's.",
+            show_default="small",
+        ),
+    ] = None,
     encoder: Encoder = None,
     fitted: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Numbers that training.fit made for this model and encoder.")
@@ -109,7 +117,8 @@ def learn(
 
     started = time.perf_counter()
     check_solver(solver)
-    settings = None if mode is None else Settings.of(mode)
+    looks = {} if closer_look is None else {"closer_look": closer_look}
+    settings = Settings.of(mode or "persam").but(**looks) if mode or looks else None
     if photo is None and start is None:
         raise UsageError("Give a photo of the object, and a mask, a box, points or a scribble that shows it.")
     if photo is None and (reference or box or point or not_point or scribble or preview):
@@ -121,11 +130,11 @@ def learn(
     targets = [("-o", path)] if preview is None else [("-o", path), ("--preview", preview)]
     sources = [photo, mask, scribble, start, fitted, model, encoder, *(file for pair in pairs for file in pair)]
     check_targets(targets, sources, overwrite=overwrite)
-    base = None if start is None else Concept.load(start)
+    base = None if start is None else _looking(Concept.load(start), looks)
     tune = (base is not None and base.tuned) if tune is None else tune
     if solver != "direct" and not tune:
         raise UsageError(f"--solver {solver} says how to tune; add --tune.")
-    if photo is None and not (tune or name or model or mode or encoder):
+    if photo is None and not (tune or name or model or mode or looks or encoder):
         raise UsageError(f"There is nothing to do with {start}; give a photo to add to it, or --tune.")
     with heard_warnings() as warned:
         references = []
@@ -140,7 +149,7 @@ def learn(
             concept = loaded.learn(references, name=name or path.stem, keep_references=keep_reference)
         else:
             model, encoder = model_of(base, model, encoder)
-            settings = settings or base.settings
+            settings = base.settings if mode is None or settings is None else settings
             loaded = load_model(model, device=device, dtype=dtype, settings=settings, encoder=encoder, fitted=fitted)
             concept = _go_on(loaded, base, references, keep_reference)
             concept = replace(concept, name=name or concept.name)
@@ -158,6 +167,11 @@ def learn(
     if is_doubtful:
         words = ["persam", "check", str(photo), *([] if mask is None else [str(mask)])]
         say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
+
+
+def _looking(concept: Concept, looks: dict[str, str]) -> Concept:
+    """A concept that is looked for otherwise; what was learned stays."""
+    return replace(concept, settings=concept.settings.but(**looks))
 
 
 def _go_on(model: PerSAM, base: Concept, references: list[Reference], keep: bool) -> Concept:
