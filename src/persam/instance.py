@@ -45,7 +45,7 @@ class Masked:
     @cached_property
     def area(self) -> float:
         """The part of the image that the mask covers, 0 to 1."""
-        return float(self.mask.mean()) if self.mask.size else 0.0
+        return np.count_nonzero(self.mask) / self.mask.size if self.mask.size else 0.0
 
     def rle(self) -> dict[str, Any]:
         """COCO's compressed run-length code, see `mask_rle`."""

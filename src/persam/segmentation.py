@@ -190,7 +190,7 @@ class Segmentation(Masked):
                 candidate=guess,
             )
             box = values["box"]
-            vars(back).update(box=None if box is None else tuple(box), area=values["area"])
+            vars(back).update(box=None if box is None else tuple(box))
             sizes = {one.mask.shape for one in (back, *instances, guess) if one is not None}
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError, PersamError) as error:
             raise PersamError(_NO_SEGMENTATION) from error

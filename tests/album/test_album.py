@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -196,6 +197,15 @@ def test_unsure_ones_are_listed_the_most_unsure_first(tmp_path, model, concepts,
     assert {(row["photo"], row["concept"]) for row in rows} == {(line["image"], line["concept"]) for line in unsure}
     distances = [abs(float(row["score"]) - 0.5) for row in rows]
     assert distances == sorted(distances)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are texts there")
+def test_names_of_any_bytes_are_listed(tmp_path, model, concepts, photos, monkeypatch):
+    monkeypatch.setattr("persam.segmentation.UNSURE", (0.0, 1.0))
+    (photos / "a.png").rename(photos / os.fsdecode(b"caf\xe9.png"))
+    fill(tmp_path / "out", model, concepts["red"], photos)
+    for name in ("unsure.csv", "correct.csv"):
+        assert "caf\\udce9.png" in (tmp_path / "out" / name).read_text("utf-8")
 
 
 def test_pictures_that_are_wanted_later_are_added_without_looking_again(tmp_path, model, concepts, photos):

@@ -24,7 +24,7 @@ from persam.album.outputs import RESULTS, OutputFolder
 from persam.album.worker import Worker, corrected
 from persam.album.worth import CORRECT_LIST, Worth, best_first, worth_of, write_list
 from persam.errors import PersamError
-from persam.files import atomic_path, write_text
+from persam.files import atomic_path, writable, write_text
 from persam.journal import json_line
 from persam.places import Place, RemotePath, place_of
 
@@ -245,6 +245,6 @@ def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport, con
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["photo", "concept", "score"])
     rows.writerows(row[1:] for row in sorted(unsure))
-    write_text(output.folder / UNSURE_LIST, text.getvalue())
+    write_text(output.folder / UNSURE_LIST, writable(text.getvalue()))
     report.worth = best_first(filter(None, worth), output, concepts)
     write_list(report.worth, output.folder / CORRECT_LIST)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from persam.album.outputs import OutputFolder
 from persam.album.worker import corrected
-from persam.files import write_text
+from persam.files import writable, write_text
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -137,4 +137,4 @@ def write_list(worth: Sequence[Worth], path: Path) -> None:
     columns = [each.name for each in fields(Worth)]
     rows.writerow(["photo", *columns[1:]])
     rows.writerows([getattr(one, column) for column in columns] for one in worth)
-    write_text(path, text.getvalue())
+    write_text(path, writable(text.getvalue()))

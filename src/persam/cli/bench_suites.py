@@ -348,7 +348,7 @@ def album(
 ) -> None:
     """What an album costs: photos a second and memory, against their number, with several concepts or kept encodings.
 
-    Examples: persam bench album --photos 300 --photos 1000 --photos 3000 --side 640 --no-compare
+    Example: persam bench album --photos 300 --photos 1000 --photos 3000 --side 640 --no-compare
 
     persam bench album --photos 300 --no-compare --workers 1 --workers 2
     """
