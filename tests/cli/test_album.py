@@ -80,6 +80,17 @@ class TestUsersPath:
         assert len(told["ranked"]) == 3
         assert told["ranked"][0]["score"] >= told["ranked"][-1]["score"]
 
+    def test_find_names_photos_that_are_away(self, run, learned, album, tmp_path):
+        run("album", learned, album, "-o", "out")
+        gone = next(album.glob("*.jpg"))
+        gone.unlink()
+        found = run("album", "find", learned, "out", "--json")
+        assert found.exit_code == 1
+        told = json.loads(found.stdout)
+        assert [Path(each["image"]).name for each in told["failed"]] == [gone.name]
+        assert len(told["ranked"]) == 2
+        assert "1 of 3 photos could not be segmented" in found.stderr.splitlines()[-1]
+
     def test_a_bad_photo_is_counted_and_the_rest_is_done(self, run, learned, album, damaged, tmp_path):
         for name, file in damaged.items():
             if file.is_file():

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
+from persam import __version__
 from persam.album.batch import Wanted, could_not
 from persam.album.index import hash_of
 from persam.album.looking import Finder, LookedAt
@@ -63,7 +64,7 @@ class RayEngine:
         """What is known already first, then photos as they are done.
 
         Raises:
-            PersamError: Ray is not installed or cannot be started, or no worker can load the model.
+            PersamError: Ray is not installed, cannot be started or goes away, or no worker can load the model.
         """
         to_do = []
         for photo in photos:
@@ -73,7 +74,7 @@ class RayEngine:
             else:
                 yield known
         if to_do:
-            with _started(self.address, self.workers):
+            with _started(self.address, self.workers), _in_words():
                 yield from self._looked_at(worker, to_do)
 
     def _looked_at(self, worker: Worker, photos: Sequence[Place]) -> Iterator[LookedAt]:
@@ -133,6 +134,7 @@ class _Order:
     concepts: Mapping[str, Concept]
     wanted: Wanted
     known: set[tuple[str, str]]
+    version: str = __version__
 
 
 class _Looker:
@@ -142,6 +144,17 @@ class _Looker:
         import ray
 
         self._order: _Order = ray.get(order)
+        self._check_version()
+
+    def _check_version(self) -> None:
+        import persam
+
+        self._problem = None
+        if persam.__version__ != self._order.version:
+            self._problem = (
+                f"A worker has persam {persam.__version__}, and this is {self._order.version}; install the same on all "
+                "machines."
+            )
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Look at a photo: all that came of it, as JSON."""
@@ -152,6 +165,8 @@ class _Looker:
         return {"number": row["number"], "seen": json.dumps({**seen, "warnings": words}).encode()}
 
     def _looked_at(self, photo: Place) -> dict[str, Any]:
+        if self._problem is not None:
+            return {"fatal": self._problem}
         try:
             return self._look(photo)
         except (_NoModelError, StoreError) as error:  # no other photo can be done
@@ -162,9 +177,10 @@ class _Looker:
             return {"problem": could_not(photo, error)}
 
     def _look(self, photo: Place) -> dict[str, Any]:
-        data = photo.read_whole() if isinstance(photo, RemotePath) else None
         try:
-            stamp, content = stamp_of(photo), hash_of(photo, data)
+            stamp = stamp_of(photo)
+            data = photo.read_whole() if isinstance(photo, RemotePath) else None
+            content = hash_of(photo, data)
         except OSError as error:  # reading it has a sentence for whatever it is
             read_image(photo)
             raise PersamError(f"{photo} cannot be read ({error.strerror}).") from error
@@ -243,6 +259,19 @@ def _started(address: str | None, workers: int | None) -> Iterator[None]:
     finally:
         with _own_signals():
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """What goes wrong in Ray itself, such as a cluster that goes away, as a sentence."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise PersamError(
+            f"Ray could not go on ({first_line(error)}); see that all machines have this persam, and run this again."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -140,6 +140,7 @@ def run(
     concepts, others = concepts_in(items)
     photos = find_images(others)
     name, other = model_of(concepts[0], model, encoder)
+    there, on = _loaded_by(where, name, device)
     stopped: KeyboardInterrupt | None = None
     failed: list[tuple[str, str]] = []
     with Album(place, overwrite=overwrite) as album, photo_bar(len(photos)) as (_, on_photo):
@@ -147,7 +148,7 @@ def run(
             album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
         try:
             report = album.fill(
-                lambda: load_model(name, device=device, dtype=dtype, encoder=other),
+                lambda: load_model(there, device=on, dtype=dtype, encoder=other),
                 concepts,
                 photos,
                 overlay=overlay,
@@ -244,6 +245,7 @@ def fix(
         f"still unsure: {left} -> {path}"
     )
     _say_what_next(fixed.report, place, {known.name: str(path)})
+    refuse_failures(fixed.report.failures, fixed.report.photos)
 
 
 @app.command("export")
@@ -333,12 +335,14 @@ def find(
     where = _engine(engine, workers, address, device)
     (wanted,), _ = concepts_in([str(concept)])
     name, other = model_of(wanted, model, encoder)
+    there, on = _loaded_by(where, name, device)
     place = _album_at(folder)
+    failed: list[tuple[str, str]] = []
     with Album(place) as album:
         total = len(album.index.images())
-        with photo_bar(total) as (_, on_photo):
+        with photo_bar(total, failed) as (_, on_photo):
             ranked = album.find(
-                lambda: load_model(name, device=device, dtype=dtype, encoder=other),
+                lambda: load_model(there, device=on, dtype=dtype, encoder=other),
                 wanted,
                 cache=limit,
                 dtypes=dtypes_of(name, other, device=device, dtype=dtype),
@@ -346,13 +350,15 @@ def find(
                 on_photo=on_photo,
             )
     if json:
-        print_json({"concept": wanted.name, "photos": total, "ranked": [vars(one) for one in ranked[:top]]})
-        return
-    grid = table("photo", "score", "verdict", "box", right=("score",))
-    for one in ranked[:top]:
-        box = "" if one.box is None else ",".join(map(str, one.box))
-        grid.add_row(escape(printable(one.image)), f"{one.score:.2f}", one.verdict, box)
-    out().print(grid)
+        first = [vars(one) for one in ranked[:top]]
+        print_json({"concept": wanted.name, "photos": total, "ranked": first, "failed": _failed(failed)})
+    else:
+        grid = table("photo", "score", "verdict", "box", right=("score",))
+        for one in ranked[:top]:
+            box = "" if one.box is None else ",".join(map(str, one.box))
+            grid.add_row(escape(printable(one.image)), f"{one.score:.2f}", one.verdict, box)
+        out().print(grid)
+    refuse_failures(failed, total)
 
 
 def _engine(name: str, workers: int | None, address: str | None, device: str) -> RayEngine | None:
@@ -373,6 +379,13 @@ def _engine(name: str, workers: int | None, address: str | None, device: str) ->
     if workers is not None or address is not None:
         raise UsageError("--workers and --address are of --engine ray; add it, or leave them out.")
     return None
+
+
+def _loaded_by(engine: RayEngine | None, model: str, device: str) -> tuple[str, str]:
+    """Model and device as whoever looks at photos knows them: workers have other folders, and see one GPU each."""
+    if engine is None:
+        return model, device
+    return str(Path(model).absolute()) if Path(model).exists() else model, "cuda" if engine.on_gpu else device
 
 
 def bytes_of(text: str) -> int:
@@ -430,7 +443,11 @@ def _summary(report: AlbumReport, output: Place, seconds: float, *, stopped: boo
         "gone": report.gone,
         "worth_correcting": [vars(one) for one in report.worth[:MOST_TOLD]],
         "verdicts": {name: dict(verdicts) for name, verdicts in report.verdicts.items()},
-        "failed": [{"image": photo, "error": problem} for photo, problem in report.failures],
+        "failed": _failed(report.failures),
         "stopped": stopped,
         "seconds": round(seconds, 2),
     }
+
+
+def _failed(failures: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"image": photo, "error": problem} for photo, problem in failures]

@@ -68,8 +68,14 @@ def _distinct(concepts: list[Concept], files: list[str]) -> list[Concept]:
 
 
 @contextmanager
-def photo_bar(total: int | None = None) -> Iterator[tuple[Callable[..., None], Callable[[Place, str | None], None]]]:
+def photo_bar(
+    total: int | None = None, failures: list[tuple[str, str]] | None = None
+) -> Iterator[tuple[Callable[..., None], Callable[[Place, str | None], None]]]:
     """A bar that goes through photos.
+
+    Args:
+        total: how many there are, if that is known.
+        failures: gets the photos that could not be done, with what went wrong.
 
     Yields:
         What `progress_bar` yields, and a function to call after each photo with what went wrong, which is told at once.
@@ -80,6 +86,8 @@ def photo_bar(total: int | None = None) -> Iterator[tuple[Callable[..., None], C
             advance()
             if problem is not None:
                 complain(problem)
+                if failures is not None:
+                    failures.append((str(photo), problem))
 
         yield advance, on_photo
 

@@ -279,7 +279,8 @@ def find(
         if len(found) == most or one.score < threshold:
             break
         taken = result.taken if one.mask is mask else _drawn(one.mask, prior)
-        places.append(taken > 0)
+        # What a closer look put right is not to be found again as it looked from afar.
+        places += [place] if taken is result.taken else [place, taken > 0]
         prior = suppressed(prior, taken, concept, tuned=weights is not None)
     return sorted(found, key=lambda one: -one.score)
 
