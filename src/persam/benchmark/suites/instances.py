@@ -95,6 +95,7 @@ def count_instances(
     about = trial.about(modes=list(modes), most=most, threshold=threshold, solver=None) | {
         "protocol": PROTOCOL.format(where=where, most=most, threshold=f"{threshold:g}"),
         "intervals": INTERVALS,
+        "photos": len({(each.photo, each.crop) for episode in trial.photos.episodes for each in episode.tests}),
         "questions": len(asked) // len(forms),
     }
     summaries = summarise_instances(asked)

@@ -333,4 +333,5 @@ def headline(about: Mapping[str, Any]) -> str:
     words.append(f"encoder {about['encoder'] or 'its own'}" if "encoder" in about else "")
     words.append(f"mode {about['mode']}" if about.get("mode") else "")
     words.append(f"{about['photos']} photos of {about['objects']} objects" if "photos" in about else "")
+    words.append(f"{about['questions']} questions" if "questions" in about else "")
     return ", ".join(word for word in words if word)
