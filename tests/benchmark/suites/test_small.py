@@ -16,7 +16,7 @@ from tests.fakes import random_sam
 from persam.benchmark.suites import small
 from persam.benchmark.suites.small import FORMS, SCENE, cut_out, framed, look_for_small
 from persam.benchmark.suites.suite import Trial, read_photos
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.persam import PerSAM
 
 
@@ -160,3 +160,28 @@ def test_an_object_is_not_pasted_or_asked_where_it_may_be(colours, looked_for):
     for colour, pixels in looked_for:
         shown = {name for name, own in COLOURS.items() if (np.abs(pixels.astype(int) - own) < 60).all(-1).any()}
         assert not (colour == "red" and "green" in shown)
+
+
+def test_an_odd_photo_or_object_is_left_out_and_told(colours, looked_for, monkeypatch):
+    def learn(persam, episode):
+        if episode.object == "red":
+            raise ValueError("the reference is odd.\nVery odd")
+        return dict.fromkeys(FORMS, episode.object)
+
+    monkeypatch.setattr(small, "_learn", learn)
+    blue = next(each for each in colours.episodes if each.object == "blue")
+    blue.tests[0].photo.write_bytes(b"")
+    steps = []
+    found = look_for_small(Trial(colours, PerSAM.from_pretrained().model, progress=lambda: steps.append(1)))
+    assert len(steps) == 3
+    assert 1 <= found.rows[-1]["scenes"] <= 3  # of green; a ground may be the odd photo
+    left_out = 1 + 3 + 3 - found.rows[-1]["scenes"]
+    first = "perseg/red: the reference is odd"
+    assert f"{left_out} objects or scenes could not be measured and are left out, such as {first}." in found.notes
+
+
+def test_where_nothing_can_be_measured_it_is_said_why(colours, looked_for):
+    for episode in colours.episodes:
+        episode.tests[0].photo.write_bytes(b"")
+    with pytest.raises(PersamError, match=r"Nothing could be looked for; perseg/blue .*01"):
+        look_for_small(Trial(colours, PerSAM.from_pretrained().model))

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ import numpy as np
 
 from persam.benchmark.episodes import Episode, Sample
 from persam.benchmark.methods.ours import reference_of
-from persam.benchmark.suites.suite import Findings, Trial, change, headline
+from persam.benchmark.suites.suite import Findings, Missed, Trial, change, headline
 from persam.concept import Concept
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.geometry import Size
 from persam.instance import mask_box
 from persam.method.settings import Settings
@@ -101,6 +102,7 @@ def look_for_small(trial: Trial, mode: str = "persam", *, seed: int = 0) -> Find
 
     Raises:
         UsageError: no such mode; photos of one object alone; or a model that has no closer look.
+        PersamError: nothing could be looked for.
     """
     settings = Settings.of(mode)
     persam = _Counting(trial.model, encoder=trial.encoder, settings=settings)
@@ -110,7 +112,11 @@ def look_for_small(trial: Trial, mode: str = "persam", *, seed: int = 0) -> Find
     if len({each.object for each in episodes}) < 2:
         raise UsageError("Small things are looked for in photos of other objects; give photos of two objects at least.")
     asked: list[Asked] = []
-    learned = [_learn(persam, each) for each in episodes]
+    missed = Missed()
+    learned: dict[int, Mapping[str, Concept]] = {}
+    for number, episode in enumerate(episodes):
+        with missed.over(f"{episode.data_set}/{episode.object}"):
+            learned[number] = _learn(persam, episode)
     shown_in = _shown_in(episodes)
     for number, episode in enumerate(episodes):
         others = [at for at in _after(number, len(episodes)) if episodes[at].object != episode.object]
@@ -120,21 +126,31 @@ def look_for_small(trial: Trial, mode: str = "persam", *, seed: int = 0) -> Find
             for sample in (*episodes[at].references, *episodes[at].tests)
             if sample.photo not in shown_in[episode.object]
         ]
+        whose = f"{episode.data_set}/{episode.object}"
+        strangers = [(learned[at], shown_in[episodes[at].object]) for at in others if at in learned]
         for sample in episode.tests:
-            for scene in _scenes(sample, grounds, seed):
-                absent = (learned[at] for at in others if shown_in[episodes[at].object].isdisjoint(scene.photos))
-                asked += _ask(
-                    persam, learned[number], next(absent, None), scene, f"{episode.data_set}/{episode.object}"
-                )
+            for name, make in _scenes(sample, grounds, seed) if number in learned else ():
+                with missed.over(f"{whose} {name}"):
+                    scene = make()
+                    if scene is not None:
+                        absent = (other for other, photos in strangers if photos.isdisjoint(scene.photos))
+                        asked += list(
+                            _ask(persam, learned[number], next(absent, None), scene, f"{whose} {name}", whose)
+                        )
             if trial.progress is not None:
                 trial.progress()
+    if not asked:
+        raise PersamError(f"Nothing could be looked for; {(missed.reasons or ['all masks are empty'])[0]}.")
     about = trial.about(mode=mode, solver=None, seed=seed) | {
         "protocol": PROTOCOL, "intervals": INTERVALS, "scenes": sum(each.is_there for each in asked),
     }  # fmt: skip
     groups = _by_size(asked)
     rows = [_row(label, chosen, form) for label, chosen in groups.items() for form in FORMS]
     title = headline(about)
-    notes = ["A closer look: off, at what was found small (mode persam), or always; changes are against off."]
+    notes = [
+        "A closer look: off, at what was found small (mode persam), or always; changes are against off.",
+        *missed.notes("objects or scenes could not be measured"),
+    ]
     return Findings("small", about, rows, [_table(rows, title), _cost_table(rows, title)], notes)
 
 
@@ -146,13 +162,11 @@ class Scene:
     """A photo, or a part of it in a larger one.
 
     Attributes:
-        name: of the photo, and how it lies in the scene.
         pixels: (H, W, 3) uint8 RGB.
         truth: (H, W) bool.
         photos: that it is made of.
     """
 
-    name: str
     pixels: np.ndarray
     truth: np.ndarray
     photos: tuple[Path, ...] = ()
@@ -211,7 +225,7 @@ def _laid(
     mixed = scene[place] * (1 - opaque) + shrunk(photo) * opaque
     pixels, mask = scene.copy(), np.zeros(scene.shape[:2], bool)
     pixels[place], mask[place] = mixed.round().astype(np.uint8), shrunk(truth) >= 0.5
-    return Scene("", pixels, mask)
+    return Scene(pixels, mask)
 
 
 def _filling(picture: np.ndarray, size: Size) -> np.ndarray:
@@ -224,25 +238,35 @@ def _filling(picture: np.ndarray, size: Size) -> np.ndarray:
     return np.asarray(filled)
 
 
-def _scenes(sample: Sample, grounds: Sequence[Sample], seed: int) -> Iterator[Scene]:
-    photo, truth = sample.read()
-    if not truth.any():
-        return
-    yield Scene(f"{sample.name} by itself", photo, truth, (sample.photo,))
-    if not grounds:
-        return
+#: A scene; None where too little is to be seen of its object.
+Maker = Callable[[], Scene | None]
+
+
+def _scenes(sample: Sample, grounds: Sequence[Sample], seed: int) -> Iterator[tuple[str, Maker]]:
+    """The scenes of a photo: the name of each, and what makes it."""
+    read = cache(sample.read)
+
+    def by_itself() -> Scene | None:
+        photo, truth = read()
+        return Scene(photo, truth, (sample.photo,)) if truth.any() else None
+
+    def laid(make: Callable[..., Scene], share: float, ground: Sample, chance: int) -> Scene | None:
+        photo, truth = read()
+        if not truth.any():
+            return None
+        scene = make(photo, truth, ground.read_photo(), share, chance)
+        return replace(scene, photos=(sample.photo, ground.photo)) if scene.truth.sum() >= FEWEST else None
+
+    yield f"{sample.name} by itself", by_itself
     kinds: tuple[tuple[str, Callable[..., Scene], tuple[float, ...]], ...] = (
         ("cut out", cut_out, CUT_OUT),
         ("framed", framed, FRAMED),
     )
-    for kind, make, shares in kinds:
+    for kind, make, shares in kinds if grounds else ():
         for share in shares:
             name = f"{sample.name} {kind} at {100 * share:g} %"
             chance = zlib.crc32(f"{name} {seed}".encode())
-            ground = grounds[chance % len(grounds)]
-            scene = make(photo, truth, ground.read_photo(), share, chance)
-            if scene.truth.sum() >= FEWEST:
-                yield replace(scene, name=name, photos=(sample.photo, ground.photo))
+            yield name, partial(laid, make, share, grounds[chance % len(grounds)], chance)
 
 
 def _shown_in(episodes: Sequence[Episode]) -> dict[str, set[Path]]:
@@ -279,7 +303,12 @@ def _learn(persam: PerSAM, episode: Episode) -> dict[str, Concept]:
 
 
 def _ask(
-    persam: _Counting, own: Mapping[str, Concept], absent: Mapping[str, Concept] | None, scene: Scene, whose: str
+    persam: _Counting,
+    own: Mapping[str, Concept],
+    absent: Mapping[str, Concept] | None,
+    scene: Scene,
+    name: str,
+    whose: str,
 ) -> Iterator[Asked]:
     """Look for a scene's object and, if there is one, for an object that is not in it, in all forms."""
     start = time.perf_counter()
@@ -301,7 +330,7 @@ def _ask(
             continue
         truth = scene.truth if is_there else np.zeros_like(scene.truth)
         looks = {form: look(concept, truth) for form, concept in learned.items()}
-        yield Asked(f"{whose} {scene.name}", whose, float(scene.truth.mean()), is_there, looks)
+        yield Asked(name, whose, float(scene.truth.mean()), is_there, looks)
 
 
 # ------------------------------------------------------------------------------------------ tables

@@ -22,8 +22,8 @@ from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.protocols import PERSEG
 from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import percent
-from persam.benchmark.running.run import run
-from persam.errors import UsageError
+from persam.benchmark.running.run import SURVIVABLE, run
+from persam.errors import UsageError, first_line
 from persam.files import check_folder, expanded, write_bytes, write_text
 from persam.ledger import claimed
 from persam.metrics import PairedTest, paired_test
@@ -221,6 +221,29 @@ class Results:
         """All of it, to be taken away; `rows` are values by name of a method that stand beside its figures."""
         whole = [self.numbers(name) | more for name, more in rows.items()]
         return Findings(suite, self.about, whole, tables, [*notes, *self.missing()])
+
+
+@dataclass
+class Missed:
+    """What a suite could not measure: it goes on without, and tells of it.
+
+    Attributes:
+        reasons: a name each, and why.
+    """
+
+    reasons: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def over(self, name: str) -> Iterator[None]:
+        """Pass over what one photo or concept can do to the block; it ends there."""
+        try:
+            yield
+        except SURVIVABLE as error:
+            self.reasons.append(f"{name}: {first_line(error).rstrip('.')}")
+
+    def notes(self, what: str) -> list[str]:
+        """A sentence on `what`, such as "scenes could not be measured", if there is anything to tell."""
+        return [f"{len(self.reasons)} {what} and are left out, such as {self.reasons[0]}."] if self.reasons else []
 
 
 def change(test: PairedTest | None) -> str:
