@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
@@ -239,3 +242,33 @@ def test_the_readme_from_top_to_bottom_harms_no_file(desk: Path, monkeypatch: py
 def contents(folder: Path) -> dict[str, str]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_the_page_of_results_is_what_its_script_writes(tmp_path: Path) -> None:
+    """Each run has the options that the page tells of; the script runs with stand-ins for persam and Python."""
+    home, data, bin_folder = tmp_path / "docs", tmp_path / "data", tmp_path / "bin"
+    for folder in (home, data / "kinds", bin_folder):
+        folder.mkdir(parents=True)
+    shutil.copy(ROOT / "docs/measure.sh", home)
+    persam = """#!/bin/bash
+echo "$*" >> "$CALLS"; mkdir -p "${@: -1}"; echo "# Table of $2" > "${@: -1}/table.md"
+"""
+    for name, text in (("persam", persam), ("python", "#!/bin/bash\necho HEAD\n")):
+        (bin_folder / name).write_text(text)
+        (bin_folder / name).chmod(0o755)
+    calls = tmp_path / "calls.txt"
+    environment = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "CALLS": str(calls)}
+    command = ["bash", str(home / "measure.sh"), str(data), str(tmp_path / "runs"), "--device", "cpu"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    called = {line.split()[1]: line for line in calls.read_text().splitlines()}
+    written, shown = (home / "results.md").read_text(), (ROOT / "docs/results.md").read_text()
+    (limit,) = re.findall(r"No more than (\d+) photos", shown)
+    (part,) = set(re.findall(r"photos of part (\w+)", shown))
+    assert {name for name, line in called.items() if "--limit" in line} == {"small"}
+    assert f"--limit {limit} --device cpu" in called["small"]
+    assert f"--part {part} --device cpu" in called["instances"]
+    assert "HEAD" in written
+    for name in called:
+        assert f"## Table of {name}\n" in written
+    introduction = slice(written.index("What a model reaches"), written.index("## Table"))
+    assert written[introduction].strip() in shown

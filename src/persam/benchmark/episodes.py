@@ -196,6 +196,11 @@ class Episode:
     fold: int | None = None
     not_asked: frozenset[Path] = frozenset()
 
+    @property
+    def may_show(self) -> frozenset[Path]:
+        """Photos in which the object is, or may be."""
+        return self.not_asked.union(sample.photo for sample in (*self.references, *self.tests))
+
 
 @dataclass(frozen=True)
 class Loaded:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from persam.benchmark.suites import album
-from persam.benchmark.suites.album import CONCEPTS, Filled, _in_a_process, _scene, measure_album, steps_of
+from persam.benchmark.suites.album import CONCEPTS, TOLD, Filled, _in_a_process, _scene, measure_album, steps_of
 from persam.errors import PersamError
 
 
@@ -61,20 +61,52 @@ def test_growth_alone(jobs):
     assert not any("published" in note for note in found.notes)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
-def test_what_a_process_tells_and_why_it_failed(monkeypatch, tmp_path):
-    python = tmp_path / "python"
-    python.write_text("""#!/bin/sh
-echo '{"photos": 3, "seconds": 0.5, "peak": 7}'
+@pytest.fixture
+def python(monkeypatch, tmp_path):
+    """Let a shell script stand in for the process that fills an album."""
+    if os.name == "nt":
+        pytest.skip("needs a shell")
+    path = tmp_path / "python"
+    monkeypatch.setattr(sys, "executable", str(path))
+
+    def write(text: str) -> None:
+        path.write_text(f"#!/bin/sh\n{text}")
+        path.chmod(0o755)
+
+    return write
+
+
+def test_what_a_process_tells_and_why_it_failed(python):
+    python(f"""
+echo 'a library says hello'; echo '{{"of": "its own"}}'
+echo '{TOLD}{{"photos": 3, "seconds": 0.5, "peak": 7}}'
 echo 'a warning' >&2; echo 'PersamError: No room is left.' >&2
 exit 1
 """)
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
     told = _in_a_process({})
     assert next(told) == Filled(3, 0.5, 7)
     with pytest.raises(PersamError, match=r"An album could not be filled: PersamError: No room is left."):
         next(told)
+
+
+def test_a_process_ends_with_who_asked_it(python, tmp_path):
+    python(f"""echo "{TOLD}{{\\"photos\\": $$, \\"seconds\\": 1, \\"peak\\": 7}}"; sleep 3; touch {tmp_path}/filled""")
+    told = _in_a_process({})
+    process = next(told).photos
+    told.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+    assert not (tmp_path / "filled").exists()
+
+
+def test_a_process_that_does_not_want_to_end_is_killed(python, monkeypatch):
+    monkeypatch.setattr(album, "PATIENCE", 0.1)
+    python(f"""trap '' TERM; echo "{TOLD}{{\\"photos\\": $$, \\"seconds\\": 1, \\"peak\\": 7}}"; sleep 1; sleep 3""")
+    told = _in_a_process({})
+    process = next(told).photos
+    told.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
 
 
 def test_every_concept_has_a_disc_of_its_own():

@@ -78,6 +78,8 @@ class TestSuite:
         json.dumps(found.to_dict())
         assert [len(table.rows) for table in found.tables] == [2, 8]
         assert "COCO's" in "".join(found.below())
+        # In c both kinds are asked: one photo, two questions.
+        assert found.tables[0].title.endswith("4 photos of 2 objects, 7 questions")
 
     def test_in_the_same_photo(self, folder):
         found = count_instances(trial(folder), ["persam"], most=5, same_photo=True)

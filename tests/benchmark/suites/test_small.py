@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from tests.fakes import random_sam
 from persam.benchmark.suites import small
 from persam.benchmark.suites.small import FORMS, SCENE, cut_out, framed, look_for_small
 from persam.benchmark.suites.suite import Trial, read_photos
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.persam import PerSAM
 
 
@@ -93,3 +95,93 @@ def test_one_object_alone_is_refused(photos):
     one = type(photos)(photos.episodes[:1], photos.source)
     with pytest.raises(UsageError, match="give photos of two objects"):
         look_for_small(Trial(one, PerSAM.from_pretrained().model))
+
+
+COLOURS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """A PerSeg of three discs, known by their colours; what is below looks for these."""
+    for name, colour in COLOURS.items():
+        for number in range(2):
+            _, mask = draw_scene(300, 400, center=(150 + 30 * number, 150), radius=60)
+            image = np.full((300, 400, 3), 128, np.uint8)
+            image[mask] = colour
+            for kind, pixels in (("Images", image), ("Annotations", mask.astype(np.uint8) * 255)):
+                path = tmp_path / kind / name / f"{number:02}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    return read_photos(tmp_path, "perseg")
+
+
+@pytest.fixture
+def looked_for(monkeypatch):
+    """What was looked for, and in what; a thing is said to be there where anything has its colour."""
+    asked = []
+
+    def segment(self, pixels, colour, **options):
+        mask = (np.abs(pixels.astype(int) - COLOURS[colour]) < 60).all(-1)
+        asked.append((colour, pixels))
+        return SimpleNamespace(trace=None, assumed_mask=mask, present=bool(mask.any()))
+
+    monkeypatch.setattr(small, "CUT_OUT", (0.0035,))
+    monkeypatch.setattr(small, "FRAMED", (0.35,))
+    monkeypatch.setattr(small, "SCENE", 400)
+    monkeypatch.setattr(small, "_learn", lambda persam, episode: dict.fromkeys(FORMS, episode.object))
+    monkeypatch.setattr(small._Counting, "encode", lambda self, pixels: pixels)
+    monkeypatch.setattr(small._Counting, "segment", segment)
+    return asked
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_in_a_scene_is_no_false_alarm(colours, looked_for, seed):
+    found = look_for_small(Trial(colours, PerSAM.from_pretrained().model), seed=seed)
+    whole = found.rows[-1]
+    assert (whole["scenes"], whole["without"]) == (9, 9)
+    assert (whole["said"], whole["false_alarms"]) == (1, 0)
+    assert found.about["scenes"] == 9
+
+
+def test_a_scene_with_every_object_has_no_false_alarms(colours, looked_for):
+    two = replace(colours, episodes=colours.episodes[:2])
+    found = look_for_small(Trial(two, PerSAM.from_pretrained().model))
+    assert found.rows[-1]["without"] == 2  # the photos by themselves
+    small_ones = next(row for row in found.rows if row["size"] == "0.2 to 0.5 %")
+    assert (small_ones["without"], small_ones["false_alarms"]) == (0, None)
+    assert "| – |" in found.tables[1].markdown()
+
+
+def test_an_object_is_not_pasted_or_asked_where_it_may_be(colours, looked_for):
+    blue, green, red = colours.episodes
+    of_green = frozenset(each.photo for each in (*green.references, *green.tests))
+    unsure = replace(colours, episodes=(blue, green, replace(red, not_asked=of_green)))
+    look_for_small(Trial(unsure, PerSAM.from_pretrained().model))
+    for colour, pixels in looked_for:
+        shown = {name for name, own in COLOURS.items() if (np.abs(pixels.astype(int) - own) < 60).all(-1).any()}
+        assert not (colour == "red" and "green" in shown)
+
+
+def test_an_odd_photo_or_object_is_left_out_and_told(colours, looked_for, monkeypatch):
+    def learn(persam, episode):
+        if episode.object == "red":
+            raise ValueError("the reference is odd.\nVery odd")
+        return dict.fromkeys(FORMS, episode.object)
+
+    monkeypatch.setattr(small, "_learn", learn)
+    blue = next(each for each in colours.episodes if each.object == "blue")
+    blue.tests[0].photo.write_bytes(b"")
+    steps = []
+    found = look_for_small(Trial(colours, PerSAM.from_pretrained().model, progress=lambda: steps.append(1)))
+    assert len(steps) == 3
+    assert 1 <= found.rows[-1]["scenes"] <= 3  # of green; a ground may be the odd photo
+    left_out = 1 + 3 + 3 - found.rows[-1]["scenes"]
+    first = "perseg/red: the reference is odd"
+    assert f"{left_out} objects or scenes could not be measured and are left out, such as {first}." in found.notes
+
+
+def test_where_nothing_can_be_measured_it_is_said_why(colours, looked_for):
+    for episode in colours.episodes:
+        episode.tests[0].photo.write_bytes(b"")
+    with pytest.raises(PersamError, match=r"Nothing could be looked for; perseg/blue .*01"):
+        look_for_small(Trial(colours, PerSAM.from_pretrained().model))

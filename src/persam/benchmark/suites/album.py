@@ -38,6 +38,8 @@ PUBLISHED_PHOTOS = 40  # that the published way is timed on; its time a photo do
 CACHE = 10**10
 WARM = 0.2  # share of photos after which several workers are timed: they start one after another
 FEWEST_TIMED = 10  # photos that workers are timed on
+TOLD = "persam bench album: "  # before each line with figures: libraries print lines of their own
+PATIENCE = 10  # seconds in which a process that is asked to end may do so
 _COLOURS = ((200, 40, 40), (40, 160, 60), (50, 70, 200), (230, 200, 40), (180, 60, 190), (250, 250, 250))
 
 
@@ -205,12 +207,26 @@ def _in_a_process(job: dict[str, Any]) -> Iterator[Filled]:
     with tempfile.TemporaryFile("w+") as said:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process:  # noqa: S603 (this very program)
             assert process.stdout is not None
-            for line in process.stdout:
-                yield Filled(**json.loads(line))
+            try:
+                for line in process.stdout:
+                    if line.startswith(TOLD):
+                        yield Filled(**json.loads(line.removeprefix(TOLD)))
+            except BaseException:  # also of who stops to ask: `Popen` would wait until the album is full
+                _end(process)
+                raise
         if process.returncode:
             said.seek(0)
             reason = (said.read().strip().splitlines() or [f"exit code {process.returncode}"])[-1]
             raise PersamError(f"An album could not be filled: {reason}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ask a process to end, so that Ray's workers end with it; kill it if it does not."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _fill(job: dict[str, Any], tell: Callable[[Filled], object]) -> None:
@@ -265,4 +281,4 @@ def _scene(side: int) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 if __name__ == "__main__":
-    _fill(json.loads(sys.argv[1]), lambda filled: print(json.dumps(vars(filled)), flush=True))
+    _fill(json.loads(sys.argv[1]), lambda filled: print(f"\n{TOLD}{json.dumps(vars(filled))}", flush=True))

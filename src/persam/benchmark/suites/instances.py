@@ -17,12 +17,11 @@ from persam.benchmark.episodes import Crop, Episode, Sample
 from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.ours import PersamMethod
 from persam.benchmark.records import Query, presence_queries
-from persam.benchmark.running.run import SURVIVABLE
 from persam.benchmark.suites.damage import spread
 from persam.benchmark.suites.instance_figures import Counted, counted, instance_tables, summarise_instances
-from persam.benchmark.suites.suite import Findings, Trial, headline
+from persam.benchmark.suites.suite import Findings, Missed, Trial, headline
 from persam.concept import Concept
-from persam.errors import UsageError, first_line
+from persam.errors import UsageError
 from persam.instance import Instance
 from persam.method.settings import Settings
 from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
@@ -78,15 +77,13 @@ def count_instances(
     forms.insert(1, _Form(f"{methods[0].name}, one object", methods[0], 1))
     learned = _Concepts(methods, same_photo=same_photo)
     asked: list[Counted] = []
-    failures: list[str] = []
+    missed = Missed()
     for look in _looks(trial.photos.episodes, without, same_photo=same_photo):
         photo: SharedPhoto | None = None
         for query in look:
-            try:
+            with missed.over(query.name):
                 photo = photo or SharedPhoto(query.sample.read_photo())
                 asked += _answers(query, photo, forms, learned, threshold)
-            except SURVIVABLE as error:
-                failures.append(f"{query.name}: {first_line(error).rstrip('.')}")
             if query.is_marked and trial.progress is not None:
                 trial.progress()
     if not any(each.true for each in asked):
@@ -95,10 +92,11 @@ def count_instances(
     about = trial.about(modes=list(modes), most=most, threshold=threshold, solver=None) | {
         "protocol": PROTOCOL.format(where=where, most=most, threshold=f"{threshold:g}"),
         "intervals": INTERVALS,
+        "photos": len({(each.photo, each.crop) for episode in trial.photos.episodes for each in episode.tests}),
         "questions": len(asked) // len(forms),
     }
     summaries = summarise_instances(asked)
-    notes = [f"{len(failures)} questions had no answer and are left out, such as {failures[0]}."] if failures else []
+    notes = missed.notes("questions had no answer")
     return Findings(
         "instances", about, [asdict(each) for each in summaries], instance_tables(summaries, headline(about)), notes
     )

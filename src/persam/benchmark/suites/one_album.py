@@ -138,12 +138,11 @@ def albums(trial: Trial, mode: str, most: int) -> Iterator[OneAlbum]:
     if len(episodes) < 2:
         raise UsageError("There is one object alone; an album has photos without the object, too: those of others.")
     for episode in episodes:
-        own = {each.photo for each in (*episode.references, *episode.tests)}
         strangers = {
             sample.photo: sample
             for other in episodes
             for sample in other.tests
-            if other is not episode and sample.photo not in own | episode.not_asked
+            if other is not episode and sample.photo not in episode.may_show
         }
         shown = spread(episode.tests, most)
         others = spread(list(strangers.values()), len(shown))

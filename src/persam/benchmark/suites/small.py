@@ -1,8 +1,8 @@
 """Small things: how well they are found by their size, what a closer look adds, and what it costs.
 
 Data sets show their objects large.  So every object is also looked for in larger scenes: cut out and pasted into a
-photo of another object, and with its whole photo shrunk and laid into one.  In each scene another object, which is not
-there, is looked for as well.
+photo of another object, and with its whole photo shrunk and laid into one.  In each scene another object, which is in
+neither photo, is looked for as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,9 +21,9 @@ import numpy as np
 
 from persam.benchmark.episodes import Episode, Sample
 from persam.benchmark.methods.ours import reference_of
-from persam.benchmark.suites.suite import Findings, Trial, change, headline
+from persam.benchmark.suites.suite import Findings, Missed, Trial, change, headline
 from persam.concept import Concept
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.geometry import Size
 from persam.instance import mask_box
 from persam.method.settings import Settings
@@ -41,7 +43,12 @@ PROTOCOL = (
     f"{', '.join(f'{100 * share:g}' for share in CUT_OUT)} % of it; and the whole photo laid into one, "
     f"{', '.join(f'{100 * part:g}' for part in FRAMED)} % of its longest side; scenes have up to {SCENE} pixels, "
     "places are random, and nothing is enlarged; figures are means over scenes; boundary F tolerates "
-    f"{100 * NEAR:g} % of the object's size (square root of its area)"
+    f"{100 * NEAR:g} % of the object's size (square root of its area); false alarms: of an object that no photo of the "
+    "scene is known to show, if there is one"
+)
+INTERVALS = (
+    "In percent but for times; [..] is a 95 % bootstrap interval of a change, for which whole objects "
+    "are drawn (scenes, if there is one object)"
 )
 
 
@@ -95,6 +102,7 @@ def look_for_small(trial: Trial, mode: str = "persam", *, seed: int = 0) -> Find
 
     Raises:
         UsageError: no such mode; photos of one object alone; or a model that has no closer look.
+        PersamError: nothing could be looked for.
     """
     settings = Settings.of(mode)
     persam = _Counting(trial.model, encoder=trial.encoder, settings=settings)
@@ -104,24 +112,44 @@ def look_for_small(trial: Trial, mode: str = "persam", *, seed: int = 0) -> Find
     if len({each.object for each in episodes}) < 2:
         raise UsageError("Small things are looked for in photos of other objects; give photos of two objects at least.")
     asked: list[Asked] = []
-    learned = [_learn(persam, each) for each in episodes]
+    missed = Missed()
+    learned: dict[int, Mapping[str, Concept]] = {}
+    for number, episode in enumerate(episodes):
+        with missed.over(f"{episode.data_set}/{episode.object}"):
+            learned[number] = _learn(persam, episode)
+    shown_in = _shown_in(episodes)
     for number, episode in enumerate(episodes):
         others = [at for at in _after(number, len(episodes)) if episodes[at].object != episode.object]
-        grounds = [sample for at in others for sample in (*episodes[at].references, *episodes[at].tests)]
+        grounds = [
+            sample
+            for at in others
+            for sample in (*episodes[at].references, *episodes[at].tests)
+            if sample.photo not in shown_in[episode.object]
+        ]
+        whose = f"{episode.data_set}/{episode.object}"
+        strangers = [(learned[at], shown_in[episodes[at].object]) for at in others if at in learned]
         for sample in episode.tests:
-            for scene in _scenes(sample, grounds, seed):
-                asked += _ask(
-                    persam, learned[number], learned[others[0]], scene, f"{episode.data_set}/{episode.object}"
-                )
+            for name, make in _scenes(sample, grounds, seed) if number in learned else ():
+                with missed.over(f"{whose} {name}"):
+                    scene = make()
+                    if scene is not None:
+                        absent = (other for other, photos in strangers if photos.isdisjoint(scene.photos))
+                        asked += list(
+                            _ask(persam, learned[number], next(absent, None), scene, f"{whose} {name}", whose)
+                        )
             if trial.progress is not None:
                 trial.progress()
-    about = trial.about(mode=mode, solver=None, seed=seed) | {"protocol": PROTOCOL, "scenes": len(asked) // 2}
+    if not asked:
+        raise PersamError(f"Nothing could be looked for; {(missed.reasons or ['all masks are empty'])[0]}.")
+    about = trial.about(mode=mode, solver=None, seed=seed) | {
+        "protocol": PROTOCOL, "intervals": INTERVALS, "scenes": sum(each.is_there for each in asked),
+    }  # fmt: skip
     groups = _by_size(asked)
     rows = [_row(label, chosen, form) for label, chosen in groups.items() for form in FORMS]
     title = headline(about)
     notes = [
         "A closer look: off, at what was found small (mode persam), or always; changes are against off.",
-        "The interval of a change draws whole objects.",
+        *missed.notes("objects or scenes could not be measured"),
     ]
     return Findings("small", about, rows, [_table(rows, title), _cost_table(rows, title)], notes)
 
@@ -134,14 +162,14 @@ class Scene:
     """A photo, or a part of it in a larger one.
 
     Attributes:
-        name: of the photo, and how it lies in the scene.
         pixels: (H, W, 3) uint8 RGB.
         truth: (H, W) bool.
+        photos: that it is made of.
     """
 
-    name: str
     pixels: np.ndarray
     truth: np.ndarray
+    photos: tuple[Path, ...] = ()
 
 
 def framed(photo: np.ndarray, truth: np.ndarray, ground: np.ndarray, part: float, seed: int) -> Scene:
@@ -197,7 +225,7 @@ def _laid(
     mixed = scene[place] * (1 - opaque) + shrunk(photo) * opaque
     pixels, mask = scene.copy(), np.zeros(scene.shape[:2], bool)
     pixels[place], mask[place] = mixed.round().astype(np.uint8), shrunk(truth) >= 0.5
-    return Scene("", pixels, mask)
+    return Scene(pixels, mask)
 
 
 def _filling(picture: np.ndarray, size: Size) -> np.ndarray:
@@ -210,22 +238,43 @@ def _filling(picture: np.ndarray, size: Size) -> np.ndarray:
     return np.asarray(filled)
 
 
-def _scenes(sample: Sample, grounds: Sequence[Sample], seed: int) -> Iterator[Scene]:
-    photo, truth = sample.read()
-    if not truth.any():
-        return
-    yield Scene(f"{sample.name} by itself", photo, truth)
+#: A scene; None where too little is to be seen of its object.
+Maker = Callable[[], Scene | None]
+
+
+def _scenes(sample: Sample, grounds: Sequence[Sample], seed: int) -> Iterator[tuple[str, Maker]]:
+    """The scenes of a photo: the name of each, and what makes it."""
+    read = cache(sample.read)
+
+    def by_itself() -> Scene | None:
+        photo, truth = read()
+        return Scene(photo, truth, (sample.photo,)) if truth.any() else None
+
+    def laid(make: Callable[..., Scene], share: float, ground: Sample, chance: int) -> Scene | None:
+        photo, truth = read()
+        if not truth.any():
+            return None
+        scene = make(photo, truth, ground.read_photo(), share, chance)
+        return replace(scene, photos=(sample.photo, ground.photo)) if scene.truth.sum() >= FEWEST else None
+
+    yield f"{sample.name} by itself", by_itself
     kinds: tuple[tuple[str, Callable[..., Scene], tuple[float, ...]], ...] = (
         ("cut out", cut_out, CUT_OUT),
         ("framed", framed, FRAMED),
     )
-    for kind, make, shares in kinds:
+    for kind, make, shares in kinds if grounds else ():
         for share in shares:
             name = f"{sample.name} {kind} at {100 * share:g} %"
             chance = zlib.crc32(f"{name} {seed}".encode())
-            scene = make(photo, truth, grounds[chance % len(grounds)].read_photo(), share, chance)
-            if scene.truth.sum() >= FEWEST:
-                yield replace(scene, name=name)
+            yield name, partial(laid, make, share, grounds[chance % len(grounds)], chance)
+
+
+def _shown_in(episodes: Sequence[Episode]) -> dict[str, set[Path]]:
+    """The photos in which each object is, or may be, by its name."""
+    photos: dict[str, set[Path]] = {}
+    for episode in episodes:
+        photos.setdefault(episode.object, set()).update(episode.may_show)
+    return photos
 
 
 def _after(number: int, count: int) -> Iterator[int]:
@@ -254,9 +303,14 @@ def _learn(persam: PerSAM, episode: Episode) -> dict[str, Concept]:
 
 
 def _ask(
-    persam: _Counting, own: Mapping[str, Concept], other: Mapping[str, Concept], scene: Scene, whose: str
+    persam: _Counting,
+    own: Mapping[str, Concept],
+    absent: Mapping[str, Concept] | None,
+    scene: Scene,
+    name: str,
+    whose: str,
 ) -> Iterator[Asked]:
-    """Look for a scene's object and for another one, in all forms."""
+    """Look for a scene's object and, if there is one, for an object that is not in it, in all forms."""
     start = time.perf_counter()
     encoded = persam.encode(scene.pixels)
     encoding = time.perf_counter() - start
@@ -271,10 +325,12 @@ def _ask(
         looks = persam.encoded - before - 1  # `segment` asks for the encoding that there is, too
         return Look(iou(mask, truth), boundary_f(mask, truth, bound=near), found.present, closer, looks, seconds)
 
-    for learned, is_there in ((own, True), (other, False)):
+    for learned, is_there in ((own, True), (absent, False)):
+        if learned is None:
+            continue
         truth = scene.truth if is_there else np.zeros_like(scene.truth)
         looks = {form: look(concept, truth) for form, concept in learned.items()}
-        yield Asked(f"{whose} {scene.name}", whose, float(scene.truth.mean()), is_there, looks)
+        yield Asked(name, whose, float(scene.truth.mean()), is_there, looks)
 
 
 # ------------------------------------------------------------------------------------------ tables
@@ -310,7 +366,8 @@ def _row(label: str, asked: Sequence[Asked], form: str) -> dict[str, Any]:
         test = paired_test(first, second, objects if len(set(objects.values())) > 1 else None)
         row |= {key: mean(of, there), f"{key}_change": None if form == FORMS[0] else test._asdict()}
     return row | {
-        "false_alarms": mean(_FIGURES["said"], absent),
+        "without": len(absent),
+        "false_alarms": mean(_FIGURES["said"], absent) if absent else None,
         "looked_closer": mean(lambda look: float(look.looks > 0), asked),
         "counts": mean(lambda look: float(look.closer), there),
         "milliseconds": 1000 * mean(lambda look: look.seconds, asked),
@@ -352,7 +409,7 @@ def _cost_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
         tuple(
             (
                 *(row["size"], row["closer_look"], f"{100 * row['said']:.1f}", _change(row, "said")),
-                *(f"{100 * row[key]:.1f}" for key in shares),
+                *("–" if row[key] is None else f"{100 * row[key]:.1f}" for key in shares),
                 f"{row['milliseconds']:.0f}",
             )
             for row in rows

@@ -22,8 +22,8 @@ from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.protocols import PERSEG
 from persam.benchmark.reporting.summary import Summary, summarise
 from persam.benchmark.reporting.tables import percent
-from persam.benchmark.running.run import run
-from persam.errors import UsageError
+from persam.benchmark.running.run import SURVIVABLE, run
+from persam.errors import UsageError, first_line
 from persam.files import check_folder, expanded, write_bytes, write_text
 from persam.ledger import claimed
 from persam.metrics import PairedTest, paired_test
@@ -223,6 +223,29 @@ class Results:
         return Findings(suite, self.about, whole, tables, [*notes, *self.missing()])
 
 
+@dataclass
+class Missed:
+    """What a suite could not measure: it goes on without, and tells of it.
+
+    Attributes:
+        reasons: a name each, and why.
+    """
+
+    reasons: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def over(self, name: str) -> Iterator[None]:
+        """Pass over what one photo or concept can do to the block; it ends there."""
+        try:
+            yield
+        except SURVIVABLE as error:
+            self.reasons.append(f"{name}: {first_line(error).rstrip('.')}")
+
+    def notes(self, what: str) -> list[str]:
+        """A sentence on `what`, such as "scenes could not be measured", if there is anything to tell."""
+        return [f"{len(self.reasons)} {what} and are left out, such as {self.reasons[0]}."] if self.reasons else []
+
+
 def change(test: PairedTest | None) -> str:
     """A paired difference in percent points with its interval; a dash where there is nothing to compare with."""
     if test is None:
@@ -333,4 +356,5 @@ def headline(about: Mapping[str, Any]) -> str:
     words.append(f"encoder {about['encoder'] or 'its own'}" if "encoder" in about else "")
     words.append(f"mode {about['mode']}" if about.get("mode") else "")
     words.append(f"{about['photos']} photos of {about['objects']} objects" if "photos" in about else "")
+    words.append(f"{about['questions']} questions" if "questions" in about else "")
     return ", ".join(word for word in words if word)
