@@ -14,7 +14,8 @@ import numpy as np
 
 from persam.album.worth import expected_gain
 from persam.benchmark.reporting.plots import COLOURS, new_figure, png_of
-from persam.benchmark.suites.one_album import MADE_OF, PHOTOS, Looked, OneAlbum, in_albums
+from persam.benchmark.suites.amounts import ALBUM_PHOTOS, CORRECTIONS, LOTS
+from persam.benchmark.suites.one_album import MADE_OF, Looked, OneAlbum, in_albums
 from persam.benchmark.suites.suite import Findings, Missed, Trial, change, headline
 from persam.metrics import Interval, PairedTest, bootstrap_mean, paired_test
 from persam.reports.tables import Table
@@ -68,7 +69,7 @@ Courses = Mapping[str, Sequence[Course]]
 
 
 def order_corrections(
-    trial: Trial, mode: str = "persam", *, corrections: int = 5, photos: int = PHOTOS, seeds: int = 3
+    trial: Trial, mode: str = "persam", *, corrections: int = CORRECTIONS, photos: int = ALBUM_PHOTOS, seeds: int = LOTS
 ) -> Findings:
     """Follow every order.
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from persam.benchmark.reporting.tables import ends_in_percent
-from persam.benchmark.suites.one_album import MADE_OF, PHOTOS, Looked, OneAlbum, in_albums
+from persam.benchmark.suites.amounts import ALBUM_PHOTOS
+from persam.benchmark.suites.one_album import MADE_OF, Looked, OneAlbum, in_albums
 from persam.benchmark.suites.suite import Findings, Missed, Trial, change, headline
 from persam.concept import Concept
 from persam.metrics import PairedTest, auroc, bootstrap_figure, paired_test
@@ -64,7 +65,7 @@ class Find:
 Answers = Mapping[str, Sequence[Looked]]
 
 
-def learn_from_finds(trial: Trial, mode: str = "persam", *, photos: int = PHOTOS) -> Findings:
+def learn_from_finds(trial: Trial, mode: str = "persam", *, photos: int = ALBUM_PHOTOS) -> Findings:
     """Take finds as shots, by score and by whether they lead back.
 
     Args:

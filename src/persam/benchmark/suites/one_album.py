@@ -25,7 +25,6 @@ from persam.segmentation import Segmentation
 
 Measured = TypeVar("Measured")
 
-PHOTOS = 8  # of a thing, and as many of others: an album that one core goes through again and again
 MADE_OF = (
     "an album for every object: its photos but for the first, which is the reference, and as many of other objects, "
     "evenly spread"
