@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from persam.benchmark.suites.amounts import ALBUM_PHOTOS, CORRECTIONS, LOTS
 from persam.cli.bench_options import Dtype, Encoder, Limit, Mode, Model, Output, Solver, options_of, with_options
 from persam.cli.console import out as console
 from persam.cli.console import print_json, say
@@ -212,9 +213,9 @@ def instances(
 
 def corrections(
     mode: Mode = "persam",
-    most: Annotated[int, typer.Option("--corrections", min=1, help="In every album.")] = 5,
-    photos: AlbumPhotos = 8,
-    seeds: Annotated[int, typer.Option(min=1, help="Random orders, of which the mean counts.")] = 3,
+    most: Annotated[int, typer.Option("--corrections", min=1, help="In every album.")] = CORRECTIONS,
+    photos: AlbumPhotos = ALBUM_PHOTOS,
+    seeds: Annotated[int, typer.Option(min=1, help="Random orders, of which the mean counts.")] = LOTS,
     **shared: Any,
 ) -> None:
     """Which photo of an album should one correct next? Every order is followed, correction by correction.
@@ -231,7 +232,7 @@ def corrections(
     _on_photos("corrections", partial(order_corrections, **how), **shared)
 
 
-def finds(mode: Mode = "persam", photos: AlbumPhotos = 8, **shared: Any) -> None:
+def finds(mode: Mode = "persam", photos: AlbumPhotos = ALBUM_PHOTOS, **shared: Any) -> None:
     """Does an album get better if its own finds become further shots, without anybody looking at them?
 
     Example: persam bench finds --data ~/data

@@ -21,7 +21,7 @@ from persam.benchmark.suites.corrections import (
     rows_of,
 )
 from persam.benchmark.suites.one_album import Looked, albums
-from persam.benchmark.suites.suite import Trial, read_photos
+from persam.benchmark.suites.suite import Missed, Trial, read_photos
 from persam.errors import UsageError
 
 
@@ -108,15 +108,27 @@ def test_of_the_suite(data):
     json.dumps(found.to_dict())
 
 
+def test_a_photo_that_cannot_be_read_is_left_out_and_told(data):
+    photos = read_photos(data / "perseg", "perseg")
+    toy, mug = photos.episodes
+    mug.references[0].photo.write_bytes(b"")
+    toy.tests[0].photo.write_bytes(b"")
+    found = order_corrections(Trial(photos, ColourModel()), corrections=1, photos=2, seeds=1)
+    assert {row["albums"] for row in found.rows} == {1}
+    assert found.notes[-1].startswith("2 albums or photos could not be measured and are left out, such as")
+    assert "whole albums" in found.below()[2]
+    assert "mIoU" not in "".join(found.below())
+
+
 class TestAlbum:
     def test_photos_with_the_thing_and_as_many_without(self, data):
         photos = read_photos(data / "perseg", "perseg")
-        first, _ = albums(Trial(photos, ColourModel()), "persam", 8)
+        first, _ = albums(Trial(photos, ColourModel()), "persam", 8, Missed())
         assert [first.shows(place) for place in range(len(first))] == [True, True, False, False]
 
     def test_a_correction_of_a_photo_without_the_thing_is_no_shot(self, data):
         photos = read_photos(data / "perseg", "perseg")
-        album = next(albums(Trial(photos, ColourModel()), "persam", 8))
+        album = next(albums(Trial(photos, ColourModel()), "persam", 8, Missed()))
         before = album.looked([])
         assert album.looked([2]) is before
         assert album.looked([0]) is not before
@@ -124,7 +136,7 @@ class TestAlbum:
 
     def test_what_is_right(self, data):
         photos = read_photos(data / "perseg", "perseg")
-        album = next(albums(Trial(photos, ColourModel()), "persam", 8))
+        album = next(albums(Trial(photos, ColourModel()), "persam", 8, Missed()))
         for place, each in enumerate(album.looked()):
             assert (each.assumed is not None) == album.shows(place)
             if not album.shows(place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.fakes import ColourModel
@@ -10,7 +11,8 @@ from tests.fakes import ColourModel
 from persam.benchmark.suites import finds as suite
 from persam.benchmark.suites.finds import COUNTS, Find, finds_of, learn_from_finds, row_of
 from persam.benchmark.suites.one_album import Looked, albums
-from persam.benchmark.suites.suite import Trial, read_photos
+from persam.benchmark.suites.suite import Missed, Trial, read_photos
+from persam.errors import PersamError, UsageError
 
 
 def find(place: int, score: float, leads_back: float) -> Find:
@@ -59,9 +61,62 @@ def test_of_the_suite(data):
 
 def test_finds_are_learned_from_as_they_were_found(data):
     photos = read_photos(data / "perseg", "perseg")
-    album = next(albums(Trial(photos, ColourModel()), "persam", 2))
+    album = next(albums(Trial(photos, ColourModel()), "persam", 2, Missed()))
     masks = {place: each.mask for place, each in enumerate(album.found(album.first))}
-    for one in finds_of(album):
+    for one in finds_of(album, Missed()):
         (record,) = one.concept.references
         assert record.coverage == pytest.approx(float(masks[one.place].mean()), abs=1e-5)
         assert 0 <= one.leads_back <= 1
+
+
+def test_photos_and_albums_that_cannot_be_read_are_left_out_and_told(data):
+    photos = read_photos(data / "perseg", "perseg")
+    toy, mug = photos.episodes
+    toy.references[0].photo.write_bytes(b"")
+    mug.tests[0].photo.write_bytes(b"")
+    steps = []
+    found = learn_from_finds(Trial(photos, ColourModel(), progress=lambda: steps.append(1)))
+    assert {row["albums"] for row in found.rows} == {1}
+    assert len(steps) == photos.count
+    assert found.notes[-1].startswith("2 albums, photos or finds could not be measured and are left out, such as")
+
+
+def test_where_no_album_can_be_read_it_is_said_why(data):
+    photos = read_photos(data / "perseg", "perseg")
+    for episode in photos.episodes:
+        episode.references[0].photo.write_bytes(b"")
+    with pytest.raises(PersamError, match=r"No album could be measured; perseg/dog toy: .*00.jpg"):
+        learn_from_finds(Trial(photos, ColourModel()))
+
+
+def test_a_find_that_cannot_be_learned_from_is_not_taken(data):
+    photos, missed = read_photos(data / "perseg", "perseg"), Missed()
+    album = next(albums(Trial(photos, ColourModel()), "persam", 2, missed))
+    every = [one.place for one in finds_of(album, missed)]
+    learned, odd = album.learned, every[0]
+
+    def but_one(place, mask):
+        if place == odd:
+            raise ValueError("too odd.")
+        return learned(place, mask)
+
+    album.learned = but_one
+    assert [one.place for one in finds_of(album, missed)] == every[1:]
+    assert missed.reasons == [f"find {odd + 1} in the album {album.name}: too odd"]
+
+
+def test_photos_in_which_every_object_may_be_are_refused(data):
+    photos = read_photos(data / "perseg", "perseg")
+    everything = frozenset(sample.photo for each in photos.episodes for sample in each.tests)
+    unsure = replace(photos, episodes=tuple(replace(each, not_asked=everything) for each in photos.episodes))
+    with pytest.raises(UsageError, match="Each object may be in every photo"):
+        learn_from_finds(Trial(unsure, ColourModel()))
+
+
+def test_without_photos_of_others_there_is_no_auroc():
+    before = {"a": [looked(0.9, 0.8), looked(0.4, 0.4)]}
+    after = {"a": [looked(0.9, 0.9), looked(0.7, 0.6)]}
+    row = row_of("by score", 1, before, after, {"a": [0]})
+    assert (row["auroc"], row["auroc_change"]) == (None, None)
+    (cells,) = suite.find_table([row], "").rows
+    assert cells[5:7] == ("–", "–")

@@ -36,6 +36,12 @@ def test_fitted_scores_are_probabilities_and_the_others_are_not(found):
     assert found.plots["reliability.png"]().startswith(b"\x89PNG")
 
 
+def test_what_is_told_of_intervals_is_of_these_figures(found):
+    assert found.about["intervals"].endswith("over things for searches")
+    assert "mIoU" not in "".join(found.below())
+    assert found.tables[1].columns[-2:] == ("mAP by chance", "P@5 at most")
+
+
 def test_one_thing_alone_is_refused(data):
     photos = read_photos(data)
     one = replace(photos, episodes=photos.episodes[:1])

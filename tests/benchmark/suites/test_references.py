@@ -99,6 +99,7 @@ def test_without_damage(data):
     found = check_checks(Trial(photos, random_sam()), references=1, tests=1, damaged=0)
     assert len(found.tables) == 2
     assert [row["damage"] for row in found.rows] == [AS_IT_IS]
+    assert "mIoU" not in "".join(found.below()[2:])  # after data and protocol: what intervals are of
 
 
 class TestOddOnes:

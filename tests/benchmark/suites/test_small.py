@@ -79,6 +79,7 @@ def test_every_size_and_form_has_a_row_with_its_costs(photos, monkeypatch):
     assert [(row["iou"], row["contour"]) for row in large] == [(large[0]["iou"], large[0]["contour"])] * 2
     assert rows["0.2 to 0.5 %", "small"]["iou"] > rows["0.2 to 0.5 %", "off"]["iou"]
     assert len(found.tables) == 2
+    assert "mIoU" not in "".join(found.below())  # what is told of intervals is of these figures
     json.dumps(found.to_dict())
 
 

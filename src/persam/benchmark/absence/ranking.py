@@ -22,7 +22,7 @@ NOTES = (
         "mAP: mean over things of the average precision, not interpolated; P@1, P@5: share of the first photo, of the "
         "first five, that shows the thing; R-precision: of the first R, where R show it; means over things, in percent"
     ),
-    "By chance: mAP of photos in random order; at most: P@5 of a faultless search, as some things have fewer photos",
+    "mAP by chance: of photos in random order; P@5 at most: of a faultless search, as some things have fewer photos",
     "[..]: 95 % bootstrap, things drawn",
 )
 _FIGURES = ("average_precision", "at_1", "at_5", "r_precision")
@@ -119,7 +119,18 @@ def ranking_table(summaries: Sequence[RankingSummary], title: str) -> Table:
         span = "–" if not photos else "–".join(str(each) for each in dict.fromkeys((photos[0], photos[-1])))
         shown = f"{np.mean([each.shown for each in things]):.1f}" if things else "–"
         rows.append((summary.method, str(len(things)), span, shown, *cells, _percent(chance), _percent(most)))
-    columns = ("method", "things", "photos", "with it", "mAP", "P@1", "P@5", "R-precision", "by chance", "at most")
+    columns = (
+        "method",
+        "things",
+        "photos",
+        "with it",
+        "mAP",
+        "P@1",
+        "P@5",
+        "R-precision",
+        "mAP by chance",
+        "P@5 at most",
+    )
     return Table(title, columns, tuple(rows), notes=tuple(f"{note}." for note in NOTES))
 
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from persam.album.worth import expected_gain
 from persam.benchmark.reporting.plots import COLOURS, new_figure, png_of
-from persam.benchmark.suites.one_album import MADE_OF, PHOTOS, Looked, OneAlbum, albums
-from persam.benchmark.suites.suite import Findings, Trial, change, headline
+from persam.benchmark.suites.amounts import ALBUM_PHOTOS, CORRECTIONS, LOTS
+from persam.benchmark.suites.one_album import MADE_OF, Looked, OneAlbum, in_albums
+from persam.benchmark.suites.suite import Findings, Missed, Trial, change, headline
 from persam.metrics import Interval, PairedTest, bootstrap_mean, paired_test
 from persam.reports.tables import Table
 
@@ -24,6 +25,7 @@ PROTOCOL = (
     "photos are looked at again; IoU of the masks that the album has: a photo without the object counts 1 if nothing "
     "was found in it and else 0, a corrected photo counts 1"
 )
+INTERVALS = "In percent; [..] is a 95 % bootstrap interval of a difference, for which whole albums are drawn"
 PICTURE = "corrections.png"
 AT_RANDOM = "at random"
 OURS = "expected gain"
@@ -36,7 +38,7 @@ ORDERS: dict[str, Order] = {
     "lowest score": lambda found: -found["score"],
 }
 NOTES = (
-    "On the way: mean after 1, 2, 3, ... corrections. The interval of a difference draws whole albums.",
+    "On the way: mean after 1, 2, 3, ... corrections.",
     "What a correction gives, in IoU of one photo: to its own, and, as one more shot, to all others together.",
     "The mean of the photos that are not yet corrected also rises where the worst ones were taken away.",
 )
@@ -67,7 +69,7 @@ Courses = Mapping[str, Sequence[Course]]
 
 
 def order_corrections(
-    trial: Trial, mode: str = "persam", *, corrections: int = 5, photos: int = PHOTOS, seeds: int = 3
+    trial: Trial, mode: str = "persam", *, corrections: int = CORRECTIONS, photos: int = ALBUM_PHOTOS, seeds: int = LOTS
 ) -> Findings:
     """Follow every order.
 
@@ -80,16 +82,20 @@ def order_corrections(
 
     Raises:
         UsageError: no such mode; one object alone, so that there are no photos of others.
+        PersamError: no album could be measured.
     """
-    courses: dict[str, dict[str, list[Course]]] = {name: {} for name in (*ORDERS, AT_RANDOM)}
-    for album in albums(trial, mode, photos):
-        for name, order in ORDERS.items():
-            courses[name][album.name] = [follow(album, by_worth(order), corrections)]
-        courses[AT_RANDOM][album.name] = [
-            follow(album, by_lot(np.random.default_rng(seed)), corrections) for seed in range(seeds)
-        ]
+
+    def every_order(album: OneAlbum) -> dict[str, list[Course]]:
+        ordered = {name: [follow(album, by_worth(order), corrections)] for name, order in ORDERS.items()}
+        lots = [follow(album, by_lot(np.random.default_rng(seed)), corrections) for seed in range(seeds)]
+        return ordered | {AT_RANDOM: lots}
+
+    missed = Missed()
+    measured = in_albums(trial, mode, photos, every_order, missed)
+    courses = {order: {name: each[order] for name, each in measured.items()} for order in (*ORDERS, AT_RANDOM)}
     about = trial.about(mode=mode, solver=None) | {
-        "protocol": PROTOCOL, "corrections": corrections, "photos_of_an_object": photos, "seeds": seeds,
+        "protocol": PROTOCOL, "intervals": INTERVALS,
+        "corrections": corrections, "photos_of_an_object": photos, "seeds": seeds,
     }  # fmt: skip
     rows = rows_of(courses, corrections)
     title = headline(about)
@@ -98,7 +104,8 @@ def order_corrections(
         step_table(rows, "iou", "IoU of all photos, by number of corrections"),
         step_table(rows, "iou_of_left", "IoU of the photos that are not yet corrected"),
     ]
-    return Findings("corrections", about, rows, tables, NOTES, {PICTURE: lambda: draw_courses(rows, title)})
+    notes = [*NOTES, *missed.notes("albums or photos could not be measured")]
+    return Findings("corrections", about, rows, tables, notes, {PICTURE: lambda: draw_courses(rows, title)})
 
 
 # ------------------------------------------------------------------------------------------ following an order

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from persam.benchmark.reporting.tables import ends_in_percent
-from persam.benchmark.suites.one_album import MADE_OF, PHOTOS, Looked, OneAlbum, albums
-from persam.benchmark.suites.suite import Findings, Trial, change, headline
+from persam.benchmark.suites.amounts import ALBUM_PHOTOS
+from persam.benchmark.suites.one_album import MADE_OF, Looked, OneAlbum, in_albums
+from persam.benchmark.suites.suite import Findings, Missed, Trial, change, headline
 from persam.concept import Concept
 from persam.metrics import PairedTest, auroc, bootstrap_figure, paired_test
 from persam.reports.tables import Table
@@ -34,7 +36,11 @@ NOTES = (
         f"Leads back: a score of {SURE_ENOUGH} or more, and the find alone finds the object in the reference, with an "
         f"IoU of {LEADS_BACK} or more."
     ),
-    f"Wrong: an IoU of {WRONG} or less. Changes are those against the reference alone; intervals draw whole albums.",
+    f"Wrong: an IoU of {WRONG} or less.",
+)
+INTERVALS = (
+    "In percent; changes are those against the reference alone; [..] is a 95 % bootstrap interval of a change, for "
+    "which whole albums are drawn"
 )
 
 
@@ -59,7 +65,7 @@ class Find:
 Answers = Mapping[str, Sequence[Looked]]
 
 
-def learn_from_finds(trial: Trial, mode: str = "persam", *, photos: int = PHOTOS) -> Findings:
+def learn_from_finds(trial: Trial, mode: str = "persam", *, photos: int = ALBUM_PHOTOS) -> Findings:
     """Take finds as shots, by score and by whether they lead back.
 
     Args:
@@ -69,32 +75,55 @@ def learn_from_finds(trial: Trial, mode: str = "persam", *, photos: int = PHOTOS
 
     Raises:
         UsageError: no such mode; one object alone, so that there are no photos of others.
+        PersamError: no album could be measured.
     """
-    before: dict[str, list[Looked]] = {}
-    after: dict[tuple[str, int], dict[str, list[Looked]]] = {(way, n): {} for way in _CHOICES for n in COUNTS}
-    taken: dict[tuple[str, int], dict[str, list[int]]] = {key: {} for key in after}
-    for album in albums(trial, mode, photos):
-        before[album.name] = album.looked()
-        finds = finds_of(album)
-        for way, count in after:
-            chosen = _CHOICES[way](finds)[:count]
-            taken[way, count][album.name] = [find.place for find in chosen]
-            after[way, count][album.name] = (
-                album.look(album.joined([find.concept for find in chosen])) if chosen else before[album.name]
-            )
-    about = trial.about(mode=mode, solver=None) | {"protocol": PROTOCOL, "photos_of_an_object": photos}
+    missed = Missed()
+    measured = in_albums(trial, mode, photos, lambda album: _with_finds(album, missed), missed)
+    about = trial.about(mode=mode, solver=None) | {
+        "protocol": PROTOCOL, "intervals": INTERVALS, "photos_of_an_object": photos,
+    }  # fmt: skip
+    before = {name: of_album.before for name, of_album in measured.items()}
     rows = [row_of("the reference alone", 0, before, before, {})]
-    rows += [row_of(way, count, before, after[way, count], taken[way, count]) for way, count in after]
-    return Findings("finds", about, rows, [find_table(rows, headline(about))], NOTES)
+    for key in _WAYS:
+        after = {name: of_album.after[key] for name, of_album in measured.items()}
+        taken = {name: of_album.taken[key] for name, of_album in measured.items()}
+        rows.append(row_of(*key, before, after, taken))
+    notes = [*NOTES, *missed.notes("albums, photos or finds could not be measured")]
+    return Findings("finds", about, rows, [find_table(rows, headline(about))], notes)
 
 
-def finds_of(album: OneAlbum) -> list[Find]:
-    """All that the reference finds well enough to learn from it, the surest first."""
+#: How finds are chosen, and how many are taken.
+Way = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class _WithFinds:
+    """What is found in an album with the reference alone, and after finds were taken; and the places of these."""
+
+    before: list[Looked]
+    after: dict[Way, list[Looked]]
+    taken: dict[Way, list[int]]
+
+
+def _with_finds(album: OneAlbum, missed: Missed) -> _WithFinds:
+    """Take finds of an album as shots, in every way."""
+    before, finds = album.looked(), finds_of(album, missed)
+    measured = _WithFinds(before, {}, {})
+    for way, count in _WAYS:
+        chosen = _CHOICES[way](finds)[:count]
+        measured.taken[way, count] = [find.place for find in chosen]
+        measured.after[way, count] = album.look(album.joined([find.concept for find in chosen])) if chosen else before
+    return measured
+
+
+def finds_of(album: OneAlbum, missed: Missed) -> list[Find]:
+    """All that the reference finds well enough to learn from it, the surest first; `missed` is told what cannot be."""
     found = []
     for place, each in enumerate(album.found(album.first)):
         if each.score >= SURE_ENOUGH and each.mask.any() and not each.mask.all():
-            concept = album.learned(place, each.mask)
-            found.append(Find(place, each.score, concept, album.finds_reference(concept)))
+            with missed.over(f"find {place + 1} in the album {album.name}"):
+                concept = album.learned(place, each.mask)
+                found.append(Find(place, each.score, concept, album.finds_reference(concept)))
     return sorted(found, key=lambda find: (-find.score, find.place))
 
 
@@ -109,6 +138,7 @@ def _that_lead_back(finds: Sequence[Find]) -> list[Find]:
 
 
 _CHOICES = {"by score": _by_score, "leads back": _that_lead_back}
+_WAYS: tuple[Way, ...] = tuple(product(_CHOICES, COUNTS))
 
 
 # ------------------------------------------------------------------------------------------------- what is shown
@@ -123,7 +153,8 @@ def row_of(way: str, count: int, before: Answers, after: Answers, taken: Mapping
     there = np.array([each.assumed is not None for looked in before.values() for each in looked])
     names = [name for name, looked in before.items() for _ in looked]
     right, right_before = (dict(enumerate(_is_right(answers, there))) for answers in (after, before))
-    better = None if after is before else _better_auroc(scores_before, scores, there, names)
+    both = bool(there.any() and not there.all())
+    better = None if after is before or not both else _better_auroc(scores_before, scores, there, names)
     return {
         "way": way,
         "finds": count,
@@ -133,7 +164,7 @@ def row_of(way: str, count: int, before: Answers, after: Answers, taken: Mapping
         "iou": float(np.mean(list(second.values()))),
         "change": _change(first, second),
         "change_elsewhere": _change(*({key: each[key] for key in not_shots} for each in (first, second))),
-        "auroc": auroc(scores, there),
+        "auroc": auroc(scores, there) if both else None,
         "auroc_change": better,
         "right": float(np.mean(list(right.values()))),
         "right_change": paired_test(right_before, right, dict(enumerate(names)))._asdict(),
@@ -179,7 +210,7 @@ def find_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
             f"{100 * row['iou']:.1f}",
             _tested(row, "change"),
             _tested(row, "change_elsewhere"),
-            f"{100 * row['auroc']:.1f}",
+            "–" if row["auroc"] is None else f"{100 * row['auroc']:.1f}",
             _auroc_change(row["auroc_change"]),
             f"{100 * row['right']:.1f}",
             _tested(row, "right_change"),

@@ -5,17 +5,17 @@ Its photos are encoded once, and what is found with the same shots is not looked
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from persam.benchmark.episodes import Sample
+from persam.benchmark.episodes import Episode, Sample
 from persam.benchmark.suites.damage import spread
-from persam.benchmark.suites.suite import Trial
+from persam.benchmark.suites.suite import Missed, Trial
 from persam.concept import Concept
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 from persam.metrics import iou
 from persam.models.base import EncodedImage
@@ -23,7 +23,8 @@ from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.segmentation import Segmentation
 
-PHOTOS = 8  # of a thing, and as many of others: an album that one core goes through again and again
+Measured = TypeVar("Measured")
+
 MADE_OF = (
     "an album for every object: its photos but for the first, which is the reference, and as many of other objects, "
     "evenly spread"
@@ -54,29 +55,45 @@ class OneAlbum:
         reference: the first shot.
         photos: of the album; the truth of those without the thing is empty.
         is_shown: whether each photo has it.
+        missed: is told of photos that cannot be read; the album is without them.
 
     Attributes:
         first: the concept of the reference alone.
+
+    Raises:
+        PersamError: the reference cannot be learned from, or no photo is left that shows the thing.
     """
 
     def __init__(
-        self, model: PerSAM, name: str, reference: Sample, photos: Sequence[Sample], is_shown: Sequence[bool]
+        self,
+        model: PerSAM,
+        name: str,
+        reference: Sample,
+        photos: Sequence[Sample],
+        is_shown: Sequence[bool],
+        missed: Missed,
     ) -> None:
         self.name = name
         self._model = model
         pixels, self._reference_mask = reference.read()
         self._reference = model.encode(pixels)
         self.first = model.learn(Reference(pixels, mask=self._reference_mask), name="thing")
-        self._pixels = [each.read_photo() for each in photos]
-        self._encoded: list[EncodedImage] = [model.encode(each) for each in self._pixels]
-        self._truths = [
-            each.truth.read(_size(pixels)) if shows else np.zeros(_size(pixels), bool)
-            for each, pixels, shows in zip(photos, self._pixels, is_shown, strict=True)
-        ]
-        self._ignored = [
-            each.truth.read_ignore(_size(pixels)) if shows else None
-            for each, pixels, shows in zip(photos, self._pixels, is_shown, strict=True)
-        ]
+        self._pixels: list[np.ndarray] = []
+        self._encoded: list[EncodedImage] = []
+        self._truths: list[np.ndarray] = []
+        self._ignored: list[np.ndarray | None] = []
+        for photo, shows in zip(photos, is_shown, strict=True):
+            with missed.over(f"{photo.name} in the album {name}"):
+                pixels = photo.read_photo()
+                size = pixels.shape[0], pixels.shape[1]
+                truth = photo.truth.read(size) if shows else np.zeros(size, bool)
+                ignored = photo.truth.read_ignore(size) if shows else None
+                self._encoded.append(model.encode(pixels))
+                self._pixels.append(pixels)
+                self._truths.append(truth)
+                self._ignored.append(ignored)
+        if not any(truth.any() for truth in self._truths):
+            raise PersamError("No photo that shows the thing is left.")
         self._shots: dict[int, Concept] = {}
         self._looked: dict[frozenset[int], list[Looked]] = {}
 
@@ -127,32 +144,64 @@ class OneAlbum:
         return Looked(found.to_dict(rle=False), assumed, iou(found.mask, truth, ignored))
 
 
-def albums(trial: Trial, mode: str, most: int) -> Iterator[OneAlbum]:
-    """An album for every object, with at most so many photos of it, and as many of others.
+def in_albums(
+    trial: Trial, mode: str, most: int, measure: Callable[[OneAlbum], Measured], missed: Missed
+) -> dict[str, Measured]:
+    """What is measured in every album, by its name; what one album cannot do is passed over.
 
     Raises:
-        UsageError: no such mode; one object alone, so that there are no photos of others.
+        UsageError: as `albums`.
+        PersamError: nothing could be measured in any album.
+    """
+    found = {}
+    for album in albums(trial, mode, most, missed):
+        with missed.over(album.name):
+            found[album.name] = measure(album)
+    if not found:
+        raise PersamError(f"No album could be measured; {missed.reasons[0]}.")
+    return found
+
+
+def albums(trial: Trial, mode: str, most: int, missed: Missed) -> Iterator[OneAlbum]:
+    """An album for every object, with at most so many photos of it, and as many of others.
+
+    Args:
+        trial: on what and with what.
+        mode: of the method.
+        most: photos of the object.
+        missed: is told of photos and albums that cannot be read.
+
+    Raises:
+        UsageError: no such mode; one object alone, or nothing but photos in which each object may be, so that there are
+            none without.
     """
     model = PerSAM(trial.shared["model"], encoder=trial.shared["encoder"], settings=Settings.of(mode))
     episodes = trial.photos.episodes
     if len(episodes) < 2:
         raise UsageError("There is one object alone; an album has photos without the object, too: those of others.")
-    for episode in episodes:
-        strangers = {
-            sample.photo: sample
-            for other in episodes
-            for sample in other.tests
-            if other is not episode and sample.photo not in episode.may_show
-        }
+    strangers = [_without(episode, episodes) for episode in episodes]
+    if not any(strangers):
+        raise UsageError("Each object may be in every photo here; an album needs photos of others without the object.")
+    for episode, without in zip(episodes, strangers, strict=True):
         shown = spread(episode.tests, most)
-        others = spread(list(strangers.values()), len(shown))
+        others = spread(without, len(shown))
         is_shown = [True] * len(shown) + [False] * len(others)
-        name = f"{episode.data_set}/{episode.object}"
-        yield OneAlbum(model, name, episode.references[0], [*shown, *others], is_shown)
+        name, album = f"{episode.data_set}/{episode.object}", None
+        with missed.over(name):
+            album = OneAlbum(model, name, episode.references[0], [*shown, *others], is_shown, missed)
+        if album is not None:
+            yield album
         for _ in episode.tests:
             if trial.progress is not None:
                 trial.progress()
 
 
-def _size(pixels: np.ndarray) -> tuple[int, int]:
-    return pixels.shape[0], pixels.shape[1]
+def _without(episode: Episode, episodes: Sequence[Episode]) -> list[Sample]:
+    """The tests of others in which the object of an episode cannot be."""
+    elsewhere = {
+        sample.photo: sample
+        for other in episodes
+        for sample in other.tests
+        if other is not episode and sample.photo not in episode.may_show
+    }
+    return list(elsewhere.values())

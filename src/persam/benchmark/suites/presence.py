@@ -15,6 +15,7 @@ from persam.errors import UsageError
 from persam.method.settings import Settings
 
 PROTOCOL = "every object is looked for in the photos of all objects, the references left out, each photo on its own"
+INTERVALS = "[..] is a 95 % bootstrap interval: over photos for whether a thing is there, over things for searches"
 
 
 def ask_presence(trial: Trial, mode: str = "persam") -> Findings:
@@ -43,7 +44,7 @@ def ask_presence(trial: Trial, mode: str = "persam") -> Findings:
     if len({each.object for each in episodes}) < 2:
         raise UsageError("There is one object alone; presence looks for each in the photos of the others.")
     answers = ask(presence_queries(episodes), methods, trial.progress, masks=False)
-    about = trial.about(mode=mode, solver=trial.solver) | {"protocol": PROTOCOL}
+    about = trial.about(mode=mode, solver=trial.solver) | {"protocol": PROTOCOL, "intervals": INTERVALS}
     report = AbsentReport(headline(about), answers, about)
     rankings = {ranking.method: asdict(ranking) for ranking in report.rankings}
     rows = [asdict(summary) | {"ranking": rankings[summary.method]} for summary in report.summaries]

@@ -33,6 +33,7 @@ PROTOCOL = (
     "for in others of its photos, evenly spread, each on its own, and taken to be there; figures are means over "
     "references of the mean IoU in those photos"
 )
+INTERVALS = "In percent; [..] is a 95 % bootstrap interval of a difference, for which whole objects are drawn"
 SOUND = 0.6  # mean IoU in the other photos above which a reference is sound, whatever a check says
 
 
@@ -100,7 +101,9 @@ def check_checks(
         for _ in episode.tests:
             if trial.progress is not None:
                 trial.progress()
-    about = trial.about(mode=mode, solver=None) | {"protocol": PROTOCOL, "references": len(tried)}
+    about = trial.about(mode=mode, solver=None) | {
+        "protocol": PROTOCOL, "intervals": INTERVALS, "references": len(tried),
+    }  # fmt: skip
     natural = [each for each in tried if each.damage == AS_IT_IS]
     title = headline(about)
     tables = [verdict_table(natural, title), finding_table(natural, title)]
@@ -108,8 +111,7 @@ def check_checks(
         tables.append(damage_table(tried, title))
     if odd_ones:
         tables.append(odd_one_table(look_for_odd_ones(model, trial.photos.episodes), title))
-    notes = [sound_note(natural), "The interval of a difference draws whole objects."]
-    return Findings("references", about, [_row(each) for each in tried], tables, notes)
+    return Findings("references", about, [_row(each) for each in tried], tables, [sound_note(natural)])
 
 
 def _try_object(model: PerSAM, episode: Episode, references: int, tests: int, damaged: int) -> Iterator[Tried]:
