@@ -77,6 +77,15 @@ def test_a_folder_keeps_its_names_and_a_damaged_frame_is_told(run, clip, tmp_pat
     assert sorted(path.name for path in (tmp_path / "out" / "labels").iterdir()) == ["f0.png", "f1.png", "f3.png"]
 
 
+def test_a_folder_named_by_a_number_is_no_camera(run, clip, tmp_path):
+    (tmp_path / "00001").mkdir()
+    for frame in open_clip(clip):
+        Image.fromarray(frame.pixels).save(tmp_path / "00001" / f"{frame.number}.png")
+    result = run("video", "00001", "--mask", clip.with_name("first.png"), "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert len(lines_in(tmp_path / "out")) == FRAMES
+
+
 def test_what_is_refused(refused, clip, learned, tmp_path):
     mask = clip.with_name("first.png")
     assert "Say what to follow" in refused("video", clip, code=2)

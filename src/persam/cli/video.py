@@ -58,7 +58,8 @@ def video(
     from persam.video.folder import Outputs, track_into
 
     clip_name, concepts = _clip_and_concepts(items, mask, mode)
-    clip = open_clip(int(clip_name) if clip_name.isdecimal() else clip_name)
+    is_camera = clip_name.isdecimal() and not Path(clip_name).exists()  # folders of frames have numbers for names, too
+    clip = open_clip(int(clip_name) if is_camera else clip_name)
     outputs = Outputs(output, overlay=overlay, cutout=cutout, overwrite=overwrite)
     if concepts:
         named, other = model_of(concepts[0], model, encoder)

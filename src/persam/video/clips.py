@@ -24,12 +24,11 @@ from persam.files import expanded
 from persam.finding import find_images
 from persam.images import ImageSource, check_file, check_pixels, max_pixels_allowed, read_image
 from persam.lazy import library
-from persam.places import Place
+from persam.places import Place, is_url, without_secrets
 from persam.video.colours import rgb_of
 
 ClipSource = str | Path | int | Iterable[ImageSource]
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _PATIENCE = 15.0  # seconds without a sign from a stream
 _CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}  # by platform: name, and its reader
 _MAY_LACK = Fraction(1, 2)  # seconds by which files end earlier than they say though nothing is missing
@@ -107,8 +106,8 @@ def open_clip(source: ClipSource | Clip) -> Clip:
         return source
     if isinstance(source, int) and not isinstance(source, bool):
         return _camera(source)
-    if isinstance(source, str) and _URL.match(source):
-        return VideoStream(source, source)
+    if isinstance(source, str) and is_url(source):
+        return VideoStream(without_secrets(source), source)
     if isinstance(source, (str, os.PathLike)):
         path = expanded(source)
         return FrameFolder(path) if path.is_dir() else VideoFile(path)
@@ -232,7 +231,7 @@ class VideoStream(Clip):
             try:
                 packet = next(packets, None)
             except self._av.FFmpegError as error:
-                state.broken = first_line(error)
+                state.broken = _said(error)
                 packet = None
             if packet is not None and packet.pts is not None and packet.time_base:
                 state.end = max(state.end, (packet.pts + (packet.duration or 0)) * packet.time_base - start)
@@ -337,7 +336,7 @@ def _time_of(frame: Any, before: Fraction | None, pictures: Any) -> Fraction:
 
 
 def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)
+    return without_secrets(getattr(error, "strerror", None) or first_line(error))
 
 
 def _camera(number: int) -> VideoStream:
