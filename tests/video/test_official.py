@@ -139,6 +139,18 @@ def test_an_object_out_of_sight_takes_no_other_with_it(faults: Faults, back: set
     assert len(steps) == 3
 
 
+@pytest.mark.parametrize("faults", [Faults(), Faults.published()])
+def test_when_all_are_out_of_sight_nothing_is_labelled(faults: Faults) -> None:
+    objects, pixels = Scripted(faults), np.zeros((64, 64, 3), np.uint8)
+    objects.visible.clear()
+    for _ in range(3):
+        labels, steps = objects.follow(pixels)
+        assert labels.shape == (64, 64)
+        assert labels.dtype == np.uint8
+        assert not labels.any()
+        assert len(steps) == 3
+
+
 def test_areas_wrap_only_if_asked_for() -> None:
     masks = torch.stack(
         [blob((32, 32), (0, 12), (0, 25)), blob((32, 32), (0, 10), (0, 10)), blob((32, 32), (0, 5), (0, 5))]
