@@ -43,12 +43,14 @@ class ClipFrame:
         pixels: (H, W, 3) uint8 RGB, upright.
         time: when it is shown, in seconds; None where the clip does not say (a folder, arrays).
         name: its file's name without the suffix, for a folder; otherwise None.
+        pixel_aspect: width of a pixel over its height, as it is shown; other than 1 in anamorphic clips.
     """
 
     number: int
     pixels: np.ndarray
     time: Fraction | None = None
     name: str | None = None
+    pixel_aspect: Fraction = Fraction(1)
 
 
 class Clip(ABC):
@@ -219,7 +221,7 @@ class VideoStream(Clip):
                 state.time = time
                 stored = size or (frame.width, frame.height)  # some files change their size on the way
                 size = stored
-                yield ClipFrame(number, rgb_of(frame, stored), time)
+                yield ClipFrame(number, rgb_of(frame, stored), time, pixel_aspect=_pixel_aspect(frame, pictures))
         if state.number and (told := self._told(state)):
             warnings.warn(told, PersamWarning, stacklevel=3)
 
@@ -333,6 +335,11 @@ def _time_of(frame: Any, before: Fraction | None, pictures: Any) -> Fraction:
     if before is None:
         return Fraction(0) if time is None else time
     return time if time is not None and time > before else before + step
+
+
+def _pixel_aspect(frame: Any, pictures: Any) -> Fraction:
+    aspect = pictures.sample_aspect_ratio or Fraction(1)
+    return 1 / aspect if round(frame.rotation / 90) % 2 else aspect
 
 
 def _said(error: Exception) -> str:
