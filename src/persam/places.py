@@ -291,6 +291,11 @@ def place_of(text: str | os.PathLike[str] | RemotePath) -> Place:
     return RemotePath(f"{protocol}://{rest}")
 
 
+def is_url(text: object) -> bool:
+    """Whether it is an address such as ``rtsp://camera/1``, of a kind that is known here or not."""
+    return isinstance(text, str) and _URL.match(text) is not None
+
+
 def is_remote(place: object) -> bool:
     """Whether a text or place is not on this disk."""
     return isinstance(place, RemotePath) or (isinstance(place, str) and isinstance(place_of(place), RemotePath))
@@ -357,7 +362,7 @@ def _put(filesystem: Any, path: str, data: bytes, **options: str) -> None:
 def _error(place: RemotePath, error: Exception, done: str) -> PersamError:
     """What a store's library says, as a sentence."""
     names = {each.__name__ for each in type(error).__mro__}
-    reason = _without_secrets(first_line(error)) if str(error) else type(error).__name__
+    reason = without_secrets(first_line(error)) if str(error) else type(error).__name__
     if isinstance(error, ImportError):
         package = _PACKAGES.get(place.protocol)
         mend = f"pip install {package}" if package else "install what fsspec asks for"
@@ -382,7 +387,7 @@ def _error(place: RemotePath, error: Exception, done: str) -> PersamError:
     return PersamError(f"{place} cannot be {done} ({type(error).__name__}: {reason}); check it and run this again.")
 
 
-def _without_secrets(text: str) -> str:
-    """What a library says, without passwords, and without what signs a request."""
-    text = re.sub(r"//[^/@\s]+@", "//", text)
+def without_secrets(text: str) -> str:
+    """An address, or what a library says of it, without passwords, and without what signs a request."""
+    text = re.sub(r"//[^/\s]+@", "//", text)  # up to the last @, as passwords hold others
     return re.sub(r"(?i)\b(sig|token|x-amz-[a-z-]+|awsaccesskeyid|key|secret)=[^&\s\"']+", r"\1=...", text)

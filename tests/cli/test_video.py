@@ -12,7 +12,9 @@ from PIL import Image
 from tests.conftest import draw_scene
 from tests.video.drawn import write_clip
 
+from persam.video import folder
 from persam.video.clips import open_clip
+from persam.video.track import TrackedFrame
 
 FRAMES = 4
 
@@ -75,6 +77,39 @@ def test_a_folder_keeps_its_names_and_a_damaged_frame_is_told(run, clip, tmp_pat
     assert result.exit_code == 0, result.output
     assert "Frame 2 is left out" in result.stderr
     assert sorted(path.name for path in (tmp_path / "out" / "labels").iterdir()) == ["f0.png", "f1.png", "f3.png"]
+
+
+def test_a_folder_named_by_a_number_is_no_camera(run, clip, tmp_path):
+    (tmp_path / "00001").mkdir()
+    for frame in open_clip(clip):
+        Image.fromarray(frame.pixels).save(tmp_path / "00001" / f"{frame.number}.png")
+    result = run("video", "00001", "--mask", clip.with_name("first.png"), "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert len(lines_in(tmp_path / "out")) == FRAMES
+
+
+def test_a_run_that_is_stopped_says_what_it_keeps(run, clip, tmp_path, monkeypatch):
+    def stopped(found: TrackedFrame) -> None:
+        if found.frame.number == 1:
+            raise KeyboardInterrupt
+
+    whole = folder.track_into
+    monkeypatch.setattr(folder, "track_into", lambda *args, on_frame, **rest: whole(*args, on_frame=stopped, **rest))
+    arguments = ["video", clip, "--mask", clip.with_name("first.png"), "-o", "out", "--overlay"]
+    result = run(*arguments)
+    assert result.exit_code == 130
+    assert "Stopped. 2 frames are done and kept in out/." in result.stderr
+    assert len(list(open_clip(tmp_path / "out" / "overlay.mp4"))) == 2
+    again = run(*arguments)
+    assert again.exit_code == 2
+    assert "holds the results of a run that was stopped" in again.stderr
+
+
+def test_options_that_would_do_nothing_are_refused(refused, clip, learned):
+    mask = clip.with_name("first.png")
+    assert "leave tune out" in refused("video", clip, learned, "--tune", code=2)
+    official = ("video", clip, "--mask", mask, "--mode", "official")
+    assert "no threshold" in refused(*official, "--threshold", "0.5", code=2)
 
 
 def test_what_is_refused(refused, clip, learned, tmp_path):

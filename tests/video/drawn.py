@@ -32,6 +32,7 @@ def write_clip(
     rotation: int = 0,
     sound: bool = False,
     options: dict[str, str] | None = None,
+    pixel_aspect: Fraction | None = None,
     **tags: Any,
 ) -> Path:
     """Write frames (H, W, 3) uint8, or uint16 for rgb48; `times` are in ticks of 1 / (10 `rate`) s."""
@@ -44,12 +45,16 @@ def write_clip(
             stream.options = {"crf": "5", "preset": "ultrafast"}
         for name, value in tags.items():
             setattr(context, name, value)
+        if pixel_aspect is not None:
+            context.sample_aspect_ratio = pixel_aspect
         base = Fraction(1, rate if times is None else 10 * rate)
         context.time_base = base
         if rotation:
             stream.set_display_rotation(rotation)
         audio = (
-            container.add_stream("aac" if path.suffix in (".mp4", ".mov") else "libopus", rate=48000) if sound else None
+            container.add_stream("aac" if path.suffix in (".mp4", ".mov", ".ts") else "libopus", rate=48000)
+            if sound
+            else None
         )
         for number, pixels in enumerate(frames):
             kind = "rgb48le" if pixels.dtype == np.uint16 else "rgb24"

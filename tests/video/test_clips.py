@@ -245,6 +245,14 @@ def test_cameras_and_streams_are_opened_when_asked_for() -> None:
         next(iter(stream))
 
 
+def test_passwords_of_streams_are_not_shown() -> None:
+    stream = open_clip("http://me:pass@word@127.0.0.1:9/live.ts?token=abc")
+    assert stream.source == "http://127.0.0.1:9/live.ts?token=..."
+    with pytest.raises(PersamError, match="cannot be opened") as caught:
+        next(iter(stream))
+    assert not any(secret in str(caught.value) for secret in ("me:", "pass", "word", "abc"))
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     """As in ``persam video <(...)``; a stream's URL is read the same way."""

@@ -30,6 +30,24 @@ def test_nothing_comes_in_from_outside() -> None:
     assert (carried[:, :4] < 0).mean() > 0.5
 
 
+@pytest.mark.parametrize("size", [(8, 8), (10, 512), (512, 10), (20, 100), (1, 40), (31, 300), (32, 512)])
+def test_small_and_narrow_frames_have_a_motion(size: tuple[int, int]) -> None:
+    """For some of these sizes OpenCV's flow is an error, for some the end of the process."""
+    noise = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    carried = Motion(noise, noise).carry(np.full(size, 4.0, np.float32), -4.0)
+    assert carried.shape == size
+    assert (carried > 0).mean() > 0.8
+
+
+@pytest.mark.parametrize("size", [(8, 8), (10, 300)])
+def test_small_and_narrow_clips_are_followed(size: tuple[int, int]) -> None:
+    photo = np.full((*size, 3), (40, 180, 120), np.uint8)
+    photo[2:7, 2:7] = RED
+    mask = (photo[..., 0] > 100).astype(np.uint8) * 255
+    tracked = list(PerSAM(ColourModel()).track([photo] * 3, mask))
+    assert [found.labels.shape for found in tracked] == [size] * 3
+
+
 def test_a_pixel_belongs_to_whoever_is_surest() -> None:
     one, other = np.full((2, 6), -4.0), np.full((2, 6), -4.0)
     one[:, :4], other[:, 2:] = 3.0, 5.0

@@ -1,4 +1,4 @@
-"""The published scripts' results on a clip (golden-video, beside the repository), and what was wrong with them."""
+"""The published scripts' results on a clip (tests/golden/README.md), and what was wrong with them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from persam.method.prior import Prior
 from persam.method.segment import Step
 from persam.video.official import Faults, OfficialObjects, widened_box
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden-video" / "two_objects"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="golden-video is not beside the repository")
+HERE = Path(__file__).parents[1] / "golden"
+GOLDEN = HERE / "video_two_objects"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,9 @@ def expected() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def model() -> PerSAM:
-    return PerSAM.from_pretrained(GOLDEN / "sam_tiny.pth", device="cpu", dtype="float32", decoder_heads=4)
+    return PerSAM.from_pretrained(
+        HERE / "landscape_to_square" / "sam_tiny.pth", device="cpu", dtype="float32", decoder_heads=4
+    )
 
 
 def started(model: PerSAM, *, tune: bool, faults: Faults) -> OfficialObjects:
@@ -47,7 +49,6 @@ def frame(number: int) -> np.ndarray:
     return read_image(GOLDEN / f"frames/{number:05d}.png")
 
 
-@needs_golden
 @pytest.mark.parametrize("script", ["persam", "persam_f"])
 def test_the_published_results(model: PerSAM, expected: dict[str, np.ndarray], script: str) -> None:
     """To the pixel, whichever of equally similar points the published run took.
@@ -137,6 +138,18 @@ def test_an_object_out_of_sight_takes_no_other_with_it(faults: Faults, back: set
     labels, steps = objects.follow(pixels)
     assert set(np.unique(labels)) == {0, *back}
     assert len(steps) == 3
+
+
+@pytest.mark.parametrize("faults", [Faults(), Faults.published()])
+def test_when_all_are_out_of_sight_nothing_is_labelled(faults: Faults) -> None:
+    objects, pixels = Scripted(faults), np.zeros((64, 64, 3), np.uint8)
+    objects.visible.clear()
+    for _ in range(3):
+        labels, steps = objects.follow(pixels)
+        assert labels.shape == (64, 64)
+        assert labels.dtype == np.uint8
+        assert not labels.any()
+        assert len(steps) == 3
 
 
 def test_areas_wrap_only_if_asked_for() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.fakes import ColourModel
+from PIL import Image
+from tests.fakes import ColourModel, random_sam
 
-from persam import PerSAM, PersamError, UsageError
+from persam import PerSAM, PersamError, PersamWarning, UsageError
+from persam.method.settings import Settings
 from persam.segmentation import Segmentation
 from persam.video import memory
 from persam.video.official import Faults
+from persam.video.start import objects_of
 from persam.video.track import TrackedFrame
 
 RED, BLUE = (210, 30, 40), (30, 60, 220)
@@ -194,7 +200,59 @@ def test_a_mask_in_black_and_white_is_one_object() -> None:
     np.testing.assert_array_equal(found.labels, labels > 0)
 
 
-def test_gradients_are_not_kept() -> None:
-    frames = [draw([(RED, 50 + 3 * k, 45, 20)]) for k in range(2)]
+def test_gradients_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_sam()
+    network.network.requires_grad_(True)
+    seen: list[torch.Tensor] = []
+    for name in ("encode", "decode"):
+        whole = getattr(network, name)
+
+        def kept(*arguments: Any, whole: Any = whole, **options: Any) -> Any:
+            result = whole(*arguments, **options)
+            seen.extend(value for value in vars(result).values() if isinstance(value, torch.Tensor))
+            return result
+
+        monkeypatch.setattr(network, name, kept)
+    frames = [draw([(RED, 50 + 3 * k, 45, 20)]) for k in range(3)]
     with torch.enable_grad():
-        assert all(found.labels.any() for found in followed(frames))
+        tracked = list(PerSAM(network).track([pixels for pixels, _ in frames], frames[0][1]))
+    assert len(tracked) == 3
+    assert seen
+    assert not any(value.requires_grad for value in seen)
+
+
+def test_options_that_would_do_nothing_are_refused() -> None:
+    photo, mask = draw([(RED, 60, 50, 20)])
+    persam = model()
+    concept = persam.learn(photo, mask * 255)
+    with pytest.raises(UsageError, match="tuned where it is learned"):
+        next(persam.track([photo], concept, tune=True))
+    published = replace(concept, settings=Settings.of("official"))
+    with pytest.raises(UsageError, match="learned in mode official"):
+        next(persam.track([photo], [concept, replace(published, name="other")]))
+    official = PerSAM.from_pretrained(mode="official", device="cpu")
+    with pytest.raises(UsageError, match="no threshold"):
+        official.track([photo], mask, threshold=0.5)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_mask_from_a_pipe_is_read_once(tmp_path: Path) -> None:
+    photo, mask = draw([(RED, 60, 50, 20), (BLUE, 20, 20, 9)])
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    os.mkfifo(tmp_path / "pipe")
+    data = (tmp_path / "mask.png").read_bytes()
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,))
+    writer.start()
+    (found,) = model().track([photo], tmp_path / "pipe")
+    writer.join()
+    np.testing.assert_array_equal(found.labels, mask)
+
+
+def test_what_is_odd_about_a_mask_is_said() -> None:
+    photo, mask = draw([(RED, 60, 50, 20)])
+    with pytest.warns(PersamWarning, match="as if it were inverted"):
+        next(model().track([photo], (mask == 0).astype(np.uint8) * 255))
+    large = np.zeros((600, 600), np.uint8)
+    large[100:400, 100:400], large[2:7, 2:7] = 1, 2
+    with pytest.warns(PersamWarning, match="Part 2 of the mask marks 25 pixels"):
+        assert len(objects_of(large, (600, 600))) == 2

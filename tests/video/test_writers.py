@@ -82,6 +82,28 @@ def test_the_sound_is_kept(tmp_path: Path, source: str, target: str) -> None:
         assert not mute.streams.audio
 
 
+@pytest.mark.parametrize("target", ["out.mp4", "out.webm"])
+def test_sound_whose_times_jump_back_goes_on(tmp_path: Path, target: str) -> None:
+    part = write_clip(tmp_path / "part.ts", grey_frames(15), "mpeg4", sound=True)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 2)
+    after = heard(copied(joined, tmp_path / target))
+    assert len(after) / len(heard(part)) == pytest.approx(2, rel=0.1)
+    assert len(list(open_clip(tmp_path / target))) == 30
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv", "out.webm"])
+@pytest.mark.parametrize(("rotation", "shown"), [(0, Fraction(4, 3)), (90, Fraction(3, 4))])
+def test_pixels_keep_their_aspect(tmp_path: Path, name: str, rotation: int, shown: Fraction) -> None:
+    source = write_clip(tmp_path / "clip.mp4", grey_frames(3), rotation=rotation, pixel_aspect=Fraction(4, 3))
+    assert next(iter(open_clip(source))).pixel_aspect == shown
+    with av.open(str(copied(source, tmp_path / name))) as container:
+        stream = container.streams.video[0]
+        frame = next(iter(open_clip(source))).pixels
+        aspect = frame.shape[1] / frame.shape[0] * float(shown)
+        assert stream.width / stream.height * float(stream.sample_aspect_ratio) == pytest.approx(aspect, rel=0.03)
+
+
 @pytest.mark.parametrize(("name", "codec"), [("out.webm", "libvpx-vp9"), ("out.mov", "prores")])
 def test_transparency_survives(tmp_path: Path, name: str, codec: str) -> None:
     clip = open_clip([flat((200, 40, 30))] * 3)

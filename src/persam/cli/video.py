@@ -34,10 +34,11 @@ def video(
     name: Annotated[list[str] | None, typer.Option("--name", help="Names of the objects, one --name each.")] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlay.mp4, with the clip's sound.")] = False,
     cutout: Annotated[bool, typer.Option("--cutout", help="Also write cutout.webm, transparent beside them.")] = False,
-    tune: Annotated[bool, typer.Option("--tune", help="Also fit the scale weights on the first frame.")] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Also fit the scale weights on the first frame's mask.")] = False,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Score from which on an object counts as present.")
-    ] = 0.5,
+        float | None,
+        typer.Option(min=0, max=1, help="Score from which on an object counts as present; default: 0.5."),
+    ] = None,
     mode: Annotated[str | None, typer.Option(help="persam, official or paper; default: persam.")] = None,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
@@ -58,7 +59,8 @@ def video(
     from persam.video.folder import Outputs, track_into
 
     clip_name, concepts = _clip_and_concepts(items, mask, mode)
-    clip = open_clip(int(clip_name) if clip_name.isdecimal() else clip_name)
+    is_camera = clip_name.isdecimal() and not Path(clip_name).exists()  # folders of frames have numbers for names, too
+    clip = open_clip(int(clip_name) if is_camera else clip_name)
     outputs = Outputs(output, overlay=overlay, cutout=cutout, overwrite=overwrite)
     if concepts:
         named, other = model_of(concepts[0], model, encoder)

@@ -24,12 +24,11 @@ from persam.files import expanded
 from persam.finding import find_images
 from persam.images import ImageSource, check_file, check_pixels, max_pixels_allowed, read_image
 from persam.lazy import library
-from persam.places import Place
+from persam.places import Place, is_url, without_secrets
 from persam.video.colours import rgb_of
 
 ClipSource = str | Path | int | Iterable[ImageSource]
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _PATIENCE = 15.0  # seconds without a sign from a stream
 _CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}  # by platform: name, and its reader
 _MAY_LACK = Fraction(1, 2)  # seconds by which files end earlier than they say though nothing is missing
@@ -44,12 +43,14 @@ class ClipFrame:
         pixels: (H, W, 3) uint8 RGB, upright.
         time: when it is shown, in seconds; None where the clip does not say (a folder, arrays).
         name: its file's name without the suffix, for a folder; otherwise None.
+        pixel_aspect: width of a pixel over its height, as it is shown; other than 1 in anamorphic clips.
     """
 
     number: int
     pixels: np.ndarray
     time: Fraction | None = None
     name: str | None = None
+    pixel_aspect: Fraction = Fraction(1)
 
 
 class Clip(ABC):
@@ -107,8 +108,8 @@ def open_clip(source: ClipSource | Clip) -> Clip:
         return source
     if isinstance(source, int) and not isinstance(source, bool):
         return _camera(source)
-    if isinstance(source, str) and _URL.match(source):
-        return VideoStream(source, source)
+    if isinstance(source, str) and is_url(source):
+        return VideoStream(without_secrets(source), source)
     if isinstance(source, (str, os.PathLike)):
         path = expanded(source)
         return FrameFolder(path) if path.is_dir() else VideoFile(path)
@@ -220,7 +221,7 @@ class VideoStream(Clip):
                 state.time = time
                 stored = size or (frame.width, frame.height)  # some files change their size on the way
                 size = stored
-                yield ClipFrame(number, rgb_of(frame, stored), time)
+                yield ClipFrame(number, rgb_of(frame, stored), time, pixel_aspect=_pixel_aspect(frame, pictures))
         if state.number and (told := self._told(state)):
             warnings.warn(told, PersamWarning, stacklevel=3)
 
@@ -232,7 +233,7 @@ class VideoStream(Clip):
             try:
                 packet = next(packets, None)
             except self._av.FFmpegError as error:
-                state.broken = first_line(error)
+                state.broken = _said(error)
                 packet = None
             if packet is not None and packet.pts is not None and packet.time_base:
                 state.end = max(state.end, (packet.pts + (packet.duration or 0)) * packet.time_base - start)
@@ -336,8 +337,13 @@ def _time_of(frame: Any, before: Fraction | None, pictures: Any) -> Fraction:
     return time if time is not None and time > before else before + step
 
 
+def _pixel_aspect(frame: Any, pictures: Any) -> Fraction:
+    aspect = pictures.sample_aspect_ratio or Fraction(1)
+    return 1 / aspect if round(frame.rotation / 90) % 2 else aspect
+
+
 def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)
+    return without_secrets(getattr(error, "strerror", None) or first_line(error))
 
 
 def _camera(number: int) -> VideoStream:

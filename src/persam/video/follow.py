@@ -171,7 +171,7 @@ class _FollowedObject:
         assert image.pixels is not None
         truth = cv2.resize(window.of(mask).astype(np.float32), odds.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
         cut = refine.cut_out(image.pixels, odds > 0)
-        self.edges = cut is not None and _iou(cut, truth) > _iou(odds > 0, truth) - HARM
+        self.edges = cut is not None and _shared(cut, truth) > _shared(odds > 0, truth) - HARM
 
     def expected(self, motion: Motion | None) -> np.ndarray | None:
         """Log odds of where it is thought to be now, (h, w); None if it may be anywhere."""
@@ -195,7 +195,7 @@ class _FollowedObject:
         closer, _, near = self._decoded(frame, window, expected, held)
         assert closer.pixels is not None
         there = window.of(afar)
-        if _iou(window.into(near, frame.size, -MOST_ODDS) > 0, afar > 0) >= AGREE:
+        if _shared(window.into(near, frame.size, -MOST_ODDS) > 0, afar > 0) >= AGREE:
             near = (near + cv2.resize(there, near.shape[::-1], interpolation=cv2.INTER_LINEAR)) / 2
             return self._sight(frame, image, prior, _WindowView(window, closer.pixels, near), expected)
         here = self._sight(frame, image, prior, _WindowView(window, closer.pixels, near), expected)
@@ -265,7 +265,7 @@ class _FollowedObject:
         odds, steady = view.odds, 0.0
         if expected is not None:
             carried = cv2.resize(view.window.of(expected), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)
-            steady = _iou(odds > 0, carried > 0)
+            steady = _shared(odds > 0, carried > 0)
             odds = odds + CARRIED * _clipped(carried)
         cut = refine.cut_out(view.pixels, odds > 0) if self.edges else None
         if cut is not None:
@@ -354,7 +354,8 @@ def _learned(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) ->
     return persam.tune(concept) if tune else concept
 
 
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
+def _shared(one: np.ndarray, other: np.ndarray) -> float:
+    """IoU of two masks; unlike in `persam.metrics`, two empty ones share nothing, as nothing is seen in either."""
     return float((one & other).sum() / max(1, (one | other).sum()))
 
 

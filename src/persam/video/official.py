@@ -112,7 +112,8 @@ class OfficialObjects:
         # With boxes that have moved up there are fewer of them than objects.
         steps = [self._found(image, *pair) for pair in zip(self.concepts, self.boxes, strict=False)]
         logits = [image.frame.to_photo_size(step.taken[None, None])[0, 0] for step in steps]
-        labels = merged(logits).cpu().numpy()
+        nothing = np.zeros(frame.shape[:2], np.uint8)  # no box is left, so nothing is looked for
+        labels = merged(logits).cpu().numpy() if logits else nothing
         masks = [labels == number for number in range(1, len(self.concepts) + 1)]
         if self.faults.shifted_boxes:
             self.boxes = [widened_box(mask) for mask in masks if mask.any()]

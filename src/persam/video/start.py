@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from persam.concept import Concept
-from persam.errors import UsageError
+from persam.doubts import doubt_of_mask
+from persam.errors import PersamWarning, UsageError
+from persam.images import read_once
 from persam.labels import Label
 from persam.masks import MaskSource, name_of, read_labels, read_mask
 from persam.video.writers import MOST_LABELS
@@ -44,6 +47,9 @@ def objects_of(start: Start, size: tuple[int, int], names: Sequence[str] | None 
     Raises:
         PersamError: the mask cannot be read, is empty, or has another aspect than the clip.
         UsageError: something else, too many objects, or another number of names.
+
+    Warns:
+        PersamWarning: a mask may not be what was meant, as `persam learn` would say of it.
     """
     if isinstance(start, Concept):
         start = [start]
@@ -65,12 +71,20 @@ def _masks_of(source: MaskSource, size: tuple[int, int]) -> list[np.ndarray]:
     """Masks (H, W) bool of the things in a mask, by their labels."""
     if isinstance(source, (list, tuple)):
         raise UsageError("A clip is started with a mask of its first frame, or with concepts, not with a list.")
+    name = name_of(source)
+    source = read_once(source, "mask")
     labels = read_labels(source)
     things = _without_void(labels.things)
     if len(things) < 2 and not _has_void(labels.things):
-        return [read_mask(source, size)]
-    name = name_of(source)
-    return [read_mask(labels.pick(label, name), size, what=f"part {label} of the mask") for label in things]
+        masks = {name: read_mask(source, size)}
+    else:
+        parts = {label: f"part {label} of the mask" for label in things}
+        masks = {what: read_mask(labels.pick(label, name), size, what=what) for label, what in parts.items()}
+    for what, mask in masks.items():
+        doubt = doubt_of_mask(mask, what[0].upper() + what[1:] if len(masks) > 1 else what)
+        if doubt is not None:
+            warnings.warn(doubt, PersamWarning, stacklevel=2)
+    return list(masks.values())
 
 
 def _has_void(things: Sequence[Label]) -> bool:

@@ -46,7 +46,7 @@ class TrackOptions(TypedDict, total=False):
 
     names: Sequence[str] | None
     tune: bool
-    threshold: float
+    threshold: float | None
     faults: Faults | None
 
 
@@ -57,7 +57,7 @@ def track(
     *,
     names: Sequence[str] | None = None,
     tune: bool = False,
-    threshold: float = SURE_ENOUGH,
+    threshold: float | None = None,
     faults: Faults | None = None,
 ) -> Iterator[TrackedFrame]:
     """Follow objects through a clip, frame by frame, which are read as they are asked for.
@@ -69,7 +69,7 @@ def track(
             are looked for from the first frame on.
         names: of the objects; by default those of the concepts, or object 1, object 2, ...
         tune: fit the scale weights of objects that a mask shows (PerSAM-F).
-        threshold: score from which on an object is present, 0 to 1; mode official has none.
+        threshold: score from which on an object is present, 0 to 1; by default 0.5. Mode official has none.
         faults: of the published scripts, to bring back in mode official.
 
     Yields:
@@ -80,8 +80,14 @@ def track(
             another model.
         UsageError: the mode has no such option, or cannot start so; too many objects, or other names than objects.
     """
+    official = persam.settings.mode == "official"
+    if threshold is not None and official:
+        raise UsageError(
+            "Mode official has no score, and so no threshold; leave the threshold out, or use mode persam."
+        )
+    threshold = SURE_ENOUGH if threshold is None else threshold
     check_search(1, threshold)
-    if faults is not None and persam.settings.mode != "official":
+    if faults is not None and not official:
         raise UsageError(f"Faults of the published scripts belong to mode official, not {persam.settings.mode}.")
     return _tracked(persam, iter(open_clip(clip)), start, names, tune, threshold, faults)
 
@@ -99,12 +105,19 @@ def _tracked(
     height, width = first.pixels.shape[:2]
     objects = objects_of(start, (height, width), names)
     given = [one.mask for one in objects if one.mask is not None]
+    if tune and len(given) < len(objects):
+        raise UsageError("A concept is tuned where it is learned: `persam learn --tune`; leave tune out.")
     tracker: Tracker
     if persam.settings.mode == "official":
         if len(given) < len(objects):
             raise UsageError("Mode official starts from a mask of the first frame, not from concepts; use mode persam.")
         tracker = _Official(OfficialObjects(persam, first.pixels, given, tune=tune, faults=faults))
     else:
+        published = [one.name for one in objects if one.concept is not None and one.concept.settings.mode == "official"]
+        if published:
+            raise UsageError(
+                f"{published[0]} was learned in mode official, which follows no concepts; learn it in mode persam."
+            )
         tracker = FollowedObjects(persam, first.pixels, objects, tune=tune, threshold=threshold)
     if given:
         labels = np.zeros((height, width), np.uint8)

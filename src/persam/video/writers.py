@@ -8,11 +8,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from persam.drawing import Colour, draw_overlay
-from persam.errors import PersamError, UsageError
+from persam.errors import PersamError, UsageError, first_line, write_error
 from persam.files import atomic_path, expanded
 from persam.lazy import library
 from persam.video.clips import Clip, ClipFrame, VideoFile
@@ -74,6 +75,8 @@ def video_writer(
 ) -> Iterator[Callable[[ClipFrame, np.ndarray], None]]:
     """Write a video frame by frame, with a clip's timing and its sound; whole or not at all.
 
+    If the clip breaks off (`PersamError`) or is stopped (`KeyboardInterrupt`), the video of the frames before is whole.
+
     Args:
         path: MP4, MOV, MKV or WebM, by its suffix; with `see_through` WebM (VP9) or MOV (ProRes 4444).
         clip: what the frames are of.
@@ -93,7 +96,8 @@ def video_writer(
     target = expanded(path)
     if target.suffix.lower() not in formats:
         raise UsageError(f"{path}: a video is written as {' or '.join(formats)}; choose one of these.")
-    with atomic_path(target) as temporary, ExitStack() as open_files:
+    stopped: BaseException | None = None
+    with atomic_path(target) as temporary, _in_words(av, target), ExitStack() as open_files:
         container = open_files.enter_context(av.open(str(temporary), "w"))
         pictures = _Pictures(av, container, formats[target.suffix.lower()], clip.rate or RATE)
         heard = None
@@ -102,17 +106,38 @@ def video_writer(
             heard = _Sound.of(av, container, source, formats[target.suffix.lower()][3])
 
         def write(frame: ClipFrame, pixels: np.ndarray) -> None:
-            time = pictures.write(frame, pixels)
-            if heard is not None:
-                heard.copy(until=time)
+            with _in_words(av, target):
+                time = pictures.write(frame, pixels)
+                if heard is not None:
+                    heard.copy(until=time)
 
-        yield write
+        try:
+            yield write
+        except (KeyboardInterrupt, PersamError) as error:
+            if not pictures.started:
+                raise
+            stopped = error
         if not pictures.started:
             raise PersamError(f"Nothing was written to {path}, as the clip gave no frame; give another clip.")
         pictures.finish()
         if heard is not None:
             heard.copy(until=pictures.end)
             heard.finish()
+    if stopped is not None:
+        raise stopped
+
+
+@contextmanager
+def _in_words(av: Any, target: Path) -> Iterator[None]:
+    """Tell in one sentence what FFmpeg did not write."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise write_error(target, error) from error
+        raise PersamError(
+            f"FFmpeg cannot write {target} ({first_line(error)}); convert the clip to MP4 first, or do without it."
+        ) from error
 
 
 class _Pictures:
@@ -125,17 +150,22 @@ class _Pictures:
         self._stream.pix_fmt = pixel_format
         self._stream.options = options
         self._stream.codec_context.time_base = _TICK
+        self._square = container.format.name == "webm"  # which PyAV gives no other aspect of pixels
         self._halved = "420" in pixel_format  # colours for every second pixel: the sides must be even
         self.started = False
         self.end = Fraction(0)
 
     def write(self, frame: ClipFrame, pixels: np.ndarray) -> Fraction:
         """Write one frame; returns its time."""
+        if self._square:
+            pixels = _stretched(pixels, frame.pixel_aspect)
         height, width = pixels.shape[:2]
         if self._halved:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if not self.started:
             self._stream.height, self._stream.width = pixels.shape[:2]
+            if not self._square:
+                self._stream.codec_context.sample_aspect_ratio = frame.pixel_aspect
             self.started = True
         time = frame.number / self._rate if frame.time is None else frame.time
         kind = "rgba" if pixels.shape[2] == 4 else "rgb24"
@@ -147,6 +177,15 @@ class _Pictures:
 
     def finish(self) -> None:
         self._container.mux(self._stream.encode(None))
+
+
+def _stretched(pixels: np.ndarray, aspect: Fraction) -> np.ndarray:
+    """A frame (H, W, C) whose pixels have an aspect, as one of squares."""
+    if aspect == 1:
+        return pixels
+    height, width = pixels.shape[:2]
+    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
 
 
 class _Sound:
@@ -169,7 +208,7 @@ class _Sound:
         else:
             stream = container.add_stream(otherwise, rate=48_000)
             packets = cls._coded(av, source, template, stream)
-        return cls(av, container, source, stream, packets)
+        return cls(av, container, source, stream, _rising(packets))
 
     def copy(self, until: Fraction) -> None:
         """What is heard until a time, in seconds."""
@@ -208,6 +247,21 @@ class _Sound:
         except av.FFmpegError:
             pass
         yield from stream.encode(None)
+
+
+def _rising(packets: Iterator[Any]) -> Iterator[Any]:
+    """The packets; where their times jump back, as where recordings were joined, they go on from the last one."""
+    shift, last, following = 0, None, 0
+    for packet in packets:
+        if packet.dts is not None:
+            if last is not None and packet.dts + shift <= last:
+                shift = following - packet.dts
+            if shift:
+                packet.pts = None if packet.pts is None else packet.pts + shift
+                packet.dts += shift
+            last = packet.dts
+            following = last + max(1, packet.duration or 0)
+        yield packet
 
 
 def _fitting(container: Any) -> set[str]:
