@@ -324,6 +324,39 @@ def test_what_somebody_puts_there_meanwhile_stays(photos, out, model, red):
     assert (out / MASK).read_bytes() == b"mine"
 
 
+EVIL = "masks/../../../../evil.png"
+
+
+@IN_MEMORY
+def test_no_key_there_leads_out_of_the_folder_here(tmp_path, photos, out, model, red, computer):
+    fill(out, model, red, str(photos))
+    names = [EVIL, "masks//evil.png", "masks/./evil.png", "masks/red/../evil.png"]
+    for name in names:
+        (out / name).write_bytes(b"evil")
+    told = (out / ".persam/files.jsonl").read_bytes()
+    more = b"".join(
+        json.dumps({"path": name, "size": 4, "mtime_ns": 1, "digest": ""}).encode() + b"\n" for name in names
+    )
+    (out / ".persam/files.jsonl").write_bytes(told + more)
+    computer("second")
+    assert fill(out, model, red, str(photos)).done_before == 3
+    assert list(tmp_path.rglob("evil.png")) == []
+    assert (out / EVIL).read_bytes() == b"evil"  # it is not ours to remove
+
+
+@IN_MEMORY
+@pytest.mark.parametrize("change", [{"name": "../../evil"}, {"files": {"mask": EVIL}}, {"files": {"mask": "/a/b.png"}}])
+def test_an_index_there_that_names_files_outside_is_refused(photos, out, model, red, change):
+    fill(out, model, red, str(photos))
+    with Album(out) as album:
+        album.index.put(album.index.line(str(photos / "a.png"), "red") | change)
+    with pytest.raises(PersamError, match="names files that no album has; remove it") as caught:
+        Album(out)
+    assert str(out / ".persam/index.sqlite") in str(caught.value)
+    (out / ".persam/index.sqlite").unlink()
+    assert fill(out, model, red, str(photos)).done_now == 3
+
+
 class TestClaims:
     def test_a_second_run_is_refused(self, photos, out, model, red, computer):
         with Album(out) as album:

@@ -33,7 +33,7 @@ from persam.album.formats import FORMATS
 from persam.album.index import IndexFileError, copy_index
 from persam.album.outputs import INDEX, PLACES, RESULTS
 from persam.errors import PersamError, PersamWarning, write_error
-from persam.files import Held, write_bytes
+from persam.files import Held, stays_below, write_bytes
 from persam.lazy import library
 from persam.ledger import FILES, HIDDEN, written_in
 from persam.places import RemotePath, remote_stamp
@@ -297,7 +297,7 @@ class Mirror(Held):
         for name in self.place.folders():
             if name in _FOLDERS:
                 found |= (self.place / name).files(below=True)
-        files = {str(file.relative_to(self.place)): remote_stamp(told) for file, told in found.items()}
+        files = {file.url[len(self.place.url) + 1 :]: remote_stamp(told) for file, told in found.items()}
         return {file: stamp for file, stamp in files.items() if file in (_LIST, _INDEX) or _may_be_ours(file)}
 
     def _files_here(self) -> list[str]:
@@ -343,8 +343,9 @@ def cache_folder() -> Path:
 
 
 def _may_be_ours(file: str) -> bool:
-    """Whether a file is none of those that are only for a moment, or for this computer."""
-    return not file.startswith(f"{HIDDEN}/") and not file.rpartition("/")[2].startswith(".")
+    """Whether a file is none of those that are only for a moment, or for this computer, and none of another folder."""
+    is_hidden = file.startswith(f"{HIDDEN}/") or file.rpartition("/")[2].startswith(".")
+    return stays_below(file) and not is_hidden
 
 
 def _digest_of(index: bytes) -> bytes:

@@ -43,7 +43,7 @@ def write(lines: ResultLines, folder: Path) -> Written:
             mask = Image.fromarray(_mask(line))
             name = Path(lines.below_home(photo))
             # Where photos have no common folder, on two disks of Windows, their names are whole paths.
-            name = name.relative_to(name.anchor)
+            name = Path(*(part for part in name.relative_to(name.anchor).parts if part != ".."))
             file = Path(PLACE, lines.folders[line["concept"]], f"{name}.png")
             write_mask(folder / file, np.asarray(mask if turn is None else mask.transpose(turn)))
             written.files.append(file.as_posix())
