@@ -7,6 +7,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,23 @@ class TestReading:
         assert (store / "a").write_bytes(b"1", new=True)
         assert not (store / "a").write_bytes(b"2", new=True)
         assert (store / "a").read_bytes() == b"1"
+
+    def test_nor_where_the_store_ignores_that(self, plain) -> None:
+        assert (plain / "a").write_bytes(b"1", new=True)
+        assert not (plain / "a").write_bytes(b"2", new=True)
+        assert (plain / "a").read_bytes() == b"1"
+
+    def test_folders_are_made_where_the_store_makes_none(self, plain) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: (plain / "deep/er" / name).write_bytes(b"1"), map(str, range(20))))
+        assert len((plain / "deep/er").files()) == 20
+
+    def test_a_link_is_a_file(self, plain) -> None:
+        (plain / "p/a.jpg").write_bytes(jpeg())
+        filesystem, path = (plain / "p/a.jpg")._located()
+        filesystem.links.add(path)
+        assert list((plain / "p").files()) == [plain / "p/a.jpg"] == find_images([str(plain / "p")])
+        assert find_images([f"{plain}/**/*.jpg"]) == [plain / "p/a.jpg"]
 
 
 class TestSentences:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,7 @@ _PACKAGES = {
 }
 # Seconds until a store that does not answer is given up, in a few tries; S3's own way takes minutes.
 CONNECT_SECONDS, READ_SECONDS, TRIES = 5, 10, 2
+_MAKING = threading.Lock()
 _SLOWEST = 20_000  # bytes a second at which files can still be put there
 
 # Names of errors, as each store's library has its own.
@@ -53,6 +55,8 @@ _BROKEN_OFF = frozenset(
 )
 _TAGS = ("ETag", "etag", "md5Hash", "crc32c", "generation", "content_md5")  # of a content, in what stores say of a file
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+
+_FILES = ("file", "link")  # sftp does not say in a list what a link leads to
 
 
 class StoreError(PersamError):
@@ -158,7 +162,7 @@ class RemotePath:
 
     def is_file(self) -> bool:
         """Whether it is a file."""
-        return (self.info() or {}).get("type") == "file"
+        return (self.info() or {}).get("type") in _FILES
 
     def files(self, *, below: bool = False) -> dict[RemotePath, dict[str, Any]]:
         """The files in a folder, or all below it, with what the store says of each; none, where nothing is there."""
@@ -168,7 +172,7 @@ class RemotePath:
             if below:
                 return self._named(path, filesystem.find(path, detail=True))
             entries = self._entries()
-            return self._named(path, {each["name"]: each for each in entries if each["type"] == "file"})
+            return self._named(path, {each["name"]: each for each in entries if each["type"] in _FILES})
 
     def folders(self) -> list[str]:
         """Names of the folders in a folder, as they were when its `files` were last asked for."""
@@ -192,11 +196,11 @@ class RemotePath:
             # The place itself is meant as it is, whatever is in its name.
             fixed = re.sub(r"([*?[])", r"[\1]", path)
             found = filesystem.glob(f"{fixed.rstrip('/')}/{pattern}", detail=True)
-            return self._named(path, {name: each for name, each in found.items() if each["type"] == "file"})
+            return self._named(path, {name: each for name, each in found.items() if each["type"] in _FILES})
 
     def _named(self, path: str, found: dict[str, dict[str, Any]]) -> dict[RemotePath, dict[str, Any]]:
         # A folder that was made by hand in a bucket is an empty object of its name.
-        inner = {name[len(path) :].strip("/"): each for name, each in found.items() if not name.endswith("/")}
+        inner = {name[len(path) :].removeprefix("/"): each for name, each in found.items() if not name.endswith("/")}
         return {self / name: inner[name] for name in sorted(inner) if name}
 
     # -------------------------------------------------------------------------------------------- what is in it
@@ -220,16 +224,17 @@ class RemotePath:
         with self._in_words("written"):
             filesystem, path = self._located()
             filesystem.invalidate_cache(path)
+            _make_folder(filesystem, path.rpartition("/")[0])
             if not new:
                 _put(filesystem, path, data)
                 return True
+            if filesystem.exists(path):  # some stores replace it, whatever they are asked
+                return False
             try:
                 _put(filesystem, path, data, mode="create")
             except FileExistsError:
                 return False
             except (NotImplementedError, TypeError):  # this store puts things only
-                if filesystem.exists(path):
-                    return False
                 _put(filesystem, path, data)
             return True
 
@@ -341,6 +346,15 @@ def _filesystem(root: str) -> tuple[Any, str]:
     if hasattr(filesystem, "retries"):  # on top of the client's own
         filesystem.retries = TRIES
     return filesystem, path
+
+
+def _make_folder(filesystem: Any, path: str) -> None:
+    """Make a folder where there have to be some, as on sftp; a store of objects knows none."""
+    if getattr(filesystem, "async_impl", False) or not path:
+        return
+    with _MAKING:  # several threads put files into a new one
+        if not filesystem.exists(path):
+            filesystem.makedirs(path, exist_ok=True)
 
 
 def _put(filesystem: Any, path: str, data: bytes, **options: str) -> None:

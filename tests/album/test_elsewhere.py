@@ -156,6 +156,29 @@ def test_one_that_is_gone_and_bad_ones(tmp_path, photos, model, red):
     assert not (tmp_path / "out" / "masks" / "red" / "c.png").exists()
 
 
+def test_photos_that_a_list_lacks_are_not_gone(tmp_path, plain, model, red):
+    for name, data in PHOTOS.items():
+        (plain / name).write_bytes(data)
+    fill(tmp_path / "out", model, red, str(plain))
+    filesystem, _ = plain._located()
+    for name, among in (("a.png", filesystem.links), ("c.png", filesystem.unlisted)):
+        among.add((plain / name)._located()[1])
+    assert fill(tmp_path / "out", model, red, str(plain / "b #1?.png")).gone == []
+    (plain / "c.png").unlink()
+    assert fill(tmp_path / "out", model, red, str(plain / "b #1?.png")).gone == [str(plain / "c.png")]
+
+
+@IN_MEMORY
+def test_an_album_on_a_store_that_knows_little(plain, photos, model, red, computer):
+    fill(plain / "out", model, red, str(photos))
+    computer("second")
+    with Album(plain / "out"):
+        computer("third")
+        with pytest.raises(PersamError, match="Another persam"):
+            Album(plain / "out")
+    assert fill(plain / "out", model, red, str(photos)).done_before == 3
+
+
 def test_formats_of_photos_elsewhere(tmp_path, photos, model, red):
     with Album(tmp_path / "out") as album:
         album.fill(model, red, str(photos))
