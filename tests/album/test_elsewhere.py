@@ -23,6 +23,7 @@ from persam.places import RemotePath, StoreError, place_of
 
 MASK = "masks/red/a.png"
 CLAIM = ".persam/writer.json"
+HOST = socket.gethostname()
 IN_MEMORY = pytest.mark.parametrize("store", ["memory"], indirect=True)  # what a bucket would only make slower
 
 
@@ -191,6 +192,36 @@ def test_formats_of_photos_elsewhere(tmp_path, photos, model, red):
     blurred = np.asarray(Image.open(tmp_path / "out" / "blurred" / "a.png"))
     assert not np.array_equal(blurred, draw(red=(50, 50)))
     assert (tmp_path / "out" / "colmap" / "red" / "a.png.png").exists()
+
+
+@IN_MEMORY
+@pytest.mark.parametrize("name", ["sheet", "yolo", "blur", "colmap"])
+def test_formats_end_where_the_store_goes_away(tmp_path, photos, model, red, monkeypatch, name):
+    asked = []
+
+    def gone(self: RemotePath, *_: object) -> bytes:
+        asked.append(self)
+        raise StoreError("The store cannot be reached.")
+
+    with Album(tmp_path / "out") as album:
+        album.fill(model, red, str(photos))
+        for way in ("read_bytes", "read_whole", "info"):
+            monkeypatch.setattr(RemotePath, way, gone)
+        with pytest.raises(StoreError):
+            album.export([name])
+    assert len(asked) == 1  # each of thousands would wait for its time-out
+
+
+@IN_MEMORY
+def test_a_reference_elsewhere_is_not_worth_correcting(tmp_path, photos, model, red, monkeypatch):
+    (tmp_path / "a.png").write_bytes(PHOTOS["a.png"])
+    shot = model.learn(str(tmp_path / "a.png"), disc(50, 50), name="red")
+    with Album(tmp_path / "out") as album:
+        album.fill(model, red, str(photos))
+        assert str(photos / "a.png") in {one.image for one in album.worth_correcting(red)}
+        assert str(photos / "a.png") not in {one.image for one in album.worth_correcting(shot)}
+        (photos / "a.png").unlink()
+        assert str(photos / "a.png") in {one.image for one in album.worth_correcting(shot)}
 
 
 def test_a_whole_album_elsewhere(tmp_path, photos, out, model, red, computer):
@@ -392,17 +423,36 @@ class TestClaims:
 
     @IN_MEMORY
     @pytest.mark.parametrize(
-        ("host", "ago", "holds"),
-        [("elsewhere", 20, True), ("elsewhere", 400, False), (socket.gethostname(), 20, False)],
+        ("host", "machine", "process", "ago", "holds"),
+        [
+            ("elsewhere", "x", 2**22 + 1, 20, True),
+            ("elsewhere", "x", 2**22 + 1, 400, False),
+            (HOST, claim._machine(), 2**22 + 1, 20, False),
+            (HOST, claim._machine(), os.getpid(), 400, True),  # it slept
+            (HOST, "of the same name", 2**22 + 1, 20, True),
+            (HOST, "of the same name", os.getpid(), 400, False),
+            (HOST, claim._machine(), "?", 20, True),
+            (HOST, claim._machine(), "?", 400, False),
+        ],
     )
-    def test_of_who_was_killed(self, photos, out, model, red, host, ago, holds):
-        told = {"host": host, "process": 2**22 + 1, "time": time.time() - ago, "token": "x"}
+    def test_of_who_was_killed(self, photos, out, model, red, host, machine, process, ago, holds):
+        told = {"host": host, "machine": machine, "process": process, "time": time.time() - ago, "token": "x"}
         (out / CLAIM).write_bytes(json.dumps(told).encode())
         if holds:
-            with pytest.raises(PersamError, match=rf"on elsewhere, heard of 2\d seconds ago.*remove {out / CLAIM}"):
+            with pytest.raises(
+                PersamError, match=rf"on {host}, heard of {ago // 10}\d seconds ago.*remove {out / CLAIM}"
+            ):
                 Album(out)
         else:
             Album(out).close()
+
+    def test_no_process_is_asked_on_windows(self, monkeypatch):
+        """There os.kill() with 0 is Ctrl-C."""
+        monkeypatch.setattr(claim.sys, "platform", "win32")
+        monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("it was asked"))
+        told = {"host": HOST, "machine": claim._machine(), "process": os.getpid(), "time": time.time()}
+        assert claim._lives(told)
+        assert not claim._lives(told | {"time": time.time() - 400})
 
     @IN_MEMORY
     def test_it_is_renewed_and_seen_when_it_is_lost(self, photos, out, model, red, monkeypatch):
