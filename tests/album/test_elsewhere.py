@@ -255,7 +255,7 @@ def test_pictures_that_persam_wrote_there_are_no_photos(store, photos, model, re
 
 
 class _Killed(BaseException):
-    """As by `kill -9`: nothing is tidied."""
+    """Nearly as by `kill -9`: what waits in the cache folder is closed in order, but nothing is put or released."""
 
 
 def dies(monkeypatch, at: str) -> None:
@@ -309,6 +309,51 @@ def test_another_computer_is_killed_and_the_first_goes_on(photos, out, model, re
     report = fill(out, model, red, str(photos))
     assert (report.done_before, report.done_now, report.kept, report.failures) == (1, 2, [], [])
     assert lines(out).keys() == PHOTOS.keys()
+
+
+@IN_MEMORY
+def test_killed_while_it_is_brought_from_there(tmp_path, photos, out, model, red, monkeypatch):
+    fill(out, model, red, str(photos))
+    corrected = png(disc(60, 50).astype(np.uint8) * 255)
+    (out / MASK).write_bytes(corrected)
+    own = RemotePath.read_bytes
+
+    def read(self: RemotePath) -> bytes:
+        if self == out / MASK:
+            raise _Killed
+        return own(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RemotePath, "read_bytes", read)
+        with pytest.raises(_Killed):
+            Album(out)
+    (notes,) = (tmp_path / "first/persam/albums").glob("*.json")
+    assert MASK not in json.loads(notes.read_bytes())["files"]
+    assert fill(out, model, red, str(photos), overlay=True).kept == [str(photos / "a.png")]
+    assert (out / MASK).read_bytes() == corrected
+
+
+@IN_MEMORY
+def test_a_damaged_index_there_can_be_got_rid_of_as_is_told(photos, out, model, red):
+    fill(out, model, red, str(photos))
+    (out / ".persam/index.sqlite").write_bytes(b"no index" * 1000)
+    with pytest.raises(PersamError, match=r"index .*first/persam.* cannot be used .*; remove it") as caught:
+        Album(out)
+    assert f"it stands for {out}/.persam/index.sqlite: remove that, too" in str(caught.value)
+    (out / ".persam/index.sqlite").unlink()
+    next(Path(os.environ["XDG_CACHE_HOME"]).rglob("index.sqlite")).unlink()
+    assert fill(out, model, red, str(photos)).done_now == 3
+
+
+@IN_MEMORY
+def test_what_cannot_be_put_at_the_end_is_kept(photos, out, model, red, monkeypatch):
+    album = Album(out)
+    album.fill(model, red, str(photos))
+    with monkeypatch.context() as patch:
+        patch.setattr(RemotePath, "files", lambda self, **_: (_ for _ in ()).throw(StoreError("It is away.")))
+        with pytest.raises(PersamError, match=r"It is away; .* is kept in .* until you run the same command again"):
+            album.close()
+    assert fill(out, model, red, str(photos)).done_before == 3
 
 
 @IN_MEMORY
@@ -463,7 +508,7 @@ class TestClaims:
         assert json.loads((out / CLAIM).read_bytes())["time"] > first["time"]
         (out / CLAIM).write_bytes(json.dumps(first | {"token": "another", "host": "thief"}).encode())
         album.fill(model, red, str(photos))
-        with pytest.raises(PersamError, match=r"on thief.* is kept in .* until you run the same command again"):
+        with pytest.raises(PersamError, match=r"on thief.* then run the same command again: .* is done again"):
             album.close()
         assert "results.jsonl" not in tree(out)
 

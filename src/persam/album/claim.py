@@ -25,6 +25,10 @@ RENEWED = 60  # seconds between two renewals
 EXPIRES = 300  # after so many seconds without one
 
 
+class TakenError(PersamError):
+    """Somebody else writes there."""
+
+
 class Claim:
     """Hold a place.
 
@@ -33,7 +37,7 @@ class Claim:
         place: what is held, for sentences.
 
     Raises:
-        PersamError: somebody else holds it; says who, and what to do.
+        TakenError: somebody else holds it; says who, and what to do.
     """
 
     def __init__(self, file: RemotePath, place: str) -> None:
@@ -53,7 +57,7 @@ class Claim:
         """See that the claim is still this one's.
 
         Raises:
-            PersamError: it is not.
+            TakenError: it is not.
         """
         other = self._read()
         if other is None or other.get("token") != self._token:
@@ -94,10 +98,10 @@ class Claim:
                 return other
         return {}
 
-    def _refusal(self, other: dict[str, Any]) -> PersamError:
+    def _refusal(self, other: dict[str, Any]) -> TakenError:
         who = f"process {other['process']} on {other['host']}" if {"process", "host"} <= other.keys() else "unknown"
         ago = f", heard of {max(0, time.time() - _time_of(other)):.0f} seconds ago" if _time_of(other) else ""
-        return PersamError(
+        return TakenError(
             f"Another persam ({who}{ago}) is writing into {self._place}; wait until it is done, or, if it was killed, "
             f"wait {EXPIRES // 60} minutes or remove {self._file}."
         )

@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persam.album.claim import Claim
+from persam.album.claim import Claim, TakenError
 from persam.album.formats import FORMATS
-from persam.album.index import IndexFileError, copy_index
+from persam.album.index import DamagedIndexError, IndexFileError, copy_index
 from persam.album.outputs import INDEX, PLACES, RESULTS
 from persam.errors import PersamError, PersamWarning, write_error
 from persam.files import Held, stays_below, write_bytes
@@ -89,7 +89,8 @@ class Mirror(Held):
         self._claim = Claim(place / HIDDEN / "writer.json", str(place))
         try:
             self._same = self._noted()
-            self._fetch()
+            with self.named():
+                self._fetch()
         except BaseException:
             self._claim.release()
             raise
@@ -98,13 +99,18 @@ class Mirror(Held):
         """Put there what changed, and let others write.
 
         Raises:
-            PersamError: it could not be put; it is kept here, and put the next time.
+            PersamError: it could not be put; it is kept here, and put the next time, unless another command wrote.
         """
         if self._is_closed:
             return
         self._is_closed = True
         try:
             self.push()
+        except TakenError as error:
+            raise PersamError(
+                f"{str(error).removesuffix('.')}; then run the same command again: what is not in {self.place} yet is "
+                "done again, if that one changed the album."
+            ) from error
         except PersamError as error:
             raise PersamError(
                 f"{str(error).removesuffix('.')}; what is not in {self.place} yet is kept in {self.folder} until you "
@@ -123,6 +129,11 @@ class Mirror(Held):
         """Sentences name the place, not the folder that stands for it."""
         try:
             yield
+        except DamagedIndexError as error:
+            raise DamagedIndexError(
+                f"{str(error).removesuffix('.')}; it stands for {self.place / _INDEX}: remove that, too, if it is "
+                "damaged likewise."
+            ) from error
         except IndexFileError:  # this file it is that has to be seen to
             raise
         except PersamError as error:
@@ -146,7 +157,7 @@ class Mirror(Held):
         other = [file for file in there if file not in hidden and not self._is_known(file, there[file])]
         self._get({file: there[file] for file in other if file in own})
         for file in set(other) - own:
-            self._write(file, b"")
+            write_bytes(self.folder / file, b"")
             self._same[file] = _Same(self._here(file), there[file])
         self._note()
 
@@ -168,27 +179,25 @@ class Mirror(Held):
         path = self.folder / _LIST
         here = path.read_bytes().splitlines() if path.exists() else []
         there = (self.place / _LIST).read_bytes().splitlines()
-        self._write(_LIST, b"".join(line + b"\n" for line in dict.fromkeys([*here, *there])))
+        write_bytes(path, b"".join(line + b"\n" for line in dict.fromkeys([*here, *there])))
 
     def _is_known(self, file: str, stamp: Stamp) -> bool:
         return file in self._same and self._same[file].there == stamp and (self.folder / file).exists()
 
     def _get(self, files: dict[str, Stamp]) -> None:
-        def get(file: str) -> None:
-            self._write(file, (self.place / file).read_bytes())
+        if not files:
+            return
 
+        def get(file: str) -> None:
+            write_bytes(self.folder / file, (self.place / file).read_bytes())
+
+        for file in files:
+            self._same.pop(file, None)
+        self._note()  # whoever is killed now does not take what is here for what was there
         _each(get, files)
         for file, stamp in files.items():
             content = 0 if file in (_INDEX, _LIST) else self._content(file)
             self._same[file] = _Same(self._here(file), stamp, content)
-
-    def _write(self, file: str, data: bytes) -> None:
-        path = self.folder / file
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        except OSError as error:
-            raise write_error(path, error) from error
 
     def _forget(self, file: str) -> None:
         self._same.pop(file, None)
@@ -266,7 +275,7 @@ class Mirror(Held):
     def _leave(self, others: Iterable[str]) -> None:
         names = sorted(others)
         if any(name.startswith(f"{HIDDEN}/") for name in names):
-            raise PersamError(f"Another persam wrote into {self.place} at the same time; run this again.")
+            raise TakenError(f"Another persam wrote into {self.place} at the same time; wait until it is done.")
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         warnings.warn(
             f"{self.place / names[0]}{more} changed while this ran, and was left as it is there.",
