@@ -55,6 +55,24 @@ class TestNames:
 
     def test_an_address_of_a_file_is_a_path(self) -> None:
         assert place_of("file:///a%20b/c.jpg") == Path("/a b/c.jpg")
+        assert place_of("file:///x/mug #1?.jpg") == place_of("file://localhost/x/mug%20%231%3F.jpg")
+        assert place_of("file:///x/mug #1?.jpg") == Path("/x/mug #1?.jpg")
+        with pytest.raises(UsageError, match="file://photos/mug.jpg names another computer"):
+            place_of("file://photos/mug.jpg")
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            *("X-Amz-Date=1&X-Amz-Signature=verysecret", "sv=2024&sig=verysecret", "X-Goog-Signature=verysecret"),
+            *("Expires=1&Signature=verysecret", "access_token=verysecret"),
+        ],
+    )
+    def test_an_address_that_is_signed_is_refused_and_not_shown(self, query: str) -> None:
+        with pytest.raises(UsageError, match="signs a request") as caught:
+            place_of(f"https://host/mug.jpg?{query}")
+        assert "verysecret" not in str(caught.value)
+        assert str(place_of("https://host/mug.jpg?width=300")) == "https://host/mug.jpg?width=300"
+        assert place_of(f"s3://bucket/mug?{query}.jpg").name.endswith("verysecret.jpg")
 
     def test_a_password_is_refused_and_not_shown(self) -> None:
         with pytest.raises(UsageError, match="AWS_SECRET_ACCESS_KEY") as caught:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from persam.errors import PersamError, UsageError, first_line
@@ -275,7 +274,8 @@ def place_of(text: str | os.PathLike[str] | RemotePath) -> Place:
     'mug #1.jpg'
 
     Raises:
-        UsageError: a URL holds a password, or leads out of where it begins; there is no such home.
+        UsageError: a URL holds a password or a signature, names another computer's disk, or leads out of where it
+            begins; there is no such home.
     """
     if isinstance(text, RemotePath):
         return text
@@ -284,16 +284,33 @@ def place_of(text: str | os.PathLike[str] | RemotePath) -> Place:
         return expanded(Path(text))
     protocol, rest = match[1].lower(), match[2].rstrip("/")
     if protocol in ("file", "local"):
-        return Path(url2pathname(urlsplit(str(text)).path))
+        return _path_of_address(protocol, match[2])
     host, *parts = rest.split("/")
     if ":" in host.rpartition("@")[0]:
         raise UsageError(
             f"A {protocol}:// address holds a password or key, which results would show; leave out all up to the @, "
             "and give it as the store's own programs take it (s3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
         )
+    query = rest.partition("?")[2]
+    if protocol in ("http", "https") and _without_secrets(query) != query:
+        raise UsageError(
+            f"The address {_without_secrets(rest)} has in it what signs a request, which results would show; download "
+            "the photo first, or give the store's own address, such as s3://BUCKET/PHOTO."
+        )
     if ".." in parts:
         raise UsageError(f"{text} has .. in it; name the place itself.")
     return RemotePath(f"{protocol}://{rest}")
+
+
+def _path_of_address(protocol: str, rest: str) -> Path:
+    """What ``file://`` and the rest mean: ``%20`` is a blank, as file managers write it; ``#`` is a letter."""
+    path = rest.removeprefix("localhost")
+    if not path.startswith("/"):
+        raise UsageError(
+            f"{protocol}://{rest} names another computer; give the path alone, or after {protocol}:// a whole one, "
+            f"such as {protocol}:///home/me/mug.jpg."
+        )
+    return Path(url2pathname(path))
 
 
 def is_remote(place: object) -> bool:
@@ -399,4 +416,6 @@ def _error(place: RemotePath, error: Exception, done: str) -> PersamError:
 def _without_secrets(text: str) -> str:
     """What a library says, without passwords, and without what signs a request."""
     text = re.sub(r"//[^/@\s]+@", "//", text)
-    return re.sub(r"(?i)\b(sig|token|x-amz-[a-z-]+|awsaccesskeyid|key|secret)=[^&\s\"']+", r"\1=...", text)
+    return re.sub(
+        r"(?i)\b(sig|signature|\w*token|x-(?:amz|goog)-[a-z-]+|awsaccesskeyid|key|secret)=[^&\s\"']+", r"\1=...", text
+    )

@@ -263,7 +263,9 @@ class Mirror(Held):
 
     def _content(self, file: str) -> int:
         try:
-            return int.from_bytes(hashlib.blake2b((self.folder / file).read_bytes(), digest_size=7).digest()) or 1
+            with (self.folder / file).open("rb") as stream:
+                digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=7))
+            return int.from_bytes(digest.digest()) or 1
         except OSError:
             return -1
 

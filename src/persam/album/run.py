@@ -150,9 +150,9 @@ def rank_photos(
     engine: Engine = HERE,
     on_photo: OnPhoto = lambda photo, problem: None,
 ) -> list[Ranked]:
-    """The photos of an album by the chance that a concept is in them, the likeliest first. Nothing is written.
+    """The photos of an album by the chance that a concept is in them, the likeliest first. No results are written.
 
-    What is found is remembered, so that the concept can join the album at no cost.
+    What is found is remembered in the index, so that the concept can join the album at no cost.
 
     Args:
         load: gives the model that the concept was made with; called only if it is needed.
