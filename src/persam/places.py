@@ -237,6 +237,20 @@ class RemotePath:
                 _put(filesystem, path, data)
             return True
 
+    def get_file(self, to: Path) -> None:
+        """Copy it to a file on this disk, in pieces, so that it may be large."""
+        with self._in_words("read"):
+            filesystem, path = self._located()
+            filesystem.get_file(path, str(to))
+
+    def put_file(self, file: Path) -> None:
+        """Put a file of this disk there, in pieces, so that it may be large."""
+        with self._in_words("written"):
+            filesystem, path = self._located()
+            filesystem.invalidate_cache(path)
+            _make_folder(filesystem, path.rpartition("/")[0])
+            _sent(filesystem, "put_file", file.stat().st_size, str(file), path)
+
     def unlink(self) -> None:
         """Remove a file; none is as well."""
         with self._in_words("written"), contextlib.suppress(FileNotFoundError):
@@ -375,14 +389,18 @@ def _make_folder(filesystem: Any, path: str) -> None:
 
 
 def _put(filesystem: Any, path: str, data: bytes, **options: str) -> None:
+    _sent(filesystem, "pipe_file", len(data), path, data, **options)
+
+
+def _sent(filesystem: Any, way: str, size: int, *what: object, **options: str) -> None:
     """Write a file; S3's client waits without end for leave to send it, so that it is given up here."""
     if not getattr(filesystem, "async_impl", False):
-        filesystem.pipe_file(path, data, **options)
+        getattr(filesystem, way)(*what, **options)
         return
     from fsspec.asyn import sync
 
-    seconds = TRIES * READ_SECONDS + len(data) / _SLOWEST
-    sync(filesystem.loop, filesystem._pipe_file, path, data, timeout=seconds, **options)
+    seconds = TRIES * READ_SECONDS + size / _SLOWEST
+    sync(filesystem.loop, getattr(filesystem, f"_{way}"), *what, timeout=seconds, **options)
 
 
 def _error(place: RemotePath, error: Exception, done: str) -> PersamError:

@@ -260,14 +260,20 @@ class _Killed(BaseException):
 
 def dies(monkeypatch, at: str) -> None:
     """From now on a file of this name can be put nowhere, and nothing can be released."""
-    own = RemotePath.write_bytes
+    own, whole = RemotePath.write_bytes, RemotePath.put_file
 
     def write(self: RemotePath, data: bytes, *, new: bool = False) -> bool:
         if self.name == at:
             raise _Killed
         return own(self, data, new=new)
 
+    def put(self: RemotePath, file: Path) -> None:
+        if self.name == at:
+            raise _Killed
+        whole(self, file)
+
     monkeypatch.setattr(RemotePath, "write_bytes", write)
+    monkeypatch.setattr(RemotePath, "put_file", put)
     monkeypatch.setattr(claim.Claim, "release", lambda self: self._ended.set())
 
 

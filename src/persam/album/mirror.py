@@ -33,7 +33,7 @@ from persam.album.formats import FORMATS
 from persam.album.index import DamagedIndexError, IndexFileError, copy_index
 from persam.album.outputs import INDEX, PLACES, RESULTS
 from persam.errors import PersamError, PersamWarning, write_error
-from persam.files import Held, stays_below, write_bytes
+from persam.files import Held, atomic_path, stays_below, write_bytes
 from persam.lazy import library
 from persam.ledger import FILES, HIDDEN, written_in
 from persam.places import RemotePath, remote_stamp
@@ -189,7 +189,11 @@ class Mirror(Held):
             return
 
         def get(file: str) -> None:
-            write_bytes(self.folder / file, (self.place / file).read_bytes())
+            if file == _INDEX:
+                with atomic_path(self.folder / file) as temporary:
+                    (self.place / file).get_file(temporary)
+            else:
+                write_bytes(self.folder / file, (self.place / file).read_bytes())
 
         for file in files:
             self._same.pop(file, None)
@@ -223,7 +227,10 @@ class Mirror(Held):
         Raises:
             PersamError: it cannot be put, or another command wrote there.
         """
-        index = self._index()
+        with self._index() as index:
+            self._push(index)
+
+    def _push(self, index: Path | None) -> None:
         here = {file: self._here(file) for file in self._files_here()}
         if index is not None:
             here[_INDEX] = (int.from_bytes(_digest_of(index)),)
@@ -239,8 +246,10 @@ class Mirror(Held):
         changed, gone = changed - others, gone - others
 
         def put(file: str) -> None:
-            data = index if file == _INDEX and index is not None else (self.folder / file).read_bytes()
-            (self.place / file).write_bytes(data)
+            if file == _INDEX and index is not None:
+                (self.place / file).put_file(index)
+            else:
+                (self.place / file).write_bytes((self.folder / file).read_bytes())
             self._sent.add(file)
 
         for part in ({_LIST}, changed - {_LIST, _INDEX, RESULTS}, {_INDEX}, {RESULTS}):
@@ -285,18 +294,18 @@ class Mirror(Held):
             stacklevel=3,
         )
 
-    def _index(self) -> bytes | None:
-        """The index as it is now, in one file."""
+    @contextlib.contextmanager
+    def _index(self) -> Iterator[Path | None]:
+        """The index as it is now, in one file, which goes; None, where there is none."""
         path = self.folder / _INDEX
         if not path.exists():
-            return None
+            yield None
+            return
         copy = path.with_name(f"{INDEX}.copy")
         copy.unlink(missing_ok=True)
         try:
             copy_index(path, copy)
-            return copy.read_bytes()
-        except OSError as error:
-            raise write_error(copy, error) from error
+            yield copy
         finally:
             copy.unlink(missing_ok=True)
 
@@ -324,8 +333,8 @@ class Mirror(Held):
     def _here(self, file: str) -> Stamp:
         path = self.folder / file
         if file == _INDEX:
-            data = self._index()
-            return () if data is None else (int.from_bytes(_digest_of(data)),)
+            with self._index() as index:
+                return () if index is None else (int.from_bytes(_digest_of(index)),)
         try:
             status = path.stat()
         except OSError:
@@ -359,9 +368,15 @@ def _may_be_ours(file: str) -> bool:
     return stays_below(file) and not is_hidden
 
 
-def _digest_of(index: bytes) -> bytes:
-    # SQLite counts in its first page how often the file was written.
-    return hashlib.blake2b(index[:24] + index[28:92] + index[100:], digest_size=7).digest()
+def _digest_of(index: Path) -> bytes:
+    try:
+        with index.open("rb") as stream:
+            head = stream.read(100)
+            # SQLite counts in its first page how often the file was written.
+            known = hashlib.blake2b(head[:24] + head[28:92], digest_size=7)
+            return hashlib.file_digest(stream, lambda: known).digest()
+    except OSError as error:
+        raise write_error(index, error) from error
 
 
 def _each(do: Callable[[str], object], files: Iterable[str]) -> None:
