@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
-from tests.stores import bucket, s3_server, s3_variables, store
+from tests.stores import bucket, plain, s3_server, s3_variables, store
 
-__all__ = ["bucket", "s3_server", "s3_variables", "store"]
+__all__ = ["bucket", "plain", "s3_server", "s3_variables", "store"]
 
 settings.register_profile("persam", deadline=None, max_examples=50)
 settings.load_profile("persam")

@@ -1,4 +1,4 @@
-"""Stores to test against: a bucket of a real S3 server, in this process, and one in memory."""
+"""Stores to test against: a bucket of a real S3 server, in this process, one in memory, and one that knows little."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
@@ -63,3 +64,48 @@ def store(request: pytest.FixtureRequest) -> places.RemotePath:
     if request.param == "s3":
         return request.getfixturevalue("bucket")
     return places.RemotePath(f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def plain() -> Iterator[places.RemotePath]:
+    """An empty place on a store that knows little, see `PlainStore`."""
+    import fsspec
+
+    fsspec.register_implementation("plain", _plain_store(), clobber=True)
+    places._filesystem.cache_clear()
+    yield places.RemotePath(f"plain://{uuid.uuid4().hex}")
+    places._filesystem.cache_clear()
+
+
+def _plain_store() -> Any:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class PlainStore(MemoryFileSystem):  # type: ignore[misc]
+        """As sftp it makes no folders, as adlfs it replaces whatever it is told, as a web server it may list less.
+
+        Attributes:
+            links: names that are listed as links.
+            unlisted: names that are there and not listed.
+        """
+
+        protocol = "plain"
+        store: ClassVar[dict[str, Any]] = {}
+        pseudo_dirs: ClassVar[list[str]] = [""]
+        links: ClassVar[set[str]] = set()
+        unlisted: ClassVar[set[str]] = set()
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return super()._strip_protocol(path.removeprefix("plain://"))
+
+        def pipe_file(self, path: str, value: bytes, mode: str = "", **kwargs: Any) -> None:
+            if not self.isdir(self._parent(path)):
+                raise FileNotFoundError(path)
+            super().pipe_file(path, value)
+
+        def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+            entries = [each for each in super().ls(path, detail=True) if each["name"] not in self.unlisted]
+            told = [each | {"type": "link"} if each["name"] in self.links else each for each in entries]
+            return told if detail else [each["name"] for each in told]
+
+    return PlainStore

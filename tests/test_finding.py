@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from persam import finding
+from persam.album.formats.sheet import PICTURES
 from persam.errors import PersamError, PersamWarning, UsageError
 from persam.files import write_bytes
 from persam.finding import find_images
@@ -186,3 +187,13 @@ def test_names_that_are_no_text(tmp_path):
 def test_a_name_that_is_too_long():
     path = Path("a" * 5000 + ".jpg")
     assert find_images([path]) == [path]  # reading it says what is wrong
+
+
+def test_where_pictures_of_persam_may_be_elsewhere():
+    """The names are spelled out, for formats stand above what finds photos."""
+    from persam.album.formats import FORMATS
+    from persam.album.outputs import PLACES
+
+    without_pictures = {"labelme"}
+    folders = {form.place for form in FORMATS.values() if "." not in form.place} | {PICTURES}
+    assert folders - without_pictures | {place for place, _ in PLACES.values()} == finding._OWN_ELSEWHERE

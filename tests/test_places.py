@@ -7,6 +7,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,24 @@ class TestNames:
 
     def test_an_address_of_a_file_is_a_path(self) -> None:
         assert place_of("file:///a%20b/c.jpg") == Path("/a b/c.jpg")
+        assert place_of("file:///x/mug #1?.jpg") == place_of("file://localhost/x/mug%20%231%3F.jpg")
+        assert place_of("file:///x/mug #1?.jpg") == Path("/x/mug #1?.jpg")
+        with pytest.raises(UsageError, match="file://photos/mug.jpg names another computer"):
+            place_of("file://photos/mug.jpg")
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            *("X-Amz-Date=1&X-Amz-Signature=verysecret", "sv=2024&sig=verysecret", "X-Goog-Signature=verysecret"),
+            *("Expires=1&Signature=verysecret", "access_token=verysecret"),
+        ],
+    )
+    def test_an_address_that_is_signed_is_refused_and_not_shown(self, query: str) -> None:
+        with pytest.raises(UsageError, match="signs a request") as caught:
+            place_of(f"https://host/mug.jpg?{query}")
+        assert "verysecret" not in str(caught.value)
+        assert str(place_of("https://host/mug.jpg?width=300")) == "https://host/mug.jpg?width=300"
+        assert place_of(f"s3://bucket/mug?{query}.jpg").name.endswith("verysecret.jpg")
 
     def test_a_password_is_refused_and_not_shown(self) -> None:
         with pytest.raises(UsageError, match="AWS_SECRET_ACCESS_KEY") as caught:
@@ -168,6 +187,23 @@ class TestReading:
         assert (store / "a").write_bytes(b"1", new=True)
         assert not (store / "a").write_bytes(b"2", new=True)
         assert (store / "a").read_bytes() == b"1"
+
+    def test_nor_where_the_store_ignores_that(self, plain) -> None:
+        assert (plain / "a").write_bytes(b"1", new=True)
+        assert not (plain / "a").write_bytes(b"2", new=True)
+        assert (plain / "a").read_bytes() == b"1"
+
+    def test_folders_are_made_where_the_store_makes_none(self, plain) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: (plain / "deep/er" / name).write_bytes(b"1"), map(str, range(20))))
+        assert len((plain / "deep/er").files()) == 20
+
+    def test_a_link_is_a_file(self, plain) -> None:
+        (plain / "p/a.jpg").write_bytes(jpeg())
+        filesystem, path = (plain / "p/a.jpg")._located()
+        filesystem.links.add(path)
+        assert list((plain / "p").files()) == [plain / "p/a.jpg"] == find_images([str(plain / "p")])
+        assert find_images([f"{plain}/**/*.jpg"]) == [plain / "p/a.jpg"]
 
 
 class TestSentences:

@@ -19,8 +19,8 @@ from weakref import WeakSet
 from persam.errors import UsageError, write_error
 
 _LONGEST_NAME = 180  # bytes; most disks allow 255, and suffixes come on top
-# What some disk forbids, what ends a line, and halves of a letter, which are bytes of a name that are no UTF-8.
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # of a bucket, say, in which a Path has one slash only
+# What some disk forbids, what ends a line, and halves of a letter, which are bytes of a name that are no UTF-8.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?"<>|]+')
 
 
@@ -145,6 +145,15 @@ def safe_name(name: str, *, otherwise: str = "object") -> str:
     while len(name.encode()) > _LONGEST_NAME:
         name = name[:-1]
     return name or otherwise
+
+
+def stays_below(path: str) -> bool:
+    """Whether a path with slashes, taken from a folder on, is the one name of something in that folder.
+
+    What comes from elsewhere, such as an object's key, may lead anywhere on this disk.
+    """
+    strange = "\0\\:" if os.name == "nt" else "\0"  # there they lead to other folders and disks
+    return all(part not in ("", ".", "..") for part in path.split("/")) and not set(strange) & set(path)
 
 
 class UniqueNames:

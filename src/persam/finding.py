@@ -107,7 +107,7 @@ def _files_elsewhere(place: RemotePath, results: _Results) -> Sequence[Place]:
     if place.suffix.lower() in IMAGE_SUFFIXES and not glob.has_magic(place.key):
         return [place]  # to ask for each of thousands takes minutes
     told = place.info()
-    if told is not None and told.get("type") == "file":
+    if told is not None and told.get("type") != "directory":
         return [place]
     if told is not None:
         nothing = f"There are no pictures in the folder {place}"

@@ -10,12 +10,12 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from persam.errors import PersamError, UsageError, first_line
@@ -32,6 +32,7 @@ _PACKAGES = {
 }
 # Seconds until a store that does not answer is given up, in a few tries; S3's own way takes minutes.
 CONNECT_SECONDS, READ_SECONDS, TRIES = 5, 10, 2
+_MAKING = threading.Lock()
 _SLOWEST = 20_000  # bytes a second at which files can still be put there
 
 # Names of errors, as each store's library has its own.
@@ -53,6 +54,8 @@ _BROKEN_OFF = frozenset(
 )
 _TAGS = ("ETag", "etag", "md5Hash", "crc32c", "generation", "content_md5")  # of a content, in what stores say of a file
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+
+_FILES = ("file", "link")  # sftp does not say in a list what a link leads to
 
 
 class StoreError(PersamError):
@@ -158,7 +161,7 @@ class RemotePath:
 
     def is_file(self) -> bool:
         """Whether it is a file."""
-        return (self.info() or {}).get("type") == "file"
+        return (self.info() or {}).get("type") in _FILES
 
     def files(self, *, below: bool = False) -> dict[RemotePath, dict[str, Any]]:
         """The files in a folder, or all below it, with what the store says of each; none, where nothing is there."""
@@ -168,7 +171,7 @@ class RemotePath:
             if below:
                 return self._named(path, filesystem.find(path, detail=True))
             entries = self._entries()
-            return self._named(path, {each["name"]: each for each in entries if each["type"] == "file"})
+            return self._named(path, {each["name"]: each for each in entries if each["type"] in _FILES})
 
     def folders(self) -> list[str]:
         """Names of the folders in a folder, as they were when its `files` were last asked for."""
@@ -192,11 +195,11 @@ class RemotePath:
             # The place itself is meant as it is, whatever is in its name.
             fixed = re.sub(r"([*?[])", r"[\1]", path)
             found = filesystem.glob(f"{fixed.rstrip('/')}/{pattern}", detail=True)
-            return self._named(path, {name: each for name, each in found.items() if each["type"] == "file"})
+            return self._named(path, {name: each for name, each in found.items() if each["type"] in _FILES})
 
     def _named(self, path: str, found: dict[str, dict[str, Any]]) -> dict[RemotePath, dict[str, Any]]:
         # A folder that was made by hand in a bucket is an empty object of its name.
-        inner = {name[len(path) :].strip("/"): each for name, each in found.items() if not name.endswith("/")}
+        inner = {name[len(path) :].removeprefix("/"): each for name, each in found.items() if not name.endswith("/")}
         return {self / name: inner[name] for name in sorted(inner) if name}
 
     # -------------------------------------------------------------------------------------------- what is in it
@@ -220,18 +223,33 @@ class RemotePath:
         with self._in_words("written"):
             filesystem, path = self._located()
             filesystem.invalidate_cache(path)
+            _make_folder(filesystem, path.rpartition("/")[0])
             if not new:
                 _put(filesystem, path, data)
                 return True
+            if filesystem.exists(path):  # some stores replace it, whatever they are asked
+                return False
             try:
                 _put(filesystem, path, data, mode="create")
             except FileExistsError:
                 return False
             except (NotImplementedError, TypeError):  # this store puts things only
-                if filesystem.exists(path):
-                    return False
                 _put(filesystem, path, data)
             return True
+
+    def get_file(self, to: Path) -> None:
+        """Copy it to a file on this disk, in pieces, so that it may be large."""
+        with self._in_words("read"):
+            filesystem, path = self._located()
+            filesystem.get_file(path, str(to))
+
+    def put_file(self, file: Path) -> None:
+        """Put a file of this disk there, in pieces, so that it may be large."""
+        with self._in_words("written"):
+            filesystem, path = self._located()
+            filesystem.invalidate_cache(path)
+            _make_folder(filesystem, path.rpartition("/")[0])
+            _sent(filesystem, "put_file", file.stat().st_size, str(file), path)
 
     def unlink(self) -> None:
         """Remove a file; none is as well."""
@@ -270,7 +288,8 @@ def place_of(text: str | os.PathLike[str] | RemotePath) -> Place:
     'mug #1.jpg'
 
     Raises:
-        UsageError: a URL holds a password, or leads out of where it begins; there is no such home.
+        UsageError: a URL holds a password or a signature, names another computer's disk, or leads out of where it
+            begins; there is no such home.
     """
     if isinstance(text, RemotePath):
         return text
@@ -279,12 +298,18 @@ def place_of(text: str | os.PathLike[str] | RemotePath) -> Place:
         return expanded(Path(text))
     protocol, rest = match[1].lower(), match[2].rstrip("/")
     if protocol in ("file", "local"):
-        return Path(url2pathname(urlsplit(str(text)).path))
+        return _path_of_address(protocol, match[2])
     host, *parts = rest.split("/")
     if ":" in host.rpartition("@")[0]:
         raise UsageError(
             f"A {protocol}:// address holds a password or key, which results would show; leave out all up to the @, "
             "and give it as the store's own programs take it (s3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
+        )
+    query = rest.partition("?")[2]
+    if protocol in ("http", "https") and without_secrets(query) != query:
+        raise UsageError(
+            f"The address {without_secrets(rest)} has in it what signs a request, which results would show; download "
+            "the photo first, or give the store's own address, such as s3://BUCKET/PHOTO."
         )
     if ".." in parts:
         raise UsageError(f"{text} has .. in it; name the place itself.")
@@ -294,6 +319,17 @@ def place_of(text: str | os.PathLike[str] | RemotePath) -> Place:
 def is_url(text: object) -> bool:
     """Whether it is an address such as ``rtsp://camera/1``, of a kind that is known here or not."""
     return isinstance(text, str) and _URL.match(text) is not None
+
+
+def _path_of_address(protocol: str, rest: str) -> Path:
+    """What ``file://`` and the rest mean: ``%20`` is a blank, as file managers write it; ``#`` is a letter."""
+    path = rest.removeprefix("localhost")
+    if not path.startswith("/"):
+        raise UsageError(
+            f"{protocol}://{rest} names another computer; give the path alone, or after {protocol}:// a whole one, "
+            f"such as {protocol}:///home/me/mug.jpg."
+        )
+    return Path(url2pathname(path))
 
 
 def is_remote(place: object) -> bool:
@@ -348,15 +384,28 @@ def _filesystem(root: str) -> tuple[Any, str]:
     return filesystem, path
 
 
+def _make_folder(filesystem: Any, path: str) -> None:
+    """Make a folder where there have to be some, as on sftp; a store of objects knows none."""
+    if getattr(filesystem, "async_impl", False) or not path:
+        return
+    with _MAKING:  # several threads put files into a new one
+        if not filesystem.exists(path):
+            filesystem.makedirs(path, exist_ok=True)
+
+
 def _put(filesystem: Any, path: str, data: bytes, **options: str) -> None:
+    _sent(filesystem, "pipe_file", len(data), path, data, **options)
+
+
+def _sent(filesystem: Any, way: str, size: int, *what: object, **options: str) -> None:
     """Write a file; S3's client waits without end for leave to send it, so that it is given up here."""
     if not getattr(filesystem, "async_impl", False):
-        filesystem.pipe_file(path, data, **options)
+        getattr(filesystem, way)(*what, **options)
         return
     from fsspec.asyn import sync
 
-    seconds = TRIES * READ_SECONDS + len(data) / _SLOWEST
-    sync(filesystem.loop, filesystem._pipe_file, path, data, timeout=seconds, **options)
+    seconds = TRIES * READ_SECONDS + size / _SLOWEST
+    sync(filesystem.loop, getattr(filesystem, f"_{way}"), *what, timeout=seconds, **options)
 
 
 def _error(place: RemotePath, error: Exception, done: str) -> PersamError:
@@ -390,4 +439,6 @@ def _error(place: RemotePath, error: Exception, done: str) -> PersamError:
 def without_secrets(text: str) -> str:
     """An address, or what a library says of it, without passwords, and without what signs a request."""
     text = re.sub(r"//[^/\s]+@", "//", text)  # up to the last @, as passwords hold others
-    return re.sub(r"(?i)\b(sig|token|x-amz-[a-z-]+|awsaccesskeyid|key|secret)=[^&\s\"']+", r"\1=...", text)
+    return re.sub(
+        r"(?i)\b(sig|signature|\w*token|x-(?:amz|goog)-[a-z-]+|awsaccesskeyid|key|secret)=[^&\s\"']+", r"\1=...", text
+    )

@@ -23,6 +23,7 @@ from persam.places import RemotePath, StoreError, place_of
 
 MASK = "masks/red/a.png"
 CLAIM = ".persam/writer.json"
+HOST = socket.gethostname()
 IN_MEMORY = pytest.mark.parametrize("store", ["memory"], indirect=True)  # what a bucket would only make slower
 
 
@@ -156,6 +157,29 @@ def test_one_that_is_gone_and_bad_ones(tmp_path, photos, model, red):
     assert not (tmp_path / "out" / "masks" / "red" / "c.png").exists()
 
 
+def test_photos_that_a_list_lacks_are_not_gone(tmp_path, plain, model, red):
+    for name, data in PHOTOS.items():
+        (plain / name).write_bytes(data)
+    fill(tmp_path / "out", model, red, str(plain))
+    filesystem, _ = plain._located()
+    for name, among in (("a.png", filesystem.links), ("c.png", filesystem.unlisted)):
+        among.add((plain / name)._located()[1])
+    assert fill(tmp_path / "out", model, red, str(plain / "b #1?.png")).gone == []
+    (plain / "c.png").unlink()
+    assert fill(tmp_path / "out", model, red, str(plain / "b #1?.png")).gone == [str(plain / "c.png")]
+
+
+@IN_MEMORY
+def test_an_album_on_a_store_that_knows_little(plain, photos, model, red, computer):
+    fill(plain / "out", model, red, str(photos))
+    computer("second")
+    with Album(plain / "out"):
+        computer("third")
+        with pytest.raises(PersamError, match="Another persam"):
+            Album(plain / "out")
+    assert fill(plain / "out", model, red, str(photos)).done_before == 3
+
+
 def test_formats_of_photos_elsewhere(tmp_path, photos, model, red):
     with Album(tmp_path / "out") as album:
         album.fill(model, red, str(photos))
@@ -168,6 +192,36 @@ def test_formats_of_photos_elsewhere(tmp_path, photos, model, red):
     blurred = np.asarray(Image.open(tmp_path / "out" / "blurred" / "a.png"))
     assert not np.array_equal(blurred, draw(red=(50, 50)))
     assert (tmp_path / "out" / "colmap" / "red" / "a.png.png").exists()
+
+
+@IN_MEMORY
+@pytest.mark.parametrize("name", ["sheet", "yolo", "blur", "colmap"])
+def test_formats_end_where_the_store_goes_away(tmp_path, photos, model, red, monkeypatch, name):
+    asked = []
+
+    def gone(self: RemotePath, *_: object) -> bytes:
+        asked.append(self)
+        raise StoreError("The store cannot be reached.")
+
+    with Album(tmp_path / "out") as album:
+        album.fill(model, red, str(photos))
+        for way in ("read_bytes", "read_whole", "info"):
+            monkeypatch.setattr(RemotePath, way, gone)
+        with pytest.raises(StoreError):
+            album.export([name])
+    assert len(asked) == 1  # each of thousands would wait for its time-out
+
+
+@IN_MEMORY
+def test_a_reference_elsewhere_is_not_worth_correcting(tmp_path, photos, model, red, monkeypatch):
+    (tmp_path / "a.png").write_bytes(PHOTOS["a.png"])
+    shot = model.learn(str(tmp_path / "a.png"), disc(50, 50), name="red")
+    with Album(tmp_path / "out") as album:
+        album.fill(model, red, str(photos))
+        assert str(photos / "a.png") in {one.image for one in album.worth_correcting(red)}
+        assert str(photos / "a.png") not in {one.image for one in album.worth_correcting(shot)}
+        (photos / "a.png").unlink()
+        assert str(photos / "a.png") in {one.image for one in album.worth_correcting(shot)}
 
 
 def test_a_whole_album_elsewhere(tmp_path, photos, out, model, red, computer):
@@ -201,19 +255,25 @@ def test_pictures_that_persam_wrote_there_are_no_photos(store, photos, model, re
 
 
 class _Killed(BaseException):
-    """As by `kill -9`: nothing is tidied."""
+    """Nearly as by `kill -9`: what waits in the cache folder is closed in order, but nothing is put or released."""
 
 
 def dies(monkeypatch, at: str) -> None:
     """From now on a file of this name can be put nowhere, and nothing can be released."""
-    own = RemotePath.write_bytes
+    own, whole = RemotePath.write_bytes, RemotePath.put_file
 
     def write(self: RemotePath, data: bytes, *, new: bool = False) -> bool:
         if self.name == at:
             raise _Killed
         return own(self, data, new=new)
 
+    def put(self: RemotePath, file: Path) -> None:
+        if self.name == at:
+            raise _Killed
+        whole(self, file)
+
     monkeypatch.setattr(RemotePath, "write_bytes", write)
+    monkeypatch.setattr(RemotePath, "put_file", put)
     monkeypatch.setattr(claim.Claim, "release", lambda self: self._ended.set())
 
 
@@ -255,6 +315,51 @@ def test_another_computer_is_killed_and_the_first_goes_on(photos, out, model, re
     report = fill(out, model, red, str(photos))
     assert (report.done_before, report.done_now, report.kept, report.failures) == (1, 2, [], [])
     assert lines(out).keys() == PHOTOS.keys()
+
+
+@IN_MEMORY
+def test_killed_while_it_is_brought_from_there(tmp_path, photos, out, model, red, monkeypatch):
+    fill(out, model, red, str(photos))
+    corrected = png(disc(60, 50).astype(np.uint8) * 255)
+    (out / MASK).write_bytes(corrected)
+    own = RemotePath.read_bytes
+
+    def read(self: RemotePath) -> bytes:
+        if self == out / MASK:
+            raise _Killed
+        return own(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RemotePath, "read_bytes", read)
+        with pytest.raises(_Killed):
+            Album(out)
+    (notes,) = (tmp_path / "first/persam/albums").glob("*.json")
+    assert MASK not in json.loads(notes.read_bytes())["files"]
+    assert fill(out, model, red, str(photos), overlay=True).kept == [str(photos / "a.png")]
+    assert (out / MASK).read_bytes() == corrected
+
+
+@IN_MEMORY
+def test_a_damaged_index_there_can_be_got_rid_of_as_is_told(photos, out, model, red):
+    fill(out, model, red, str(photos))
+    (out / ".persam/index.sqlite").write_bytes(b"no index" * 1000)
+    with pytest.raises(PersamError, match=r"index .*first/persam.* cannot be used .*; remove it") as caught:
+        Album(out)
+    assert f"it stands for {out}/.persam/index.sqlite: remove that, too" in str(caught.value)
+    (out / ".persam/index.sqlite").unlink()
+    next(Path(os.environ["XDG_CACHE_HOME"]).rglob("index.sqlite")).unlink()
+    assert fill(out, model, red, str(photos)).done_now == 3
+
+
+@IN_MEMORY
+def test_what_cannot_be_put_at_the_end_is_kept(photos, out, model, red, monkeypatch):
+    album = Album(out)
+    album.fill(model, red, str(photos))
+    with monkeypatch.context() as patch:
+        patch.setattr(RemotePath, "files", lambda self, **_: (_ for _ in ()).throw(StoreError("It is away.")))
+        with pytest.raises(PersamError, match=r"It is away; .* is kept in .* until you run the same command again"):
+            album.close()
+    assert fill(out, model, red, str(photos)).done_before == 3
 
 
 @IN_MEMORY
@@ -324,6 +429,39 @@ def test_what_somebody_puts_there_meanwhile_stays(photos, out, model, red):
     assert (out / MASK).read_bytes() == b"mine"
 
 
+EVIL = "masks/../../../../evil.png"
+
+
+@IN_MEMORY
+def test_no_key_there_leads_out_of_the_folder_here(tmp_path, photos, out, model, red, computer):
+    fill(out, model, red, str(photos))
+    names = [EVIL, "masks//evil.png", "masks/./evil.png", "masks/red/../evil.png"]
+    for name in names:
+        (out / name).write_bytes(b"evil")
+    told = (out / ".persam/files.jsonl").read_bytes()
+    more = b"".join(
+        json.dumps({"path": name, "size": 4, "mtime_ns": 1, "digest": ""}).encode() + b"\n" for name in names
+    )
+    (out / ".persam/files.jsonl").write_bytes(told + more)
+    computer("second")
+    assert fill(out, model, red, str(photos)).done_before == 3
+    assert list(tmp_path.rglob("evil.png")) == []
+    assert (out / EVIL).read_bytes() == b"evil"  # it is not ours to remove
+
+
+@IN_MEMORY
+@pytest.mark.parametrize("change", [{"name": "../../evil"}, {"files": {"mask": EVIL}}, {"files": {"mask": "/a/b.png"}}])
+def test_an_index_there_that_names_files_outside_is_refused(photos, out, model, red, change):
+    fill(out, model, red, str(photos))
+    with Album(out) as album:
+        album.index.put(album.index.line(str(photos / "a.png"), "red") | change)
+    with pytest.raises(PersamError, match="names files that no album has; remove it") as caught:
+        Album(out)
+    assert str(out / ".persam/index.sqlite") in str(caught.value)
+    (out / ".persam/index.sqlite").unlink()
+    assert fill(out, model, red, str(photos)).done_now == 3
+
+
 class TestClaims:
     def test_a_second_run_is_refused(self, photos, out, model, red, computer):
         with Album(out) as album:
@@ -336,17 +474,36 @@ class TestClaims:
 
     @IN_MEMORY
     @pytest.mark.parametrize(
-        ("host", "ago", "holds"),
-        [("elsewhere", 20, True), ("elsewhere", 400, False), (socket.gethostname(), 20, False)],
+        ("host", "machine", "process", "ago", "holds"),
+        [
+            ("elsewhere", "x", 2**22 + 1, 20, True),
+            ("elsewhere", "x", 2**22 + 1, 400, False),
+            (HOST, claim._machine(), 2**22 + 1, 20, False),
+            (HOST, claim._machine(), os.getpid(), 400, True),  # it slept
+            (HOST, "of the same name", 2**22 + 1, 20, True),
+            (HOST, "of the same name", os.getpid(), 400, False),
+            (HOST, claim._machine(), "?", 20, True),
+            (HOST, claim._machine(), "?", 400, False),
+        ],
     )
-    def test_of_who_was_killed(self, photos, out, model, red, host, ago, holds):
-        told = {"host": host, "process": 2**22 + 1, "time": time.time() - ago, "token": "x"}
+    def test_of_who_was_killed(self, photos, out, model, red, host, machine, process, ago, holds):
+        told = {"host": host, "machine": machine, "process": process, "time": time.time() - ago, "token": "x"}
         (out / CLAIM).write_bytes(json.dumps(told).encode())
         if holds:
-            with pytest.raises(PersamError, match=rf"on elsewhere, heard of 2\d seconds ago.*remove {out / CLAIM}"):
+            with pytest.raises(
+                PersamError, match=rf"on {host}, heard of {ago // 10}\d seconds ago.*remove {out / CLAIM}"
+            ):
                 Album(out)
         else:
             Album(out).close()
+
+    def test_no_process_is_asked_on_windows(self, monkeypatch):
+        """There os.kill() with 0 is Ctrl-C."""
+        monkeypatch.setattr(claim.sys, "platform", "win32")
+        monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("it was asked"))
+        told = {"host": HOST, "machine": claim._machine(), "process": os.getpid(), "time": time.time()}
+        assert claim._lives(told)
+        assert not claim._lives(told | {"time": time.time() - 400})
 
     @IN_MEMORY
     def test_it_is_renewed_and_seen_when_it_is_lost(self, photos, out, model, red, monkeypatch):
@@ -357,7 +514,7 @@ class TestClaims:
         assert json.loads((out / CLAIM).read_bytes())["time"] > first["time"]
         (out / CLAIM).write_bytes(json.dumps(first | {"token": "another", "host": "thief"}).encode())
         album.fill(model, red, str(photos))
-        with pytest.raises(PersamError, match=r"on thief.* is kept in .* until you run the same command again"):
+        with pytest.raises(PersamError, match=r"on thief.* then run the same command again: .* is done again"):
             album.close()
         assert "results.jsonl" not in tree(out)
 

@@ -233,4 +233,12 @@ class TestFiles:
 
 def test_photos_on_two_disks_have_no_common_folder():
     assert common_folder(["/a/b/1.jpg", "c/2.jpg"]) == ""
+
+
+def test_the_common_folder_of_photos_elsewhere_is_an_address():
+    photos = ["s3://bucket/a/1 #?.jpg", "s3://bucket/ab/c/2.jpg"]
+    assert common_folder(photos) == "s3://bucket"
+    assert common_folder(photos[:1]) == "s3://bucket/a"
+    assert [below("s3://bucket", photo) for photo in photos] == ["a/1 #?.jpg", "ab/c/2.jpg"]
+    assert common_folder([*photos, "s3://another/1.jpg"]) == common_folder([*photos, "/a/1.jpg"]) == ""
     assert below("", "/a/b/1.jpg") == "/a/b/1.jpg"

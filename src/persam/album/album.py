@@ -177,8 +177,9 @@ class Album(Held):
     ) -> list[Ranked]:
         """Rank the album's photos by the chance that a concept is in them, the likeliest first.
 
-        Nothing is written. The concept may be new; what is found is remembered for the day when it joins the album, if
-        it is then looked for in the same way.
+        No results are written. The concept may be new; what is found is remembered in the album's index for the day
+        when it joins the album, if it is then looked for in the same way; so an album elsewhere has to be one that may
+        be written.
 
         Args:
             model: that the concept was made with; or a function that loads it, called only if it is needed.
@@ -197,17 +198,19 @@ class Album(Held):
         check_search(max_instances, threshold)
         wanted = Wanted(max_instances=max_instances, threshold=threshold)
         load, numbers = _loader(model, dtypes)
-        return rank_photos(
-            load,
-            concept,
-            self.output,
-            self.index,
-            wanted,
-            cache=cache,
-            dtypes=numbers,
-            engine=_checked(engine, cache),
-            on_photo=on_photo,
-        )
+        elsewhere = _checked(engine, cache)
+        with self.named():
+            return rank_photos(
+                load,
+                concept,
+                self.output,
+                self.index,
+                wanted,
+                cache=cache,
+                dtypes=numbers,
+                engine=elsewhere,
+                on_photo=on_photo,
+            )
 
     def fix(
         self,

@@ -11,8 +11,11 @@ import json
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
+import uuid
+from pathlib import Path
 from typing import Any
 
 from persam.errors import PersamError
@@ -20,6 +23,10 @@ from persam.places import RemotePath
 
 RENEWED = 60  # seconds between two renewals
 EXPIRES = 300  # after so many seconds without one
+
+
+class TakenError(PersamError):
+    """Somebody else writes there."""
 
 
 class Claim:
@@ -30,7 +37,7 @@ class Claim:
         place: what is held, for sentences.
 
     Raises:
-        PersamError: somebody else holds it; says who, and what to do.
+        TakenError: somebody else holds it; says who, and what to do.
     """
 
     def __init__(self, file: RemotePath, place: str) -> None:
@@ -50,7 +57,7 @@ class Claim:
         """See that the claim is still this one's.
 
         Raises:
-            PersamError: it is not.
+            TakenError: it is not.
         """
         other = self._read()
         if other is None or other.get("token") != self._token:
@@ -73,7 +80,13 @@ class Claim:
                     self._file.write_bytes(self._text())
 
     def _text(self) -> bytes:
-        mine = {"host": socket.gethostname(), "process": os.getpid(), "time": time.time(), "token": self._token}
+        mine = {
+            "host": socket.gethostname(),
+            "machine": _machine(),
+            "process": os.getpid(),
+            "time": time.time(),
+            "token": self._token,
+        }
         return json.dumps(mine).encode()
 
     def _read(self) -> dict[str, Any] | None:
@@ -85,10 +98,10 @@ class Claim:
                 return other
         return {}
 
-    def _refusal(self, other: dict[str, Any]) -> PersamError:
+    def _refusal(self, other: dict[str, Any]) -> TakenError:
         who = f"process {other['process']} on {other['host']}" if {"process", "host"} <= other.keys() else "unknown"
         ago = f", heard of {max(0, time.time() - _time_of(other)):.0f} seconds ago" if _time_of(other) else ""
-        return PersamError(
+        return TakenError(
             f"Another persam ({who}{ago}) is writing into {self._place}; wait until it is done, or, if it was killed, "
             f"wait {EXPIRES // 60} minutes or remove {self._file}."
         )
@@ -96,16 +109,35 @@ class Claim:
 
 def _lives(other: dict[str, Any]) -> bool:
     """Whether a claim still holds; nobody knows how old one is that cannot be read, so it does."""
+    if other.get("host") == socket.gethostname() and other.get("machine") == _machine():
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            # Before its age is asked: a computer that slept did not renew it.
+            return _runs(int(other["process"]))
     told = _time_of(other)
-    if told and time.time() - told > EXPIRES:
-        return False
-    if other.get("host") != socket.gethostname() or not isinstance(other.get("process"), int):
-        return True
+    return not told or time.time() - told <= EXPIRES
+
+
+def _machine() -> str:
+    """What no other computer has of which the host has the same name, nor a container of this one."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    return f"{uuid.getnode():x}"
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process on this computer.
+
+    Raises:
+        ValueError: that cannot be asked on this system.
+    """
+    if sys.platform == "win32" or process <= 0:  # there os.kill() ends it; 0 and less mean others
+        raise ValueError(process)
     try:
-        os.kill(other["process"], 0)  # asks only
+        os.kill(process, 0)  # asks only
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except PermissionError:  # somebody else's
         return True
     return True
 

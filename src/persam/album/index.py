@@ -41,6 +41,10 @@ class IndexFileError(PersamError):
     """The index cannot be read or written: then no photo can be done."""
 
 
+class DamagedIndexError(IndexFileError):
+    """It is no index, or is damaged."""
+
+
 class AlbumIndex:
     """What an album's files contain and what was found in them. For one process at a time, and all of its threads.
 
@@ -213,9 +217,7 @@ class AlbumIndex:
                     "that nothing else uses it."
                 ) from error
             except sqlite3.DatabaseError as error:
-                raise IndexFileError(
-                    f"The album's index {self.path} cannot be used ({error}); remove it, and all photos are done again."
-                ) from error
+                raise _damaged(self.path, error) from error
             except OSError as error:
                 raise IndexFileError(f"The album's index {self.path} cannot be made ({error.strerror}).") from error
 
@@ -232,14 +234,22 @@ def copy_index(path: Path, to: Path) -> None:
     """Copy an index as it is at one moment, though it may be written at the same time.
 
     Raises:
-        IndexFileError: it cannot be copied.
+        IndexFileError: it cannot be copied, or is damaged.
     """
     try:
         with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(to)) as copy:
             source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # else it would be two files
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.OperationalError, OSError) as error:
         raise IndexFileError(f"The album's index {path} cannot be copied to {to} ({error}).") from error
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: sqlite3.DatabaseError) -> DamagedIndexError:
+    return DamagedIndexError(
+        f"The album's index {path} cannot be used ({error}); remove it, and all photos are done again."
+    )
 
 
 def _key(path: Place) -> bytes:

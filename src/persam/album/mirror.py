@@ -28,12 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persam.album.claim import Claim
+from persam.album.claim import Claim, TakenError
 from persam.album.formats import FORMATS
-from persam.album.index import IndexFileError, copy_index
+from persam.album.index import DamagedIndexError, IndexFileError, copy_index
 from persam.album.outputs import INDEX, PLACES, RESULTS
 from persam.errors import PersamError, PersamWarning, write_error
-from persam.files import Held, write_bytes
+from persam.files import Held, atomic_path, stays_below, write_bytes
 from persam.lazy import library
 from persam.ledger import FILES, HIDDEN, written_in
 from persam.places import RemotePath, remote_stamp
@@ -89,7 +89,8 @@ class Mirror(Held):
         self._claim = Claim(place / HIDDEN / "writer.json", str(place))
         try:
             self._same = self._noted()
-            self._fetch()
+            with self.named():
+                self._fetch()
         except BaseException:
             self._claim.release()
             raise
@@ -98,13 +99,18 @@ class Mirror(Held):
         """Put there what changed, and let others write.
 
         Raises:
-            PersamError: it could not be put; it is kept here, and put the next time.
+            PersamError: it could not be put; it is kept here, and put the next time, unless another command wrote.
         """
         if self._is_closed:
             return
         self._is_closed = True
         try:
             self.push()
+        except TakenError as error:
+            raise PersamError(
+                f"{str(error).removesuffix('.')}; then run the same command again: what is not in {self.place} yet is "
+                "done again, if that one changed the album."
+            ) from error
         except PersamError as error:
             raise PersamError(
                 f"{str(error).removesuffix('.')}; what is not in {self.place} yet is kept in {self.folder} until you "
@@ -123,6 +129,11 @@ class Mirror(Held):
         """Sentences name the place, not the folder that stands for it."""
         try:
             yield
+        except DamagedIndexError as error:
+            raise DamagedIndexError(
+                f"{str(error).removesuffix('.')}; it stands for {self.place / _INDEX}: remove that, too, if it is "
+                "damaged likewise."
+            ) from error
         except IndexFileError:  # this file it is that has to be seen to
             raise
         except PersamError as error:
@@ -146,7 +157,7 @@ class Mirror(Held):
         other = [file for file in there if file not in hidden and not self._is_known(file, there[file])]
         self._get({file: there[file] for file in other if file in own})
         for file in set(other) - own:
-            self._write(file, b"")
+            write_bytes(self.folder / file, b"")
             self._same[file] = _Same(self._here(file), there[file])
         self._note()
 
@@ -168,27 +179,29 @@ class Mirror(Held):
         path = self.folder / _LIST
         here = path.read_bytes().splitlines() if path.exists() else []
         there = (self.place / _LIST).read_bytes().splitlines()
-        self._write(_LIST, b"".join(line + b"\n" for line in dict.fromkeys([*here, *there])))
+        write_bytes(path, b"".join(line + b"\n" for line in dict.fromkeys([*here, *there])))
 
     def _is_known(self, file: str, stamp: Stamp) -> bool:
         return file in self._same and self._same[file].there == stamp and (self.folder / file).exists()
 
     def _get(self, files: dict[str, Stamp]) -> None:
-        def get(file: str) -> None:
-            self._write(file, (self.place / file).read_bytes())
+        if not files:
+            return
 
+        def get(file: str) -> None:
+            if file == _INDEX:
+                with atomic_path(self.folder / file) as temporary:
+                    (self.place / file).get_file(temporary)
+            else:
+                write_bytes(self.folder / file, (self.place / file).read_bytes())
+
+        for file in files:
+            self._same.pop(file, None)
+        self._note()  # whoever is killed now does not take what is here for what was there
         _each(get, files)
         for file, stamp in files.items():
             content = 0 if file in (_INDEX, _LIST) else self._content(file)
             self._same[file] = _Same(self._here(file), stamp, content)
-
-    def _write(self, file: str, data: bytes) -> None:
-        path = self.folder / file
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        except OSError as error:
-            raise write_error(path, error) from error
 
     def _forget(self, file: str) -> None:
         self._same.pop(file, None)
@@ -214,7 +227,10 @@ class Mirror(Held):
         Raises:
             PersamError: it cannot be put, or another command wrote there.
         """
-        index = self._index()
+        with self._index() as index:
+            self._push(index)
+
+    def _push(self, index: Path | None) -> None:
         here = {file: self._here(file) for file in self._files_here()}
         if index is not None:
             here[_INDEX] = (int.from_bytes(_digest_of(index)),)
@@ -230,8 +246,10 @@ class Mirror(Held):
         changed, gone = changed - others, gone - others
 
         def put(file: str) -> None:
-            data = index if file == _INDEX and index is not None else (self.folder / file).read_bytes()
-            (self.place / file).write_bytes(data)
+            if file == _INDEX and index is not None:
+                (self.place / file).put_file(index)
+            else:
+                (self.place / file).write_bytes((self.folder / file).read_bytes())
             self._sent.add(file)
 
         for part in ({_LIST}, changed - {_LIST, _INDEX, RESULTS}, {_INDEX}, {RESULTS}):
@@ -254,7 +272,9 @@ class Mirror(Held):
 
     def _content(self, file: str) -> int:
         try:
-            return int.from_bytes(hashlib.blake2b((self.folder / file).read_bytes(), digest_size=7).digest()) or 1
+            with (self.folder / file).open("rb") as stream:
+                digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=7))
+            return int.from_bytes(digest.digest()) or 1
         except OSError:
             return -1
 
@@ -266,7 +286,7 @@ class Mirror(Held):
     def _leave(self, others: Iterable[str]) -> None:
         names = sorted(others)
         if any(name.startswith(f"{HIDDEN}/") for name in names):
-            raise PersamError(f"Another persam wrote into {self.place} at the same time; run this again.")
+            raise TakenError(f"Another persam wrote into {self.place} at the same time; wait until it is done.")
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         warnings.warn(
             f"{self.place / names[0]}{more} changed while this ran, and was left as it is there.",
@@ -274,18 +294,18 @@ class Mirror(Held):
             stacklevel=3,
         )
 
-    def _index(self) -> bytes | None:
-        """The index as it is now, in one file."""
+    @contextlib.contextmanager
+    def _index(self) -> Iterator[Path | None]:
+        """The index as it is now, in one file, which goes; None, where there is none."""
         path = self.folder / _INDEX
         if not path.exists():
-            return None
+            yield None
+            return
         copy = path.with_name(f"{INDEX}.copy")
         copy.unlink(missing_ok=True)
         try:
             copy_index(path, copy)
-            return copy.read_bytes()
-        except OSError as error:
-            raise write_error(copy, error) from error
+            yield copy
         finally:
             copy.unlink(missing_ok=True)
 
@@ -297,7 +317,7 @@ class Mirror(Held):
         for name in self.place.folders():
             if name in _FOLDERS:
                 found |= (self.place / name).files(below=True)
-        files = {str(file.relative_to(self.place)): remote_stamp(told) for file, told in found.items()}
+        files = {file.url[len(self.place.url) + 1 :]: remote_stamp(told) for file, told in found.items()}
         return {file: stamp for file, stamp in files.items() if file in (_LIST, _INDEX) or _may_be_ours(file)}
 
     def _files_here(self) -> list[str]:
@@ -313,8 +333,8 @@ class Mirror(Held):
     def _here(self, file: str) -> Stamp:
         path = self.folder / file
         if file == _INDEX:
-            data = self._index()
-            return () if data is None else (int.from_bytes(_digest_of(data)),)
+            with self._index() as index:
+                return () if index is None else (int.from_bytes(_digest_of(index)),)
         try:
             status = path.stat()
         except OSError:
@@ -343,13 +363,20 @@ def cache_folder() -> Path:
 
 
 def _may_be_ours(file: str) -> bool:
-    """Whether a file is none of those that are only for a moment, or for this computer."""
-    return not file.startswith(f"{HIDDEN}/") and not file.rpartition("/")[2].startswith(".")
+    """Whether a file is none of those that are only for a moment, or for this computer, and none of another folder."""
+    is_hidden = file.startswith(f"{HIDDEN}/") or file.rpartition("/")[2].startswith(".")
+    return stays_below(file) and not is_hidden
 
 
-def _digest_of(index: bytes) -> bytes:
-    # SQLite counts in its first page how often the file was written.
-    return hashlib.blake2b(index[:24] + index[28:92] + index[100:], digest_size=7).digest()
+def _digest_of(index: Path) -> bytes:
+    try:
+        with index.open("rb") as stream:
+            head = stream.read(100)
+            # SQLite counts in its first page how often the file was written.
+            known = hashlib.blake2b(head[:24] + head[28:92], digest_size=7)
+            return hashlib.file_digest(stream, lambda: known).digest()
+    except OSError as error:
+        raise write_error(index, error) from error
 
 
 def _each(do: Callable[[str], object], files: Iterable[str]) -> None:

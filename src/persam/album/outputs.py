@@ -12,7 +12,7 @@ import numpy as np
 
 from persam.drawing import colours_of
 from persam.errors import PersamError, UsageError
-from persam.files import Held, UniqueNames, expanded, safe_name, write_bytes
+from persam.files import Held, UniqueNames, expanded, safe_name, stays_below, write_bytes
 from persam.instance import Instance
 from persam.journal import Journal, json_line
 from persam.ledger import HIDDEN, Ledger
@@ -259,6 +259,11 @@ class OutputFolder(Held):
         return store
 
     def _keep_names(self, line: dict[str, Any]) -> None:
+        if not _is_line(line):  # an index may have come from elsewhere
+            raise PersamError(
+                f"The album's index {self.folder / HIDDEN / INDEX} names files that no album has; remove it, and all "
+                "photos are done again."
+            )
         self._photo_names.keep(full_path(line["image"]), line["name"])
         self._concept_names.keep(line["concept"], PurePosixPath(line["files"]["mask"]).parts[1])
 
@@ -362,6 +367,5 @@ def _is_line(line: dict[str, Any]) -> bool:
         or not all(isinstance(each, str | list) for each in files.values())
     ):
         return False
-    paths = [PurePosixPath(str(file)) for file in _files_of(line)]
-    inner = all(len(path.parts) == 3 and not path.is_absolute() and ".." not in path.parts for path in paths)
-    return inner and PurePosixPath(line["name"]).parts == (line["name"],)
+    inner = all(stays_below(str(file)) and str(file).count("/") == 2 for file in _files_of(line))
+    return inner and stays_below(line["name"]) and "/" not in line["name"]

@@ -150,9 +150,9 @@ def rank_photos(
     engine: Engine = HERE,
     on_photo: OnPhoto = lambda photo, problem: None,
 ) -> list[Ranked]:
-    """The photos of an album by the chance that a concept is in them, the likeliest first. Nothing is written.
+    """The photos of an album by the chance that a concept is in them, the likeliest first. No results are written.
 
-    What is found is remembered, so that the concept can join the album at no cost.
+    What is found is remembered in the index, so that the concept can join the album at no cost.
 
     Args:
         load: gives the model that the concept was made with; called only if it is needed.
@@ -205,7 +205,7 @@ def _drop_what_is_gone(output: OutputFolder, index: AlbumIndex) -> list[str]:
     gone = [
         str(image)
         for image in images
-        if (_is_gone(image) if isinstance(image, Path) else image not in there.get(image.parent, (image,)))
+        if (_is_gone(image) if isinstance(image, Path) else _is_gone_there(image, there.get(image.parent, (image,))))
     ]
     for image in gone:
         output.drop(image)
@@ -217,6 +217,15 @@ def _is_gone(photo: Path) -> bool:
         # An empty folder may be the place of a disk that is not connected.
         return not photo.exists() and any(photo.parent.iterdir())
     except OSError:  # the folder is not there, or may not be read
+        return False
+
+
+def _is_gone_there(photo: RemotePath, listed: Container[RemotePath]) -> bool:
+    if photo in listed:
+        return False
+    try:
+        return not photo.fresh()  # lists may lack files: that of a web server has what a page links to
+    except PersamError:
         return False
 
 

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from persam.album.outputs import OutputFolder
 from persam.album.worker import corrected
+from persam.errors import PersamError
 from persam.files import writable, write_text
+from persam.places import RemotePath, place_of
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -120,9 +122,12 @@ def _is_shot(one: Worth, shots: Mapping[tuple[str, str], set[str]]) -> bool:
     if hashes is None:
         return False
     try:
-        with Path(one.image).open("rb") as stream:
+        photo = place_of(one.image)
+        if isinstance(photo, RemotePath):
+            return hashlib.sha256(photo.read_bytes()).hexdigest() in hashes
+        with photo.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest() in hashes
-    except OSError:  # it is away now
+    except (OSError, PersamError):  # it is away now
         return False
 
 

@@ -19,7 +19,7 @@ from persam.files import write_bytes
 from persam.geometry import fit_mask, shrink
 from persam.images import open_picture, read_smaller
 from persam.instance import Instance, rle_mask
-from persam.places import is_remote
+from persam.places import StoreError, is_remote
 from persam.reports.page import write_page
 from persam.reports.pictures import GridStyle, Tile, data_uri, draw_grid, encoded
 from persam.segmentation import Segmentation
@@ -92,9 +92,15 @@ class ContactSheet:
         self.add_picture(picture, Path(found.image or "image").name, note, found=found.found)
 
     def add_line(self, line: dict[str, Any], folder: Path) -> None:
-        """Add a line of ``results.jsonl``: its photo, read small, with the mask that lies in the folder."""
+        """Add a line of ``results.jsonl``: its photo, read small, with the mask that lies in the folder.
+
+        Raises:
+            StoreError: the photos are elsewhere, where nothing can be had now.
+        """
         try:
             picture, note = _small_photo(line["image"]), ""
+        except StoreError:  # each photo would wait as long
+            raise
         except PersamError:
             picture, note = _NO_PHOTO, " · the photo is gone"
         self.add(_small_found(line, folder, picture), picture, note)

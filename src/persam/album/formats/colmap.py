@@ -17,7 +17,7 @@ from persam.errors import PersamError
 from persam.images import check_file, exif_orientation, read_orientation
 from persam.instance import rle_mask
 from persam.masks import TURNS
-from persam.places import is_remote
+from persam.places import StoreError, is_remote
 from persam.reports.pictures import write_mask
 
 PLACE = "colmap"
@@ -36,6 +36,8 @@ def write(lines: ResultLines, folder: Path) -> Written:
     for photo in lines.photos():
         try:
             turn = _BACK.get(_orientation(photo.path))
+        except StoreError:
+            raise
         except PersamError as error:
             written.failures.append((photo.path, str(error)))
             continue
@@ -43,7 +45,7 @@ def write(lines: ResultLines, folder: Path) -> Written:
             mask = Image.fromarray(_mask(line))
             name = Path(lines.below_home(photo))
             # Where photos have no common folder, on two disks of Windows, their names are whole paths.
-            name = name.relative_to(name.anchor)
+            name = Path(*(part for part in name.relative_to(name.anchor).parts if part != ".."))
             file = Path(PLACE, lines.folders[line["concept"]], f"{name}.png")
             write_mask(folder / file, np.asarray(mask if turn is None else mask.transpose(turn)))
             written.files.append(file.as_posix())

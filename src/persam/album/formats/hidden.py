@@ -23,7 +23,7 @@ from persam.errors import PersamError
 from persam.files import atomic_path
 from persam.images import open_picture, read_image
 from persam.instance import mask_box, rle_mask
-from persam.places import Place, RemotePath, place_of, stamp_of
+from persam.places import Place, RemotePath, StoreError, place_of, stamp_of
 
 BLURRED, BLANKED = "blurred", "blanked"
 BLOCKS = 4  # along the longer side of what is blurred
@@ -143,6 +143,8 @@ def _write(lines: ResultLines, folder: Path, place: str, hide: Hide) -> Written:
     for photo in lines.photos():
         try:
             picture, pixels = _read(photo)
+        except StoreError:
+            raise
         except PersamError as error:
             written.failures.append((photo.path, str(error)))
             continue

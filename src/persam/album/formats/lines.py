@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import PurePath
 from typing import Any
 
@@ -87,7 +87,7 @@ class ResultLines:
 
     @property
     def home(self) -> str:
-        """The deepest folder that has all photos; empty where there is none."""
+        """The deepest folder of all photos; empty where there is none."""
         return self._survey[0]
 
     @property
@@ -126,13 +126,21 @@ def found_in(line: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def common_folder(images: Iterable[str]) -> str:
-    """The deepest folder that has all photos; empty where there is none, as on two disks of Windows."""
+    """The deepest folder that has all photos; empty where there is none, as in two buckets or on two disks."""
+    every = list(images)
+    if any("://" in image for image in every):  # an address, which is no path: that would have one slash there
+        folders = [image.split("/")[:-1] for image in every]
+        pairs = takewhile(lambda pair: pair[0] == pair[1], zip(min(folders), max(folders), strict=False))
+        parts = [part for part, _ in pairs]
+        return "/".join(parts) if len(parts) > len(("s3:", "")) else ""
     try:
-        return os.path.commonpath({str(PurePath(image).parent) for image in images})
+        return os.path.commonpath({str(PurePath(image).parent) for image in every})
     except ValueError:
         return ""
 
 
 def below(home: str, image: str) -> str:
     """A photo's path from its `common_folder` on, with slashes."""
+    if "://" in home:
+        return image[len(home) + 1 :]
     return PurePath(image).relative_to(home).as_posix() if home else image

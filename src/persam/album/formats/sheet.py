@@ -11,6 +11,7 @@ from persam.drawing import colours_of
 from persam.errors import PersamError, printable
 from persam.files import write_bytes
 from persam.geometry import shrink
+from persam.places import StoreError
 from persam.reports.contact_sheet import thumbnail
 from persam.reports.page import write_page
 from persam.reports.pictures import encoded
@@ -47,6 +48,8 @@ def write(lines: ResultLines, folder: Path) -> Written:
                 picture = shrink(thumbnail(line, folder, colours[line["concept"]]), LONGEST)
                 write_bytes(folder / file, encoded(picture, "JPEG", quality=85))
             written.files.append(file.as_posix())
+        except StoreError:
+            raise
         except PersamError as error:
             written.failures.append((line["image"], str(error)))
         cards.append(_card(line, file))

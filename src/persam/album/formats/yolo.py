@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from persam.files import atomic_path, write_text
 from persam.images import check_file
 from persam.instance import rle_mask
 from persam.outlines import INSIDE, in_one_stroke, simple_outlines
-from persam.places import RemotePath, place_of, stamp_of
+from persam.places import RemotePath, StoreError, place_of, stamp_of
 
 PLACE = "yolo"
 _HELD_BACK = 5
@@ -52,15 +53,18 @@ def write(lines: ResultLines, folder: Path, *, copy: bool = False) -> Written:
         image, label = f"images/{photo.name}{_SPELLED.get(suffix, suffix)}", f"labels/{photo.name}.txt"
         try:
             original = place_of(photo.path)
-            if isinstance(original, RemotePath):
-                _download(original, home / image)
-            else:
+            data = _new_content(original, home / image) if isinstance(original, RemotePath) else None
+            if isinstance(original, Path):
                 check_file(original, what="photo")
+        except StoreError:
+            raise
         except PersamError as error:
             written.failures.append((photo.path, str(error)))
             continue
-        if not isinstance(original, RemotePath):
+        if isinstance(original, Path):
             (_copy if copy else _link)(original, home / image)
+        elif data is not None:
+            _put(data, home / image)
         write_text(home / label, "".join(f"{row}\n" for row in _rows(photo, lines.concepts)))
         # By the name, so that a photo stays where it is when the album grows.
         chosen = measure if zlib.crc32(photo.name.encode()) % _HELD_BACK == 0 else train
@@ -133,18 +137,18 @@ def _copy(photo: Path, target: Path) -> None:
         shutil.copy2(photo, temporary)
 
 
-def _download(photo: RemotePath, target: Path) -> None:
-    """Copy a photo that is not on this disk, unless it is there already."""
+def _new_content(photo: RemotePath, target: Path) -> tuple[bytes, int] | None:
+    """What is in a photo that is not on this disk, and since when; None, if its copy is there already."""
     size, changed, _ = stamp_of(photo)
-    try:
-        if target.is_symlink():
-            target.unlink()
-        elif target.exists() and _stamp(target) == (size, changed):
-            return
-    except OSError as error:
-        raise write_error(target, error) from error
-    data = photo.read_whole()
-    with atomic_path(target) as temporary:
+    with contextlib.suppress(OSError):  # then it is written, which says what is wrong
+        if not target.is_symlink() and _stamp(target) == (size, changed):
+            return None
+    return photo.read_whole(), changed
+
+
+def _put(content: tuple[bytes, int], target: Path) -> None:
+    data, changed = content
+    with atomic_path(target) as temporary:  # it replaces a link, too
         temporary.write_bytes(data)
         os.utime(temporary, ns=(changed, changed))
 
