@@ -14,6 +14,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from persam.cli.console import complain, out, print_json, say, table
+from persam.cli.engines import Address, Engine, Workers, engine_of, loaded_by
 from persam.cli.options import Device, Dtype, Json, load_model, model_of
 from persam.cli.photos import (
     ConceptsEncoder,
@@ -36,7 +37,6 @@ from persam.places import Place, is_remote, place_of
 
 if TYPE_CHECKING:
     from persam.album.album import Album
-    from persam.album.ray_engine import RayEngine
     from persam.album.run import AlbumReport
 
 WORTH_SAYING = 0.05  # expected gain from which on a photo is said to be worth a correction
@@ -68,19 +68,6 @@ Formats = Annotated[
 Copy = Annotated[bool, typer.Option("--copy", help="Copy photos where a format lays links to them.")]
 Cache = Annotated[
     str, typer.Option(help="Keep encoded photos, up to so much, such as 20GB: a further concept then costs little.")
-]
-
-Engine = Annotated[
-    str,
-    typer.Option(
-        help="Where photos are looked at: local, or ray: several workers, on this machine or a cluster (extra: ray)."
-    ),
-]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="With --engine ray: how many; default one a GPU, else one a core, at most 8.")
-]
-Address = Annotated[
-    str | None, typer.Option(help="With --engine ray: a running cluster, such as auto or 10.0.0.1:6379.")
 ]
 
 app = typer.Typer(
@@ -135,12 +122,12 @@ def run(
 
     started = time.perf_counter()
     limit, place = bytes_of(cache), place_of(output)
-    where = _engine(engine, workers, address, device)
+    where = engine_of(engine, workers, address, device)
     check_formats(formats or [])
     concepts, others = concepts_in(items)
     photos = find_images(others)
     name, other = model_of(concepts[0], model, encoder)
-    there, on = _loaded_by(where, name, device)
+    there, on = loaded_by(where, name, device)
     stopped: KeyboardInterrupt | None = None
     failed: list[tuple[str, str]] = []
     with Album(place, overwrite=overwrite) as album, photo_bar(len(photos)) as (_, on_photo):
@@ -322,7 +309,7 @@ def find(
     dtype: Dtype = "auto",
     json: Json = False,
 ) -> None:
-    """Rank an album's photos by the chance that a concept, which may be new, is in them. Nothing is written.
+    """Rank an album's photos by the chance that a concept, which may be new, is in them. No results are written.
 
     [bold]Example[/bold]
 
@@ -332,10 +319,10 @@ def find(
     from persam.models.loading import dtypes_of
 
     limit = bytes_of(cache)
-    where = _engine(engine, workers, address, device)
+    where = engine_of(engine, workers, address, device)
     (wanted,), _ = concepts_in([str(concept)])
     name, other = model_of(wanted, model, encoder)
-    there, on = _loaded_by(where, name, device)
+    there, on = loaded_by(where, name, device)
     place = _album_at(folder)
     failed: list[tuple[str, str]] = []
     with Album(place) as album:
@@ -359,33 +346,6 @@ def find(
             grid.add_row(escape(printable(one.image)), f"{one.score:.2f}", one.verdict, box)
         out().print(grid)
     refuse_failures(failed, total)
-
-
-def _engine(name: str, workers: int | None, address: str | None, device: str) -> RayEngine | None:
-    """Where photos are looked at; None: here.
-
-    Raises:
-        UsageError: There is no such engine, or it does not take these options.
-    """
-    if name == "ray":
-        import torch
-
-        from persam.album.ray_engine import RayEngine
-
-        on_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
-        return RayEngine(workers, address, on_gpu=on_gpu)
-    if name != "local":
-        raise UsageError(f"There is no engine {name!r}; choose local or ray.")
-    if workers is not None or address is not None:
-        raise UsageError("--workers and --address are of --engine ray; add it, or leave them out.")
-    return None
-
-
-def _loaded_by(engine: RayEngine | None, model: str, device: str) -> tuple[str, str]:
-    """Model and device as whoever looks at photos knows them: workers have other folders, and see one GPU each."""
-    if engine is None:
-        return model, device
-    return str(Path(model).absolute()) if Path(model).exists() else model, "cuda" if engine.on_gpu else device
 
 
 def bytes_of(text: str) -> int:
