@@ -9,8 +9,10 @@ import json
 import os
 import re
 import tracemalloc
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from pycocotools.coco import COCO
 from persam.album.formats.coco import write_coco
 from persam.album.outputs import OutputFolder
 from persam.errors import PersamError, UsageError
-from persam.files import atomic_path, safe_name, write_text
+from persam.files import atomic_path, safe_name, write_bytes, write_text
 from persam.instance import Instance
 from persam.ledger import Ledger
 from persam.reports.contact_sheet import ContactSheet
@@ -167,17 +169,18 @@ class TestOutputFolder:
     def test_a_line_is_forgotten_if_only_its_mask_was_replaced(self, tmp_path, scene, monkeypatch, stop):
         image, mask = scene
 
-        def write_some(path: Path, picture: np.ndarray, *, stops_at: str) -> None:
+        def write_some(path: Path, picture: Any, *, write: Callable[..., None], stops_at: str) -> None:
             if path.parts[-3] == stops_at:
                 raise stop
-            write_image(path, picture)
+            write(path, picture)
 
         with contextlib.closing(OutputFolder(tmp_path)) as output:
             for concept in ("mug", "cat"):
                 output.write(segmentation(mask, concept=concept), image, overlay=True)
         for stops_at, left in (("masks", ["mug", "cat"]), ("overlays", ["cat"])):
             with contextlib.closing(OutputFolder(tmp_path)) as output, monkeypatch.context() as patch:
-                patch.setattr("persam.album.outputs.write_image", partial(write_some, stops_at=stops_at))
+                for name, write in (("write_image", write_image), ("write_bytes", write_bytes)):
+                    patch.setattr(f"persam.album.outputs.{name}", partial(write_some, write=write, stops_at=stops_at))
                 with pytest.raises(stop):
                     output.write(segmentation(mask & False, present=False), image, overlay=True)
             assert [line["concept"] for line in lines(tmp_path)] == left

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.models.base import EncodedImage
     from persam.persam import PerSAM
+    from persam.segmentation import Segmentation
 
 AHEAD = 3  # photos that are read while one is worked on
 READERS = 2
@@ -34,6 +35,7 @@ class LookedAt:
         size: of the photo itself, (H, W).
         side: pixels of the longest side that were asked for; None: all.
         finds: what was found elsewhere, by how it is made.
+        masks: files of the masks that were found elsewhere, likewise.
         stamp: size and times of the file when it was read elsewhere, see `persam.places.stamp_of`.
         problem: a sentence.
         data: what is in a photo that is not on this disk; it is asked for once, however often this is called.
@@ -45,6 +47,7 @@ class LookedAt:
     size: tuple[int, int] | None = None
     side: int | None = None
     finds: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    masks: Mapping[str, bytes] = field(default_factory=dict)
     stamp: tuple[int, int, int] | None = None
     problem: str | None = None
     data: Callable[[], bytes] | None = None
@@ -107,12 +110,12 @@ class Finder:
             sides.setdefault(self.sides[made], []).append(made)
         return sides
 
-    def find(self, encoded: EncodedImage, missing: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What each concept finds in a photo, as `persam.album.index` keeps it."""
+    def find(self, encoded: EncodedImage, missing: Sequence[str]) -> dict[str, Segmentation]:
+        """What each concept finds in a photo, without its name."""
         found = self.model.segment(
             encoded,
             [self.concepts[made] for made in missing],
             max_instances=self.wanted.max_instances,
             threshold=self.wanted.threshold,
         )
-        return {made: replace(one, image=None).to_dict() for made, one in zip(missing, found, strict=True)}
+        return {made: replace(one, image=None) for made, one in zip(missing, found, strict=True)}

@@ -17,7 +17,7 @@ from persam.instance import Instance
 from persam.journal import Journal, json_line
 from persam.ledger import HIDDEN, Ledger
 from persam.places import Place, is_remote, place_of
-from persam.reports.pictures import write_image, write_mask
+from persam.reports.pictures import mask_file, write_image, write_mask
 from persam.segmentation import Segmentation
 
 RESULTS = "results.jsonl"
@@ -152,6 +152,7 @@ class OutputFolder(Held):
         cutout: bool = False,
         per_instance: bool = False,
         explanation: np.ndarray | None = None,
+        mask: bytes | None = None,
         made: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Write the files of one segmentation and its line in ``results.jsonl``.
@@ -165,6 +166,7 @@ class OutputFolder(Held):
             cutout: Also write ``cutouts/CONCEPT/PHOTO.png``, if anything was found.
             per_instance: Also write ``instances/CONCEPT/PHOTO-1.png`` and so on, a mask for every found thing.
             explanation: A picture of the way to the mask, (H, W, 3) uint8, for ``explain/CONCEPT/PHOTO.png``.
+            mask: The file of its mask, if that was made before, see `persam.reports.pictures.mask_file`.
             made: What the line depends on; see `is_done`.
 
         Returns:
@@ -172,14 +174,14 @@ class OutputFolder(Held):
         """
         source, concept = full_path(found.image or "image"), found.concept
         self._file("mask", source, concept)  # so that its name is known
-        pictures = {"mask": found.mask.astype(np.uint8) * 255}
+        pictures = {}
         if overlay and image is not None:
             pictures["overlay"] = found.overlay(image, colours_of(self._concept_names.keys)[concept])
         if cutout and image is not None and found.found:
             pictures["cutout"] = found.cutout(image)
         if explanation is not None:
             pictures["explain"] = explanation
-        files: dict[str, Any] = {kind: self._file(kind, source, concept) for kind in pictures}
+        files: dict[str, Any] = {kind: self._file(kind, source, concept) for kind in ("mask", *pictures)}
         objects = _objects(found)
         numbers = range(1, len(objects) + 1) if per_instance else ()
         if per_instance:
@@ -190,6 +192,7 @@ class OutputFolder(Held):
         line |= {"image": source, "name": self.name_of(source), "files": files, "made": made}
         earlier = self._store.line(source, concept)
         with self._replacing(earlier):
+            write_bytes(self.folder / files["mask"], mask or mask_file(found.mask))
             for kind, picture in pictures.items():
                 write_image(self.folder / files[kind], picture)
             for number in numbers:

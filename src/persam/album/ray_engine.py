@@ -7,6 +7,7 @@ dead one again and gives its photos to it or to others.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import logging
@@ -30,13 +31,15 @@ from persam.errors import PersamError, PersamWarning, UsageError, first_line
 from persam.images import read_image, read_smaller
 from persam.lazy import library
 from persam.places import Place, RemotePath, StoreError, place_of, stamp_of
+from persam.reports.pictures import mask_file
 
 if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.persam import PerSAM
+    from persam.segmentation import Segmentation
 
 MOST_WORKERS = 8  # by default: every one holds a model
-LARGEST_BLOCK = 8  # photos that a worker gets at once, and that are looked at again if it dies
+LARGEST_BLOCK = 4  # photos that a worker gets at once, and that are looked at again if it dies
 TRIES = 3  # for photos whose worker dies
 
 
@@ -190,14 +193,17 @@ class _Looker:
             for made, concept in self._order.concepts.items()
             if (content, made) not in known and (content, corrected(concept.name)) not in known
         ]
-        finds: dict[str, Any] = {}
+        finds: dict[str, Segmentation] = {}
         if missing:
             for side, those in self._finder.by_side(missing).items():
                 pixels, size = read_smaller(photo, side, data)
                 finds |= self._finder.find(self._finder.model.encode(pixels, size=size), those)
             if stamp_of(photo)[:2] != stamp[:2]:
                 raise changed(photo)
-        return {"content": content, "stamp": stamp, "finds": finds}
+        # What takes time is done here, and not by the one process that writes.
+        masks = {made: base64.b64encode(mask_file(one.mask)).decode() for made, one in finds.items()}
+        found = {made: one.to_dict() for made, one in finds.items()}
+        return {"content": content, "stamp": stamp, "finds": found, "masks": masks}
 
     @cached_property
     def _finder(self) -> Finder:
@@ -221,7 +227,8 @@ def _received(photo: Place, data: bytes) -> LookedAt:
         raise PersamError(seen["fatal"])
     if "problem" in seen:  # it names the photo as the worker does
         return LookedAt(photo, problem=seen["problem"].replace(str(photo.absolute()), str(photo)))
-    return LookedAt(photo, seen["content"], finds=seen["finds"], stamp=tuple(seen["stamp"]))
+    masks = {made: base64.b64decode(data) for made, data in seen["masks"].items()}
+    return LookedAt(photo, seen["content"], finds=seen["finds"], masks=masks, stamp=tuple(seen["stamp"]))
 
 
 @contextlib.contextmanager

@@ -155,7 +155,8 @@ class Worker:
         try:
             image = self._image_for(seen, [made[name] for name in new], finds)
             source = full_path(seen.photo)
-            found = disjoint([Segmentation.from_dict(finds[name][1] | {"image": source}) for name in needed])
+            alone = [Segmentation.from_dict(finds[name][1] | {"image": source}) for name in needed]
+            found = disjoint(alone)
         except StoreError:
             raise
         except PersamError as error:
@@ -164,7 +165,7 @@ class Worker:
             return "done", could_not(seen.photo, error)
         for name in stale:  # of a photo that was there under this name before
             self._output.drop(seen.photo, name)
-        for one in found:
+        for before, one in zip(alone, found, strict=True):
             if one.concept not in new:
                 continue
             kinds = made[one.concept]["outputs"]
@@ -174,6 +175,7 @@ class Worker:
                 overlay="overlay" in kinds,
                 cutout="cutout" in kinds,
                 per_instance="instances" in kinds,
+                mask=seen.masks.get(finds[one.concept][0]) if one is before else None,
                 made=made[one.concept],
             )
         return ("done" if missing else "known"), None
@@ -189,7 +191,8 @@ class Worker:
         finder = self._ready()  # what is wrong with it or with a concept ends the run
         try:
             for side, those in finder.by_side(missing).items():
-                self._keep(seen.content, finder.find(self._encoding(finder, seen, side), those))
+                found = finder.find(self._encoding(finder, seen, side), those)
+                self._keep(seen.content, {made: one.to_dict() for made, one in found.items()})
         except (IndexFileError, StoreError):
             raise
         except PersamError as error:
