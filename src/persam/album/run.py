@@ -7,9 +7,7 @@ from what all concepts of the album found there, so they are the same in whateve
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -24,7 +22,7 @@ from persam.album.outputs import RESULTS, OutputFolder
 from persam.album.worker import Worker, corrected
 from persam.album.worth import CORRECT_LIST, Worth, best_first, worth_of, write_list
 from persam.errors import PersamError
-from persam.files import atomic_path, writable, write_text
+from persam.files import atomic_path, write_csv
 from persam.journal import json_line
 from persam.places import Place, RemotePath, place_of
 
@@ -250,10 +248,6 @@ def _summarise(output: OutputFolder, index: AlbumIndex, report: AlbumReport, con
             worth.append(worth_of(line))
             if line["verdict"] == "unsure":
                 unsure.append((abs(line["score"] - 0.5), line["image"], line["concept"], line["score"]))
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["photo", "concept", "score"])
-    rows.writerows(row[1:] for row in sorted(unsure))
-    write_text(output.folder / UNSURE_LIST, writable(text.getvalue()))
+    write_csv(output.folder / UNSURE_LIST, [("photo", "concept", "score"), *(row[1:] for row in sorted(unsure))])
     report.worth = best_first(filter(None, worth), output, concepts)
     write_list(report.worth, output.folder / CORRECT_LIST)

@@ -12,9 +12,7 @@ the chance that the thing is there, since a photo without it teaches nothing, ti
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -24,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from persam.album.outputs import OutputFolder
 from persam.album.worker import corrected
 from persam.errors import PersamError
-from persam.files import writable, write_text
+from persam.files import write_csv
 from persam.places import RemotePath, place_of
 
 if TYPE_CHECKING:
@@ -137,9 +135,5 @@ def write_list(worth: Sequence[Worth], path: Path) -> None:
     Raises:
         PersamError: it cannot be written.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
     columns = [each.name for each in fields(Worth)]
-    rows.writerow(["photo", *columns[1:]])
-    rows.writerows([getattr(one, column) for column in columns] for one in worth)
-    write_text(path, writable(text.getvalue()))
+    write_csv(path, [["photo", *columns[1:]], *([getattr(one, column) for column in columns] for one in worth)])
