@@ -23,10 +23,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from persam import __version__
-from persam.album.batch import Wanted, could_not
+from persam.album.batch import Wanted
 from persam.album.index import hash_of
 from persam.album.looking import Finder, LookedAt
-from persam.album.worker import Worker, changed, corrected
+from persam.album.worker import Worker, changed, corrected, problem_with
 from persam.errors import PersamError, PersamWarning, UsageError, first_line
 from persam.images import read_image, read_smaller
 from persam.lazy import library
@@ -174,10 +174,8 @@ class _Looker:
             return self._look(photo)
         except (_NoModelError, StoreError) as error:  # no other photo can be done
             return {"fatal": str(error)}
-        except PersamError as error:
-            return {"problem": str(error)}
-        except Exception as error:  # one odd photo must not end a run of thousands
-            return {"problem": could_not(photo, error)}
+        except Exception as error:
+            return {"problem": problem_with(photo, error)}
 
     def _look(self, photo: Place) -> dict[str, Any]:
         try:

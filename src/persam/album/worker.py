@@ -73,12 +73,8 @@ class Worker:
         how large photos have to be, none is read."""
         try:
             return self._look(photo)
-        except (IndexFileError, StoreError):
-            raise
-        except PersamError as error:
-            return LookedAt(photo, problem=str(error))
-        except Exception as error:  # one odd photo must not end a run of thousands
-            return LookedAt(photo, problem=could_not(photo, error))
+        except Exception as error:
+            return LookedAt(photo, problem=problem_with(photo, error))
 
     def _look(self, photo: Place) -> LookedAt:
         data = cache(photo.read_whole) if isinstance(photo, RemotePath) else None
@@ -157,12 +153,8 @@ class Worker:
             source = full_path(seen.photo)
             alone = [Segmentation.from_dict(finds[name][1] | {"image": source}) for name in needed]
             found = disjoint(alone)
-        except StoreError:
-            raise
-        except PersamError as error:
-            return "done", str(error)
-        except Exception as error:  # one odd photo must not end a run of thousands
-            return "done", could_not(seen.photo, error)
+        except Exception as error:
+            return "done", problem_with(seen.photo, error)
         for name in stale:  # of a photo that was there under this name before
             self._output.drop(seen.photo, name)
         for before, one in zip(alone, found, strict=True):
@@ -193,12 +185,8 @@ class Worker:
             for side, those in finder.by_side(missing).items():
                 found = finder.find(self._encoding(finder, seen, side), those)
                 self._keep(seen.content, {made: one.to_dict() for made, one in found.items()})
-        except (IndexFileError, StoreError):
-            raise
-        except PersamError as error:
-            return str(error)
-        except Exception as error:  # one odd photo must not end a run of thousands
-            return could_not(seen.photo, error)
+        except Exception as error:
+            return problem_with(seen.photo, error)
         return None
 
     def _keep(self, content: str, finds: Mapping[str, dict[str, Any]]) -> None:
@@ -275,6 +263,17 @@ class Worker:
             self._cache = EncodingCache(folder, self._bytes, " ".join([*marks, __version__]), device)
             self._finder = finder
         return self._finder
+
+
+def problem_with(photo: Place, error: Exception) -> str:
+    """The sentence for what one photo cannot do: however odd it is, it must not end a run of thousands.
+
+    Raises:
+        PersamError: no other photo could be done either.
+    """
+    if isinstance(error, IndexFileError | StoreError):
+        raise error
+    return str(error) if isinstance(error, PersamError) else could_not(photo, error)
 
 
 def changed(photo: Place) -> PersamError:
