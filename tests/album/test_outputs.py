@@ -28,7 +28,7 @@ from persam.files import atomic_path, safe_name, write_bytes, write_text
 from persam.instance import Instance
 from persam.ledger import Ledger
 from persam.reports.contact_sheet import ContactSheet
-from persam.reports.pictures import write_image, write_mask
+from persam.reports.pictures import mask_file, write_image, write_mask
 from persam.segmentation import Segmentation
 
 
@@ -397,3 +397,21 @@ class TestContactSheet:
         ContactSheet().write_png(tmp_path / "s.png")
         ContactSheet().write_html(tmp_path / "s.html")
         assert files(tmp_path) == ["s.html", "s.png"]
+
+
+@pytest.mark.parametrize("score", [0.9, 0.6, 0.3, 0.1])  # there, unsure twice, not there
+def test_what_was_found_elsewhere_is_written_as_what_is_found_here(tmp_path, score):
+    mask = np.zeros((6, 8), bool)
+    mask[1:3, 2:7] = True
+    points, labels = np.array([[2.25, 1.5]], np.float32), np.array([1])
+    others = (Instance(mask, score, 0.7, 0.8), Instance(np.roll(mask, 3, 0), 0.55, 0.6, 0.7))
+    found = Segmentation.of("mug", "a.jpg", others[: 1 + (score > 0.8)], 0.5, points, labels)
+    made = {"content": "c", "find": "f", "rivals": "r", "outputs": ["mask"]}
+    with OutputFolder(tmp_path / "here") as here:
+        here.write(found, made=made)
+    with OutputFolder(tmp_path / "elsewhere") as elsewhere:
+        find = json.loads(json.dumps(found.to_dict()))
+        elsewhere.write_as_found(find | {"image": None}, "a.jpg", mask_file(found.mask), made)
+    assert files(tmp_path / "elsewhere") == files(tmp_path / "here")
+    for file in files(tmp_path / "here"):
+        assert (tmp_path / "elsewhere" / file).read_bytes() == (tmp_path / "here" / file).read_bytes()

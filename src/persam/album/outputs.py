@@ -152,7 +152,6 @@ class OutputFolder(Held):
         cutout: bool = False,
         per_instance: bool = False,
         explanation: np.ndarray | None = None,
-        mask: bytes | None = None,
         made: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Write the files of one segmentation and its line in ``results.jsonl``.
@@ -166,7 +165,6 @@ class OutputFolder(Held):
             cutout: Also write ``cutouts/CONCEPT/PHOTO.png``, if anything was found.
             per_instance: Also write ``instances/CONCEPT/PHOTO-1.png`` and so on, a mask for every found thing.
             explanation: A picture of the way to the mask, (H, W, 3) uint8, for ``explain/CONCEPT/PHOTO.png``.
-            mask: The file of its mask, if that was made before, see `persam.reports.pictures.mask_file`.
             made: What the line depends on; see `is_done`.
 
         Returns:
@@ -190,30 +188,51 @@ class OutputFolder(Held):
         if found.candidate is not None and found.verdict == "unsure":  # what one should look at
             line["candidate"] = found.candidate.to_dict()
         line |= {"image": source, "name": self.name_of(source), "files": files, "made": made}
-        earlier = self._store.line(source, concept)
-        with self._replacing(earlier):
-            write_bytes(self.folder / files["mask"], mask or mask_file(found.mask))
+        with self._replacing(line):
+            write_bytes(self.folder / files["mask"], mask_file(found.mask))
             for kind, picture in pictures.items():
                 write_image(self.folder / files[kind], picture)
             for number in numbers:
                 write_mask(self.folder / files["instances"][number - 1], objects[number - 1].mask)
-            if earlier is not None:  # before its line goes: a run that is killed here does this photo again
-                self.ledger.remove(set(_files_of(earlier)) - set(_files_of(line)))
-            self._store.put(line)
-        self.outdated.discard((source, concept))
         return line
 
+    def write_as_found(self, find: dict[str, Any], image: str | Place, mask: bytes, made: dict[str, Any]) -> None:
+        """Write what `write` would of a find and its mask, without the pixels, of which there are many.
+
+        Args:
+            find: `Segmentation.to_dict` of what `PerSAM.segment` found, with instances if it is there.
+            image: The photo.
+            mask: The file of its mask, see `persam.reports.pictures.mask_file`.
+            made: What the line depends on; see `is_done`.
+        """
+        source, rejected = full_path(image), find["candidate"]
+        if rejected is not None and find["verdict"] != "unsure":
+            rejected = {key: value for key, value in rejected.items() if key != "rle"}
+        line = {"format": FORMAT} | {key: value for key, value in find.items() if key != "rle"}
+        line |= {"candidate": rejected, "image": source, "name": self.name_of(source)}
+        line |= {"files": {"mask": self._file("mask", source, find["concept"])}, "made": made}
+        with self._replacing(line):
+            write_bytes(self.folder / line["files"]["mask"], mask)
+
     @contextlib.contextmanager
-    def _replacing(self, earlier: dict[str, Any] | None) -> Iterator[None]:
-        """Forget an earlier line if the block ends too early (Ctrl-C, no room) and its mask is another one already."""
-        if earlier is None:
-            yield
-            return
-        key, mask = (earlier["image"], earlier["concept"]), self.folder / earlier["files"]["mask"]
+    def _replacing(self, line: dict[str, Any]) -> Iterator[None]:
+        """Put a line into the place of an earlier one when the block, in which its files are written, ends well.
+
+        If it ends too early (Ctrl-C, no room) and the earlier line's mask is another one already, that line goes.
+        """
+        key = line["image"], line["concept"]
+        earlier = self._store.line(*key)
+        mask = self.folder / (earlier or line)["files"]["mask"]
         before = _identity(mask)
         try:
             yield
+            if earlier is not None:  # before its line goes: a run that is killed here does this photo again
+                self.ledger.remove(set(_files_of(earlier)) - set(_files_of(line)))
+            self._store.put(line)
+            self.outdated.discard(key)
         except BaseException:
+            if earlier is None:
+                raise
             if _identity(mask) != before and self._store.line(*key) == earlier:
                 with contextlib.suppress(PersamError):
                     self._store.drop(*key)

@@ -144,8 +144,10 @@ class _Looker:
     """A worker: it lives in a process of its own, and loads the model when it has something to look for."""
 
     def __init__(self, order: Any) -> None:
+        import cv2
         import ray
 
+        cv2.setNumThreads(1)  # as Ray tells PyTorch: a worker has one core, and OpenCV would take all of them
         self._order: _Order = ray.get(order)
         self._check_version()
 
@@ -256,7 +258,7 @@ def _started(address: str | None, workers: int | None) -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises that itself, where a node does not come up in time
         where = f"join Ray's cluster at {address}" if address else "start Ray"
         raise PersamError(f"Could not {where} ({first_line(error)}).") from error
     try:

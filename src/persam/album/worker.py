@@ -147,17 +147,24 @@ class Worker:
             return ("done" if missing else "before"), None
         if self._is_changed(seen.photo, [name for name in new if lines[name] is not None]):
             return "kept", None
-        needed = sorted(frozenset[str]().union(*(groups[name] for name in new)))
+        # What has no rivals, and whose mask's file was made elsewhere, is written as it was found.
+        ready = {
+            name: seen.masks[finds[name][0]]
+            for name in new
+            if len(groups[name]) == 1 and made[name]["outputs"] == ["mask"] and finds[name][0] in seen.masks
+        }
+        needed = sorted(frozenset[str]().union(*(groups[name] for name in new if name not in ready)))
         try:
             image = self._image_for(seen, [made[name] for name in new], finds)
             source = full_path(seen.photo)
-            alone = [Segmentation.from_dict(finds[name][1] | {"image": source}) for name in needed]
-            found = disjoint(alone)
+            found = disjoint([Segmentation.from_dict(finds[name][1] | {"image": source}) for name in needed])
         except Exception as error:
             return "done", problem_with(seen.photo, error)
         for name in stale:  # of a photo that was there under this name before
             self._output.drop(seen.photo, name)
-        for before, one in zip(alone, found, strict=True):
+        for name, mask in ready.items():
+            self._output.write_as_found(finds[name][1], seen.photo, mask, made[name])
+        for one in found:
             if one.concept not in new:
                 continue
             kinds = made[one.concept]["outputs"]
@@ -167,7 +174,6 @@ class Worker:
                 overlay="overlay" in kinds,
                 cutout="cutout" in kinds,
                 per_instance="instances" in kinds,
-                mask=seen.masks.get(finds[one.concept][0]) if one is before else None,
                 made=made[one.concept],
             )
         return ("done" if missing else "known"), None

@@ -121,9 +121,9 @@ def test_workers_of_ray_are_timed(jobs):
     pytest.importorskip("ray")
     steps = []
     found = measure_album("tiny", sizes=(10,), side=96, compare=False, workers=(1,), progress=lambda: steps.append(1))
-    assert len(steps) == steps_of((10,), compare=False, workers=(1,)) == 3
+    assert len(steps) == steps_of((10,), compare=False, workers=(1,)) == 4
     _, workers = found.tables
     ((number, rate, over, _),) = workers.rows
     assert (number, over) == ("1", "1.00")
     assert float(rate) > 0
-    assert [row["photos"] for row in found.rows[1:]] == [2, 10]
+    assert [row["photos"] for row in found.rows[1:]] == [2, 10, 10]

@@ -59,7 +59,7 @@ class Filled:
 
 def steps_of(sizes: Sequence[int], *, compare: bool = True, workers: Sequence[int] = ()) -> int:
     """How often `measure_album` reports progress."""
-    return len(sizes) + 4 * compare + 2 * len(workers)
+    return len(sizes) + 4 * compare + 3 * len(workers)
 
 
 def measure_album(
@@ -102,7 +102,7 @@ def measure_album(
         grown = fill("grown", list(sizes), 0, 1)
         middle = max((each for each in sizes if each <= COMPARED), default=sizes[0])
         warm_up = int(WARM * middle)
-        by_workers = {each: fill(f"workers-{each}", [warm_up, middle], 0, 1, workers=each) for each in workers}
+        by_workers = {each: fill(f"workers-{each}", [warm_up, middle, middle], 0, 1, workers=each) for each in workers}
         compared = [("1 concept", next(each for each in grown if each.photos == middle), 1)]
         if compare:
             (several,) = fill("several", [middle], 0, CONCEPTS, cache=CACHE)
@@ -130,8 +130,8 @@ def measure_album(
     if workers:
         tables.append(_workers_table(by_workers, title))
         notes.append(
-            f"Workers: photos a second after the first {WARM:.0%}, when all workers have the model; the whole "
-            "time is that with starting Ray and loading models."
+            f"Workers: photos a second from the first {WARM:.0%} on, when all workers have the model, until the last "
+            "photo; the whole time is that with starting and stopping Ray and loading models."
         )
     everything = [*(("1 concept", each) for each in grown), *((what, each) for what, each, _ in compared[1:])]
     records = [
@@ -175,7 +175,7 @@ def _workers_table(by_workers: Mapping[int, Sequence[Filled]], title: str) -> Ta
     def rate(start: Filled, end: Filled) -> float:
         return (end.photos - start.photos) / (end.seconds - start.seconds)
 
-    rates = {number: rate(start, end) for number, (start, end) in by_workers.items()}
+    rates = {number: rate(start, end) for number, (start, end, _) in by_workers.items()}
     fewest = rates[min(rates)]
     rows = [
         (str(number), f"{rates[number]:.1f}", f"{rates[number] / fewest:.2f}", f"{filled[-1].seconds:.0f} s")
@@ -230,7 +230,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _fill(job: dict[str, Any], tell: Callable[[Filled], object]) -> None:
-    """Fill an album, and `tell` how far it is at each of the job's numbers of photos, the last one at its end."""
+    """Fill an album, and `tell` how far it is at each of the job's numbers of photos, and at its end."""
     persam = open_persam(job["name"], **job["order"])
     scene, masks = _scene(512)
     first, last = job["concepts"]
