@@ -31,7 +31,7 @@ _SEQUENCES = Annotated[str | None, typer.Option(help="With --propagate: a,b: the
 _START = Annotated[
     str | None,
     typer.Option(
-        help="With --propagate: mask (default), or photo: the first frame shows concepts, the clip begins in the middle."
+        help="With --propagate: mask (default), or photo: the first frame shows concepts, a clip begins in the middle."
     ),
 ]
 _OWN = ("frames", "sequences", "start")

@@ -1,4 +1,4 @@
-"""Conduct a benchmark of video: read sequences, follow their objects, report. Under `persam bench davis --propagate`."""
+"""Conduct a benchmark of video: read sequences, follow their objects, report. See `persam bench davis --propagate`."""
 
 from __future__ import annotations
 
@@ -145,13 +145,15 @@ def score_video(
     """Score labels that any other tool made of the frames of sequences, with the protocol of `bench_video`.
 
     Args:
-        data_set, data, options: as of `bench_video`.
+        data_set: as of `bench_video`.
+        data: likewise.
         predictions: ``SEQUENCE/FRAME.png``, as DAVIS' tools have them, or ``SEQUENCE/labels/FRAME.png``, as `persam
             video` writes them into a folder for each; of one sequence the folder that it wrote will do.
         setup: frames, sequences and start of it count.
         name: what to call whoever made them; the folder's name by default.
         out: write the report to this folder.
         progress: called with the number of questions done and of all.
+        options: as of `bench_video`.
 
     Raises:
         UsageError: as `bench_video`; or the folder is not there or has none of the labels.

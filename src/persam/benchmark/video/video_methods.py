@@ -20,7 +20,7 @@ class VideoMethod:
         about: one line on it.
         mode: of PerSAM.
         tuned: PerSAM-F.
-        shown: what it is shown of an object: the mask of the clip's first frame, or a photo of which it makes a concept.
+        shown: what it is shown of an object: the mask of the clip's first frame, or a photo, which makes a concept.
         by_itself: it looks at every frame by itself, as at photos, and follows nothing.
         options: further ones of `persam.video.track.track`.
     """
