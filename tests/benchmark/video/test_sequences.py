@@ -22,7 +22,7 @@ class TestDavis:
         assert pair.counted == solo.counted == [1, 2, 3, 4]
         assert len(pair.frames) == 6  # the last one is followed, too
         assert [query.name for query in solo.queries] == [f"solo/1/0000{n}" for n in (1, 2, 3, 4)]
-        assert np.array_equal(pair.labels_at_start(SIZE), labels_of({1: (4, 2), 2: (28, 40)}))
+        assert np.array_equal(pair.labels_at(0, SIZE), labels_of({1: (4, 2), 2: (28, 40)}))
         assert "2 sequences, 3 objects, 8 frames that count" in loaded.protocol
 
     def test_the_first_frames_of_a_sequence_alone(self, tmp_path):
@@ -35,7 +35,7 @@ class TestDavis:
             write_pair(tmp_path / f"JPEGImages/{frame}.jpg", tmp_path / f"Annotations/{frame}.png", number, 255)
         _, (bear,) = read_sequences("davis", tmp_path)
         assert (bear.objects[0].name, bear.objects[0].value) == ("bear", 1)
-        assert set(np.unique(bear.labels_at_start((60, 80)))) == {0, 1}
+        assert set(np.unique(bear.labels_at(0, (60, 80)))) == {0, 1}
         assert bear.queries[0].sample.truth.read_ignore((60, 80)) is None
 
     def test_void_is_no_object_and_does_not_count(self, tmp_path):
@@ -47,7 +47,7 @@ class TestDavis:
         assert [one.value for one in void.objects] == [1]
         ignored = void.queries[0].sample.truth.read_ignore(SIZE)
         assert np.array_equal(ignored, labels[1] == 255)
-        assert 255 not in void.labels_at_start(SIZE)
+        assert 255 not in void.labels_at(0, SIZE)
 
     def test_a_clip_that_begins_in_the_middle_after_a_photo(self, tmp_path):
         _, (pair, _) = read_sequences("davis", write_davis_2017(tmp_path, frames=10), start="photo")
@@ -55,12 +55,12 @@ class TestDavis:
         assert pair.counted == [1, 2, 3]  # 6, 7 and 8 of the sequence
         first = pair.objects[0]
         assert (first.photo.photo.stem, first.shown.photo.stem, first.first) == ("00000", "00005", 0)
-        assert np.array_equal(pair.labels_at_start(SIZE), labels_of({1: (4, 12), 2: (28, 35)}))
+        assert np.array_equal(pair.labels_at(0, SIZE), labels_of({1: (4, 12), 2: (28, 35)}))
 
     def test_what_is_out_of_sight_in_the_middle_is_not_shown_by_its_mask(self, tmp_path):
         _, (pair, _) = read_sequences("davis", write_davis_2017(tmp_path), start="photo")
         assert pair.frames[0].stem == "00003"
-        assert set(np.unique(pair.labels_at_start(SIZE))) == {0, 1}
+        assert set(np.unique(pair.labels_at(0, SIZE))) == {0, 1}
         assert [one.value for one in pair.objects] == [1, 2]
 
 

@@ -33,10 +33,10 @@ class FoundInFrame:
     labels: np.ndarray
     scores: Mapping[int, float]
 
-    def prediction(self, one: SequenceObject) -> Prediction:
-        """What was found of one object."""
-        mask = self.labels == one.value
-        return Prediction(mask, self.scores.get(one.value, 0.0), bool(mask.any()))
+    def prediction(self, value: int) -> Prediction:
+        """What was found of the object of that value."""
+        mask = self.labels == value
+        return Prediction(mask, self.scores.get(value, 0.0), bool(mask.any()))
 
 
 @dataclass(frozen=True)
@@ -83,28 +83,44 @@ class Finder:
         return method.learn([example_of(one.photo)], one.queries[min(one.queries)].episode.category)
 
     def _from_masks(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
+        """Objects that are first shown in one frame are followed together; those that come in later, beside them."""
         size = pixels(0).shape[0], pixels(0).shape[1]
-        given = sequence.labels_at_start(size)
+        ways: dict[int, Iterator[FoundInFrame]] = {}
+        for number in range(len(sequence.frames)):
+            if any(one.first == number for one in sequence.objects):
+                given = sequence.labels_at(number, size)
+                ways |= {number: self._tracked_from(number, given, sequence, pixels)} if given.any() else {}
+            found = [next(way) for way in ways.values()]
+            scores = {value: score for each in found for value, score in each.scores.items()}
+            if len(found) == 1:
+                yield found[0]
+            else:
+                masks = {value: each.prediction(value) for each in found for value in each.scores}
+                yield FoundInFrame(together(masks, size), scores)
+
+    def _tracked_from(
+        self, first: int, given: np.ndarray, sequence: VideoSequence, pixels: Pixels
+    ) -> Iterator[FoundInFrame]:
         values = [value for value in np.unique(given).tolist() if value]
         start = np.searchsorted([0, *values], given).astype(np.uint8)  # 1, 2, ... in the order of the values
         persam = PerSAM(self.model, encoder=self.encoder, settings=Settings.of(self.method.mode))
-        yield from self._tracked(persam, sequence, pixels, start > 0 if len(values) == 1 else start, values)
+        clip = (pixels(number) for number in range(first, len(sequence.frames)))
+        return self._tracked(persam, clip, start > 0 if len(values) == 1 else start, values)
 
     def _from_photos(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
         photos = self._photos
         concepts = [self._concept(photos, one) for one in sequence.objects]
-        values = [one.value for one in sequence.objects]
-        yield from self._tracked(photos.persam, sequence, pixels, concepts, values)
+        clip = (pixels(number) for number in range(len(sequence.frames)))
+        return self._tracked(photos.persam, clip, concepts, [one.value for one in sequence.objects])
 
     def _tracked(
-        self, persam: PerSAM, sequence: VideoSequence, pixels: Pixels, start: Any, values: Sequence[int]
+        self, persam: PerSAM, clip: Iterator[np.ndarray], start: Any, values: Sequence[int]
     ) -> Iterator[FoundInFrame]:
         of_label = np.array([0, *values], np.uint8)
         names = [str(value) for value in values]
         options: dict[str, Any] = dict(self.method.options)
         if self.method.tuned and self.method.shown == "mask":  # a concept was tuned when it was learned
             options["tune"] = True
-        clip = (pixels(number) for number in range(len(sequence.frames)))
         for found in track(persam, clip, start, names=names, **options):
             scores = {value: one.score for value, one in zip(values, found.segmentations, strict=True)}
             yield FoundInFrame(of_label[found.labels], scores)
@@ -122,7 +138,8 @@ class Finder:
 def together(found: Mapping[int, Prediction], size: tuple[int, int]) -> np.ndarray:
     """Masks of objects, by value, as labels (H, W) uint8: what several of them claim goes to the one of most score.
 
-    One that its method holds to be absent has none, as where objects are followed.
+    Of equal scores the last one counts, as where an object was just shown. One that its method holds to be absent has
+    none, as where objects are followed.
     """
     labels = np.zeros(size, np.uint8)
     for value, one in sorted(found.items(), key=lambda pair: pair[1].score):

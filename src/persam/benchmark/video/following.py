@@ -192,7 +192,7 @@ class _Gone:
         return record_of(
             asked.query,
             name,
-            None if found is None else found.prediction(one),
+            None if found is None else found.prediction(one.value),
             truth.mask,
             truth.ignore,
             seconds,

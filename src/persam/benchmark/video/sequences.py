@@ -66,11 +66,11 @@ class VideoSequence:
         """Numbers of the frames in which something is asked."""
         return sorted({number for one in self.objects for number in one.queries})
 
-    def labels_at_start(self, size: tuple[int, int]) -> np.ndarray:
-        """What the first frame is known to show, (H, W) uint8 of the objects' values."""
+    def labels_at(self, number: int, size: tuple[int, int]) -> np.ndarray:
+        """The objects that are first shown in a frame, (H, W) uint8 of their values."""
         labels = np.zeros(size, np.uint8)
         for one in self.objects:
-            if one.first == 0:
+            if one.first == number:
                 labels[one.shown.truth.read(size)] = one.value
         return labels
 

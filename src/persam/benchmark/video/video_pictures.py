@@ -89,7 +89,7 @@ def _tile(
         except PersamError:
             continue
     for truth in outlines:
-        picture = draw_overlay(picture, fit_mask(truth, picture), TRUTH, tint=0.0, line=2)
+        picture = draw_overlay(picture, fit_mask(truth, picture), TRUTH, tint=0.0, line=1)
     note = f"J {np.mean(ious):.2f}" if ious else "–"
     if ious and absent == len(ious):
         picture = _crossed(picture)
