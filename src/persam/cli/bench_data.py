@@ -76,6 +76,7 @@ def _measure(
             "limit": limit,
             "absent": absent,
             "checkpoint": checkpoint,
+            "solver": solver != "direct",
             "step": own.pop("step", None),
         }
         shared = {"model": model, "encoder": encoder, "device": device}
