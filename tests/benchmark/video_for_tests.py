@@ -82,7 +82,7 @@ def write_youtube_vos(root: Path) -> Path:
 
 
 class ScriptedFinder:
-    """A `Finder` that answers with labels that a test gives: `answer(sequence, number)`."""
+    """A `VideoFinder` that answers with labels that a test gives: `answer(sequence, number)`."""
 
     def __init__(self, name: str, answer: Callable[[VideoSequence, int], np.ndarray]) -> None:
         self.method, self.model, self.answer = VideoMethod(name, "as the test says"), ColourModel(), answer

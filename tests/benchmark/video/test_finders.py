@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.benchmark.video_for_tests import SIZE, write_davis_2017, write_youtube_vos
 
-from persam.benchmark.video.finders import Finder
+from persam.benchmark.video.finders import VideoFinder
 from persam.benchmark.video.following import go_through
 from persam.benchmark.video.sequences import read_sequences
 from persam.benchmark.video.video_methods import USUAL, VIDEO_METHODS, VideoMethod, find_video_method
@@ -27,7 +27,7 @@ def found_by(finder, sequence):
 @pytest.mark.parametrize("name", ["persam", "official", "persam-photo", "frames-persam", "frames-official"])
 def test_every_way_answers_every_frame_with_the_data_set_s_values(model, tmp_path, name):
     _, (pair, _) = read_sequences("davis", write_davis_2017(tmp_path), frames=3)
-    found = found_by(Finder(find_video_method(name), model), pair)
+    found = found_by(VideoFinder(find_video_method(name), model), pair)
     assert len(found) == 3
     assert all(set(np.unique(each.labels)) <= {0, 1, 2} and each.labels.shape == SIZE for each in found)
     assert all(each.scores.keys() == {1, 2} for each in found)
@@ -37,7 +37,7 @@ def test_every_way_answers_every_frame_with_the_data_set_s_values(model, tmp_pat
 
 def test_an_object_that_comes_in_later_is_followed_from_its_frame(model, tmp_path):
     _, (video,) = read_sequences("youtube-vos", write_youtube_vos(tmp_path) / "valid", frames=7)
-    found = found_by(Finder(find_video_method("persam"), model), video)
+    found = found_by(VideoFinder(find_video_method("persam"), model), video)
     assert [sorted(each.scores) for each in found] == [[1]] * 4 + [[1, 2]] * 3
     assert not any((each.labels == 2).any() for each in found[:4])
     late = video.labels_at(4, SIZE) == 2
@@ -48,17 +48,17 @@ def test_an_object_that_comes_in_later_is_followed_from_its_frame(model, tmp_pat
 def test_an_object_that_nothing_shows_is_not_found(model, tmp_path):
     """In the middle, where the clip begins, object 2 is out of sight."""
     _, (pair, _) = read_sequences("davis", write_davis_2017(tmp_path), start="photo")
-    found = found_by(Finder(find_video_method("persam"), model), pair)
+    found = found_by(VideoFinder(find_video_method("persam"), model), pair)
     assert all(each.scores.keys() == {1} for each in found)
-    records, _ = go_through([pair], [Finder(find_video_method("persam"), model)])
+    records, _ = go_through([pair], [VideoFinder(find_video_method("persam"), model)])
     assert {record.counts.predicted for record in records if record.object == "pair/2"} == {0}
 
 
 def test_options_go_to_track(model, tmp_path):
     _, (_, solo) = read_sequences("davis", write_davis_2017(tmp_path), frames=3)
     strict = VideoMethod("strict", "as sure as can be", options={"threshold": 1.0})
-    assert not found_by(Finder(strict, model), solo)[2].labels.any()
-    assert Finder(strict, model).describe()["options"] == {"threshold": "1.0"}
+    assert not found_by(VideoFinder(strict, model), solo)[2].labels.any()
+    assert VideoFinder(strict, model).describe()["options"] == {"threshold": "1.0"}
 
 
 def test_names():

@@ -40,7 +40,7 @@ class FoundInFrame:
 
 
 @dataclass(frozen=True)
-class Finder:
+class VideoFinder:
     """A method with its networks.
 
     Attributes:

@@ -15,7 +15,7 @@ import numpy as np
 from persam.benchmark.records import Query, Record
 from persam.benchmark.running.run import SURVIVABLE, read_truth, reason_of, record_of
 from persam.benchmark.suites.timing import now
-from persam.benchmark.video.finders import Finder, FoundInFrame
+from persam.benchmark.video.finders import FoundInFrame, VideoFinder
 from persam.benchmark.video.sequences import VideoSequence
 from persam.benchmark.video.video_folder import VideoFolder
 from persam.errors import PersamWarning
@@ -43,7 +43,7 @@ class Passage:
 
 def go_through(
     sequences: Sequence[VideoSequence],
-    finders: Sequence[Finder],
+    finders: Sequence[VideoFinder],
     progress: Callable[[], object] | None = None,
     *,
     store: VideoFolder | None = None,
@@ -90,7 +90,7 @@ def go_through(
 
 
 def _kept(
-    store: VideoFolder, sequence: VideoSequence, finders: Sequence[Finder]
+    store: VideoFolder, sequence: VideoSequence, finders: Sequence[VideoFinder]
 ) -> dict[str, tuple[list[Record], Passage]]:
     """What an earlier start did of a sequence, by method: all of it, or it is done again."""
     found = {}
@@ -121,7 +121,7 @@ class _Gone:
     def __init__(
         self,
         sequence: VideoSequence,
-        finders: Sequence[Finder],
+        finders: Sequence[VideoFinder],
         store: VideoFolder | None,
         progress: Callable[[], object] | None,
     ) -> None:
@@ -156,7 +156,7 @@ class _Gone:
                 asked.append((_Asked(one.queries[number], place), truth))
         return asked
 
-    def _next(self, name: str, finder: Finder, number: int) -> tuple[FoundInFrame | None, float]:
+    def _next(self, name: str, finder: VideoFinder, number: int) -> tuple[FoundInFrame | None, float]:
         """What a method finds in a frame, and its seconds; nothing once it failed."""
         passage = self.passages[name]
         if passage.failure is not None:

@@ -18,7 +18,7 @@ from persam.benchmark.reporting.protocols import FOLLOWED, YOUTUBE_VOS, Protocol
 from persam.benchmark.running.run_folder import PREDICTIONS
 from persam.benchmark.score import read_answer, score_predictions, score_settings
 from persam.benchmark.suites.timing import machine
-from persam.benchmark.video.finders import Finder
+from persam.benchmark.video.finders import VideoFinder
 from persam.benchmark.video.following import go_through
 from persam.benchmark.video.sequences import VideoSequence, read_sequences
 from persam.benchmark.video.video_folder import VideoFolder
@@ -52,13 +52,22 @@ class VideoSetup:
     sequences: Sequence[str] = ()
     start: Shown = "mask"
 
-    @property
-    def chosen(self) -> list[VideoMethod]:
-        """The methods, each once.
+    def check(self) -> None:
+        """See that what is named exists, before anything slow is done.
 
         Raises:
-            UsageError: one is not known.
+            UsageError: it does not.
         """
+        if self.start not in USUAL:
+            raise UsageError(f"A clip starts from {' or '.join(USUAL)}, not from {self.start}.")
+        if self.frames is not None and self.frames < 1:
+            raise UsageError(f"{self.frames} frames of a sequence leave nothing to measure; give 3 or more.")
+        for name in self.methods:
+            find_video_method(name)
+
+    @property
+    def chosen(self) -> list[VideoMethod]:
+        """The methods, each once."""
         return [find_video_method(name) for name in dict.fromkeys(self.methods or USUAL[self.start])]
 
 
@@ -97,15 +106,16 @@ def bench_video(
     from persam.models.loading import choose_device, load_encoder, load_model
 
     setup = setup or VideoSetup()
-    methods = setup.chosen
+    setup.check()
     choose_device(setup.device)
+    methods = setup.chosen
     with claimed_report(out, VIDEO_FILES):
         if out is not None:
             check_plots()
         loaded, sequences = _read(data_set, data, setup, **options)
         model = load_model(setup.model, device=setup.device)
         encoder = None if setup.encoder is None else load_encoder(setup.encoder, device=setup.device)
-        finders = [Finder(method, model, encoder) for method in methods]
+        finders = [VideoFinder(method, model, encoder) for method in methods]
         settings = _settings(loaded, setup, finders)
         folder = None if out is None else VideoFolder(out, settings, fresh=fresh)
         total = sum(len(sequence.frames) for sequence in sequences)
@@ -160,6 +170,7 @@ def score_video(
         PersamError: a photo of the data set cannot be read, or `out` cannot be written.
     """
     setup = setup or VideoSetup()
+    setup.check()
     with claimed_report(out, VIDEO_FILES):
         loaded, sequences = _read(data_set, data, setup, **options)
         folder = expanded(predictions)
@@ -190,10 +201,6 @@ def followed_protocol(data_set: str) -> Protocol:
 
 
 def _read(data_set: str, data: str | Path, setup: VideoSetup, **options: Any) -> tuple[Loaded, list[VideoSequence]]:
-    if setup.start not in USUAL:
-        raise UsageError(f"A clip starts from {' or '.join(USUAL)}, not from {setup.start}.")
-    if setup.frames is not None and setup.frames < 1:
-        raise UsageError(f"{setup.frames} frames of a sequence leave nothing to measure; give 3 or more.")
     return read_sequences(data_set, data, frames=setup.frames, names=setup.sequences, start=setup.start, **options)
 
 
@@ -202,7 +209,7 @@ def _title(data_set: str, works_with: str, data: str | Path, start: Shown) -> st
     return f"{title_of(data_set, works_with, data)}: {how}"
 
 
-def _settings(loaded: Loaded, setup: VideoSetup, finders: Sequence[Finder]) -> dict[str, Any]:
+def _settings(loaded: Loaded, setup: VideoSetup, finders: Sequence[VideoFinder]) -> dict[str, Any]:
     """All that the numbers depend on, JSON values."""
     model, encoder = finders[0].model, finders[0].encoder
     return {
