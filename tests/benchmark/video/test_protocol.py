@@ -135,7 +135,8 @@ class TestFigures:
 def test_what_two_objects_claim_goes_to_the_surer_one():
     left, right = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
     left[:, :4], right[:, 2:] = True, True
-    labels = together({1: Prediction(left, 0.4), 2: Prediction(right, 0.8)}, (4, 6))
+    found = {1: Prediction(left, 0.4, True), 2: Prediction(right, 0.8, True), 3: Prediction(left, 0.9, False)}
+    labels = together(found, (4, 6))
     assert labels[0].tolist() == [1, 1, 2, 2, 2, 2]
 
 

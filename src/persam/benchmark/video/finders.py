@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,17 +28,15 @@ class FoundInFrame:
     Attributes:
         labels: (H, W) uint8 of the objects' values, 0 the background.
         scores: by value; an object that is missing was not looked for.
-        verdicts: by value, whether the object is there, where that is not told by whether it has pixels.
     """
 
     labels: np.ndarray
     scores: Mapping[int, float]
-    verdicts: Mapping[int, bool | None] = field(default_factory=dict)
 
     def prediction(self, value: int) -> Prediction:
         """What was found of the object of that value."""
         mask = self.labels == value
-        return Prediction(mask, self.scores.get(value, 0.0), self.verdicts.get(value, bool(mask.any())))
+        return Prediction(mask, self.scores.get(value, 0.0), bool(mask.any()))
 
 
 @dataclass(frozen=True)
@@ -128,24 +126,23 @@ class VideoFinder:
             yield FoundInFrame(of_label[found.labels], scores)
 
     def _by_itself(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
-        """As where photos are measured, masks are those under the assumption that the object is there."""
         photos = self._photos
         concepts = {one.value: self._concept(photos, one) for one in sequence.objects}
         for number in range(len(sequence.frames)):
             photo = SharedPhoto(pixels(number))
             due = [one for one in sequence.objects if one.first <= number]
             found = {one.value: photos.find(photo, concepts[one.value]) for one in due}
-            scores = {value: each.score for value, each in found.items()}
-            verdicts = {value: each.present for value, each in found.items()}
-            yield FoundInFrame(together(found, photo.size), scores, verdicts)
+            yield FoundInFrame(together(found, photo.size), {value: each.score for value, each in found.items()})
 
 
 def together(found: Mapping[int, Prediction], size: tuple[int, int]) -> np.ndarray:
     """Masks of objects, by value, as labels (H, W) uint8: what several of them claim goes to the one of most score.
 
-    Of equal scores the last one counts, as where an object was just shown.
+    Of equal scores the last one counts, as where an object was just shown. One that its method holds to be absent has
+    no pixels, as where objects are followed, and as `persam segment` gives it.
     """
     labels = np.zeros(size, np.uint8)
     for value, one in sorted(found.items(), key=lambda pair: pair[1].score):
-        labels[one.mask] = value
+        if one.present is not False:
+            labels[one.mask] = value
     return labels
