@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.protocols import sequence_of
+from persam.benchmark.suites.suite import change
 from persam.benchmark.suites.timing import Spread
 from persam.benchmark.video.following import Passage, seconds_by_frame
-from persam.metrics import DavisScore, davis_score
+from persam.metrics import DavisScore, davis_score, paired_test
 from persam.reports.tables import Table, to_csv
 
 _TIMED = (
@@ -41,43 +42,47 @@ def scores_by_sequence(records: Sequence[Record]) -> dict[str, dict[str, DavisSc
 def sequence_tables(records: Sequence[Record]) -> list[Table]:
     """J&F and the decay of J of every sequence, a column a method."""
     scores = scores_by_sequence(records)
+    both = _sequence_table(
+        "J&F of every sequence",
+        "In percent, the mean over the objects of a sequence; frames are those that count.",
+        records,
+        {method: {name: score.j_and_f for name, score in own.items()} for method, own in scores.items()},
+    )
+    decay = _sequence_table(
+        "Decay of J in every sequence",
+        "In percent points, J in the first quarter of the frames less J in the last: above 0 where it gets worse.",
+        records,
+        {method: {name: score.j.decay for name, score in own.items()} for method, own in scores.items()},
+    )
+    first, *others = scores
+    if not others or len(scores[first]) < 2:
+        return [both, decay]
+    figures = [{name: score.j_and_f for name, score in own.items()} for own in scores.values()]
+    less = (f"less {first}", "–", "–", "–", *(change(paired_test(figures[0], own)) for own in figures[1:]))
+    said = (
+        f'"less {first}" is the difference in percent points and its 95 % bootstrap interval, paired by sequence.'
+    )
+    return [replace(both, below=(*both.below, less), notes=(*both.notes, said)), decay]
+
+
+def _sequence_table(
+    title: str, note: str, records: Sequence[Record], figures: Mapping[str, Mapping[str, float]]
+) -> Table:
+    """A figure of every sequence, by method and sequence, as shares."""
     counted: dict[str, set[str]] = {}
+    objects: dict[str, set[str]] = {}
     for record in records:
         counted.setdefault(sequence_of(record.object), set()).add(record.sample.split("/")[-1])
-    sequences = list(next(iter(scores.values()), {}))
-
-    def table(title: str, note: str, figure: Any) -> Table:
-        def cell(method: str, sequence: str) -> str:
-            score = scores[method].get(sequence)
-            return "–" if score is None else f"{100 * figure(score):.1f}"
-
-        def mean(method: str) -> str:
-            return f"{100 * np.mean([figure(score) for score in scores[method].values()]):.1f}"
-
-        rows = tuple(
-            (name, _objects(scores, name), str(len(counted[name])), *(cell(method, name) for method in scores))
-            for name in sequences
-        )
-        total = str(sum(len(own) for own in counted.values()))
-        below = (("mean over sequences", "–", total, *map(mean, scores)),)
-        return Table(title, ("sequence", "objects", "frames", *scores), rows, below, (note,))
-
-    return [
-        table(
-            "J&F of every sequence",
-            "In percent, the mean over the objects of a sequence; frames are those that count.",
-            lambda score: score.j_and_f,
-        ),
-        table(
-            "Decay of J in every sequence",
-            "In percent points, J in the first quarter of the frames less J in the last: above 0 where it gets worse.",
-            lambda score: score.j.decay,
-        ),
-    ]
-
-
-def _objects(scores: Mapping[str, Mapping[str, DavisScore]], sequence: str) -> str:
-    return str(next(own[sequence].objects for own in scores.values() if sequence in own))
+        objects.setdefault(sequence_of(record.object), set()).add(record.object)
+    rows = tuple(
+        (name, str(len(objects[name])), str(len(frames)), *(f"{100 * own[name]:.1f}" for own in figures.values()))
+        for name, frames in counted.items()
+    )
+    means = (f"{100 * np.mean(list(own.values())):.1f}" for own in figures.values())
+    whole = (str(sum(map(len, each.values()))) for each in (objects, counted))
+    return Table(
+        title, ("sequence", "objects", "frames", *figures), rows, (("mean over sequences", *whole, *means),), (note,)
+    )
 
 
 def sequence_csv(records: Sequence[Record]) -> str:
