@@ -115,8 +115,9 @@ _ENTRIES = (
         origin="Perazzi et al. (CVPR 2016) and Pont-Tuset et al., The 2017 DAVIS Challenge (arXiv 1704.00675); "
         "https://davischallenge.org",
         layout="JPEGImages/480p/SEQUENCE/*.jpg, Annotations/480p/SEQUENCE/*.png, ImageSets/2016 or 2017/val.txt",
-        protocol="frame 0 is the reference, the object is found in each later frame on its own; 2016: one object per "
-        "sequence, 2017: every object by itself; J&F per object, then the mean over objects",
+        protocol="frame 0 is the reference, the object is found in each later frame on its own, or followed "
+        "(--propagate); 2016: one object per sequence, 2017: every object by itself; J&F per object, then the "
+        "mean over objects",
         measure="j-and-f",
         licence="non-commercial research (CC BY-NC)",
         is_video=True,
@@ -129,8 +130,9 @@ _ENTRIES = (
         "1809.03327); https://youtube-vos.org",
         layout="JPEGImages/VIDEO/*.jpg, Annotations/VIDEO/*.png (every 5th frame, also below train/ or valid/), and "
         "meta.json with the categories",
-        protocol="the first frame that shows an object is its reference, it is found in each later annotated frame; J "
-        "and F per object, then the mean over objects of seen and of unseen categories",
+        protocol="the first frame that shows an object is its reference, it is found in each later annotated frame on "
+        "its own, or followed (--propagate); J and F per object, then the mean over objects of seen and of unseen "
+        "categories",
         measure="seen-unseen",
         licence="annotations CC BY 4.0; videos non-commercial research",
         is_video=True,

@@ -59,9 +59,7 @@ def sequence_tables(records: Sequence[Record]) -> list[Table]:
         return [both, decay]
     figures = [{name: score.j_and_f for name, score in own.items()} for own in scores.values()]
     less = (f"less {first}", "–", "–", "–", *(change(paired_test(figures[0], own)) for own in figures[1:]))
-    said = (
-        f'"less {first}" is the difference in percent points and its 95 % bootstrap interval, paired by sequence.'
-    )
+    said = f'"less {first}" is the difference in percent points and its 95 % bootstrap interval, paired by sequence.'
     return [replace(both, below=(*both.below, less), notes=(*both.notes, said)), decay]
 
 
