@@ -28,6 +28,8 @@ mkdir -p "$runs"
 for set in perseg fss davis study; do
   run "$set" "$set" --data "$data/$set" --mode official --mode persam "$@"
 done
+run video davis --propagate --data "$data/davis" "$@"
+run video-photo davis --propagate --start photo --data "$data/davis" "$@"
 run absent fss --data "$data/fss" --absent "$@"
 for suite in modes ablation robustness light presence; do
   run "$suite" "$suite" --data "$data" "$@"
@@ -54,7 +56,7 @@ counted in validation photos of the model's training: fruit, kitchen ware, tools
 food, strawberries and vehicles; a question is a photo and a kind, and most photos are asked several. In fruit some objects
 are not marked in the truth.
 TEXT
-  for name in perseg fss davis study presence absent instances modes ablation robustness light small; do
+  for name in perseg fss davis video video-photo study presence absent instances modes ablation robustness light small; do
     [ -f "$runs/$name/table.md" ] || continue
     echo
     sed -E 's/^(#+) /#\1 /' "$runs/$name/table.md"

@@ -16,8 +16,21 @@ if TYPE_CHECKING:
     from persam.benchmark.reporting.report import Report
     from persam.benchmark.running.equipment import Setup
     from persam.benchmark.score import bench_score
+    from persam.benchmark.video.video_bench import VideoSetup, bench_video, score_video
+    from persam.benchmark.video.video_report import VideoReport
 
-__all__ = ["AbsentReport", "Report", "Setup", "bench", "bench_absent", "bench_score"]
+__all__ = [
+    "AbsentReport",
+    "Report",
+    "Setup",
+    "VideoReport",
+    "VideoSetup",
+    "bench",
+    "bench_absent",
+    "bench_score",
+    "bench_video",
+    "score_video",
+]
 
 # Loaded on first use: help texts need none of it.
 __getattr__, __dir__ = lazy_names(
@@ -28,5 +41,7 @@ __getattr__, __dir__ = lazy_names(
         "persam.benchmark.reporting.report": "Report",
         "persam.benchmark.running.equipment": "Setup",
         "persam.benchmark.score": "bench_score",
+        "persam.benchmark.video.video_bench": "VideoSetup bench_video score_video",
+        "persam.benchmark.video.video_report": "VideoReport",
     },
 )

@@ -15,6 +15,9 @@ from persam.errors import PersamError
 from persam.images import check_file, open_picture, read_image
 from persam.masks import read_mask
 
+#: Folds of YouTube-VOS: whether the category of an object is one of the training split.
+SEEN, UNSEEN = 0, 1
+
 
 class Truth(Protocol):
     """Where a true mask comes from: a file, a value in a palette picture, an annotation in a JSON."""

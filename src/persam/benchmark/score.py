@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from persam.benchmark.conduct import Progress, claimed_report, counter, load_data, notes_of, protocol_of, title_of
-from persam.benchmark.episodes import Episode, MaskFile, data_hash
+from persam.benchmark.episodes import Episode, Loaded, MaskFile, data_hash, read_labels
 from persam.benchmark.methods.base import Prediction
 from persam.benchmark.records import Query, Record, queries_of
 from persam.benchmark.reporting.report import FILES, Report
@@ -25,6 +25,7 @@ from persam.reports.provenance import versions
 MISSING = "no prediction"
 _SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # without loss, as masks need it
 _LABELS_BELOW = 32
+LABELS = "labels"  # of frames, in the folder of `persam video`
 
 
 def bench_score(
@@ -67,32 +68,33 @@ def bench_score(
         records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
         by_name = {query.name: query for query in queries}
 
-        def prediction(method: str, query: str) -> np.ndarray | None:
-            path = prediction_file(folder, by_name[query])
-            return None if path is None else _read(path, by_name[query])
-
         report = Report(
             title=title_of(data_set, called, data),
             data_set=data_set,
             protocol=protocol_of(data_set),
             records=records,
             queries=queries,
-            settings={
-                "data set": data_set,
-                "question": "score",
-                **loaded.settings,
-                "predictions": called,
-                "works with": "not known",
-                "hash of the data": data_hash(loaded.episodes),
-                "versions": versions(),
-            },
+            settings=score_settings(loaded, called, "score"),
             notes=notes_of(loaded, setup),
-            prediction=prediction,
+            prediction=lambda method, query: read_answer(folder, by_name[query]),
             folder=None if out is None else expanded(out),
         )
         if report.folder is not None:
             report.write(report.folder)
     return report
+
+
+def score_settings(loaded: Loaded, called: str, question: str) -> dict[str, Any]:
+    """What the scores of masks in a folder depend on, as far as it is known; JSON values."""
+    return {
+        "data set": loaded.name,
+        "question": question,
+        **loaded.settings,
+        "predictions": called,
+        "works with": "not known",
+        "hash of the data": data_hash(loaded.episodes),
+        "versions": versions(),
+    }
 
 
 def score_predictions(
@@ -105,7 +107,8 @@ def score_predictions(
 
     A mask lies at ``PREDICTIONS/SAMPLE.png``, such as ``duck_toy/03.png`` or ``bear/00005.png``, in any form that
     `persam.masks.read_mask` takes; where the truth is one value of a palette picture, such a picture with the same
-    values is read likewise.
+    values is read likewise. Frames of videos may also lie as `persam video` writes them, in ``PREDICTIONS/SEQUENCE``
+    or, of one sequence, in ``PREDICTIONS`` itself: ``labels/FRAME.png``, whose values number the objects.
 
     Args:
         episodes: what was asked.
@@ -121,6 +124,7 @@ def score_predictions(
     if not folder.is_dir():
         raise UsageError(f"There is no folder of predictions {folder}; check the path.")
     queries = queries_of(episodes)
+    _check_one_clip(folder, queries)
     if queries and not any(prediction_file(folder, query) for query in queries):
         raise UsageError(
             f"{folder} has none of the {len(queries)} masks; looked for such as {folder / mask_name(queries[0].name)}."
@@ -145,8 +149,29 @@ def _places(folder: Path, query: Query) -> Iterator[Path]:
     if isinstance(query.sample.truth, MaskFile):  # objects of one palette picture lie in one prediction, too
         truth = query.sample.truth.path
         names.append(Path(truth.parent.name, truth.stem))
+        names += [Path(truth.parent.name, LABELS, truth.stem), Path(LABELS, truth.stem)]
     for name in names:
         yield from (folder / name.parent / (name.name + suffix) for suffix in _SUFFIXES)
+
+
+def _check_one_clip(folder: Path, queries: Sequence[Query]) -> None:
+    """See that frames of several sequences are not looked for in the labels of one."""
+    sequences = {query.sample.truth.path.parent for query in queries if isinstance(query.sample.truth, MaskFile)}
+    if len(sequences) > 1 and (folder / LABELS).is_dir() and LABELS not in {place.name for place in sequences}:
+        raise UsageError(
+            f"{folder / LABELS} has the labels of one clip, but there are {len(sequences)} sequences; name the one "
+            f"that it is with --sequences, or give a folder with SEQUENCE/{LABELS}/ for each."
+        )
+
+
+def read_answer(folder: Path, query: Query) -> np.ndarray | None:
+    """The mask for a query in a folder of predictions, (H, W) bool; None if there is none.
+
+    Raises:
+        PersamError: it is damaged.
+    """
+    path = prediction_file(folder, query)
+    return None if path is None else _read(path, query)
 
 
 def _answer(query: Query, path: Path | None, truth: np.ndarray) -> tuple[Prediction | None, str | None]:
@@ -167,9 +192,20 @@ def _answer(query: Query, path: Path | None, truth: np.ndarray) -> tuple[Predict
 def _read(path: Path, query: Query) -> np.ndarray:
     value = query.sample.truth.value if isinstance(query.sample.truth, MaskFile) else None
     if value is not None:
+        if path.parent.name == LABELS:
+            value = _number_of(query, value)
         picture = open_picture(path, what="prediction")
         if picture.mode in {"P", "L"}:
             values = np.asarray(picture)
             if picture.mode == "P" or values.max(initial=0) < _LABELS_BELOW:
                 return values == value
     return read_mask(path, what="prediction", may_be_trivial=True)
+
+
+def _number_of(query: Query, value: int) -> int:
+    """The label that `persam video` gives to an object: its place among those that the first frame shows."""
+    truth = query.episode.references[0].truth
+    if not isinstance(truth, MaskFile):
+        return value
+    shown = sorted(set(np.unique(read_labels(truth.path)).tolist()) - {0, truth.ignored})
+    return shown.index(value) + 1 if value in shown else value

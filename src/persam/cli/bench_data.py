@@ -16,6 +16,7 @@ from typer.main import get_command
 from persam.benchmark.datasets.catalog import DATASETS, DatasetEntry
 from persam.benchmark.datasets.options import Option
 from persam.benchmark.methods.catalog import METHODS
+from persam.cli import bench_video
 from persam.cli.bench_options import Encoder, Model, Solver, options_of, with_options
 from persam.cli.console import out, print_json, say
 from persam.cli.options import Device, Json
@@ -25,6 +26,7 @@ from persam.errors import PersamError, UsageError
 if TYPE_CHECKING:
     from persam.benchmark.absence.report import AbsentReport
     from persam.benchmark.reporting.report import Report
+    from persam.benchmark.video.video_report import VideoReport
     from persam.reports.tables import Table
 
 _PANEL = "Data sets"
@@ -67,6 +69,20 @@ def _measure(
     from persam.benchmark.conduct import bench, bench_absent
     from persam.benchmark.running.equipment import Setup
 
+    of_video = bench_video.wants_video(own)
+    if of_video is not None:
+        others = {
+            "mode": mode,
+            "limit": limit,
+            "absent": absent,
+            "checkpoint": checkpoint,
+            "solver": solver != "direct",
+            "step": own.pop("step", None),
+        }
+        shared = {"model": model, "encoder": encoder, "device": device}
+        asked = bench_video.setup_of(of_video, others, methods=method or (), **shared)
+        _show_video(bench_video.follow(entry.name, data, asked, out=output, fresh=fresh, **own), json)
+        return
     setup = Setup(
         methods=method or ["persam", "persam-f"],
         modes=mode or ["persam"],
@@ -123,6 +139,11 @@ def _score(
 ) -> None:
     from persam.benchmark.score import bench_score
 
+    of_video = bench_video.wants_video(own)
+    if of_video is not None:
+        asked = bench_video.setup_of(of_video, {"step": own.pop("step", None)})
+        _show_video(bench_video.score(entry.name, data, predictions, asked, name=name, out=output, **own), json)
+        return
     with progress_bar("masks") as advance:
         how: dict[str, Any] = {"progress": lambda done, total: advance(done=done, total=total), **own}
         report = bench_score(entry.name, data, predictions, name=name, out=output, seed=seed, **how)
@@ -156,6 +177,8 @@ class ScoreCommands(MeasureCommands):
 def _with_own_options(work: Callable[..., None], entry: DatasetEntry) -> Callable[..., None]:
     shared = {each.name for each in options_of(work)}
     own = [_shown(each) for each in entry.options if each.name not in shared]
+    if entry.is_video:
+        own += bench_video.video_options(score=work is _score)
     return with_options(partial(work, entry), own, before=True)
 
 
@@ -207,6 +230,10 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and found and value):
         raise UsageError(f"--checkpoint takes METHOD=WEIGHTS, such as unet=microsoft/resnet-50, not {text!r}.")
     return name, value
+
+
+def _show_video(report: VideoReport, as_json: bool) -> None:
+    _show(report, report.tables(brief=True), as_json)
 
 
 def _show(report: Report | AbsentReport, shown: list[Table], as_json: bool) -> None:

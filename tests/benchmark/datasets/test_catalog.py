@@ -15,7 +15,18 @@ from persam.benchmark.datasets.catalog import DATASETS, read, read_recognised, r
 from persam.errors import UsageError
 
 YOURS = ["things", "folder", "study"]
-NAMES = ["perseg", "fss", "davis", "lvis92i", "coco20i", "pascal-part", "paco-part", "tokyo-ms4i", *YOURS]
+NAMES = [
+    "perseg",
+    "fss",
+    "davis",
+    "youtube-vos",
+    "lvis92i",
+    "coco20i",
+    "pascal-part",
+    "paco-part",
+    "tokyo-ms4i",
+    *YOURS,
+]
 
 FOLDS = {"lvis92i": 10, "coco20i": 4, "pascal-part": 4, "paco-part": 4, "tokyo-ms4i": 4}
 

@@ -132,7 +132,8 @@ def test_methods_and_data_sets():
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values())
 def test_every_shown_figure_exists_and_has_a_name(protocol):
-    figures = summarise([record("a", 1, 1, 2, 2, fold=0)], protocol)[0].figures
+    records = [record("a", 1, 1, 2, 2, fold=0), record("b", 1, 1, 2, 2, fold=1)]  # a category of each fold
+    figures = summarise(records, protocol)[0].figures
     assert set(protocol.brief) <= set(protocol.shown) <= set(figures) & set(LABELS)
     assert protocol.headline == protocol.shown[0]
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 #: How the published protocol sums photos up: intersection and union pooled per object, then the mean over objects
 #: (PerSeg); pooled per class, then the mean over classes of a fold and over folds (HSNet); J&F per object of a video,
-#: then the mean over objects (DAVIS); IoU per photo, then the mean over photos.
-Measure = Literal["object-pooled", "class-pooled", "j-and-f", "image"]
+#: then the mean over objects (DAVIS), or over those of seen and of unseen categories, then the mean of these
+#: (YouTube-VOS); IoU per photo, then the mean over photos.
+Measure = Literal["object-pooled", "class-pooled", "j-and-f", "seen-unseen", "image"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class DatasetEntry:
         protocol: what is asked of a method, and how it is summed up.
         measure: the same for programs.
         licence: its terms, as far as known.
+        is_video: whether its photos are frames of clips, through which objects can be followed.
     """
 
     name: str
@@ -47,6 +49,7 @@ class DatasetEntry:
     protocol: str
     measure: Measure
     licence: str
+    is_video: bool = False
 
     @cached_property
     def read_with(self) -> Callable[..., Loaded]:
@@ -112,10 +115,27 @@ _ENTRIES = (
         origin="Perazzi et al. (CVPR 2016) and Pont-Tuset et al., The 2017 DAVIS Challenge (arXiv 1704.00675); "
         "https://davischallenge.org",
         layout="JPEGImages/480p/SEQUENCE/*.jpg, Annotations/480p/SEQUENCE/*.png, ImageSets/2016 or 2017/val.txt",
-        protocol="frame 0 is the reference, the object is found in each later frame on its own; 2016: one object per "
-        "sequence, 2017: every object by itself; J&F per object, then the mean over objects",
+        protocol="frame 0 is the reference, the object is found in each later frame on its own, or followed "
+        "(--propagate); 2016: one object per sequence, 2017: every object by itself; J&F per object, then the "
+        "mean over objects",
         measure="j-and-f",
         licence="non-commercial research (CC BY-NC)",
+        is_video=True,
+    ),
+    DatasetEntry(
+        name="youtube-vos",
+        title="YouTube-VOS",
+        reader="youtube_vos:read_youtube_vos",
+        origin="Xu et al., YouTube-VOS: A Large-Scale Video Object Segmentation Benchmark (ECCV 2018, arXiv "
+        "1809.03327); https://youtube-vos.org",
+        layout="JPEGImages/VIDEO/*.jpg, Annotations/VIDEO/*.png (every 5th frame, also below train/ or valid/), and "
+        "meta.json with the categories",
+        protocol="the first frame that shows an object is its reference, it is found in each later annotated frame on "
+        "its own, or followed (--propagate); J and F per object, then the mean over objects of seen and of unseen "
+        "categories",
+        measure="seen-unseen",
+        licence="annotations CC BY 4.0; videos non-commercial research",
+        is_video=True,
     ),
     DatasetEntry(
         name="lvis92i",

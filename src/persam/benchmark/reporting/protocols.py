@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from persam.benchmark.episodes import SEEN, UNSEEN
 from persam.benchmark.records import Record
 from persam.metrics import (
     Counts,
@@ -52,6 +53,7 @@ class Protocol:
         shown: keys of the figures that a table shows, the main one first.
         brief: those that a terminal has room for.
         figures: computes this protocol's own figures from one method's records, grouped by object.
+        drawn: what the intervals of its own figures draw.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Protocol:
     shown: tuple[str, ...]
     brief: tuple[str, ...]
     figures: Callable[[Groups], dict[str, Figure]]
+    drawn: str = "objects"
 
     @property
     def headline(self) -> str:
@@ -81,6 +84,10 @@ LABELS = {
     "f_mean": "F mean",
     "f_recall": "F recall",
     "f_decay": "F decay",
+    "j_seen": "J seen",
+    "f_seen": "F seen",
+    "j_unseen": "J unseen",
+    "f_unseen": "F unseen",
     "located": "located",
     "presence": "presence",
 }
@@ -112,9 +119,10 @@ def _over_photos(records: Sequence[Record], value: Callable[[Record], float | No
     return Figure(images.mean, _ends(images), _ends(clusters) if len(set(objects)) > 1 else None)
 
 
-def _over_objects(values: Sequence[float]) -> Figure:
-    drawn = bootstrap_mean(values)
-    return Figure(drawn.mean, over_objects=_ends(drawn) if len(values) > 1 else None)
+def _over_objects(values: Sequence[float], together: Sequence[str] | None = None) -> Figure:
+    """Mean over objects; those that `together` calls by one name are drawn together."""
+    drawn = bootstrap_mean(values, together)
+    return Figure(drawn.mean, over_objects=_ends(drawn) if len(set(together or range(len(values)))) > 1 else None)
 
 
 def _ends(interval: Interval) -> Ends:
@@ -145,18 +153,48 @@ def _pooled(counts: Mapping[str, list[Counts]]) -> Figure:
     return Figure(mean_object_iou(counts), over_objects=_ends(drawn) if len(counts) > 1 else None)
 
 
-def _davis(groups: Groups) -> dict[str, Figure]:
-    j = {name: [record.iou for record in records] for name, records in groups.items()}
-    f = {name: [record.contour or 0.0 for record in records] for name, records in groups.items()}
+def _davis(groups: Groups, together: Sequence[str] | None = None) -> dict[str, Figure]:
+    j, f = _j_and_f(groups)
     score = davis_score(j, f)
-    both = _over_objects([(float(np.mean(j[name])) + float(np.mean(f[name]))) / 2 for name in j])
-    found = {"jf": both}
+    both = [(float(np.mean(j[name])) + float(np.mean(f[name]))) / 2 for name in j]
+    found = {"jf": _over_objects(both, together)}
     for letter, values, row in (("j", j, score.j), ("f", f, score.f)):
-        drawn = _over_objects([float(np.mean(frames)) for frames in values.values()])
+        drawn = _over_objects([float(np.mean(frames)) for frames in values.values()], together)
         found[f"{letter}_mean"] = Figure(row.mean, over_objects=drawn.over_objects)
         found[f"{letter}_recall"] = Figure(row.recall)
         found[f"{letter}_decay"] = Figure(row.decay)
     return found
+
+
+def _j_and_f(groups: Groups) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """J and F of every frame, by object."""
+    j = {name: [record.iou for record in records] for name, records in groups.items()}
+    f = {name: [record.contour or 0.0 for record in records] for name, records in groups.items()}
+    return j, f
+
+
+def sequence_of(thing: str) -> str:
+    """The sequence of an object of a video: ``bear`` of ``bear/1``."""
+    return thing.split("/")[0]
+
+
+def _followed(groups: Groups) -> dict[str, Figure]:
+    """What DAVIS reports. What one sequence does to its objects it does to all, so they are drawn together."""
+    return _davis(groups, [sequence_of(name) for name in groups])
+
+
+def _youtube_vos(groups: Groups) -> dict[str, Figure]:
+    """The overall figure is the mean of J and F over seen and unseen categories, four numbers that count the same."""
+    found = _followed(groups)
+    parts: dict[str, Figure] = {}
+    for fold, what in ((SEEN, "seen"), (UNSEEN, "unseen")):
+        of_fold = by_fold(groups).get(fold)
+        for letter, values in zip("jf", _j_and_f(of_fold), strict=True) if of_fold else ():
+            means = [float(np.mean(frames)) for frames in values.values()]
+            parts[f"{letter}_{what}"] = _over_objects(means, [sequence_of(name) for name in values])
+    if parts.keys() >= {"j_seen", "j_unseen"}:
+        found["jf"] = Figure(float(np.mean([part.value for part in parts.values()])))
+    return found | parts
 
 
 def by_fold(groups: Groups) -> dict[int | None, Groups]:
@@ -201,6 +239,27 @@ DAVIS = Protocol(
     ("jf", "j_mean", "f_mean", "located"),
     _davis,
 )
+FOLLOWED = Protocol(
+    "davis, followed",
+    "J (IoU) and F (boundary F, 0.8 % of the diagonal) of every frame, mean, recall and decay (first quarter of the "
+    "frames less the last) per object, then the mean over objects, as in DAVIS' semi-supervised protocol: objects are "
+    "shown in the first frame, and neither it nor the last counts; 255 is no object, and its pixels do not count; the "
+    "objects of a sequence are found together, without overlap",
+    (*DAVIS.shown[:7], "iou", "presence"),
+    (*DAVIS.shown[:5], "presence"),
+    _followed,
+    "sequences",
+)
+YOUTUBE_VOS = Protocol(
+    "youtube-vos",
+    "J (IoU) and F (boundary F, 0.8 % of the diagonal) of every annotated frame after the one in which an object is "
+    "first shown, the mean over frames, then over objects; J&F is the mean of J and F over seen and unseen categories, "
+    "where both are known, else the mean over objects; 255 is no object, and its pixels do not count",
+    ("jf", "j_seen", "j_unseen", "f_seen", "f_unseen", "j_mean", "f_mean", "j_decay", "iou", "presence"),
+    ("jf", "j_seen", "j_unseen", "f_seen", "f_unseen", "j_mean", "f_mean"),
+    _youtube_vos,
+    "sequences",
+)
 FEW_SHOT = Protocol(
     "few-shot",
     "HSNet's protocol: intersections and unions pooled over a class's episodes, mIoU the mean over the classes of a "
@@ -217,4 +276,10 @@ FOLDER = Protocol(
     lambda groups: {},
 )
 #: By how a data set is summed up, see `persam.benchmark.datasets.catalog.Measure`.
-PROTOCOLS = {"object-pooled": PERSEG, "class-pooled": FEW_SHOT, "j-and-f": DAVIS, "image": FOLDER}
+PROTOCOLS = {
+    "object-pooled": PERSEG,
+    "class-pooled": FEW_SHOT,
+    "j-and-f": DAVIS,
+    "seen-unseen": YOUTUBE_VOS,
+    "image": FOLDER,
+}

@@ -126,7 +126,7 @@ class Report:
 
         write_text(folder / METRICS, json.dumps(self.metrics(), indent=2, ensure_ascii=False) + "\n")
         brief = self.table(brief=True)  # the whole is wider than any page
-        write_text(folder / MARKDOWN, self.table().markdown())
+        write_text(folder / MARKDOWN, self.markdown())
         write_text(folder / LATEX, brief.latex())
         write_text(folder / PER_OBJECT, per_object_csv(self.summaries))
         write_text(folder / PER_IMAGE, per_image_csv(self.records))
@@ -134,8 +134,16 @@ class Report:
         pages = sheet.write_png(folder / WORST)
         plot_ious(self.records, self.title, folder / PLOT)
         plots = {"IoU of every photo": (folder / PLOT).read_bytes()}
-        write_text(folder / PAGE, run_page(brief, plots, sheet))
+        write_text(folder / PAGE, self.page(plots, sheet))
         return [METRICS, MARKDOWN, LATEX, PER_OBJECT, PER_IMAGE, *(page.name for page in pages), PLOT, PAGE]
+
+    def markdown(self) -> str:
+        """What ``table.md`` holds."""
+        return self.table().markdown()
+
+    def page(self, plots: Mapping[str, bytes], cases: ContactSheet) -> str:
+        """What ``report.html`` holds, with plots (PNG files by what they show) and worst cases."""
+        return run_page(self.table(brief=True), plots, cases)
 
     def _times(self) -> dict[str, Any]:
         seconds = {

@@ -10,7 +10,7 @@ from persam.benchmark.reporting.summary import Summary
 from persam.reports.tables import Table
 
 INTERVALS = (
-    "In percent. [..] is a 95 % bootstrap interval: over photos for figures of single photos, over objects for pooled "
+    "In percent. [..] is a 95 % bootstrap interval: over photos for figures of single photos, over {drawn} for pooled "
     'ones; "over objects" repeats that of the IoU per image with whole objects drawn.'
 )
 _NOT_THE_SAME = (
@@ -70,7 +70,7 @@ def results_table(
     if brief:
         published = [each for each in published if each.source == PAPER and each.shots == shots]
     numbers, others = _published_rows(published, keys)
-    said = [f"Protocol: {protocol.sentence}.", INTERVALS]
+    said = [f"Protocol: {protocol.sentence}.", INTERVALS.format(drawn=protocol.drawn)]
     if summaries and 1 < summaries[0].objects < _FEW:
         said.append(_ROUGH.format(objects=summaries[0].objects))
     said += [*notes, *_missing_notes(summaries)]

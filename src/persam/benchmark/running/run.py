@@ -99,13 +99,13 @@ def _learn(episode: Episode, methods: Sequence[Method]) -> dict[tuple[int, str],
     try:
         examples = [example_of(reference) for reference in episode.references]
     except SURVIVABLE as error:
-        return {(id(episode), method.name): _Learned(failure=_reason(error)) for method in methods}
+        return {(id(episode), method.name): _Learned(failure=reason_of(error)) for method in methods}
     learned = {}
     for method in methods:
         try:
             found = _Learned(method.learn(examples, episode.category))
         except SURVIVABLE as error:
-            found = _Learned(failure=f"the references could not be learned: {_reason(error)}")
+            found = _Learned(failure=f"the references could not be learned: {reason_of(error)}")
         learned[id(episode), method.name] = found
     return learned
 
@@ -131,7 +131,7 @@ def _answers(
     except SURVIVABLE as error:
         unread = {query.is_marked: np.full((1, 1), query.is_marked) for query, _ in asked}  # of no known size
         return [
-            (record_of(query, method.name, None, unread[query.is_marked], failure=_reason(error)), None)
+            (record_of(query, method.name, None, unread[query.is_marked], failure=reason_of(error)), None)
             for query, method in asked
         ]
     answers: list[tuple[Record, np.ndarray | None]] = []
@@ -143,7 +143,7 @@ def _answers(
             try:
                 found = _checked(method.find(photo, known.concept), truth)
             except SURVIVABLE as error:
-                failure = _reason(error)
+                failure = reason_of(error)
         seconds = time.perf_counter() - start
         record = record_of(query, method.name, found, truth, ignore, seconds, digest, failure, outlines=masks)
         answers.append((record, found.mask if masks and found is not None else None))
@@ -219,7 +219,8 @@ def digest_of(pixels: np.ndarray, truth: np.ndarray, ignore: np.ndarray | None) 
     return hashed.hexdigest()[:16]
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Why there is no answer, in words."""
     return str(error) if isinstance(error, PersamError) else f"{type(error).__name__}: {first_line(error)}"
 
 

@@ -19,6 +19,7 @@ from persam.reports.pictures import write_mask
 
 RECORDS, SETTINGS, PREDICTIONS = "records.jsonl", "settings.json", "predictions"
 ABSENT = "absent.jsonl"  # the records of a run that looks for every object in every photo
+PASSAGES = "passages.jsonl"  # times of a run through videos
 MEND = "start over with --fresh, or choose another --output"
 
 
@@ -84,7 +85,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         try:
-            for name in (RECORDS, ABSENT, SETTINGS):
+            for name in (RECORDS, ABSENT, PASSAGES, SETTINGS):
                 (self.folder / name).unlink(missing_ok=True)
             if (self.folder / PREDICTIONS).is_dir():
                 shutil.rmtree(self.folder / PREDICTIONS)

@@ -1,0 +1,148 @@
+"""A method with its networks, on its way through a sequence: one answer a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from persam.benchmark.methods.base import Prediction, SharedPhoto
+from persam.benchmark.methods.ours import PersamMethod
+from persam.benchmark.running.run import example_of
+from persam.benchmark.video.sequences import SequenceObject, VideoSequence
+from persam.benchmark.video.video_methods import VideoMethod
+from persam.method.settings import Settings
+from persam.models.base import FeatureEncoder, PromptableModel
+from persam.persam import PerSAM
+from persam.video.track import track
+
+Pixels = Callable[[int], np.ndarray]  # of a frame, by its number: (H, W, 3) uint8 RGB
+
+
+@dataclass(frozen=True, eq=False)
+class FoundInFrame:
+    """What was found in one frame.
+
+    Attributes:
+        labels: (H, W) uint8 of the objects' values, 0 the background.
+        scores: by value; an object that is missing was not looked for.
+    """
+
+    labels: np.ndarray
+    scores: Mapping[int, float]
+
+    def prediction(self, value: int) -> Prediction:
+        """What was found of the object of that value."""
+        mask = self.labels == value
+        return Prediction(mask, self.scores.get(value, 0.0), bool(mask.any()))
+
+
+@dataclass(frozen=True)
+class VideoFinder:
+    """A method with its networks.
+
+    Attributes:
+        method: which one.
+        model: the promptable model.
+        encoder: another for the confidence map, or None.
+    """
+
+    method: VideoMethod
+    model: PromptableModel
+    encoder: FeatureEncoder | None = None
+
+    def find(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
+        """Every frame of a sequence; a frame is asked for when its turn comes, and the first one may take long.
+
+        Raises:
+            PersamError: as the method does.
+        """
+        if self.method.by_itself:
+            return self._by_itself(sequence, pixels)
+        if self.method.shown == "photo":
+            return self._from_photos(sequence, pixels)
+        return self._from_masks(sequence, pixels)
+
+    def describe(self) -> dict[str, Any]:
+        """What a reader must know to do the same again, JSON values."""
+        method = self.method
+        how = "every frame by itself" if method.by_itself else f"followed, started from a {method.shown}"
+        return self._photos.describe() | {
+            "video": how,
+            "options": {key: str(one) for key, one in method.options.items()},
+        }
+
+    @property
+    def _photos(self) -> PersamMethod:
+        settings = Settings.of(self.method.mode)
+        return PersamMethod(self.method.name, self.model, settings, tuned=self.method.tuned, encoder=self.encoder)
+
+    def _concept(self, method: PersamMethod, one: SequenceObject) -> Any:
+        return method.learn([example_of(one.photo)], one.queries[min(one.queries)].episode.category)
+
+    def _from_masks(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
+        """Objects that are first shown in one frame are followed together; those that come in later, beside them."""
+        size = pixels(0).shape[0], pixels(0).shape[1]
+        ways: dict[int, Iterator[FoundInFrame]] = {}
+        for number in range(len(sequence.frames)):
+            if any(one.first == number for one in sequence.objects):
+                given = sequence.labels_at(number, size)
+                ways |= {number: self._tracked_from(number, given, sequence, pixels)} if given.any() else {}
+            found = [next(way) for way in ways.values()]
+            scores = {value: score for each in found for value, score in each.scores.items()}
+            if len(found) == 1:
+                yield found[0]
+            else:
+                masks = {value: each.prediction(value) for each in found for value in each.scores}
+                yield FoundInFrame(together(masks, size), scores)
+
+    def _tracked_from(
+        self, first: int, given: np.ndarray, sequence: VideoSequence, pixels: Pixels
+    ) -> Iterator[FoundInFrame]:
+        values = [value for value in np.unique(given).tolist() if value]
+        start = np.searchsorted([0, *values], given).astype(np.uint8)  # 1, 2, ... in the order of the values
+        persam = PerSAM(self.model, encoder=self.encoder, settings=Settings.of(self.method.mode))
+        clip = (pixels(number) for number in range(first, len(sequence.frames)))
+        return self._tracked(persam, clip, start > 0 if len(values) == 1 else start, values)
+
+    def _from_photos(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
+        photos = self._photos
+        concepts = [self._concept(photos, one) for one in sequence.objects]
+        clip = (pixels(number) for number in range(len(sequence.frames)))
+        return self._tracked(photos.persam, clip, concepts, [one.value for one in sequence.objects])
+
+    def _tracked(
+        self, persam: PerSAM, clip: Iterator[np.ndarray], start: Any, values: Sequence[int]
+    ) -> Iterator[FoundInFrame]:
+        of_label = np.array([0, *values], np.uint8)
+        names = [str(value) for value in values]
+        options: dict[str, Any] = dict(self.method.options)
+        if self.method.tuned and self.method.shown == "mask":  # a concept was tuned when it was learned
+            options["tune"] = True
+        for found in track(persam, clip, start, names=names, **options):
+            scores = {value: one.score for value, one in zip(values, found.segmentations, strict=True)}
+            yield FoundInFrame(of_label[found.labels], scores)
+
+    def _by_itself(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
+        photos = self._photos
+        concepts = {one.value: self._concept(photos, one) for one in sequence.objects}
+        for number in range(len(sequence.frames)):
+            photo = SharedPhoto(pixels(number))
+            due = [one for one in sequence.objects if one.first <= number]
+            found = {one.value: photos.find(photo, concepts[one.value]) for one in due}
+            yield FoundInFrame(together(found, photo.size), {value: each.score for value, each in found.items()})
+
+
+def together(found: Mapping[int, Prediction], size: tuple[int, int]) -> np.ndarray:
+    """Masks of objects, by value, as labels (H, W) uint8: what several of them claim goes to the one of most score.
+
+    Of equal scores the last one counts, as where an object was just shown. One that its method holds to be absent has
+    no pixels, as where objects are followed, and as `persam segment` gives it.
+    """
+    labels = np.zeros(size, np.uint8)
+    for value, one in sorted(found.items(), key=lambda pair: pair[1].score):
+        if one.present is not False:
+            labels[one.mask] = value
+    return labels

@@ -1,0 +1,68 @@
+"""Methods with the bundled model on drawn clips: small things of one colour each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.benchmark.video_for_tests import SIZE, write_davis_2017, write_youtube_vos
+
+from persam.benchmark.video.finders import VideoFinder
+from persam.benchmark.video.following import go_through
+from persam.benchmark.video.sequences import read_sequences
+from persam.benchmark.video.video_methods import USUAL, VIDEO_METHODS, VideoMethod, find_video_method
+from persam.errors import UsageError
+from persam.images import read_image
+from persam.models.loading import load_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("tiny", device="cpu")
+
+
+def found_by(finder, sequence):
+    return list(finder.find(sequence, lambda number: read_image(sequence.frames[number])))
+
+
+@pytest.mark.parametrize("name", ["persam", "official", "persam-photo", "frames-persam", "frames-official"])
+def test_every_way_answers_every_frame_with_the_data_set_s_values(model, tmp_path, name):
+    _, (pair, _) = read_sequences("davis", write_davis_2017(tmp_path), frames=3)
+    found = found_by(VideoFinder(find_video_method(name), model), pair)
+    assert len(found) == 3
+    assert all(set(np.unique(each.labels)) <= {0, 1, 2} and each.labels.shape == SIZE for each in found)
+    assert all(each.scores.keys() == {1, 2} for each in found)
+    if VIDEO_METHODS[name].shown == "mask":
+        assert np.array_equal(found[0].labels, pair.labels_at(0, SIZE))
+
+
+def test_an_object_that_comes_in_later_is_followed_from_its_frame(model, tmp_path):
+    _, (video,) = read_sequences("youtube-vos", write_youtube_vos(tmp_path) / "valid", frames=7)
+    found = found_by(VideoFinder(find_video_method("persam"), model), video)
+    assert [sorted(each.scores) for each in found] == [[1]] * 4 + [[1, 2]] * 3
+    assert not any((each.labels == 2).any() for each in found[:4])
+    late = video.labels_at(4, SIZE) == 2
+    assert np.array_equal(found[4].labels == 2, late)
+    assert (found[6].labels == 2)[late].mean() > 0.6  # it stays where it is
+
+
+def test_an_object_that_nothing_shows_is_not_found(model, tmp_path):
+    """In the middle, where the clip begins, object 2 is out of sight."""
+    _, (pair, _) = read_sequences("davis", write_davis_2017(tmp_path), start="photo")
+    found = found_by(VideoFinder(find_video_method("persam"), model), pair)
+    assert all(each.scores.keys() == {1} for each in found)
+    records, _ = go_through([pair], [VideoFinder(find_video_method("persam"), model)])
+    assert {record.counts.predicted for record in records if record.object == "pair/2"} == {0}
+
+
+def test_options_go_to_track(model, tmp_path):
+    _, (_, solo) = read_sequences("davis", write_davis_2017(tmp_path), frames=3)
+    strict = VideoMethod("strict", "as sure as can be", options={"threshold": 1.0})
+    assert not found_by(VideoFinder(strict, model), solo)[2].labels.any()
+    assert VideoFinder(strict, model).describe()["options"] == {"threshold": "1.0"}
+
+
+def test_names():
+    assert all(name == method.name for name, method in VIDEO_METHODS.items())
+    assert {name for names in USUAL.values() for name in names} <= VIDEO_METHODS.keys()
+    with pytest.raises(UsageError, match='There is no method "pips" that follows objects; use persam, persam-f, off'):
+        find_video_method("pips")
