@@ -94,7 +94,7 @@ def test_a_run_that_is_stopped_says_what_it_keeps(run, clip, tmp_path, monkeypat
             raise KeyboardInterrupt
 
     whole = folder.track_into
-    monkeypatch.setattr(folder, "track_into", lambda *args, on_frame, **rest: whole(*args, on_frame=stopped, **rest))
+    monkeypatch.setattr(folder, "track_into", lambda *args, **rest: whole(*args, on_frame=stopped, **rest))
     arguments = ["video", clip, "--mask", clip.with_name("first.png"), "-o", "out", "--overlay"]
     result = run(*arguments)
     assert result.exit_code == 130
