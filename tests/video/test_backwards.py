@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,7 +13,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from tests.video.drawn import grey_frames, number_of
+from tests.video.drawn import grey_frames, number_of, write_clip
 
 from persam import PersamError, PersamWarning, UsageError
 from persam.video import backwards
@@ -116,27 +117,31 @@ def test_seeking_that_misses_costs_nothing_but_time(tmp_path: Path, monkeypatch:
     clip = open_clip(write(tmp_path / name, codec, options))
     again: Any = frames_again(clip)
     again.index.marks[20] ^= 1
-    frames = list(clip)
-    for frame in again.backwards(COUNT - 1, 0, SIZE):
-        assert_same(frame, frames[frame.number])
-    assert list(again.index.keys) == []
+    asked: list[int] = []
+    whole = type(clip).frames_from
+    monkeypatch.setattr(type(clip), "frames_from", lambda self, first: asked.append(first) or whole(self, first))
+    found = list(again.backwards(25, 15, SIZE))
+    assert asked == [15]
+    for frame, other in zip(found, list(clip)[25:14:-1], strict=True):
+        assert_same(frame, other)
 
 
 def test_a_damaged_file_backwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can be read of it, under the numbers that it has forwards."""
-    name, codec, options = KINDS["stream"]
-    file = write(tmp_path / name, codec, options)
+    """What can be read of it, under the numbers that it has forwards; it is not trusted to be sought in."""
+    noise = np.random.default_rng(0).integers(0, 255, (30, *SIZE), dtype=np.uint8)
+    file = write_clip(tmp_path / "clip.mp4", list(noise), "mpeg4", options={"movflags": "faststart"})
     data = bytearray(file.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 400] = b"\xff" * 400
+    data[len(data) // 2 : len(data) // 2 + 6000] = b"\xff" * 6000
     file.write_bytes(bytes(data))
     clip = open_clip(file)
-    with pytest.warns(PersamWarning):
+    with pytest.warns(PersamWarning, match="is damaged in"):
         forwards = list(clip)
     monkeypatch.setattr(backwards, "HELD", 5 * int(np.prod(SIZE)))
-    found = list(frames_again(clip).backwards(len(forwards) - 1, 0, SIZE))
+    again: Any = frames_again(clip)
+    found = list(again.backwards(len(forwards) - 1, 0, SIZE))
     assert [frame.number for frame in found] == list(range(len(forwards) - 1, -1, -1))
-    for frame in found:
-        assert frame.time == forwards[frame.number].time
+    assert [frame.time for frame in found] == [frame.time for frame in forwards[::-1]]
+    assert list(again.index.keys) == []
 
 
 def test_a_file_that_ends_early_backwards(tmp_path: Path) -> None:
@@ -148,8 +153,9 @@ def test_a_file_that_ends_early_backwards(tmp_path: Path) -> None:
     assert 5 < len(forwards) < COUNT
     again = frames_again(clip)
     assert [frame.number for frame in again.backwards(forwards[-1], 0, SIZE)] == forwards[::-1]
-    with pytest.raises(UsageError, match=f"its frames are 0 to {forwards[-1]}"):
-        again.at(forwards[-1] + 1)
+    for beyond in (1, 2, 10**9):
+        with pytest.raises(UsageError, match=f"There is no frame .*: its frames are 0 to {forwards[-1]};"):
+            again.at(forwards[-1] + beyond)
 
 
 # --------------------------------------------------------------------------------- folders, arrays, and others
@@ -195,6 +201,13 @@ class Renewed:
 def test_what_gives_its_frames_once_is_refused(source: Any) -> None:
     with pytest.raises(UsageError, match="gives its frames only once"):
         frames_again(open_clip(source()))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_gives_its_frames_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe gives its frames only once"):
+        frames_again(open_clip(tmp_path / "pipe"))
 
 
 def test_frames_of_another_size_are_no_clip_backwards_either() -> None:

@@ -182,12 +182,13 @@ class _FileFrames(FramesAgain):
 
     def between(self, first: int, stop: int) -> Iterator[ClipFrame]:
         stop = min(stop, len(self.index.times))
+        if first >= stop:
+            return
         for key in self.index.keys_before(first):
             frames = self._sought(key, first, stop)
             if frames is not None:
                 yield from frames
                 return
-        self.index.keys = array("q")  # it would fail again
         yield from islice(self.clip.frames_from(first), stop - first)  # without the end, where damage is told of
 
     def _sought(self, key: int, first: int, stop: int) -> list[ClipFrame] | None:
