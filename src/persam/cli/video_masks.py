@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from persam.errors import UsageError
 from persam.files import expanded
+from persam.places import is_remote
 
 if TYPE_CHECKING:
     from persam.video.clips import Clip
@@ -45,7 +46,7 @@ def _pair_of(text: str, clip: Clip) -> tuple[int | None, str]:
 
 
 def _is_file(text: str) -> bool:
-    return bool(text) and expanded(text).exists()
+    return bool(text) and (is_remote(text) or expanded(text).exists())
 
 
 def _number_of(frame: str, clip: Clip, text: str) -> int:
@@ -66,10 +67,10 @@ def _number_of(frame: str, clip: Clip, text: str) -> int:
             called = sorted({*like, *[number] * (number < len(files))})
         called = called or [number]
     if not called:
-        named = " nor is it the name of one" if files else ""
+        named = ", nor is it the name of one" if files else ""
         raise UsageError(
-            f"--mask {text}: there is no file of this name, and {frame or 'nothing'} is no number of a frame,{named}; "
-            "write --mask FILE, or --mask N=FILE with N counted from 0."
+            f"--mask {text} is no file, and {frame or 'nothing'} is no number of a frame{named}; write --mask FILE, or "
+            "--mask N=FILE with N counted from 0."
         )
     if len(called) > 1:
         meant = " or ".join(f"frame {place} ({files[place]})" for place in called)

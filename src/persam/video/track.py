@@ -169,7 +169,7 @@ def _check(persam: PerSAM, given: Given, tune: bool) -> None:
     if tune:
         raise UsageError("A concept is tuned where it is learned: `persam learn --tune`; leave tune out.")
     if persam.settings.mode == "official":
-        raise UsageError("Mode official starts from a mask of the first frame, not from concepts; use mode persam.")
+        raise UsageError("Mode official starts from a mask of a frame, not from concepts; use mode persam.")
     for one in given.objects:
         if one.concept is not None and one.concept.settings.mode == "official":
             raise UsageError(
