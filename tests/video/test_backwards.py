@@ -101,9 +101,12 @@ def test_a_variable_rate_backwards(tmp_path: Path, kind: str, monkeypatch: pytes
     assert_backwards(clip, monkeypatch)
 
 
-def test_parts_of_a_file_are_decoded_from_the_key_frame_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["closed", "open", "older", "vp9"])
+def test_parts_of_a_file_are_decoded_from_the_key_frame_before(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And not from its start, which would take a long clip's square."""
-    name, codec, options = KINDS["closed"]
+    name, codec, options = KINDS[kind]
     clip = open_clip(write(tmp_path / name, codec, options))
     again = frames_again(clip)
     again.at(0)

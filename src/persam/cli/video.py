@@ -41,7 +41,7 @@ def video(
     name: Annotated[list[str] | None, typer.Option("--name", help="Names of the objects, one --name each.")] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlay.mp4, with the clip's sound.")] = False,
     cutout: Annotated[bool, typer.Option("--cutout", help="Also write cutout.webm, transparent beside them.")] = False,
-    tune: Annotated[bool, typer.Option("--tune", help="Also fit the scale weights on the first frame's mask.")] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Also fit the scale weights on the masks.")] = False,
     threshold: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Score from which on an object counts as present; default: 0.5."),
