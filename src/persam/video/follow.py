@@ -99,7 +99,7 @@ class FollowedObjects:
         self.threshold = threshold
         self.number = 0
         self.small: np.ndarray | None = None  # the last frame that was looked at
-        self.objects = [_FollowedObject(persam, _learned(persam, frame, one, tune)) for one in objects]
+        self.objects = [_FollowedObject(persam, learned_concept(persam, frame, one, tune)) for one in objects]
         if any(one.mask is not None for one in objects):
             with torch.inference_mode():
                 self._place(_Frame(persam, frame), objects)
@@ -341,7 +341,8 @@ class _FollowedObject:
         return math.log(max(score, 1e-9) / max(1 - score, 1e-9))
 
 
-def _learned(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) -> Concept:
+def learned_concept(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) -> Concept:
+    """The concept of an object, or what a frame teaches of one that has none yet."""
     if one.concept is None:
         (one,) = learned_from(persam, [(frame, [one])], tune=tune)
     assert one.concept is not None
