@@ -59,6 +59,54 @@ def test_from_a_mask_of_the_first_frame(run, clip, tmp_path):
     assert len(lines_in(out)) == FRAMES
 
 
+def truth_of(number: int) -> np.ndarray:
+    return draw_scene(96, 128, center=(45 + 5 * number, 50), radius=22)[1]
+
+
+def write_mask(path: Path, number: int) -> str:
+    Image.fromarray(truth_of(number)).save(path)
+    return path.name
+
+
+def assert_found(folder: Path, *given: int) -> None:
+    """The disc is where it is in every frame, and on those that were given exactly there."""
+    lines = lines_in(folder)
+    assert [line["frame"] for line in lines] == list(range(FRAMES))
+    for number, line in enumerate(lines):
+        labels, truth = np.array(Image.open(folder / line["labels"])) > 0, truth_of(number) > 0
+        assert (labels & truth).sum() > 0.8 * (labels | truth).sum()
+        assert number not in given or np.array_equal(labels, truth)
+
+
+def test_from_masks_of_other_frames(run, clip, tmp_path, monkeypatch):
+    last = write_mask(tmp_path / "last.png", 3)
+    assert run("video", clip, "--mask", f"3={last}", "-o", "one", "--overlay").exit_code == 0
+    assert_found(tmp_path / "one", 3)
+    assert [float(frame.time) for frame in open_clip(tmp_path / "one" / "overlay.mp4")] == [0, 0.1, 0.2, 0.3]
+    first = clip.with_name("first.png")
+    result = run("video", clip, "--mask", f"00003={last}", "--mask", first, "-o", "two", "--mode", "official")
+    assert result.exit_code == 0, result.output
+    assert_found(tmp_path / "two", 0, 3)
+
+
+def test_a_frame_of_a_folder_by_its_name(run, clip, tmp_path):
+    (tmp_path / "frames").mkdir()
+    for frame in open_clip(clip):
+        Image.fromarray(frame.pixels).save(tmp_path / "frames" / f"{frame.number + 1:03d}.png")
+    assert run("video", "frames", "--mask", f"003={write_mask(tmp_path / 'third.png', 2)}", "-o", "out").exit_code == 0
+    assert_found(tmp_path / "out", 2)
+
+
+def test_a_mask_that_is_read_is_never_replaced(run, refused, clip, tmp_path):
+    write_mask(tmp_path / "last.png", 3)
+    assert run("video", clip, "--mask", "3=last.png", "-o", "out").exit_code == 0
+    mine = tmp_path / "out" / "labels" / "00002.png"
+    before = mine.read_bytes()
+    told = refused("video", clip, "--mask", f"2={mine}", "--mask", "3=last.png", "-o", "out", "--overwrite", code=2)
+    assert "00002.png is read by this command" in told
+    assert mine.read_bytes() == before
+
+
 def test_from_a_concept(run, clip, learned, tmp_path):
     result = run("video", clip, learned, "-o", "out", "--json")
     assert result.exit_code == 0, result.output
@@ -94,7 +142,7 @@ def test_a_run_that_is_stopped_says_what_it_keeps(run, clip, tmp_path, monkeypat
             raise KeyboardInterrupt
 
     whole = folder.track_into
-    monkeypatch.setattr(folder, "track_into", lambda *args, on_frame, **rest: whole(*args, on_frame=stopped, **rest))
+    monkeypatch.setattr(folder, "track_into", lambda *args, **rest: whole(*args, on_frame=stopped, **rest))
     arguments = ["video", clip, "--mask", clip.with_name("first.png"), "-o", "out", "--overlay"]
     result = run(*arguments)
     assert result.exit_code == 130
@@ -120,6 +168,11 @@ def test_what_is_refused(refused, clip, learned, tmp_path):
     assert "leave --mode out" in refused("video", clip, learned, "--mode", "paper", code=2)
     assert "There is no clip at gone.mp4" in refused("video", "gone.mp4", "--mask", mask, code=1)
     assert "There is no mask at gone.png" in refused("video", clip, "--mask", "gone.png", code=1)
+    assert "There is no frame 4 in" in refused("video", clip, "--mask", f"4={mask}", code=2)
+    assert "There is no mask at gone.png" in refused("video", clip, "--mask", "1=gone.png", code=1)
+    assert "-1 is no number of a frame" in refused("video", clip, "--mask", f"-1={mask}", code=2)
+    once = refused("video", "http://127.0.0.1:9/a.ts", "--mask", f"2={mask}", code=2)
+    assert "a.ts gives its frames only once" in once
     assert "different names" in refused("video", clip, "--mask", mask, "--name", "a", "--name", "b", code=2)
     (tmp_path / "file").write_text("mine")
     assert "file is a file" in refused("video", clip, "--mask", mask, "-o", "file", code=2)

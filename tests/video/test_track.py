@@ -22,7 +22,7 @@ from persam.method.settings import Settings
 from persam.segmentation import Segmentation
 from persam.video import memory
 from persam.video.official import Faults
-from persam.video.start import objects_of
+from persam.video.start import given_of
 from persam.video.track import TrackedFrame
 
 RED, BLUE = (210, 30, 40), (30, 60, 220)
@@ -255,4 +255,4 @@ def test_what_is_odd_about_a_mask_is_said() -> None:
     large = np.zeros((600, 600), np.uint8)
     large[100:400, 100:400], large[2:7, 2:7] = 1, 2
     with pytest.warns(PersamWarning, match="Part 2 of the mask marks 25 pixels"):
-        assert len(objects_of(large, (600, 600))) == 2
+        assert len(given_of(large, (600, 600)).objects) == 2

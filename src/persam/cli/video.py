@@ -1,4 +1,4 @@
-"""`persam video`: a clip and a mask of its first frame, or concepts, in; labels of every frame and a video out."""
+"""`persam video`: a clip and masks of some of its frames, or concepts, in; labels of every frame and a video out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from persam.cli.console import heard_warnings, print_json, say
 from persam.cli.options import CONCEPT_SUFFIX, Device, Dtype, Json, load_model, model_of
 from persam.cli.photos import ConceptsEncoder, ConceptsModel, concepts_in
 from persam.cli.progress import progress_bar
+from persam.cli.video_masks import masks_of
 from persam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,13 +29,19 @@ def video(
         ),
     ],
     mask: Annotated[
-        Path | None, typer.Option("--mask", help="Mask of the first frame; several labels are several objects.")
+        list[str] | None,
+        typer.Option(
+            "--mask",
+            metavar="[FRAME=]FILE",
+            help="Mask of the first frame; several labels are several objects. Repeat it with FRAME=, a frame's number "
+            "from 0 or its file's name, for masks of other frames.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("tracked"),
     name: Annotated[list[str] | None, typer.Option("--name", help="Names of the objects, one --name each.")] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlay.mp4, with the clip's sound.")] = False,
     cutout: Annotated[bool, typer.Option("--cutout", help="Also write cutout.webm, transparent beside them.")] = False,
-    tune: Annotated[bool, typer.Option("--tune", help="Also fit the scale weights on the first frame's mask.")] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Also fit the scale weights on the masks.")] = False,
     threshold: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Score from which on an object counts as present; default: 0.5."),
@@ -54,6 +61,8 @@ def video(
     persam video clip.mp4 --mask first.png -o tracked --overlay
 
     persam video clip.mp4 mug.safetensors cat.safetensors --overlay --cutout
+
+    persam video clip.mp4 --mask first.png --mask 40=corrected.png -o mended
     """
     from persam.video.clips import open_clip
     from persam.video.folder import Outputs, track_into
@@ -61,6 +70,7 @@ def video(
     clip_name, concepts = _clip_and_concepts(items, mask, mode)
     is_camera = clip_name.isdecimal() and not Path(clip_name).exists()  # folders of frames have numbers for names, too
     clip = open_clip(int(clip_name) if is_camera else clip_name)
+    start = concepts or masks_of(mask or [], clip)
     outputs = Outputs(output, overlay=overlay, cutout=cutout, overwrite=overwrite)
     if concepts:
         named, other = model_of(concepts[0], model, encoder)
@@ -72,12 +82,12 @@ def video(
         report = track_into(
             loaded,
             clip,
-            concepts or str(mask),
+            start,
             outputs,
             names=name or None,
             tune=tune,
             threshold=threshold,
-            on_frame=lambda _: advance(),
+            on_look=lambda _: advance(),
         )
     seconds = time.perf_counter() - started
     if json:
@@ -97,7 +107,7 @@ def video(
     say(f"{report.frames} frames, {seconds:.1f} s; all of it in {output}/")
 
 
-def _clip_and_concepts(items: list[str], mask: Path | None, mode: str | None) -> tuple[str, list[Concept]]:
+def _clip_and_concepts(items: list[str], mask: list[str] | None, mode: str | None) -> tuple[str, list[Concept]]:
     """The clip and the concepts among what was named.
 
     Raises:
@@ -107,10 +117,10 @@ def _clip_and_concepts(items: list[str], mask: Path | None, mode: str | None) ->
     if len(clips) != 1:
         raise UsageError(f"Name one clip, not {len(clips)}; concepts are files that end in {CONCEPT_SUFFIX}.")
     named: Any = len(items) > 1
-    if named and mask is not None:
+    if named and mask:
         raise UsageError("Start from --mask or from concepts, not from both.")
     if named and mode is not None:
         raise UsageError("Concepts have the mode that they were learned with; leave --mode out.")
-    if not named and mask is None:
+    if not named and not mask:
         raise UsageError("Say what to follow: --mask with a mask of the first frame, or concept files.")
     return clips[0], concepts_in(items)[0] if named else []

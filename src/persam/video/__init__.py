@@ -1,4 +1,4 @@
-"""Video: the object through a clip, from its first frame or from a concept; read, track, write.
+"""Video: the object through a clip, from any of its frames or from a concept; read, track, write.
 
 >>> from persam import PerSAM
 >>> for found in PerSAM.from_pretrained().track("clip.mp4", "first.png"):   # doctest: +SKIP

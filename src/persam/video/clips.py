@@ -78,15 +78,23 @@ class Clip(ABC):
         size, frame = None, None
         for frame in self._frames():
             size = size or frame.pixels.shape
-            if frame.pixels.shape != size:
-                height, width = frame.pixels.shape[:2]
-                raise PersamError(
-                    f"Frame {frame.name or frame.number} of {self.source} is {width} x {height} pixels, the first one "
-                    f"{size[1]} x {size[0]}; a clip has frames of one size."
-                )
+            self.check_size(frame, size)
             yield frame
         if frame is None:
             raise PersamError(f"{self.source} has no frame that can be read; give another clip.")
+
+    def check_size(self, frame: ClipFrame, first: tuple[int, ...]) -> None:
+        """See that a frame has the shape (H, W, 3) of the first one.
+
+        Raises:
+            PersamError: it has not.
+        """
+        if frame.pixels.shape != first:
+            height, width = frame.pixels.shape[:2]
+            raise PersamError(
+                f"Frame {frame.name or frame.number} of {self.source} is {width} x {height} pixels, the first one "
+                f"{first[1]} x {first[0]}; a clip has frames of one size."
+            )
 
     @abstractmethod
     def _frames(self) -> Iterator[ClipFrame]: ...
@@ -127,11 +135,11 @@ class FrameSequence(Clip):
     source = "the clip"
 
     def __init__(self, frames: Iterable[ImageSource]) -> None:
-        self._given = frames
+        self.given = frames
         self.count = len(frames) if isinstance(frames, Sized) else None
 
     def _frames(self) -> Iterator[ClipFrame]:
-        for number, frame in enumerate(self._given):
+        for number, frame in enumerate(self.given):
             yield ClipFrame(number, read_image(frame))
 
 
@@ -149,15 +157,24 @@ class FrameFolder(Clip):
         self.count = len(self.files)
 
     def _frames(self) -> Iterator[ClipFrame]:
-        for number, file in enumerate(self.files):
+        for number in range(len(self.files)):
             try:
-                pixels = read_image(file)
+                frame = self.frame(number)
             except UsageError:
                 raise
             except PersamError as error:  # the others go on, under their own numbers
                 warnings.warn(f"Frame {number} is left out: {error}", PersamWarning, stacklevel=3)
                 continue
-            yield ClipFrame(number, pixels, name=file.stem)
+            yield frame
+
+    def frame(self, number: int) -> ClipFrame:
+        """One frame, 0 to `count` - 1.
+
+        Raises:
+            PersamError: its file cannot be read.
+        """
+        file = self.files[number]
+        return ClipFrame(number, read_image(file), name=file.stem)
 
 
 def _by_number(file: Place) -> list[tuple[int, int, str]]:
@@ -182,13 +199,13 @@ class VideoStream(Clip):
 
     def __init__(self, source: str, place: str, reader: str | None = None) -> None:
         self.source, self.place, self.reader = source, place, reader
-        self._av = library("av", "Reading a clip", "video")
+        self.av = library("av", "Reading a clip", "video")
 
-    def _opened(self) -> Any:
+    def opened(self) -> Any:
         """The container, open; its stream of pictures is known to be there."""
         try:
-            container = self._av.open(self.place, format=self.reader, timeout=self._patience)
-        except (self._av.FFmpegError, OSError, ValueError) as error:
+            container = self.av.open(self.place, format=self.reader, timeout=self._patience)
+        except (self.av.FFmpegError, OSError, ValueError) as error:
             raise self._unreadable(error) from error
         problem = self._problem_with(container)
         if problem:
@@ -210,29 +227,34 @@ class VideoStream(Clip):
         return None
 
     def _frames(self) -> Iterator[ClipFrame]:
-        with self._opened() as container:
+        return self.frames_from(0)
+
+    def frames_from(self, first: int) -> Iterator[ClipFrame]:
+        """The frames from a number on; those before it are decoded, which is quick, and no more."""
+        with self.opened() as container:
             pictures = pictures_of(container)
             pictures.thread_type = "AUTO"
             check_pixels((pictures.width, pictures.height), max_pixels_allowed(), self.source, "clip")
-            state = _Reading()
+            state = Reading()
             size: tuple[int, int] | None = None
-            for number, frame in enumerate(self._decoded(container, pictures, state)):
+            for number, frame in enumerate(self.decoded(container, pictures, state)):
                 time = _time_of(frame, state.time, pictures)
                 state.time = time
                 stored = size or (frame.width, frame.height)  # some files change their size on the way
                 size = stored
-                yield ClipFrame(number, rgb_of(frame, stored), time, pixel_aspect=_pixel_aspect(frame, pictures))
+                if number >= first:
+                    yield shown_frame(frame, number, stored, time, pictures)
         if state.number and (told := self._told(state)):
             warnings.warn(told, PersamWarning, stacklevel=3)
 
-    def _decoded(self, container: Any, pictures: Any, state: _Reading) -> Iterator[Any]:
+    def decoded(self, container: Any, pictures: Any, state: Reading) -> Iterator[Any]:
         """Every frame that can be decoded; what cannot is counted."""
         start = Fraction(container.start_time or 0, 1_000_000)
         packets = container.demux()  # of the sound too, which tells whether the file is whole
         while True:
             try:
                 packet = next(packets, None)
-            except self._av.FFmpegError as error:
+            except self.av.FFmpegError as error:
                 state.broken = _said(error)
                 packet = None
             if packet is not None and packet.pts is not None and packet.time_base:
@@ -241,9 +263,9 @@ class VideoStream(Clip):
                 continue
             try:
                 frames = pictures.codec_context.decode(packet) if packet is None else packet.decode()
-            except self._av.EOFError:
+            except self.av.EOFError:
                 frames = []
-            except self._av.FFmpegError:
+            except self.av.FFmpegError:
                 state.damaged += 1
                 frames = []
             for frame in frames:
@@ -254,7 +276,7 @@ class VideoStream(Clip):
                 break
         state.promised = Fraction(container.duration or 0, 1_000_000)
 
-    def _told(self, state: _Reading) -> str | None:
+    def _told(self, state: Reading) -> str | None:
         if state.broken:
             return f"{self.source} broke off after {state.number} frames ({state.broken}); they were used."
         return None
@@ -274,7 +296,7 @@ class VideoFile(VideoStream):
         super().__init__(str(path), str(path))
         if self.path.is_fifo():  # what is read of it is gone
             return
-        with self._opened() as container:
+        with self.opened() as container:
             pictures = pictures_of(container)
             self.rate = pictures.average_rate or pictures.guessed_rate
             seconds = _seconds_of(container, pictures)
@@ -282,14 +304,14 @@ class VideoFile(VideoStream):
             self.count = pictures.frames or counted
 
     def _unreadable(self, error: Exception) -> PersamError:
-        if isinstance(error, self._av.PermissionError):
+        if isinstance(error, self.av.PermissionError):
             return PersamError(f"The clip {self.source} may not be read; change its permissions.")
         return PersamError(
             f"The clip {self.source} is damaged, or no video ({_said(error)}); "
             "copy or download it again, or give an MP4, MOV, WebM or GIF file."
         )
 
-    def _told(self, state: _Reading) -> str | None:
+    def _told(self, state: Reading) -> str | None:
         if state.broken or state.end + max(_MAY_LACK, 3 / (self.rate or Fraction(24))) < state.promised:
             lasts = f"{float(state.end):.1f} of {float(state.promised):.1f} s" if state.promised else "its beginning"
             return (
@@ -302,7 +324,7 @@ class VideoFile(VideoStream):
 
 
 @dataclass
-class _Reading:
+class Reading:
     """What is known of a clip while it is read: frames so far, the last one's time; how far its parts reach, and how
     far they should; what broke it off; and in how many places it is damaged."""
 
@@ -335,6 +357,11 @@ def _time_of(frame: Any, before: Fraction | None, pictures: Any) -> Fraction:
     if before is None:
         return Fraction(0) if time is None else time
     return time if time is not None and time > before else before + step
+
+
+def shown_frame(frame: Any, number: int, size: tuple[int, int], time: Fraction, pictures: Any) -> ClipFrame:
+    """A decoded frame of a stream as a clip gives it; `size` (width, height) is the first one's, as it is stored."""
+    return ClipFrame(number, rgb_of(frame, size), time, pixel_aspect=_pixel_aspect(frame, pictures))
 
 
 def _pixel_aspect(frame: Any, pictures: Any) -> Fraction:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -63,6 +63,7 @@ def track_into(
     start: Start,
     outputs: Outputs,
     on_frame: Callable[[TrackedFrame], object] = lambda _: None,
+    on_look: Callable[[int], object] = lambda _: None,
     **options: Unpack[TrackOptions],
 ) -> TrackReport:
     """Follow objects through a clip, and write what is found, which stays if the clip breaks off or is stopped.
@@ -70,9 +71,10 @@ def track_into(
     Args:
         persam: the model.
         clip: from `open_clip`.
-        start: a mask of the first frame, or concepts.
+        start: as in `track`.
         outputs: what to write, and where.
         on_frame: called after every frame.
+        on_look: as in `track`.
         options: of `track`.
 
     Raises:
@@ -86,7 +88,7 @@ def track_into(
     """
     folder = expanded(outputs.folder)
     check_folder(folder)
-    tracked = track(persam, clip, start, **options)
+    tracked = track(persam, clip, start, on_look=on_look, **options)
     first = next(tracked)  # what is wrong with the clip or its start is said before anything is written
     label_names = _LabelNames(clip)
     names = [one.concept for one in first.segmentations]
@@ -157,7 +159,7 @@ def _check(ledger: Ledger, clip: Clip, start: Start, outputs: Outputs, label_nam
 
 def _sources_of(clip: Clip, start: Start) -> list[Path]:
     """The files that are read."""
-    files: list[Any] = [start] if isinstance(start, (str, Path)) else []
+    files: list[Any] = list(start.values()) if isinstance(start, Mapping) else [start]
     if isinstance(clip, VideoFile):
         files.append(clip.path)
     elif isinstance(clip, FrameFolder):

@@ -27,9 +27,9 @@ from persam.method.prior import Prior, prior_from, prior_of
 from persam.method.segment import agreement, cascade, last_good, prompts_at, similarity_score
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
-from persam.reference import Reference
 from persam.video.memory import ClipMemory
 from persam.video.motion import Motion
+from persam.video.shots import learned_from
 from persam.video.start import StartObject
 from persam.video.windows import WHOLE, Window, window_around
 
@@ -83,9 +83,10 @@ class FollowedObjects:
 
     Args:
         persam: the model.
-        frame: frame 0, (H, W, 3) uint8 RGB.
-        objects: which ones; those with a mask are followed from frame 0, those with a concept are looked for.
-        tune: PerSAM-F, for objects with a mask.
+        frame: the one from which they are followed, (H, W, 3) uint8 RGB.
+        objects: which ones; those with a mask are followed from where it is, the others, which have a concept, are
+            looked for.
+        tune: PerSAM-F, for objects without a concept.
         threshold: score from which on an object is present.
 
     Raises:
@@ -98,7 +99,7 @@ class FollowedObjects:
         self.threshold = threshold
         self.number = 0
         self.small: np.ndarray | None = None  # the last frame that was looked at
-        self.objects = [_FollowedObject(persam, _learned(persam, frame, one, tune)) for one in objects]
+        self.objects = [_FollowedObject(persam, learned_concept(persam, frame, one, tune)) for one in objects]
         if any(one.mask is not None for one in objects):
             with torch.inference_mode():
                 self._place(_Frame(persam, frame), objects)
@@ -111,7 +112,7 @@ class FollowedObjects:
 
     @torch.inference_mode()
     def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
-        """The next frame (frame 0 itself, if all objects are looked for): its labels, and every object's score."""
+        """The next frame (the first one itself, if all are looked for): its labels, and every object's score."""
         frame = _Frame(self.objects[0].persam, pixels)
         motion = Motion(self.small, frame.small) if self.small is not None else None
         self.number += self.small is not None
@@ -340,18 +341,13 @@ class _FollowedObject:
         return math.log(max(score, 1e-9) / max(1 - score, 1e-9))
 
 
-def _learned(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) -> Concept:
-    """The concept of an object; from a mask it is learned twice, from all of the frame and from a closer look."""
-    if one.concept is not None:
-        persam.check(one.concept)
-        return one.concept
-    assert one.mask is not None
-    references = [Reference(frame, mask=one.mask)]
-    window = window_around(one.mask, frame)
-    if window != WHOLE:
-        references.append(Reference(np.ascontiguousarray(window.of(frame)), mask=window.of(one.mask)))
-    concept = persam.learn(references, name=one.name)
-    return persam.tune(concept) if tune else concept
+def learned_concept(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) -> Concept:
+    """The concept of an object, or what a frame teaches of one that has none yet."""
+    if one.concept is None:
+        (one,) = learned_from(persam, [(frame, [one])], tune=tune)
+    assert one.concept is not None
+    persam.check(one.concept)
+    return one.concept
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> float:

@@ -1,21 +1,27 @@
-"""Track: objects through a clip, frame by frame, from a mask of the first frame or from concepts."""
+"""Track: objects through a clip, frame by frame, from masks of some of its frames or from concepts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Protocol, TypedDict
 
 import numpy as np
 
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.instance import Instance
 from persam.persam import PerSAM
 from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
+from persam.video.backwards import FramesAgain, frames_again
 from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
 from persam.video.follow import FollowedObjects
 from persam.video.official import Faults, OfficialObjects
-from persam.video.start import Start, StartObject, objects_of
+from persam.video.plan import Span, spans_of
+from persam.video.shots import learned_from
+from persam.video.start import Given, Start, StartObject, given_of, numbers_of
+from persam.video.waiting import SmallLabels
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,26 +65,34 @@ def track(
     tune: bool = False,
     threshold: float | None = None,
     faults: Faults | None = None,
+    on_look: Callable[[int], object] = lambda _: None,
 ) -> Iterator[TrackedFrame]:
     """Follow objects through a clip, frame by frame, which are read as they are asked for.
+
+    From a mask of another frame than the first one, they are followed forwards and backwards; every frame from the
+    nearest one of which a mask was given.
 
     Args:
         persam: the model. Mode official follows as the published scripts do, any other as `persam.video.follow`.
         clip: a video file, a folder of frames, frames one by one, a stream's URL or a camera's number; see `open_clip`.
-        start: a mask of the first frame, in which several labels are several objects; or a concept, or several, which
-            are looked for from the first frame on.
+        start: a mask of the first frame, in which several labels are several objects; or masks by the numbers of their
+            frames, from 0, such as ``{40: "corrected.png"}``, in which a label is the same object everywhere, and an
+            object that has no pixel is out of sight; or a concept, or several, which are looked for from the first
+            frame on.
         names: of the objects; by default those of the concepts, or object 1, object 2, ...
         tune: fit the scale weights of objects that a mask shows (PerSAM-F).
         threshold: score from which on an object is present, 0 to 1; by default 0.5. Mode official has none.
         faults: of the published scripts, to bring back in mode official.
+        on_look: called with the number of every frame that was looked at, in the order of the work.
 
     Yields:
-        Every frame, the first one too.
+        Every frame, the first one too, in the clip's order. Those that are followed backwards wait for their turn.
 
     Raises:
-        PersamError: the clip or the mask cannot be read, or they do not fit together; or a concept was made with
+        PersamError: the clip or a mask cannot be read, or they do not fit together; or a concept was made with
             another model.
-        UsageError: the mode has no such option, or cannot start so; too many objects, or other names than objects.
+        UsageError: the mode has no such option, or cannot start so; too many objects, or other names than objects; the
+            clip has no such frame, or gives its frames only once, so that nothing can be followed backwards.
     """
     official = persam.settings.mode == "official"
     if threshold is not None and official:
@@ -89,45 +103,146 @@ def track(
     check_search(1, threshold)
     if faults is not None and not official:
         raise UsageError(f"Faults of the published scripts belong to mode official, not {persam.settings.mode}.")
-    return _tracked(persam, iter(open_clip(clip)), start, names, tune, threshold, faults)
+    opened = open_clip(clip)
+    # A clip that cannot be gone through again is refused before any of it is used up.
+    again = frames_again(opened) if set(numbers_of(start) or ()) - {0} else None
+    return _tracked(persam, opened, again, start, names, tune, threshold, faults, on_look)
 
 
 def _tracked(
     persam: PerSAM,
-    frames: Iterator[ClipFrame],
+    clip: Clip,
+    again: FramesAgain | None,
     start: Start,
     names: Sequence[str] | None,
     tune: bool,
     threshold: float,
     faults: Faults | None,
+    on_look: Callable[[int], object],
 ) -> Iterator[TrackedFrame]:
+    frames = iter(clip)
     first = next(frames)
     height, width = first.pixels.shape[:2]
-    objects = objects_of(start, (height, width), names)
-    given = [one.mask for one in objects if one.mask is not None]
-    if tune and len(given) < len(objects):
+    given = given_of(start, (height, width), names, first=first.number)
+    _check(persam, given, tune)
+    if set(given.labels) - {first.number}:
+        again = again or frames_again(clip)
+    beginnings = _Beginnings(persam, given, first, again, tune=tune, threshold=threshold, faults=faults)
+    spans = deque(spans_of(given.labels or [first.number], first.number))
+    tracker: Tracker | None = None
+    waiting: dict[int, tuple[SmallLabels, list[float]]] = {}
+    for frame in chain([first], frames):
+        if spans and frame.number >= spans[0].first:
+            span, tracker = spans.popleft(), None
+            waiting = beginnings.backwards(span, on_look) if frame.number < span.given else {}
+        if frame.number < span.given:
+            if frame.number not in waiting:
+                raise _changed(clip)
+            small, scores = waiting.pop(frame.number)
+            yield _frame(frame, small.read(), scores, given.objects, threshold)
+            continue
+        if frame.number == span.given:
+            tracker = beginnings.tracker(frame.number, frame.pixels)
+        if tracker is None:
+            raise _changed(clip)
+        if frame.number in given.labels:
+            labels = given.labels[frame.number]
+            found = labels.read(), [float(label in labels) for label in range(1, len(given.objects) + 1)]
+        else:
+            found = tracker.follow(frame.pixels)
+        on_look(frame.number)
+        yield _frame(frame, *found, given.objects, threshold)
+
+
+def _changed(clip: Clip) -> PersamError:
+    return PersamError(f"{clip.source} has changed while it was followed; run it again.")
+
+
+def _check(persam: PerSAM, given: Given, tune: bool) -> None:
+    """See that the mode can start so.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if given.labels:
+        return
+    if tune:
         raise UsageError("A concept is tuned where it is learned: `persam learn --tune`; leave tune out.")
-    tracker: Tracker
     if persam.settings.mode == "official":
-        if len(given) < len(objects):
-            raise UsageError("Mode official starts from a mask of the first frame, not from concepts; use mode persam.")
-        tracker = _Official(OfficialObjects(persam, first.pixels, given, tune=tune, faults=faults))
-    else:
-        published = [one.name for one in objects if one.concept is not None and one.concept.settings.mode == "official"]
-        if published:
+        raise UsageError("Mode official starts from a mask of a frame, not from concepts; use mode persam.")
+    for one in given.objects:
+        if one.concept is not None and one.concept.settings.mode == "official":
             raise UsageError(
-                f"{published[0]} was learned in mode official, which follows no concepts; learn it in mode persam."
+                f"{one.name} was learned in mode official, which follows no concepts; learn it in mode persam."
             )
-        tracker = FollowedObjects(persam, first.pixels, objects, tune=tune, threshold=threshold)
-    if given:
-        labels = np.zeros((height, width), np.uint8)
-        for number, mask in enumerate(given, start=1):
-            labels[mask] = number
-        yield _frame(first, labels, [1.0] * len(given), objects, threshold)
-    else:
-        yield _frame(first, *tracker.follow(first.pixels), objects, threshold)
-    for frame in frames:
-        yield _frame(frame, *tracker.follow(frame.pixels), objects, threshold)
+
+
+class _Beginnings:
+    """Begins to follow the objects, on any frame that was given, and in any direction.
+
+    Args:
+        persam: the model.
+        given: the objects, and where they are on the given frames.
+        first: the clip's first frame.
+        again: the clip once more; None if no other frame was given.
+        tune: PerSAM-F.
+        threshold: see `track`.
+        faults: see `track`.
+
+    Raises:
+        PersamError: an object cannot be learned from a given frame, or the frame cannot be read.
+        UsageError: the clip has no such frame.
+    """
+
+    def __init__(
+        self,
+        persam: PerSAM,
+        given: Given,
+        first: ClipFrame,
+        again: FramesAgain | None,
+        *,
+        tune: bool,
+        threshold: float,
+        faults: Faults | None,
+    ) -> None:
+        self._persam, self._given, self._first, self._again = persam, given, first, again
+        self._tune, self._threshold, self._faults = tune, threshold, faults
+        numbers = sorted(given.labels)
+        self._concepts = [one.concept for one in given.objects]
+        if persam.settings.mode != "official" and numbers:
+            shown = ((self._pixels(number), given.on(number)) for number in numbers)
+            self._concepts = [one.concept for one in learned_from(persam, shown, tune=tune)]
+        elif len(numbers) > 1:  # what is wrong with one of them is said before the work
+            for number in numbers:
+                _Official(persam, self._pixels(number), given.on(number), tune=False, faults=faults)
+
+    def tracker(self, number: int, pixels: np.ndarray) -> Tracker:
+        """What follows them from a frame on, (H, W, 3) uint8 RGB."""
+        objects = self._given.on(number)
+        if self._persam.settings.mode == "official":
+            return _Official(self._persam, pixels, objects, tune=self._tune, faults=self._faults)
+        known = [replace(one, concept=concept) for one, concept in zip(objects, self._concepts, strict=True)]
+        return FollowedObjects(self._persam, pixels, known, tune=False, threshold=self._threshold)
+
+    def backwards(self, span: Span, on_look: Callable[[int], object]) -> dict[int, tuple[SmallLabels, list[float]]]:
+        """Follow them from a given frame back to its span's first: labels and scores, by the numbers of the frames."""
+        assert self._again is not None
+        found = {}
+        tracker = self.tracker(span.given, self._pixels(span.given))
+        for frame in self._again.backwards(span.given - 1, span.first, self._first.pixels.shape):
+            labels, scores = tracker.follow(frame.pixels)
+            found[frame.number] = SmallLabels(labels), scores
+            on_look(frame.number)
+        return found
+
+    def _pixels(self, number: int) -> np.ndarray:
+        """Of a given frame."""
+        if number == self._first.number:
+            return self._first.pixels
+        assert self._again is not None
+        frame = self._again.at(number)
+        self._again.clip.check_size(frame, self._first.pixels.shape)
+        return frame.pixels
 
 
 def _frame(
@@ -145,12 +260,20 @@ def _frame(
 
 
 class _Official:
-    """The published procedure has no score: what it gives a mask is there."""
+    """The published procedure has no score: what it gives a mask is there. What its frame does not show is never."""
 
-    def __init__(self, objects: OfficialObjects) -> None:
-        self._objects = objects
+    def __init__(
+        self, persam: PerSAM, pixels: np.ndarray, objects: Sequence[StartObject], *, tune: bool, faults: Faults | None
+    ) -> None:
+        self._known = [label for label, one in enumerate(objects, start=1) if one.mask is not None]
+        self._labels = np.array([0, *self._known], np.uint8)  # of the objects, by those of the known ones
+        self._count = len(objects)
+        masks = [one.mask for one in objects if one.mask is not None]
+        self._objects = OfficialObjects(persam, pixels, masks, tune=tune, faults=faults) if masks else None
 
     def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
-        labels, steps = self._objects.follow(pixels)
+        if self._objects is None:
+            return np.zeros(pixels.shape[:2], np.uint8), [0.0] * self._count
+        labels = self._labels[self._objects.follow(pixels)[0]]
         seen = set(np.unique(labels).tolist())
-        return labels, [float(number in seen) for number in range(1, len(steps) + 1)]
+        return labels, [float(label in seen) for label in range(1, self._count + 1)]
