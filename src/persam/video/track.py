@@ -15,6 +15,7 @@ from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
 from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
 from persam.video.follow import FollowedObjects
 from persam.video.official import Faults, OfficialObjects
+from persam.video.points import PointsChoice, PointTracker, point_tracker
 from persam.video.start import Start, StartObject, objects_of
 
 
@@ -48,6 +49,7 @@ class TrackOptions(TypedDict, total=False):
     tune: bool
     threshold: float | None
     faults: Faults | None
+    points: PointsChoice | None
 
 
 def track(
@@ -59,6 +61,7 @@ def track(
     tune: bool = False,
     threshold: float | None = None,
     faults: Faults | None = None,
+    points: PointsChoice | None = None,
 ) -> Iterator[TrackedFrame]:
     """Follow objects through a clip, frame by frame, which are read as they are asked for.
 
@@ -71,6 +74,8 @@ def track(
         tune: fit the scale weights of objects that a mask shows (PerSAM-F).
         threshold: score from which on an object is present, 0 to 1; by default 0.5. Mode official has none.
         faults: of the published scripts, to bring back in mode official.
+        points: what carries points of the objects from frame to frame, as further positive prompts: ``lk`` (OpenCV's
+            Lucas-Kanade), ``cotracker``, or your own `PointTracker`; by default nothing.
 
     Yields:
         Every frame, the first one too.
@@ -78,7 +83,8 @@ def track(
     Raises:
         PersamError: the clip or the mask cannot be read, or they do not fit together; or a concept was made with
             another model.
-        UsageError: the mode has no such option, or cannot start so; too many objects, or other names than objects.
+        UsageError: the mode has no such option, or cannot start so; too many objects, or other names than objects; or
+            there is no such point tracker.
     """
     official = persam.settings.mode == "official"
     if threshold is not None and official:
@@ -89,7 +95,8 @@ def track(
     check_search(1, threshold)
     if faults is not None and not official:
         raise UsageError(f"Faults of the published scripts belong to mode official, not {persam.settings.mode}.")
-    return _tracked(persam, iter(open_clip(clip)), start, names, tune, threshold, faults)
+    carrier = None if points is None else point_tracker(points, persam.model.device)
+    return _tracked(persam, iter(open_clip(clip)), start, names, tune, threshold, faults, carrier)
 
 
 def _tracked(
@@ -100,6 +107,7 @@ def _tracked(
     tune: bool,
     threshold: float,
     faults: Faults | None,
+    points: PointTracker | None,
 ) -> Iterator[TrackedFrame]:
     first = next(frames)
     height, width = first.pixels.shape[:2]
@@ -111,14 +119,14 @@ def _tracked(
     if persam.settings.mode == "official":
         if len(given) < len(objects):
             raise UsageError("Mode official starts from a mask of the first frame, not from concepts; use mode persam.")
-        tracker = _Official(OfficialObjects(persam, first.pixels, given, tune=tune, faults=faults))
+        tracker = _Official(OfficialObjects(persam, first.pixels, given, tune=tune, faults=faults, points=points))
     else:
         published = [one.name for one in objects if one.concept is not None and one.concept.settings.mode == "official"]
         if published:
             raise UsageError(
                 f"{published[0]} was learned in mode official, which follows no concepts; learn it in mode persam."
             )
-        tracker = FollowedObjects(persam, first.pixels, objects, tune=tune, threshold=threshold)
+        tracker = FollowedObjects(persam, first.pixels, objects, tune=tune, threshold=threshold, points=points)
     if given:
         labels = np.zeros((height, width), np.uint8)
         for number, mask in enumerate(given, start=1):
