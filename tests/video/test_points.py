@@ -144,7 +144,7 @@ def test_another_goes_on_where_it_was() -> None:
     one, other = LucasKanade(), LucasKanade()
     one.start(frames[0], np.concatenate([at(20, 30), [[150.0, 5.0]]]))
     one.follow(frames[1])
-    other.restore({name: value.copy() for name, value in one.state().items()})
+    other.restore(one.state())
     for frame in frames[2:]:
         for mine, yours in zip(one.follow(frame), other.follow(frame), strict=True):
             np.testing.assert_array_equal(mine, yours)
@@ -471,7 +471,11 @@ def test_weights_that_cannot_be_had_are_one_sentence(monkeypatch: pytest.MonkeyP
         point_tracker("cotracker", CPU)
 
 
-def test_weights_of_something_else_are_one_sentence(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "load", lambda *_, **__: {"other": torch.zeros(1)})
-    with pytest.raises(PersamError, match=r"CoTracker's weights .*cannot be loaded"):
+@pytest.mark.parametrize("content", [b"", b"no weights", None])
+def test_weights_of_something_else_are_one_sentence(installed: None, content: bytes | None) -> None:
+    if content is None:
+        torch.save({"other": torch.zeros(1)}, cotracker._weights())
+    else:
+        cotracker._weights().write_bytes(content)
+    with pytest.raises(PersamError, match=r"CoTracker's weights .*cannot be loaded: .*; check the network"):
         point_tracker("cotracker", CPU)

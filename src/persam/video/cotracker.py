@@ -10,6 +10,7 @@ from __future__ import annotations
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from persam.errors import PersamError, first_line
 INSTALL = "pip install git+https://github.com/facebookresearch/co-tracker"
 REPOSITORY, WEIGHTS = "facebook/cotracker3", "scaled_online.pth"
 FRAMES = 16  # of a window, with which these weights were trained
+_FAILURES = (OSError, EOFError, UnpicklingError, ValueError, RuntimeError, TypeError, AttributeError)  # of weights
 KEPT = "online_"  # so begin the names of what the network keeps from window to window
 
 
@@ -52,10 +54,11 @@ class CoTracker:
             weights = torch.load(_weights(), map_location="cpu", weights_only=True)
             predictor = kind(checkpoint=None, window_len=FRAMES)
             predictor.model.load_state_dict(weights.get("model", weights))
-        except (OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        except _FAILURES as error:
+            reason = first_line(error).rstrip(".")
             raise PersamError(
-                f"CoTracker's weights ({WEIGHTS} of {REPOSITORY}) cannot be loaded: {first_line(error)}; check the "
-                f"network, or install it anew: {INSTALL}."
+                f"CoTracker's weights ({WEIGHTS} of {REPOSITORY}) cannot be loaded: {reason}; check the network, or "
+                f"install it anew: {INSTALL}."
             ) from error
         return cls(predictor.to(device).eval(), device)
 

@@ -77,25 +77,26 @@ class LucasKanade:
     def follow(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `PointTracker`."""
         before, self._grey = self._grey, _grey(frame)
+        points, seen = self._points.copy(), self._seen.copy()
         if before.shape != self._grey.shape:  # another picture altogether
-            self._seen[:] = False
-        if self._seen.any():
+            seen[:] = False
+        if seen.any():
             scale = np.array(self._grey.shape[::-1], np.float32) / frame.shape[1::-1]
-            start = (self._points[self._seen] + 0.5) * scale - 0.5
+            start = (points[seen] + 0.5) * scale - 0.5
             end, found = _flow(before, self._grey, start)
             back, returned = _flow(self._grey, before, end)
-            seen = found & returned & (np.linalg.norm(back - start, axis=1) <= RETURN)
-            self._points[self._seen] = (end + 0.5) / scale - 0.5
-            self._seen[self._seen] = seen
-        return self._points.copy(), self._seen.copy()
+            points[seen] = (end + 0.5) / scale - 0.5
+            seen[seen] = found & returned & (np.linalg.norm(back - start, axis=1) <= RETURN)
+        self._points, self._seen = points, seen
+        return points.copy(), seen.copy()
 
     def state(self) -> dict[str, np.ndarray]:
-        """What another process needs to go on after the last frame."""
+        """What another process needs to go on after the last frame; it stays as it is when this one goes on."""
         return {"grey": self._grey, "points": self._points, "seen": self._seen}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from the `state` of another."""
-        self._grey, self._points, self._seen = state["grey"], state["points"].copy(), state["seen"].copy()
+        self._grey, self._points, self._seen = state["grey"], state["points"], state["seen"]
 
 
 def _grey(frame: np.ndarray) -> np.ndarray:
@@ -179,7 +180,7 @@ class CarriedPoints:
         for which, mask in enumerate(masks):
             own = self._owner == which
             if mask.any():
-                self._astray |= own & self._seen & ~_is_on(mask, self._points)
+                self._astray = self._astray | (own & self._seen & ~_is_on(mask, self._points))
             left = self._points[own & self._seen & ~self._astray]
             if mask.any() and (not self._picked[which] or 2 * len(left) < self._picked[which]):
                 left = similar_places(similarity(which), mask, COUNT)
@@ -196,13 +197,13 @@ class CarriedPoints:
         """What another process needs to go on after the last frame; None if the tracker has no such thing."""
         if not hasattr(self.tracker, "state"):
             return None
-        kept = {name: getattr(self, f"_{name}").copy() for name in _STATE}
+        kept = {name: getattr(self, f"_{name}") for name in _STATE}
         return {**kept, "picked": list(self._picked), "tracker": self.tracker.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the `state` of another, with a tracker of the same kind."""
         for name in _STATE:
-            setattr(self, f"_{name}", state[name].copy())
+            setattr(self, f"_{name}", state[name])
         self._picked = list(state["picked"])
         self.tracker.restore(state["tracker"])  # type: ignore[attr-defined]  # had a state, so it has this
 
