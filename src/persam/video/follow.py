@@ -112,15 +112,14 @@ class FollowedObjects:
         if any(one.mask is not None for one in objects):
             with torch.inference_mode():
                 self._place(_Frame(persam, frame), objects)
-                nowhere = np.zeros(frame.shape[:2], bool)
-                masks = [nowhere if one.mask is None else one.mask for one in objects]
-                self._renew_points(_Frame(persam, frame), masks)
 
     def _place(self, frame: _Frame, objects: Sequence[StartObject]) -> None:
         self.small = frame.small
         for followed, one in zip(self.objects, objects, strict=True):
             if one.mask is not None:
                 followed.place(frame, fit_mask(one.mask, frame.small))
+        nowhere = np.zeros(frame.pixels.shape[:2], bool)
+        self._renew_points(frame, [nowhere if one.mask is None else one.mask for one in objects])
 
     @torch.inference_mode()
     def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
