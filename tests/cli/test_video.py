@@ -177,3 +177,13 @@ def test_what_is_refused(refused, clip, learned, tmp_path):
     (tmp_path / "file").write_text("mine")
     assert "file is a file" in refused("video", clip, "--mask", mask, "-o", "file", code=2)
     assert not (tmp_path / "tracked").exists()
+
+
+def test_points_are_carried_along_if_asked_for(run, clip, tmp_path):
+    arguments = ["video", clip, "--mask", clip.with_name("first.png"), "-o", "points"]
+    result = run(*arguments, "--track-points", "lk")
+    assert result.exit_code == 0, result.output
+    assert all(line["objects"][0]["present"] for line in lines_in(tmp_path / "points"))
+    wrong = run(*arguments, "--overwrite", "--track-points", "pips")
+    assert wrong.exit_code == 2
+    assert "There is no point tracker 'pips'; choose lk, cotracker, or give one with start and follow." in wrong.stderr

@@ -115,7 +115,7 @@ class Scripted(OfficialObjects):
         self.concepts = [SimpleNamespace(name=name) for name in PLACES]  # type: ignore[misc]
         self.boxes = [widened_box(square(name)) for name in PLACES]
 
-    def _found(self, image: Any, concept: Any, box: Any) -> Step:
+    def _found(self, image: Any, concept: Any, box: Any, carried: Any) -> Step:
         row, column = PLACES[concept.name]
         is_sought = box[0] <= column + 5 <= box[2] and box[1] <= row + 5 <= box[3]
         mask = square(concept.name) & (concept.name in self.visible and is_sought)

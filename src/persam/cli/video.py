@@ -46,6 +46,10 @@ def video(
         float | None,
         typer.Option(min=0, max=1, help="Score from which on an object counts as present; default: 0.5."),
     ] = None,
+    track_points: Annotated[
+        str | None,
+        typer.Option("--track-points", help="Carry points of the objects along: lk or cotracker; default: none."),
+    ] = None,
     mode: Annotated[str | None, typer.Option(help="persam, official or paper; default: persam.")] = None,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
@@ -87,6 +91,7 @@ def video(
             names=name or None,
             tune=tune,
             threshold=threshold,
+            points=track_points,
             on_look=lambda _: advance(),
         )
     seconds = time.perf_counter() - started

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
     from persam.video.folder import Outputs, TrackReport, track_into
     from persam.video.official import Faults
+    from persam.video.points import PointTracker
     from persam.video.start import Start
     from persam.video.track import TrackedFrame, TrackOptions
     from persam.video.writers import video_writer, write_labels
@@ -25,6 +26,7 @@ __all__ = [
     "ClipSource",
     "Faults",
     "Outputs",
+    "PointTracker",
     "Start",
     "TrackOptions",
     "TrackReport",
@@ -41,6 +43,7 @@ __getattr__, __dir__ = lazy_names(
         "persam.video.clips": "Clip ClipFrame ClipSource open_clip",
         "persam.video.folder": "Outputs TrackReport track_into",
         "persam.video.official": "Faults",
+        "persam.video.points": "PointTracker",
         "persam.video.start": "Start",
         "persam.video.track": "TrackOptions TrackedFrame",
         "persam.video.writers": "video_writer write_labels",

@@ -29,6 +29,7 @@ from persam.models.base import EncodedImage
 from persam.persam import PerSAM
 from persam.video.memory import ClipMemory
 from persam.video.motion import Motion
+from persam.video.points import NO_POINTS, CarriedPoints, PointTracker, with_points
 from persam.video.shots import learned_from
 from persam.video.start import StartObject
 from persam.video.windows import WHOLE, Window, window_around
@@ -88,18 +89,27 @@ class FollowedObjects:
             looked for.
         tune: PerSAM-F, for objects without a concept.
         threshold: score from which on an object is present.
+        points: what carries points of the objects along, or None.
 
     Raises:
         PersamError: a concept was made with another model.
     """
 
     def __init__(
-        self, persam: PerSAM, frame: np.ndarray, objects: Sequence[StartObject], *, tune: bool, threshold: float
+        self,
+        persam: PerSAM,
+        frame: np.ndarray,
+        objects: Sequence[StartObject],
+        *,
+        tune: bool,
+        threshold: float,
+        points: PointTracker | None = None,
     ) -> None:
         self.threshold = threshold
         self.number = 0
         self.small: np.ndarray | None = None  # the last frame that was looked at
         self.objects = [_FollowedObject(persam, learned_concept(persam, frame, one, tune)) for one in objects]
+        self.carried = None if points is None else CarriedPoints(points, len(objects))
         if any(one.mask is not None for one in objects):
             with torch.inference_mode():
                 self._place(_Frame(persam, frame), objects)
@@ -109,6 +119,8 @@ class FollowedObjects:
         for followed, one in zip(self.objects, objects, strict=True):
             if one.mask is not None:
                 followed.place(frame, fit_mask(one.mask, frame.small))
+        nowhere = np.zeros(frame.pixels.shape[:2], bool)
+        self._renew_points(frame, [nowhere if one.mask is None else one.mask for one in objects])
 
     @torch.inference_mode()
     def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
@@ -118,6 +130,9 @@ class FollowedObjects:
         self.number += self.small is not None
         self.small = frame.small
         expected = [one.expected(motion) for one in self.objects]
+        if self.carried is not None:
+            for one, points in zip(self.objects, self.carried.follow(pixels), strict=True):
+                one.points = points
         sights = [
             one.look(frame, own, _union(expected[:place] + expected[place + 1 :], frame.small.shape[:2]))
             for place, (one, own) in enumerate(zip(self.objects, expected, strict=True))
@@ -129,7 +144,12 @@ class FollowedObjects:
                 labels[large & (labels == 0)] = number
                 if self.number % EVERY == 0:
                     one.remember(self.number, sight, labels == number)
+        self._renew_points(frame, [labels == number for number in range(1, len(self.objects) + 1)])
         return labels, [one.score for one in self.objects]
+
+    def _renew_points(self, frame: _Frame, masks: list[np.ndarray]) -> None:
+        if self.carried is not None:
+            self.carried.renew(frame.pixels, masks, lambda which: self.objects[which].similarity(frame))
 
 
 class _Frame:
@@ -163,6 +183,7 @@ class _FollowedObject:
         self.usual: float | None = None
         self.score = 0.0
         self.edges = True
+        self.points = NO_POINTS  # that were carried here, pixels of the frame
 
     def place(self, frame: _Frame, mask: np.ndarray) -> None:
         """It is here, (h, w) bool: where it is known, it shows whether its outline gains from the picture's edges."""
@@ -180,6 +201,12 @@ class _FollowedObject:
             return None
         carried = motion.carry(self.odds, -MOST_ODDS)
         return carried if int((carried > 0).sum()) >= FEWEST else None
+
+    def similarity(self, frame: _Frame) -> np.ndarray:
+        """How alike every place of a frame is, (h, w) of any size."""
+        image = frame.through(WHOLE)
+        prior = prior_of(image, self.memory.concept, self.persam.model.low_resolution, tuned=self.weights is not None)
+        return image.frame.to_photo_size(prior.canvas[None, None])[0, 0].cpu().numpy()
 
     def look(self, frame: _Frame, expected: np.ndarray | None, held: np.ndarray) -> _Sight:
         """Find it, near where it is expected and anywhere; `held` is where the others are, (h, w) bool.
@@ -291,6 +318,10 @@ class _FollowedObject:
         held = cv2.resize(window.of(held).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         prior = prior_of(image, concept, model.low_resolution, tuned=self.weights is not None)
         prior = self._restrained(image, prior, expected, held)
+        if expected is not None:
+            size = (frame.pixels.shape[0], frame.pixels.shape[1])
+            carried = window.points_in(self.points, size)
+            prior = with_points(prior, image.frame, carried, dropped=prior.labels == 1)
         steps = cascade(model, image, prior, concept.settings, self.weights)
         taken = last_good(steps).taken
         if expected is not None:

@@ -22,11 +22,13 @@ from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
 from persam.reference import Reference
+from persam.video.points import NO_POINTS, CarriedPoints, PointTracker, with_points
 
 MARGIN = 10  # photo pixels by which a box is widened on every side
 MASK_VALUE = 215  # by which the scripts multiply a mask of 0 and 1, see `method.learn.published_cells`
 EPOCHS, RATE = 800, 4e-4  # of PerSAM-F
 POINTS = 2  # most similar ones; of PerSAM-F one
+
 
 PixelBox = tuple[int, int, int, int]
 
@@ -72,19 +74,32 @@ class OfficialObjects:
         masks: of the objects in it, each (H, W) bool.
         tune: PerSAM-F.
         faults: which of the published ones.
+        points: what carries points of the objects along, which the scripts have not.
 
     Raises:
         PersamError: an object is too small for the published way to choose its cells.
         UsageError: the model has not SAM's preprocessing.
     """
 
+    carried: CarriedPoints | None = None
+
     def __init__(
-        self, persam: PerSAM, frame: np.ndarray, masks: list[np.ndarray], *, tune: bool, faults: Faults | None = None
+        self,
+        persam: PerSAM,
+        frame: np.ndarray,
+        masks: list[np.ndarray],
+        *,
+        tune: bool,
+        faults: Faults | None = None,
+        points: PointTracker | None = None,
     ) -> None:
         self.faults = faults or Faults()
         self.persam = PerSAM(persam.model, encoder=persam.encoder, settings=published_settings(tuned=tune))
         self.boxes: list[PixelBox] = [widened_box(mask) for mask in masks]
         self.concepts = [self._learned(frame, mask, tune, box) for mask, box in zip(masks, self.boxes, strict=True)]
+        if points is not None:
+            self.carried = CarriedPoints(points, len(masks))
+            self._renew_points(frame, self.persam.encode(frame), masks)
 
     def _learned(self, frame: np.ndarray, mask: np.ndarray, tune: bool, box: PixelBox) -> Concept:
         values = np.repeat(mask[..., None].astype(np.uint8) * MASK_VALUE, 3, axis=2)
@@ -109,8 +124,9 @@ class OfficialObjects:
             for one that a fault lost.
         """
         image = self.persam.encode(frame)
+        carried = [NO_POINTS] * len(self.concepts) if self.carried is None else self.carried.follow(frame)
         # With boxes that have moved up there are fewer of them than objects.
-        steps = [self._found(image, *pair) for pair in zip(self.concepts, self.boxes, strict=False)]
+        steps = [self._found(image, *each) for each in zip(self.concepts, self.boxes, carried, strict=False)]
         logits = [image.frame.to_photo_size(step.taken[None, None])[0, 0] for step in steps]
         nothing = np.zeros(frame.shape[:2], np.uint8)  # no box is left, so nothing is looked for
         labels = merged(logits).cpu().numpy() if logits else nothing
@@ -119,11 +135,25 @@ class OfficialObjects:
             self.boxes = [widened_box(mask) for mask in masks if mask.any()]
         else:
             self.boxes = [widened_box(mask) if mask.any() else box for mask, box in zip(masks, self.boxes, strict=True)]
+        self._renew_points(frame, image, masks)
         return labels, [*steps, *[None] * (len(self.concepts) - len(steps))]
 
-    def _found(self, image: EncodedImage, concept: Concept, box: PixelBox) -> Step:
+    @torch.inference_mode()
+    def _renew_points(self, frame: np.ndarray, image: EncodedImage, masks: list[np.ndarray]) -> None:
+        def similarity(which: int) -> np.ndarray:
+            concept = self.concepts[which]
+            prior = prior_of(image, concept, self.persam.model.low_resolution, tuned=concept.tuned)
+            assert prior.photo is not None  # as the settings have it
+            return prior.photo.cpu().numpy()
+
+        if self.carried is not None:
+            self.carried.renew(frame, masks, similarity)
+
+    def _found(self, image: EncodedImage, concept: Concept, box: PixelBox, carried: np.ndarray) -> Step:
         weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
         prior = self._prior(image, concept, box, tuned=weights is not None)
+        is_middle = np.arange(len(prior.points)) == len(prior.points) - 1  # says where it was, these where it is
+        prior = with_points(prior, image.frame, carried, dropped=is_middle)
         first = self._first_step(image, prior, weights)
         return last_good(cascade(self.persam.model, image, prior, concept.settings, weights, first))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -16,11 +16,11 @@ from persam.persam import PerSAM
 from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
 from persam.video.backwards import FramesAgain, frames_again
 from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
-from persam.video.follow import FollowedObjects
-from persam.video.official import Faults, OfficialObjects
-from persam.video.plan import Span, spans_of
-from persam.video.shots import learned_from
+from persam.video.official import Faults
+from persam.video.plan import spans_of
+from persam.video.points import PointsChoice, point_tracker
 from persam.video.start import Given, Start, StartObject, given_of, numbers_of
+from persam.video.trackers import Beginnings, Tracker, Way
 from persam.video.waiting import SmallLabels
 
 
@@ -39,14 +39,6 @@ class TrackedFrame:
     segmentations: tuple[Segmentation, ...] = field(default=())
 
 
-class Tracker(Protocol):
-    """Follows objects from frame to frame."""
-
-    def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
-        """The next frame, (H, W, 3) uint8: labels (H, W) uint8, and the score of every object, 0 to 1."""
-        ...
-
-
 class TrackOptions(TypedDict, total=False):
     """The options of `track`."""
 
@@ -54,6 +46,7 @@ class TrackOptions(TypedDict, total=False):
     tune: bool
     threshold: float | None
     faults: Faults | None
+    points: PointsChoice | None
 
 
 def track(
@@ -65,6 +58,7 @@ def track(
     tune: bool = False,
     threshold: float | None = None,
     faults: Faults | None = None,
+    points: PointsChoice | None = None,
     on_look: Callable[[int], object] = lambda _: None,
 ) -> Iterator[TrackedFrame]:
     """Follow objects through a clip, frame by frame, which are read as they are asked for.
@@ -83,6 +77,8 @@ def track(
         tune: fit the scale weights of objects that a mask shows (PerSAM-F).
         threshold: score from which on an object is present, 0 to 1; by default 0.5. Mode official has none.
         faults: of the published scripts, to bring back in mode official.
+        points: what carries points of the objects from frame to frame, as further positive prompts: ``lk`` (OpenCV's
+            Lucas-Kanade), ``cotracker``, or your own `PointTracker`; by default nothing.
         on_look: called with the number of every frame that was looked at, in the order of the work.
 
     Yields:
@@ -92,7 +88,8 @@ def track(
         PersamError: the clip or a mask cannot be read, or they do not fit together; or a concept was made with
             another model.
         UsageError: the mode has no such option, or cannot start so; too many objects, or other names than objects; the
-            clip has no such frame, or gives its frames only once, so that nothing can be followed backwards.
+            clip has no such frame, or gives its frames only once, so that nothing can be followed backwards; or there
+            is no such point tracker.
     """
     official = persam.settings.mode == "official"
     if threshold is not None and official:
@@ -103,10 +100,12 @@ def track(
     check_search(1, threshold)
     if faults is not None and not official:
         raise UsageError(f"Faults of the published scripts belong to mode official, not {persam.settings.mode}.")
+    carrier = None if points is None else point_tracker(points, persam.model.device)
     opened = open_clip(clip)
     # A clip that cannot be gone through again is refused before any of it is used up.
     again = frames_again(opened) if set(numbers_of(start) or ()) - {0} else None
-    return _tracked(persam, opened, again, start, names, tune, threshold, faults, on_look)
+    way = Way(tune=tune, threshold=threshold, faults=faults, points=carrier)
+    return _tracked(persam, opened, again, start, names, way, on_look)
 
 
 def _tracked(
@@ -115,19 +114,17 @@ def _tracked(
     again: FramesAgain | None,
     start: Start,
     names: Sequence[str] | None,
-    tune: bool,
-    threshold: float,
-    faults: Faults | None,
+    way: Way,
     on_look: Callable[[int], object],
 ) -> Iterator[TrackedFrame]:
     frames = iter(clip)
     first = next(frames)
     height, width = first.pixels.shape[:2]
     given = given_of(start, (height, width), names, first=first.number)
-    _check(persam, given, tune)
+    _check(persam, given, way.tune)
     if set(given.labels) - {first.number}:
         again = again or frames_again(clip)
-    beginnings = _Beginnings(persam, given, first, again, tune=tune, threshold=threshold, faults=faults)
+    beginnings = Beginnings(persam, given, first, again, way)
     spans = deque(spans_of(given.labels or [first.number], first.number))
     tracker: Tracker | None = None
     waiting: dict[int, tuple[SmallLabels, list[float]]] = {}
@@ -139,7 +136,7 @@ def _tracked(
             if frame.number not in waiting:
                 raise _changed(clip)
             small, scores = waiting.pop(frame.number)
-            yield _frame(frame, small.read(), scores, given.objects, threshold)
+            yield _frame(frame, small.read(), scores, given.objects, way.threshold)
             continue
         if frame.number == span.given:
             tracker = beginnings.tracker(frame.number, frame.pixels)
@@ -151,7 +148,7 @@ def _tracked(
         else:
             found = tracker.follow(frame.pixels)
         on_look(frame.number)
-        yield _frame(frame, *found, given.objects, threshold)
+        yield _frame(frame, *found, given.objects, way.threshold)
 
 
 def _changed(clip: Clip) -> PersamError:
@@ -177,74 +174,6 @@ def _check(persam: PerSAM, given: Given, tune: bool) -> None:
             )
 
 
-class _Beginnings:
-    """Begins to follow the objects, on any frame that was given, and in any direction.
-
-    Args:
-        persam: the model.
-        given: the objects, and where they are on the given frames.
-        first: the clip's first frame.
-        again: the clip once more; None if no other frame was given.
-        tune: PerSAM-F.
-        threshold: see `track`.
-        faults: see `track`.
-
-    Raises:
-        PersamError: an object cannot be learned from a given frame, or the frame cannot be read.
-        UsageError: the clip has no such frame.
-    """
-
-    def __init__(
-        self,
-        persam: PerSAM,
-        given: Given,
-        first: ClipFrame,
-        again: FramesAgain | None,
-        *,
-        tune: bool,
-        threshold: float,
-        faults: Faults | None,
-    ) -> None:
-        self._persam, self._given, self._first, self._again = persam, given, first, again
-        self._tune, self._threshold, self._faults = tune, threshold, faults
-        numbers = sorted(given.labels)
-        self._concepts = [one.concept for one in given.objects]
-        if persam.settings.mode != "official" and numbers:
-            shown = ((self._pixels(number), given.on(number)) for number in numbers)
-            self._concepts = [one.concept for one in learned_from(persam, shown, tune=tune)]
-        elif len(numbers) > 1:  # what is wrong with one of them is said before the work
-            for number in numbers:
-                _Official(persam, self._pixels(number), given.on(number), tune=False, faults=faults)
-
-    def tracker(self, number: int, pixels: np.ndarray) -> Tracker:
-        """What follows them from a frame on, (H, W, 3) uint8 RGB."""
-        objects = self._given.on(number)
-        if self._persam.settings.mode == "official":
-            return _Official(self._persam, pixels, objects, tune=self._tune, faults=self._faults)
-        known = [replace(one, concept=concept) for one, concept in zip(objects, self._concepts, strict=True)]
-        return FollowedObjects(self._persam, pixels, known, tune=False, threshold=self._threshold)
-
-    def backwards(self, span: Span, on_look: Callable[[int], object]) -> dict[int, tuple[SmallLabels, list[float]]]:
-        """Follow them from a given frame back to its span's first: labels and scores, by the numbers of the frames."""
-        assert self._again is not None
-        found = {}
-        tracker = self.tracker(span.given, self._pixels(span.given))
-        for frame in self._again.backwards(span.given - 1, span.first, self._first.pixels.shape):
-            labels, scores = tracker.follow(frame.pixels)
-            found[frame.number] = SmallLabels(labels), scores
-            on_look(frame.number)
-        return found
-
-    def _pixels(self, number: int) -> np.ndarray:
-        """Of a given frame."""
-        if number == self._first.number:
-            return self._first.pixels
-        assert self._again is not None
-        frame = self._again.at(number)
-        self._again.clip.check_size(frame, self._first.pixels.shape)
-        return frame.pixels
-
-
 def _frame(
     frame: ClipFrame, labels: np.ndarray, scores: list[float], objects: Sequence[StartObject], threshold: float
 ) -> TrackedFrame:
@@ -257,23 +186,3 @@ def _frame(
             Segmentation(one.name, frame.name, mask, score, present=present, threshold=threshold, instances=instances)
         )
     return TrackedFrame(frame, labels, tuple(found))
-
-
-class _Official:
-    """The published procedure has no score: what it gives a mask is there. What its frame does not show is never."""
-
-    def __init__(
-        self, persam: PerSAM, pixels: np.ndarray, objects: Sequence[StartObject], *, tune: bool, faults: Faults | None
-    ) -> None:
-        self._known = [label for label, one in enumerate(objects, start=1) if one.mask is not None]
-        self._labels = np.array([0, *self._known], np.uint8)  # of the objects, by those of the known ones
-        self._count = len(objects)
-        masks = [one.mask for one in objects if one.mask is not None]
-        self._objects = OfficialObjects(persam, pixels, masks, tune=tune, faults=faults) if masks else None
-
-    def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
-        if self._objects is None:
-            return np.zeros(pixels.shape[:2], np.uint8), [0.0] * self._count
-        labels = self._labels[self._objects.follow(pixels)[0]]
-        seen = set(np.unique(labels).tolist())
-        return labels, [float(label in seen) for label in range(1, self._count + 1)]

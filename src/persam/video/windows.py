@@ -37,6 +37,12 @@ class Window:
         part[:] = cv2.resize(values, part.shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         return whole
 
+    def points_in(self, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Of points (N, 2), (x, y) in pixels of a frame (H, W), those that the window shows, in pixels of `of` it."""
+        rows, columns = self._slices(size)
+        start, stop = np.array([columns.start, rows.start]), np.array([columns.stop, rows.stop])
+        return points[((points > start - 0.5) & (points < stop - 0.5)).all(1)] - start
+
     def _slices(self, size: tuple[int, int]) -> tuple[slice, slice]:
         height, width = size
         return (
