@@ -40,6 +40,12 @@ def video(
         typer.Option(min=0, max=1, help="Score from which on an object counts as present; default: 0.5."),
     ] = None,
     mode: Annotated[str | None, typer.Option(help="persam, official or paper; default: persam.")] = None,
+    propagator: Annotated[
+        str | None,
+        typer.Option(
+            help="SAM 2, EdgeTAM or SAM 3 for videos, whose memory carries the objects: a hub id or a folder."
+        ),
+    ] = None,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
@@ -54,7 +60,10 @@ def video(
     persam video clip.mp4 --mask first.png -o tracked --overlay
 
     persam video clip.mp4 mug.safetensors cat.safetensors --overlay --cutout
+
+    persam video clip.mp4 mug.safetensors --propagator facebook/sam2.1-hiera-tiny
     """
+    from persam.video.carry import propagator_for
     from persam.video.clips import open_clip
     from persam.video.folder import Outputs, track_into
 
@@ -67,6 +76,7 @@ def video(
         loaded = load_model(named, device=device, dtype=dtype, encoder=other, settings=concepts[0].settings)
     else:
         loaded = load_model(model or "tiny", device=device, dtype=dtype, encoder=encoder, mode=mode or "persam")
+    carrier = None if propagator is None else propagator_for(loaded, propagator, dtype)
     started = time.perf_counter()
     with heard_warnings() as warned, progress_bar("Frames", clip.count) as advance:
         report = track_into(
@@ -77,6 +87,7 @@ def video(
             names=name or None,
             tune=tune,
             threshold=threshold,
+            propagator=carrier,
             on_frame=lambda _: advance(),
         )
     seconds = time.perf_counter() - started

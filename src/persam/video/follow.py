@@ -22,12 +22,13 @@ from persam.concept import Concept
 from persam.geometry import fit_mask, shrink
 from persam.method import refine
 from persam.method.learn import learn_reference
-from persam.method.presence import probability, score_of, signs_of
+from persam.method.presence import probability
 from persam.method.prior import Prior, prior_from, prior_of
-from persam.method.segment import agreement, cascade, last_good, prompts_at, similarity_score
+from persam.method.segment import agreement, cascade, last_good, prompts_at
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
 from persam.reference import Reference
+from persam.video.likeness import likeness_of
 from persam.video.memory import ClipMemory
 from persam.video.motion import Motion
 from persam.video.start import StartObject
@@ -98,7 +99,7 @@ class FollowedObjects:
         self.threshold = threshold
         self.number = 0
         self.small: np.ndarray | None = None  # the last frame that was looked at
-        self.objects = [_FollowedObject(persam, _learned(persam, frame, one, tune)) for one in objects]
+        self.objects = [_FollowedObject(persam, learned_concept(persam, frame, one, tune)) for one in objects]
         if any(one.mask is not None for one in objects):
             with torch.inference_mode():
                 self._place(_Frame(persam, frame), objects)
@@ -273,7 +274,9 @@ class _FollowedObject:
             odds = np.where(cut, np.maximum(odds, SLIGHT), np.minimum(odds, -SLIGHT))
         everywhere = view.window.into(odds.astype(np.float32), frame.size, -MOST_ODDS)
         mask = everywhere > 0
-        return _Sight(everywhere, mask, self._likeness(image, prior, mask), steady, image)
+        # As it was learned, before frames of the clip were remembered.
+        likeness = likeness_of(self.persam.model, image, self.memory.learned, prior, mask)
+        return _Sight(everywhere, mask, likeness, steady, image)
 
     def _decoded(
         self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
@@ -324,23 +327,8 @@ class _FollowedObject:
         best = int((scores + weight * agreement(masks, prior) + OVERLAP * overlap).argmax())
         return masks[best]
 
-    def _likeness(self, image: EncodedImage, prior: Prior, mask: np.ndarray) -> float:
-        """Log odds that what was found is what was learned, before the clip's frames were remembered."""
-        concept = self.memory.learned
-        values = prior.canvas if prior.alike is None else prior.alike
-        share = replace(prior.frame, photo=mask.shape).cover(
-            torch.tensor(mask, device=values.device), self.persam.model.low_resolution
-        )
-        # The prior's own is that of its peak, which may be elsewhere.
-        prior = replace(prior, similarity=float(values[share >= min(0.5, float(share.max()))].max()))
-        if concept.fitted is None:
-            score = similarity_score(prior.similarity, concept.threshold)
-        else:
-            score = score_of(signs_of(image, concept, prior, mask), concept.fitted)
-        return math.log(max(score, 1e-9) / max(1 - score, 1e-9))
 
-
-def _learned(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) -> Concept:
+def learned_concept(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) -> Concept:
     """The concept of an object; from a mask it is learned twice, from all of the frame and from a closer look."""
     if one.concept is not None:
         persam.check(one.concept)

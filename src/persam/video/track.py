@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypedDict
 
 import numpy as np
 
 from persam.errors import UsageError
 from persam.instance import Instance
+from persam.models.propagator import Propagator
 from persam.persam import PerSAM
 from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
+from persam.video.carry import CarriedObjects, propagator_for
 from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
 from persam.video.follow import FollowedObjects
 from persam.video.official import Faults, OfficialObjects
@@ -48,6 +51,7 @@ class TrackOptions(TypedDict, total=False):
     tune: bool
     threshold: float | None
     faults: Faults | None
+    propagator: str | Path | Propagator | None
 
 
 def track(
@@ -59,6 +63,7 @@ def track(
     tune: bool = False,
     threshold: float | None = None,
     faults: Faults | None = None,
+    propagator: str | Path | Propagator | None = None,
 ) -> Iterator[TrackedFrame]:
     """Follow objects through a clip, frame by frame, which are read as they are asked for.
 
@@ -71,13 +76,15 @@ def track(
         tune: fit the scale weights of objects that a mask shows (PerSAM-F).
         threshold: score from which on an object is present, 0 to 1; by default 0.5. Mode official has none.
         faults: of the published scripts, to bring back in mode official.
+        propagator: a SAM 2, EdgeTAM or SAM 3 for videos, by name, folder or as an object, whose memory carries what the
+            concept finds (`persam.video.carry`); by default none.
 
     Yields:
         Every frame, the first one too.
 
     Raises:
-        PersamError: the clip or the mask cannot be read, or they do not fit together; or a concept was made with
-            another model.
+        PersamError: the clip or the mask cannot be read, or they do not fit together; a concept was made with another
+            model; or there is no such propagator.
         UsageError: the mode has no such option, or cannot start so; too many objects, or other names than objects.
     """
     official = persam.settings.mode == "official"
@@ -89,7 +96,8 @@ def track(
     check_search(1, threshold)
     if faults is not None and not official:
         raise UsageError(f"Faults of the published scripts belong to mode official, not {persam.settings.mode}.")
-    return _tracked(persam, iter(open_clip(clip)), start, names, tune, threshold, faults)
+    carrier = None if propagator is None else propagator_for(persam, propagator)
+    return _tracked(persam, iter(open_clip(clip)), start, names, tune, threshold, faults, carrier)
 
 
 def _tracked(
@@ -100,6 +108,7 @@ def _tracked(
     tune: bool,
     threshold: float,
     faults: Faults | None,
+    propagator: Propagator | None,
 ) -> Iterator[TrackedFrame]:
     first = next(frames)
     height, width = first.pixels.shape[:2]
@@ -118,7 +127,10 @@ def _tracked(
             raise UsageError(
                 f"{published[0]} was learned in mode official, which follows no concepts; learn it in mode persam."
             )
-        tracker = FollowedObjects(persam, first.pixels, objects, tune=tune, threshold=threshold)
+        if propagator is not None:
+            tracker = CarriedObjects(persam, propagator, first.pixels, objects, tune=tune, threshold=threshold)
+        else:
+            tracker = FollowedObjects(persam, first.pixels, objects, tune=tune, threshold=threshold)
     if given:
         labels = np.zeros((height, width), np.uint8)
         for number, mask in enumerate(given, start=1):
