@@ -118,6 +118,26 @@ def random_tracker(kind: str, seed: int = 0) -> Any:
     return network
 
 
+def whole_sam3() -> Any:
+    """SAM 3 for videos, random and tiny: a detector that reads words, and the tracker."""
+    text = {"model_type": "clip_text_model", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "projection_dim": 32, "vocab_size": 64, "max_position_embeddings": 32,
+            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}  # fmt: skip
+    part = {"hidden_size": _CHANNELS, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    detector = {
+        "model_type": "sam3",
+        "vision_config": _VIT,
+        "text_config": text,
+        "geometry_encoder_config": part,
+        "detr_encoder_config": part,
+        "detr_decoder_config": {**part, "num_queries": 4},
+        "mask_decoder_config": {"hidden_size": _CHANNELS, "num_attention_heads": 2},
+    }
+    torch.manual_seed(0)
+    tracker = tracker_config("sam3_tracker_video").to_dict()
+    return transformers.Sam3VideoModel(transformers.Sam3VideoConfig(detector_config=detector, tracker_config=tracker))
+
+
 def saved_tracker(kind: str, folder: Path) -> str:
     """The same in a folder, as transformers saves it."""
     random_tracker(kind).save_pretrained(folder)

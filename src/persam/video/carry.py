@@ -33,6 +33,8 @@ from persam.video.follow import learned_concept
 from persam.video.likeness import likeness_of
 from persam.video.start import StartObject
 
+# Chosen without a model of the hub at hand. UNLIKE was measured with the bundled model on six clips of DAVIS: it
+# contradicts none of 46 true masks, and 57 of 60 of the same form laid elsewhere.
 EVERY = 5  # frames after which the concept looks whether it is still the object that is carried
 UNSURE = 2.0  # log odds that it is visible, under which the concept looks at once
 UNLIKE = 2.0  # log odds by which it must look less like itself than usual to be another thing
@@ -54,6 +56,7 @@ class CarriedObjects:
 
     Raises:
         PersamError: a concept was made with another model.
+        UsageError: a concept was learned in another mode than persam.
     """
 
     def __init__(
@@ -66,6 +69,9 @@ class CarriedObjects:
         tune: bool,
         threshold: float,
     ) -> None:
+        for one in objects:
+            if one.concept is not None:
+                _check_mode(one.concept.mode, f"{one.name} was learned in mode")
         self.persam, self.threshold = persam, threshold
         self.memory = propagator.begin()
         self.objects = [_CarriedObject(learned_concept(persam, frame, one, tune)) for one in objects]
@@ -181,13 +187,17 @@ def propagator_for(persam: PerSAM, propagator: str | Path | Propagator, dtype: s
         UsageError: the mode has none, or it is something else.
         PersamError: there is no such propagator.
     """
-    if persam.settings.mode != "persam":
-        raise UsageError(f"A propagator works in mode persam, not {persam.settings.mode}; leave one of them out.")
+    _check_mode(persam.settings.mode, "this is mode")
     if isinstance(propagator, (str, Path)):
         return load_propagator(propagator, device=persam.model.device, dtype=dtype)
     if isinstance(propagator, Propagator):
         return propagator
     raise UsageError(f"A propagator is a name, a folder or what load_propagator() gives, not {propagator!r}.")
+
+
+def _check_mode(mode: str, what: str) -> None:
+    if mode != "persam":
+        raise UsageError(f"A propagator works in mode persam, and {what} {mode}; leave the propagator out.")
 
 
 def _enlarged(odds: np.ndarray, size: tuple[int, int]) -> np.ndarray:
