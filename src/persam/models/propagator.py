@@ -61,7 +61,11 @@ class Propagation(Protocol):
         ...
 
     def carry(self, number: int) -> Carried:
-        """Where an object is that a mask showed in an earlier frame; asked once a frame, before any `prompt`."""
+        """Where an object is that a mask showed in an earlier frame; asked once a frame, before any `prompt`.
+
+        Raises:
+            PersamError: it cannot be told, as numbers came out that are none.
+        """
         ...
 
     def prompt(self, number: int, mask: np.ndarray, *, given: bool = False) -> None:
@@ -159,7 +163,13 @@ class _Sessions:
     def carry(self, number: int) -> Carried:
         found = self._run(self._sessions[number])
         odds = found.pred_masks.float().cpu().numpy()[0, 0]
-        return Carried(odds, float(found.object_score_logits.flatten()[0]))
+        presence = float(found.object_score_logits.flatten()[0])
+        if not (np.isfinite(odds).all() and np.isfinite(presence)):
+            raise PersamError(
+                f"The model {self._propagator.name} gives NaN or infinity for a frame of the clip; try --dtype float32, "
+                "and if that does not help, get the model again."
+            )
+        return Carried(odds, presence)
 
     def prompt(self, number: int, mask: np.ndarray, *, given: bool = False) -> None:
         if number not in self._sessions:
