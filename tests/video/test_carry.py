@@ -15,7 +15,7 @@ from tests.video.test_track import BLUE, RED, SIZE, Disc, assert_follows, draw, 
 from persam import PerSAM, PersamError, UsageError
 from persam.method.settings import Settings
 from persam.video import carry
-from persam.video.carry import EVERY, _drawn
+from persam.video.carry import EVERY, _drawn, _placed
 from persam.video.track import TrackedFrame
 
 SURE, GONE = 6.0, -6.0
@@ -183,18 +183,20 @@ def test_each_concept_comes_in_when_it_is_seen() -> None:
 TWINS: list[Disc] = [(RED, 28, 40, 13), (RED, 98, 55, 13)]
 
 
-def test_a_lost_object_does_not_take_its_twins_place() -> None:
+@pytest.mark.parametrize("jumps", [False, True], ids=["found by the concept", "seen by the memory"])
+def test_a_lost_object_does_not_take_its_twins_place(jumps: bool) -> None:
     both, one = draw(TWINS), draw(TWINS[:1])
     frames = [both, both, one, one, one, both, both]
-    memory = ScriptedMemory(
-        lambda frame, number, last: (
-            both[1] == number,
-            GONE if number == 2 and frame in (2, 3, 4, 5) else SURE,
-        )
-    )
+
+    def answer(frame: int, number: int, last: np.ndarray | None) -> tuple[np.ndarray, float]:
+        lost = number == 2 and frame in (2, 3, 4, 5)
+        return both[1] == (1 if lost and jumps else number), GONE if lost and (frame == 2 or not jumps) else SURE + 1
+
+    memory = ScriptedMemory(answer)
     tracked = followed(memory, frames)
     assert_follows(tracked, frames)  # the second one is absent, and then back as the second
     assert memory.prompts == [(0, 1, True), (0, 2, True), (5, 2, False)]
+    assert tracked[3].segmentations[1].score < 0.5
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -222,6 +224,16 @@ def test_a_pixel_belongs_to_whoever_is_surest() -> None:
     one[:, :4], other[:, 2:] = 3.0, 5.0
     assert _drawn({3: one, 7: other}, (2, 6)).tolist() == [[3, 3, 7, 7, 7, 7]] * 2
     assert _drawn({}, (2, 3)).tolist() == [[0, 0, 0]] * 2
+
+
+@pytest.mark.parametrize(("taken", "drawn"), [(0, True), (4, True), (5, False), (10, False)])
+def test_what_is_back_may_not_be_another_object(taken: int, drawn: bool) -> None:
+    labels = np.zeros((1, 12), np.uint8)
+    labels[0, :taken] = 1
+    before = labels.copy()
+    mask = np.arange(12)[None] < 10
+    assert _placed(labels, 2, mask) is drawn
+    assert labels[0].tolist() == ([1] * taken + [2] * (10 - taken) + [0, 0] if drawn else before[0].tolist())
 
 
 def test_what_is_found_takes_no_pixels_of_what_is_carried() -> None:

@@ -166,8 +166,8 @@ class _Sessions:
         presence = float(found.object_score_logits.flatten()[0])
         if not (np.isfinite(odds).all() and np.isfinite(presence)):
             raise PersamError(
-                f"The model {self._propagator.name} gives NaN or infinity for a frame of the clip; try --dtype float32, "
-                "and if that does not help, get the model again."
+                f"The model {self._propagator.name} gives NaN or infinity for a frame of the clip; try "
+                "--dtype float32, and if that does not help, get the model again."
             )
         return Carried(odds, presence)
 

@@ -6,8 +6,8 @@ which the concept contradicts: what the memory draws is far less like the object
 not count as present.  The concept looks now and then, and whenever the memory is unsure.
 
 While an object is lost, it is looked for in every frame.  The memory brings it back if it sees it again and the concept
-does not contradict; otherwise the concept does, if it finds the object where no other one is, and the memory begins
-anew with that mask.
+does not contradict; otherwise the concept does, if it finds the object, and the memory begins anew with that mask.
+Neither brings it back where another object is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ EVERY = 5  # frames after which the concept looks whether it is still the object
 UNSURE = 2.0  # log odds that it is visible, under which the concept looks at once
 UNLIKE = 2.0  # log odds by which it must look less like itself than usual to be another thing
 USUAL = 0.1  # weight of a new look in what is usual
-HELD = 0.5  # share of what was found, from which on it is another object that is there already
+HELD = 0.5  # share of what is back, from which on it is another object that is there already
 MOST = 3  # things that are looked for when an object is lost, as the first ones may be other objects
 
 
@@ -87,12 +87,16 @@ class CarriedObjects:
         """The next frame (frame 0 itself, if all objects are looked for): its labels, and every object's score."""
         self.memory.show(pixels)
         look = _Look(self.persam, pixels)
-        carried = {}
+        steady: dict[int, np.ndarray] = {}
+        back: dict[int, np.ndarray] = {}
         for number, one in enumerate(self.objects, start=1):
+            was_here = one.here
             odds = one.carry(self.memory, number, look, self.threshold)
             if odds is not None:
-                carried[number] = odds
-        labels = _drawn(carried, look.size)
+                (steady if was_here else back)[number] = odds
+        labels = _drawn(steady, look.size)
+        for number in sorted(back, key=lambda each: -self.objects[each - 1].score):
+            _placed(labels, number, _enlarged(back[number], look.size) > 0)
         self._find(look, labels)
         return labels, [one.score for one in self.objects]
 
@@ -109,13 +113,11 @@ class CarriedObjects:
                 found += [(number, instance) for instance in best.instances]
         for number, instance in sorted(found, key=lambda each: -each[1].score):
             one = self.objects[number - 1]
-            free = instance.mask & (labels == 0)
-            if one.here or np.count_nonzero(free) <= (1 - HELD) * np.count_nonzero(instance.mask):
-                continue
-            labels[free] = number
-            self.memory.prompt(number, free)
-            one.score = instance.score
-            one.confirm(look.likeness(one.concept, free))
+            if not one.here and _placed(labels, number, instance.mask):
+                mask = labels == number
+                self.memory.prompt(number, mask)
+                one.score = instance.score
+                one.confirm(look.likeness(one.concept, mask))
 
 
 class _CarriedObject:
@@ -213,3 +215,12 @@ def _drawn(odds: dict[int, np.ndarray], size: tuple[int, int]) -> np.ndarray:
         surer = large > best
         labels[surer], best[surer] = number, large[surer]
     return labels
+
+
+def _placed(labels: np.ndarray, number: int, mask: np.ndarray) -> bool:
+    """Draw an object that is back, (H, W) bool, where nothing else is drawn; not if others have `HELD` of it."""
+    free = mask & (labels == 0)
+    if np.count_nonzero(free) <= (1 - HELD) * np.count_nonzero(mask):
+        return False
+    labels[free] = number
+    return True
