@@ -18,7 +18,14 @@ from tests.video.memories import SIDE_3, random_tracker, saved_tracker, tracker_
 from torch import Tensor
 
 from persam.errors import PersamError
-from persam.models.propagator import Carried, Propagation, Propagator, TransformersPropagator, load_propagator
+from persam.models.propagator import (
+    Carried,
+    Propagation,
+    Propagator,
+    TransformersPropagator,
+    _pixels_of,
+    load_propagator,
+)
 
 KINDS = ("sam2_video", "edgetam_video", "sam3_tracker_video")
 CPU = torch.device("cpu")
@@ -317,6 +324,13 @@ def test_a_name_that_is_not_here_offline(monkeypatch: pytest.MonkeyPatch) -> Non
     said = "facebook/sam2.1-hiera-nowhere is not on this machine, .* or follow without a propagator.$"
     with pytest.raises(PersamError, match=said):
         load_propagator("facebook/sam2.1-hiera-nowhere")
+
+
+def test_without_a_file_of_the_preprocessing_it_is_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a model in the hub's cache that transformers fetched without it."""
+    monkeypatch.setattr("persam.models.hub._is_offline", lambda: True)
+    usual = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert _pixels_of("facebook/sam2.1-hiera-nowhere", usual) == usual
 
 
 def test_a_model_of_another_kind(tmp_path: Path) -> None:
