@@ -51,6 +51,12 @@ def video(
         typer.Option("--track-points", help="Carry points of the objects along: lk or cotracker; default: none."),
     ] = None,
     mode: Annotated[str | None, typer.Option(help="persam, official or paper; default: persam.")] = None,
+    propagator: Annotated[
+        str | None,
+        typer.Option(
+            help="SAM 2, EdgeTAM or SAM 3 for videos, whose memory carries the objects: a hub id or a folder."
+        ),
+    ] = None,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
@@ -67,7 +73,9 @@ def video(
     persam video clip.mp4 mug.safetensors cat.safetensors --overlay --cutout
 
     persam video clip.mp4 --mask first.png --mask 40=corrected.png -o mended
+    persam video clip.mp4 mug.safetensors --propagator facebook/sam2.1-hiera-tiny
     """
+    from persam.video.carry import propagator_for
     from persam.video.clips import open_clip
     from persam.video.folder import Outputs, track_into
 
@@ -81,6 +89,7 @@ def video(
         loaded = load_model(named, device=device, dtype=dtype, encoder=other, settings=concepts[0].settings)
     else:
         loaded = load_model(model or "tiny", device=device, dtype=dtype, encoder=encoder, mode=mode or "persam")
+    carrier = None if propagator is None else propagator_for(loaded, propagator, dtype)
     started = time.perf_counter()
     with heard_warnings() as warned, progress_bar("Frames", clip.count) as advance:
         report = track_into(
@@ -91,6 +100,7 @@ def video(
             names=name or None,
             tune=tune,
             threshold=threshold,
+            propagator=carrier,
             points=track_points,
             on_look=lambda _: advance(),
         )

@@ -11,15 +11,16 @@ from typing import Any
 from persam.errors import PersamError, first_line
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # variables that forbid the network
+_BUNDLED = 'use the bundled model "tiny"'  # what one can do without a model
 
 
-def load_network(name: str, kind: Any) -> Any:
+def load_network(name: str, kind: Any, *, otherwise: str = _BUNDLED) -> Any:
     """A network of a class of transformers, all of it from the file: transformers would make up what is missing.
 
     Raises:
         PersamError: not to be had, damaged, or tensors missing from it.
     """
-    network, report = hub_call(name, kind.from_pretrained, output_loading_info=True)
+    network, report = hub_call(name, kind.from_pretrained, otherwise=otherwise, output_loading_info=True)
     if missing := sorted(report["missing_keys"]):
         raise PersamError(
             f"{name} lacks {len(missing)} of the model's tensors, such as {missing[0]}; get it again, or name another."
@@ -27,10 +28,10 @@ def load_network(name: str, kind: Any) -> Any:
     return network
 
 
-def hub_call(name: str, load: Any, **arguments: Any) -> Any:
+def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, **arguments: Any) -> Any:
     """Call a `from_pretrained`, with one sentence for what people meet: a wrong name, no network, a gated model.
 
-    What is on this machine is taken without asking the network.
+    What is on this machine is taken without asking the network. `otherwise` is what one can do without the model.
 
     Raises:
         PersamError: neither here nor to be had.
@@ -51,15 +52,13 @@ def hub_call(name: str, load: Any, **arguments: Any) -> Any:
             hub, mend = "the hub cannot be reached", "check the name and the network"
             if _is_offline() and forbidden:
                 hub, mend = f"{hub} while {forbidden} is set", "check the name, or unset the variable to download it"
-            raise PersamError(
-                f'The model {name} is not on this machine, and {hub}; {mend}, or use the bundled model "tiny".'
-            ) from error
+            raise PersamError(f"The model {name} is not on this machine, and {hub}; {mend}, or {otherwise}.") from error
     try:
         return load(name, **arguments)
     except failures as error:
         raise PersamError(
             f"The hub gives no model {name}; check the name (for a gated model: accept its terms, then "
-            '`hf auth login`), or use the bundled model "tiny".'
+            f"`hf auth login`), or {otherwise}."
         ) from error
 
 

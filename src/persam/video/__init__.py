@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from persam.models.propagator import Carried, Propagation, Propagator, load_propagator
     from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
     from persam.video.folder import Outputs, TrackReport, track_into
     from persam.video.official import Faults
@@ -21,16 +22,20 @@ if TYPE_CHECKING:
     from persam.video.writers import video_writer, write_labels
 
 __all__ = [
+    "Carried",
     "Clip",
     "ClipFrame",
     "ClipSource",
     "Faults",
     "Outputs",
     "PointTracker",
+    "Propagation",
+    "Propagator",
     "Start",
     "TrackOptions",
     "TrackReport",
     "TrackedFrame",
+    "load_propagator",
     "open_clip",
     "track_into",
     "video_writer",
@@ -40,6 +45,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "persam.models.propagator": "Carried Propagation Propagator load_propagator",
         "persam.video.clips": "Clip ClipFrame ClipSource open_clip",
         "persam.video.folder": "Outputs TrackReport track_into",
         "persam.video.official": "Faults",

@@ -22,11 +22,12 @@ from persam.concept import Concept
 from persam.geometry import fit_mask, shrink
 from persam.method import refine
 from persam.method.learn import learn_reference
-from persam.method.presence import probability, score_of, signs_of
+from persam.method.presence import probability
 from persam.method.prior import Prior, prior_from, prior_of
-from persam.method.segment import agreement, cascade, last_good, prompts_at, similarity_score
+from persam.method.segment import agreement, cascade, last_good, prompts_at
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
+from persam.video.likeness import likeness_of
 from persam.video.memory import ClipMemory
 from persam.video.motion import Motion
 from persam.video.points import NO_POINTS, CarriedPoints, PointTracker, with_points
@@ -301,7 +302,9 @@ class _FollowedObject:
             odds = np.where(cut, np.maximum(odds, SLIGHT), np.minimum(odds, -SLIGHT))
         everywhere = view.window.into(odds.astype(np.float32), frame.size, -MOST_ODDS)
         mask = everywhere > 0
-        return _Sight(everywhere, mask, self._likeness(image, prior, mask), steady, image)
+        # As it was learned, before frames of the clip were remembered.
+        likeness = likeness_of(self.persam.model, image, self.memory.learned, prior, mask)
+        return _Sight(everywhere, mask, likeness, steady, image)
 
     def _decoded(
         self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
@@ -355,21 +358,6 @@ class _FollowedObject:
         weight = self.memory.concept.settings.final_agreement
         best = int((scores + weight * agreement(masks, prior) + OVERLAP * overlap).argmax())
         return masks[best]
-
-    def _likeness(self, image: EncodedImage, prior: Prior, mask: np.ndarray) -> float:
-        """Log odds that what was found is what was learned, before the clip's frames were remembered."""
-        concept = self.memory.learned
-        values = prior.canvas if prior.alike is None else prior.alike
-        share = replace(prior.frame, photo=mask.shape).cover(
-            torch.tensor(mask, device=values.device), self.persam.model.low_resolution
-        )
-        # The prior's own is that of its peak, which may be elsewhere.
-        prior = replace(prior, similarity=float(values[share >= min(0.5, float(share.max()))].max()))
-        if concept.fitted is None:
-            score = similarity_score(prior.similarity, concept.threshold)
-        else:
-            score = score_of(signs_of(image, concept, prior, mask), concept.fitted)
-        return math.log(max(score, 1e-9) / max(1 - score, 1e-9))
 
 
 def learned_concept(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) -> Concept:

@@ -6,15 +6,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 
 from persam.errors import PersamError, UsageError
 from persam.instance import Instance
+from persam.models.propagator import Propagator
 from persam.persam import PerSAM
 from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
 from persam.video.backwards import FramesAgain, frames_again
+from persam.video.carry import propagator_for
 from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
 from persam.video.official import Faults
 from persam.video.plan import spans_of
@@ -47,6 +50,7 @@ class TrackOptions(TypedDict, total=False):
     threshold: float | None
     faults: Faults | None
     points: PointsChoice | None
+    propagator: str | Path | Propagator | None
 
 
 def track(
@@ -59,6 +63,7 @@ def track(
     threshold: float | None = None,
     faults: Faults | None = None,
     points: PointsChoice | None = None,
+    propagator: str | Path | Propagator | None = None,
     on_look: Callable[[int], object] = lambda _: None,
 ) -> Iterator[TrackedFrame]:
     """Follow objects through a clip, frame by frame, which are read as they are asked for.
@@ -79,6 +84,8 @@ def track(
         faults: of the published scripts, to bring back in mode official.
         points: what carries points of the objects from frame to frame, as further positive prompts: ``lk`` (OpenCV's
             Lucas-Kanade), ``cotracker``, or your own `PointTracker`; by default nothing.
+        propagator: a SAM 2, EdgeTAM or SAM 3 for videos, by name, folder or as an object, whose memory carries what the
+            concept finds (`persam.video.carry`); by default none.
         on_look: called with the number of every frame that was looked at, in the order of the work.
 
     Yields:
@@ -100,11 +107,14 @@ def track(
     check_search(1, threshold)
     if faults is not None and not official:
         raise UsageError(f"Faults of the published scripts belong to mode official, not {persam.settings.mode}.")
-    carrier = None if points is None else point_tracker(points, persam.model.device)
+    if points is not None and propagator is not None:
+        raise UsageError("Points are carried without a propagator, which needs none; leave one of the two out.")
+    carried = None if points is None else point_tracker(points, persam.model.device)
+    carrier = None if propagator is None else propagator_for(persam, propagator)
     opened = open_clip(clip)
     # A clip that cannot be gone through again is refused before any of it is used up.
     again = frames_again(opened) if set(numbers_of(start) or ()) - {0} else None
-    way = Way(tune=tune, threshold=threshold, faults=faults, points=carrier)
+    way = Way(tune=tune, threshold=threshold, faults=faults, points=carried, propagator=carrier)
     return _tracked(persam, opened, again, start, names, way, on_look)
 
 

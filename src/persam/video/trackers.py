@@ -8,8 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
+from persam.models.propagator import Propagator
 from persam.persam import PerSAM
 from persam.video.backwards import FramesAgain
+from persam.video.carry import CarriedObjects
 from persam.video.clips import ClipFrame
 from persam.video.follow import FollowedObjects
 from persam.video.official import Faults, OfficialObjects
@@ -36,6 +38,7 @@ class Way:
     threshold: float
     faults: Faults | None = None
     points: PointTracker | None = None
+    propagator: Propagator | None = None
 
 
 class Beginnings:
@@ -77,6 +80,8 @@ class Beginnings:
         if self._persam.settings.mode == "official":
             return _Official(self._persam, pixels, objects, way)
         known = [replace(one, concept=concept) for one, concept in zip(objects, self._concepts, strict=True)]
+        if way.propagator is not None:
+            return CarriedObjects(self._persam, way.propagator, pixels, known, tune=False, threshold=way.threshold)
         return FollowedObjects(self._persam, pixels, known, tune=False, threshold=way.threshold, points=way.points)
 
     def backwards(self, span: Span, on_look: Callable[[int], object]) -> dict[int, tuple[SmallLabels, list[float]]]:
