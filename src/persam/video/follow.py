@@ -16,11 +16,14 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from persam.concept import Concept
 from persam.geometry import fit_mask, shrink
+from persam.instance import mask_box
 from persam.method import refine
+from persam.method.cues import colour_ratios, nearest_cells
 from persam.method.learn import learn_reference
 from persam.method.presence import probability, score_of, signs_of
 from persam.method.prior import Prior, prior_from, prior_of
@@ -37,9 +40,13 @@ from persam.video.windows import WHOLE, Window, window_around
 RESTRAINT = 2.0  # standard deviations by which the confidence falls far from where the object is expected
 NEAR, FAR = 0.1, 0.6  # distances, as shares of the object's size, between which it falls
 OVERLAP = 0.3  # what the IoU with the expected mask counts beside the predicted IoU when a mask is chosen
-CARRIED, EDGES = 0.3, 2.0  # what carried log odds count beside the decoder's, and what edges add to them
+CARRIED, SEEN = 0.5, 0.6  # what log odds that were carried along count, and those of what is seen now
+NEAREST = 10.0  # log odds by unit of cosine, of cells that are more like the object's than its background's
+COLOURS = 0.2  # what the colours count, up to `CLOSE` from where the object is expected, as a share of its size
+CLOSE = 0.2
+EDGES, BAND = 0.7, 0.06  # log odds that edges add, in a band as wide as this share of the object's size
 HARM = 0.05  # IoU that edges may cost on the first frame, which the decoder knows better than any other
-MOST_ODDS, SLIGHT = 4.0, 0.1  # log odds beyond which a pixel is not surer; and of one on which the edges insist
+MOST_ODDS = 4.0  # log odds beyond which a pixel is not surer
 SIDE = 512  # pixels of the longest side of the picture in which objects are carried along
 FEWEST = 40  # small pixels of an object that can be followed
 
@@ -170,7 +177,7 @@ class _FollowedObject:
         image, _, odds = self._decoded(frame, window, None, np.zeros(frame.size, bool))
         assert image.pixels is not None
         truth = cv2.resize(window.of(mask).astype(np.float32), odds.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
-        cut = refine.cut_out(image.pixels, odds > 0)
+        cut = _cut(image.pixels, odds > 0)
         self.edges = cut is not None and _shared(cut, truth) > _shared(odds > 0, truth) - HARM
 
     def expected(self, motion: Motion | None) -> np.ndarray | None:
@@ -262,18 +269,25 @@ class _FollowedObject:
 
         `image` is all of the frame and `prior` its prior: by these it is judged, however close the view.
         """
-        odds, steady = view.odds, 0.0
+        odds, steady = view.window.into(view.odds, frame.size, -MOST_ODDS), 0.0
         if expected is not None:
-            carried = cv2.resize(view.window.of(expected), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)
-            steady = _shared(odds > 0, carried > 0)
-            odds = odds + CARRIED * _clipped(carried)
-        cut = refine.cut_out(view.pixels, odds > 0) if self.edges else None
+            steady = _shared(odds > 0, expected > 0)
+            odds = CARRIED * _clipped(expected) + SEEN * odds + COLOURS * self._colours(frame.small, expected > 0)
+        cut = _cut(frame.small, odds > 0) if self.edges else None
         if cut is not None:
             odds = odds + np.where(cut, EDGES, -EDGES)
-            odds = np.where(cut, np.maximum(odds, SLIGHT), np.minimum(odds, -SLIGHT))
-        everywhere = view.window.into(odds.astype(np.float32), frame.size, -MOST_ODDS)
-        mask = everywhere > 0
-        return _Sight(everywhere, mask, self._likeness(image, prior, mask), steady, image)
+        mask = odds > 0
+        return _Sight(odds.astype(np.float32), mask, self._likeness(image, prior, mask), steady, image)
+
+    def _colours(self, small: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """How much more the colours are the object's than anything else's, (h, w); far from it, only how much less."""
+        cues = self.memory.learned.cues
+        if not cues:
+            return np.zeros(expected.shape, np.float32)
+        ratios = np.mean([colour_ratios(small, each.colour_ratio) for each in cues], 0)
+        reach = CLOSE * math.sqrt(expected.sum())
+        far = cv2.distanceTransform((~expected).astype(np.uint8), cv2.DIST_L2, 3) > reach
+        return np.where(far, np.minimum(ratios, 0), cv2.blur(ratios, (3, 3)))
 
     def _decoded(
         self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
@@ -295,7 +309,19 @@ class _FollowedObject:
         if expected is not None:
             taken = self._nearest([(step.logits, step.scores) for step in steps], taken, image, prior, expected)
         logits = replace(image.frame, photo=image.pixels.shape[:2]).to_photo_size(taken[None, None])[0, 0]
-        return image, prior, _clipped(logits.cpu().numpy())
+        return image, prior, _clipped(logits.cpu().numpy()) + self._cells(image, size)
+
+    def _cells(self, image: EncodedImage, size: tuple[int, int]) -> np.ndarray:
+        """Log odds from the cells alone, which know the object's background: the decoder sees its prompts, (h, w)."""
+        matching, cues = image.other or image, self.memory.learned.cues
+        if not cues:
+            return np.zeros(size[::-1], np.float32)
+        features = F.normalize(matching.features[0], dim=0)
+        alike = torch.stack(
+            [nearest_cells(features, each.object_cells) - nearest_cells(features, each.background_cells) for each in cues]
+        ).mean(0)
+        frame = replace(matching.frame, photo=size[::-1])
+        return _clipped(2 * NEAREST * frame.to_photo_size(alike[None, None])[0, 0].cpu().numpy()) / 2
 
     def _nearest(
         self,
@@ -357,6 +383,23 @@ def _learned(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) ->
 def _shared(one: np.ndarray, other: np.ndarray) -> float:
     """IoU of two masks; unlike in `persam.metrics`, two empty ones share nothing, as nothing is seen in either."""
     return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def _cut(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """The edges of a small picture (h, w, 3) around a mask, looked for near it alone; None where there are none."""
+    box = mask_box(mask)
+    if box is None:
+        return None
+    band = max(2, round(BAND * math.sqrt(mask.sum())))
+    x0, y0, x1, y1 = box
+    rows = slice(max(0, y0 - 3 * band), y1 + 3 * band)
+    columns = slice(max(0, x0 - 3 * band), x1 + 3 * band)
+    cut = refine.cut_out(pixels[rows, columns], mask[rows, columns], band)
+    if cut is None:
+        return None
+    whole = np.zeros(mask.shape, bool)
+    whole[rows, columns] = cut
+    return whole
 
 
 def _clipped(odds: np.ndarray) -> np.ndarray:
