@@ -62,6 +62,6 @@ def test_edges_that_harm_the_first_frame_are_not_trusted(
     monkeypatch: pytest.MonkeyPatch, harmful: bool, trusted: bool
 ) -> None:
     frame, mask = draw([(RED, 60, 45, 15)])
-    monkeypatch.setattr(refine, "cut_out", lambda pixels, mask: np.roll(mask, 12, axis=1) if harmful else mask)
+    monkeypatch.setattr(refine, "cut_out", lambda pixels, mask, band: np.roll(mask, 12, axis=1) if harmful else mask)
     objects = FollowedObjects(PerSAM(ColourModel()), frame, [StartObject("disc", mask > 0)], tune=False, threshold=0.5)
     assert objects.objects[0].edges is trusted

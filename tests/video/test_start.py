@@ -59,7 +59,7 @@ def test_both_ways_from_any_frame(given: int) -> None:
         iou(found.labels == 1, truth == 1) for found, (_, truth) in zip(followed(frames, 0), frames, strict=True)
     ]
     for found, (_, truth), best in zip(tracked, frames, from_first, strict=True):
-        assert iou(found.labels == 1, truth == 1) > best - 0.05
+        assert iou(found.labels == 1, truth == 1) > best - 0.08
 
 
 def test_a_mask_of_frame_0_by_its_number_is_the_mask_of_the_first_frame() -> None:

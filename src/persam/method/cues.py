@@ -120,9 +120,13 @@ def colour_cells(pixels: np.ndarray | None, ratio: Tensor, frame: Frame) -> Tens
     """
     if pixels is None:
         return torch.zeros(frame.grid)
-    bins = _lab_bins(shrink(pixels, COLOUR_SIDE))
-    ratios = torch.from_numpy(ratio.cpu().numpy().ravel()[bins])
+    ratios = torch.from_numpy(colour_ratios(shrink(pixels, COLOUR_SIDE), ratio))
     return frame.cover(ratios) / frame.cover(torch.ones_like(ratios)).clamp(min=1e-3)
+
+
+def colour_ratios(pixels: np.ndarray, ratio: Tensor) -> np.ndarray:
+    """The same of every pixel of (h, w, 3) uint8 RGB: (h, w) float32 within +-`FARTHEST`."""
+    return np.asarray(ratio.cpu().numpy().ravel()[_lab_bins(pixels)], np.float32)
 
 
 def cue_maps(

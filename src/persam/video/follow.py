@@ -27,6 +27,7 @@ from persam.method.prior import Prior, prior_from, prior_of
 from persam.method.segment import agreement, cascade, last_good, prompts_at
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
+from persam.video.evidence import MOST_ODDS, cell_odds, clipped, colour_odds, edges_of
 from persam.video.likeness import likeness_of
 from persam.video.memory import ClipMemory
 from persam.video.motion import Motion
@@ -39,9 +40,9 @@ from persam.video.windows import WHOLE, Window, window_around
 RESTRAINT = 2.0  # standard deviations by which the confidence falls far from where the object is expected
 NEAR, FAR = 0.1, 0.6  # distances, as shares of the object's size, between which it falls
 OVERLAP = 0.3  # what the IoU with the expected mask counts beside the predicted IoU when a mask is chosen
-CARRIED, EDGES = 0.3, 2.0  # what carried log odds count beside the decoder's, and what edges add to them
+CARRIED, SEEN = 0.5, 0.6  # what log odds that were carried along count, and those of what is seen now
+EDGES = 0.7  # log odds that edges add
 HARM = 0.05  # IoU that edges may cost on the first frame, which the decoder knows better than any other
-MOST_ODDS, SLIGHT = 4.0, 0.1  # log odds beyond which a pixel is not surer; and of one on which the edges insist
 SIDE = 512  # pixels of the longest side of the picture in which objects are carried along
 FEWEST = 40  # small pixels of an object that can be followed
 
@@ -73,10 +74,9 @@ class _Sight:
 
 @dataclass(frozen=True)
 class _WindowView:
-    """What the decoder made of a window: its small picture, (h, w, 3), and log odds of its pixels, (h, w)."""
+    """What was seen through a window: log odds of the pixels of its own small picture, (h, w)."""
 
     window: Window
-    pixels: np.ndarray
     odds: np.ndarray
 
 
@@ -193,7 +193,7 @@ class _FollowedObject:
         image, _, odds = self._decoded(frame, window, None, np.zeros(frame.size, bool))
         assert image.pixels is not None
         truth = cv2.resize(window.of(mask).astype(np.float32), odds.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
-        cut = refine.cut_out(image.pixels, odds > 0)
+        cut = edges_of(image.pixels, odds > 0)
         self.edges = cut is not None and _shared(cut, truth) > _shared(odds > 0, truth) - HARM
 
     def expected(self, motion: Motion | None) -> np.ndarray | None:
@@ -217,18 +217,16 @@ class _FollowedObject:
         """
         image, prior, odds = self._decoded(frame, WHOLE, None, held)
         afar = cv2.resize(odds, frame.size[::-1], interpolation=cv2.INTER_LINEAR)
-        assert image.pixels is not None
         if expected is None:
-            return self._sight(frame, image, prior, _WindowView(WHOLE, image.pixels, odds), None)
+            return self._sight(frame, image, prior, _WindowView(WHOLE, odds), None)
         window = window_around(expected > 0, frame.pixels)
-        closer, _, near = self._decoded(frame, window, expected, held)
-        assert closer.pixels is not None
+        _, _, near = self._decoded(frame, window, expected, held)
         there = window.of(afar)
         if _shared(window.into(near, frame.size, -MOST_ODDS) > 0, afar > 0) >= AGREE:
             near = (near + cv2.resize(there, near.shape[::-1], interpolation=cv2.INTER_LINEAR)) / 2
-            return self._sight(frame, image, prior, _WindowView(window, closer.pixels, near), expected)
-        here = self._sight(frame, image, prior, _WindowView(window, closer.pixels, near), expected)
-        elsewhere = self._sight(frame, image, prior, _WindowView(WHOLE, image.pixels, odds), None)
+            return self._sight(frame, image, prior, _WindowView(window, near), expected)
+        here = self._sight(frame, image, prior, _WindowView(window, near), expected)
+        elsewhere = self._sight(frame, image, prior, _WindowView(WHOLE, odds), None)
         return elsewhere if elsewhere.likeness > here.likeness + JUMP else here
 
     def _doubts(self, sight: _Sight) -> bool:
@@ -241,7 +239,7 @@ class _FollowedObject:
         if self.score < threshold or not mask.any():
             self.odds = None
             return False
-        self.odds = _clipped(np.where(mask | (sight.odds <= 0), sight.odds, -MOST_ODDS)).astype(np.float32)
+        self.odds = clipped(np.where(mask | (sight.odds <= 0), sight.odds, -MOST_ODDS)).astype(np.float32)
         self.usual = sight.likeness if self.usual is None else 0.9 * self.usual + 0.1 * sight.likeness
         return True
 
@@ -291,25 +289,26 @@ class _FollowedObject:
 
         `image` is all of the frame and `prior` its prior: by these it is judged, however close the view.
         """
-        odds, steady = view.odds, 0.0
+        odds, steady = view.window.into(view.odds, frame.size, -MOST_ODDS), 0.0
         if expected is not None:
-            carried = cv2.resize(view.window.of(expected), odds.shape[::-1], interpolation=cv2.INTER_LINEAR)
-            steady = _shared(odds > 0, carried > 0)
-            odds = odds + CARRIED * _clipped(carried)
-        cut = refine.cut_out(view.pixels, odds > 0) if self.edges else None
+            steady = _shared(odds > 0, expected > 0)
+            odds = (
+                CARRIED * clipped(expected)
+                + SEEN * odds
+                + colour_odds(frame.small, self.memory.learned.cues, expected > 0)
+            )
+        cut = edges_of(frame.small, odds > 0) if self.edges else None
         if cut is not None:
             odds = odds + np.where(cut, EDGES, -EDGES)
-            odds = np.where(cut, np.maximum(odds, SLIGHT), np.minimum(odds, -SLIGHT))
-        everywhere = view.window.into(odds.astype(np.float32), frame.size, -MOST_ODDS)
-        mask = everywhere > 0
+        mask = odds > 0
         # As it was learned, before frames of the clip were remembered.
         likeness = likeness_of(self.persam.model, image, self.memory.learned, prior, mask)
-        return _Sight(everywhere, mask, likeness, steady, image)
+        return _Sight(odds.astype(np.float32), mask, likeness, steady, image)
 
     def _decoded(
         self, frame: _Frame, window: Window, expected: np.ndarray | None, held: np.ndarray
     ) -> tuple[EncodedImage, Prior, np.ndarray]:
-        """What the decoder makes of a window: log odds of the pixels of its own small picture."""
+        """What decoder and cells make of a window: log odds of the pixels of its own small picture."""
         image = frame.through(window)
         assert image.pixels is not None
         concept, model = self.memory.concept, self.persam.model
@@ -322,15 +321,14 @@ class _FollowedObject:
         prior = prior_of(image, concept, model.low_resolution, tuned=self.weights is not None)
         prior = self._restrained(image, prior, expected, held)
         if expected is not None:
-            size = (frame.pixels.shape[0], frame.pixels.shape[1])
-            carried = window.points_in(self.points, size)
+            carried = window.points_in(self.points, (frame.pixels.shape[0], frame.pixels.shape[1]))
             prior = with_points(prior, image.frame, carried, dropped=prior.labels == 1)
         steps = cascade(model, image, prior, concept.settings, self.weights)
         taken = last_good(steps).taken
         if expected is not None:
             taken = self._nearest([(step.logits, step.scores) for step in steps], taken, image, prior, expected)
         logits = replace(image.frame, photo=image.pixels.shape[:2]).to_photo_size(taken[None, None])[0, 0]
-        return image, prior, _clipped(logits.cpu().numpy())
+        return image, prior, clipped(logits.cpu().numpy()) + cell_odds(image, self.memory.learned.cues, size)
 
     def _nearest(
         self,
@@ -372,10 +370,6 @@ def learned_concept(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: b
 def _shared(one: np.ndarray, other: np.ndarray) -> float:
     """IoU of two masks; unlike in `persam.metrics`, two empty ones share nothing, as nothing is seen in either."""
     return float((one & other).sum() / max(1, (one | other).sum()))
-
-
-def _clipped(odds: np.ndarray) -> np.ndarray:
-    return np.clip(odds, -MOST_ODDS, MOST_ODDS)
 
 
 def _union(expected: Sequence[np.ndarray | None], size: tuple[int, ...]) -> np.ndarray:
