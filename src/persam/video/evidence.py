@@ -25,7 +25,7 @@ MOST_ODDS = 4.0  # log odds beyond which a pixel is not surer
 CELLS, MOST_CELLS = 10.0, 2.0  # log odds by unit of cosine, and of a cell at most
 COLOURS = 0.3  # by unit of a colour's log ratio
 CLOSE = 0.2  # how far from where an object is expected its colours speak for it, as a share of its size
-BAND = 0.06  # how far edges may move its outline, likewise
+BAND = 0.08  # how far edges may move its outline, likewise
 
 
 def cell_odds(image: EncodedImage, cues: Sequence[CueFeatures], size: tuple[int, int]) -> np.ndarray:
