@@ -53,8 +53,11 @@ def test_from_a_mask_of_the_first_frame(run, clip, tmp_path):
         assert written.streams.audio
     assert len(list(open_clip(out / "cutout.webm"))) == FRAMES
     again = run(*arguments)
-    assert again.exit_code == 2
-    assert "holds the results of a clip" in again.stderr
+    assert again.exit_code == 0
+    assert f"{FRAMES} frames, {FRAMES} of them were done before" in again.stderr
+    other = run(*arguments, "--tune")
+    assert other.exit_code == 2
+    assert "holds the results of a clip, with other options; choose another --output" in other.stderr
     assert run(*arguments, "--overwrite", "--json").exit_code == 0
     assert len(lines_in(out)) == FRAMES
 
@@ -65,7 +68,7 @@ def test_from_a_concept(run, clip, learned, tmp_path):
     told = json.loads(result.stdout)
     assert told["frames"] == FRAMES
     assert list(told["present"]) == ["my disc"]
-    assert told["files"] == ["results.jsonl", "labels"]
+    assert told["files"] == ["results.jsonl", "labels", "timeline.csv", "timeline.png"]
 
 
 def test_a_folder_keeps_its_names_and_a_damaged_frame_is_told(run, clip, tmp_path):
@@ -98,11 +101,15 @@ def test_a_run_that_is_stopped_says_what_it_keeps(run, clip, tmp_path, monkeypat
     arguments = ["video", clip, "--mask", clip.with_name("first.png"), "-o", "out", "--overlay"]
     result = run(*arguments)
     assert result.exit_code == 130
-    assert "Stopped. 2 frames are done and kept in out/." in result.stderr
+    assert "Stopped. 2 frames are done and kept in out/; run the same command again to go on." in result.stderr
     assert len(list(open_clip(tmp_path / "out" / "overlay.mp4"))) == 2
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     again = run(*arguments)
-    assert again.exit_code == 2
-    assert "holds the results of a run that was stopped" in again.stderr
+    assert again.exit_code == 0, again.output
+    assert "It goes on at frame 2." in again.stderr
+    assert len(lines_in(tmp_path / "out")) == FRAMES
+    assert len(list(open_clip(tmp_path / "out" / "overlay.mp4"))) == FRAMES
 
 
 def test_options_that_would_do_nothing_are_refused(refused, clip, learned):

@@ -13,7 +13,8 @@ from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
-    from persam.video.folder import Outputs, TrackReport, track_into
+    from persam.video.folder import TrackReport, track_into
+    from persam.video.layout import Outputs
     from persam.video.official import Faults
     from persam.video.start import Start
     from persam.video.track import TrackedFrame, TrackOptions
@@ -39,7 +40,8 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "persam.video.clips": "Clip ClipFrame ClipSource open_clip",
-        "persam.video.folder": "Outputs TrackReport track_into",
+        "persam.video.folder": "TrackReport track_into",
+        "persam.video.layout": "Outputs",
         "persam.video.official": "Faults",
         "persam.video.start": "Start",
         "persam.video.track": "TrackOptions TrackedFrame",

@@ -31,6 +31,7 @@ from persam.reference import Reference
 from persam.video.memory import ClipMemory
 from persam.video.motion import Motion
 from persam.video.start import StartObject
+from persam.video.state import Resumable
 from persam.video.windows import WHOLE, Window, window_around
 
 # Chosen with the bundled model on the first second of four clips of DAVIS.
@@ -78,7 +79,7 @@ class _WindowView:
     odds: np.ndarray
 
 
-class FollowedObjects:
+class FollowedObjects(Resumable):
     """The objects of a clip. Their number and order never change, whoever is out of sight.
 
     Args:
@@ -91,6 +92,8 @@ class FollowedObjects:
     Raises:
         PersamError: a concept was made with another model.
     """
+
+    _FIXED = frozenset({"threshold"})  # any attribute that is not named here is kept, see `Resumable`
 
     def __init__(
         self, persam: PerSAM, frame: np.ndarray, objects: Sequence[StartObject], *, tune: bool, threshold: float
@@ -152,8 +155,10 @@ class _Frame:
         return self._persam.encode(np.ascontiguousarray(window.of(self.pixels)))
 
 
-class _FollowedObject:
+class _FollowedObject(Resumable):
     """One object: what is known of it, where it was last, and how like itself it usually looks."""
+
+    _FIXED = frozenset({"persam", "weights"})  # likewise
 
     def __init__(self, persam: PerSAM, concept: Concept) -> None:
         self.persam, self.memory = persam, ClipMemory(concept)

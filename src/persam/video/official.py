@@ -22,6 +22,7 @@ from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
 from persam.reference import Reference
+from persam.video.state import Resumable
 
 MARGIN = 10  # photo pixels by which a box is widened on every side
 MASK_VALUE = 215  # by which the scripts multiply a mask of 0 and 1, see `method.learn.published_cells`
@@ -63,7 +64,7 @@ def published_settings(*, tuned: bool) -> Settings:
     )
 
 
-class OfficialObjects:
+class OfficialObjects(Resumable):
     """The objects of a clip, followed as published.
 
     Args:
@@ -77,6 +78,8 @@ class OfficialObjects:
         PersamError: an object is too small for the published way to choose its cells.
         UsageError: the model has not SAM's preprocessing.
     """
+
+    _FIXED = frozenset({"faults", "persam", "concepts"})  # any attribute that is not named here is kept
 
     def __init__(
         self, persam: PerSAM, frame: np.ndarray, masks: list[np.ndarray], *, tune: bool, faults: Faults | None = None

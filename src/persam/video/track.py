@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -16,6 +17,7 @@ from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
 from persam.video.follow import FollowedObjects
 from persam.video.official import Faults, OfficialObjects
 from persam.video.start import Start, StartObject, objects_of
+from persam.video.state import Resumable
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,18 @@ class Tracker(Protocol):
         ...
 
 
+class Earlier(Protocol):
+    """What is known of a clip before it is followed, as when a run was stopped; see `persam.video.resume`."""
+
+    def begin(self, tracker: object) -> None:
+        """A tracker is about to follow; it may be set to where it was."""
+        ...
+
+    def of(self, frame: ClipFrame) -> tuple[np.ndarray, list[float]] | None:
+        """What is known of a frame, as `Tracker.follow` gives it; None if it is to be followed."""
+        ...
+
+
 class TrackOptions(TypedDict, total=False):
     """The options of `track`."""
 
@@ -59,6 +73,7 @@ def track(
     tune: bool = False,
     threshold: float | None = None,
     faults: Faults | None = None,
+    earlier: Earlier | None = None,
 ) -> Iterator[TrackedFrame]:
     """Follow objects through a clip, frame by frame, which are read as they are asked for.
 
@@ -71,6 +86,7 @@ def track(
         tune: fit the scale weights of objects that a mask shows (PerSAM-F).
         threshold: score from which on an object is present, 0 to 1; by default 0.5. Mode official has none.
         faults: of the published scripts, to bring back in mode official.
+        earlier: where a run that was stopped goes on; the frames that it did are yielded, but not looked at again.
 
     Yields:
         Every frame, the first one too.
@@ -89,7 +105,7 @@ def track(
     check_search(1, threshold)
     if faults is not None and not official:
         raise UsageError(f"Faults of the published scripts belong to mode official, not {persam.settings.mode}.")
-    return _tracked(persam, iter(open_clip(clip)), start, names, tune, threshold, faults)
+    return _tracked(persam, iter(open_clip(clip)), start, names, tune, threshold, faults, earlier)
 
 
 def _tracked(
@@ -100,6 +116,7 @@ def _tracked(
     tune: bool,
     threshold: float,
     faults: Faults | None,
+    earlier: Earlier | None,
 ) -> Iterator[TrackedFrame]:
     first = next(frames)
     height, width = first.pixels.shape[:2]
@@ -119,15 +136,20 @@ def _tracked(
                 f"{published[0]} was learned in mode official, which follows no concepts; learn it in mode persam."
             )
         tracker = FollowedObjects(persam, first.pixels, objects, tune=tune, threshold=threshold)
-    if given:
-        labels = np.zeros((height, width), np.uint8)
-        for number, mask in enumerate(given, start=1):
-            labels[mask] = number
-        yield _frame(first, labels, [1.0] * len(given), objects, threshold)
-    else:
-        yield _frame(first, *tracker.follow(first.pixels), objects, threshold)
-    for frame in frames:
-        yield _frame(frame, *tracker.follow(frame.pixels), objects, threshold)
+
+    def found_in(frame: ClipFrame) -> tuple[np.ndarray, list[float]]:
+        known = None if earlier is None else earlier.of(frame)
+        if known is None and given and frame is first:
+            labels = np.zeros((height, width), np.uint8)
+            for number, mask in enumerate(given, start=1):
+                labels[mask] = number
+            known = labels, [1.0] * len(given)
+        return known or tracker.follow(frame.pixels)
+
+    if earlier is not None:
+        earlier.begin(tracker)
+    for frame in chain([first], frames):
+        yield _frame(frame, *found_in(frame), objects, threshold)
 
 
 def _frame(
@@ -144,7 +166,7 @@ def _frame(
     return TrackedFrame(frame, labels, tuple(found))
 
 
-class _Official:
+class _Official(Resumable):
     """The published procedure has no score: what it gives a mask is there."""
 
     def __init__(self, objects: OfficialObjects) -> None:
