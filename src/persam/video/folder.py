@@ -133,15 +133,15 @@ class _Job:
             UsageError: something would be.
         """
         self.ledger.sweep([HIDDEN, LABELS])
-        earlier = None
+        earlier, known = None, False
         if (self.folder / RESULTS).exists() and RESULTS in written_in(self.folder) and not self.outputs.overwrite:
             self._refuse_another()
+            known = True  # the lines that a stopped run added are not in the ledger
             self.is_done = self.run.frames is not None
             earlier = None if self.is_done else self._state()
         if earlier is not None:
             self._kept = {line["labels"] for line in lines_in(self.folder / RESULTS, earlier[0].size)}
-        # What goes on is the results' file as the run that was stopped left it.
-        planned = [*self._missing(), *[RESULTS] * (earlier is None and not self.is_done)]
+        planned = [*self._missing(), *[RESULTS] * (not known)]
         names = set() if self.is_done else self.labels.existing(self.folder / LABELS)
         home = os.path.realpath(self.folder / LABELS)
         near = [file for file in sources if file.name in names and os.path.realpath(file.parent) == home]
