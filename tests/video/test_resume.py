@@ -31,11 +31,12 @@ from persam.video.state import DamagedStateError, Resumable, read_state, write_s
 from persam.video.track import TrackedFrame, _Official
 
 FRAMES = 8
-# Two discs that cross; one leaves and comes back, so that every part of a state matters.
+# One disc moves, the other leaves and comes back, so that every part of a state matters.
 SCENES = [
-    draw([(RED, 30 + 9 * k, 40, 14), *([(BLUE, 100 - 8 * k, 62, 12)] if k not in (3, 4) else [])])
+    draw([(RED, 30 + 8 * k, 30, 14), *([(BLUE, 100 - 3 * k, 76, 12)] if k not in (3, 4) else [])])
     for k in range(FRAMES)
 ]
+SURE = 0.9  # threshold, with which it is absent where it is not
 VIDEOS = ("overlay.mp4", "masks.mp4", "cutout.webm")
 ALL = {"overlay": True, "masks": True, "cutout": True, "coco": True}
 
@@ -68,8 +69,8 @@ def run(clip: Path, folder: Path, *, until: int | None = None, start: Any = None
 
     outputs = {name: more.pop(name) for name in (*ALL, "cutout_as", "overwrite") if name in more}
     start = SCENES[0][1] if start is None else start
-    model = PerSAM(ColourModel())
-    return track_into(model, open_clip(clip), start, Outputs(folder, **outputs), on_frame, **more)
+    options = {"threshold": SURE} | more
+    return track_into(PerSAM(ColourModel()), open_clip(clip), start, Outputs(folder, **outputs), on_frame, **options)
 
 
 def killed(clip: Path, folder: Path, until: int, **more: Any) -> None:
@@ -130,7 +131,13 @@ def test_the_model_does_not_look_again_at_what_was_done(clip, tmp_path, monkeypa
     # The mark on the tracker would be part of its state.
     monkeypatch.setattr(resume.Progress, "add", lambda *_: None)
     track_into(
-        model, open_clip(clip), SCENES[0][1], outputs, lambda found: seen.append(found.frame.number), told.append
+        model,
+        open_clip(clip),
+        SCENES[0][1],
+        outputs,
+        lambda found: seen.append(found.frame.number),
+        told.append,
+        threshold=SURE,
     )
     assert told == [6]
     assert seen == [6, 7]
@@ -145,7 +152,7 @@ def test_lines_after_the_state_are_cut_also_half_a_line(clip, whole, tmp_path, m
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match="4 frames are done and kept in .*; run the same command again"):
-        track_into(PerSAM(ColourModel()), open_clip(clip), SCENES[0][1], Outputs(tmp_path, **ALL), stop)
+        track_into(PerSAM(ColourModel()), open_clip(clip), SCENES[0][1], Outputs(tmp_path, **ALL), stop, threshold=SURE)
     assert len(shown(tmp_path / "overlay.mp4")) == 4
     killed(clip, tmp_path, 5, **ALL)  # which keeps no later state
     with (tmp_path / "results.jsonl").open("ab") as stream:
@@ -258,7 +265,7 @@ def test_two_runs_into_one_folder(clip, tmp_path):
         raise Killed
 
     with pytest.raises(Killed):
-        track_into(PerSAM(ColourModel()), open_clip(clip), SCENES[0][1], Outputs(tmp_path), second)
+        track_into(PerSAM(ColourModel()), open_clip(clip), SCENES[0][1], Outputs(tmp_path), second, threshold=SURE)
 
 
 # ------------------------------------------------------------------------------------------- what is done already
@@ -290,7 +297,7 @@ def test_a_video_that_is_drawn_later_is_whole_or_not_there(clip, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        track_into(PerSAM(ColourModel()), open_clip(clip), SCENES[0][1], Outputs(tmp_path, overlay=True), on_drawn=stop)
+        run(clip, tmp_path, overlay=True, on_drawn=stop)
     assert not (tmp_path / "overlay.mp4").exists()
     run(clip, tmp_path, overlay=True)
     assert len(shown(tmp_path / "overlay.mp4")) == FRAMES
@@ -334,7 +341,7 @@ def tracker_of(kind: str) -> Callable[[], Any]:
             masks = [labels == 1, labels == 2]
             return _Official(OfficialObjects(PerSAM(random_sam()), frame, masks, tune=False))
         network = ColourModel() if kind == "colours" else load_model("tiny", device="cpu")
-        return FollowedObjects(PerSAM(network), frame, objects, tune=False, threshold=0.5)
+        return FollowedObjects(PerSAM(network), frame, objects, tune=False, threshold=SURE)
 
     return make
 
