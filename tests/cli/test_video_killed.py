@@ -26,8 +26,6 @@ from persam.cli.main import app
 resume.EVERY, resume.SHARE = 0.0, 1e9
 app()
 """
-    "from persam.video import resume; resume.EVERY, resume.SHARE = 0.0, 1e9; from persam.cli.main import app; app()"
-)
 OPTIONS = ("--overlay", "--masks", "--cutout", "--coco")
 
 

@@ -28,7 +28,7 @@ from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
 from persam.video.coco import COCO, write_coco
 from persam.video.drawings import VIDEOS, video_drawer
 from persam.video.layout import LABELS, LabelNames, Outputs
-from persam.video.results import NOTHING, RESULTS, Mark, ResultLines, lines_in
+from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, lines_in
 from persam.video.resume import DoneFrames, KeptRun, Progress, made_of
 from persam.video.start import Start
 from persam.video.state import DamagedStateError
@@ -221,7 +221,7 @@ class _Job:
             if not mark.frames:
                 self.run.begin()
             self._clear()
-            lines = stack.enter_context(ResultLines(self.folder / RESULTS, mark))
+            lines = stack.enter_context(FrameLines(self.folder / RESULTS, mark))
             if mark.frames:
                 on_earlier(mark.frames)
             else:
@@ -264,7 +264,7 @@ class _Job:
         written = written_in(self.folder) - self._kept
         self.ledger.remove(place for place in written if place in drawn or _is_label(place))
 
-    def _keep(self, progress: Progress, lines: ResultLines) -> None:
+    def _keep(self, progress: Progress, lines: FrameLines) -> None:
         """Keep what a run that is stopped did, as well as it can be: the disk may be full."""
         with contextlib.suppress(PersamError):
             progress.keep(lines)

@@ -39,7 +39,7 @@ class Mark:
 NOTHING = Mark()
 
 
-class ResultLines(Held):
+class FrameLines(Held):
     """The file while it is written: a line is there as soon as it was added, and none is held in memory.
 
     Args:

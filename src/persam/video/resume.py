@@ -29,7 +29,7 @@ from persam.ledger import HIDDEN, Ledger
 from persam.models.base import FeatureEncoder
 from persam.persam import PerSAM
 from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
-from persam.video.results import RESULTS, Mark, ResultLines, lines_in
+from persam.video.results import RESULTS, FrameLines, Mark, lines_in
 from persam.video.start import Start
 from persam.video.state import DamagedStateError, Resumable, read_state, write_state
 from persam.video.writers import write_labels
@@ -282,14 +282,14 @@ class Progress:
         """What an earlier run found in a frame; None if it is to be followed now."""
         return None if self.done is None else self.done.of(frame)
 
-    def add(self, lines: ResultLines) -> None:
+    def add(self, lines: FrameLines) -> None:
         """A frame's line was written: the state after it counts, and is kept if it is time."""
         if self._tracker is not None:
             self._latest = lines.mark, self._tracker.state()
             if monotonic() >= self._next:
                 self.keep(lines)
 
-    def keep(self, lines: ResultLines) -> None:
+    def keep(self, lines: FrameLines) -> None:
         """Keep the state after the last line.
 
         Raises:
