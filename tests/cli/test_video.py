@@ -34,7 +34,7 @@ def lines_in(folder: Path) -> list[dict]:
 
 def test_from_a_mask_of_the_first_frame(run, clip, tmp_path):
     arguments = ["video", clip, "--mask", clip.with_name("first.png"), "--name", "disc", "-o", "out"]
-    result = run(*arguments, "--overlay", "--cutout")
+    result = run(*arguments, "--overlay", "--cutout", "--masks", "--coco")
     assert result.exit_code == 0, result.output
     assert f"disc: in {FRAMES} of {FRAMES} frames." in result.stderr
     out = tmp_path / "out"
@@ -52,8 +52,13 @@ def test_from_a_mask_of_the_first_frame(run, clip, tmp_path):
     with av.open(str(out / "overlay.mp4")) as written:
         assert written.streams.audio
     assert len(list(open_clip(out / "cutout.webm"))) == FRAMES
-    again = run(*arguments)
+    assert len(list(open_clip(out / "masks.mp4"))) == FRAMES
+    assert len(json.loads((out / "coco.json").read_text())["annotations"]) == FRAMES
+    assert (out / "timeline.csv").read_text().splitlines()[1].startswith(f"disc,0,{FRAMES - 1},0.0,0.3,{FRAMES},")
+    assert Image.open(out / "timeline.png").width > 1000
+    again = run(*arguments, "--cutout-as", "mov")
     assert again.exit_code == 0
+    assert len(list(open_clip(out / "cutout.mov"))) == FRAMES
     assert f"{FRAMES} frames, {FRAMES} of them were done before" in again.stderr
     other = run(*arguments, "--tune")
     assert other.exit_code == 2
@@ -127,6 +132,7 @@ def test_what_is_refused(refused, clip, learned, tmp_path):
     assert "leave --mode out" in refused("video", clip, learned, "--mode", "paper", code=2)
     assert "There is no clip at gone.mp4" in refused("video", "gone.mp4", "--mask", mask, code=1)
     assert "There is no mask at gone.png" in refused("video", clip, "--mask", "gone.png", code=1)
+    assert "written as webm or mov, not gif" in refused("video", clip, "--mask", mask, "--cutout-as", "gif", code=2)
     assert "different names" in refused("video", clip, "--mask", mask, "--name", "a", "--name", "b", code=2)
     (tmp_path / "file").write_text("mine")
     assert "file is a file" in refused("video", clip, "--mask", mask, "-o", "file", code=2)
