@@ -342,7 +342,7 @@ def tracker_of(kind: str) -> Callable[[], Any]:
     def make() -> Any:
         if kind == "official":
             masks = [labels == 1, labels == 2]
-            return _Official(OfficialObjects(PerSAM(random_sam()), frame, masks, tune=False))
+            return _Official(OfficialObjects(PerSAM(random_sam(2)), frame, masks, tune=False))
         network = ColourModel() if kind == "colours" else load_model("tiny", device="cpu")
         return FollowedObjects(PerSAM(network), frame, objects, tune=False, threshold=SURE)
 

@@ -73,7 +73,8 @@ def _clip_made(clip: Clip) -> Any:
         if isinstance(clip, VideoFile) and clip.path.is_file():
             return [_stamp(clip.path)]
         if isinstance(clip, FrameFolder):
-            return [_stamp(Path(str(file))) for file in clip.files]
+            stamps = [_stamp(Path(str(file))) for file in clip.files]
+            return [clip.source, len(stamps), hashlib.sha256(json.dumps(stamps).encode()).hexdigest()]
     except OSError:  # reading it will say what is wrong
         pass
     return None
@@ -85,7 +86,7 @@ def _stamp(path: Path) -> list[Any]:
 
 
 def _start_made(start: Any) -> Any:
-    """A start by its content: a mask that was saved again is the same."""
+    """A start by its content, whatever its file is called."""
     if isinstance(start, Concept):
         return [start.content_hash, start.name]
     if isinstance(start, (list, tuple)):
