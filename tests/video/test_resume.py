@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,15 @@ from tests.video.test_writers import heard
 
 from persam import PerSAM, PersamError, PersamWarning, UsageError
 from persam.ledger import Ledger
+from persam.method.settings import Settings
 from persam.models.loading import load_model
 from persam.video import resume
 from persam.video.clips import open_clip
 from persam.video.folder import TrackReport, track_into
 from persam.video.layout import Outputs
-from persam.video.official import OfficialObjects
 from persam.video.resume import RUN, STATE
-from persam.video.start import objects_of
 from persam.video.state import DamagedStateError, Resumable, read_state, write_state
-from persam.video.track import TrackedFrame, _Official
+from persam.video.track import TrackedFrame, track
 
 FRAMES = 8
 # One disc moves, the other leaves and comes back, so that every part of a state matters.
@@ -334,17 +334,20 @@ def insides(thing: Any, seen: set[int] | None = None) -> Any:
 
 
 def tracker_of(kind: str) -> Callable[[], Any]:
-    from persam.video.follow import FollowedObjects
-
-    frame, labels = SCENES[0]
-    objects = objects_of(labels, labels.shape)
+    """Makes trackers as `track` does, when the first frame was looked at."""
+    network = {
+        "colours": ColourModel,
+        "tiny": lambda: load_model("tiny", device="cpu"),
+        "official": lambda: random_sam(2),
+    }
+    persam = PerSAM(network[kind](), settings=Settings.of("official" if kind == "official" else "persam"))
 
     def make() -> Any:
-        if kind == "official":
-            masks = [labels == 1, labels == 2]
-            return _Official(OfficialObjects(PerSAM(random_sam(2)), frame, masks, tune=False))
-        network = ColourModel() if kind == "colours" else load_model("tiny", device="cpu")
-        return FollowedObjects(PerSAM(network), frame, objects, tune=False, threshold=SURE)
+        made = []
+        earlier: Any = SimpleNamespace(begin=made.append, of=lambda frame: None)
+        threshold = None if kind == "official" else SURE
+        next(track(persam, [SCENES[0][0]], SCENES[0][1], threshold=threshold, earlier=earlier))
+        return made[0]
 
     return make
 

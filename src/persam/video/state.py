@@ -19,6 +19,8 @@ from torch import Tensor
 from persam.errors import PersamError
 from persam.files import write_bytes
 
+_ODD = (LookupError, ValueError, TypeError, AttributeError, RuntimeError)  # what comes of a file of something else
+
 
 class Resumable:
     """Has a state: all of its attributes but those that follow from what it was made with.
@@ -37,7 +39,7 @@ class Resumable:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of one that was made in the same way."""
         for name, value in state.items():
-            setattr(self, name, _restored(getattr(self, name), value))
+            setattr(self, name, _restored(getattr(self, name, None), value))
 
 
 def _taken(value: Any) -> Any:
@@ -93,7 +95,7 @@ def read_state(path: Path) -> dict[str, Any]:
         if words["digest"] != _digest(words["state"], tensors):
             raise DamagedStateError(f"{path} was changed.")
         return _unpacked(json.loads(words["state"]), tensors)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except (SafetensorError, OSError, ImportError, *_ODD) as error:
         raise DamagedStateError(f"{path} is damaged.") from error
 
 
