@@ -59,7 +59,7 @@ def test_from_a_mask_of_the_first_frame(run, clip, tmp_path):
     again = run(*arguments, "--cutout-as", "mov")
     assert again.exit_code == 0
     assert len(list(open_clip(out / "cutout.mov"))) == FRAMES
-    assert f"{FRAMES} frames, {FRAMES} of them were done before" in again.stderr
+    assert f"{FRAMES} frames, done already; " in again.stderr
     other = run(*arguments, "--tune")
     assert other.exit_code == 2
     assert "holds the results of a clip, with other options; choose another --output" in other.stderr

@@ -72,6 +72,6 @@ def test_killed_and_stopped_it_ends_as_in_one_go(clip, tmp_path):
         lines.write('{"frame": 1')  # as a kill in the middle of a line leaves it
     said = finish(start(clip, out))
     assert f"It goes on at frame {done}." in said
-    assert f"{done} of them were done before" in said
+    assert f"{FRAMES} frames, {done} of them done before; " in said
     assert_same(tmp_path / "whole", out)
-    assert f"{FRAMES} of them were done before" in finish(start(clip, out))
+    assert f"{FRAMES} frames, done already; " in finish(start(clip, out))

@@ -118,7 +118,10 @@ def video(
         return
     for one, count in report.present.items():
         say(f"{one}: in {count} of {report.frames} frames.")
-    before = f", {report.done_before} of them were done before" if report.done_before else ""
+    if report.done_before == report.frames:
+        before = ", done already"
+    else:
+        before = f", {report.done_before} of them done before" if report.done_before else ""
     say(f"{report.frames} frames{before}; {seconds:.1f} s; all of it in {output}/")
 
 
