@@ -5,6 +5,8 @@ It holds no pixels, but on request a small thumbnail, and the references themsel
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from persam.kept import KeptReference
     from persam.models.base import EncodedImage, FeatureEncoder
     from persam.reference import Reference
+
+# Of a concept's metadata: what was learned from the references is in its vectors.
+_NO_MATTER = ("created", "has_thumbnail", "keeps_references", "references")
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,19 @@ class Concept:
         from persam.concept_file import metadata_of
 
         return metadata_of(self)
+
+    @property
+    def content_hash(self) -> str:
+        """Tells concepts apart by all that decides what they find: a concept that was learned again from the same is
+        the same, and so is one that keeps its references, or whose photos and model have other file names."""
+        words = {key: value for key, value in self.metadata().items() if key not in _NO_MATTER}
+        words |= {"model": self.model, "encoder": self.encoder}  # without their names
+        digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+        for part in (*self.targets, *self.cues):
+            for name, tensor in sorted(vars(part).items()):
+                digest.update(f"{name}{tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
 
     def save(self, path: str | Path, *, thumbnail: bool = False) -> Path:
         """Write the concept file, whole or not at all.

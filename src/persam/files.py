@@ -52,6 +52,7 @@ class Guard(Protocol):
         """Raise, if `target` may not become what is now in `new`."""
 
 
+_temporaries = count()
 guards: WeakSet[Guard] = WeakSet()  # asked before any file is replaced
 
 
@@ -86,7 +87,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = expanded(path)
     # The suffix stays last, because image writers choose the format by it.
-    temporary = target.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp{target.suffix}")
+    # Files that are written at once, by one thread or several, here or on other machines, each have their own.
+    number = f"{threading.get_ident()}{next(_temporaries):04}"
+    temporary = target.with_name(f".{os.getpid()}-{number}.tmp{target.suffix}")
     try:
         if target.is_dir():
             raise IsADirectoryError(21, "Is a directory")

@@ -17,7 +17,6 @@ from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 
 from persam import Concept, PerSAM
-from persam.album.batch import fingerprint_of
 from persam.ledger import Ledger
 
 ALL = ("--overlay", "--cutout", "--coco", "--sheet", "--explain", "--per-instance")
@@ -186,8 +185,8 @@ def test_what_does_not_change_what_a_concept_finds_does_not_change_its_fingerpri
         replace(concept, model="0123456789ab"),
         replace(concept, scale_weights=(0.5, 0.25, 0.25)),
     ]
-    assert {fingerprint_of(each) for each in same} == {fingerprint_of(concept)}
-    assert len({fingerprint_of(each) for each in [concept, *others]}) == 5
+    assert {each.content_hash for each in same} == {concept.content_hash}
+    assert len({each.content_hash for each in [concept, *others]}) == 5
 
 
 class TestAlbums:

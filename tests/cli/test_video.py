@@ -34,7 +34,7 @@ def lines_in(folder: Path) -> list[dict]:
 
 def test_from_a_mask_of_the_first_frame(run, clip, tmp_path):
     arguments = ["video", clip, "--mask", clip.with_name("first.png"), "--name", "disc", "-o", "out"]
-    result = run(*arguments, "--overlay", "--cutout")
+    result = run(*arguments, "--overlay", "--cutout", "--masks", "--coco")
     assert result.exit_code == 0, result.output
     assert f"disc: in {FRAMES} of {FRAMES} frames." in result.stderr
     out = tmp_path / "out"
@@ -52,9 +52,17 @@ def test_from_a_mask_of_the_first_frame(run, clip, tmp_path):
     with av.open(str(out / "overlay.mp4")) as written:
         assert written.streams.audio
     assert len(list(open_clip(out / "cutout.webm"))) == FRAMES
-    again = run(*arguments)
-    assert again.exit_code == 2
-    assert "holds the results of a clip" in again.stderr
+    assert len(list(open_clip(out / "masks.mp4"))) == FRAMES
+    assert len(json.loads((out / "coco.json").read_text())["annotations"]) == FRAMES
+    assert (out / "timeline.csv").read_text().splitlines()[1].startswith(f"disc,0,{FRAMES - 1},0.0,0.3,{FRAMES},")
+    assert Image.open(out / "timeline.png").width > 1000
+    again = run(*arguments, "--cutout-as", "mov")
+    assert again.exit_code == 0
+    assert len(list(open_clip(out / "cutout.mov"))) == FRAMES
+    assert f"{FRAMES} frames, done already; " in again.stderr
+    other = run(*arguments, "--tune")
+    assert other.exit_code == 2
+    assert "holds the results of a clip, with other options; choose another --output" in other.stderr
     assert run(*arguments, "--overwrite", "--json").exit_code == 0
     assert len(lines_in(out)) == FRAMES
 
@@ -113,7 +121,7 @@ def test_from_a_concept(run, clip, learned, tmp_path):
     told = json.loads(result.stdout)
     assert told["frames"] == FRAMES
     assert list(told["present"]) == ["my disc"]
-    assert told["files"] == ["results.jsonl", "labels"]
+    assert told["files"] == ["results.jsonl", "labels", "timeline.csv", "timeline.png"]
 
 
 def test_a_folder_keeps_its_names_and_a_damaged_frame_is_told(run, clip, tmp_path):
@@ -146,11 +154,15 @@ def test_a_run_that_is_stopped_says_what_it_keeps(run, clip, tmp_path, monkeypat
     arguments = ["video", clip, "--mask", clip.with_name("first.png"), "-o", "out", "--overlay"]
     result = run(*arguments)
     assert result.exit_code == 130
-    assert "Stopped. 2 frames are done and kept in out/." in result.stderr
+    assert "Stopped. 2 frames are done and kept in out/; run the same command again to go on." in result.stderr
     assert len(list(open_clip(tmp_path / "out" / "overlay.mp4"))) == 2
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     again = run(*arguments)
-    assert again.exit_code == 2
-    assert "holds the results of a run that was stopped" in again.stderr
+    assert again.exit_code == 0, again.output
+    assert "It goes on at frame 2." in again.stderr
+    assert len(lines_in(tmp_path / "out")) == FRAMES
+    assert len(list(open_clip(tmp_path / "out" / "overlay.mp4"))) == FRAMES
 
 
 def test_options_that_would_do_nothing_are_refused(refused, clip, learned):
@@ -173,6 +185,7 @@ def test_what_is_refused(refused, clip, learned, tmp_path):
     assert "-1 is no number of a frame" in refused("video", clip, "--mask", f"-1={mask}", code=2)
     once = refused("video", "http://127.0.0.1:9/a.ts", "--mask", f"2={mask}", code=2)
     assert "a.ts gives its frames only once" in once
+    assert "written as webm or mov, not gif" in refused("video", clip, "--mask", mask, "--cutout-as", "gif", code=2)
     assert "different names" in refused("video", clip, "--mask", mask, "--name", "a", "--name", "b", code=2)
     (tmp_path / "file").write_text("mine")
     assert "file is a file" in refused("video", clip, "--mask", mask, "-o", "file", code=2)

@@ -15,13 +15,14 @@ from tests.video.drawn import write_clip
 from tests.video.test_track import RED, draw
 
 from persam import PerSAM, PersamError, PersamWarning, UsageError
-from persam.video import folder as folders
-from persam.video import writers
+from persam.video import results, writers
 from persam.video.clips import Clip, ClipFrame, open_clip
-from persam.video.folder import Outputs, TrackReport, track_into
+from persam.video.folder import TrackReport, track_into
+from persam.video.layout import Outputs
 from persam.video.track import TrackedFrame
 
 FRAMES = 3
+ALWAYS = {"results.jsonl", "timeline.csv", "timeline.png"}
 SCENES = [draw([(RED, 40 + 5 * number, 45, 15)]) for number in range(FRAMES)]
 
 
@@ -61,7 +62,7 @@ def labels(*numbers: int) -> set[str]:
 def test_an_earlier_run_goes_when_the_next_one_can_be_written(clip, tmp_path, monkeypatch):
     tracked(clip, tmp_path, overlay=True)
     before = files_in(tmp_path)
-    assert set(before) == {"results.jsonl", "overlay.mp4", *labels(*range(FRAMES))}
+    assert set(before) == {*ALWAYS, "overlay.mp4", *labels(*range(FRAMES))}
 
     def missing(*_: str) -> None:
         raise PersamError("Writing a video needs av.")
@@ -72,7 +73,7 @@ def test_an_earlier_run_goes_when_the_next_one_can_be_written(clip, tmp_path, mo
     assert files_in(tmp_path) == before
     monkeypatch.undo()
     tracked(open_clip([pixels for pixels, _ in SCENES[:2]]), tmp_path, overwrite=True)
-    assert names_in(tmp_path) == {"results.jsonl", *labels(0, 1)}  # neither the old overlay nor a third label
+    assert names_in(tmp_path) == {*ALWAYS, *labels(0, 1)}  # neither the old overlay nor a third label
 
 
 @pytest.mark.parametrize("name", ["results.jsonl", "overlay.mp4", "labels/00001.png"])
@@ -107,7 +108,7 @@ def test_what_is_read_is_never_replaced(clip, tmp_path):
     with pytest.raises(UsageError, match=r"00000\.png is read by this command"):
         tracked(clip, tmp_path / "out", mask, overwrite=True)
     assert own.read_bytes() == clip.read_bytes()
-    assert names_in(tmp_path / "out") == {"results.jsonl", *labels(*range(FRAMES))}
+    assert names_in(tmp_path / "out") == {*ALWAYS, *labels(*range(FRAMES))}
 
 
 def test_frames_of_one_name_have_labels_each(tmp_path):
@@ -117,7 +118,7 @@ def test_frames_of_one_name_have_labels_each(tmp_path):
     tracked(tmp_path / "frames", tmp_path / "out")
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     assert [line["labels"] for line in lines] == ["labels/f1.png", "labels/f1_2.png", "labels/f2.png"]
-    assert names_in(tmp_path / "out") == {"results.jsonl", *(line["labels"] for line in lines)}
+    assert names_in(tmp_path / "out") == {*ALWAYS, *(line["labels"] for line in lines)}
 
 
 # ------------------------------------------------------------------------------------------------ what is kept
@@ -137,15 +138,16 @@ def test_what_was_found_before_a_stop_is_kept(clip, tmp_path, stop):
     else:
         with pytest.raises(PersamError, match="no more"), pytest.warns(PersamWarning, match="results of the 2 frames"):
             tracked(clip, tmp_path, on_frame=stops, overlay=True, cutout=True)
-    assert names_in(tmp_path) == {"results.jsonl", "overlay.mp4", "cutout.webm", *labels(0, 1)}
+    assert names_in(tmp_path) == {*ALWAYS, "overlay.mp4", "cutout.webm", *labels(0, 1)}
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 2
     for name in ("overlay.mp4", "cutout.webm"):
         assert len(list(open_clip(tmp_path / name))) == 2
-    with pytest.raises(UsageError, match=r"was stopped, .* cannot go on in the middle; add --overwrite"):
-        tracked(clip, tmp_path)
+    other = SCENES[0][1][::-1]
+    with pytest.raises(UsageError, match=r"was stopped, with another mask or other concepts, .* add --overwrite"):
+        tracked(clip, tmp_path, other)
     tracked(clip, tmp_path, overwrite=True)
-    with pytest.raises(UsageError, match="holds the results of a clip"):
-        tracked(clip, tmp_path)
+    with pytest.raises(UsageError, match="holds the results of a clip, with another mask or other concepts"):
+        tracked(clip, tmp_path, other)
 
 
 def test_a_problem_elsewhere_is_not_told_of_the_results(tmp_path):
@@ -164,7 +166,7 @@ def test_a_full_disk_is_told_of_the_results(tmp_path, monkeypatch):
     def full(_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folders, "json_line", full)
+    monkeypatch.setattr(results, "json_line", full)
     with (
         pytest.raises(PersamError, match=r"results\.jsonl.*no room"),
         pytest.warns(PersamWarning, match="the 0 frames"),
@@ -182,7 +184,7 @@ def test_a_video_that_ffmpeg_cannot_write_is_a_sentence(clip, tmp_path, monkeypa
         pytest.warns(PersamWarning, match="the 1 frames"),
     ):
         tracked(clip, tmp_path, overlay=True)
-    assert names_in(tmp_path) == {"results.jsonl", *labels(0)}
+    assert names_in(tmp_path) == {*ALWAYS, *labels(0)}
 
 
 def test_labels_are_those_that_were_found(clip, tmp_path):

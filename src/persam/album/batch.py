@@ -5,8 +5,6 @@ First it is planned: what is done already, and whether anything of others would 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,22 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from persam import __version__
 from persam.album.formats.coco import write_coco
-from persam.album.formats.lines import DESCRIPTION
 from persam.album.outputs import OutputFolder, full_path
+from persam.concept import Concept
 from persam.drawing import colours_of
 from persam.errors import PersamError, first_line
 from persam.explain import explain as explained
 from persam.images import read_image
 from persam.places import Place, StoreError, stamp_of
+from persam.reports.coco import DESCRIPTION
 from persam.reports.contact_sheet import ContactSheet, sheet_pages
 from persam.segmentation import SURE_ENOUGH
 
 if TYPE_CHECKING:
-    from persam.concept import Concept
     from persam.persam import PerSAM, SegmentOptions
 
-# Of a concept's metadata: what was learned from the references is in its vectors.
-_NO_MATTER = ("created", "has_thumbnail", "keeps_references", "references")
 COCO_NAME, SHEET_NAME, SHEET_PAGE = "coco.json", "sheet.png", "sheet.html"
 SHEET_COLUMNS = 5
 
@@ -300,7 +296,7 @@ def _says(file: Path, words: str) -> bool:
 def search_of(concept: Concept, wanted: Wanted, dtypes: Sequence[str]) -> dict[str, Any]:
     """All that decides what a concept finds in a photo, beside the photo."""
     return {
-        "concept": fingerprint_of(concept),
+        "concept": concept.content_hash,
         "model": concept.model,
         "encoder": concept.encoder,
         "dtypes": list(dtypes),
@@ -324,16 +320,3 @@ def _made(photo: Place, search: dict[str, Any], wanted: Wanted) -> dict[str, Any
         **search,
         "outputs": wanted.outputs,
     }
-
-
-def fingerprint_of(concept: Concept) -> str:
-    """Tells concepts apart by all that decides what they find: a concept that was learned again from the same is the
-    same, and so is one that keeps its references, or whose photos and model have other file names."""
-    words = {key: value for key, value in concept.metadata().items() if key not in _NO_MATTER}
-    words |= {"model": concept.model, "encoder": concept.encoder}  # without their names
-    digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
-    for part in (*concept.targets, *concept.cues):
-        for name, tensor in sorted(vars(part).items()):
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]

@@ -40,7 +40,12 @@ def video(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("tracked"),
     name: Annotated[list[str] | None, typer.Option("--name", help="Names of the objects, one --name each.")] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlay.mp4, with the clip's sound.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Also write masks.mp4, white on black.")] = False,
     cutout: Annotated[bool, typer.Option("--cutout", help="Also write cutout.webm, transparent beside them.")] = False,
+    cutout_as: Annotated[
+        str | None, typer.Option(help="webm, or mov (ProRes 4444, for video editors); also asks for the cut-out.")
+    ] = None,
+    coco: Annotated[bool, typer.Option("--coco", help="Also write coco.json.")] = False,
     tune: Annotated[bool, typer.Option("--tune", help="Also fit the scale weights on the masks.")] = False,
     threshold: Annotated[
         float | None,
@@ -64,7 +69,9 @@ def video(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
     json: Json = False,
 ) -> None:
-    """Follow objects through a clip. Labels of every frame and results.jsonl are always written.
+    """Follow objects through a clip. Labels, results.jsonl and a timeline are always written.
+
+    Stopped or killed, it goes on where it was when the same command is given again.
 
     [bold]Examples[/bold]
 
@@ -77,13 +84,22 @@ def video(
     """
     from persam.video.carry import propagator_for
     from persam.video.clips import open_clip
-    from persam.video.folder import Outputs, track_into
+    from persam.video.folder import track_into
+    from persam.video.layout import Outputs
 
     clip_name, concepts = _clip_and_concepts(items, mask, mode)
     is_camera = clip_name.isdecimal() and not Path(clip_name).exists()  # folders of frames have numbers for names, too
     clip = open_clip(int(clip_name) if is_camera else clip_name)
     start = concepts or masks_of(mask or [], clip)
-    outputs = Outputs(output, overlay=overlay, cutout=cutout, overwrite=overwrite)
+    outputs = Outputs(
+        output,
+        overlay=overlay,
+        masks=masks,
+        cutout=cutout or cutout_as is not None,
+        cutout_as=cutout_as or "webm",
+        coco=coco,
+        overwrite=overwrite,
+    )
     if concepts:
         named, other = model_of(concepts[0], model, encoder)
         loaded = load_model(named, device=device, dtype=dtype, encoder=other, settings=concepts[0].settings)
@@ -92,6 +108,11 @@ def video(
     carrier = None if propagator is None else propagator_for(loaded, propagator, dtype)
     started = time.perf_counter()
     with heard_warnings() as warned, progress_bar("Frames", clip.count) as advance:
+
+        def goes_on(done: int) -> None:
+            say(f"It goes on at frame {done}.")
+            advance(done=done)
+
         report = track_into(
             loaded,
             clip,
@@ -103,6 +124,8 @@ def video(
             propagator=carrier,
             points=track_points,
             on_look=lambda _: advance(),
+            on_earlier=goes_on,
+            on_drawn=lambda number: advance(done=number),
         )
     seconds = time.perf_counter() - started
     if json:
@@ -110,6 +133,7 @@ def video(
             {
                 "output": str(output),
                 "frames": report.frames,
+                "done_before": report.done_before,
                 "seconds": round(seconds, 2),
                 "present": report.present,
                 "files": report.files,
@@ -119,7 +143,11 @@ def video(
         return
     for one, count in report.present.items():
         say(f"{one}: in {count} of {report.frames} frames.")
-    say(f"{report.frames} frames, {seconds:.1f} s; all of it in {output}/")
+    if report.done_before == report.frames:
+        before = ", done already"
+    else:
+        before = f", {report.done_before} of them done before" if report.done_before else ""
+    say(f"{report.frames} frames{before}; {seconds:.1f} s; all of it in {output}/")
 
 
 def _clip_and_concepts(items: list[str], mask: list[str] | None, mode: str | None) -> tuple[str, list[Concept]]:

@@ -14,7 +14,8 @@ from persam.lazy import lazy_names
 if TYPE_CHECKING:
     from persam.models.propagator import Carried, Propagation, Propagator, load_propagator
     from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
-    from persam.video.folder import Outputs, TrackReport, track_into
+    from persam.video.folder import TrackReport, track_into
+    from persam.video.layout import Outputs
     from persam.video.official import Faults
     from persam.video.points import PointTracker
     from persam.video.start import Start
@@ -47,7 +48,8 @@ __getattr__, __dir__ = lazy_names(
     {
         "persam.models.propagator": "Carried Propagation Propagator load_propagator",
         "persam.video.clips": "Clip ClipFrame ClipSource open_clip",
-        "persam.video.folder": "Outputs TrackReport track_into",
+        "persam.video.folder": "TrackReport track_into",
+        "persam.video.layout": "Outputs",
         "persam.video.official": "Faults",
         "persam.video.points": "PointTracker",
         "persam.video.start": "Start",

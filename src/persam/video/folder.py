@@ -1,58 +1,61 @@
-"""A tracked clip in a folder: a picture of labels and a line of results for every frame, and videos on request."""
+"""A tracked clip in a folder: a picture of labels and a line of results for every frame, and videos on request.
+
+A run that was stopped or killed goes on where it was, see `persam.video.resume`; one that is done is not done again,
+but what else is asked for is drawn from its labels.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
-
 from persam.drawing import Colour, colours_of
-from persam.errors import PersamError, PersamWarning, UsageError, write_error
-from persam.files import UniqueNames, check_folder, expanded, safe_name
-from persam.journal import json_line
-from persam.ledger import Ledger, written_in
+from persam.errors import PersamError, PersamWarning, UsageError
+from persam.files import check_folder, expanded
+from persam.ledger import HIDDEN, Ledger, written_in
 from persam.persam import PerSAM
 from persam.targets import check_targets
 from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
+from persam.video.coco import COCO, write_coco
+from persam.video.drawings import VIDEOS, video_drawer
+from persam.video.layout import LABELS, LabelNames, Outputs
+from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, lines_in
+from persam.video.resume import DoneFrames, KeptRun, Progress, made_of
 from persam.video.start import Start
+from persam.video.state import DamagedStateError
+from persam.video.timeline import TIMELINE_PICTURE, TIMELINE_TABLE, write_timeline
 from persam.video.track import TrackedFrame, TrackOptions, track
-from persam.video.writers import drawn, video_writer, write_labels
+from persam.video.writers import write_labels
 
-RESULTS, LABELS, OVERLAY, CUTOUT = "results.jsonl", "labels", "overlay.mp4", "cutout.webm"
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What is written, and where.
-
-    Attributes:
-        folder: ``labels/FRAME.png`` with DAVIS' palette, and ``results.jsonl``, are always written.
-        overlay: also ``overlay.mp4``, the clip with its objects marked, and its sound.
-        cutout: also ``cutout.webm``, the objects, transparent beside them.
-        overwrite: replace the results of an earlier run, and files of others.
-    """
-
-    folder: Path
-    overlay: bool = False
-    cutout: bool = False
-    overwrite: bool = False
+_DIFFERS = {  # what a run is made of, in words
+    "persam": "another version of persam",
+    "model": "another model",
+    "encoder": "another encoder",
+    "device": "another device",
+    "fitted": "another model",
+    "settings": "another mode",
+    "clip": "another clip, or one that was changed since",
+    "start": "another mask or other concepts",
+    "options": "other options",
+}
 
 
 @dataclass
 class TrackReport:
-    """What was done: the number of frames, in how many of them every object is, and the files, relative to the folder
-    (of the labels the folder alone)."""
+    """What was done: the number of frames, how many of them an earlier run had done, in how many every object is, and
+    the files, relative to the folder (of the labels the folder alone)."""
 
     frames: int = 0
+    done_before: int = 0
     present: dict[str, int] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
 
@@ -64,97 +67,261 @@ def track_into(
     outputs: Outputs,
     on_frame: Callable[[TrackedFrame], object] = lambda _: None,
     on_look: Callable[[int], object] = lambda _: None,
+    on_earlier: Callable[[int], object] = lambda _: None,
+    on_drawn: Callable[[int], object] = lambda _: None,
     **options: Unpack[TrackOptions],
 ) -> TrackReport:
     """Follow objects through a clip, and write what is found, which stays if the clip breaks off or is stopped.
+
+    Where a run with the same model, clip, start and options was stopped, it goes on; where one came to its end, only
+    what is asked for and not there is drawn, from its labels. A clip that cannot be read again (a camera, a stream,
+    frames that are handed over) begins anew.
 
     Args:
         persam: the model.
         clip: from `open_clip`.
         start: as in `track`.
         outputs: what to write, and where.
-        on_frame: called after every frame.
+        on_frame: called after every frame that was followed.
         on_look: as in `track`.
+        on_earlier: called before them with the number of frames that an earlier run did, if it goes on.
+        on_drawn: called with their number after every frame of a finished run that is drawn again.
         options: of `track`.
 
     Raises:
-        UsageError: the folder has results already, or files of others that are not to be replaced; or what is read
-            would be replaced.
-        PersamError: as `track`; or something cannot be written.
+        UsageError: the folder has results of something else already, or files of others that are not to be replaced; or
+            what is read would be replaced.
+        PersamError: as `track`; or something cannot be written, or another command is writing there.
         KeyboardInterrupt: it was stopped, as a camera only can be; says how many frames are kept, and where.
 
     Warns:
-        PersamWarning: it broke off, and what was found before is kept.
+        PersamWarning: it broke off, and what was found before is kept; or what was kept cannot be gone on from.
     """
     folder = expanded(outputs.folder)
     check_folder(folder)
-    tracked = track(persam, clip, start, on_look=on_look, **options)
-    first = next(tracked)  # what is wrong with the clip or its start is said before anything is written
-    label_names = _LabelNames(clip)
-    names = [one.concept for one in first.segmentations]
-    chosen = colours_of(names)
-    colours: list[Colour] = [chosen[each] for each in names]
-    report = TrackReport(present=dict.fromkeys(names, 0), files=[RESULTS, LABELS])
-    with Ledger(folder, overwrite=outputs.overwrite) as ledger, ExitStack() as stack:
-        _check(ledger, clip, start, outputs, label_names)
-        overlay = cutout = None
-        if outputs.overlay:
-            overlay = stack.enter_context(video_writer(folder / OVERLAY, clip))
-            report.files.append(OVERLAY)
-        if outputs.cutout:
-            cutout = stack.enter_context(video_writer(folder / CUTOUT, clip, see_through=True, sound=False))
-            report.files.append(CUTOUT)
-        # Nothing of an earlier run is taken away before all that is needed to write another is there.
-        ledger.remove(place for place in written_in(folder) if place in (OVERLAY, CUTOUT) or _is_label(place))
-        write_line = stack.enter_context(_lines(folder / RESULTS))
-        ledger.adopt([RESULTS])  # as it is when it begins: it is known as that of a run that was stopped
-        try:
-            for found in chain([first], tracked):
-                place = f"{LABELS}/{label_names.of(found.frame)}"
-                write_labels(folder / place, found.labels)
-                write_line(_line(found, place))
-                report.frames += 1
-                for one in found.segmentations:
-                    report.present[one.concept] += one.found
-                if overlay is not None:
-                    overlay(found.frame, drawn(found.frame.pixels, found.labels, colours))
-                if cutout is not None:
-                    alpha = np.where(found.labels > 0, 255, 0).astype(np.uint8)
-                    cutout(found.frame, np.dstack([found.frame.pixels, alpha]))
-                on_frame(found)
-        except KeyboardInterrupt as stop:
-            raise type(stop)(f"{report.frames} frames are done and kept in {folder}/.") from None
-        except PersamError:
-            kept = f"It broke off; the results of the {report.frames} frames before are kept in {folder}/."
-            warnings.warn(kept, PersamWarning, stacklevel=2)
-            raise
-        ledger.adopt([RESULTS])
-    return report
+    with Ledger(folder, overwrite=outputs.overwrite) as ledger:
+        job = _Job(ledger, clip, outputs, KeptRun(ledger, made_of(persam, clip, start, options)))
+        mark, state = job.look(_sources_of(clip, start))
+        if job.is_done:
+            return job.draw_again(on_drawn)
+        progress = job.progress_from(mark, state)
+        tracked = track(persam, clip, start, earlier=progress, on_look=on_look, **options)
+        return job.follow(tracked, mark, progress, on_frame, on_earlier)
 
 
-def _check(ledger: Ledger, clip: Clip, start: Start, outputs: Outputs, label_names: _LabelNames) -> None:
-    """See before the work that no results, no files of others and nothing that is read would be replaced.
+class _Job:
+    """One run into a folder, which is held.
 
-    Raises:
-        UsageError: something would be.
+    Args:
+        ledger: of the folder.
+        clip: the clip.
+        outputs: what to write.
+        run: what is known of the last run.
     """
-    folder = ledger.folder
-    if (folder / RESULTS).exists() and not outputs.overwrite and RESULTS in written_in(folder):
-        if ledger.is_own(RESULTS):
-            raise UsageError(f"{folder} holds the results of a clip; choose another --output, or add --overwrite.")
+
+    def __init__(self, ledger: Ledger, clip: Clip, outputs: Outputs, run: KeptRun) -> None:
+        self.ledger, self.folder, self.clip, self.outputs, self.run = ledger, ledger.folder, clip, outputs, run
+        self.labels = LabelNames(clip)
+        self.is_done = False
+        self._kept: set[str] = set()  # labels of an earlier run that stay
+
+    def look(self, sources: list[Path]) -> tuple[Mark, dict[str, Any] | None]:
+        """See what an earlier run left, and that no results, no files of others and nothing that is read would be lost.
+
+        Returns:
+            How far an earlier run was that is to go on, and its tracker's state.
+
+        Raises:
+            UsageError: something would be.
+        """
+        self.ledger.sweep([HIDDEN, LABELS])
+        earlier, known = None, False
+        if (self.folder / RESULTS).exists() and RESULTS in written_in(self.folder) and not self.outputs.overwrite:
+            self._refuse_another()
+            known = True  # the lines that a stopped run added are not in the ledger
+            self.is_done = self.run.frames is not None
+            earlier = None if self.is_done else self._state()
+        if earlier is not None:
+            self._kept = {line["labels"] for line in lines_in(self.folder / RESULTS, earlier[0].size)}
+        planned = [*self._missing(), *[RESULTS] * (not known)]
+        names = set() if self.is_done else self.labels.existing(self.folder / LABELS)
+        home = os.path.realpath(self.folder / LABELS)
+        near = [file for file in sources if file.name in names and os.path.realpath(file.parent) == home]
+        targets = [("--output", file) for file in (*(self.folder / name for name in planned), *near)]
+        check_targets(targets, sources, overwrite=True)
+        self.ledger.check([*planned, *sorted({f"{LABELS}/{name}" for name in names} - self._kept)])
+        return earlier or (NOTHING, None)
+
+    def _missing(self) -> list[str]:
+        """What is to be written beside labels and lines."""
+        files = [*self.outputs.videos, *self.outputs.summaries]
+        return [name for name in files if not (self.is_done and (self.folder / name).exists())]
+
+    def _refuse_another(self) -> None:
+        """See that the results are of the same run, as it left them."""
+        whole = self.ledger.is_own(RESULTS)
+        if self.run.is_same and (whole or self.run.frames is None):
+            return
+        differs = [_DIFFERS[name] for name in self.run.others if name in _DIFFERS]
+        of = f", with {differs[0]}" if differs else ""
+        if whole:
+            raise UsageError(
+                f"{self.folder} holds the results of a clip{of}; choose another --output, or add --overwrite."
+            )
+        if not differs and self.run.frames is not None:
+            raise UsageError(
+                f"{self.folder / RESULTS} was changed since; choose another --output, or add --overwrite to begin anew."
+            )
         raise UsageError(
-            f"{folder} holds the results of a run that was stopped, or that were changed since, and following cannot "
-            "go on in the middle; add --overwrite to begin anew, or choose another --output."
+            f"{self.folder} holds the results of a run that was stopped{of}, which this command does not go on with; "
+            "add --overwrite to begin anew, or choose another --output."
         )
-    planned = [RESULTS, *[OVERLAY] * outputs.overlay, *[CUTOUT] * outputs.cutout]
-    labels = label_names.existing(folder / LABELS)
-    sources = _sources_of(clip, start)
-    home = os.path.realpath(folder / LABELS)
-    near = [file for file in sources if file.name in labels and os.path.realpath(file.parent) == home]
-    check_targets(
-        [("--output", file) for file in (*(folder / name for name in planned), *near)], sources, overwrite=True
-    )
-    ledger.check([*planned, *(f"{LABELS}/{name}" for name in sorted(labels))])
+
+    def _state(self) -> tuple[Mark, dict[str, Any]] | None:
+        """What the run that was stopped kept, if it is of use."""
+        try:
+            earlier = self.run.read()
+        except DamagedStateError:
+            warnings.warn(
+                f"What {self.folder} kept of the run that was stopped is damaged, so it begins anew.",
+                PersamWarning,
+                stacklevel=5,
+            )
+            return None
+        if earlier is not None and not earlier[0].fits(self.folder / RESULTS):
+            raise UsageError(
+                f"{self.folder / RESULTS} was changed after the run was stopped, so that it cannot go on; add "
+                "--overwrite to begin anew, or choose another --output."
+            )
+        return earlier
+
+    # ------------------------------------------------------------------------------------------------ following
+
+    def progress_from(self, mark: Mark, state: dict[str, Any] | None) -> Progress:
+        """What keeps the tracker's state, and gives the frames that were done."""
+        return Progress(self.run, self._done(mark) if mark.frames else None, state)
+
+    def _done(self, mark: Mark) -> DoneFrames:
+        return DoneFrames(self.folder, mark, self._place)
+
+    def follow(
+        self,
+        tracked: Iterator[TrackedFrame],
+        mark: Mark,
+        progress: Progress,
+        on_frame: Callable[[TrackedFrame], object],
+        on_earlier: Callable[[int], object],
+    ) -> TrackReport:
+        """Write what is found, from the beginning or from where an earlier run was."""
+        first = next(tracked)  # what is wrong with the clip or its start is said before anything is written
+        names = [one.concept for one in first.segmentations]
+        report = TrackReport(done_before=mark.frames, present=dict.fromkeys(names, 0))
+        report.files = [RESULTS, LABELS, *self.outputs.videos]
+        with ExitStack() as stack:
+            draw = stack.enter_context(video_drawer(self.folder, self.outputs.videos, self.clip, _colours(names)))
+            # Nothing of an earlier run is taken away before all that is needed to write another is there.
+            if not mark.frames:
+                self.run.begin()
+            self._clear()
+            lines = stack.enter_context(FrameLines(self.folder / RESULTS, mark))
+            if mark.frames:
+                on_earlier(mark.frames)
+            else:
+                self.ledger.adopt([RESULTS])  # as it is when it begins: it is known as that of a run that was stopped
+            try:
+                for found in chain([first], tracked):
+                    is_new = found.frame.number > mark.last
+                    if is_new:
+                        place = self._place(found.frame)
+                        write_labels(self.folder / place, found.labels)
+                        lines.add(_line(found, place))
+                        progress.add(lines)
+                    for one in found.segmentations:
+                        report.present[one.concept] += one.found
+                    draw(found.frame, found.labels)
+                    if is_new:
+                        on_frame(found)
+            except KeyboardInterrupt as stop:
+                self._keep(progress, lines)
+                raise type(stop)(
+                    f"{lines.mark.frames} frames are done and kept in {self.folder}/{_how(progress)}"
+                ) from None
+            except PersamError:
+                self._keep(progress, lines)
+                frames = f"the {lines.mark.frames} frames before are kept in {self.folder}/{_how(progress)}"
+                warnings.warn(f"It broke off; the results of {frames}", PersamWarning, stacklevel=3)
+                raise
+            report.frames = lines.mark.frames
+        report.files += self._summarize(self.outputs.summaries)
+        self.ledger.adopt([RESULTS])
+        self.run.finish(report.frames)
+        return report
+
+    def _place(self, frame: ClipFrame) -> str:
+        return f"{LABELS}/{self.labels.of(frame)}"
+
+    def _clear(self) -> None:
+        """Take away what an earlier run wrote and this one does not go on with."""
+        drawn = {*VIDEOS, TIMELINE_TABLE, TIMELINE_PICTURE, COCO}
+        written = written_in(self.folder) - self._kept
+        self.ledger.remove(place for place in written if place in drawn or _is_label(place))
+
+    def _keep(self, progress: Progress, lines: FrameLines) -> None:
+        """Keep what a run that is stopped did, as well as it can be: the disk may be full."""
+        with contextlib.suppress(PersamError):
+            progress.keep(lines)
+        with contextlib.suppress(PersamError):
+            if lines.mark.frames:
+                self._summarize(self.outputs.summaries)
+
+    # ------------------------------------------------------------------------------------- what is made of lines
+
+    def draw_again(self, on_drawn: Callable[[int], object]) -> TrackReport:
+        """Write what is asked for and not there, of a clip that was followed to its end."""
+        names: list[str] = []
+        frames, present = 0, Counter[str]()
+        for line in self._lines():
+            names = names or [one["concept"] for one in line["objects"]]
+            present.update(one["concept"] for one in line["objects"] if one["present"] and one["box"] is not None)
+            frames += 1
+        missing = self._missing()
+        videos = [name for name in missing if name in VIDEOS]
+        if videos:
+            done = self._done(Mark(frames, sys.maxsize, sys.maxsize))
+            try:
+                with video_drawer(self.folder, videos, self.clip, _colours(names)) as draw:
+                    for number, frame in enumerate(self.clip, start=1):
+                        known = done.of(frame)
+                        assert known is not None
+                        draw(frame, known[0])
+                        on_drawn(number)
+            except (KeyboardInterrupt, PersamError):
+                self.ledger.remove(videos)  # which end too early
+                raise
+        self._summarize([name for name in missing if name not in VIDEOS])
+        files = [RESULTS, LABELS, *self.outputs.videos, *self.outputs.summaries]
+        return TrackReport(frames, frames, {name: present[name] for name in names}, files)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        return lines_in(self.folder / RESULTS)
+
+    def _summarize(self, names: Sequence[str]) -> Sequence[str]:
+        """Write these summaries, and return them."""
+        objects = [one["concept"] for one in next(self._lines())["objects"]]
+        write_timeline(self.folder, names, self._lines(), _colours(objects))
+        if COCO in names:
+            files = self.clip.files if isinstance(self.clip, FrameFolder) else None
+            write_coco(self.folder / COCO, self._lines, self.clip.source, files)
+        return names
+
+
+def _how(progress: Progress) -> str:
+    return "; run the same command again to go on." if progress.may_go_on else "."
+
+
+def _colours(names: Iterable[str]) -> list[Colour]:
+    chosen = colours_of(names)
+    return [chosen[each] for each in names]
 
 
 def _sources_of(clip: Clip, start: Start) -> list[Path]:
@@ -169,62 +336,6 @@ def _sources_of(clip: Clip, start: Start) -> list[Path]:
 
 def _is_label(place: str) -> bool:
     return Path(place).parent == Path(LABELS)
-
-
-class _LabelNames:
-    """What the label pictures of a clip's frames are called: as the frame, or its number in DAVIS' five digits.
-
-    Frames of one name, such as ``a.jpg`` and ``a.png``, get a number, in the order of the files, readable or not.
-    """
-
-    def __init__(self, clip: Clip) -> None:
-        self._names: UniqueNames | None = None
-        if isinstance(clip, FrameFolder):
-            self._names = UniqueNames()
-            for number, file in enumerate(clip.files):
-                name = safe_name(file.stem)
-                self._names.of(str(number), [name], name)
-            self._all = {self._named(key) for key in self._names.keys}
-
-    def _named(self, key: str) -> str:
-        assert self._names is not None
-        return f"{self._names.of(key, [], key)}.png"
-
-    def of(self, frame: ClipFrame) -> str:
-        """A frame's."""
-        return f"{frame.number:05d}.png" if self._names is None else self._named(str(frame.number))
-
-    def existing(self, folder: Path) -> set[str]:
-        """Of the files in a folder, those whose names are frames', too."""
-        try:
-            files = {file.name for file in folder.iterdir()}
-        except OSError:
-            return set()
-        return (
-            {name for name in files if re.fullmatch(r"\d{5,}\.png", name)} if self._names is None else files & self._all
-        )
-
-
-@contextmanager
-def _lines(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Write lines of JSON, which are there as soon as they are written, and are not kept in memory as a journal's."""
-    try:
-        stream = path.open("wb")
-    except OSError as error:
-        raise write_error(path, error) from error
-
-    def write(line: dict[str, Any]) -> None:
-        try:
-            stream.write(json_line(line))
-            stream.flush()
-        except OSError as error:
-            raise write_error(path, error) from error
-
-    try:
-        yield write
-    finally:
-        with contextlib.suppress(OSError):  # what could not be flushed was told
-            stream.close()
 
 
 def _line(found: TrackedFrame, place: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from persam.video.motion import Motion
 from persam.video.points import NO_POINTS, CarriedPoints, PointTracker, with_points
 from persam.video.shots import learned_from
 from persam.video.start import StartObject
+from persam.video.state import Resumable
 from persam.video.windows import WHOLE, Window, window_around
 
 # Chosen with the bundled model on the first second of four clips of DAVIS.
@@ -80,7 +81,7 @@ class _WindowView:
     odds: np.ndarray
 
 
-class FollowedObjects:
+class FollowedObjects(Resumable):
     """The objects of a clip. Their number and order never change, whoever is out of sight.
 
     Args:
@@ -95,6 +96,8 @@ class FollowedObjects:
     Raises:
         PersamError: a concept was made with another model.
     """
+
+    _FIXED = frozenset({"threshold"})  # any attribute that is not named here is kept, see `Resumable`
 
     def __init__(
         self,
@@ -174,8 +177,10 @@ class _Frame:
         return self._persam.encode(np.ascontiguousarray(window.of(self.pixels)))
 
 
-class _FollowedObject:
+class _FollowedObject(Resumable):
     """One object: what is known of it, where it was last, and how like itself it usually looks."""
+
+    _FIXED = frozenset({"persam", "weights"})  # likewise
 
     def __init__(self, persam: PerSAM, concept: Concept) -> None:
         self.persam, self.memory = persam, ClipMemory(concept)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from persam.concept import Concept
 from persam.method.cues import CueFeatures, cues_of
 from persam.method.learn import Learned, TargetFeatures
+from persam.video.state import Resumable
 
 MOST = 3  # frames; with it the memory is as large as it gets, however long the clip
 
 
-class ClipMemory:
+class ClipMemory(Resumable):
     """A concept that knows good frames of the clip too.
 
     The frames stay spread over the time since the start: of three in a row that are too many, the one goes whose
@@ -23,6 +26,8 @@ class ClipMemory:
     Attributes:
         concept: with the frames as further shots.
     """
+
+    _FIXED = frozenset({"learned", "concept"})
 
     def __init__(self, concept: Concept) -> None:
         self.learned = self.concept = concept
@@ -40,6 +45,14 @@ class ClipMemory:
             times = [0, *self.frames]
             gaps = [times[place + 2] - times[place] for place in range(len(times) - 2)]
             del self._kept[gaps.index(min(gaps))]
+        self._join()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Resumable`."""
+        super().restore(state)
+        self._join()
+
+    def _join(self) -> None:
         shots = self._kept
         self.concept = replace(
             self.learned,

@@ -23,6 +23,7 @@ from persam.models.base import EncodedImage
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.video.points import NO_POINTS, CarriedPoints, PointTracker, with_points
+from persam.video.state import Resumable
 
 MARGIN = 10  # photo pixels by which a box is widened on every side
 MASK_VALUE = 215  # by which the scripts multiply a mask of 0 and 1, see `method.learn.published_cells`
@@ -65,7 +66,7 @@ def published_settings(*, tuned: bool) -> Settings:
     )
 
 
-class OfficialObjects:
+class OfficialObjects(Resumable):
     """The objects of a clip, followed as published.
 
     Args:
@@ -82,6 +83,7 @@ class OfficialObjects:
     """
 
     carried: CarriedPoints | None = None
+    _FIXED = frozenset({"faults", "persam", "concepts"})  # any attribute that is not named here is kept
 
     def __init__(
         self,

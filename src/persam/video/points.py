@@ -18,6 +18,7 @@ import torch
 from persam.errors import PersamError, UsageError
 from persam.geometry import Frame, shrink
 from persam.method.prior import Prior
+from persam.video.state import Resumable
 
 SIDE = 1024  # pixels of the longest side of the pictures in which points are followed: LK sees no faster motion
 WINDOW, LEVELS = 21, 3  # of LK: pixels around a point, and halvings of the picture beyond the first
@@ -57,7 +58,7 @@ class PointTracker(Protocol):
 PointsChoice = str | PointTracker
 
 
-class LucasKanade:
+class LucasKanade(Resumable):
     """OpenCV's pyramidal Lucas-Kanade; a point counts as seen if, followed back, it comes out where it came from.
 
     A point that was not seen once is not looked for again.
@@ -89,14 +90,6 @@ class LucasKanade:
             seen[seen] = found & returned & (np.linalg.norm(back - start, axis=1) <= RETURN)
         self._points, self._seen = points, seen
         return points.copy(), seen.copy()
-
-    def state(self) -> dict[str, np.ndarray]:
-        """What another process needs to go on after the last frame; it stays as it is when this one goes on."""
-        return {"grey": self._grey, "points": self._points, "seen": self._seen}
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from the `state` of another."""
-        self._grey, self._points, self._seen = state["grey"], state["points"], state["seen"]
 
 
 def _grey(frame: np.ndarray) -> np.ndarray:
@@ -138,16 +131,15 @@ def point_tracker(choice: PointsChoice, device: torch.device) -> PointTracker:
     raise UsageError(f"There is no point tracker {choice!r}; choose {names}, or give one with start and follow.")
 
 
-_STATE = ("owner", "points", "seen", "astray")
-
-
-class CarriedPoints:
+class CarriedPoints(Resumable):
     """The points of a clip's objects: which ones, where they are, and when it takes others.
 
     Args:
         tracker: what follows them; of all objects together, as each knows better where it goes if it sees the others.
         objects: their number.
     """
+
+    _FIXED = frozenset({"objects"})
 
     def __init__(self, tracker: PointTracker, objects: int) -> None:
         self.tracker, self.objects = tracker, objects
@@ -192,20 +184,6 @@ class CarriedPoints:
             self._points, self._owner = np.concatenate(places), np.concatenate(owners)
             self._seen, self._astray = np.ones(len(self._owner), bool), np.zeros(len(self._owner), bool)
             self.tracker.start(frame, self._points)
-
-    def state(self) -> dict[str, Any] | None:
-        """What another process needs to go on after the last frame; None if the tracker has no such thing."""
-        if not hasattr(self.tracker, "state"):
-            return None
-        kept = {name: getattr(self, f"_{name}") for name in _STATE}
-        return {**kept, "picked": list(self._picked), "tracker": self.tracker.state()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from the `state` of another, with a tracker of the same kind."""
-        for name in _STATE:
-            setattr(self, f"_{name}", state[name])
-        self._picked = list(state["picked"])
-        self.tracker.restore(state["tracker"])  # type: ignore[attr-defined]  # had a state, so it has this
 
     def _followed(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the tracker says, which may be the user's own."""

@@ -23,7 +23,7 @@ from persam.video.official import Faults
 from persam.video.plan import spans_of
 from persam.video.points import PointsChoice, point_tracker
 from persam.video.start import Given, Start, StartObject, given_of, numbers_of
-from persam.video.trackers import Beginnings, Tracker, Way
+from persam.video.trackers import Beginnings, Earlier, Tracker, Way
 from persam.video.waiting import SmallLabels
 
 
@@ -65,6 +65,7 @@ def track(
     points: PointsChoice | None = None,
     propagator: str | Path | Propagator | None = None,
     on_look: Callable[[int], object] = lambda _: None,
+    earlier: Earlier | None = None,
 ) -> Iterator[TrackedFrame]:
     """Follow objects through a clip, frame by frame, which are read as they are asked for.
 
@@ -87,6 +88,7 @@ def track(
         propagator: a SAM 2, EdgeTAM or SAM 3 for videos, by name, folder or as an object, whose memory carries what the
             concept finds (`persam.video.carry`); by default none.
         on_look: called with the number of every frame that was looked at, in the order of the work.
+        earlier: where a run that was stopped goes on; the frames that it did are yielded, but not looked at again.
 
     Yields:
         Every frame, the first one too, in the clip's order. Those that are followed backwards wait for their turn.
@@ -115,7 +117,7 @@ def track(
     # A clip that cannot be gone through again is refused before any of it is used up.
     again = frames_again(opened) if set(numbers_of(start) or ()) - {0} else None
     way = Way(tune=tune, threshold=threshold, faults=faults, points=carried, propagator=carrier)
-    return _tracked(persam, opened, again, start, names, way, on_look)
+    return _tracked(persam, opened, again, start, names, way, earlier, on_look)
 
 
 def _tracked(
@@ -125,6 +127,7 @@ def _tracked(
     start: Start,
     names: Sequence[str] | None,
     way: Way,
+    earlier: Earlier | None,
     on_look: Callable[[int], object],
 ) -> Iterator[TrackedFrame]:
     frames = iter(clip)
@@ -150,8 +153,14 @@ def _tracked(
             continue
         if frame.number == span.given:
             tracker = beginnings.tracker(frame.number, frame.pixels)
+            if earlier is not None and again is None and way.is_resumable:
+                earlier.begin(tracker)
         if tracker is None:
             raise _changed(clip)
+        known = None if earlier is None else earlier.of(frame)
+        if known is not None:
+            yield _frame(frame, *known, given.objects, way.threshold)
+            continue
         if frame.number in given.labels:
             labels = given.labels[frame.number]
             found = labels.read(), [float(label in labels) for label in range(1, len(given.objects) + 1)]

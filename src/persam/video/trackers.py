@@ -19,6 +19,7 @@ from persam.video.plan import Span
 from persam.video.points import PointTracker
 from persam.video.shots import learned_from
 from persam.video.start import Given, StartObject
+from persam.video.state import Resumable
 from persam.video.waiting import SmallLabels
 
 
@@ -27,6 +28,18 @@ class Tracker(Protocol):
 
     def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
         """The next frame, (H, W, 3) uint8: labels (H, W) uint8, and the score of every object, 0 to 1."""
+        ...
+
+
+class Earlier(Protocol):
+    """What is known of a clip before it is followed, as when a run was stopped; see `persam.video.resume`."""
+
+    def begin(self, tracker: object) -> None:
+        """A tracker is about to follow; it may be set to where it was."""
+        ...
+
+    def of(self, frame: ClipFrame) -> tuple[np.ndarray, list[float]] | None:
+        """What is known of a frame, as `Tracker.follow` gives it; None if it is to be followed."""
         ...
 
 
@@ -39,6 +52,11 @@ class Way:
     faults: Faults | None = None
     points: PointTracker | None = None
     propagator: Propagator | None = None
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether all of it has a state that can be kept: a propagator's memory, and other networks, have none."""
+        return self.propagator is None and (self.points is None or isinstance(self.points, Resumable))
 
 
 class Beginnings:
@@ -105,7 +123,7 @@ class Beginnings:
         return frame.pixels
 
 
-class _Official:
+class _Official(Resumable):
     """The published procedure has no score: what it gives a mask is there. What its frame does not show is never."""
 
     def __init__(self, persam: PerSAM, pixels: np.ndarray, objects: Sequence[StartObject], way: Way) -> None:

@@ -32,6 +32,10 @@ _SEE_THROUGH: dict[str, tuple[str, str, dict[str, str], str]] = {
     ".webm": ("libvpx-vp9", "yuva420p", {"crf": "18", "b:v": "0", "deadline": "realtime", "cpu-used": "4"}, "libopus"),
     ".mov": ("prores_ks", "yuva444p10le", {"profile": "4444"}, "aac"),
 }
+# Masks: so exact that a threshold in the middle gives them back, and yet, unlike lossless, what every player knows.
+_EXACT: dict[str, tuple[str, str, dict[str, str], str]] = {
+    ".mp4": ("libx264", "yuv420p", {"crf": "6", "preset": "veryfast"}, "aac"),
+}
 
 
 # ---------------------------------------------------------------------------------------------------- pictures
@@ -71,7 +75,7 @@ def drawn(pixels: np.ndarray, labels: np.ndarray, colours: Sequence[Colour]) -> 
 
 @contextmanager
 def video_writer(
-    path: str | Path, clip: Clip, *, see_through: bool = False, sound: bool = True
+    path: str | Path, clip: Clip, *, see_through: bool = False, exact: bool = False, sound: bool = True
 ) -> Iterator[Callable[[ClipFrame, np.ndarray], None]]:
     """Write a video frame by frame, with a clip's timing and its sound; whole or not at all.
 
@@ -81,6 +85,7 @@ def video_writer(
         path: MP4, MOV, MKV or WebM, by its suffix; with `see_through` WebM (VP9) or MOV (ProRes 4444).
         clip: what the frames are of.
         see_through: frames have an alpha channel, (H, W, 4).
+        exact: for masks, MP4 alone: a threshold of 128 gives black and white back to the pixel.
         sound: copy the clip's sound, if it is a file and has one.
 
     Yields:
@@ -92,7 +97,7 @@ def video_writer(
         PersamError: it cannot be written, PyAV is not installed, or no frame came.
     """
     av = library("av", "Writing a video", "video")
-    formats = _SEE_THROUGH if see_through else _SOLID
+    formats = _SEE_THROUGH if see_through else _EXACT if exact else _SOLID
     target = expanded(path)
     if target.suffix.lower() not in formats:
         raise UsageError(f"{path}: a video is written as {' or '.join(formats)}; choose one of these.")

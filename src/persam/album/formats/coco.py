@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from persam.album.formats.lines import DESCRIPTION, ResultLines, Written, below, common_folder, found_in
+from persam.album.formats.lines import ResultLines, Written, below, common_folder, found_in
 from persam.files import atomic_path
 from persam.journal import json_line
+from persam.reports.coco import DESCRIPTION, coco_categories, coco_entries, coco_shape
 
 NAME = "coco.json"
 
@@ -47,26 +48,17 @@ def _pieces(lines: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     home = common_folder(images)
     yield b'{"info": ' + json_line({"description": DESCRIPTION, "photos": home})
     yield b', "licenses": [], "images": [\n'
-    yield from _entries({**about, "file_name": below(home, image)} for image, about in images.items())
+    yield from coco_entries({**about, "file_name": below(home, image)} for image, about in images.items())
     yield b'], "categories": [\n'
-    yield from _entries({"id": number, "name": name, "supercategory": "object"} for name, number in concepts.items())
+    yield from coco_categories(concepts)
     yield b'], "annotations": [\n'
-    yield from _entries(
-        {"id": number, "image_id": images[line["image"]]["id"], "category_id": concepts[line["concept"]], **_shape(one)}
+    yield from coco_entries(
+        {
+            "id": number,
+            "image_id": images[line["image"]]["id"],
+            "category_id": concepts[line["concept"]],
+            **coco_shape(one),
+        }
         for number, (line, one) in enumerate(((line, one) for line in lines for one in found_in(line)), start=1)
     )
     yield b"]}\n"
-
-
-def _entries(entries: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    for number, entry in enumerate(entries):
-        yield (b"," if number else b"") + json_line(entry)
-
-
-def _shape(one: dict[str, Any]) -> dict[str, Any]:
-    from pycocotools import mask as coco_mask
-
-    x0, y0, x1, y1 = one["box"]
-    area = int(coco_mask.area({"size": one["rle"]["size"], "counts": one["rle"]["counts"].encode()}))
-    box = [x0, y0, x1 - x0, y1 - y0]
-    return {"segmentation": one["rle"], "area": area, "bbox": box, "iscrowd": 0, "score": one["score"]}

@@ -11,11 +11,12 @@ from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 
-from persam.album.formats.lines import DESCRIPTION, ResultLines, Written
+from persam.album.formats.lines import ResultLines, Written
 from persam.drawing import colours_of
 from persam.errors import printable
 from persam.files import atomic_path
 from persam.instance import rle_mask
+from persam.reports.coco import DESCRIPTION
 
 NAME = "cvat.xml"
 

@@ -16,8 +16,6 @@ from typing import Any
 from persam.errors import UsageError
 from persam.files import UniqueNames, safe_name
 
-DESCRIPTION = "Segmented by persam"
-
 Line = dict[str, Any]
 
 

@@ -1,0 +1,315 @@
+"""What a folder keeps of a run that may be stopped, or killed, so that the same command goes on where it was.
+
+Now and then the tracker's whole state is written, with how far ``results.jsonl`` was by then. What came after is done
+again; what was before is never looked at by the model a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from persam import __version__
+from persam.concept import Concept
+from persam.errors import PersamError, write_error
+from persam.files import expanded, write_bytes
+from persam.instance import rle_mask
+from persam.journal import json_line
+from persam.ledger import HIDDEN, Ledger
+from persam.models.base import FeatureEncoder
+from persam.models.propagator import Propagator, TransformersPropagator
+from persam.persam import PerSAM
+from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
+from persam.video.points import PointTracker
+from persam.video.results import RESULTS, FrameLines, Mark, lines_in
+from persam.video.start import Start
+from persam.video.state import DamagedStateError, Resumable, read_state, write_state
+from persam.video.writers import write_labels
+
+RUN, STATE = f"{HIDDEN}/video.json", f"{HIDDEN}/video.safetensors"
+EVERY = 10.0  # seconds of work that a kill costs, at most,
+SHARE = 0.01  # unless keeping the state would take more than this share of the time
+
+
+# ------------------------------------------------------------------------------------- what a result depends on
+
+
+def made_of(persam: PerSAM, clip: Clip, start: Start, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """All that a run's results depend on, as JSON values; None where it cannot be done again: a camera, a pipe."""
+    read, begun = _clip_made(clip), _start_made(start)
+    chosen = {name: value for name, value in sorted(options.items()) if value is not None and value is not False}
+    for name, value in chosen.items():
+        if isinstance(value, TransformersPropagator):
+            chosen[name] = [value.name, str(value.dtype)]
+        elif is_dataclass(value) and not isinstance(value, type):
+            chosen[name] = asdict(value)
+    own = any(isinstance(each, Propagator | PointTracker) for each in chosen.values())  # of which nothing is known
+    if read is None or begun is None or own:
+        return None
+    return {
+        "persam": __version__,
+        "model": _encoder_made(persam.model),
+        "encoder": None if persam.encoder is None else _encoder_made(persam.encoder),
+        "device": persam.model.device.type,
+        "fitted": None if persam.fitted is None else persam.fitted.to_dict(),
+        "settings": persam.settings.to_dict(),
+        "clip": read,
+        "start": begun,
+        "options": chosen,
+    }
+
+
+def _encoder_made(encoder: FeatureEncoder) -> list[str]:
+    return [encoder.fingerprint, str(getattr(encoder, "encoder_dtype", torch.float32))]
+
+
+def _clip_made(clip: Clip) -> Any:
+    try:
+        if isinstance(clip, VideoFile) and clip.path.is_file():
+            return [_stamp(clip.path)]
+        if isinstance(clip, FrameFolder):
+            stamps = [_stamp(Path(str(file))) for file in clip.files]
+            return [clip.source, len(stamps), hashlib.sha256(json.dumps(stamps).encode()).hexdigest()]
+    except OSError:  # reading it will say what is wrong
+        pass
+    return None
+
+
+def _stamp(path: Path) -> list[Any]:
+    status = path.stat()
+    return [str(path.absolute()), status.st_size, status.st_mtime_ns]
+
+
+def _start_made(start: Any) -> Any:
+    """A start by its content, whatever its file is called."""
+    if isinstance(start, Concept):
+        return [start.content_hash, start.name]
+    if isinstance(start, (list, tuple)):
+        parts = [_start_made(each) for each in start]
+        return None if None in parts else parts
+    if isinstance(start, Mapping):  # masks of several frames
+        pairs = [[str(frame), _start_made(mask)] for frame, mask in start.items()]
+        return None if any(mask is None for _, mask in pairs) else pairs
+    if isinstance(start, (str, Path)):
+        with contextlib.suppress(OSError, PersamError):
+            if expanded(start).is_file():
+                return hashlib.sha256(expanded(start).read_bytes()).hexdigest()
+        return None  # a pipe gives its mask only once
+    if isinstance(start, (np.ndarray, Image.Image)):
+        values = np.asarray(start)
+        palette = start.getpalette() if isinstance(start, Image.Image) else None
+        words = f"{getattr(start, 'mode', values.dtype)} {values.shape} {palette}"
+        return hashlib.sha256(words.encode() + np.ascontiguousarray(values).tobytes()).hexdigest()
+    return None
+
+
+# ------------------------------------------------------------------------------------------------ what is kept
+
+
+class KeptRun:
+    """What is known of the last run into a folder.
+
+    Args:
+        ledger: of the folder.
+        made: `made_of` this run.
+
+    Attributes:
+        made: of the last run, or None.
+        frames: of the last run, if it came to its end; else None.
+    """
+
+    def __init__(self, ledger: Ledger, made: dict[str, Any] | None) -> None:
+        self._ledger = ledger
+        self._wanted = None if made is None else json.loads(json.dumps(made, default=str))  # as it is read back
+        self.made: dict[str, Any] | None = None
+        self.frames: int | None = None
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            known = json.loads((ledger.folder / RUN).read_bytes())
+            self.made, self.frames = dict(known["made"]), known["frames"]
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a run of this kind can go on at all."""
+        return self._wanted is not None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the last run was made of the same."""
+        return self._wanted is not None and self.made == self._wanted
+
+    @property
+    def others(self) -> list[str]:
+        """In what the last run was made of something else; empty if that is not known."""
+        if self.made is None or self._wanted is None:
+            return []
+        return [name for name, value in self._wanted.items() if self.made.get(name) != value]
+
+    def begin(self) -> None:
+        """A run begins anew."""
+        self._forget(STATE)
+        if self._wanted is None:
+            self._forget(RUN)
+        else:
+            self._note(None)
+
+    def finish(self, frames: int) -> None:
+        """A run came to its end."""
+        if self._wanted is not None:
+            self._note(frames)
+        self._forget(STATE)
+
+    def keep(self, mark: Mark, state: Mapping[str, Any]) -> None:
+        """Keep how far it is.
+
+        Raises:
+            PersamError: it cannot be written.
+        """
+        self._drop_if_changed(STATE)
+        write_state(self._ledger.folder / STATE, {"mark": mark, "tracker": dict(state)})
+
+    def read(self) -> tuple[Mark, dict[str, Any]] | None:
+        """How far the last run was, and its tracker's state; None if it kept nothing yet.
+
+        Raises:
+            DamagedStateError: it is not to be had as it was written.
+        """
+        path = self._ledger.folder / STATE
+        if not path.exists():
+            return None
+        kept = read_state(path)
+        if not isinstance(kept.get("mark"), Mark) or not isinstance(kept.get("tracker"), dict):
+            raise DamagedStateError(f"{path} is something else.")
+        return kept["mark"], kept["tracker"]
+
+    def _note(self, frames: int | None) -> None:
+        self._drop_if_changed(RUN)
+        write_bytes(self._ledger.folder / RUN, json_line({"made": self._wanted, "frames": frames}))
+
+    def _drop_if_changed(self, place: str) -> None:
+        """These files are nobody else's, so that a damaged one is not to be kept as a person's would be."""
+        if not self._ledger.is_own(place):
+            self._forget(place)
+
+    def _forget(self, place: str) -> None:
+        file = self._ledger.folder / place
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise write_error(file, error) from error
+
+
+# ---------------------------------------------------------------------------------------------- while following
+
+
+class DoneFrames:
+    """The frames that an earlier run did, asked for in their order: their labels and scores, from the folder.
+
+    A label picture that is gone or damaged is written again from its line.
+
+    Args:
+        folder: of the results.
+        mark: how far the earlier run was.
+        label_of: the place of a frame's label picture in the folder.
+    """
+
+    def __init__(self, folder: Path, mark: Mark, label_of: Callable[[ClipFrame], str]) -> None:
+        self.mark = mark
+        self._folder, self._label_of = folder, label_of
+        self._lines = lines_in(folder / RESULTS, mark.size)
+
+    def of(self, frame: ClipFrame) -> tuple[np.ndarray, list[float]] | None:
+        """A frame's labels (H, W) uint8 and scores, or None if it was not done.
+
+        Raises:
+            PersamError: the clip gives other frames than it did.
+        """
+        if frame.number > self.mark.last:
+            return None
+        line = next(self._lines, None)
+        size = frame.pixels.shape[:2]
+        if line is None or line["frame"] != frame.number or list(size) != line["objects"][0]["rle"]["size"]:
+            raise PersamError(
+                f"The clip gives other frames than when {self._folder} was begun; add --overwrite to begin anew."
+            )
+        path = self._folder / self._label_of(frame)
+        labels = _labels_in(path, size)
+        if labels is None:
+            labels = np.zeros(size, np.uint8)
+            for number, one in enumerate(line["objects"], start=1):
+                labels[rle_mask(one["rle"])] = number
+            write_labels(path, labels)
+        return labels, [one["score"] for one in line["objects"]]
+
+
+def _labels_in(path: Path, size: Sequence[int]) -> np.ndarray | None:
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            labels = np.array(picture)
+    except (OSError, ValueError, SyntaxError):  # the last is Pillow's word for a broken PNG
+        return None
+    return labels if labels.dtype == np.uint8 and labels.shape == tuple(size) else None
+
+
+@dataclass
+class Progress:
+    """Keeps the state of a tracker while it follows; `persam.video.track.track` tells it which one.
+
+    Attributes:
+        run: where it is kept.
+        done: the frames of an earlier run, if it goes on.
+        state: of the earlier run's tracker, likewise.
+    """
+
+    run: KeptRun
+    done: DoneFrames | None = None
+    state: dict[str, Any] | None = None
+    _tracker: Resumable | None = field(default=None, init=False)
+    _latest: tuple[Mark, dict[str, Any]] | None = field(default=None, init=False)
+    _next: float = field(default_factory=lambda: monotonic() + EVERY, init=False)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the same command would go on where this one is stopped."""
+        return self._tracker is not None
+
+    def begin(self, tracker: object) -> None:
+        """A tracker is about to follow; it gets the state that was kept."""
+        if isinstance(tracker, Resumable) and self.run.may_go_on:
+            self._tracker = tracker
+            if self.state is not None:
+                tracker.restore(self.state)
+
+    def of(self, frame: ClipFrame) -> tuple[np.ndarray, list[float]] | None:
+        """What an earlier run found in a frame; None if it is to be followed now."""
+        return None if self.done is None else self.done.of(frame)
+
+    def add(self, lines: FrameLines) -> None:
+        """A frame's line was written: the state after it counts, and is kept if it is time."""
+        if self._tracker is not None:
+            self._latest = lines.mark, self._tracker.state()
+            if monotonic() >= self._next:
+                self.keep(lines)
+
+    def keep(self, lines: FrameLines) -> None:
+        """Keep the state after the last line.
+
+        Raises:
+            PersamError: it cannot be written.
+        """
+        if self._latest is None:
+            return
+        started = monotonic()
+        lines.sync()  # a state of lines that a loss of power took would be of no use
+        self.run.keep(*self._latest)
+        self._latest = None
+        self._next = monotonic() + max(EVERY, (monotonic() - started) / SHARE)
