@@ -66,9 +66,9 @@ def track_into(
     start: Start,
     outputs: Outputs,
     on_frame: Callable[[TrackedFrame], object] = lambda _: None,
-    on_look: Callable[[int], object] = lambda _: None,
     on_earlier: Callable[[int], object] = lambda _: None,
     on_drawn: Callable[[int], object] = lambda _: None,
+    on_look: Callable[[int], object] = lambda _: None,
     **options: Unpack[TrackOptions],
 ) -> TrackReport:
     """Follow objects through a clip, and write what is found, which stays if the clip breaks off or is stopped.
@@ -83,9 +83,9 @@ def track_into(
         start: as in `track`.
         outputs: what to write, and where.
         on_frame: called after every frame that was followed.
-        on_look: as in `track`.
         on_earlier: called before them with the number of frames that an earlier run did, if it goes on.
         on_drawn: called with their number after every frame of a finished run that is drawn again.
+        on_look: as in `track`.
         options: of `track`.
 
     Raises:
