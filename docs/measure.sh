@@ -28,7 +28,9 @@ mkdir -p "$runs"
 for set in perseg fss davis study; do
   run "$set" "$set" --data "$data/$set" --mode official --mode persam "$@"
 done
-run video davis --propagate --data "$data/davis" "$@"
+run video davis --propagate --data "$data/davis" --method persam --method persam-f --method persam-lk --method persam-f-lk \
+  --method official --method official-f --method official-lk --method official-f-lk --method frames-persam \
+  --method frames-official "$@"
 run video-photo davis --propagate --start photo --data "$data/davis" "$@"
 run absent fss --data "$data/fss" --absent "$@"
 for suite in modes ablation robustness light presence; do
