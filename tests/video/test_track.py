@@ -75,7 +75,7 @@ def test_an_object_is_followed() -> None:
 
 
 def test_one_that_leaves_is_absent_and_comes_back() -> None:
-    gone = [draw([]) for _ in range(5)]
+    gone = [draw([])] * 20
     frames = [
         *(draw([(RED, 40 - 3 * k, 40, 14)]) for k in range(4)),
         *gone,
@@ -105,8 +105,23 @@ def test_twins_that_cross_stay_themselves() -> None:
     assert_follows(followed(frames), frames)
 
 
-def test_an_object_that_grows_and_shrinks() -> None:
-    frames = [draw([(RED, 60, 48, radius)]) for radius in (12, 15, 19, 24, 30, 36, 30, 24, 19, 15, 12)]
+def test_twins_of_which_one_passes_before_the_other_stay_themselves() -> None:
+    frames = []
+    for k in range(21):
+        pixels, labels = draw([(RED, 25 + 4 * k, 40, 12), (RED, 105 - 4 * k, 54, 12)])
+        y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+        for label, cx in ((1, 25 + 4 * k), (2, 105 - 4 * k)):  # a pattern that moves with each, the same on both
+            pattern = 25 * np.sin((x - cx) / 2) * np.cos(y / 2)
+            pixels = np.where((labels == label)[..., None], pixels + pattern[..., None], pixels)
+        frames.append((pixels.clip(0, 255).astype(np.uint8), labels))
+    tracked = followed(frames)
+    apart = [number for number in range(21) if not 6 <= number <= 14]  # between, one hides part of the other
+    assert_follows([tracked[number] for number in apart], [frames[number] for number in apart])
+
+
+def test_an_object_whose_scale_changes_four_times() -> None:
+    radii = [9, 11, 14, 18, 23, 29, 36, 29, 23, 18, 14, 11, 9]  # four times as large, and small again
+    frames = [draw([(RED, 60, 48, radius)]) for radius in (*radii, *radii[1:])]
     assert_follows(followed(frames), frames)
 
 
