@@ -157,7 +157,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 # What the pages call by name; the rest of a page's files is made by its own commands.
 PHOTOS = "mug 1 2 3 kitchen a b album/one album/two holiday/day/one frames/1 frames/2"
 STUDY = "photos/horses/one photos/horses/two photos/mugs/one photos/mugs/two"
-MASKS = "mug_mask kitchen_mask 1 2 3 strokes first"
+MASKS = "mug_mask kitchen_mask 1 2 3 strokes first frame12 mended corrected"
 ELSEWHERE = ("facebook/", ".pth", "persam bench", "s3://", "--address")  # downloads, buckets, clusters, data sets
 
 
@@ -174,7 +174,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(tmp_path / name), picture)
     (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
-    write_clip(tmp_path / "clip.mp4", [np.ascontiguousarray(photo[:, :, ::-1])] * 2)
+    write_clip(tmp_path / "clip.mp4", [np.ascontiguousarray(cv2.resize(photo, (160, 120))[:, :, ::-1])] * 13)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
