@@ -186,7 +186,9 @@ def test_what_is_refused(refused, clip, learned, tmp_path):
     once = refused("video", "http://127.0.0.1:9/a.ts", "--mask", f"2={mask}", code=2)
     assert "a.ts gives its frames only once" in once
     assert "written as webm or mov, not gif" in refused("video", clip, "--mask", mask, "--cutout-as", "gif", code=2)
-    assert "different names" in refused("video", clip, "--mask", mask, "--name", "a", "--name", "b", code=2)
+    assert "give a name of its own for each" in refused(
+        "video", clip, "--mask", mask, "--name", "a", "--name", "b", code=2
+    )
     (tmp_path / "file").write_text("mine")
     assert "file is a file" in refused("video", clip, "--mask", mask, "-o", "file", code=2)
     assert not (tmp_path / "tracked").exists()
@@ -199,4 +201,7 @@ def test_points_are_carried_along_if_asked_for(run, clip, tmp_path):
     assert all(line["objects"][0]["present"] for line in lines_in(tmp_path / "points"))
     wrong = run(*arguments, "--overwrite", "--track-points", "pips")
     assert wrong.exit_code == 2
-    assert "There is no point tracker 'pips'; choose lk, cotracker, or give one with start and follow." in wrong.stderr
+    assert (
+        "There is no point tracker 'pips'; choose lk, cotracker, or in Python one with start and follow."
+        in wrong.stderr
+    )

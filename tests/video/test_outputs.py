@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -95,6 +96,16 @@ def test_a_cut_out_for_editors_is_prores_with_the_labels_for_alpha(tracked: Path
         assert (stream.codec_context.name, stream.codec_context.profile) == ("prores", "4444")
     for alpha, labels in zip(alpha_in(tracked / "cutout.mov", "prores"), labels_in(tracked), strict=True):
         np.testing.assert_array_equal(alpha >= 128, labels > 0)
+
+
+def test_what_is_cut_away_is_not_in_the_file(tracked: Path) -> None:
+    """A player that knows of no alpha channel shows black, and not what was to be left out."""
+    with av.open(str(tracked / "cutout.mov")) as container:
+        read = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    for pixels, labels in zip(read, labels_in(tracked), strict=True):
+        far = cv2.dilate((labels > 0).astype(np.uint8), np.ones((9, 9), np.uint8)) == 0
+        assert pixels[far].max() < 12
+        assert pixels[labels > 0].max() > 150 or not labels.any()
 
 
 @pytest.mark.parametrize(("name", "codec"), [("out.webm", "libvpx-vp9"), ("out.mov", "prores")])

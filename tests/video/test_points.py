@@ -299,7 +299,9 @@ def test_trackers_have_names_or_are_given() -> None:
 
 @pytest.mark.parametrize("wrong", ["pips", "", 3, Told, object(), None])
 def test_other_names_are_told_the_choices(wrong: Any) -> None:
-    with pytest.raises(UsageError, match=r"There is no point tracker .*; choose lk, cotracker, or give one with start"):
+    with pytest.raises(
+        UsageError, match=r"There is no point tracker .*; choose lk, cotracker, or in Python one with start"
+    ):
         point_tracker(wrong, CPU)
 
 

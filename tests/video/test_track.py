@@ -187,7 +187,7 @@ def test_what_cannot_be_started() -> None:
         next(persam.track([photo], np.ones((50, 50), bool) * (np.arange(50) > 20)))
     with pytest.raises(PersamError, match="no object"):
         next(persam.track([photo], np.zeros(SIZE, np.uint8)))
-    with pytest.raises(UsageError, match="Give 1 different names"):
+    with pytest.raises(UsageError, match="Of one object there are these names"):
         next(persam.track([photo], mask, names=["a", "b"]))
     with pytest.raises(UsageError, match="not with a list"):
         next(persam.track([photo], [mask]))  # type: ignore[arg-type]

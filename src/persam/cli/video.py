@@ -40,8 +40,12 @@ def video(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("tracked"),
     name: Annotated[list[str] | None, typer.Option("--name", help="Names of the objects, one --name each.")] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write overlay.mp4, with the clip's sound.")] = False,
-    masks: Annotated[bool, typer.Option("--masks", help="Also write masks.mp4, white on black.")] = False,
-    cutout: Annotated[bool, typer.Option("--cutout", help="Also write cutout.webm, transparent beside them.")] = False,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Also write masks.mp4: white on black, several objects in colours.")
+    ] = False,
+    cutout: Annotated[
+        bool, typer.Option("--cutout", help="Also write cutout.webm: the objects alone, transparent beside them.")
+    ] = False,
     cutout_as: Annotated[
         str | None, typer.Option(help="webm, or mov (ProRes 4444, for video editors); also asks for the cut-out.")
     ] = None,
@@ -59,7 +63,8 @@ def video(
     propagator: Annotated[
         str | None,
         typer.Option(
-            help="SAM 2, EdgeTAM or SAM 3 for videos, whose memory carries the objects: a hub id or a folder."
+            help="SAM 2, EdgeTAM or SAM 3 for videos, whose memory carries the objects: a hub id or a folder. Mode "
+            "persam alone."
         ),
     ] = None,
     model: ConceptsModel = None,

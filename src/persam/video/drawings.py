@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from persam.drawing import Colour
@@ -14,6 +15,7 @@ from persam.video.writers import davis_palette, drawn, video_writer
 
 OVERLAY, MASKS = "overlay.mp4", "masks.mp4"
 CUTOUTS = {"webm": "cutout.webm", "mov": "cutout.mov"}
+RIM = 2  # pixels around an object that keep their colours, so that its outline does not darken where it is blended
 VIDEOS = (OVERLAY, MASKS, *CUTOUTS.values())
 
 
@@ -25,8 +27,13 @@ def mask_picture(labels: np.ndarray, objects: int) -> np.ndarray:
 
 
 def cut_out(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """A frame (H, W, 3) with alpha, (H, W, 4): its objects opaque, all else transparent."""
-    return np.dstack([pixels, np.where(labels > 0, 255, 0).astype(np.uint8)])
+    """A frame (H, W, 3) with alpha, (H, W, 4): its objects opaque, all else transparent, and black but for a rim.
+
+    Many a player does not know of the alpha channel, and whoever cuts out a thing does not want to show the rest.
+    """
+    alpha = np.where(labels > 0, 255, 0).astype(np.uint8)
+    near = cv2.dilate(alpha, np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8)) > 0
+    return np.dstack([np.where(near[..., None], pixels, 0).astype(np.uint8), alpha])
 
 
 @contextmanager

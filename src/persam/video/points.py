@@ -128,7 +128,7 @@ def point_tracker(choice: PointsChoice, device: torch.device) -> PointTracker:
     if not isinstance(choice, str) and isinstance(choice, PointTracker) and not isinstance(choice, type):
         return choice
     names = ", ".join(POINT_TRACKERS)
-    raise UsageError(f"There is no point tracker {choice!r}; choose {names}, or give one with start and follow.")
+    raise UsageError(f"There is no point tracker {choice!r}; choose {names}, or in Python one with start and follow.")
 
 
 class CarriedPoints(Resumable):

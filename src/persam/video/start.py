@@ -112,7 +112,10 @@ def given_of(start: Start, size: tuple[int, int], names: Sequence[str] | None = 
     if names is None:
         return Given(tuple(objects), labels)
     if len(names) != len(objects) or len(set(names)) != len(names):
-        raise UsageError(f"Give {len(objects)} different names, one for each object, not {', '.join(names) or 'none'}.")
+        number = "one object" if len(objects) == 1 else f"{len(objects)} objects"
+        raise UsageError(
+            f"Of {number} there are these names: {', '.join(names) or 'none'}; give a name of its own for each."
+        )
     return Given(tuple(replace(one, name=name) for name, one in zip(names, objects, strict=True)), labels)
 
 

@@ -23,8 +23,8 @@ _FINER = 3  # times; drawn so much larger and made smaller, so that lines are sm
 _MOST_FINE = 20  # rows: beyond them it would be a picture of many millions of pixels
 # Pixels of the finished picture.
 _NAMES, _WIDTH, _SHARES = 170, 960, 64  # columns: names, time, share of the frames
-_TOP, _ROW, _GAP, _AXIS, _EDGE = 32, 46, 12, 40, 20
-_BAR = 9  # height of the bar below the score
+_TOP, _ROW, _GAP, _AXIS, _EDGE = 44, 52, 14, 40, 20
+_BAR = 7  # height of the bar below the score
 _FAINT, _LINE = (238, 238, 234), (222, 222, 217)
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds between ticks
 _MOST_TICKS = 9
@@ -60,12 +60,14 @@ class Timeline:
         numbers: of the frames, in order.
         times: when they are shown, in seconds; empty where the clip does not say.
         scores: of every object in every frame, -1 less the score where it is not on screen.
+        threshold: score from which on an object counts as present.
     """
 
     names: list[str] = field(default_factory=list)
     numbers: array[int] = field(default_factory=lambda: array("q"))
     times: array[float] = field(default_factory=lambda: array("d"))
     scores: list[array[float]] = field(default_factory=list)
+    threshold: float | None = None
 
     @classmethod
     def of(cls, lines: Iterable[dict[str, Any]]) -> Timeline:
@@ -75,6 +77,7 @@ class Timeline:
             if not line.names:
                 line.names = [one["concept"] for one in each["objects"]]
                 line.scores = [array("d") for _ in line.names]
+                line.threshold = each["objects"][0].get("threshold")
             line.numbers.append(each["frame"])
             if each["time"] is not None:
                 line.times.append(each["time"])
@@ -159,7 +162,7 @@ def timeline_picture(timeline: Timeline, colours: Sequence[Colour]) -> np.ndarra
     bottom = _TOP + rows * (_ROW + _GAP) - _GAP / 2
     _draw_axis(paint, edges, bottom, timed=len(timeline.times) == len(timeline.numbers))
     for row, (name, scores, colour) in enumerate(zip(timeline.names, timeline.scores, colours, strict=True)):
-        _draw_row(paint, _TOP + row * (_ROW + _GAP), name, np.frombuffer(scores), columns, colour)
+        _draw_row(paint, _TOP + row * (_ROW + _GAP), name, np.frombuffer(scores), columns, colour, timeline.threshold)
     return np.asarray(page.resize(size, Image.Resampling.LANCZOS) if fine > 1 else page)
 
 
@@ -191,7 +194,8 @@ def _draw_axis(paint: _Paint, edges: np.ndarray, bottom: float, *, timed: bool) 
         x = _EDGE + _NAMES + (tick * step - edges[0]) / length * _WIDTH
         paint.line(np.array([[x, _TOP - 6], [x, bottom + 5]]), _LINE, 1)
         paint.text(x, bottom + 9, _named(tick * step, length) if timed else f"{tick * step:g}", 12, SOFT, "ma")
-    paint.text(_EDGE + _NAMES + _WIDTH + _SHARES - 10, 12, "on screen", 12, SOFT, "ra")
+    paint.text(_EDGE + _NAMES, 10, "line: score, 0 to 1 (dotted: threshold); bar: on screen", 12, SOFT, "la")
+    paint.text(_EDGE + _NAMES + _WIDTH + _SHARES - 10, 10, "on screen", 12, SOFT, "ra")
     paint.text(_EDGE, bottom + 9, "time" if timed else "frame", 12, SOFT, "la")
 
 
@@ -214,7 +218,15 @@ def _named(seconds: float, length: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if length >= 3600 else f"{minutes}:{rest:02}"
 
 
-def _draw_row(paint: _Paint, top: float, name: str, scores: np.ndarray, columns: np.ndarray, colour: Colour) -> None:
+def _draw_row(
+    paint: _Paint,
+    top: float,
+    name: str,
+    scores: np.ndarray,
+    columns: np.ndarray,
+    colour: Colour,
+    threshold: float | None,
+) -> None:
     left, right = _EDGE + _NAMES, _EDGE + _NAMES + _WIDTH
     there = scores >= 0
     low = top + _ROW - _BAR  # the bar's upper edge
@@ -224,11 +236,17 @@ def _draw_row(paint: _Paint, top: float, name: str, scores: np.ndarray, columns:
     paint.box(left, low, right, top + _ROW, _FAINT, _BAR / 2)
     for start, end in Timeline.runs(there):
         paint.box(columns[start], low, columns[end], top + _ROW, colour, min(_BAR, columns[end] - columns[start]) / 2)
-    paint.line(np.array([[left, low - 4], [right, low - 4]]), _LINE, 1)
+    base, height = low - 4, low - 4 - top  # of a score of 0, and of 1 above it
+    for at, label in ((base, "0"), (top, "1")):
+        paint.line(np.array([[left, at], [right, at]]), _LINE, 1)
+        paint.text(left - 5, at, label, 9, SOFT, "rm")
+    if threshold is not None:
+        for x in np.arange(left, right, 6):
+            paint.box(x, base - threshold * height, x + 2, base - threshold * height + 1, SOFT)
     values, places = np.where(there, scores, -1 - scores), (columns[:-1] + columns[1:]) / 2
-    heights = low - 4 - values.clip(0, 1) * (low - 4 - top)
+    heights = base - values.clip(0, 1) * height
     dark = tuple(round(channel * 0.72) for channel in colour)
-    paint.line(_thinned(places, heights), (dark[0], dark[1], dark[2]), 1.3)
+    paint.line(_thinned(places, heights), (dark[0], dark[1], dark[2]), 2)
 
 
 def _thinned(places: np.ndarray, heights: np.ndarray) -> np.ndarray:

@@ -184,12 +184,11 @@ def _check(persam: PerSAM, given: Given, tune: bool) -> None:
         return
     if tune:
         raise UsageError("A concept is tuned where it is learned: `persam learn --tune`; leave tune out.")
-    if persam.settings.mode == "official":
-        raise UsageError("Mode official starts from a mask of a frame, not from concepts; use mode persam.")
     for one in given.objects:
-        if one.concept is not None and one.concept.settings.mode == "official":
+        if "official" in (persam.settings.mode, one.concept.settings.mode if one.concept else ""):
             raise UsageError(
-                f"{one.name} was learned in mode official, which follows no concepts; learn it in mode persam."
+                f"{one.name} is a concept of mode official, which starts from a mask of a frame; give a mask, or learn the "
+                "concept in mode persam."
             )
 
 
