@@ -141,7 +141,7 @@ def test_the_published_way_starts_from_a_mask_alone() -> None:
     tracked = list(persam.track([pixels for pixels, _ in frames], frames[0][1]))
     assert [found.segmentations[0].present for found in tracked] == [True] * 3
     photo, mask = frames[0]
-    with pytest.raises(UsageError, match="Mode official starts from a mask"):
+    with pytest.raises(UsageError, match="is a concept of mode official"):
         next(persam.track([photo], persam.learn(photo, mask * 255)))
 
 
@@ -243,7 +243,7 @@ def test_options_that_would_do_nothing_are_refused() -> None:
     with pytest.raises(UsageError, match="tuned where it is learned"):
         next(persam.track([photo], concept, tune=True))
     published = replace(concept, settings=Settings.of("official"))
-    with pytest.raises(UsageError, match="learned in mode official"):
+    with pytest.raises(UsageError, match="is a concept of mode official"):
         next(persam.track([photo], [concept, replace(published, name="other")]))
     official = PerSAM.from_pretrained(mode="official", device="cpu")
     with pytest.raises(UsageError, match="no threshold"):

@@ -241,7 +241,7 @@ def _draw_row(
         paint.line(np.array([[left, at], [right, at]]), _LINE, 1)
         paint.text(left - 5, at, label, 9, SOFT, "rm")
     if threshold is not None:
-        for x in np.arange(left, right, 6):
+        for x in range(left, right, 6):
             paint.box(x, base - threshold * height, x + 2, base - threshold * height + 1, SOFT)
     values, places = np.where(there, scores, -1 - scores), (columns[:-1] + columns[1:]) / 2
     heights = base - values.clip(0, 1) * height

@@ -187,8 +187,8 @@ def _check(persam: PerSAM, given: Given, tune: bool) -> None:
     for one in given.objects:
         if "official" in (persam.settings.mode, one.concept.settings.mode if one.concept else ""):
             raise UsageError(
-                f"{one.name} is a concept of mode official, which starts from a mask of a frame; give a mask, or learn the "
-                "concept in mode persam."
+                f"{one.name} is a concept of mode official, which starts from a mask of a frame; give a mask, or learn "
+                "the concept in mode persam."
             )
 
 
