@@ -83,7 +83,8 @@ class TestUsersPath:
         assert result.exit_code == 0, result.output
         values = json.loads(result.stdout)
         assert "followed from the middle on, after a photo" in values["title"]
-        assert values["photos"] == 2 + 1  # frame 4 of three objects
+        assert values["photos"] == 2  # frame 4 of two objects: the third is out of sight in frame 3
+        assert any("out of sight where the clip begins (pair/2)" in note for note in values["notes"])
         assert values["references"]["pair/1"] == ["pair/1/00000"]
 
     def test_youtube_vos(self, run, tmp_path):

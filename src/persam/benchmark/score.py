@@ -21,11 +21,11 @@ from persam.files import expanded
 from persam.images import open_picture
 from persam.masks import read_mask
 from persam.reports.provenance import versions
+from persam.video.layout import LABELS
 
 MISSING = "no prediction"
 _SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # without loss, as masks need it
 _LABELS_BELOW = 32
-LABELS = "labels"  # of frames, in the folder of `persam video`
 
 
 def bench_score(

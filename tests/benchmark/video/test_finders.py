@@ -45,15 +45,6 @@ def test_an_object_that_comes_in_later_is_followed_from_its_frame(model, tmp_pat
     assert (found[6].labels == 2)[late].mean() > 0.6  # it stays where it is
 
 
-def test_an_object_that_nothing_shows_is_not_found(model, tmp_path):
-    """In the middle, where the clip begins, object 2 is out of sight."""
-    _, (pair, _) = read_sequences("davis", write_davis_2017(tmp_path), start="photo")
-    found = found_by(VideoFinder(find_video_method("persam"), model), pair)
-    assert all(each.scores.keys() == {1} for each in found)
-    records, _ = go_through([pair], [VideoFinder(find_video_method("persam"), model)])
-    assert {record.counts.predicted for record in records if record.object == "pair/2"} == {0}
-
-
 def test_options_go_to_track(model, tmp_path):
     _, (_, solo) = read_sequences("davis", write_davis_2017(tmp_path), frames=3)
     strict = VideoMethod("strict", "as sure as can be", options={"threshold": 1.0})

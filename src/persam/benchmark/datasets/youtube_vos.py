@@ -14,9 +14,9 @@ from persam.benchmark.datasets import layout
 from persam.benchmark.datasets.options import About
 from persam.benchmark.episodes import SEEN, UNSEEN, Episode, Loaded, Sample, read_labels
 from persam.errors import UsageError
+from persam.labels import VOID
 
 LAYOUT = "JPEGImages/VIDEO/*.jpg and Annotations/VIDEO/*.png"
-_VOID = 255
 _META = "meta.json"
 
 
@@ -77,7 +77,7 @@ class _Annotated:
 
 def _episodes(video: Path, masks: Path, meta: Mapping[str, Any], seen: frozenset[str] | None) -> list[Episode]:
     frames = [
-        _Annotated(photo, mask, frozenset(np.unique(read_labels(mask)).tolist()) - {0, _VOID})
+        _Annotated(photo, mask, frozenset(np.unique(read_labels(mask)).tolist()) - {0, VOID})
         for photo in layout.photos(video)
         if (mask := masks / f"{photo.stem}.png").is_file()
     ]
@@ -114,7 +114,7 @@ def _is_whole(frame: _Annotated, first: Mapping[int, int], number: int, visible:
 
 
 def _sample(thing: str, frame: _Annotated, label: int) -> Sample:
-    return layout.sample(f"{thing}/{frame.photo.stem}", frame.photo, frame.mask, label, _VOID)
+    return layout.sample(f"{thing}/{frame.photo.stem}", frame.photo, frame.mask, label, VOID)
 
 
 def _videos_of(file: Path) -> dict[str, Mapping[str, Any]]:
