@@ -7,7 +7,6 @@ import pytest
 from tests.benchmark.video_for_tests import SIZE, write_davis_2017, write_youtube_vos
 
 from persam.benchmark.video.finders import VideoFinder
-from persam.benchmark.video.following import go_through
 from persam.benchmark.video.sequences import read_sequences
 from persam.benchmark.video.video_methods import USUAL, VIDEO_METHODS, VideoMethod, find_video_method
 from persam.errors import UsageError

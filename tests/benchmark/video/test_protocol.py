@@ -231,6 +231,21 @@ class TestScore:
         shutil.move(tmp_path / "tracked", tmp_path / "all/odd")
         assert score_video("davis", tmp_path / "data", tmp_path / "all", VideoSetup(), year=2017).figure("all") == 1
 
+    def test_the_numbers_are_those_of_all_objects_shown_so_far(self, tmp_path):
+        """Object 5 comes in where 2 is out of sight, and is number 2 nevertheless: 2 was given before."""
+        labels = [labels_of({2: None if n == 2 else (4, 4 + n), 5: (28, 30) if n >= 2 else None}) for n in range(5)]
+        write_sequence(tmp_path / "data", "late", labels, size="")
+        for number, each in enumerate(labels):
+            write_labels(
+                tmp_path / f"tracked/labels/{number:05}.png", np.searchsorted([0, 2, 5], each).astype(np.uint8)
+            )
+        report = score_video("youtube-vos", tmp_path / "data", tmp_path / "tracked", VideoSetup())
+        assert {record.query: record.iou for record in report.records if record.object == "late/5"} == {
+            "late/5/00003": 1,
+            "late/5/00004": 1,
+        }
+        assert report.figure("tracked") == 1
+
     def test_labels_of_one_clip_are_not_taken_for_several(self, tmp_path):
         root = write_davis_2017(tmp_path / "data")
         write_labels(tmp_path / "tracked/labels/00001.png", labels_of({1: (4, 4)}))

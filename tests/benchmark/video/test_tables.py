@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.benchmark.video_for_tests import ScriptedFinder, truth_of, write_davis_2017
 
-from persam.benchmark.score import read_answer
+from persam.benchmark.score import Answers
 from persam.benchmark.video.following import Passage, go_through
 from persam.benchmark.video.sequences import read_sequences
 from persam.benchmark.video.video_folder import VideoFolder
@@ -68,7 +68,7 @@ def test_a_strip_marks_what_is_absent(gone):
     queries = {query.name: query for query in solo.queries}
 
     def found(method, query):
-        return read_answer(folder / method, queries[query])
+        return Answers(folder / method, solo.queries).mask(queries[query])
 
     picture = strip(solo, records, found)
     assert picture.ndim == 3

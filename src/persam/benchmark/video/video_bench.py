@@ -16,7 +16,7 @@ from persam.benchmark.records import Query, queries_of
 from persam.benchmark.reporting.plots import check_plots
 from persam.benchmark.reporting.protocols import FOLLOWED, YOUTUBE_VOS, Protocol
 from persam.benchmark.running.run_folder import PREDICTIONS
-from persam.benchmark.score import read_answer, score_predictions, score_settings
+from persam.benchmark.score import Answers, score_predictions, score_settings
 from persam.benchmark.suites.timing import machine
 from persam.benchmark.video.finders import VideoFinder
 from persam.benchmark.video.following import go_through
@@ -177,7 +177,7 @@ def score_video(
         called = name or folder.resolve().name
         queries = queries_of(loaded.episodes)
         records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
-        by_name = {query.name: query for query in queries}
+        answers, by_name = Answers(folder, queries), {query.name: query for query in queries}
         report = VideoReport(
             title=_title(data_set, called, data, setup.start),
             data_set=data_set,
@@ -186,7 +186,7 @@ def score_video(
             queries=queries,
             settings=score_settings(loaded, called, "score, followed"),
             notes=_notes(loaded),
-            prediction=lambda method, query: read_answer(folder, by_name[query]),
+            prediction=lambda method, query: answers.mask(by_name[query]),
             folder=None if out is None else expanded(out),
             sequences=tuple(sequences),
         )
@@ -242,6 +242,6 @@ def _reader(folder: Path | None, queries: Sequence[Query]) -> Callable[[str, str
     by_name = {query.name: query for query in queries}
 
     def read(method: str, query: str) -> np.ndarray | None:
-        return None if folder is None else read_answer(folder / safe_name(method), by_name[query])
+        return None if folder is None else Answers(folder / safe_name(method), queries).mask(by_name[query])
 
     return read
