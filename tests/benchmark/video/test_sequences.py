@@ -95,6 +95,11 @@ class TestYouTubeVos:
         shutil.copy(tmp_path / "x/Annotations/0a1b/00004.png", root / "Annotations/0a1b/00004.png")
         with pytest.raises(UsageError, match="masks of first frames alone"):
             read("youtube-vos", root)
+        meta = json.loads((root / "meta.json").read_text())
+        meta["videos"]["0a1b"]["objects"]["1"]["frames"].remove("00004")  # object 1 is out of sight there
+        (root / "meta.json").write_text(json.dumps(meta))
+        with pytest.raises(UsageError, match="masks of first frames alone"):
+            read("youtube-vos", root)
         (root / "meta.json").unlink()
         with pytest.raises(UsageError, match="masks of first frames alone"):
             read("youtube-vos", root)
@@ -112,9 +117,10 @@ class TestYouTubeVos:
         root = write_youtube_vos(tmp_path) / "valid"
         with pytest.raises(UsageError, match="There is no file nowhere"):
             read("youtube-vos", root, seen="nowhere.json")
-        (root / "meta.json").write_text(json.dumps({"videos": 3}))
-        with pytest.raises(UsageError, match=r"meta\.json is no meta\.json of YouTube-VOS"):
-            read("youtube-vos", root)
+        for strange in (3, {"0a1b": {"objects": [{"category": "cat"}]}}):
+            (root / "meta.json").write_text(json.dumps({"videos": strange}))
+            with pytest.raises(UsageError, match=r"meta\.json is no meta\.json of YouTube-VOS"):
+                read("youtube-vos", root)
 
 
 @pytest.mark.parametrize(

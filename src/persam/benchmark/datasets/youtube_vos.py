@@ -106,11 +106,11 @@ def _episodes(video: Path, masks: Path, meta: Mapping[str, Any], seen: frozenset
 def _is_whole(frame: _Annotated, first: Mapping[int, int], number: int, visible: frozenset[str]) -> bool:
     """Whether a label that is missing in a frame means that the object is out of sight there.
 
-    Frames in which other objects first appear may mark these alone. `visible` are the frames that meta.json names.
+    Frames in which other objects first appear may mark these alone, whatever is said of the frames in which the object
+    is in sight. `visible` are these, if meta.json names them.
     """
-    if visible:
-        return frame.photo.stem not in visible
-    return not frame.labels or any(first[label] < number for label in frame.labels)
+    marks_newcomers_alone = bool(frame.labels) and all(first[label] >= number for label in frame.labels)
+    return not marks_newcomers_alone and frame.photo.stem not in visible
 
 
 def _sample(thing: str, frame: _Annotated, label: int) -> Sample:
@@ -127,9 +127,10 @@ def _videos_of(file: Path) -> dict[str, Mapping[str, Any]]:
         return {}
     try:
         videos = json.loads(file.read_text(encoding="utf-8"))["videos"]
-        return {name: video["objects"] for name, video in videos.items()}
+        found = {name: dict(video["objects"].items()) for name, video in videos.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} is no meta.json of YouTube-VOS; download it again, or take it away.") from error
+    return found
 
 
 def _seen_categories(top: Path, given: str | None) -> frozenset[str] | None:

@@ -240,8 +240,13 @@ def _told(methods: Sequence[VideoMethod]) -> tuple[str, ...]:
 def _reader(folder: Path | None, queries: Sequence[Query]) -> Callable[[str, str], np.ndarray | None]:
     """Gives the mask of (method, query) from the labels below a folder; None where none are kept."""
     by_name = {query.name: query for query in queries}
+    answers: dict[str, Answers] = {}
 
     def read(method: str, query: str) -> np.ndarray | None:
-        return None if folder is None else Answers(folder / safe_name(method), queries).mask(by_name[query])
+        if folder is None:
+            return None
+        if method not in answers:
+            answers[method] = Answers(folder / safe_name(method), queries)
+        return answers[method].mask(by_name[query])
 
     return read
