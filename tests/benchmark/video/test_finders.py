@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.benchmark.video_for_tests import SIZE, write_davis_2017, write_youtube_vos
 
-from persam.benchmark.video.finders import VideoFinder
+from persam.benchmark.video.finders import FoundInFrame, VideoFinder
 from persam.benchmark.video.sequences import read_sequences
 from persam.benchmark.video.video_methods import USUAL, VIDEO_METHODS, VideoMethod, find_video_method
 from persam.errors import UsageError
@@ -42,6 +42,25 @@ def test_an_object_that_comes_in_later_is_followed_from_its_frame(model, tmp_pat
     late = video.labels_at(4, SIZE) == 2
     assert np.array_equal(found[4].labels == 2, late)
     assert (found[6].labels == 2)[late].mean() > 0.6  # it stays where it is
+
+
+def test_a_concept_of_what_comes_in_later_is_looked_for_from_there_on(model, tmp_path):
+    _, (video,) = read_sequences("youtube-vos", write_youtube_vos(tmp_path) / "valid", frames=7)
+    found = found_by(VideoFinder(find_video_method("persam-photo"), model), video)
+    assert [sorted(each.scores) for each in found] == [[1]] * 4 + [[1, 2]] * 3
+
+
+def test_of_equal_scores_who_began_earlier_keeps_the_pixels_but_for_what_was_just_shown(model, tmp_path, monkeypatch):
+    """Published: a score is 1.0 wherever something is found."""
+    _, (video,) = read_sequences("youtube-vos", write_youtube_vos(tmp_path) / "valid", frames=7)
+
+    def claims_all(self, persam, clip, start, values):
+        for _ in clip:
+            yield FoundInFrame(np.full(SIZE, values[0], np.uint8), {values[0]: 1.0})
+
+    monkeypatch.setattr(VideoFinder, "_tracked", claims_all)
+    found = found_by(VideoFinder(find_video_method("official"), model), video)
+    assert [int(each.labels[0, 0]) for each in found] == [1, 1, 1, 1, 2, 1, 1]
 
 
 def test_options_go_to_track(model, tmp_path):

@@ -140,7 +140,31 @@ def test_what_two_objects_claim_goes_to_the_surer_one():
     assert labels[0].tolist() == [1, 1, 2, 2, 2, 2]
 
 
+def test_of_equal_scores_the_first_counts():
+    left, right = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
+    left[:, :4], right[:, 2:] = True, True
+    assert together({2: Prediction(left, 1.0, True), 1: Prediction(right, 1.0, True)}, (4, 6))[0, 2] == 2
+
+
+def test_seconds_are_those_of_frames_however_many_objects(tmp_path):
+    """Pair has two objects in every frame: they share its seconds."""
+    records, passages = go_through(
+        read_sequences("davis", root := write_davis_2017(tmp_path))[1], [ScriptedFinder("right", truth_of(root))]
+    )
+    pair = sum(record.seconds for record in records if record.object.startswith("pair/"))
+    assert pair == pytest.approx(sum(passages[0].frames[:4]))  # the last frame does not count
+
+
 class TestKept:
+    @pytest.mark.parametrize(
+        "line", ["{}", '{"method": "one", "sequence": "a", "start": 0, "frames": 3, "failure": null}']
+    )
+    def test_foreign_passages(self, tmp_path, line):
+        VideoFolder(tmp_path, {})
+        (tmp_path / "passages.jsonl").write_text(line + "\n")
+        with pytest.raises(PersamError, match=r"passages\.jsonl was written by another version of persam; start over"):
+            VideoFolder(tmp_path, {})
+
     def test_labels_have_the_data_set_s_values_and_the_first_frame(self, tmp_path):
         root = write_davis_2017(tmp_path / "data")
         truth = truth_of(root)

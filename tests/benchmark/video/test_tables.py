@@ -7,7 +7,8 @@ import pytest
 from tests.benchmark.video_for_tests import ScriptedFinder, truth_of, write_davis_2017
 
 from persam.benchmark.score import Answers
-from persam.benchmark.video.following import Passage, go_through
+from persam.benchmark.video.following import go_through
+from persam.benchmark.video.passages import Passage
 from persam.benchmark.video.sequences import read_sequences
 from persam.benchmark.video.video_folder import VideoFolder
 from persam.benchmark.video.video_pictures import j_over_time, strip
@@ -49,11 +50,12 @@ def test_one_sequence_has_no_difference_over_sequences(gone):
 
 def test_speed_is_of_frames_after_the_first_and_ratios_are_paired():
     passages = [
+        Passage("bad", "a", 0.0, [], "It broke."),
+        Passage("stopped", "a", 1.0, [0.1], "It broke."),
         Passage("one", "a", 3.0, [0.5, 1.0]),
         Passage("two", "a", 1.0, [1.0, 2.0]),
         Passage("one", "b", 5.0, [0.25]),
         Passage("two", "b", 1.0, [0.5]),
-        Passage("bad", "a", 0.0, [], "It broke."),
     ]
     found = speeds(passages)
     assert list(found) == ["one", "two"]
