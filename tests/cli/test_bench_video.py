@@ -57,7 +57,12 @@ class TestUsersPath:
         rows = list(csv.DictReader((out / "per_sequence.csv").open()))
         assert [(row["sequence"], row["objects"]) for row in rows] == [("pair", "2"), ("solo", "1")]
         table = (out / "table.md").read_text()
-        for words in ("J&F of every sequence", "Decay of J in every sequence", "# Speed", "over sequences for pooled"):
+        for words in (
+            "J&F of every sequence",
+            "Decay of J in every sequence",
+            "# Speed",
+            "interval over sequences",
+        ):
             assert words in table
         page = (out / "report.html").read_text()
         for words in ("J over time in pair", "solo: frames, one row a method", "Worst cases"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import numpy as np
 import pytest
+from tests.benchmark.records_for_tests import record
 from tests.benchmark.video_for_tests import (
     SIZE,
     ScriptedFinder,
@@ -20,6 +22,7 @@ from tests.metrics import definitions
 from persam.benchmark.methods.base import Prediction
 from persam.benchmark.reporting.protocols import FOLLOWED, YOUTUBE_VOS
 from persam.benchmark.reporting.summary import summarise
+from persam.benchmark.reporting.tables import results_table
 from persam.benchmark.score import score_predictions
 from persam.benchmark.video.finders import together
 from persam.benchmark.video.following import go_through
@@ -101,6 +104,13 @@ class TestFigures:
         )
         assert summary.figures["jf"].value == pytest.approx(2 / 3)
         assert summary.figures["jf"].over_objects == (0, 1)  # either sequence twice; of three objects one might be left
+        # Frames that resemble each other are not drawn one by one either.
+        assert [summary.figures[key].over_images for key in ("iou", "presence")] == [None, None]
+        assert summary.figures["iou"].over_objects[1] == 1
+        shown = results_table("t", [summary], FOLLOWED)
+        assert "over objects" not in shown.columns
+        assert any("An interval over 2 sequences is a rough guess" in note for note in shown.notes)
+        assert all(len(row) == len(shown.columns) for row in shown.rows)
 
     def test_seen_and_unseen_count_the_same(self, tmp_path):
         root = write_youtube_vos(tmp_path) / "valid"
@@ -114,6 +124,23 @@ class TestFigures:
         found = figures(records, YOUTUBE_VOS)
         assert [found[key] for key in ("j_seen", "f_seen", "j_unseen", "f_unseen", "jf")] == [1, 1, 0, 0, 0.5]
         assert len(records) == 4 + 2
+
+    def test_the_mean_of_four_has_an_interval_that_draws_whole_sequences(self):
+        """Every resample of three sequences by hand; those without a category of each kind have no figure."""
+        means = {"a/1": (0.9, 0), "b/1": (0.5, 1), "c/1": (0.1, 1), "c/2": (0.7, 0)}  # J is F here; and the fold
+        records = [
+            record(name, 1, round(100 * j), round(100 * j), 100, contour=j, fold=fold)
+            for name, (j, fold) in means.items()
+        ]
+        (summary,) = summarise(records, YOUTUBE_VOS)
+        figure = summary.figures["jf"]
+        assert figure.value == pytest.approx(((0.9 + 0.7) / 2 + (0.5 + 0.1) / 2) / 2)
+        found = []
+        for drawn in itertools.product("abc", repeat=3):
+            rows = [means[name] for letter in drawn for name in means if name[0] == letter]
+            seen, unseen = ([j for j, fold in rows if fold == kind] for kind in (0, 1))
+            found += [(np.mean(seen) + np.mean(unseen)) / 2] if seen and unseen else []
+        assert figure.over_objects == pytest.approx(np.quantile(found, [0.025, 0.975]), abs=0.02)
 
     def test_a_method_that_fails_is_told_of_and_others_go_on(self, tmp_path):
         root = write_davis_2017(tmp_path)
