@@ -406,6 +406,35 @@ def test_cotracker_begins_anew_with_other_points() -> None:
     assert found.tolist() == [[6, 6], [10, 10]]
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_cotracker_does_not_keep_all_of_a_long_clip(monkeypatch: pytest.MonkeyPatch, hidden: bool) -> None:
+    """It begins anew from its last points, where all are seen; a hidden one (x over 100) only delays that."""
+    monkeypatch.setattr(cotracker, "ANEW", 3)
+    predictor = OnlinePredictor(checkpoint=None)
+    tracker = CoTracker(predictor, CPU)
+    frames = fake_frames([0, *(0, 0, 0, 0, 1) * 40])
+    start = np.array([[3.0, 4.0], [200.0 if hidden else 50.0, 2.0]])
+    tracker.start(frames[0], start)
+    kept = []
+    for k, frame in enumerate(frames[1:], start=1):
+        found, seen = tracker.follow(frame)
+        np.testing.assert_array_equal(found, start + k // 5)
+        assert seen.tolist() == [True, not hidden]
+        assert predictor.model.online_coords_predicted is not None
+        kept.append(predictor.model.online_coords_predicted.shape[1])
+    assert max(kept) <= (2 if hidden else 1) * 3 * 8 + 16
+
+
+def test_cotracker_never_takes_what_hides_a_point_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A point that was hidden when it began anew is not seen again, though the network sees something there."""
+    monkeypatch.setattr(cotracker, "ANEW", 1)
+    tracker = CoTracker(OnlinePredictor(checkpoint=None), CPU)
+    tracker.start(fake_frames([0])[0], np.array([[3.0, 4.0], [104.0, 2.0]]))
+    monkeypatch.setattr(tracker, "_tensor", lambda frame, plain=tracker._tensor: plain(frame) - 100)
+    seen = [tracker.follow(frame)[1].tolist() for frame in fake_frames([100] * 30 + [90] * 20)]
+    assert seen == [[True, False]] * 50
+
+
 def test_cotracker_without_points_asks_nothing() -> None:
     predictor = OnlinePredictor(checkpoint=None)
     tracker = CoTracker(predictor, CPU)
