@@ -156,6 +156,7 @@ class TestBadInput:
             (("--absent",), "--absent has no meaning with --propagate; leave it out."),
             (("--step", 2), "--step has no meaning"),
             (("--solver", "adamw"), "--solver has no meaning"),
+            (("--seed", 1), "--seed has no meaning with --propagate; leave it out."),
             (("--sequences", "pear"), "has no sequence pear; there are pair, solo."),
             (
                 ("--sequences", "pair,"),
@@ -195,6 +196,7 @@ class TestBadInput:
     def test_predictions(self, refused, davis, tmp_path):
         call = ("bench", "score", "davis", "--propagate", "--data", davis, "--predictions")
         assert "There is no folder of predictions gone" in refused(*call, "gone", code=2)
+        assert "--seed has no meaning with --propagate" in refused(*call, "gone", "--seed", 1, code=2)
         (tmp_path / "tracked/labels").mkdir(parents=True)
         Image.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "tracked/labels/00001.png")
         assert "name the one that it is with --sequences" in refused(*call, "tracked", code=2)

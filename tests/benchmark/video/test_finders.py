@@ -73,5 +73,7 @@ def test_options_go_to_track(model, tmp_path):
 def test_names():
     assert all(name == method.name for name, method in VIDEO_METHODS.items())
     assert {name for names in USUAL.values() for name in names} <= VIDEO_METHODS.keys()
+    # Each is read by itself, in a table or among few.
+    assert not any("the same" in method.about or "as persam" in method.about for method in VIDEO_METHODS.values())
     with pytest.raises(UsageError, match='There is no method "pips" that follows objects; use persam, persam-f, off'):
         find_video_method("pips")

@@ -313,6 +313,8 @@ class TestScore:
         }
 
     def test_photos_by_themselves_are_scored_as_ever(self, predicted):
-        root, folder, _ = predicted
+        root, folder, records = predicted
         episodes = read_sequences("davis", root)[0].episodes
-        assert len(score_predictions(episodes, folder)) == 12
+        scored = {record.query: record.iou for record in score_predictions(episodes, folder)}
+        assert scored == {record.query: record.iou for record in records}
+        assert 0 < min(iou for iou in scored.values() if iou) < 1

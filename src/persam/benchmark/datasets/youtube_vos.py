@@ -127,7 +127,7 @@ def _videos_of(file: Path) -> dict[str, Mapping[str, Any]]:
         return {}
     try:
         videos = json.loads(file.read_text(encoding="utf-8"))["videos"]
-        found = {name: dict(video["objects"].items()) for name, video in videos.items()}
+        found: dict[str, Mapping[str, Any]] = {name: dict(video["objects"].items()) for name, video in videos.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} is no meta.json of YouTube-VOS; download it again, or take it away.") from error
     return found

@@ -18,6 +18,7 @@ from persam.reports.tables import Table, to_csv
 
 _TIMED = (
     "All methods go through a sequence side by side, frame by frame; reading frames and writing labels is not counted. "
+    "One that failed in a sequence goes through it alone, or with others that failed, when it is tried again. "
     "In the first frame what is shown is learned, and tuned."
 )
 
