@@ -88,8 +88,10 @@ def _episodes(video: Path, masks: Path, meta: Mapping[str, Any], seen: frozenset
     episodes = []
     for label, start in sorted(first.items()):
         told = meta.get(str(label), {})
-        visible = frozenset(told.get("frames", ())) if isinstance(told, dict) else frozenset()
-        category = str(told.get("category", "object")) if isinstance(told, dict) else "object"
+        told = told if isinstance(told, dict) else {}
+        frames_named = told.get("frames")
+        visible = frozenset(map(str, frames_named)) if isinstance(frames_named, list) else frozenset()
+        category = str(told.get("category", "object"))
         thing = f"{video.name}/{label}"
         tests = [
             _sample(thing, frame, label)
