@@ -254,6 +254,17 @@ def test_one_that_comes_in_later_gets_points_then_and_one_out_of_sight_keeps_its
     assert len(tracker.started) == 1
 
 
+def test_of_one_out_of_sight_what_is_not_seen_is_dropped_when_another_takes_others() -> None:
+    first, hidden = square_mask(10, 10), square_mask(90, 60)
+    carrier, tracker = carried(first, hidden)
+    for unseen, left in (([5, 6], 3), ([], 5), ([0, 1, 2, 5, 6], 3)):  # of 10 points, the last 5 of what is hidden
+        tracker.answer = lambda at, n=tuple(unseen): (at, ~np.isin(np.arange(len(at)), n))
+        assert len(carrier.follow(FRAME)[1]) == left
+        carrier.renew(FRAME, [first, NOWHERE], flat_similarity)
+    tracker.answer = lambda at: (at, np.ones(len(at), bool))
+    assert [len(tracker.started), *(len(found) for found in carrier.follow(FRAME))] == [2, 5, 3]
+
+
 def test_what_lies_outside_or_nowhere_is_not_seen() -> None:
     carrier, tracker = carried(square_mask(10, 10))
     wrong = np.array([[np.nan, 3], [-1, 5], [159.6, 5], [np.inf, 5], [20, 20]])
