@@ -13,6 +13,8 @@ from PIL import Image
 from persam.errors import UsageError
 
 Label = int | str
+#: The label of pixels of no object, and of no background, in DAVIS, YouTube-VOS and PASCAL VOC: they do not count.
+VOID = 255
 
 _MOST = 64  # so many different values are labels; more are soft edges or JPEG noise
 _CORE = np.ones(

@@ -57,7 +57,12 @@ class TestUsersPath:
         rows = list(csv.DictReader((out / "per_sequence.csv").open()))
         assert [(row["sequence"], row["objects"]) for row in rows] == [("pair", "2"), ("solo", "1")]
         table = (out / "table.md").read_text()
-        for words in ("J&F of every sequence", "Decay of J in every sequence", "# Speed", "over sequences for pooled"):
+        for words in (
+            "J&F of every sequence",
+            "Decay of J in every sequence",
+            "# Speed",
+            "interval over sequences",
+        ):
             assert words in table
         page = (out / "report.html").read_text()
         for words in ("J over time in pair", "solo: frames, one row a method", "Worst cases"):
@@ -83,7 +88,8 @@ class TestUsersPath:
         assert result.exit_code == 0, result.output
         values = json.loads(result.stdout)
         assert "followed from the middle on, after a photo" in values["title"]
-        assert values["photos"] == 2 + 1  # frame 4 of three objects
+        assert values["photos"] == 2  # frame 4 of two objects: the third is out of sight in frame 3
+        assert any("out of sight where the clip begins (pair/2)" in note for note in values["notes"])
         assert values["references"]["pair/1"] == ["pair/1/00000"]
 
     def test_youtube_vos(self, run, tmp_path):
@@ -150,6 +156,7 @@ class TestBadInput:
             (("--absent",), "--absent has no meaning with --propagate; leave it out."),
             (("--step", 2), "--step has no meaning"),
             (("--solver", "adamw"), "--solver has no meaning"),
+            (("--seed", 1), "--seed has no meaning with --propagate; leave it out."),
             (("--sequences", "pear"), "has no sequence pear; there are pair, solo."),
             (
                 ("--sequences", "pair,"),
@@ -189,6 +196,7 @@ class TestBadInput:
     def test_predictions(self, refused, davis, tmp_path):
         call = ("bench", "score", "davis", "--propagate", "--data", davis, "--predictions")
         assert "There is no folder of predictions gone" in refused(*call, "gone", code=2)
+        assert "--seed has no meaning with --propagate" in refused(*call, "gone", "--seed", 1, code=2)
         (tmp_path / "tracked/labels").mkdir(parents=True)
         Image.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "tracked/labels/00001.png")
         assert "name the one that it is with --sequences" in refused(*call, "tracked", code=2)

@@ -236,7 +236,7 @@ def test_it_computes_in_bfloat16(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(60, 80), (300, 200), (128, 128), (1, 1)])
 def test_a_frame_is_stretched_and_normalised(size: tuple[int, int]) -> None:
-    """As torchvision, which cannot be asked here, resizes tensors: bilinear, with antialias."""
+    """As torchvision resizes tensors: bilinear, with antialias."""
     pixels = frame_of(0, size)
     propagator = propagator_of("sam2_video")
     found = propagator.prepare(pixels)[0]

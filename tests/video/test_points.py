@@ -254,6 +254,17 @@ def test_one_that_comes_in_later_gets_points_then_and_one_out_of_sight_keeps_its
     assert len(tracker.started) == 1
 
 
+def test_of_one_out_of_sight_what_is_not_seen_is_dropped_when_another_takes_others() -> None:
+    first, hidden = square_mask(10, 10), square_mask(90, 60)
+    carrier, tracker = carried(first, hidden)
+    for unseen, left in (([5, 6], 3), ([], 5), ([0, 1, 2, 5, 6], 3)):  # of 10 points, the last 5 of what is hidden
+        tracker.answer = lambda at, n=tuple(unseen): (at, ~np.isin(np.arange(len(at)), n))
+        assert len(carrier.follow(FRAME)[1]) == left
+        carrier.renew(FRAME, [first, NOWHERE], flat_similarity)
+    tracker.answer = lambda at: (at, np.ones(len(at), bool))
+    assert [len(tracker.started), *(len(found) for found in carrier.follow(FRAME))] == [2, 5, 3]
+
+
 def test_what_lies_outside_or_nowhere_is_not_seen() -> None:
     carrier, tracker = carried(square_mask(10, 10))
     wrong = np.array([[np.nan, 3], [-1, 5], [159.6, 5], [np.inf, 5], [20, 20]])
@@ -404,6 +415,35 @@ def test_cotracker_begins_anew_with_other_points() -> None:
     tracker.start(frames[20], np.array([[5.0, 5.0], [9.0, 9.0]]))
     found, _ = tracker.follow(frames[21])
     assert found.tolist() == [[6, 6], [10, 10]]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_cotracker_does_not_keep_all_of_a_long_clip(monkeypatch: pytest.MonkeyPatch, hidden: bool) -> None:
+    """It begins anew from its last points, where all are seen; a hidden one (x over 100) only delays that."""
+    monkeypatch.setattr(cotracker, "ANEW", 3)
+    predictor = OnlinePredictor(checkpoint=None)
+    tracker = CoTracker(predictor, CPU)
+    frames = fake_frames([0, *(0, 0, 0, 0, 1) * 40])
+    start = np.array([[3.0, 4.0], [200.0 if hidden else 50.0, 2.0]])
+    tracker.start(frames[0], start)
+    kept = []
+    for k, frame in enumerate(frames[1:], start=1):
+        found, seen = tracker.follow(frame)
+        np.testing.assert_array_equal(found, start + k // 5)
+        assert seen.tolist() == [True, not hidden]
+        assert predictor.model.online_coords_predicted is not None
+        kept.append(predictor.model.online_coords_predicted.shape[1])
+    assert max(kept) <= (2 if hidden else 1) * 3 * 8 + 16
+
+
+def test_cotracker_never_takes_what_hides_a_point_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A point that was hidden when it began anew is not seen again, though the network sees something there."""
+    monkeypatch.setattr(cotracker, "ANEW", 1)
+    tracker = CoTracker(OnlinePredictor(checkpoint=None), CPU)
+    tracker.start(fake_frames([0])[0], np.array([[3.0, 4.0], [104.0, 2.0]]))
+    monkeypatch.setattr(tracker, "_tensor", lambda frame, plain=tracker._tensor: plain(frame) - 100)
+    seen = [tracker.follow(frame)[1].tolist() for frame in fake_frames([100] * 30 + [90] * 20)]
+    assert seen == [[True, False]] * 50
 
 
 def test_cotracker_without_points_asks_nothing() -> None:

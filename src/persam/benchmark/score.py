@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from persam.benchmark.conduct import Progress, claimed_report, counter, load_data, notes_of, protocol_of, title_of
-from persam.benchmark.episodes import Episode, Loaded, MaskFile, data_hash, read_labels
+from persam.benchmark.episodes import Episode, Loaded, MaskFile, data_hash
 from persam.benchmark.methods.base import Prediction
 from persam.benchmark.records import Query, Record, queries_of
 from persam.benchmark.reporting.report import FILES, Report
@@ -21,11 +21,11 @@ from persam.files import expanded
 from persam.images import open_picture
 from persam.masks import read_mask
 from persam.reports.provenance import versions
+from persam.video.layout import LABELS
 
 MISSING = "no prediction"
 _SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # without loss, as masks need it
 _LABELS_BELOW = 32
-LABELS = "labels"  # of frames, in the folder of `persam video`
 
 
 def bench_score(
@@ -66,8 +66,7 @@ def bench_score(
         called = name or folder.resolve().name
         queries = queries_of(loaded.episodes)
         records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
-        by_name = {query.name: query for query in queries}
-
+        answers, by_name = Answers(folder, queries), {query.name: query for query in queries}
         report = Report(
             title=title_of(data_set, called, data),
             data_set=data_set,
@@ -76,7 +75,7 @@ def bench_score(
             queries=queries,
             settings=score_settings(loaded, called, "score"),
             notes=notes_of(loaded, setup),
-            prediction=lambda method, query: read_answer(folder, by_name[query]),
+            prediction=lambda method, query: answers.mask(by_name[query]),
             folder=None if out is None else expanded(out),
         )
         if report.folder is not None:
@@ -125,23 +124,78 @@ def score_predictions(
         raise UsageError(f"There is no folder of predictions {folder}; check the path.")
     queries = queries_of(episodes)
     _check_one_clip(folder, queries)
-    if queries and not any(prediction_file(folder, query) for query in queries):
+    answers = Answers(folder, queries)
+    if queries and not any(answers.file(query) for query in queries):
         raise UsageError(
             f"{folder} has none of the {len(queries)} masks; looked for such as {folder / mask_name(queries[0].name)}."
         )
     records = []
     for query in queries:
         truth, ignore, digest = read_truth(query.sample, query.sample.read_photo())
-        found, failure = _answer(query, prediction_file(folder, query), truth)
+        found, failure = answers.prediction(query, truth)
         records.append(record_of(query, name or folder.name, found, truth, ignore, digest=digest, failure=failure))
         if progress is not None:
             progress()
     return records
 
 
-def prediction_file(folder: Path, query: Query) -> Path | None:
-    """Where the mask for a query lies: under the sample's name, or under that of the true mask's file."""
-    return next((path for path in _places(folder, query) if path.is_file()), None)
+class Answers:
+    """Masks for the questions of a run, in a folder; see `score_predictions` for where they may lie.
+
+    Args:
+        folder: of the masks.
+        queries: all that is asked: the labels of `persam video` number the objects of a sequence in the order of their
+            values, whichever frame shows them first.
+    """
+
+    def __init__(self, folder: Path, queries: Iterable[Query]) -> None:
+        self.folder = folder
+        self._values: dict[Path, set[int]] = {}
+        for query in queries:
+            truth = query.sample.truth
+            if isinstance(truth, MaskFile) and truth.value is not None:
+                self._values.setdefault(truth.path.parent, set()).add(truth.value)
+
+    def file(self, query: Query) -> Path | None:
+        """Where the mask for a query lies: under the sample's name, or under that of the true mask's file."""
+        return next((path for path in _places(self.folder, query) if path.is_file()), None)
+
+    def mask(self, query: Query) -> np.ndarray | None:
+        """The mask for a query, (H, W) bool; None if there is none.
+
+        Raises:
+            PersamError: it is damaged.
+        """
+        path = self.file(query)
+        return None if path is None else self._read(path, query)
+
+    def prediction(self, query: Query, truth: np.ndarray) -> tuple[Prediction | None, str | None]:
+        """What the file says, or why it says nothing."""
+        path = self.file(query)
+        if path is None:
+            return None, MISSING
+        try:
+            mask = self._read(path, query)
+        except PersamError as error:
+            return None, str(error)
+        if mask.shape != truth.shape:
+            height, width = truth.shape
+            return None, f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its photo {width} x {height}"
+        # A mask says no more than whether there is one: that is its score and its verdict.
+        return Prediction(mask, float(mask.any()), bool(mask.any())), None
+
+    def _read(self, path: Path, query: Query) -> np.ndarray:
+        truth = query.sample.truth
+        if isinstance(truth, MaskFile) and truth.value is not None:
+            value = truth.value
+            if path.parent.name == LABELS:
+                value = sorted(self._values.get(truth.path.parent, {value}) | {value}).index(value) + 1
+            picture = open_picture(path, what="prediction")
+            if picture.mode in {"P", "L"}:
+                values = np.asarray(picture)
+                if picture.mode == "P" or values.max(initial=0) < _LABELS_BELOW:
+                    return values == value
+        return read_mask(path, what="prediction", may_be_trivial=True)
 
 
 def _places(folder: Path, query: Query) -> Iterator[Path]:
@@ -162,50 +216,3 @@ def _check_one_clip(folder: Path, queries: Sequence[Query]) -> None:
             f"{folder / LABELS} has the labels of one clip, but there are {len(sequences)} sequences; name the one "
             f"that it is with --sequences, or give a folder with SEQUENCE/{LABELS}/ for each."
         )
-
-
-def read_answer(folder: Path, query: Query) -> np.ndarray | None:
-    """The mask for a query in a folder of predictions, (H, W) bool; None if there is none.
-
-    Raises:
-        PersamError: it is damaged.
-    """
-    path = prediction_file(folder, query)
-    return None if path is None else _read(path, query)
-
-
-def _answer(query: Query, path: Path | None, truth: np.ndarray) -> tuple[Prediction | None, str | None]:
-    """What the file says, or why it says nothing."""
-    if path is None:
-        return None, MISSING
-    try:
-        mask = _read(path, query)
-    except PersamError as error:
-        return None, str(error)
-    if mask.shape != truth.shape:
-        height, width = truth.shape
-        return None, f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels, its photo {width} x {height}"
-    # A mask says no more than whether there is one: that is its score and its verdict.
-    return Prediction(mask, float(mask.any()), bool(mask.any())), None
-
-
-def _read(path: Path, query: Query) -> np.ndarray:
-    value = query.sample.truth.value if isinstance(query.sample.truth, MaskFile) else None
-    if value is not None:
-        if path.parent.name == LABELS:
-            value = _number_of(query, value)
-        picture = open_picture(path, what="prediction")
-        if picture.mode in {"P", "L"}:
-            values = np.asarray(picture)
-            if picture.mode == "P" or values.max(initial=0) < _LABELS_BELOW:
-                return values == value
-    return read_mask(path, what="prediction", may_be_trivial=True)
-
-
-def _number_of(query: Query, value: int) -> int:
-    """The label that `persam video` gives to an object: its place among those that the first frame shows."""
-    truth = query.episode.references[0].truth
-    if not isinstance(truth, MaskFile):
-        return value
-    shown = sorted(set(np.unique(read_labels(truth.path)).tolist()) - {0, truth.ignored})
-    return shown.index(value) + 1 if value in shown else value

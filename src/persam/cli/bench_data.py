@@ -77,6 +77,7 @@ def _measure(
             "absent": absent,
             "checkpoint": checkpoint,
             "solver": solver != "direct",
+            "seed": seed,
             "step": own.pop("step", None),
         }
         shared = {"model": model, "encoder": encoder, "device": device}
@@ -141,7 +142,7 @@ def _score(
 
     of_video = bench_video.wants_video(own)
     if of_video is not None:
-        asked = bench_video.setup_of(of_video, {"step": own.pop("step", None)})
+        asked = bench_video.setup_of(of_video, {"seed": seed, "step": own.pop("step", None)})
         _show_video(bench_video.score(entry.name, data, predictions, asked, name=name, out=output, **own), json)
         return
     with progress_bar("masks") as advance:

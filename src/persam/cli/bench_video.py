@@ -43,8 +43,8 @@ def video_options(*, score: bool) -> list[Parameter]:
         "propagate": (_SCORE if score else _FOLLOW, False),
         "frames": (_FRAMES, None),
         "sequences": (_SEQUENCES, None),
+        "start": (_START, None),
     }
-    own["start"] = (_START, None)
     return [
         Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind, default=default)
         for name, (kind, default) in own.items()

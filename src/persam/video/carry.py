@@ -33,7 +33,7 @@ from persam.video.follow import learned_concept
 from persam.video.likeness import likeness_of
 from persam.video.start import StartObject
 
-# Chosen without a model of the hub at hand. What UNLIKE does was measured with the bundled model on every second frame
+# Not tuned on a model of the hub. What UNLIKE does was measured with the bundled model on every second frame
 # of six clips of DAVIS: of 170 true masks none is contradicted, and 202 of 217 of the same form laid elsewhere are.
 EVERY = 5  # frames after which the concept looks whether it is still the object that is carried
 UNSURE = 2.0  # log odds that it is visible, under which the concept looks at once

@@ -23,6 +23,9 @@ REPOSITORY, WEIGHTS = "facebook/cotracker3", "scaled_online.pth"
 FRAMES = 16  # of a window, with which these weights were trained
 _FAILURES = (OSError, EOFError, UnpicklingError, ValueError, RuntimeError, TypeError, AttributeError)  # of weights
 KEPT = "online_"  # so begin the names of what the network keeps from window to window
+# The network keeps its points of all frames since it began, and all of that is copied with every frame: after so many
+# windows it begins anew, in a frame in which all points are seen; after twice as many in any frame.
+ANEW = 32
 
 
 class CoTracker:
@@ -38,6 +41,8 @@ class CoTracker:
         self._frames: list[torch.Tensor] = []  # of the window, each (3, H, W) float32 in 0 to 255
         self._queries = torch.zeros(1, 0, 3)
         self._before: dict[str, Any] | None = None  # what was kept from the window before, None in the first
+        self._windows = 0  # that are done
+        self._lost = np.zeros(0, bool)  # points that were hidden when it began anew: it would follow what hides them
 
     @classmethod
     def from_hub(cls, device: torch.device) -> CoTracker:
@@ -64,7 +69,8 @@ class CoTracker:
 
     def start(self, frame: np.ndarray, points: np.ndarray) -> None:
         """See `PointTracker`."""
-        self._frames, self._before = [self._tensor(frame)], None
+        self._frames, self._before, self._windows = [self._tensor(frame)], None, 0
+        self._lost = np.zeros(len(points), bool)
         queries = np.concatenate([np.zeros((len(points), 1)), points], axis=1)  # frame of the window, x, y
         self._queries = torch.tensor(queries, dtype=torch.float32, device=self._device)[None]
 
@@ -84,8 +90,14 @@ class CoTracker:
             kept = vars(self._predictor.model)
             self._before = deepcopy({name: value for name, value in kept.items() if name.startswith(KEPT)})
             del self._frames[: self._predictor.step]
+            self._windows += 1
         count = self._queries.shape[1]  # some versions also give the support grid's
-        return tracks[0, -1, :count].double().cpu().numpy(), seen[0, -1, :count].cpu().numpy()
+        points, visible = tracks[0, -1, :count].double().cpu().numpy(), seen[0, -1, :count].cpu().numpy()
+        visible &= ~self._lost
+        if self._windows >= ANEW and ((visible | self._lost).all() or self._windows >= 2 * ANEW):
+            self.start(frame, points)
+            self._lost = ~visible
+        return points, visible
 
     def _tensor(self, frame: np.ndarray) -> torch.Tensor:
         return torch.tensor(frame, device=self._device).permute(2, 0, 1).float()

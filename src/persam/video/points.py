@@ -159,8 +159,9 @@ class CarriedPoints(Resumable):
     def renew(self, frame: np.ndarray, masks: Sequence[np.ndarray], similarity: Callable[[int], np.ndarray]) -> None:
         """Tell what was found in this frame: points that are not on their object are dropped for good.
 
-        Of an object that is in sight and has fewer than half of its points left, others are taken; one that is out of
-        sight keeps those that it has, for it may be back where they are.
+        Of an object that is in sight and has fewer than half of its points left, others are taken, and the tracker
+        begins anew. Then the other objects, those that are out of sight too, keep the points that it sees at this
+        moment and lose the rest; until then it may see them again.
 
         Args:
             frame: (H, W, 3) uint8.

@@ -15,14 +15,13 @@ from persam.concept import Concept
 from persam.doubts import doubt_of_mask
 from persam.errors import PersamError, PersamWarning, UsageError
 from persam.images import read_once
-from persam.labels import Label, listed
+from persam.labels import VOID, Label, listed
 from persam.masks import MaskSource, name_of, read_labels, read_mask
 from persam.video.waiting import SmallLabels
 from persam.video.writers import MOST_LABELS
 
 Start = MaskSource | Mapping[int, MaskSource] | Concept | Sequence[Concept]
 
-_VOID = 255  # of DAVIS: pixels of no object, beside labels that count from 1
 _COUNTED = 32  # labels below this count objects; one larger value alone is brightness, as in `persam.masks`
 _WHITE = "#ffffff"
 
@@ -204,6 +203,6 @@ def _has_void(things: Sequence[Label]) -> bool:
 
 
 def _without_void(things: Sequence[Label]) -> list[Label]:
-    others = [label for label in things if label != _VOID]
+    others = [label for label in things if label != VOID]
     counted = bool(others) and all(isinstance(label, int) and label < _COUNTED for label in others)
     return others if counted else list(things)

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from tests.benchmark.records_for_tests import record
 
-from persam.benchmark.reporting.protocols import DAVIS, FEW_SHOT, FOLDER, LABELS, PERSEG, PROTOCOLS, common_figures
+from persam.benchmark.reporting.protocols import (
+    DAVIS,
+    FEW_SHOT,
+    FOLDER,
+    FOLLOWED,
+    LABELS,
+    PERSEG,
+    PROTOCOLS,
+    common_figures,
+)
 from persam.benchmark.reporting.summary import summarise
 
 
@@ -130,12 +139,14 @@ def test_methods_and_data_sets():
     assert rows[0].by_data_set == {"s": 1.0, "t": 0.0}
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS.values())
+@pytest.mark.parametrize("protocol", [*PROTOCOLS.values(), FOLLOWED])
 def test_every_shown_figure_exists_and_has_a_name(protocol):
     records = [record("a", 1, 1, 2, 2, fold=0), record("b", 1, 1, 2, 2, fold=1)]  # a category of each fold
     figures = summarise(records, protocol)[0].figures
     assert set(protocol.brief) <= set(protocol.shown) <= set(figures) & set(LABELS)
     assert protocol.headline == protocol.shown[0]
+    headline = figures[protocol.headline]
+    assert headline.over_images or headline.over_objects
 
 
 def test_folder_is_the_mean_over_images():

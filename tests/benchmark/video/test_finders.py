@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from tests.benchmark.video_for_tests import SIZE, write_davis_2017, write_youtube_vos
 
-from persam.benchmark.video.finders import VideoFinder
-from persam.benchmark.video.following import go_through
+from persam.benchmark.video.finders import FoundInFrame, VideoFinder
 from persam.benchmark.video.sequences import read_sequences
 from persam.benchmark.video.video_methods import USUAL, VIDEO_METHODS, VideoMethod, find_video_method
 from persam.errors import UsageError
@@ -45,13 +44,23 @@ def test_an_object_that_comes_in_later_is_followed_from_its_frame(model, tmp_pat
     assert (found[6].labels == 2)[late].mean() > 0.6  # it stays where it is
 
 
-def test_an_object_that_nothing_shows_is_not_found(model, tmp_path):
-    """In the middle, where the clip begins, object 2 is out of sight."""
-    _, (pair, _) = read_sequences("davis", write_davis_2017(tmp_path), start="photo")
-    found = found_by(VideoFinder(find_video_method("persam"), model), pair)
-    assert all(each.scores.keys() == {1} for each in found)
-    records, _ = go_through([pair], [VideoFinder(find_video_method("persam"), model)])
-    assert {record.counts.predicted for record in records if record.object == "pair/2"} == {0}
+def test_a_concept_of_what_comes_in_later_is_looked_for_from_there_on(model, tmp_path):
+    _, (video,) = read_sequences("youtube-vos", write_youtube_vos(tmp_path) / "valid", frames=7)
+    found = found_by(VideoFinder(find_video_method("persam-photo"), model), video)
+    assert [sorted(each.scores) for each in found] == [[1]] * 4 + [[1, 2]] * 3
+
+
+def test_of_equal_scores_who_began_earlier_keeps_the_pixels_but_for_what_was_just_shown(model, tmp_path, monkeypatch):
+    """Published: a score is 1.0 wherever something is found."""
+    _, (video,) = read_sequences("youtube-vos", write_youtube_vos(tmp_path) / "valid", frames=7)
+
+    def claims_all(self, persam, clip, start, values):
+        for _ in clip:
+            yield FoundInFrame(np.full(SIZE, values[0], np.uint8), {values[0]: 1.0})
+
+    monkeypatch.setattr(VideoFinder, "_tracked", claims_all)
+    found = found_by(VideoFinder(find_video_method("official"), model), video)
+    assert [int(each.labels[0, 0]) for each in found] == [1, 1, 1, 1, 2, 1, 1]
 
 
 def test_options_go_to_track(model, tmp_path):
@@ -64,5 +73,7 @@ def test_options_go_to_track(model, tmp_path):
 def test_names():
     assert all(name == method.name for name, method in VIDEO_METHODS.items())
     assert {name for names in USUAL.values() for name in names} <= VIDEO_METHODS.keys()
+    # Each is read by itself, in a table or among few.
+    assert not any("the same" in method.about or "as persam" in method.about for method in VIDEO_METHODS.values())
     with pytest.raises(UsageError, match='There is no method "pips" that follows objects; use persam, persam-f, off'):
         find_video_method("pips")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import numpy as np
 import pytest
+from tests.benchmark.records_for_tests import record
 from tests.benchmark.video_for_tests import (
     SIZE,
     ScriptedFinder,
@@ -20,6 +22,7 @@ from tests.metrics import definitions
 from persam.benchmark.methods.base import Prediction
 from persam.benchmark.reporting.protocols import FOLLOWED, YOUTUBE_VOS
 from persam.benchmark.reporting.summary import summarise
+from persam.benchmark.reporting.tables import results_table
 from persam.benchmark.score import score_predictions
 from persam.benchmark.video.finders import together
 from persam.benchmark.video.following import go_through
@@ -101,6 +104,13 @@ class TestFigures:
         )
         assert summary.figures["jf"].value == pytest.approx(2 / 3)
         assert summary.figures["jf"].over_objects == (0, 1)  # either sequence twice; of three objects one might be left
+        # Frames that resemble each other are not drawn one by one either.
+        assert [summary.figures[key].over_images for key in ("iou", "presence")] == [None, None]
+        assert summary.figures["iou"].over_objects[1] == 1
+        shown = results_table("t", [summary], FOLLOWED)
+        assert "over objects" not in shown.columns
+        assert any("An interval over 2 sequences is a rough guess" in note for note in shown.notes)
+        assert all(len(row) == len(shown.columns) for row in shown.rows)
 
     def test_seen_and_unseen_count_the_same(self, tmp_path):
         root = write_youtube_vos(tmp_path) / "valid"
@@ -114,6 +124,23 @@ class TestFigures:
         found = figures(records, YOUTUBE_VOS)
         assert [found[key] for key in ("j_seen", "f_seen", "j_unseen", "f_unseen", "jf")] == [1, 1, 0, 0, 0.5]
         assert len(records) == 4 + 2
+
+    def test_the_mean_of_four_has_an_interval_that_draws_whole_sequences(self):
+        """Every resample of three sequences by hand; those without a category of each kind have no figure."""
+        means = {"a/1": (0.9, 0), "b/1": (0.5, 1), "c/1": (0.1, 1), "c/2": (0.7, 0)}  # J is F here; and the fold
+        records = [
+            record(name, 1, round(100 * j), round(100 * j), 100, contour=j, fold=fold)
+            for name, (j, fold) in means.items()
+        ]
+        (summary,) = summarise(records, YOUTUBE_VOS)
+        figure = summary.figures["jf"]
+        assert figure.value == pytest.approx(((0.9 + 0.7) / 2 + (0.5 + 0.1) / 2) / 2)
+        found = []
+        for drawn in itertools.product("abc", repeat=3):
+            rows = [means[name] for letter in drawn for name in means if name[0] == letter]
+            seen, unseen = ([j for j, fold in rows if fold == kind] for kind in (0, 1))
+            found += [(np.mean(seen) + np.mean(unseen)) / 2] if seen and unseen else []
+        assert figure.over_objects == pytest.approx(np.quantile(found, [0.025, 0.975]), abs=0.02)
 
     def test_a_method_that_fails_is_told_of_and_others_go_on(self, tmp_path):
         root = write_davis_2017(tmp_path)
@@ -140,7 +167,31 @@ def test_what_two_objects_claim_goes_to_the_surer_one():
     assert labels[0].tolist() == [1, 1, 2, 2, 2, 2]
 
 
+def test_of_equal_scores_the_first_counts():
+    left, right = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
+    left[:, :4], right[:, 2:] = True, True
+    assert together({2: Prediction(left, 1.0, True), 1: Prediction(right, 1.0, True)}, (4, 6))[0, 2] == 2
+
+
+def test_seconds_are_those_of_frames_however_many_objects(tmp_path):
+    """Pair has two objects in every frame: they share its seconds."""
+    records, passages = go_through(
+        read_sequences("davis", root := write_davis_2017(tmp_path))[1], [ScriptedFinder("right", truth_of(root))]
+    )
+    pair = sum(record.seconds for record in records if record.object.startswith("pair/"))
+    assert pair == pytest.approx(sum(passages[0].frames[:4]))  # the last frame does not count
+
+
 class TestKept:
+    @pytest.mark.parametrize(
+        "line", ["{}", '{"method": "one", "sequence": "a", "start": 0, "frames": 3, "failure": null}']
+    )
+    def test_foreign_passages(self, tmp_path, line):
+        VideoFolder(tmp_path, {})
+        (tmp_path / "passages.jsonl").write_text(line + "\n")
+        with pytest.raises(PersamError, match=r"passages\.jsonl was written by another version of persam; start over"):
+            VideoFolder(tmp_path, {})
+
     def test_labels_have_the_data_set_s_values_and_the_first_frame(self, tmp_path):
         root = write_davis_2017(tmp_path / "data")
         truth = truth_of(root)
@@ -231,6 +282,21 @@ class TestScore:
         shutil.move(tmp_path / "tracked", tmp_path / "all/odd")
         assert score_video("davis", tmp_path / "data", tmp_path / "all", VideoSetup(), year=2017).figure("all") == 1
 
+    def test_the_numbers_are_those_of_all_objects_shown_so_far(self, tmp_path):
+        """Object 5 comes in where 2 is out of sight, and is number 2 nevertheless: 2 was given before."""
+        labels = [labels_of({2: None if n == 2 else (4, 4 + n), 5: (28, 30) if n >= 2 else None}) for n in range(5)]
+        write_sequence(tmp_path / "data", "late", labels, size="")
+        for number, each in enumerate(labels):
+            write_labels(
+                tmp_path / f"tracked/labels/{number:05}.png", np.searchsorted([0, 2, 5], each).astype(np.uint8)
+            )
+        report = score_video("youtube-vos", tmp_path / "data", tmp_path / "tracked", VideoSetup())
+        assert {record.query: record.iou for record in report.records if record.object == "late/5"} == {
+            "late/5/00003": 1,
+            "late/5/00004": 1,
+        }
+        assert report.figure("tracked") == 1
+
     def test_labels_of_one_clip_are_not_taken_for_several(self, tmp_path):
         root = write_davis_2017(tmp_path / "data")
         write_labels(tmp_path / "tracked/labels/00001.png", labels_of({1: (4, 4)}))
@@ -247,6 +313,8 @@ class TestScore:
         }
 
     def test_photos_by_themselves_are_scored_as_ever(self, predicted):
-        root, folder, _ = predicted
+        root, folder, records = predicted
         episodes = read_sequences("davis", root)[0].episodes
-        assert len(score_predictions(episodes, folder)) == 12
+        scored = {record.query: record.iou for record in score_predictions(episodes, folder)}
+        assert scored == {record.query: record.iou for record in records}
+        assert 0 < min(iou for iou in scored.values() if iou) < 1

@@ -57,11 +57,22 @@ class TestDavis:
         assert (first.photo.photo.stem, first.shown.photo.stem, first.first) == ("00000", "00005", 0)
         assert np.array_equal(pair.labels_at(0, SIZE), labels_of({1: (4, 12), 2: (28, 35)}))
 
-    def test_what_is_out_of_sight_in_the_middle_is_not_shown_by_its_mask(self, tmp_path):
+    @pytest.mark.parametrize(("hidden", "begins", "follows"), [([4, 5], 6, [1, 2]), (range(4, 10), 4, [1])])
+    def test_it_begins_where_all_objects_are_in_sight(self, tmp_path, hidden, begins, follows):
+        """An empty truth shows nothing to start from; what is never back is not asked for, and told of."""
+        labels = [labels_of({1: (4, 4), 2: None if n in hidden else (28, 30)}) for n in range(9)]
+        write_sequence(tmp_path, "pair", labels)
+        loaded, (pair,) = read_sequences("davis", tmp_path, year=2017, start="photo")
+        assert pair.frames[0].stem == f"{begins:05}"
+        assert [one.value for one in pair.objects] == follows
+        assert set(np.unique(pair.labels_at(0, SIZE))) == {0, *follows}
+        note = "passed over: objects that are out of sight where the clip begins (pair/2)"
+        assert (note in loaded.notes) == (follows == [1])
+
+    def test_a_clip_never_begins_where_nothing_counts_after(self, tmp_path):
+        """Object 2 is back in the last frame that counts: too late to begin there."""
         _, (pair, _) = read_sequences("davis", write_davis_2017(tmp_path), start="photo")
-        assert pair.frames[0].stem == "00003"
-        assert set(np.unique(pair.labels_at(0, SIZE))) == {0, 1}
-        assert [one.value for one in pair.objects] == [1, 2]
+        assert (pair.frames[0].stem, pair.hidden, pair.counted) == ("00003", ("pair/2",), [1])
 
 
 class TestYouTubeVos:
@@ -84,6 +95,11 @@ class TestYouTubeVos:
         shutil.copy(tmp_path / "x/Annotations/0a1b/00004.png", root / "Annotations/0a1b/00004.png")
         with pytest.raises(UsageError, match="masks of first frames alone"):
             read("youtube-vos", root)
+        meta = json.loads((root / "meta.json").read_text())
+        meta["videos"]["0a1b"]["objects"]["1"]["frames"].remove("00004")  # object 1 is out of sight there
+        (root / "meta.json").write_text(json.dumps(meta))
+        with pytest.raises(UsageError, match="masks of first frames alone"):
+            read("youtube-vos", root)
         (root / "meta.json").unlink()
         with pytest.raises(UsageError, match="masks of first frames alone"):
             read("youtube-vos", root)
@@ -101,9 +117,10 @@ class TestYouTubeVos:
         root = write_youtube_vos(tmp_path) / "valid"
         with pytest.raises(UsageError, match="There is no file nowhere"):
             read("youtube-vos", root, seen="nowhere.json")
-        (root / "meta.json").write_text(json.dumps({"videos": 3}))
-        with pytest.raises(UsageError, match=r"meta\.json is no meta\.json of YouTube-VOS"):
-            read("youtube-vos", root)
+        for strange in (3, {"0a1b": {"objects": [{"category": "cat"}]}}):
+            (root / "meta.json").write_text(json.dumps({"videos": strange}))
+            with pytest.raises(UsageError, match=r"meta\.json is no meta\.json of YouTube-VOS"):
+                read("youtube-vos", root)
 
 
 @pytest.mark.parametrize(

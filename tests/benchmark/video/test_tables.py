@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tests.benchmark.video_for_tests import ScriptedFinder, truth_of, write_davis_2017
 
-from persam.benchmark.score import read_answer
-from persam.benchmark.video.following import Passage, go_through
+from persam.benchmark.score import Answers
+from persam.benchmark.video.following import go_through
+from persam.benchmark.video.passages import Passage
 from persam.benchmark.video.sequences import read_sequences
 from persam.benchmark.video.video_folder import VideoFolder
 from persam.benchmark.video.video_pictures import j_over_time, strip
@@ -49,11 +50,12 @@ def test_one_sequence_has_no_difference_over_sequences(gone):
 
 def test_speed_is_of_frames_after_the_first_and_ratios_are_paired():
     passages = [
+        Passage("bad", "a", 0.0, [], "It broke."),
+        Passage("stopped", "a", 1.0, [0.1], "It broke."),
         Passage("one", "a", 3.0, [0.5, 1.0]),
         Passage("two", "a", 1.0, [1.0, 2.0]),
         Passage("one", "b", 5.0, [0.25]),
         Passage("two", "b", 1.0, [0.5]),
-        Passage("bad", "a", 0.0, [], "It broke."),
     ]
     found = speeds(passages)
     assert list(found) == ["one", "two"]
@@ -68,7 +70,7 @@ def test_a_strip_marks_what_is_absent(gone):
     queries = {query.name: query for query in solo.queries}
 
     def found(method, query):
-        return read_answer(folder / method, queries[query])
+        return Answers(folder / method, solo.queries).mask(queries[query])
 
     picture = strip(solo, records, found)
     assert picture.ndim == 3

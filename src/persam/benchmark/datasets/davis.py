@@ -12,9 +12,9 @@ from persam.benchmark.datasets import layout
 from persam.benchmark.datasets.options import About
 from persam.benchmark.episodes import Episode, Loaded, read_labels
 from persam.errors import UsageError
+from persam.labels import VOID
 
 LAYOUT = "JPEGImages/480p/SEQUENCE/*.jpg and Annotations/480p/SEQUENCE/*.png"
-_VOID = 255  # in the palettes of 2017: pixels of no object
 
 # What is seen in the 20 validation sequences of 2016, for methods that are asked in words: the names do not always say.
 _CATEGORIES = {
@@ -122,7 +122,7 @@ def _listed(file: Path) -> list[str]:
 def _objects(mask: Path) -> list[int | None]:
     """The palette's objects in a frame; one None for a mask of one object (0 and 255)."""
     labels = set(np.unique(read_labels(mask)).tolist()) - {0}
-    return [None] if labels == {_VOID} else sorted(labels - {_VOID})
+    return [None] if labels == {VOID} else sorted(labels - {VOID})
 
 
 def _mask(masks: Path, frame: Path) -> Path:

@@ -12,10 +12,11 @@ from persam.benchmark.datasets.options import About, Episodes, OneOf4Folds, Seed
 from persam.benchmark.datasets.sampling import Drawing, FoldClass
 from persam.benchmark.episodes import Loaded, MaskFile, Sample, read_labels
 from persam.errors import UsageError
+from persam.labels import VOID
 
 LAYOUT = "images/*.png (RGB, or RGB and thermal in four channels) and labels/*.png (class numbers)"
 _PHOTOS, _LABELS = ("images", "rgb", "RGB"), ("labels", "label", "Labels", "masks")
-_FOLDS, _IN_FOLD, _VOID = 4, 4, 255
+_FOLDS, _IN_FOLD = 4, 4
 
 #: The classes of MFNet's labels, which are the first published ones on these photos.
 MFNET = ("car", "person", "bike", "curve", "car stop", "guardrail", "color cone", "bump")
@@ -57,7 +58,7 @@ def read_tokyo(
             raise UsageError(f"{photo} has no labels: looked for {place / f'{photo.stem}.png'}.")
         for value in np.unique(read_labels(place / f"{photo.stem}.png")).tolist():
             shows.setdefault(value, []).append(photo)
-    classes = sorted(set(shows) - {0, _VOID})
+    classes = sorted(set(shows) - {0, VOID})
     if classes and classes[-1] > _FOLDS * _IN_FOLD:
         raise UsageError(f"{place} has label {classes[-1]}; the classes are 1 to {_FOLDS * _IN_FOLD}.")
     names = dict(enumerate(MFNET, 1)) if classes and classes[-1] <= len(MFNET) else {}
@@ -66,7 +67,7 @@ def read_tokyo(
         name = names.get(value, f"class {value}")
         folder = name.replace(" ", "_")
         samples = [
-            Sample(f"{folder}/{photo.stem}", photo, MaskFile(place / f"{photo.stem}.png", value, _VOID), as_stored=True)
+            Sample(f"{folder}/{photo.stem}", photo, MaskFile(place / f"{photo.stem}.png", value, VOID), as_stored=True)
             for photo in shows[value]
         ]
         return FoldClass(folder, name, samples)

@@ -14,9 +14,9 @@ from persam.benchmark.datasets import layout
 from persam.benchmark.datasets.options import About
 from persam.benchmark.episodes import SEEN, UNSEEN, Episode, Loaded, Sample, read_labels
 from persam.errors import UsageError
+from persam.labels import VOID
 
 LAYOUT = "JPEGImages/VIDEO/*.jpg and Annotations/VIDEO/*.png"
-_VOID = 255
 _META = "meta.json"
 
 
@@ -77,7 +77,7 @@ class _Annotated:
 
 def _episodes(video: Path, masks: Path, meta: Mapping[str, Any], seen: frozenset[str] | None) -> list[Episode]:
     frames = [
-        _Annotated(photo, mask, frozenset(np.unique(read_labels(mask)).tolist()) - {0, _VOID})
+        _Annotated(photo, mask, frozenset(np.unique(read_labels(mask)).tolist()) - {0, VOID})
         for photo in layout.photos(video)
         if (mask := masks / f"{photo.stem}.png").is_file()
     ]
@@ -88,8 +88,10 @@ def _episodes(video: Path, masks: Path, meta: Mapping[str, Any], seen: frozenset
     episodes = []
     for label, start in sorted(first.items()):
         told = meta.get(str(label), {})
-        visible = frozenset(told.get("frames", ())) if isinstance(told, dict) else frozenset()
-        category = str(told.get("category", "object")) if isinstance(told, dict) else "object"
+        told = told if isinstance(told, dict) else {}
+        frames_named = told.get("frames")
+        visible = frozenset(map(str, frames_named)) if isinstance(frames_named, list) else frozenset()
+        category = str(told.get("category", "object"))
         thing = f"{video.name}/{label}"
         tests = [
             _sample(thing, frame, label)
@@ -106,15 +108,15 @@ def _episodes(video: Path, masks: Path, meta: Mapping[str, Any], seen: frozenset
 def _is_whole(frame: _Annotated, first: Mapping[int, int], number: int, visible: frozenset[str]) -> bool:
     """Whether a label that is missing in a frame means that the object is out of sight there.
 
-    Frames in which other objects first appear may mark these alone. `visible` are the frames that meta.json names.
+    Frames in which other objects first appear may mark these alone, whatever is said of the frames in which the object
+    is in sight. `visible` are these, if meta.json names them.
     """
-    if visible:
-        return frame.photo.stem not in visible
-    return not frame.labels or any(first[label] < number for label in frame.labels)
+    marks_newcomers_alone = bool(frame.labels) and all(first[label] >= number for label in frame.labels)
+    return not marks_newcomers_alone and frame.photo.stem not in visible
 
 
 def _sample(thing: str, frame: _Annotated, label: int) -> Sample:
-    return layout.sample(f"{thing}/{frame.photo.stem}", frame.photo, frame.mask, label, _VOID)
+    return layout.sample(f"{thing}/{frame.photo.stem}", frame.photo, frame.mask, label, VOID)
 
 
 def _videos_of(file: Path) -> dict[str, Mapping[str, Any]]:
@@ -127,9 +129,10 @@ def _videos_of(file: Path) -> dict[str, Mapping[str, Any]]:
         return {}
     try:
         videos = json.loads(file.read_text(encoding="utf-8"))["videos"]
-        return {name: video["objects"] for name, video in videos.items()}
+        found: dict[str, Mapping[str, Any]] = {name: dict(video["objects"].items()) for name, video in videos.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} is no meta.json of YouTube-VOS; download it again, or take it away.") from error
+    return found
 
 
 def _seen_categories(top: Path, given: str | None) -> frozenset[str] | None:

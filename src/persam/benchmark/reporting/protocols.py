@@ -12,6 +12,7 @@ from persam.benchmark.records import Record
 from persam.metrics import (
     Counts,
     Interval,
+    bootstrap_figure,
     bootstrap_mean,
     bootstrap_objects,
     class_iou,
@@ -54,6 +55,8 @@ class Protocol:
         brief: those that a terminal has room for.
         figures: computes this protocol's own figures from one method's records, grouped by object.
         drawn: what the intervals of its own figures draw.
+        drawn_with: names what an object is drawn with, in every interval, as frames of one sequence are too much alike
+            to be drawn one by one; None where intervals draw objects, and photos.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Protocol:
     brief: tuple[str, ...]
     figures: Callable[[Groups], dict[str, Figure]]
     drawn: str = "objects"
+    drawn_with: Callable[[str], str] | None = None
 
     @property
     def headline(self) -> str:
@@ -93,30 +97,39 @@ LABELS = {
 }
 
 
-def common_figures(records: Sequence[Record]) -> dict[str, Figure]:
+def common_figures(records: Sequence[Record], drawn_with: Callable[[str], str] | None = None) -> dict[str, Figure]:
     """What is told of every data set: means over photos.
 
     ``iou`` and ``biou_image`` are those of each photo; ``located`` is the share of photos with the object on which the
     method's peak lies on it; ``presence`` the share of photos on which its verdict (is it there?) is right.
+
+    Args:
+        records: of one method.
+        drawn_with: as `Protocol.drawn_with`.
     """
-    found = {"iou": _over_photos(records, lambda record: record.iou)}
-    found["biou_image"] = _over_photos(records, lambda record: record.boundary_iou)
-    found["located"] = _over_photos(
-        records, lambda record: None if record.on_object is None else float(record.on_object)
-    )
-    found["presence"] = _over_photos(
-        records, lambda record: None if record.present is None else float(record.present == (record.counts.target > 0))
-    )
+    values: dict[str, Callable[[Record], float | None]] = {
+        "iou": lambda record: record.iou,
+        "biou_image": lambda record: record.boundary_iou,
+        "located": lambda record: None if record.on_object is None else float(record.on_object),
+        "presence": lambda record: (
+            None if record.present is None else float(record.present == (record.counts.target > 0))
+        ),
+    }
+    found = {key: _over_photos(records, value, drawn_with) for key, value in values.items()}
     return {key: figure for key, figure in found.items() if figure is not None}
 
 
-def _over_photos(records: Sequence[Record], value: Callable[[Record], float | None]) -> Figure | None:
+def _over_photos(
+    records: Sequence[Record], value: Callable[[Record], float | None], drawn_with: Callable[[str], str] | None
+) -> Figure | None:
     known = [(found, record.object) for record in records if (found := value(record)) is not None]
     if not known:
         return None
-    values, objects = [found for found, _ in known], [thing for _, thing in known]
-    images, clusters = bootstrap_mean(values), bootstrap_mean(values, objects)
-    return Figure(images.mean, _ends(images), _ends(clusters) if len(set(objects)) > 1 else None)
+    values = [found for found, _ in known]
+    names = [thing if drawn_with is None else drawn_with(thing) for _, thing in known]
+    images, clusters = bootstrap_mean(values), bootstrap_mean(values, names)
+    over_images = _ends(images) if drawn_with is None else None
+    return Figure(images.mean, over_images, _ends(clusters) if len(set(names)) > 1 else None)
 
 
 def _over_objects(values: Sequence[float], together: Sequence[str] | None = None) -> Figure:
@@ -187,14 +200,33 @@ def _youtube_vos(groups: Groups) -> dict[str, Figure]:
     """The overall figure is the mean of J and F over seen and unseen categories, four numbers that count the same."""
     found = _followed(groups)
     parts: dict[str, Figure] = {}
+    rows: list[tuple[float, float, bool]] = []  # of every object: J, F, whether its category is seen
+    sequences: list[str] = []
     for fold, what in ((SEEN, "seen"), (UNSEEN, "unseen")):
         of_fold = by_fold(groups).get(fold)
-        for letter, values in zip("jf", _j_and_f(of_fold), strict=True) if of_fold else ():
-            means = [float(np.mean(frames)) for frames in values.values()]
-            parts[f"{letter}_{what}"] = _over_objects(means, [sequence_of(name) for name in values])
+        if not of_fold:
+            continue
+        names = [sequence_of(name) for name in of_fold]
+        j, f = ([float(np.mean(frames)) for frames in values.values()] for values in _j_and_f(of_fold))
+        parts[f"j_{what}"], parts[f"f_{what}"] = _over_objects(j, names), _over_objects(f, names)
+        rows += [(*both, fold == SEEN) for both in zip(j, f, strict=True)]
+        sequences += names
     if parts.keys() >= {"j_seen", "j_unseen"}:
-        found["jf"] = Figure(float(np.mean([part.value for part in parts.values()])))
+        columns = [np.array(column) for column in zip(*rows, strict=True)]
+        drawn = bootstrap_figure(_of_four, columns, sequences) if len(set(sequences)) > 1 else None
+        found["jf"] = Figure(_of_four(*columns), over_objects=drawn)
     return found | parts
+
+
+def _of_four(j: np.ndarray, f: np.ndarray, seen: np.ndarray) -> float:
+    """The mean of four means: of J and of F (N,) of objects, of those whose category is seen (N,) and of the others.
+
+    Raises:
+        ValueError: there are none of the one kind.
+    """
+    if seen.all() or not seen.any():
+        raise ValueError("Objects of seen and of unseen categories are needed.")
+    return float(np.mean([values[kind].mean() for kind in (seen, ~seen) for values in (j, f)]))
 
 
 def by_fold(groups: Groups) -> dict[int | None, Groups]:
@@ -242,13 +274,14 @@ DAVIS = Protocol(
 FOLLOWED = Protocol(
     "davis, followed",
     "J (IoU) and F (boundary F, 0.8 % of the diagonal) of every frame, mean, recall and decay (first quarter of the "
-    "frames less the last) per object, then the mean over objects, as in DAVIS' semi-supervised protocol: objects are "
-    "shown in the first frame, and neither it nor the last counts; 255 is no object, and its pixels do not count; the "
-    "objects of a sequence are found together, without overlap",
+    "frames less the last) per object, then the mean over objects, as in DAVIS' semi-supervised protocol: neither the "
+    "first frame of a clip, whose masks are given to methods that start from them, nor the last one counts; 255 is no "
+    "object, and its pixels do not count; the objects of a sequence are found together, without overlap",
     (*DAVIS.shown[:7], "iou", "presence"),
     (*DAVIS.shown[:5], "presence"),
     _followed,
     "sequences",
+    sequence_of,
 )
 YOUTUBE_VOS = Protocol(
     "youtube-vos",
@@ -259,6 +292,7 @@ YOUTUBE_VOS = Protocol(
     ("jf", "j_seen", "j_unseen", "f_seen", "f_unseen", "j_mean", "f_mean"),
     _youtube_vos,
     "sequences",
+    sequence_of,
 )
 FEW_SHOT = Protocol(
     "few-shot",

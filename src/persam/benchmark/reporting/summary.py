@@ -64,7 +64,7 @@ def _summary(method: str, records: list[Record], protocol: Protocol) -> Summary:
         method=method,
         photos=len(records),
         objects=len(groups),
-        figures=protocol.figures(groups) | common_figures(records),
+        figures=protocol.figures(groups) | common_figures(records, protocol.drawn_with),
         by_object={name: _of_object(of_object) for name, of_object in groups.items()},
         by_fold=folds,
         by_data_set={

@@ -13,14 +13,16 @@ INTERVALS = (
     "In percent. [..] is a 95 % bootstrap interval: over photos for figures of single photos, over {drawn} for pooled "
     'ones; "over objects" repeats that of the IoU per image with whole objects drawn.'
 )
+_WHOLE = "In percent. [..] is a 95 % bootstrap interval over {drawn}, each drawn with all of its frames and objects."
 _NOT_THE_SAME = (
     "The published numbers are over the whole data set, with the encoder and protocol that stand beside each; ours are "
     "over {photos} of {objects}."
 )
 _PAPER = "PerSAM paper: arXiv 2305.03048."
 _SECONDARY = "† known from a secondary source: a later paper's table, or a repository that ran the method."
+_TWICE = "over objects"
 _FEW = 10  # below, the bootstrap has hardly anything to draw from
-_ROUGH = "An interval over {objects} objects is a rough guess: the bootstrap knows no others than these."
+_ROUGH = "An interval over {number} {drawn} is a rough guess: the bootstrap knows no others than these."
 
 
 def results_table(
@@ -52,7 +54,7 @@ def results_table(
     keys = [key for key in wanted if any(key in summary.figures for summary in summaries)]
     heads: list[str] = []
     for key in keys:
-        heads += [LABELS[key], "over objects"] if key == "iou" else [LABELS[key]]
+        heads += [LABELS[key], *[_TWICE] * _is_twice(key, protocol)]
     columns = ("method", "encoder", "shots", *heads, "photos", "source")
     if brief:
         columns = columns[:-1]
@@ -61,7 +63,7 @@ def results_table(
             summary.method,
             (encoders or {}).get(summary.method, encoder),
             str(shots),
-            *_cells(summary, keys),
+            *_cells(summary, keys, protocol),
             str(summary.photos),
             "this run",
         )[: len(columns)]
@@ -69,10 +71,12 @@ def results_table(
     )
     if brief:
         published = [each for each in published if each.source == PAPER and each.shots == shots]
-    numbers, others = _published_rows(published, keys)
-    said = [f"Protocol: {protocol.sentence}.", INTERVALS.format(drawn=protocol.drawn)]
-    if summaries and 1 < summaries[0].objects < _FEW:
-        said.append(_ROUGH.format(objects=summaries[0].objects))
+    numbers, others = _published_rows(published, keys, protocol)
+    intervals = INTERVALS if protocol.drawn_with is None else _WHOLE
+    said = [f"Protocol: {protocol.sentence}.", intervals.format(drawn=protocol.drawn)]
+    number = _number_drawn(summaries[0], protocol) if summaries else 0
+    if 1 < number < _FEW:
+        said.append(_ROUGH.format(number=number, drawn=protocol.drawn))
     said += [*notes, *_missing_notes(summaries)]
     if others and summaries:
         said.append(
@@ -101,19 +105,30 @@ def ends_in_percent(ends: tuple[float, float]) -> str:
     return f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
 
 
-def _cells(summary: Summary, keys: Sequence[str]) -> list[str]:
+def _is_twice(key: str, protocol: Protocol) -> bool:
+    """Whether a figure has two intervals: over photos, and over objects in a column of its own."""
+    return key == "iou" and protocol.drawn_with is None
+
+
+def _number_drawn(summary: Summary, protocol: Protocol) -> int:
+    """How many there are of what intervals draw."""
+    named = protocol.drawn_with
+    return len({name if named is None else named(name) for name in summary.by_object})
+
+
+def _cells(summary: Summary, keys: Sequence[str], protocol: Protocol) -> list[str]:
     cells = []
     for key in keys:
         figure = summary.figures.get(key)
         cells.append(percent(figure))
-        if key == "iou":
+        if _is_twice(key, protocol):
             over = None if figure is None else figure.over_objects
             cells.append("–" if over is None else ends_in_percent(over))
     return cells
 
 
 def _published_rows(
-    published: Sequence[Published], keys: Sequence[str]
+    published: Sequence[Published], keys: Sequence[str], protocol: Protocol
 ) -> tuple[dict[str, int], list[tuple[str, ...]]]:
     """Numbers of the protocols' footnotes, and one row for each method, encoder, shots and source."""
     rows: dict[tuple[str, str, int, str, bool], dict[str, list[Published]]] = {}
@@ -127,7 +142,7 @@ def _published_rows(
         cells = []
         for key in keys:
             marks = [_marked(each, numbers) for each in values.get(key, [])]
-            cells += [" / ".join(marks) or "–", *(["–"] if key == "iou" else [])]
+            cells += [" / ".join(marks) or "–", *["–"] * _is_twice(key, protocol)]
         found.append((method, encoder or "its own", str(shots), *cells, "–", source + (" †" if secondary else "")))
     return numbers, found
 

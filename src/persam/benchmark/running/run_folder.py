@@ -21,6 +21,8 @@ RECORDS, SETTINGS, PREDICTIONS = "records.jsonl", "settings.json", "predictions"
 ABSENT = "absent.jsonl"  # the records of a run that looks for every object in every photo
 PASSAGES = "passages.jsonl"  # times of a run through videos
 MEND = "start over with --fresh, or choose another --output"
+#: What reading lines raises that are JSON, and not what we write.
+NOT_OURS = (TypeError, KeyError, AttributeError, ValueError)
 
 
 class RunFolder:
@@ -150,11 +152,13 @@ def read_records(folder: str | Path) -> list[Record]:
 def _records(journal: Journal) -> list[Record]:
     try:
         return [Record.from_dict(line) for line in journal.lines]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise PersamError(
-            f"{journal.path} was written by another version of persam; start over with --fresh, or choose another "
-            "--output."
-        ) from error
+    except NOT_OURS as error:
+        raise other_version(journal) from error
+
+
+def other_version(journal: Journal) -> PersamError:
+    """That the lines of a journal are not those that we write (`NOT_OURS`)."""
+    return PersamError(f"{journal.path} was written by another version of persam; {MEND}.")
 
 
 def _check_same(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:

@@ -61,9 +61,7 @@ class VideoFinder:
         """
         if self.method.by_itself:
             return self._by_itself(sequence, pixels)
-        if self.method.shown == "photo":
-            return self._from_photos(sequence, pixels)
-        return self._from_masks(sequence, pixels)
+        return self._followed(sequence, pixels)
 
     def describe(self) -> dict[str, Any]:
         """What a reader must know to do the same again, JSON values."""
@@ -82,36 +80,39 @@ class VideoFinder:
     def _concept(self, method: PersamMethod, one: SequenceObject) -> Any:
         return method.learn([example_of(one.photo)], one.queries[min(one.queries)].episode.category)
 
-    def _from_masks(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
+    def _followed(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
         """Objects that are first shown in one frame are followed together; those that come in later, beside them."""
         size = pixels(0).shape[0], pixels(0).shape[1]
+        begin = self._with_concepts if self.method.shown == "photo" else self._with_masks
         ways: dict[int, Iterator[FoundInFrame]] = {}
         for number in range(len(sequence.frames)):
             if any(one.first == number for one in sequence.objects):
-                given = sequence.labels_at(number, size)
-                ways |= {number: self._tracked_from(number, given, sequence, pixels)} if given.any() else {}
-            found = [next(way) for way in ways.values()]
-            scores = {value: score for each in found for value, score in each.scores.items()}
+                ways[number] = begin(number, sequence, pixels)
+            found = {first: next(way) for first, way in ways.items()}
             if len(found) == 1:
-                yield found[0]
-            else:
-                masks = {value: each.prediction(value) for each in found for value in each.scores}
-                yield FoundInFrame(together(masks, size), scores)
+                yield next(iter(found.values()))
+                continue
+            # Of equal scores what was just shown counts, then who began earlier.
+            order = sorted(found, key=lambda first: (first != number, first))
+            masks = {value: found[first].prediction(value) for first in order for value in found[first].scores}
+            yield FoundInFrame(together(masks, size), {value: one.score for value, one in masks.items()})
 
-    def _tracked_from(
-        self, first: int, given: np.ndarray, sequence: VideoSequence, pixels: Pixels
-    ) -> Iterator[FoundInFrame]:
+    def _with_masks(self, first: int, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
+        """From a frame on, the objects that its masks show first."""
+        given = sequence.labels_at(first, (pixels(first).shape[0], pixels(first).shape[1]))
         values = [value for value in np.unique(given).tolist() if value]
         start = np.searchsorted([0, *values], given).astype(np.uint8)  # 1, 2, ... in the order of the values
         persam = PerSAM(self.model, encoder=self.encoder, settings=Settings.of(self.method.mode))
         clip = (pixels(number) for number in range(first, len(sequence.frames)))
         return self._tracked(persam, clip, start > 0 if len(values) == 1 else start, values)
 
-    def _from_photos(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
+    def _with_concepts(self, first: int, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
+        """From a frame on, the objects that are first shown there, looked for."""
         photos = self._photos
-        concepts = [self._concept(photos, one) for one in sequence.objects]
-        clip = (pixels(number) for number in range(len(sequence.frames)))
-        return self._tracked(photos.persam, clip, concepts, [one.value for one in sequence.objects])
+        due = [one for one in sequence.objects if one.first == first]
+        concepts = [self._concept(photos, one) for one in due]
+        clip = (pixels(number) for number in range(first, len(sequence.frames)))
+        return self._tracked(photos.persam, clip, concepts, [one.value for one in due])
 
     def _tracked(
         self, persam: PerSAM, clip: Iterator[np.ndarray], start: Any, values: Sequence[int]
@@ -138,11 +139,11 @@ class VideoFinder:
 def together(found: Mapping[int, Prediction], size: tuple[int, int]) -> np.ndarray:
     """Masks of objects, by value, as labels (H, W) uint8: what several of them claim goes to the one of most score.
 
-    Of equal scores the last one counts, as where an object was just shown. One that its method holds to be absent has
-    no pixels, as where objects are followed, and as `persam segment` gives it.
+    Of equal scores the first one counts. One that its method holds to be absent has no pixels, as where objects are
+    followed, and as `persam segment` gives it.
     """
     labels = np.zeros(size, np.uint8)
-    for value, one in sorted(found.items(), key=lambda pair: pair[1].score):
+    for value, one in sorted(found.items(), key=lambda pair: pair[1].score, reverse=True):
         if one.present is not False:
-            labels[one.mask] = value
+            labels[one.mask & (labels == 0)] = value
     return labels

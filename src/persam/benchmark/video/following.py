@@ -6,8 +6,8 @@ Side by side they meet the same machine in the same minute, so that their times 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +16,11 @@ from persam.benchmark.records import Query, Record
 from persam.benchmark.running.run import SURVIVABLE, read_truth, reason_of, record_of
 from persam.benchmark.suites.timing import now
 from persam.benchmark.video.finders import FoundInFrame, VideoFinder
+from persam.benchmark.video.passages import Passage
 from persam.benchmark.video.sequences import VideoSequence
 from persam.benchmark.video.video_folder import VideoFolder
 from persam.errors import PersamWarning
 from persam.images import read_image
-
-
-@dataclass
-class Passage:
-    """How one method came through one sequence.
-
-    Attributes:
-        method: its name.
-        sequence: likewise.
-        start: seconds until the first frame was done: what is shown is learned then.
-        frames: seconds of every frame after it.
-        failure: why it stopped, if it did.
-    """
-
-    method: str
-    sequence: str
-    start: float = 0.0
-    frames: list[float] = field(default_factory=list)
-    failure: str | None = None
 
 
 def go_through(
@@ -74,7 +56,7 @@ def go_through(
         if gone is not None:
             gone.go()
             if store is not None:
-                store.keep_passages(gone.records, [vars(each) for each in gone.passages.values()])
+                store.keep_passages(gone.records, list(gone.passages.values()))
         elif progress is not None:
             for _ in sequence.frames:
                 progress()
@@ -98,7 +80,7 @@ def _kept(
         records = [store.kept(name, query.name) for query in sequence.queries]
         passage = store.passage(name, sequence.name)
         if passage is not None and all(record is not None for record in records):
-            found[name] = ([record for record in records if record is not None], Passage(**passage))
+            found[name] = ([record for record in records if record is not None], passage)
     return found
 
 
@@ -139,7 +121,8 @@ class _Gone:
             for name, finder in self.finders.items():
                 found, seconds = self._next(name, finder, number)
                 self._keep(name, number, found)
-                self.records += [self._record(name, query, found, truth, seconds) for query, truth in asked]
+                share = seconds / max(1, len(asked))  # all objects are found at once: so that sums are of frames
+                self.records += [self._record(name, query, found, truth, share) for query, truth in asked]
             if self.progress is not None:
                 self.progress()
 
@@ -216,12 +199,3 @@ class _Truth:
     mask: np.ndarray
     ignore: np.ndarray | None
     digest: str
-
-
-def seconds_by_frame(passages: Sequence[Passage]) -> Mapping[str, dict[tuple[str, int], float]]:
-    """Seconds of every frame after the first, by method, then by sequence and number of the frame."""
-    found: dict[str, dict[tuple[str, int], float]] = {}
-    for each in passages:
-        own = found.setdefault(each.method, {})
-        own |= {(each.sequence, number): seconds for number, seconds in enumerate(each.frames, start=1)}
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ from persam.benchmark.datasets.catalog import DATASETS, find_data_set
 from persam.benchmark.episodes import Episode, Loaded, MaskFile, Sample
 from persam.benchmark.records import Query, queries_of
 from persam.benchmark.video.video_methods import Shown
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.files import expanded
-
-_VOID = 255  # in pictures of labels: pixels of no object
+from persam.labels import VOID
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,13 @@ class VideoSequence:
         name: ``bear``.
         frames: all that are followed, in order.
         objects: in the order of their values.
+        hidden: names of objects that nothing is asked of, as they are out of sight where the clip begins.
     """
 
     name: str
     frames: tuple[Path, ...]
     objects: tuple[SequenceObject, ...]
+    hidden: tuple[str, ...] = ()
 
     @property
     def queries(self) -> list[Query]:
@@ -125,7 +126,12 @@ def read_sequences(
     if not found:
         raise UsageError(f"No sequence of {root} has a frame that counts, as each is too short; take more --frames.")
     kept = [query.episode for sequence in found for one in sequence.objects for query in [*one.queries.values()][:1]]
-    notes = (*loaded.notes, *layout.passed_over("sequences without a frame that counts", short))
+    hidden = [name for sequence in found for name in sequence.hidden]
+    notes = (
+        *loaded.notes,
+        *layout.passed_over("sequences without a frame that counts", short),
+        *layout.passed_over("objects that are out of sight where the clip begins", hidden),
+    )
     how = {"frames": frames, "sequences": list(names), "start": start}
     told = replace(loaded, episodes=tuple(kept), settings={**loaded.settings, **how}, notes=notes)
     return replace(told, protocol=_protocol(entry.title, found, frames, start)), found
@@ -137,8 +143,9 @@ def _protocol(title: str, sequences: Sequence[VideoSequence], frames: int | None
     begins = "where an object is first shown, its mask is given, and it is followed from there"
     if start == "photo":
         begins = (
-            "the first frame is a photo from which concepts are learned; the clip begins in the middle, whose mask is "
-            "given to methods that start from one; the same frames count for all"
+            "the first frame is a photo from which concepts are learned; the clip begins in the middle, in the first "
+            "frame that shows all of its objects, whose mask is given to methods that start from one; the same frames "
+            "count for all"
         )
     cut = "" if frames is None else f" (the first {frames} frames of each)"
     many = "sequence" if len(sequences) == 1 else "sequences"
@@ -153,10 +160,12 @@ def _sequence(
     numbers = {path: number for number, path in enumerate(frames)}
     firsts = {episode.object: numbers.get(episode.references[0].photo) for episode in episodes}
     begin = min((first for first in firsts.values() if first is not None), default=0)
-    if start == "photo":  # of what is in the first frame
-        episodes = [episode for episode in episodes if firsts[episode.object] == begin]
-        begin = _middle(episodes, numbers, len(frames))
     last = len(frames) - (1 if last_counts else 2)
+    hidden: list[str] = []
+    if start == "photo":  # of what is in the first frame
+        first_shown = [episode for episode in episodes if firsts[episode.object] == begin]
+        begin, episodes = _middle(first_shown, numbers, len(frames) // 2, last)
+        hidden = [episode.object for episode in first_shown if episode not in episodes]
     objects = []
     for episode in episodes:
         first, reference = firsts[episode.object], _without_void(episode.references[0])
@@ -174,14 +183,32 @@ def _sequence(
         objects.append(SequenceObject(episode.object, _value(reference), after - begin, shown, reference, queries))
     if not objects:
         return None
-    return VideoSequence(name, tuple(frames[begin:]), tuple(sorted(objects, key=lambda one: one.value)))
+    return VideoSequence(name, tuple(frames[begin:]), tuple(sorted(objects, key=lambda one: one.value)), tuple(hidden))
 
 
-def _middle(episodes: Iterable[Episode], numbers: Mapping[Path, int], count: int) -> int:
-    """Number of the first frame of the second half in which all objects are annotated; `count` if there is none."""
-    annotated = [{numbers.get(each.photo, -1) for each in episode.tests} for episode in episodes]
-    later = (number for number in range(max(1, count // 2), count) if all(number in own for own in annotated))
-    return next(later, count)
+def _middle(
+    episodes: Sequence[Episode], numbers: Mapping[Path, int], half: int, last: int
+) -> tuple[int, Sequence[Episode]]:
+    """Where a clip begins that has frames to count after it, and which objects are in sight there.
+
+    That is the first frame of the second half in which all objects are annotated and in sight; if there is none, the
+    first of those with most of them.
+    """
+    tests = [{numbers.get(each.photo, -1): each for each in episode.tests} for episode in episodes]
+    end = max((number for own in tests for number in own if number <= last), default=0)
+    best: tuple[int, Sequence[Episode]] = end, []
+    for number in range(max(1, half), end):
+        if len(best[1]) < len(episodes) and all(number in own for own in tests):
+            seen = [episode for episode, own in zip(episodes, tests, strict=True) if _is_in_sight(own[number])]
+            best = (number, seen) if len(seen) > len(best[1]) else best
+    return best
+
+
+def _is_in_sight(sample: Sample) -> bool:
+    try:
+        return bool(sample.read()[1].any())
+    except PersamError:  # nothing can begin with it
+        return False
 
 
 def _value(sample: Sample) -> int:
@@ -193,5 +220,5 @@ def _without_void(sample: Sample) -> Sample:
     """A sample in whose picture of labels 255 does not count; in one of one object it may be the object."""
     truth = sample.truth
     if isinstance(truth, MaskFile) and truth.value is not None:
-        return replace(sample, truth=replace(truth, ignored=_VOID))
+        return replace(sample, truth=replace(truth, ignored=VOID))
     return sample

@@ -16,7 +16,7 @@ from persam.benchmark.records import Query, queries_of
 from persam.benchmark.reporting.plots import check_plots
 from persam.benchmark.reporting.protocols import FOLLOWED, YOUTUBE_VOS, Protocol
 from persam.benchmark.running.run_folder import PREDICTIONS
-from persam.benchmark.score import read_answer, score_predictions, score_settings
+from persam.benchmark.score import Answers, score_predictions, score_settings
 from persam.benchmark.suites.timing import machine
 from persam.benchmark.video.finders import VideoFinder
 from persam.benchmark.video.following import go_through
@@ -177,7 +177,7 @@ def score_video(
         called = name or folder.resolve().name
         queries = queries_of(loaded.episodes)
         records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
-        by_name = {query.name: query for query in queries}
+        answers, by_name = Answers(folder, queries), {query.name: query for query in queries}
         report = VideoReport(
             title=_title(data_set, called, data, setup.start),
             data_set=data_set,
@@ -186,7 +186,7 @@ def score_video(
             queries=queries,
             settings=score_settings(loaded, called, "score, followed"),
             notes=_notes(loaded),
-            prediction=lambda method, query: read_answer(folder, by_name[query]),
+            prediction=lambda method, query: answers.mask(by_name[query]),
             folder=None if out is None else expanded(out),
             sequences=tuple(sequences),
         )
@@ -240,8 +240,13 @@ def _told(methods: Sequence[VideoMethod]) -> tuple[str, ...]:
 def _reader(folder: Path | None, queries: Sequence[Query]) -> Callable[[str, str], np.ndarray | None]:
     """Gives the mask of (method, query) from the labels below a folder; None where none are kept."""
     by_name = {query.name: query for query in queries}
+    answers: dict[str, Answers] = {}
 
     def read(method: str, query: str) -> np.ndarray | None:
-        return None if folder is None else read_answer(folder / safe_name(method), by_name[query])
+        if folder is None:
+            return None
+        if method not in answers:
+            answers[method] = Answers(folder / safe_name(method), queries)
+        return answers[method].mask(by_name[query])
 
     return read

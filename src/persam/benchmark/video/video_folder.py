@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from persam.benchmark.records import Record
-from persam.benchmark.running.run_folder import MEND, PASSAGES, PREDICTIONS, RunFolder
+from persam.benchmark.running.run_folder import MEND, NOT_OURS, PASSAGES, PREDICTIONS, RunFolder, other_version
+from persam.benchmark.video.passages import Passage
 from persam.benchmark.video.sequences import VideoSequence
 from persam.files import safe_name
 from persam.journal import Journal
@@ -25,7 +26,12 @@ class VideoFolder(RunFolder):
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any], *, fresh: bool = False) -> None:
         super().__init__(folder, settings, fresh=fresh)
-        self._passages = Journal(self.folder / PASSAGES, mend=MEND)
+        self._journal_of_passages = Journal(self.folder / PASSAGES, mend=MEND)
+        try:
+            passages = [Passage.from_dict(line) for line in self._journal_of_passages.lines]
+        except NOT_OURS as error:
+            raise other_version(self._journal_of_passages) from error
+        self._passages = {(each.method, each.sequence): each for each in passages}  # the last one counts
 
     def write_frame(self, method: str, sequence: VideoSequence, number: int, labels: np.ndarray) -> None:
         """Keep the labels (H, W) uint8 of a frame."""
@@ -33,15 +39,16 @@ class VideoFolder(RunFolder):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_labels(path, labels)
 
-    def keep_passages(self, records: Sequence[Record], passages: Sequence[Mapping[str, Any]]) -> None:
+    def keep_passages(self, records: Sequence[Record], passages: Sequence[Passage]) -> None:
         """Keep a sequence that was gone through: its labels are here, its records come last, and make it done."""
-        self._passages.append(dict(each) for each in passages)
+        self._journal_of_passages.append(vars(each) for each in passages)
+        self._passages |= {(each.method, each.sequence): each for each in passages}
         self.keep([(record, None) for record in records])
 
-    def passage(self, method: str, sequence: str) -> dict[str, Any] | None:
+    def passage(self, method: str, sequence: str) -> Passage | None:
         """The last passage of a method through a sequence, if it came to its end."""
-        own = [each for each in self._passages.lines if (each["method"], each["sequence"]) == (method, sequence)]
-        return own[-1] if own and own[-1]["failure"] is None else None
+        found = self._passages.get((method, sequence))
+        return found if found is not None and found.failure is None else None
 
 
 def labels_path(folder: Path, sequence: VideoSequence, number: int) -> Path:

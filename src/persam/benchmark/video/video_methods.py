@@ -34,22 +34,47 @@ class VideoMethod:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+_LK: Mapping[str, Any] = {"points": "lk"}
+_CARRIED = "with points carried along by Lucas-Kanade"
+
 VIDEO_METHODS: dict[str, VideoMethod] = {
     each.name: each
     for each in (
         VideoMethod("persam", "followed from the first mask, mode persam"),
-        VideoMethod("persam-f", "the same, tuned on the first frame", tuned=True),
+        VideoMethod("persam-f", "followed from the first mask, mode persam, tuned on that frame", tuned=True),
         VideoMethod("official", "followed from the first mask as the published scripts do", "official"),
-        VideoMethod("official-f", "the same, PerSAM-F", "official", tuned=True),
-        VideoMethod("persam-lk", "as persam, with points carried along by Lucas-Kanade", options={"points": "lk"}),
-        VideoMethod("persam-f-lk", "the same, tuned", tuned=True, options={"points": "lk"}),
-        VideoMethod("official-lk", "as official, with carried points", "official", options={"points": "lk"}),
-        VideoMethod("official-f-lk", "the same, PerSAM-F", "official", tuned=True, options={"points": "lk"}),
-        VideoMethod("persam-photo", "a concept is learned from a photo and looked for", shown="photo"),
-        VideoMethod("persam-f-photo", "the same, tuned", tuned=True, shown="photo"),
+        VideoMethod(
+            "official-f", "followed from the first mask as the published scripts of PerSAM-F do", "official", tuned=True
+        ),
+        VideoMethod("persam-lk", f"followed from the first mask, mode persam, {_CARRIED}", options=_LK),
+        VideoMethod(
+            "persam-f-lk",
+            f"followed from the first mask, mode persam, tuned on that frame, {_CARRIED}",
+            tuned=True,
+            options=_LK,
+        ),
+        VideoMethod("official-lk", f"followed from the first mask, mode official, {_CARRIED}", "official", options=_LK),
+        VideoMethod(
+            "official-f-lk",
+            f"followed from the first mask, mode official, PerSAM-F, {_CARRIED}",
+            "official",
+            tuned=True,
+            options=_LK,
+        ),
+        VideoMethod("persam-photo", "a concept is learned from a photo, and looked for in the clip", shown="photo"),
+        VideoMethod(
+            "persam-f-photo",
+            "a concept is learned from a photo and tuned, and looked for in the clip",
+            tuned=True,
+            shown="photo",
+        ),
         VideoMethod("frames-persam", "every frame by itself, mode persam", shown="photo", by_itself=True),
         VideoMethod(
-            "frames-official", "every frame by itself, as published", "official", shown="photo", by_itself=True
+            "frames-official",
+            "every frame by itself as published, but that masks of what is held to be absent are dropped",
+            "official",
+            shown="photo",
+            by_itself=True,
         ),
     )
 }

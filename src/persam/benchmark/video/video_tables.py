@@ -12,12 +12,13 @@ from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.protocols import sequence_of
 from persam.benchmark.suites.suite import change
 from persam.benchmark.suites.timing import Spread
-from persam.benchmark.video.following import Passage, seconds_by_frame
+from persam.benchmark.video.passages import Passage, seconds_by_frame
 from persam.metrics import DavisScore, davis_score, paired_test
 from persam.reports.tables import Table, to_csv
 
 _TIMED = (
     "All methods go through a sequence side by side, frame by frame; reading frames and writing labels is not counted. "
+    "One that failed in a sequence goes through it alone, or with others that failed, when it is tried again. "
     "In the first frame what is shown is learned, and tuned."
 )
 
@@ -103,7 +104,7 @@ class Speed:
     Attributes:
         frames_a_second: over frames, the first ones left out.
         start: seconds until the first frame of a sequence is done, over sequences.
-        ratio: time of a frame over that of the first method on the same frame.
+        ratio: time of a frame over that of the first such method on the same frame.
     """
 
     frames_a_second: Spread
@@ -112,16 +113,19 @@ class Speed:
 
 
 def speeds(passages: Sequence[Passage]) -> dict[str, Speed]:
-    """Of every method that came through more than one frame."""
-    found = {}
-    by_frame = seconds_by_frame(passages)
+    """Of every method that came through a sequence of more than one frame."""
+    starts: dict[str, list[float]] = {}
+    for each in passages:
+        if each.failure is None:
+            starts.setdefault(each.method, []).append(each.start)
+    by_frame = {method: own for method, own in seconds_by_frame(passages).items() if own and method in starts}
     first = next(iter(by_frame.values()), {})
+    found = {}
     for method, seconds in by_frame.items():
         ratios = [each / first[frame] for frame, each in seconds.items() if first.get(frame)]
-        starts = [each.start for each in passages if each.method == method and each.failure is None]
-        if ratios and starts:
+        if ratios:
             rates = [1 / each for each in seconds.values() if each]
-            found[method] = Speed(Spread.of(rates), Spread.of(starts), Spread.of(ratios))
+            found[method] = Speed(Spread.of(rates), Spread.of(starts[method]), Spread.of(ratios))
     return found
 
 
