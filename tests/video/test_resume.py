@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from persam import PerSAM, PersamError, PersamWarning, UsageError
 from persam.ledger import Ledger
 from persam.method.settings import Settings
 from persam.models.loading import load_model
-from persam.video import resume
+from persam.video import points, resume
 from persam.video.clips import open_clip
 from persam.video.folder import TrackReport, track_into
 from persam.video.layout import Outputs
@@ -216,7 +217,62 @@ def test_frames_that_cannot_be_read_again_begin_anew_when_asked(tmp_path):
     assert run([pixels for pixels, _ in SCENES], tmp_path, overwrite=True).frames == FRAMES  # type: ignore[arg-type]
 
 
+def test_a_run_that_overwrites_goes_on_as_it_says(clip, tmp_path):
+    """The same command, and it holds --overwrite; another run begins anew with it."""
+    run(clip, tmp_path / "out", start=SCENES[0][1] == 1, **ALL)
+    run(clip, tmp_path / "whole", **ALL)
+    killed(clip, tmp_path / "out", 4, overwrite=True, **ALL)
+    assert run(clip, tmp_path / "out", overwrite=True, **ALL).done_before == 5
+    assert_same(tmp_path / "whole", tmp_path / "out")
+    assert run(clip, tmp_path / "out", overwrite=True, **ALL).done_before == 0  # it had come to its end
+
+
+class Still:
+    """A point tracker that is not of persam."""
+
+    def start(self, frame: np.ndarray, points: np.ndarray) -> None:
+        self.points = points
+
+    def follow(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.points, np.ones(len(self.points), bool)
+
+
+@pytest.mark.parametrize("kind", ["masks of other frames", "a network for points"])
+def test_what_keeps_no_state_says_that_it_begins_anew(clip, tmp_path, kind, monkeypatch):
+    monkeypatch.setitem(points.POINT_TRACKERS, "still", lambda device: Still())
+    more: Any = {"points": "still"}
+    if kind == "masks of other frames":
+        more = {"start": {0: SCENES[0][1], 7: SCENES[7][1]}}
+    run(clip, tmp_path / "whole", **more)
+    killed(clip, tmp_path / "out", 4, **more)
+    with pytest.warns(PersamWarning, match="of this kind cannot go on where it was stopped, so it begins anew"):
+        assert run(clip, tmp_path / "out", **more).done_before == 0
+    assert_same(tmp_path / "whole", tmp_path / "out")
+
+
+def test_an_own_tracker_is_never_taken_for_the_same(clip, tmp_path):
+    @dataclass
+    class Own(Still):
+        speed: float = 1.0
+
+    killed(clip, tmp_path, 4, points=Own())
+    with pytest.raises(UsageError, match="a run that was stopped, which this command does not go on with"):
+        run(clip, tmp_path, points=Own())
+
+
 # ---------------------------------------------------------------------------------------------- what is refused
+
+
+def test_lines_of_others_are_not_begun_anew(clip, tmp_path):
+    killed(clip, tmp_path, 4)
+    (tmp_path / STATE).unlink()
+    results = tmp_path / "results.jsonl"
+    before = results.read_bytes() + b'{"my": "notes"}\n'
+    results.write_bytes(before)
+    with pytest.raises(UsageError, match=r"results\.jsonl was changed after the run was stopped"):
+        run(clip, tmp_path)
+    assert results.read_bytes() == before
+    run(clip, tmp_path, overwrite=True)
 
 
 def test_another_run_is_refused_in_one_sentence(clip, tmp_path):

@@ -28,7 +28,7 @@ from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
 from persam.video.coco import COCO, write_coco
 from persam.video.drawings import VIDEOS, video_drawer
 from persam.video.layout import LABELS, LabelNames, Outputs
-from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, lines_in
+from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, holds_frames, lines_in
 from persam.video.resume import DoneFrames, KeptRun, Progress, made_of
 from persam.video.start import Start
 from persam.video.state import DamagedStateError
@@ -74,8 +74,10 @@ def track_into(
     """Follow objects through a clip, and write what is found, which stays if the clip breaks off or is stopped.
 
     Where a run with the same model, clip, start and options was stopped, it goes on; where one came to its end, only
-    what is asked for and not there is drawn, from its labels. A clip that cannot be read again (a camera, a stream,
-    frames that are handed over) begins anew.
+    what is asked for and not there is drawn, from its labels. One with a propagator, with ``cotracker`` or from masks
+    of other frames than the first keeps no state, and begins anew, which a warning says. What cannot be known again (a
+    camera, a stream, frames that are handed over, an own tracker or propagator) is refused after a stop, unless it is
+    to be overwritten.
 
     Args:
         persam: the model.
@@ -124,6 +126,7 @@ class _Job:
         self.labels = LabelNames(clip)
         self.is_done = False
         self._kept: set[str] = set()  # labels of an earlier run that stay
+        self._keeps_nothing = False  # the same run was stopped, and nothing is there to go on from
 
     def look(self, sources: list[Path]) -> tuple[Mark, dict[str, Any] | None]:
         """See what an earlier run left, and that no results, no files of others and nothing that is read would be lost.
@@ -136,11 +139,13 @@ class _Job:
         """
         self.ledger.sweep([HIDDEN, LABELS])
         earlier, known = None, False
-        if (self.folder / RESULTS).exists() and RESULTS in written_in(self.folder) and not self.outputs.overwrite:
-            self._refuse_another()
-            known = True  # the lines that a stopped run added are not in the ledger
-            self.is_done = self.run.frames is not None
-            earlier = None if self.is_done else self._state()
+        if (self.folder / RESULTS).exists() and RESULTS in written_in(self.folder):
+            if not self.outputs.overwrite:
+                self._refuse_another()
+                known = True  # the lines that a stopped run added are not in the ledger
+                self.is_done = self.run.frames is not None
+            if self.run.is_same and self.run.frames is None:  # goes on, also if the stopped one was to overwrite
+                earlier = self._state()
         if earlier is not None:
             self._kept = {line["labels"] for line in lines_in(self.folder / RESULTS, earlier[0].size)}
         planned = [*self._missing(), *[RESULTS] * (not known)]
@@ -179,20 +184,27 @@ class _Job:
 
     def _state(self) -> tuple[Mark, dict[str, Any]] | None:
         """What the run that was stopped kept, if it is of use."""
+        earlier, is_damaged = None, False
         try:
             earlier = self.run.read()
         except DamagedStateError:
+            is_damaged = True
+        results = self.folder / RESULTS
+        if not (holds_frames(results) if earlier is None else earlier[0].fits(results)):
+            if self.outputs.overwrite:
+                return None
+            raise UsageError(
+                f"{results} was changed after the run was stopped, so that it cannot go on; add "
+                "--overwrite to begin anew, or choose another --output."
+            )
+        if is_damaged:
             warnings.warn(
                 f"What {self.folder} kept of the run that was stopped is damaged, so it begins anew.",
                 PersamWarning,
                 stacklevel=5,
             )
-            return None
-        if earlier is not None and not earlier[0].fits(self.folder / RESULTS):
-            raise UsageError(
-                f"{self.folder / RESULTS} was changed after the run was stopped, so that it cannot go on; add "
-                "--overwrite to begin anew, or choose another --output."
-            )
+        elif earlier is None and not self.outputs.overwrite:
+            self._keeps_nothing = results.stat().st_size > 0
         return earlier
 
     # ------------------------------------------------------------------------------------------------ following
@@ -217,6 +229,10 @@ class _Job:
         names = [one.concept for one in first.segmentations]
         report = TrackReport(done_before=mark.frames, present=dict.fromkeys(names, 0))
         report.files = [RESULTS, LABELS, *self.outputs.videos]
+        if self._keeps_nothing and not progress.may_go_on:
+            warnings.warn(
+                "A run of this kind cannot go on where it was stopped, so it begins anew.", PersamWarning, stacklevel=3
+            )
         with ExitStack() as stack:
             draw = stack.enter_context(video_drawer(self.folder, self.outputs.videos, self.clip, _colours(names)))
             # Nothing of an earlier run is taken away before all that is needed to write another is there.

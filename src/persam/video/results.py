@@ -107,6 +107,23 @@ def lines_in(path: Path, size: int | None = None) -> Iterator[dict[str, Any]]:
         raise PersamError(f"{path} is damaged or gone; add --overwrite to begin anew.") from error
 
 
+def holds_frames(path: Path) -> bool:
+    """Whether a file holds lines of frames and nothing else, but perhaps a last one that was cut short."""
+    try:
+        with path.open("rb") as stream:
+            return all(_is_of_a_frame(row) for row in stream if row.endswith(b"\n"))
+    except OSError:
+        return False
+
+
+def _is_of_a_frame(row: bytes) -> bool:
+    try:
+        line = json.loads(row)
+    except ValueError:
+        return False
+    return isinstance(line, dict) and {"frame", "time", "labels", "objects"} <= line.keys()
+
+
 def _digest_of(path: Path, size: int) -> hashlib.blake2b:
     """Hash the first bytes of a file; of fewer, if it has fewer."""
     digest = hashlib.blake2b(digest_size=16)

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -30,6 +30,7 @@ from persam.models.base import FeatureEncoder
 from persam.models.propagator import Propagator, TransformersPropagator
 from persam.persam import PerSAM
 from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
+from persam.video.official import Faults
 from persam.video.points import PointTracker
 from persam.video.results import RESULTS, FrameLines, Mark, lines_in
 from persam.video.start import Start
@@ -51,10 +52,11 @@ def made_of(persam: PerSAM, clip: Clip, start: Start, options: Mapping[str, Any]
     for name, value in chosen.items():
         if isinstance(value, TransformersPropagator):
             chosen[name] = [value.name, str(value.dtype)]
-        elif is_dataclass(value) and not isinstance(value, type):
+        elif isinstance(value, Propagator | PointTracker):  # a user's own, of which nothing is known
+            return None
+        elif isinstance(value, Faults):
             chosen[name] = asdict(value)
-    own = any(isinstance(each, Propagator | PointTracker) for each in chosen.values())  # of which nothing is known
-    if read is None or begun is None or own:
+    if read is None or begun is None:
         return None
     return {
         "persam": __version__,
