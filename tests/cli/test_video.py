@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ from PIL import Image
 from tests.conftest import draw_scene
 from tests.video.drawn import write_clip
 
+from persam.places import place_of
 from persam.video import folder
 from persam.video.clips import open_clip
 from persam.video.track import TrackedFrame
@@ -95,6 +97,15 @@ def test_from_masks_of_other_frames(run, clip, tmp_path, monkeypatch):
     result = run("video", clip, "--mask", f"00003={last}", "--mask", first, "-o", "two", "--mode", "official")
     assert result.exit_code == 0, result.output
     assert_found(tmp_path / "two", 0, 3)
+
+
+def test_from_a_mask_that_is_elsewhere(run, clip, tmp_path):
+    store = place_of(f"memory://{uuid.uuid4().hex}")
+    (store / "last.png").write_bytes((tmp_path / write_mask(tmp_path / "last.png", 3)).read_bytes())
+    for mask in (f"3={store}/last.png", f"{store}/last.png"):
+        result = run("video", clip, "--mask", mask, "-o", "out", "--overwrite")
+        assert result.exit_code == 0, result.output
+    assert len(lines_in(tmp_path / "out")) == FRAMES
 
 
 def test_a_frame_of_a_folder_by_its_name(run, clip, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,10 @@ from persam.ledger import Ledger
 from persam.method.settings import Settings
 from persam.models.loading import load_model
 from persam.video import points, resume
-from persam.video.clips import open_clip
+from persam.video.clips import ClipFrame, open_clip
 from persam.video.folder import TrackReport, track_into
 from persam.video.layout import Outputs
+from persam.video.results import FrameLines
 from persam.video.resume import RUN, STATE
 from persam.video.state import DamagedStateError, Resumable, read_state, write_state
 from persam.video.track import TrackedFrame, track
@@ -193,6 +195,45 @@ def test_without_its_state_it_begins_anew(clip, whole, tmp_path, damage):
     assert_same(whole, tmp_path)
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, PersamError])
+def test_stopped_while_it_catches_up_good_videos_stay(clip, whole, tmp_path, stop, monkeypatch):
+    def stopping(found: TrackedFrame) -> None:
+        if found.frame.number == 4:
+            raise KeyboardInterrupt
+
+    model, options = PerSAM(ColourModel()), {"threshold": SURE}
+    with pytest.raises(KeyboardInterrupt):
+        track_into(model, open_clip(clip), SCENES[0][1], Outputs(tmp_path, **ALL), stopping, **options)
+    before = files_in(tmp_path)
+    of = resume.DoneFrames.of
+
+    def stopped(self: resume.DoneFrames, frame: ClipFrame) -> Any:
+        if frame.number == 2:
+            raise stop("no more")
+        return of(self, frame)
+
+    monkeypatch.setattr(resume.DoneFrames, "of", stopped)
+    said = "5 frames are done and kept" if stop is KeyboardInterrupt else "no more"
+    with pytest.raises(stop, match=said), warnings.catch_warnings(action="ignore"):
+        run(clip, tmp_path, **ALL)
+    assert files_in(tmp_path) == before
+    monkeypatch.undo()
+    assert run(clip, tmp_path, **ALL).done_before == 5
+    assert_same(whole, tmp_path)
+
+
+def test_killed_when_its_lines_begin_they_are_known(clip, tmp_path, monkeypatch):
+    def kill(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(FrameLines, "__enter__", kill)
+    with pytest.raises(Killed):
+        run(clip, tmp_path)
+    monkeypatch.undo()
+    assert (tmp_path / "results.jsonl").read_bytes() == b""
+    assert run(clip, tmp_path).frames == FRAMES
+
+
 def test_other_outputs_may_be_asked_for_when_it_goes_on(clip, whole, tmp_path):
     killed(clip, tmp_path, 3, overlay=True)
     run(clip, tmp_path, masks=True, cutout=True, coco=True, overlay=True)
@@ -317,6 +358,24 @@ def test_labels_that_a_person_changed_are_kept(clip, tmp_path):
         run(clip, tmp_path / "out")
 
 
+def test_a_label_that_is_none_any_more_is_told_of(clip, whole, tmp_path):
+    """As some programs save pictures; what to do costs nothing that was done."""
+    killed(clip, tmp_path, 4, **ALL)
+    label = tmp_path / "labels" / "00002.png"
+    Image.open(label).convert("RGB").save(label)
+    mine = label.read_bytes()
+    for more in ({}, {"overwrite": True}):
+        with (
+            pytest.raises(PersamError, match=r"00002\.png is no picture of labels any more; save it with its palette"),
+            pytest.warns(PersamWarning, match="the results of the 5 frames before are kept"),
+        ):
+            run(clip, tmp_path, **ALL, **more)
+        assert label.read_bytes() == mine
+    label.unlink()
+    assert run(clip, tmp_path, **ALL).done_before == 5
+    assert_same(whole, tmp_path)
+
+
 def test_two_runs_into_one_folder(clip, tmp_path):
     def second(_: TrackedFrame) -> None:
         with pytest.raises(PersamError, match="Another persam is writing into"):
@@ -346,6 +405,29 @@ def test_a_run_that_is_done_is_not_done_again(clip, whole, tmp_path, monkeypatch
     assert set(report.files) == {"results.jsonl", "labels", "timeline.csv", "timeline.png", "coco.json", *VIDEOS}
     assert report.present == run(clip, tmp_path).present
     assert_same(whole, tmp_path)
+
+
+def test_labels_that_are_lost_after_the_end_are_written_again(clip, whole, tmp_path):
+    run(clip, tmp_path, **ALL)
+    (tmp_path / "labels" / "00001.png").unlink()
+    (tmp_path / "labels" / "00002.png").write_bytes(b"")
+    run(clip, tmp_path, **ALL)
+    assert_same(whole, tmp_path)
+
+
+def test_a_video_of_others_is_not_taken_for_the_one_that_is_asked_for(clip, tmp_path):
+    run(clip, tmp_path)
+    (tmp_path / "overlay.mp4").write_text("mine")
+    with pytest.raises(UsageError, match=r"overlay\.mp4 was not written by persam and would be lost"):
+        run(clip, tmp_path, overlay=True)
+    assert (tmp_path / "overlay.mp4").read_text() == "mine"
+
+
+def test_a_summary_that_a_person_changed_stays(clip, tmp_path):
+    run(clip, tmp_path)
+    (tmp_path / "timeline.csv").write_text("mine")
+    assert run(clip, tmp_path).done_before == FRAMES
+    assert (tmp_path / "timeline.csv").read_text() == "mine"
 
 
 def test_a_video_that_is_drawn_later_is_whole_or_not_there(clip, tmp_path):

@@ -20,16 +20,17 @@ from typing import Any, Unpack
 
 from persam.drawing import Colour, colours_of
 from persam.errors import PersamError, PersamWarning, UsageError
-from persam.files import check_folder, expanded
+from persam.files import check_folder, expanded, write_bytes
 from persam.ledger import HIDDEN, Ledger, written_in
 from persam.persam import PerSAM
+from persam.places import is_remote
 from persam.targets import check_targets
 from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
 from persam.video.coco import COCO, write_coco
 from persam.video.drawings import VIDEOS, video_drawer
 from persam.video.layout import LABELS, LabelNames, Outputs
 from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, holds_frames, lines_in
-from persam.video.resume import DoneFrames, KeptRun, Progress, made_of
+from persam.video.resume import DoneFrames, KeptRun, Progress, labels_of, made_of
 from persam.video.start import Start
 from persam.video.state import DamagedStateError
 from persam.video.timeline import TIMELINE_PICTURE, TIMELINE_TABLE, write_timeline
@@ -160,7 +161,10 @@ class _Job:
     def _missing(self) -> list[str]:
         """What is to be written beside labels and lines."""
         files = [*self.outputs.videos, *self.outputs.summaries]
-        return [name for name in files if not (self.is_done and (self.folder / name).exists())]
+        if not self.is_done:
+            return files
+        ours = written_in(self.folder)  # a file of others is not taken for what is asked for
+        return [name for name in files if name not in ours or not (self.folder / name).exists()]
 
     def _refuse_another(self) -> None:
         """See that the results are of the same run, as it left them."""
@@ -214,7 +218,7 @@ class _Job:
         return Progress(self.run, self._done(mark) if mark.frames else None, state)
 
     def _done(self, mark: Mark) -> DoneFrames:
-        return DoneFrames(self.folder, mark, self._place)
+        return DoneFrames(self.ledger, mark, self._place)
 
     def follow(
         self,
@@ -233,20 +237,24 @@ class _Job:
             warnings.warn(
                 "A run of this kind cannot go on where it was stopped, so it begins anew.", PersamWarning, stacklevel=3
             )
-        with ExitStack() as stack:
+        with _unwrapped(), ExitStack() as stack:
             draw = stack.enter_context(video_drawer(self.folder, self.outputs.videos, self.clip, _colours(names)))
             # Nothing of an earlier run is taken away before all that is needed to write another is there.
             if not mark.frames:
                 self.run.begin()
-            self._clear()
+                self._clear()
+                self.ledger.adopt([RESULTS])  # it may have grown, and goes
+                write_bytes(self.folder / RESULTS, b"")  # so that the ledger knows it, whenever a kill comes
             lines = stack.enter_context(FrameLines(self.folder / RESULTS, mark))
             if mark.frames:
                 on_earlier(mark.frames)
-            else:
-                self.ledger.adopt([RESULTS])  # as it is when it begins: it is known as that of a run that was stopped
+            is_catching_up = mark.frames > 0
             try:
                 for found in chain([first], tracked):
                     is_new = found.frame.number > mark.last
+                    if is_new and is_catching_up:
+                        is_catching_up = False
+                        self._clear()
                     if is_new:
                         place = self._place(found.frame)
                         write_labels(self.folder / place, found.labels)
@@ -257,21 +265,27 @@ class _Job:
                     draw(found.frame, found.labels)
                     if is_new:
                         on_frame(found)
-            except KeyboardInterrupt as stop:
+                if is_catching_up:  # there was no other frame
+                    self._clear()
+            except (KeyboardInterrupt, PersamError) as problem:
                 self._keep(progress, lines)
-                raise type(stop)(
-                    f"{lines.mark.frames} frames are done and kept in {self.folder}/{_how(progress)}"
-                ) from None
-            except PersamError:
-                self._keep(progress, lines)
-                frames = f"the {lines.mark.frames} frames before are kept in {self.folder}/{_how(progress)}"
-                warnings.warn(f"It broke off; the results of {frames}", PersamWarning, stacklevel=3)
-                raise
+                told = self._told(problem, lines.mark.frames, progress)
+                # Videos that end before those of the run that was stopped are not to take their place.
+                raise _StoppedCatchingUpError(told) if is_catching_up else told from problem.__cause__
             report.frames = lines.mark.frames
         report.files += self._summarize(self.outputs.summaries)
         self.ledger.adopt([RESULTS])
         self.run.finish(report.frames)
         return report
+
+    def _told(self, problem: BaseException, frames: int, progress: Progress) -> BaseException:
+        """What is to be raised of a problem, when it is said what is kept."""
+        how = "; run the same command again to go on." if progress.may_go_on else "."
+        if isinstance(problem, KeyboardInterrupt):
+            return type(problem)(f"{frames} frames are done and kept in {self.folder}/{how}")
+        kept = f"the {frames} frames before are kept in {self.folder}/{how}"
+        warnings.warn(f"It broke off; the results of {kept}", PersamWarning, stacklevel=4)
+        return problem
 
     def _place(self, frame: ClipFrame) -> str:
         return f"{LABELS}/{self.labels.of(frame)}"
@@ -297,6 +311,7 @@ class _Job:
         names: list[str] = []
         frames, present = 0, Counter[str]()
         for line in self._lines():
+            self._restore_label(line)
             names = names or [one["concept"] for one in line["objects"]]
             present.update(one["concept"] for one in line["objects"] if one["present"] and one["box"] is not None)
             frames += 1
@@ -318,6 +333,12 @@ class _Job:
         files = [RESULTS, LABELS, *self.outputs.videos, *self.outputs.summaries]
         return TrackReport(frames, frames, {name: present[name] for name in names}, files)
 
+    def _restore_label(self, line: dict[str, Any]) -> None:
+        """Write a label picture again that was lost."""
+        file = self.folder / line["labels"]
+        if not file.exists() or not file.stat().st_size:
+            write_labels(file, labels_of(line))
+
     def _lines(self) -> Iterator[dict[str, Any]]:
         return lines_in(self.folder / RESULTS)
 
@@ -331,8 +352,20 @@ class _Job:
         return names
 
 
-def _how(progress: Progress) -> str:
-    return "; run the same command again to go on." if progress.may_go_on else "."
+class _StoppedCatchingUpError(Exception):
+    """A run was stopped before it was where the earlier one had been; what is written then is dropped."""
+
+    def __init__(self, problem: BaseException) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+@contextlib.contextmanager
+def _unwrapped() -> Iterator[None]:
+    try:
+        yield
+    except _StoppedCatchingUpError as stopped:
+        raise stopped.problem from stopped.problem.__cause__
 
 
 def _colours(names: Iterable[str]) -> list[Colour]:
@@ -347,7 +380,7 @@ def _sources_of(clip: Clip, start: Start) -> list[Path]:
         files.append(clip.path)
     elif isinstance(clip, FrameFolder):
         files += clip.files
-    return [expanded(file) for file in files if isinstance(file, (str, Path))]
+    return [expanded(file) for file in files if isinstance(file, (str, Path)) and not is_remote(file)]
 
 
 def _is_label(place: str) -> bool:

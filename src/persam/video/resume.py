@@ -219,21 +219,21 @@ class DoneFrames:
     A label picture that is gone or damaged is written again from its line.
 
     Args:
-        folder: of the results.
+        ledger: of the folder of the results.
         mark: how far the earlier run was.
         label_of: the place of a frame's label picture in the folder.
     """
 
-    def __init__(self, folder: Path, mark: Mark, label_of: Callable[[ClipFrame], str]) -> None:
+    def __init__(self, ledger: Ledger, mark: Mark, label_of: Callable[[ClipFrame], str]) -> None:
         self.mark = mark
-        self._folder, self._label_of = folder, label_of
-        self._lines = lines_in(folder / RESULTS, mark.size)
+        self._ledger, self._folder, self._label_of = ledger, ledger.folder, label_of
+        self._lines = lines_in(self._folder / RESULTS, mark.size)
 
     def of(self, frame: ClipFrame) -> tuple[np.ndarray, list[float]] | None:
         """A frame's labels (H, W) uint8 and scores, or None if it was not done.
 
         Raises:
-            PersamError: the clip gives other frames than it did.
+            PersamError: the clip gives other frames than it did; or a person made something else of a label picture.
         """
         if frame.number > self.mark.last:
             return None
@@ -241,16 +241,29 @@ class DoneFrames:
         size = frame.pixels.shape[:2]
         if line is None or line["frame"] != frame.number or list(size) != line["objects"][0]["rle"]["size"]:
             raise PersamError(
-                f"The clip gives other frames than when {self._folder} was begun; add --overwrite to begin anew."
+                f"The clip gives other frames than when {self._folder} was begun; choose another --output, or remove "
+                f"{self._folder / RESULTS} to begin anew."
             )
-        path = self._folder / self._label_of(frame)
+        place = self._label_of(frame)
+        path = self._folder / place
         labels = _labels_in(path, size)
         if labels is None:
-            labels = np.zeros(size, np.uint8)
-            for number, one in enumerate(line["objects"], start=1):
-                labels[rle_mask(one["rle"])] = number
+            if path.exists() and not self._ledger.is_own(place):
+                raise PersamError(
+                    f"{path} is no picture of labels any more; save it with its palette, or remove it and it is "
+                    "written again."
+                )
+            labels = labels_of(line)
             write_labels(path, labels)
         return labels, [one["score"] for one in line["objects"]]
+
+
+def labels_of(line: Mapping[str, Any]) -> np.ndarray:
+    """The labels (H, W) uint8 that a line of ``results.jsonl`` tells of."""
+    labels = np.zeros(line["objects"][0]["rle"]["size"], np.uint8)
+    for number, one in enumerate(line["objects"], start=1):
+        labels[rle_mask(one["rle"])] = number
+    return labels
 
 
 def _labels_in(path: Path, size: Sequence[int]) -> np.ndarray | None:
