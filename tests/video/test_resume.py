@@ -21,7 +21,7 @@ from tests.video.test_folder import files_in
 from tests.video.test_track import BLUE, RED, draw
 from tests.video.test_writers import heard
 
-from persam import PerSAM, PersamError, PersamWarning, UsageError
+from persam import Concept, PerSAM, PersamError, PersamWarning, UsageError
 from persam.ledger import Ledger
 from persam.method.settings import Settings
 from persam.models.loading import load_model
@@ -48,8 +48,8 @@ ALL = {"overlay": True, "masks": True, "cutout": True, "coco": True}
 @pytest.fixture(autouse=True)
 def every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the state after every frame, however quick they are."""
-    monkeypatch.setattr(resume, "EVERY", 0.0)
-    monkeypatch.setattr(resume, "SHARE", 1e9)
+    monkeypatch.setattr(resume, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(resume, "KEEP_SHARE", 1e9)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,9 @@ class Killed(BaseException):
     """Nothing is finished after it, as after a kill."""
 
 
-def run(clip: Path, folder: Path, *, until: int | None = None, start: Any = None, **more: Any) -> TrackReport:
+def run(
+    clip: Path, folder: Path, *, until: int | None = None, start: Any = None, persam: PerSAM | None = None, **more: Any
+) -> TrackReport:
     """Follow into a folder; killed after a frame."""
 
     def on_frame(found: TrackedFrame) -> None:
@@ -73,8 +75,9 @@ def run(clip: Path, folder: Path, *, until: int | None = None, start: Any = None
 
     outputs = {name: more.pop(name) for name in (*ALL, "cutout_as", "overwrite") if name in more}
     start = SCENES[0][1] if start is None else start
-    options = {"threshold": SURE} | more
-    return track_into(PerSAM(ColourModel()), open_clip(clip), start, Outputs(folder, **outputs), on_frame, **options)
+    persam = PerSAM(ColourModel()) if persam is None else persam
+    options = ({} if persam.settings.mode == "official" else {"threshold": SURE}) | more
+    return track_into(persam, open_clip(clip), start, Outputs(folder, **outputs), on_frame, **options)
 
 
 def killed(clip: Path, folder: Path, until: int, **more: Any) -> None:
@@ -120,6 +123,33 @@ def test_killed_after_every_frame_it_ends_as_in_one_go(clip, whole, tmp_path):
     assert_same(whole, tmp_path)
 
 
+def two_concepts() -> list[Concept]:
+    pixels, labels = SCENES[0]
+    return [PerSAM(ColourModel()).learn(pixels, labels == which, name=f"disc {which}") for which in (1, 2)]
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "a mask of frame 0": {"start": {0: SCENES[0][1]}},
+    "lk": {"points": "lk"},
+    "lk, tuned": {"points": "lk", "tune": True},
+    "concepts with lk": {"points": "lk", "start": two_concepts()},
+    "official": {"mode": "official"},
+    "official with lk": {"mode": "official", "points": "lk"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_that_keeps_a_state_ends_as_in_one_go(clip, tmp_path, way):
+    more = dict(WAYS[way])
+    if more.pop("mode", None):
+        more["persam"] = PerSAM(random_sam(2), settings=Settings.of("official"))
+    run(clip, tmp_path / "whole", **more)
+    for until in (1, 4):
+        killed(clip, tmp_path / "out", until, **more)
+    assert run(clip, tmp_path / "out", **more).done_before == 5
+    assert_same(tmp_path / "whole", tmp_path / "out")
+
+
 def test_the_model_does_not_look_again_at_what_was_done(clip, tmp_path, monkeypatch):
     killed(clip, tmp_path, 5)
     seen: list[int] = []
@@ -151,7 +181,7 @@ def test_the_model_does_not_look_again_at_what_was_done(clip, tmp_path, monkeypa
 
 
 def test_lines_after_the_state_are_cut_also_half_a_line(clip, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "EVERY", 1e9)
+    monkeypatch.setattr(resume, "KEEP_SECONDS", 1e9)
 
     def stop(found: TrackedFrame) -> None:
         if found.frame.number == 3:

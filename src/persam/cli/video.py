@@ -71,7 +71,8 @@ def video(
 ) -> None:
     """Follow objects through a clip. Labels, results.jsonl and a timeline are always written.
 
-    Stopped or killed, it goes on where it was when the same command is given again.
+    Stopped or killed, it goes on where it was when the same command is given again; with --propagator, --track-points
+    cotracker or masks of other frames than the first it begins anew, and a camera or a stream needs --overwrite for it.
 
     [bold]Examples[/bold]
 
@@ -80,6 +81,7 @@ def video(
     persam video clip.mp4 mug.safetensors cat.safetensors --overlay --cutout
 
     persam video clip.mp4 --mask first.png --mask 40=corrected.png -o mended
+
     persam video clip.mp4 mug.safetensors --propagator facebook/sam2.1-hiera-tiny
     """
     from persam.video.carry import propagator_for
@@ -110,8 +112,8 @@ def video(
     with heard_warnings() as warned, progress_bar("Frames", clip.count) as advance:
 
         def goes_on(done: int) -> None:
-            say(f"It goes on at frame {done}.")
-            advance(done=done)
+            say(f"It goes on after {done} frames.")
+            advance(before=done)
 
         report = track_into(
             loaded,

@@ -25,11 +25,12 @@ from persam.ledger import HIDDEN, Ledger, written_in
 from persam.persam import PerSAM
 from persam.places import is_remote
 from persam.targets import check_targets
+from persam.video.carry import propagator_for
 from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
 from persam.video.coco import COCO, write_coco
 from persam.video.drawings import VIDEOS, video_drawer
 from persam.video.layout import LABELS, LabelNames, Outputs
-from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, holds_frames, lines_in
+from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, holds_frames, is_on_screen, lines_in
 from persam.video.resume import DoneFrames, KeptRun, Progress, labels_of, made_of
 from persam.video.start import Start
 from persam.video.state import DamagedStateError
@@ -102,6 +103,8 @@ def track_into(
     """
     folder = expanded(outputs.folder)
     check_folder(folder)
+    if (named := options.get("propagator")) is not None:
+        options["propagator"] = propagator_for(persam, named)  # a run is known by its weights
     with Ledger(folder, overwrite=outputs.overwrite) as ledger:
         job = _Job(ledger, clip, outputs, KeptRun(ledger, made_of(persam, clip, start, options)))
         mark, state = job.look(_sources_of(clip, start))
@@ -313,7 +316,7 @@ class _Job:
         for line in self._lines():
             self._restore_label(line)
             names = names or [one["concept"] for one in line["objects"]]
-            present.update(one["concept"] for one in line["objects"] if one["present"] and one["box"] is not None)
+            present.update(one["concept"] for one in line["objects"] if is_on_screen(one))
             frames += 1
         missing = self._missing()
         videos = [name for name in missing if name in VIDEOS]

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,11 @@ def lines_in(path: Path, size: int | None = None) -> Iterator[dict[str, Any]]:
                 yield json.loads(row)
     except (OSError, ValueError) as error:
         raise PersamError(f"{path} is damaged or gone; add --overwrite to begin anew.") from error
+
+
+def is_on_screen(one: Mapping[str, Any]) -> bool:
+    """Whether an object of a line is to be seen in its frame."""
+    return one["present"] and one["box"] is not None
 
 
 def holds_frames(path: Path) -> bool:

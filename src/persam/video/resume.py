@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,8 +39,8 @@ from persam.video.state import DamagedStateError, Resumable, read_state, write_s
 from persam.video.writers import write_labels
 
 RUN, STATE = f"{HIDDEN}/video.json", f"{HIDDEN}/video.safetensors"
-EVERY = 10.0  # seconds of work that a kill costs, at most,
-SHARE = 0.01  # unless keeping the state would take more than this share of the time
+KEEP_SECONDS = 10.0  # of work that a kill costs, at most,
+KEEP_SHARE = 0.01  # unless keeping the state would take more than this share of the time
 
 
 # ------------------------------------------------------------------------------------- what a result depends on
@@ -51,7 +52,7 @@ def made_of(persam: PerSAM, clip: Clip, start: Start, options: Mapping[str, Any]
     chosen = {name: value for name, value in sorted(options.items()) if value is not None and value is not False}
     for name, value in chosen.items():
         if isinstance(value, TransformersPropagator):
-            chosen[name] = [value.name, str(value.dtype)]
+            chosen[name] = [value.name, value.fingerprint, str(value.dtype)]
         elif isinstance(value, Propagator | PointTracker):  # a user's own, of which nothing is known
             return None
         elif isinstance(value, Faults):
@@ -81,7 +82,7 @@ def _clip_made(clip: Clip) -> Any:
             return [_stamp(clip.path)]
         if isinstance(clip, FrameFolder):
             stamps = [_stamp(Path(str(file))) for file in clip.files]
-            return [clip.source, len(stamps), hashlib.sha256(json.dumps(stamps).encode()).hexdigest()]
+            return [len(stamps), hashlib.sha256(json.dumps(stamps).encode()).hexdigest()]
     except OSError:  # reading it will say what is wrong
         pass
     return None
@@ -89,7 +90,7 @@ def _clip_made(clip: Clip) -> Any:
 
 def _stamp(path: Path) -> list[Any]:
     status = path.stat()
-    return [str(path.absolute()), status.st_size, status.st_mtime_ns]
+    return [os.path.realpath(path), status.st_size, status.st_mtime_ns]
 
 
 def _start_made(start: Any) -> Any:
@@ -290,7 +291,7 @@ class Progress:
     state: dict[str, Any] | None = None
     _tracker: Resumable | None = field(default=None, init=False)
     _latest: tuple[Mark, dict[str, Any]] | None = field(default=None, init=False)
-    _next: float = field(default_factory=lambda: monotonic() + EVERY, init=False)
+    _next: float = field(default_factory=lambda: monotonic() + KEEP_SECONDS, init=False)
 
     @property
     def may_go_on(self) -> bool:
@@ -327,4 +328,4 @@ class Progress:
         lines.sync()  # a state of lines that a loss of power took would be of no use
         self.run.keep(*self._latest)
         self._latest = None
-        self._next = monotonic() + max(EVERY, (monotonic() - started) / SHARE)
+        self._next = monotonic() + max(KEEP_SECONDS, (monotonic() - started) / KEEP_SHARE)
