@@ -64,7 +64,7 @@ def test_what_an_earlier_run_did_tells_nothing_of_the_time_left(monkeypatch, is_
             advance()
             clock[0] += 2
     if is_terminal:
-        assert re.search(r"950/1000.* 0:01:4", stream.getvalue())
+        assert re.search(r"950/1000.*0:01:40", stream.getvalue())
     else:
         assert "Frames: 916 of 1000 done, about 3 min left." in stream.getvalue()
 

@@ -105,6 +105,7 @@ def test_from_a_mask_that_is_elsewhere(run, clip, tmp_path):
     for mask in (f"3={store}/last.png", f"{store}/last.png"):
         result = run("video", clip, "--mask", mask, "-o", "out", "--overwrite")
         assert result.exit_code == 0, result.output
+        assert "done already" in run("video", clip, "--mask", mask, "-o", "out").stderr
     assert len(lines_in(tmp_path / "out")) == FRAMES
 
 

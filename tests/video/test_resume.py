@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from tests.fakes import ColourModel, random_sam
 from tests.video.drawn import write_clip
+from tests.video.memories import saved_tracker
 from tests.video.test_folder import files_in
 from tests.video.test_track import BLUE, RED, draw
 from tests.video.test_writers import heard
@@ -290,12 +291,12 @@ def test_frames_that_cannot_be_read_again_begin_anew_when_asked(tmp_path):
 
 def test_a_run_that_overwrites_goes_on_as_it_says(clip, tmp_path):
     """The same command, and it holds --overwrite; another run begins anew with it."""
-    run(clip, tmp_path / "out", start=SCENES[0][1] == 1, **ALL)
-    run(clip, tmp_path / "whole", **ALL)
-    killed(clip, tmp_path / "out", 4, overwrite=True, **ALL)
-    assert run(clip, tmp_path / "out", overwrite=True, **ALL).done_before == 5
+    run(clip, tmp_path / "out", start=SCENES[0][1] == 1, overlay=True)
+    run(clip, tmp_path / "whole", overlay=True)
+    killed(clip, tmp_path / "out", 4, overwrite=True, overlay=True)
+    assert run(clip, tmp_path / "out", overwrite=True, overlay=True).done_before == 5
     assert_same(tmp_path / "whole", tmp_path / "out")
-    assert run(clip, tmp_path / "out", overwrite=True, **ALL).done_before == 0  # it had come to its end
+    assert run(clip, tmp_path / "out", overwrite=True, overlay=True).done_before == 0  # it had come to its end
 
 
 class Still:
@@ -308,12 +309,14 @@ class Still:
         return self.points, np.ones(len(self.points), bool)
 
 
-@pytest.mark.parametrize("kind", ["masks of other frames", "a network for points"])
+@pytest.mark.parametrize("kind", ["masks of other frames", "a network for points", "a propagator"])
 def test_what_keeps_no_state_says_that_it_begins_anew(clip, tmp_path, kind, monkeypatch):
     monkeypatch.setitem(points.POINT_TRACKERS, "still", lambda device: Still())
     more: Any = {"points": "still"}
     if kind == "masks of other frames":
         more = {"start": {0: SCENES[0][1], 7: SCENES[7][1]}}
+    elif kind == "a propagator":
+        more = {"propagator": saved_tracker("sam2_video", tmp_path / "sam2")}
     run(clip, tmp_path / "whole", **more)
     killed(clip, tmp_path / "out", 4, **more)
     with pytest.warns(PersamWarning, match="of this kind cannot go on where it was stopped, so it begins anew"):

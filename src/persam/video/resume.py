@@ -30,6 +30,7 @@ from persam.ledger import HIDDEN, Ledger
 from persam.models.base import FeatureEncoder
 from persam.models.propagator import Propagator, TransformersPropagator
 from persam.persam import PerSAM
+from persam.places import is_remote, place_of
 from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
 from persam.video.official import Faults
 from persam.video.points import PointTracker
@@ -105,6 +106,8 @@ def _start_made(start: Any) -> Any:
         return None if any(mask is None for _, mask in pairs) else pairs
     if isinstance(start, (str, Path)):
         with contextlib.suppress(OSError, PersamError):
+            if is_remote(start):
+                return hashlib.sha256(place_of(start).read_bytes()).hexdigest()
             if expanded(start).is_file():
                 return hashlib.sha256(expanded(start).read_bytes()).hexdigest()
         return None  # a pipe gives its mask only once
