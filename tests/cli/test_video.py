@@ -172,7 +172,7 @@ def test_a_run_that_is_stopped_says_what_it_keeps(run, clip, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     again = run(*arguments)
     assert again.exit_code == 0, again.output
-    assert "It goes on at frame 2." in again.stderr
+    assert "It goes on after 2 frames." in again.stderr
     assert len(lines_in(tmp_path / "out")) == FRAMES
     assert len(list(open_clip(tmp_path / "out" / "overlay.mp4"))) == FRAMES
 

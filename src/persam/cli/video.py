@@ -71,8 +71,9 @@ def video(
 ) -> None:
     """Follow objects through a clip. Labels, results.jsonl and a timeline are always written.
 
-    Stopped or killed, it goes on where it was when the same command is given again; with --propagator, --track-points
-    cotracker or masks of other frames than the first it begins anew, and a camera or a stream needs --overwrite for it.
+    Stopped or killed, it goes on where it was when the same command is given again.
+
+    With --propagator, --track-points cotracker or masks of other frames it begins anew; a camera needs --overwrite.
 
     [bold]Examples[/bold]
 

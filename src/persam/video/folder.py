@@ -177,9 +177,8 @@ class _Job:
         differs = [_DIFFERS[name] for name in self.run.others if name in _DIFFERS]
         of = f", with {differs[0]}" if differs else ""
         if whole:
-            raise UsageError(
-                f"{self.folder} holds the results of a clip{of}; choose another --output, or add --overwrite."
-            )
+            known = "earlier results" if self.run.made is None else "the results of a clip"  # it may be an album
+            raise UsageError(f"{self.folder} holds {known}{of}; choose another --output, or add --overwrite.")
         if not differs and self.run.frames is not None:
             raise UsageError(
                 f"{self.folder / RESULTS} was changed since; choose another --output, or add --overwrite to begin anew."
