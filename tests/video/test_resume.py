@@ -23,6 +23,7 @@ from tests.video.test_track import BLUE, RED, draw
 from tests.video.test_writers import heard
 
 from persam import Concept, PerSAM, PersamError, PersamWarning, UsageError
+from persam.files import write_bytes
 from persam.ledger import Ledger
 from persam.method.settings import Settings
 from persam.models.loading import load_model
@@ -226,6 +227,17 @@ def test_without_its_state_it_begins_anew(clip, whole, tmp_path, damage):
     assert_same(whole, tmp_path)
 
 
+def stop_catching_up(monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]) -> None:
+    of = resume.DoneFrames.of
+
+    def stopped(self: resume.DoneFrames, frame: ClipFrame) -> Any:
+        if frame.number == 2:
+            raise stop("no more")
+        return of(self, frame)
+
+    monkeypatch.setattr(resume.DoneFrames, "of", stopped)
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, PersamError])
 def test_stopped_while_it_catches_up_good_videos_stay(clip, whole, tmp_path, stop, monkeypatch):
     def stopping(found: TrackedFrame) -> None:
@@ -236,14 +248,10 @@ def test_stopped_while_it_catches_up_good_videos_stay(clip, whole, tmp_path, sto
     with pytest.raises(KeyboardInterrupt):
         track_into(model, open_clip(clip), SCENES[0][1], Outputs(tmp_path, **ALL), stopping, **options)
     before = files_in(tmp_path)
-    of = resume.DoneFrames.of
-
-    def stopped(self: resume.DoneFrames, frame: ClipFrame) -> Any:
-        if frame.number == 2:
-            raise stop("no more")
-        return of(self, frame)
-
-    monkeypatch.setattr(resume.DoneFrames, "of", stopped)
+    label = (tmp_path / "labels" / "00004.png").read_bytes()
+    with Ledger(tmp_path):
+        write_bytes(tmp_path / "labels" / "00005.png", label)  # as a kill leaves one that has no line yet
+    stop_catching_up(monkeypatch, stop)
     said = "5 frames are done and kept" if stop is KeyboardInterrupt else "no more"
     with pytest.raises(stop, match=said), warnings.catch_warnings(action="ignore"):
         run(clip, tmp_path, **ALL)

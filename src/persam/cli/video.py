@@ -81,7 +81,7 @@ def video(
 
     persam video clip.mp4 mug.safetensors cat.safetensors --overlay --cutout
 
-    persam video clip.mp4 --mask first.png --mask 40=corrected.png -o mended
+    persam video clip.mp4 --mask first.png --mask 12=corrected.png -o mended
 
     persam video clip.mp4 mug.safetensors --propagator facebook/sam2.1-hiera-tiny
     """

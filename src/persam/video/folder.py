@@ -244,9 +244,10 @@ class _Job:
             # Nothing of an earlier run is taken away before all that is needed to write another is there.
             if not mark.frames:
                 self.run.begin()
-                self._clear()
+                self._clear_drawn()
                 self.ledger.adopt([RESULTS])  # it may have grown, and goes
                 write_bytes(self.folder / RESULTS, b"")  # so that the ledger knows it, whenever a kill comes
+            self._clear_labels()
             lines = stack.enter_context(FrameLines(self.folder / RESULTS, mark))
             if mark.frames:
                 on_earlier(mark.frames)
@@ -256,7 +257,7 @@ class _Job:
                     is_new = found.frame.number > mark.last
                     if is_new and is_catching_up:
                         is_catching_up = False
-                        self._clear()
+                        self._clear_drawn()
                     if is_new:
                         place = self._place(found.frame)
                         write_labels(self.folder / place, found.labels)
@@ -268,7 +269,7 @@ class _Job:
                     if is_new:
                         on_frame(found)
                 if is_catching_up:  # there was no other frame
-                    self._clear()
+                    self._clear_drawn()
             except (KeyboardInterrupt, PersamError) as problem:
                 self._keep(progress, lines)
                 told = self._told(problem, lines.mark.frames, progress)
@@ -292,11 +293,13 @@ class _Job:
     def _place(self, frame: ClipFrame) -> str:
         return f"{LABELS}/{self.labels.of(frame)}"
 
-    def _clear(self) -> None:
-        """Take away what an earlier run wrote and this one does not go on with."""
-        drawn = {*VIDEOS, TIMELINE_TABLE, TIMELINE_PICTURE, COCO}
-        written = written_in(self.folder) - self._kept
-        self.ledger.remove(place for place in written if place in drawn or _is_label(place))
+    def _clear_labels(self) -> None:
+        """Take away the labels of an earlier run with which this one does not go on."""
+        self.ledger.remove(place for place in written_in(self.folder) - self._kept if _is_label(place))
+
+    def _clear_drawn(self) -> None:
+        """Take away what was made of an earlier run's labels and lines."""
+        self.ledger.remove({*VIDEOS, TIMELINE_TABLE, TIMELINE_PICTURE, COCO} & written_in(self.folder))
 
     def _keep(self, progress: Progress, lines: FrameLines) -> None:
         """Keep what a run that is stopped did, as well as it can be: the disk may be full."""
