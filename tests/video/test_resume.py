@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from tests.fakes import ColourModel, random_sam
 from tests.video.drawn import write_clip
-from tests.video.memories import saved_tracker
+from tests.video.memories import ScriptedMemory, saved_tracker
 from tests.video.test_folder import files_in
 from tests.video.test_track import BLUE, RED, draw
 from tests.video.test_writers import heard
@@ -332,14 +332,17 @@ def test_what_keeps_no_state_says_that_it_begins_anew(clip, tmp_path, kind, monk
     assert_same(tmp_path / "whole", tmp_path / "out")
 
 
-def test_an_own_tracker_is_never_taken_for_the_same(clip, tmp_path):
-    @dataclass
-    class Own(Still):
-        speed: float = 1.0
+@dataclass
+class Quick(Still):
+    speed: float = 1.0
 
-    killed(clip, tmp_path, 4, points=Own())
+
+@pytest.mark.parametrize("option", ["points", "propagator"])
+def test_what_is_the_users_own_is_never_taken_for_the_same(clip, tmp_path, option):
+    own: type = Quick if option == "points" else ScriptedMemory
+    killed(clip, tmp_path, 4, **{option: own()})
     with pytest.raises(UsageError, match="a run that was stopped, which this command does not go on with"):
-        run(clip, tmp_path, points=Own())
+        run(clip, tmp_path, **{option: own()})
 
 
 # ---------------------------------------------------------------------------------------------- what is refused

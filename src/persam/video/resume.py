@@ -1,7 +1,8 @@
 """What a folder keeps of a run that may be stopped, or killed, so that the same command goes on where it was.
 
 Now and then the tracker's whole state is written, with how far ``results.jsonl`` was by then. What came after is done
-again; what was before is never looked at by the model a second time.
+again; what was before is never looked at by the model a second time. What has no state begins anew, see
+`persam.video.trackers.Beginnings`; what cannot be known again is refused, see `made_of`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ KEEP_SHARE = 0.01  # unless keeping the state would take more than this share of
 
 
 def made_of(persam: PerSAM, clip: Clip, start: Start, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """All that a run's results depend on, as JSON values; None where it cannot be done again: a camera, a pipe."""
+    """All that a run's results depend on, as JSON values; None where it cannot be known again: a camera, a pipe, frames
+    that are handed over, a point tracker or propagator that is the user's own."""
     read, begun = _clip_made(clip), _start_made(start)
     chosen = {name: value for name, value in sorted(options.items()) if value is not None and value is not False}
     for name, value in chosen.items():
