@@ -87,7 +87,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = expanded(path)
     # The suffix stays last, because image writers choose the format by it.
-    # Files that are written at once, by one thread or several, here or on other machines, each have their own.
+    # Files that are written at once, by one thread or several, each have their own.
     number = f"{threading.get_ident()}{next(_temporaries):04}"
     temporary = target.with_name(f".{os.getpid()}-{number}.tmp{target.suffix}")
     try:

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ _LEFT_OVER = re.compile(r"\.\d+-\d+\.tmp(\.\w+)?")  # the temporary names of `pe
 OVERWRITE = "choose another --output, or replace it with --overwrite"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a clip of a day has two million of them
 class _Stamp:
     """A file as it was written: bytes, time of the last change, and a hash for copies, whose time is another."""
 
@@ -92,6 +92,8 @@ class Ledger(Held):
             for line in self._journal.lines:
                 self._remember(line)
             self.is_new = not self._journal.lines
+            self._noted = len(self._journal.lines)
+            self._journal.lines.clear()  # all of it is in the stamps
             guards.add(self)
         except BaseException:
             self._lock.release()
@@ -204,11 +206,13 @@ class Ledger(Held):
         return (self._home / path).relative_to(self._home).as_posix()
 
     def _note(self, stamps: dict[str, _Stamp]) -> None:
-        lines = [{"path": place, **vars(stamp)} for place, stamp in stamps.items()]
-        if lines:
-            self._journal.append(lines)
-        for line in lines:
-            self._remember(line)
+        if not stamps:
+            return
+        self._journal.append({"path": place, **asdict(stamp)} for place, stamp in stamps.items())
+        self._journal.lines.clear()
+        self._noted += len(stamps)
+        for place, stamp in stamps.items():
+            self._stamps.setdefault(place, []).append(stamp)
 
     def _remember(self, line: dict[str, Any]) -> None:
         """Keep earlier stamps, too: one of them holds, if a writer was killed before it replaced the file."""
@@ -218,14 +222,14 @@ class Ledger(Held):
 
     def _shorten(self) -> None:
         """Write the list anew where most of it is out of date."""
-        if len(self._journal.lines) <= 2 * len(self._stamps):
+        if self._noted <= 2 * len(self._stamps):
             return
         kept = []
         for place, stamps in self._stamps.items():
             file = self._home / place
             if os.path.lexists(file):
                 stamp = next((stamp for stamp in reversed(stamps) if stamp.fits(file)), stamps[-1])
-                kept.append({"path": place, **vars(stamp)})
+                kept.append({"path": place, **asdict(stamp)})
         write_bytes(self._journal.path, b"".join(map(json_line, kept)))
 
 

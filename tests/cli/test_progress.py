@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -46,6 +47,26 @@ def test_a_log_gets_a_line_every_half_minute(monkeypatch):
     assert lines[12] == "Photos: 39 of 40 done, about 10 s left."
     assert lines[13] == "Contact sheet: 1 of 6 done, about 2 min left."
     assert len(lines) == 16
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_an_earlier_run_did_tells_nothing_of_the_time_left(monkeypatch, is_terminal):
+    clock = [0.0]
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=is_terminal, width=80, get_time=lambda: clock[0])
+    monkeypatch.setattr(progress, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "err", lambda: console)
+    monkeypatch.setattr(progress, "say", lambda text: stream.write(text + "\n"))
+    with progress_bar("Frames", 1000) as advance:
+        advance(before=900)
+        clock[0] += 100  # to catch up
+        for _ in range(50):
+            advance()
+            clock[0] += 2
+    if is_terminal:
+        assert re.search(r"950/1000.*0:01:40", stream.getvalue())
+    else:
+        assert "Frames: 916 of 1000 done, about 3 min left." in stream.getvalue()
 
 
 @pytest.mark.parametrize("seconds", [35, 300])

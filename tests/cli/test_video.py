@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ from PIL import Image
 from tests.conftest import draw_scene
 from tests.video.drawn import write_clip
 
+from persam.places import place_of
 from persam.video import folder
 from persam.video.clips import open_clip
 from persam.video.track import TrackedFrame
@@ -97,6 +99,16 @@ def test_from_masks_of_other_frames(run, clip, tmp_path, monkeypatch):
     assert_found(tmp_path / "two", 0, 3)
 
 
+def test_from_a_mask_that_is_elsewhere(run, clip, tmp_path):
+    store = place_of(f"memory://{uuid.uuid4().hex}")
+    (store / "last.png").write_bytes((tmp_path / write_mask(tmp_path / "last.png", 3)).read_bytes())
+    for mask in (f"3={store}/last.png", f"{store}/last.png"):
+        result = run("video", clip, "--mask", mask, "-o", "out", "--overwrite")
+        assert result.exit_code == 0, result.output
+        assert "done already" in run("video", clip, "--mask", mask, "-o", "out").stderr
+    assert len(lines_in(tmp_path / "out")) == FRAMES
+
+
 def test_a_frame_of_a_folder_by_its_name(run, clip, tmp_path):
     (tmp_path / "frames").mkdir()
     for frame in open_clip(clip):
@@ -160,7 +172,7 @@ def test_a_run_that_is_stopped_says_what_it_keeps(run, clip, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     again = run(*arguments)
     assert again.exit_code == 0, again.output
-    assert "It goes on at frame 2." in again.stderr
+    assert "It goes on after 2 frames." in again.stderr
     assert len(lines_in(tmp_path / "out")) == FRAMES
     assert len(list(open_clip(tmp_path / "out" / "overlay.mp4"))) == FRAMES
 

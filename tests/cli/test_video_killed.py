@@ -23,7 +23,7 @@ PERSAM = """
 from persam.video import resume
 from persam.cli.main import app
 
-resume.EVERY, resume.SHARE = 0.0, 1e9
+resume.KEEP_SECONDS, resume.KEEP_SHARE = 0.0, 1e9
 app()
 """
 OPTIONS = ("--overlay", "--masks", "--cutout", "--coco")
@@ -65,13 +65,13 @@ def test_killed_and_stopped_it_ends_as_in_one_go(clip, tmp_path):
         stopped(clip, out, number, signal.SIGKILL)
     said = stopped(clip, out, 9, signal.SIGINT)
     assert "run the same command again to go on." in said
-    assert "It goes on at frame" in said
+    assert "It goes on after" in said
     done = len((out / "results.jsonl").read_text().splitlines())
     assert 7 <= done < FRAMES
     with (out / "results.jsonl").open("a") as lines:
         lines.write('{"frame": 1')  # as a kill in the middle of a line leaves it
     said = finish(start(clip, out))
-    assert f"It goes on at frame {done}." in said
+    assert f"It goes on after {done} frames." in said
     assert f"{FRAMES} frames, {done} of them done before; " in said
     assert_same(tmp_path / "whole", out)
     assert f"{FRAMES} frames, done already; " in finish(start(clip, out))

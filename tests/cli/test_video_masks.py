@@ -69,6 +69,14 @@ def test_of_a_folder(names: list[str], text: str, number: int) -> None:
     assert masks_of([f"{text}=mended.png"], folder(*names)) == {number: "mended.png"}
 
 
+def test_a_mask_alone_is_of_the_first_frame_that_can_be_read() -> None:
+    clip = folder("0.png", "1.png", "2.png")
+    Path("frames/0.png").write_bytes(b"no picture")
+    assert masks_of(["first.png", "2=mended.png"], clip) == {1: "first.png", 2: "mended.png"}
+    with pytest.raises(UsageError, match="gives two masks of frame 1, first.png and mended.png"):
+        masks_of(["first.png", "1=mended.png"], clip)
+
+
 def test_what_may_mean_two_frames_is_asked_for() -> None:
     clip = folder("001.jpg", "002.jpg", "003.png", "003.jpg")
     with pytest.raises(UsageError, match=r"may mean frame 1 \(002.jpg\) or frame 2 \(003.jpg\); name the frame's file"):

@@ -42,6 +42,15 @@ def test_a_network_in_a_folder_carries(run, frames, tmp_path):
         assert line["objects"][0]["present"] == bool(labels.any())
 
 
+def test_a_run_is_known_by_the_weights_of_its_network(run, refused, frames, tmp_path):
+    saved_tracker("sam2_video", tmp_path / "sam2")
+    asked = ("video", frames, "--mask", frames.with_name("first.png"), "--propagator", "sam2", "-o", "out")
+    assert run(*asked).exit_code == 0
+    assert "done already" in run(*asked).stderr
+    saved_tracker("sam2_video", tmp_path / "sam2", seed=1)
+    assert "holds the results of a clip, with other options" in refused(*asked, code=2)
+
+
 def test_what_cannot_carry(refused, frames, tmp_path, monkeypatch):
     monkeypatch.setattr("persam.models.hub._is_offline", lambda: True)
     asked = ("video", frames, "--mask", frames.with_name("first.png"), "--propagator")

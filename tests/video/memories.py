@@ -138,9 +138,9 @@ def whole_sam3() -> Any:
     return transformers.Sam3VideoModel(transformers.Sam3VideoConfig(detector_config=detector, tracker_config=tracker))
 
 
-def saved_tracker(kind: str, folder: Path) -> str:
+def saved_tracker(kind: str, folder: Path, seed: int = 0) -> str:
     """The same in a folder, as transformers saves it."""
-    random_tracker(kind).save_pretrained(folder)
+    random_tracker(kind, seed).save_pretrained(folder)
     return str(folder)
 
 

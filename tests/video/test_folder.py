@@ -150,6 +150,13 @@ def test_what_was_found_before_a_stop_is_kept(clip, tmp_path, stop):
         tracked(clip, tmp_path, other)
 
 
+def test_results_of_which_nothing_is_known_are_not_called_a_clips(clip, tmp_path):
+    """They may be an album's."""
+    tracked(open_clip([pixels for pixels, _ in SCENES]), tmp_path)
+    with pytest.raises(UsageError, match="holds earlier results; choose another --output, or add --overwrite"):
+        tracked(clip, tmp_path)
+
+
 def test_a_problem_elsewhere_is_not_told_of_the_results(tmp_path):
     class Unplugged(Clip):
         source = "the clip"

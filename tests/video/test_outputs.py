@@ -223,4 +223,8 @@ def test_the_picture_has_a_bar_where_an_object_is_on_screen(count: int, times: b
 def test_many_objects_and_strange_names_have_a_picture() -> None:
     names = {f"object {k} " + "\u676f\n" * 5: [0.9, 0.2, 0.9] for k in range(60)}
     picture = timeline_picture(Timeline.of(lines_of(names)), [PALETTE[k % 8] for k in range(60)])
-    assert picture.shape[0] > 60 * 40
+    for row in range(60):
+        band = picture[32 + 58 * row :][:46].astype(int)
+        assert (band[:, 20:170] < 120).any(), "no name"
+        is_bar = (np.abs(band[:, 190:1150] - PALETTE[row % 8]).sum(2) < 12).any(0)
+        assert is_bar.mean() == pytest.approx(2 / 3, abs=0.03)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,18 +17,21 @@ import torch
 from PIL import Image
 from tests.fakes import ColourModel, random_sam
 from tests.video.drawn import write_clip
+from tests.video.memories import ScriptedMemory, saved_tracker
 from tests.video.test_folder import files_in
 from tests.video.test_track import BLUE, RED, draw
 from tests.video.test_writers import heard
 
-from persam import PerSAM, PersamError, PersamWarning, UsageError
+from persam import Concept, PerSAM, PersamError, PersamWarning, UsageError
+from persam.files import write_bytes
 from persam.ledger import Ledger
 from persam.method.settings import Settings
 from persam.models.loading import load_model
-from persam.video import resume
-from persam.video.clips import open_clip
+from persam.video import points, resume
+from persam.video.clips import ClipFrame, open_clip
 from persam.video.folder import TrackReport, track_into
 from persam.video.layout import Outputs
+from persam.video.results import FrameLines
 from persam.video.resume import RUN, STATE
 from persam.video.state import DamagedStateError, Resumable, read_state, write_state
 from persam.video.track import TrackedFrame, track
@@ -45,8 +50,8 @@ ALL = {"overlay": True, "masks": True, "cutout": True, "coco": True}
 @pytest.fixture(autouse=True)
 def every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the state after every frame, however quick they are."""
-    monkeypatch.setattr(resume, "EVERY", 0.0)
-    monkeypatch.setattr(resume, "SHARE", 1e9)
+    monkeypatch.setattr(resume, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(resume, "KEEP_SHARE", 1e9)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,9 @@ class Killed(BaseException):
     """Nothing is finished after it, as after a kill."""
 
 
-def run(clip: Path, folder: Path, *, until: int | None = None, start: Any = None, **more: Any) -> TrackReport:
+def run(
+    clip: Path, folder: Path, *, until: int | None = None, start: Any = None, persam: PerSAM | None = None, **more: Any
+) -> TrackReport:
     """Follow into a folder; killed after a frame."""
 
     def on_frame(found: TrackedFrame) -> None:
@@ -70,8 +77,9 @@ def run(clip: Path, folder: Path, *, until: int | None = None, start: Any = None
 
     outputs = {name: more.pop(name) for name in (*ALL, "cutout_as", "overwrite") if name in more}
     start = SCENES[0][1] if start is None else start
-    options = {"threshold": SURE} | more
-    return track_into(PerSAM(ColourModel()), open_clip(clip), start, Outputs(folder, **outputs), on_frame, **options)
+    persam = PerSAM(ColourModel()) if persam is None else persam
+    options = ({} if persam.settings.mode == "official" else {"threshold": SURE}) | more
+    return track_into(persam, open_clip(clip), start, Outputs(folder, **outputs), on_frame, **options)
 
 
 def killed(clip: Path, folder: Path, until: int, **more: Any) -> None:
@@ -117,6 +125,33 @@ def test_killed_after_every_frame_it_ends_as_in_one_go(clip, whole, tmp_path):
     assert_same(whole, tmp_path)
 
 
+def two_concepts() -> list[Concept]:
+    pixels, labels = SCENES[0]
+    return [PerSAM(ColourModel()).learn(pixels, labels == which, name=f"disc {which}") for which in (1, 2)]
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "a mask of frame 0": {"start": {0: SCENES[0][1]}},
+    "lk": {"points": "lk"},
+    "lk, tuned": {"points": "lk", "tune": True},
+    "concepts with lk": {"points": "lk", "start": two_concepts()},
+    "official": {"mode": "official"},
+    "official with lk": {"mode": "official", "points": "lk"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_that_keeps_a_state_ends_as_in_one_go(clip, tmp_path, way):
+    more = dict(WAYS[way])
+    if more.pop("mode", None):
+        more["persam"] = PerSAM(random_sam(2), settings=Settings.of("official"))
+    run(clip, tmp_path / "whole", **more)
+    for until in (1, 4):
+        killed(clip, tmp_path / "out", until, **more)
+    assert run(clip, tmp_path / "out", **more).done_before == 5
+    assert_same(tmp_path / "whole", tmp_path / "out")
+
+
 def test_the_model_does_not_look_again_at_what_was_done(clip, tmp_path, monkeypatch):
     killed(clip, tmp_path, 5)
     seen: list[int] = []
@@ -148,7 +183,7 @@ def test_the_model_does_not_look_again_at_what_was_done(clip, tmp_path, monkeypa
 
 
 def test_lines_after_the_state_are_cut_also_half_a_line(clip, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "EVERY", 1e9)
+    monkeypatch.setattr(resume, "KEEP_SECONDS", 1e9)
 
     def stop(found: TrackedFrame) -> None:
         if found.frame.number == 3:
@@ -192,6 +227,52 @@ def test_without_its_state_it_begins_anew(clip, whole, tmp_path, damage):
     assert_same(whole, tmp_path)
 
 
+def stop_catching_up(monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]) -> None:
+    of = resume.DoneFrames.of
+
+    def stopped(self: resume.DoneFrames, frame: ClipFrame) -> Any:
+        if frame.number == 2:
+            raise stop("no more")
+        return of(self, frame)
+
+    monkeypatch.setattr(resume.DoneFrames, "of", stopped)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, PersamError])
+def test_stopped_while_it_catches_up_good_videos_stay(clip, whole, tmp_path, stop, monkeypatch):
+    def stopping(found: TrackedFrame) -> None:
+        if found.frame.number == 4:
+            raise KeyboardInterrupt
+
+    model, options = PerSAM(ColourModel()), {"threshold": SURE}
+    with pytest.raises(KeyboardInterrupt):
+        track_into(model, open_clip(clip), SCENES[0][1], Outputs(tmp_path, **ALL), stopping, **options)
+    before = files_in(tmp_path)
+    label = (tmp_path / "labels" / "00004.png").read_bytes()
+    with Ledger(tmp_path):
+        write_bytes(tmp_path / "labels" / "00005.png", label)  # as a kill leaves one that has no line yet
+    stop_catching_up(monkeypatch, stop)
+    said = "5 frames are done and kept" if stop is KeyboardInterrupt else "no more"
+    with pytest.raises(stop, match=said), warnings.catch_warnings(action="ignore"):
+        run(clip, tmp_path, **ALL)
+    assert files_in(tmp_path) == before
+    monkeypatch.undo()
+    assert run(clip, tmp_path, **ALL).done_before == 5
+    assert_same(whole, tmp_path)
+
+
+def test_killed_when_its_lines_begin_they_are_known(clip, tmp_path, monkeypatch):
+    def kill(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(FrameLines, "__enter__", kill)
+    with pytest.raises(Killed):
+        run(clip, tmp_path)
+    monkeypatch.undo()
+    assert (tmp_path / "results.jsonl").read_bytes() == b""
+    assert run(clip, tmp_path).frames == FRAMES
+
+
 def test_other_outputs_may_be_asked_for_when_it_goes_on(clip, whole, tmp_path):
     killed(clip, tmp_path, 3, overlay=True)
     run(clip, tmp_path, masks=True, cutout=True, coco=True, overlay=True)
@@ -216,7 +297,67 @@ def test_frames_that_cannot_be_read_again_begin_anew_when_asked(tmp_path):
     assert run([pixels for pixels, _ in SCENES], tmp_path, overwrite=True).frames == FRAMES  # type: ignore[arg-type]
 
 
+def test_a_run_that_overwrites_goes_on_as_it_says(clip, tmp_path):
+    """The same command, and it holds --overwrite; another run begins anew with it."""
+    run(clip, tmp_path / "out", start=SCENES[0][1] == 1, overlay=True)
+    run(clip, tmp_path / "whole", overlay=True)
+    killed(clip, tmp_path / "out", 4, overwrite=True, overlay=True)
+    assert run(clip, tmp_path / "out", overwrite=True, overlay=True).done_before == 5
+    assert_same(tmp_path / "whole", tmp_path / "out")
+    assert run(clip, tmp_path / "out", overwrite=True, overlay=True).done_before == 0  # it had come to its end
+
+
+class Still:
+    """A point tracker that is not of persam."""
+
+    def start(self, frame: np.ndarray, points: np.ndarray) -> None:
+        self.points = points
+
+    def follow(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.points, np.ones(len(self.points), bool)
+
+
+@pytest.mark.parametrize("kind", ["masks of other frames", "a network for points", "a propagator"])
+def test_what_keeps_no_state_says_that_it_begins_anew(clip, tmp_path, kind, monkeypatch):
+    monkeypatch.setitem(points.POINT_TRACKERS, "still", lambda device: Still())
+    more: Any = {"points": "still"}
+    if kind == "masks of other frames":
+        more = {"start": {0: SCENES[0][1], 7: SCENES[7][1]}}
+    elif kind == "a propagator":
+        more = {"propagator": saved_tracker("sam2_video", tmp_path / "sam2")}
+    run(clip, tmp_path / "whole", **more)
+    killed(clip, tmp_path / "out", 4, **more)
+    with pytest.warns(PersamWarning, match="of this kind cannot go on where it was stopped, so it begins anew"):
+        assert run(clip, tmp_path / "out", **more).done_before == 0
+    assert_same(tmp_path / "whole", tmp_path / "out")
+
+
+@dataclass
+class Quick(Still):
+    speed: float = 1.0
+
+
+@pytest.mark.parametrize("option", ["points", "propagator"])
+def test_what_is_the_users_own_is_never_taken_for_the_same(clip, tmp_path, option):
+    own: type = Quick if option == "points" else ScriptedMemory
+    killed(clip, tmp_path, 4, **{option: own()})
+    with pytest.raises(UsageError, match="a run that was stopped, which this command does not go on with"):
+        run(clip, tmp_path, **{option: own()})
+
+
 # ---------------------------------------------------------------------------------------------- what is refused
+
+
+def test_lines_of_others_are_not_begun_anew(clip, tmp_path):
+    killed(clip, tmp_path, 4)
+    (tmp_path / STATE).unlink()
+    results = tmp_path / "results.jsonl"
+    before = results.read_bytes() + b'{"my": "notes"}\n'
+    results.write_bytes(before)
+    with pytest.raises(UsageError, match=r"results\.jsonl was changed after the run was stopped"):
+        run(clip, tmp_path)
+    assert results.read_bytes() == before
+    run(clip, tmp_path, overwrite=True)
 
 
 def test_another_run_is_refused_in_one_sentence(clip, tmp_path):
@@ -261,6 +402,24 @@ def test_labels_that_a_person_changed_are_kept(clip, tmp_path):
         run(clip, tmp_path / "out")
 
 
+def test_a_label_that_is_none_any_more_is_told_of(clip, whole, tmp_path):
+    """As some programs save pictures; what to do costs nothing that was done."""
+    killed(clip, tmp_path, 4, **ALL)
+    label = tmp_path / "labels" / "00002.png"
+    Image.open(label).convert("RGB").save(label)
+    mine = label.read_bytes()
+    for more in ({}, {"overwrite": True}):
+        with (
+            pytest.raises(PersamError, match=r"00002\.png is no picture of labels any more; save it with its palette"),
+            pytest.warns(PersamWarning, match="the results of the 5 frames before are kept"),
+        ):
+            run(clip, tmp_path, **ALL, **more)
+        assert label.read_bytes() == mine
+    label.unlink()
+    assert run(clip, tmp_path, **ALL).done_before == 5
+    assert_same(whole, tmp_path)
+
+
 def test_two_runs_into_one_folder(clip, tmp_path):
     def second(_: TrackedFrame) -> None:
         with pytest.raises(PersamError, match="Another persam is writing into"):
@@ -290,6 +449,29 @@ def test_a_run_that_is_done_is_not_done_again(clip, whole, tmp_path, monkeypatch
     assert set(report.files) == {"results.jsonl", "labels", "timeline.csv", "timeline.png", "coco.json", *VIDEOS}
     assert report.present == run(clip, tmp_path).present
     assert_same(whole, tmp_path)
+
+
+def test_labels_that_are_lost_after_the_end_are_written_again(clip, whole, tmp_path):
+    run(clip, tmp_path, **ALL)
+    (tmp_path / "labels" / "00001.png").unlink()
+    (tmp_path / "labels" / "00002.png").write_bytes(b"")
+    run(clip, tmp_path, **ALL)
+    assert_same(whole, tmp_path)
+
+
+def test_a_video_of_others_is_not_taken_for_the_one_that_is_asked_for(clip, tmp_path):
+    run(clip, tmp_path)
+    (tmp_path / "overlay.mp4").write_text("mine")
+    with pytest.raises(UsageError, match=r"overlay\.mp4 was not written by persam and would be lost"):
+        run(clip, tmp_path, overlay=True)
+    assert (tmp_path / "overlay.mp4").read_text() == "mine"
+
+
+def test_a_summary_that_a_person_changed_stays(clip, tmp_path):
+    run(clip, tmp_path)
+    (tmp_path / "timeline.csv").write_text("mine")
+    assert run(clip, tmp_path).done_before == FRAMES
+    assert (tmp_path / "timeline.csv").read_text() == "mine"
 
 
 def test_a_video_that_is_drawn_later_is_whole_or_not_there(clip, tmp_path):

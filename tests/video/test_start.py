@@ -330,8 +330,10 @@ def test_starts_that_cannot_be() -> None:
     assert len(list(model().track(iter(pixels_of(frames)), {0: frames[0][1]}))) == 3
     with pytest.raises(UsageError, match="Of one object there are these names"):
         next(model().track(pixels_of(frames), {1: frames[1][1]}, names=["a", "b"]))
-    with pytest.raises(PersamError, match="No|not with a list|not with Concept"):
-        concept = model().learn(*[frames[0][0], frames[0][1] * 255])
+    concept = model().learn(frames[0][0], frames[0][1] == 1)
+    with pytest.raises(
+        UsageError, match="with masks by the numbers of their frames, or with concepts, not with Concept"
+    ):
         next(model().track(pixels_of(frames), {1: concept}))
 
 

@@ -171,7 +171,7 @@ def test_memory_is_bounded_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     remembered = memory.ClipMemory(SimpleNamespace(targets=("photo",), cues=("photo",)))  # type: ignore[arg-type]
     for number in range(5, 501, 5):
         remembered.add(number, SimpleNamespace(target=number))  # type: ignore[arg-type]
-        assert len(remembered.frames) <= memory.MOST
+        assert len(remembered.frames) <= memory.MOST_FRAMES
         assert remembered.frames[-1] == number  # the last one is always there,
     assert remembered.concept.targets[0] == "photo"  # as the reference is,
     assert remembered.frames[0] < 300  # and something of long ago

@@ -23,7 +23,8 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
         total: How many steps it has, if that is known yet.
 
     Yields:
-        A function to call after each step. ``done`` and ``total`` set the numbers of steps, ``what`` the description.
+        A function to call after each step. ``done`` and ``total`` set the numbers of steps, ``what`` the description;
+        ``before`` is how many steps an earlier run did, which tell nothing of the speed of this one.
     """
     console = err()
     if not console.is_terminal:
@@ -41,7 +42,12 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
     with bar:
         task = bar.add_task(description, total=total)
 
-        def advance(*, done: int | None = None, total: int | None = None, what: str | None = None) -> None:
+        def advance(
+            *, done: int | None = None, before: int | None = None, total: int | None = None, what: str | None = None
+        ) -> None:
+            if before is not None:
+                bar.reset(task, completed=before)
+                return
             bar.update(task, advance=1 if done is None else None, completed=done, total=total, description=what)
 
         yield advance
@@ -53,20 +59,30 @@ class _Lines:
     def __init__(self, what: str, total: int | None) -> None:
         self.what, self.total, self.done = what, total, 0
         self.start = self.told = monotonic()
+        self.at_start = 0  # steps that were done then
+        self.starts_again = False
 
-    def __call__(self, *, done: int | None = None, total: int | None = None, what: str | None = None) -> None:
+    def __call__(
+        self, *, done: int | None = None, before: int | None = None, total: int | None = None, what: str | None = None
+    ) -> None:
         now = monotonic()
+        if before is not None:
+            self.done, self.starts_again = before, True  # with the next step: to catch up takes its time
+            return
         if done is not None and done < self.done:  # something else began
-            self.start = now
+            self.start, self.at_start = now, done
         self.done = self.done + 1 if done is None else done
+        if self.starts_again:
+            self.start, self.at_start, self.starts_again = now, self.done, False
         self.total, self.what = total or self.total, what or self.what
         if now - self.told < _EVERY:
             return
         self.told = now
         of = f" of {self.total}" if self.total else ""
         left = ""
-        if self.total and 0 < self.done < self.total:
-            left = f", about {_in_words((now - self.start) / self.done * (self.total - self.done))} left"
+        steps = self.done - self.at_start
+        if self.total and steps > 0 and self.done < self.total:
+            left = f", about {_in_words((now - self.start) / steps * (self.total - self.done))} left"
         say(f"{self.what}: {self.done}{of} done{left}.")
 
 

@@ -78,6 +78,8 @@ def video(
 
     Stopped or killed, it goes on where it was when the same command is given again.
 
+    With --propagator, --track-points cotracker or masks of other frames it begins anew; a camera needs --overwrite.
+
     [bold]Examples[/bold]
 
     persam video clip.mp4 --mask first.png -o tracked --overlay
@@ -85,6 +87,7 @@ def video(
     persam video clip.mp4 mug.safetensors cat.safetensors --overlay --cutout
 
     persam video clip.mp4 --mask first.png --mask 12=corrected.png -o mended
+
     persam video clip.mp4 mug.safetensors --propagator facebook/sam2.1-hiera-tiny
     """
     from persam.video.carry import propagator_for
@@ -115,8 +118,8 @@ def video(
     with heard_warnings() as warned, progress_bar("Frames", clip.count) as advance:
 
         def goes_on(done: int) -> None:
-            say(f"It goes on at frame {done}.")
-            advance(done=done)
+            say(f"It goes on after {done} frames.")
+            advance(before=done)
 
         report = track_into(
             loaded,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ def masks_of(texts: Sequence[str], clip: Clip) -> str | dict[int, str]:
         return pairs[0][1]
     masks: dict[int, str] = {}
     for frame, file in pairs:
-        number = frame or 0
+        number = _first_of(clip) if frame is None else frame
         if number in masks:
             raise UsageError(f"--mask gives two masks of frame {number}, {masks[number]} and {file}; leave one out.")
         masks[number] = file
@@ -43,6 +44,16 @@ def _pair_of(text: str, clip: Clip) -> tuple[int | None, str]:
     if not file:
         raise UsageError(f"--mask {text} names no file; write --mask {text}mask.png, say.")
     return _number_of(frame, clip, text), file
+
+
+def _first_of(clip: Clip) -> int:
+    """The number of the first frame, as it is called by whoever names a mask alone: pictures may be damaged."""
+    from persam.video.clips import FrameFolder
+
+    if not isinstance(clip, FrameFolder):
+        return 0
+    with warnings.catch_warnings(action="ignore"):  # which are told when it is followed
+        return next(iter(clip)).number
 
 
 def _is_file(text: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from persam.errors import PersamError
-from persam.models.fingerprint import check_numbers
+from persam.models.fingerprint import check_numbers, fingerprint_of
 from persam.models.hub import hub_call, load_network
 from persam.models.loading import choose_device, choose_dtype
 
@@ -123,6 +124,11 @@ class TransformersPropagator:
     def begin(self) -> Propagation:
         """A new clip."""
         return _Sessions(self)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of its weights in their number format, see `persam.models.fingerprint`."""
+        return fingerprint_of(self.network)
 
     def prepare(self, pixels: np.ndarray) -> Tensor:
         """What the network takes of a frame, (H, W, 3) uint8: stretched to its square, and normalised, (1, 3, S, S)."""

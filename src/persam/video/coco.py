@@ -14,6 +14,7 @@ from persam.files import atomic_path
 from persam.journal import json_line
 from persam.places import Place
 from persam.reports.coco import DESCRIPTION, coco_categories, coco_entries, coco_shape
+from persam.video.results import is_on_screen
 
 COCO = "coco.json"
 
@@ -63,7 +64,7 @@ def _found(lines: Iterable[Line]) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """Every object in every frame that it is in: the frame's id, the object's, and what was found."""
     for image, line in enumerate(lines, start=1):
         for track, one in enumerate(line["objects"], start=1):
-            if one["present"] and one["box"] is not None:
+            if is_on_screen(one):
                 yield image, track, one
 
 

@@ -20,16 +20,18 @@ from typing import Any, Unpack
 
 from persam.drawing import Colour, colours_of
 from persam.errors import PersamError, PersamWarning, UsageError
-from persam.files import check_folder, expanded
+from persam.files import check_folder, expanded, write_bytes
 from persam.ledger import HIDDEN, Ledger, written_in
 from persam.persam import PerSAM
+from persam.places import is_remote
 from persam.targets import check_targets
+from persam.video.carry import propagator_for
 from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
 from persam.video.coco import COCO, write_coco
 from persam.video.drawings import VIDEOS, video_drawer
 from persam.video.layout import LABELS, LabelNames, Outputs
-from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, lines_in
-from persam.video.resume import DoneFrames, KeptRun, Progress, made_of
+from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, holds_frames, is_on_screen, lines_in
+from persam.video.resume import DoneFrames, KeptRun, Progress, labels_of, made_of
 from persam.video.start import Start
 from persam.video.state import DamagedStateError
 from persam.video.timeline import TIMELINE_PICTURE, TIMELINE_TABLE, write_timeline
@@ -74,8 +76,10 @@ def track_into(
     """Follow objects through a clip, and write what is found, which stays if the clip breaks off or is stopped.
 
     Where a run with the same model, clip, start and options was stopped, it goes on; where one came to its end, only
-    what is asked for and not there is drawn, from its labels. A clip that cannot be read again (a camera, a stream,
-    frames that are handed over) begins anew.
+    what is asked for and not there is drawn, from its labels. One with a propagator, with ``cotracker`` or from masks
+    of other frames than the first keeps no state, and begins anew, which a warning says. What cannot be known again (a
+    camera, a stream, frames that are handed over, an own tracker or propagator) is refused after a stop, unless it is
+    to be overwritten.
 
     Args:
         persam: the model.
@@ -99,6 +103,8 @@ def track_into(
     """
     folder = expanded(outputs.folder)
     check_folder(folder)
+    if (named := options.get("propagator")) is not None:
+        options["propagator"] = propagator_for(persam, named)  # a run is known by its weights
     with Ledger(folder, overwrite=outputs.overwrite) as ledger:
         job = _Job(ledger, clip, outputs, KeptRun(ledger, made_of(persam, clip, start, options)))
         mark, state = job.look(_sources_of(clip, start))
@@ -124,6 +130,7 @@ class _Job:
         self.labels = LabelNames(clip)
         self.is_done = False
         self._kept: set[str] = set()  # labels of an earlier run that stay
+        self._keeps_nothing = False  # the same run was stopped, and nothing is there to go on from
 
     def look(self, sources: list[Path]) -> tuple[Mark, dict[str, Any] | None]:
         """See what an earlier run left, and that no results, no files of others and nothing that is read would be lost.
@@ -136,11 +143,13 @@ class _Job:
         """
         self.ledger.sweep([HIDDEN, LABELS])
         earlier, known = None, False
-        if (self.folder / RESULTS).exists() and RESULTS in written_in(self.folder) and not self.outputs.overwrite:
-            self._refuse_another()
-            known = True  # the lines that a stopped run added are not in the ledger
-            self.is_done = self.run.frames is not None
-            earlier = None if self.is_done else self._state()
+        if (self.folder / RESULTS).exists() and RESULTS in written_in(self.folder):
+            if not self.outputs.overwrite:
+                self._refuse_another()
+                known = True  # the lines that a stopped run added are not in the ledger
+                self.is_done = self.run.frames is not None
+            if self.run.is_same and self.run.frames is None:  # goes on, also if the stopped one was to overwrite
+                earlier = self._state()
         if earlier is not None:
             self._kept = {line["labels"] for line in lines_in(self.folder / RESULTS, earlier[0].size)}
         planned = [*self._missing(), *[RESULTS] * (not known)]
@@ -155,7 +164,10 @@ class _Job:
     def _missing(self) -> list[str]:
         """What is to be written beside labels and lines."""
         files = [*self.outputs.videos, *self.outputs.summaries]
-        return [name for name in files if not (self.is_done and (self.folder / name).exists())]
+        if not self.is_done:
+            return files
+        ours = written_in(self.folder)  # a file of others is not taken for what is asked for
+        return [name for name in files if name not in ours or not (self.folder / name).exists()]
 
     def _refuse_another(self) -> None:
         """See that the results are of the same run, as it left them."""
@@ -165,9 +177,8 @@ class _Job:
         differs = [_DIFFERS[name] for name in self.run.others if name in _DIFFERS]
         of = f", with {differs[0]}" if differs else ""
         if whole:
-            raise UsageError(
-                f"{self.folder} holds the results of a clip{of}; choose another --output, or add --overwrite."
-            )
+            known = "earlier results" if self.run.made is None else "the results of a clip"  # it may be an album
+            raise UsageError(f"{self.folder} holds {known}{of}; choose another --output, or add --overwrite.")
         if not differs and self.run.frames is not None:
             raise UsageError(
                 f"{self.folder / RESULTS} was changed since; choose another --output, or add --overwrite to begin anew."
@@ -179,20 +190,27 @@ class _Job:
 
     def _state(self) -> tuple[Mark, dict[str, Any]] | None:
         """What the run that was stopped kept, if it is of use."""
+        earlier, is_damaged = None, False
         try:
             earlier = self.run.read()
         except DamagedStateError:
+            is_damaged = True
+        results = self.folder / RESULTS
+        if not (holds_frames(results) if earlier is None else earlier[0].fits(results)):
+            if self.outputs.overwrite:
+                return None
+            raise UsageError(
+                f"{results} was changed after the run was stopped, so that it cannot go on; add "
+                "--overwrite to begin anew, or choose another --output."
+            )
+        if is_damaged:
             warnings.warn(
                 f"What {self.folder} kept of the run that was stopped is damaged, so it begins anew.",
                 PersamWarning,
                 stacklevel=5,
             )
-            return None
-        if earlier is not None and not earlier[0].fits(self.folder / RESULTS):
-            raise UsageError(
-                f"{self.folder / RESULTS} was changed after the run was stopped, so that it cannot go on; add "
-                "--overwrite to begin anew, or choose another --output."
-            )
+        elif earlier is None and not self.outputs.overwrite:
+            self._keeps_nothing = results.stat().st_size > 0
         return earlier
 
     # ------------------------------------------------------------------------------------------------ following
@@ -202,7 +220,7 @@ class _Job:
         return Progress(self.run, self._done(mark) if mark.frames else None, state)
 
     def _done(self, mark: Mark) -> DoneFrames:
-        return DoneFrames(self.folder, mark, self._place)
+        return DoneFrames(self.ledger, mark, self._place)
 
     def follow(
         self,
@@ -217,20 +235,29 @@ class _Job:
         names = [one.concept for one in first.segmentations]
         report = TrackReport(done_before=mark.frames, present=dict.fromkeys(names, 0))
         report.files = [RESULTS, LABELS, *self.outputs.videos]
-        with ExitStack() as stack:
+        if self._keeps_nothing and not progress.may_go_on:
+            warnings.warn(
+                "A run of this kind cannot go on where it was stopped, so it begins anew.", PersamWarning, stacklevel=3
+            )
+        with _unwrapped(), ExitStack() as stack:
             draw = stack.enter_context(video_drawer(self.folder, self.outputs.videos, self.clip, _colours(names)))
             # Nothing of an earlier run is taken away before all that is needed to write another is there.
             if not mark.frames:
                 self.run.begin()
-            self._clear()
+                self._clear_drawn()
+                self.ledger.adopt([RESULTS])  # it may have grown, and goes
+                write_bytes(self.folder / RESULTS, b"")  # so that the ledger knows it, whenever a kill comes
+            self._clear_labels()
             lines = stack.enter_context(FrameLines(self.folder / RESULTS, mark))
             if mark.frames:
                 on_earlier(mark.frames)
-            else:
-                self.ledger.adopt([RESULTS])  # as it is when it begins: it is known as that of a run that was stopped
+            is_catching_up = mark.frames > 0
             try:
                 for found in chain([first], tracked):
                     is_new = found.frame.number > mark.last
+                    if is_new and is_catching_up:
+                        is_catching_up = False
+                        self._clear_drawn()
                     if is_new:
                         place = self._place(found.frame)
                         write_labels(self.folder / place, found.labels)
@@ -241,30 +268,38 @@ class _Job:
                     draw(found.frame, found.labels)
                     if is_new:
                         on_frame(found)
-            except KeyboardInterrupt as stop:
+                if is_catching_up:  # there was no other frame
+                    self._clear_drawn()
+            except (KeyboardInterrupt, PersamError) as problem:
                 self._keep(progress, lines)
-                raise type(stop)(
-                    f"{lines.mark.frames} frames are done and kept in {self.folder}/{_how(progress)}"
-                ) from None
-            except PersamError:
-                self._keep(progress, lines)
-                frames = f"the {lines.mark.frames} frames before are kept in {self.folder}/{_how(progress)}"
-                warnings.warn(f"It broke off; the results of {frames}", PersamWarning, stacklevel=3)
-                raise
+                told = self._told(problem, lines.mark.frames, progress)
+                # Videos that end before those of the run that was stopped are not to take their place.
+                raise _StoppedCatchingUpError(told) if is_catching_up else told from problem.__cause__
             report.frames = lines.mark.frames
         report.files += self._summarize(self.outputs.summaries)
         self.ledger.adopt([RESULTS])
         self.run.finish(report.frames)
         return report
 
+    def _told(self, problem: BaseException, frames: int, progress: Progress) -> BaseException:
+        """What is to be raised of a problem, when it is said what is kept."""
+        how = "; run the same command again to go on." if progress.may_go_on else "."
+        if isinstance(problem, KeyboardInterrupt):
+            return type(problem)(f"{frames} frames are done and kept in {self.folder}/{how}")
+        kept = f"the {frames} frames before are kept in {self.folder}/{how}"
+        warnings.warn(f"It broke off; the results of {kept}", PersamWarning, stacklevel=4)
+        return problem
+
     def _place(self, frame: ClipFrame) -> str:
         return f"{LABELS}/{self.labels.of(frame)}"
 
-    def _clear(self) -> None:
-        """Take away what an earlier run wrote and this one does not go on with."""
-        drawn = {*VIDEOS, TIMELINE_TABLE, TIMELINE_PICTURE, COCO}
-        written = written_in(self.folder) - self._kept
-        self.ledger.remove(place for place in written if place in drawn or _is_label(place))
+    def _clear_labels(self) -> None:
+        """Take away the labels of an earlier run with which this one does not go on."""
+        self.ledger.remove(place for place in written_in(self.folder) - self._kept if _is_label(place))
+
+    def _clear_drawn(self) -> None:
+        """Take away what was made of an earlier run's labels and lines."""
+        self.ledger.remove({*VIDEOS, TIMELINE_TABLE, TIMELINE_PICTURE, COCO} & written_in(self.folder))
 
     def _keep(self, progress: Progress, lines: FrameLines) -> None:
         """Keep what a run that is stopped did, as well as it can be: the disk may be full."""
@@ -281,8 +316,9 @@ class _Job:
         names: list[str] = []
         frames, present = 0, Counter[str]()
         for line in self._lines():
+            self._restore_label(line)
             names = names or [one["concept"] for one in line["objects"]]
-            present.update(one["concept"] for one in line["objects"] if one["present"] and one["box"] is not None)
+            present.update(one["concept"] for one in line["objects"] if is_on_screen(one))
             frames += 1
         missing = self._missing()
         videos = [name for name in missing if name in VIDEOS]
@@ -302,6 +338,12 @@ class _Job:
         files = [RESULTS, LABELS, *self.outputs.videos, *self.outputs.summaries]
         return TrackReport(frames, frames, {name: present[name] for name in names}, files)
 
+    def _restore_label(self, line: dict[str, Any]) -> None:
+        """Write a label picture again that was lost."""
+        file = self.folder / line["labels"]
+        if not file.exists() or not file.stat().st_size:
+            write_labels(file, labels_of(line))
+
     def _lines(self) -> Iterator[dict[str, Any]]:
         return lines_in(self.folder / RESULTS)
 
@@ -315,8 +357,20 @@ class _Job:
         return names
 
 
-def _how(progress: Progress) -> str:
-    return "; run the same command again to go on." if progress.may_go_on else "."
+class _StoppedCatchingUpError(Exception):
+    """A run was stopped before it was where the earlier one had been; what is written then is dropped."""
+
+    def __init__(self, problem: BaseException) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+@contextlib.contextmanager
+def _unwrapped() -> Iterator[None]:
+    try:
+        yield
+    except _StoppedCatchingUpError as stopped:
+        raise stopped.problem from stopped.problem.__cause__
 
 
 def _colours(names: Iterable[str]) -> list[Colour]:
@@ -331,7 +385,7 @@ def _sources_of(clip: Clip, start: Start) -> list[Path]:
         files.append(clip.path)
     elif isinstance(clip, FrameFolder):
         files += clip.files
-    return [expanded(file) for file in files if isinstance(file, (str, Path))]
+    return [expanded(file) for file in files if isinstance(file, (str, Path)) and not is_remote(file)]
 
 
 def _is_label(place: str) -> bool:

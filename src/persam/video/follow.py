@@ -51,7 +51,10 @@ STAYS = 2.0  # log odds that an object that was seen is seen in the next frame, 
 DOUBT = 0.5  # log odds below its usual ones from which on a frame is not remembered
 AGREE = 0.3  # IoU of what is seen from near and from afar, below which they contradict each other
 JUMP = 0.25  # log odds by which it must look more like itself elsewhere than where it is expected
-STEADY, EVERY = 0.8, 5  # IoU with what was expected of a frame that is remembered, and frames between two of them
+STEADY, REMEMBER_FRAMES = (
+    0.8,
+    5,
+)  # IoU with what was expected of a frame that is remembered, and frames between two of them
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class FollowedObjects(Resumable):
             if one.settle(sight, mask, self.threshold):
                 large = refine.enlarged(mask, (pixels.shape[0], pixels.shape[1]))
                 labels[large & (labels == 0)] = number
-                if self.number % EVERY == 0:
+                if self.number % REMEMBER_FRAMES == 0:
                     one.remember(self.number, sight, labels == number)
         self._renew_points(frame, [labels == number for number in range(1, len(self.objects) + 1)])
         return labels, [one.score for one in self.objects]

@@ -11,7 +11,7 @@ from persam.method.cues import CueFeatures, cues_of
 from persam.method.learn import Learned, TargetFeatures
 from persam.video.state import Resumable
 
-MOST = 3  # frames; with it the memory is as large as it gets, however long the clip
+MOST_FRAMES = 3  # with it the memory is as large as it gets, however long the clip
 
 
 class ClipMemory(Resumable):
@@ -41,7 +41,7 @@ class ClipMemory(Resumable):
     def add(self, number: int, learned: Learned) -> None:
         """Remember what a frame shows."""
         self._kept.append((number, learned.target, cues_of(learned)))
-        if len(self._kept) > MOST:
+        if len(self._kept) > MOST_FRAMES:
             times = [0, *self.frames]
             gaps = [times[place + 2] - times[place] for place in range(len(times) - 2)]
             del self._kept[gaps.index(min(gaps))]

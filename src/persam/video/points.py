@@ -32,10 +32,7 @@ MARGIN = 3  # pixels from the outline, where what is around comes into a point's
 
 @runtime_checkable
 class PointTracker(Protocol):
-    """Follows points through a clip.
-
-    One that can also go on in another process has `state` and `restore`, as `LucasKanade`.
-    """
+    """Follows points through a clip."""
 
     def start(self, frame: np.ndarray, points: np.ndarray) -> None:
         """Follow these points from this frame on, and forget all others.

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,28 @@ def lines_in(path: Path, size: int | None = None) -> Iterator[dict[str, Any]]:
                 yield json.loads(row)
     except (OSError, ValueError) as error:
         raise PersamError(f"{path} is damaged or gone; add --overwrite to begin anew.") from error
+
+
+def is_on_screen(one: Mapping[str, Any]) -> bool:
+    """Whether an object of a line is to be seen in its frame."""
+    return one["present"] and one["box"] is not None
+
+
+def holds_frames(path: Path) -> bool:
+    """Whether a file holds lines of frames and nothing else, but perhaps a last one that was cut short."""
+    try:
+        with path.open("rb") as stream:
+            return all(_is_of_a_frame(row) for row in stream if row.endswith(b"\n"))
+    except OSError:
+        return False
+
+
+def _is_of_a_frame(row: bytes) -> bool:
+    try:
+        line = json.loads(row)
+    except ValueError:
+        return False
+    return isinstance(line, dict) and {"frame", "time", "labels", "objects"} <= line.keys()
 
 
 def _digest_of(path: Path, size: int) -> hashlib.blake2b:

@@ -1,7 +1,8 @@
 """What a folder keeps of a run that may be stopped, or killed, so that the same command goes on where it was.
 
 Now and then the tracker's whole state is written, with how far ``results.jsonl`` was by then. What came after is done
-again; what was before is never looked at by the model a second time.
+again; what was before is never looked at by the model a second time. What has no state begins anew, see
+`persam.video.trackers.Beginnings`; what cannot be known again is refused, see `made_of`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -29,7 +31,9 @@ from persam.ledger import HIDDEN, Ledger
 from persam.models.base import FeatureEncoder
 from persam.models.propagator import Propagator, TransformersPropagator
 from persam.persam import PerSAM
+from persam.places import is_remote, place_of
 from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
+from persam.video.official import Faults
 from persam.video.points import PointTracker
 from persam.video.results import RESULTS, FrameLines, Mark, lines_in
 from persam.video.start import Start
@@ -37,24 +41,26 @@ from persam.video.state import DamagedStateError, Resumable, read_state, write_s
 from persam.video.writers import write_labels
 
 RUN, STATE = f"{HIDDEN}/video.json", f"{HIDDEN}/video.safetensors"
-EVERY = 10.0  # seconds of work that a kill costs, at most,
-SHARE = 0.01  # unless keeping the state would take more than this share of the time
+KEEP_SECONDS = 10.0  # of work that a kill costs, at most,
+KEEP_SHARE = 0.01  # unless keeping the state would take more than this share of the time
 
 
 # ------------------------------------------------------------------------------------- what a result depends on
 
 
 def made_of(persam: PerSAM, clip: Clip, start: Start, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """All that a run's results depend on, as JSON values; None where it cannot be done again: a camera, a pipe."""
+    """All that a run's results depend on, as JSON values; None where it cannot be known again: a camera, a pipe, frames
+    that are handed over, a point tracker or propagator that is the user's own."""
     read, begun = _clip_made(clip), _start_made(start)
     chosen = {name: value for name, value in sorted(options.items()) if value is not None and value is not False}
     for name, value in chosen.items():
         if isinstance(value, TransformersPropagator):
-            chosen[name] = [value.name, str(value.dtype)]
-        elif is_dataclass(value) and not isinstance(value, type):
+            chosen[name] = [value.name, value.fingerprint, str(value.dtype)]
+        elif isinstance(value, Propagator | PointTracker):  # a user's own, of which nothing is known
+            return None
+        elif isinstance(value, Faults):
             chosen[name] = asdict(value)
-    own = any(isinstance(each, Propagator | PointTracker) for each in chosen.values())  # of which nothing is known
-    if read is None or begun is None or own:
+    if read is None or begun is None:
         return None
     return {
         "persam": __version__,
@@ -79,7 +85,7 @@ def _clip_made(clip: Clip) -> Any:
             return [_stamp(clip.path)]
         if isinstance(clip, FrameFolder):
             stamps = [_stamp(Path(str(file))) for file in clip.files]
-            return [clip.source, len(stamps), hashlib.sha256(json.dumps(stamps).encode()).hexdigest()]
+            return [len(stamps), hashlib.sha256(json.dumps(stamps).encode()).hexdigest()]
     except OSError:  # reading it will say what is wrong
         pass
     return None
@@ -87,7 +93,7 @@ def _clip_made(clip: Clip) -> Any:
 
 def _stamp(path: Path) -> list[Any]:
     status = path.stat()
-    return [str(path.absolute()), status.st_size, status.st_mtime_ns]
+    return [os.path.realpath(path), status.st_size, status.st_mtime_ns]
 
 
 def _start_made(start: Any) -> Any:
@@ -102,6 +108,8 @@ def _start_made(start: Any) -> Any:
         return None if any(mask is None for _, mask in pairs) else pairs
     if isinstance(start, (str, Path)):
         with contextlib.suppress(OSError, PersamError):
+            if is_remote(start):
+                return hashlib.sha256(place_of(start).read_bytes()).hexdigest()
             if expanded(start).is_file():
                 return hashlib.sha256(expanded(start).read_bytes()).hexdigest()
         return None  # a pipe gives its mask only once
@@ -217,21 +225,21 @@ class DoneFrames:
     A label picture that is gone or damaged is written again from its line.
 
     Args:
-        folder: of the results.
+        ledger: of the folder of the results.
         mark: how far the earlier run was.
         label_of: the place of a frame's label picture in the folder.
     """
 
-    def __init__(self, folder: Path, mark: Mark, label_of: Callable[[ClipFrame], str]) -> None:
+    def __init__(self, ledger: Ledger, mark: Mark, label_of: Callable[[ClipFrame], str]) -> None:
         self.mark = mark
-        self._folder, self._label_of = folder, label_of
-        self._lines = lines_in(folder / RESULTS, mark.size)
+        self._ledger, self._folder, self._label_of = ledger, ledger.folder, label_of
+        self._lines = lines_in(self._folder / RESULTS, mark.size)
 
     def of(self, frame: ClipFrame) -> tuple[np.ndarray, list[float]] | None:
         """A frame's labels (H, W) uint8 and scores, or None if it was not done.
 
         Raises:
-            PersamError: the clip gives other frames than it did.
+            PersamError: the clip gives other frames than it did; or a person made something else of a label picture.
         """
         if frame.number > self.mark.last:
             return None
@@ -239,16 +247,29 @@ class DoneFrames:
         size = frame.pixels.shape[:2]
         if line is None or line["frame"] != frame.number or list(size) != line["objects"][0]["rle"]["size"]:
             raise PersamError(
-                f"The clip gives other frames than when {self._folder} was begun; add --overwrite to begin anew."
+                f"The clip gives other frames than when {self._folder} was begun; choose another --output, or remove "
+                f"{self._folder / RESULTS} to begin anew."
             )
-        path = self._folder / self._label_of(frame)
+        place = self._label_of(frame)
+        path = self._folder / place
         labels = _labels_in(path, size)
         if labels is None:
-            labels = np.zeros(size, np.uint8)
-            for number, one in enumerate(line["objects"], start=1):
-                labels[rle_mask(one["rle"])] = number
+            if path.exists() and not self._ledger.is_own(place):
+                raise PersamError(
+                    f"{path} is no picture of labels any more; save it with its palette, or remove it and it is "
+                    "written again."
+                )
+            labels = labels_of(line)
             write_labels(path, labels)
         return labels, [one["score"] for one in line["objects"]]
+
+
+def labels_of(line: Mapping[str, Any]) -> np.ndarray:
+    """The labels (H, W) uint8 that a line of ``results.jsonl`` tells of."""
+    labels = np.zeros(line["objects"][0]["rle"]["size"], np.uint8)
+    for number, one in enumerate(line["objects"], start=1):
+        labels[rle_mask(one["rle"])] = number
+    return labels
 
 
 def _labels_in(path: Path, size: Sequence[int]) -> np.ndarray | None:
@@ -275,7 +296,7 @@ class Progress:
     state: dict[str, Any] | None = None
     _tracker: Resumable | None = field(default=None, init=False)
     _latest: tuple[Mark, dict[str, Any]] | None = field(default=None, init=False)
-    _next: float = field(default_factory=lambda: monotonic() + EVERY, init=False)
+    _next: float = field(default_factory=lambda: monotonic() + KEEP_SECONDS, init=False)
 
     @property
     def may_go_on(self) -> bool:
@@ -312,4 +333,4 @@ class Progress:
         lines.sync()  # a state of lines that a loss of power took would be of no use
         self.run.keep(*self._latest)
         self._latest = None
-        self._next = monotonic() + max(EVERY, (monotonic() - started) / SHARE)
+        self._next = monotonic() + max(KEEP_SECONDS, (monotonic() - started) / KEEP_SHARE)

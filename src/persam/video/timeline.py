@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from persam.drawing import Colour, fit_text, font
 from persam.files import write_csv
 from persam.reports.pictures import INK, PAPER, SOFT, write_image
+from persam.video.results import is_on_screen
 from persam.video.writers import RATE
 
 TIMELINE_TABLE, TIMELINE_PICTURE = "timeline.csv", "timeline.png"
@@ -82,8 +83,7 @@ class Timeline:
             if each["time"] is not None:
                 line.times.append(each["time"])
             for scores, one in zip(line.scores, each["objects"], strict=True):
-                there = one["present"] and one["box"] is not None
-                scores.append(one["score"] if there else -1 - one["score"])
+                scores.append(one["score"] if is_on_screen(one) else -1 - one["score"])
         return line
 
     def stretches(self) -> Iterator[Stretch]:

@@ -153,7 +153,7 @@ def _tracked(
             continue
         if frame.number == span.given:
             tracker = beginnings.tracker(frame.number, frame.pixels)
-            if earlier is not None and again is None and way.is_resumable:
+            if earlier is not None and beginnings.are_resumable:
                 earlier.begin(tracker)
         if tracker is None:
             raise _changed(clip)

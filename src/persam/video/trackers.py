@@ -53,11 +53,6 @@ class Way:
     points: PointTracker | None = None
     propagator: Propagator | None = None
 
-    @property
-    def is_resumable(self) -> bool:
-        """Whether all of it has a state that can be kept: a propagator's memory, and other networks, have none."""
-        return self.propagator is None and (self.points is None or isinstance(self.points, Resumable))
-
 
 class Beginnings:
     """Begins to follow the objects, on any frame that was given, and in any direction.
@@ -91,6 +86,18 @@ class Beginnings:
         elif len(numbers) > 1:  # what is wrong with one of them is said before the work
             for number in numbers:
                 _Official(persam, self._pixels(number), given.on(number), replace(way, tune=False))
+
+    @property
+    def are_resumable(self) -> bool:
+        """Whether what follows has a state that can be kept.
+
+        A propagator's memory and other networks have none, and of masks of other frames nothing is kept of what was
+        followed backwards.
+        """
+        points = self._way.points
+        return (
+            self._again is None and self._way.propagator is None and (points is None or isinstance(points, Resumable))
+        )
 
     def tracker(self, number: int, pixels: np.ndarray) -> Tracker:
         """What follows them from a frame on, (H, W, 3) uint8 RGB."""
