@@ -132,6 +132,10 @@ def two_concepts() -> list[Concept]:
 
 WAYS: dict[str, dict[str, Any]] = {
     "a mask of frame 0": {"start": {0: SCENES[0][1]}},
+    "a mask of a later frame": {"start": {3: SCENES[3][1]}},
+    "masks of two frames": {"start": {1: SCENES[1][1], 6: SCENES[6][1]}},
+    "masks of the first and the last frame": {"start": {0: SCENES[0][1], 7: SCENES[7][1]}},
+    "a mask of the last frame, lk": {"start": {7: SCENES[7][1]}, "points": "lk"},
     "lk": {"points": "lk"},
     "lk, tuned": {"points": "lk", "tune": True},
     "concepts with lk": {"points": "lk", "start": two_concepts()},
@@ -146,7 +150,7 @@ def test_every_way_that_keeps_a_state_ends_as_in_one_go(clip, tmp_path, way):
     if more.pop("mode", None):
         more["persam"] = PerSAM(random_sam(2), settings=Settings.of("official"))
     run(clip, tmp_path / "whole", **more)
-    for until in (1, 4):
+    for until in range(5) if "start" in more else (1, 4):
         killed(clip, tmp_path / "out", until, **more)
     assert run(clip, tmp_path / "out", **more).done_before == 5
     assert_same(tmp_path / "whole", tmp_path / "out")
@@ -159,8 +163,8 @@ def test_the_model_does_not_look_again_at_what_was_done(clip, tmp_path, monkeypa
     looked = []
     follow = resume.Progress.begin
 
-    def begin(self: resume.Progress, tracker: Any) -> None:
-        follow(self, tracker)
+    def begin(self: resume.Progress, tracker: Any, number: int) -> None:
+        follow(self, tracker, number)
         whole = tracker.follow
         tracker.follow = lambda pixels: (looked.append(1), whole(pixels))[1]
 
@@ -317,13 +321,11 @@ class Still:
         return self.points, np.ones(len(self.points), bool)
 
 
-@pytest.mark.parametrize("kind", ["masks of other frames", "a network for points", "a propagator"])
+@pytest.mark.parametrize("kind", ["a network for points", "a propagator"])
 def test_what_keeps_no_state_says_that_it_begins_anew(clip, tmp_path, kind, monkeypatch):
     monkeypatch.setitem(points.POINT_TRACKERS, "still", lambda device: Still())
     more: Any = {"points": "still"}
-    if kind == "masks of other frames":
-        more = {"start": {0: SCENES[0][1], 7: SCENES[7][1]}}
-    elif kind == "a propagator":
+    if kind == "a propagator":
         more = {"propagator": saved_tracker("sam2_video", tmp_path / "sam2")}
     run(clip, tmp_path / "whole", **more)
     killed(clip, tmp_path / "out", 4, **more)
@@ -526,7 +528,7 @@ def tracker_of(kind: str) -> Callable[[], Any]:
 
     def make() -> Any:
         made = []
-        earlier: Any = SimpleNamespace(begin=made.append, of=lambda frame: None)
+        earlier: Any = SimpleNamespace(begin=lambda tracker, _: made.append(tracker), of=lambda frame: None, last=-1)
         threshold = None if kind == "official" else SURE
         next(track(persam, [SCENES[0][0]], SCENES[0][1], threshold=threshold, earlier=earlier))
         return made[0]

@@ -78,7 +78,7 @@ def video(
 
     Stopped or killed, it goes on where it was when the same command is given again.
 
-    With --propagator, --track-points cotracker or masks of other frames it begins anew; a camera needs --overwrite.
+    With --propagator or --track-points cotracker it begins anew; a camera needs --overwrite.
 
     [bold]Examples[/bold]
 

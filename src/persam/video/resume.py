@@ -295,20 +295,29 @@ class Progress:
     done: DoneFrames | None = None
     state: dict[str, Any] | None = None
     _tracker: Resumable | None = field(default=None, init=False)
+    _keeps: bool = field(default=False, init=False)
     _latest: tuple[Mark, dict[str, Any]] | None = field(default=None, init=False)
     _next: float = field(default_factory=lambda: monotonic() + KEEP_SECONDS, init=False)
 
     @property
     def may_go_on(self) -> bool:
         """Whether the same command would go on where this one is stopped."""
-        return self._tracker is not None
+        return self._keeps
 
-    def begin(self, tracker: object) -> None:
-        """A tracker is about to follow; it gets the state that was kept."""
-        if isinstance(tracker, Resumable) and self.run.may_go_on:
-            self._tracker = tracker
-            if self.state is not None:
-                tracker.restore(self.state)
+    @property
+    def last(self) -> int:
+        """Number of the last frame that an earlier run did; -1 if there was none."""
+        return -1 if self.done is None else self.done.mark.last
+
+    def begin(self, tracker: object | None, number: int) -> None:
+        """A tracker is about to follow from a frame on; it gets the state that was kept, if that was its own.
+
+        None: frames come that were followed backwards, and have no state but themselves.
+        """
+        self._tracker = tracker if isinstance(tracker, Resumable) else None
+        self._keeps = self.run.may_go_on and (tracker is None or self._tracker is not None)
+        if self._tracker is not None and self._keeps and self.state is not None and number <= self.last:
+            self._tracker.restore(self.state)
 
     def of(self, frame: ClipFrame) -> tuple[np.ndarray, list[float]] | None:
         """What an earlier run found in a frame; None if it is to be followed now."""
@@ -316,8 +325,8 @@ class Progress:
 
     def add(self, lines: FrameLines) -> None:
         """A frame's line was written: the state after it counts, and is kept if it is time."""
-        if self._tracker is not None:
-            self._latest = lines.mark, self._tracker.state()
+        if self._keeps:
+            self._latest = lines.mark, {} if self._tracker is None else self._tracker.state()
             if monotonic() >= self._next:
                 self.keep(lines)
 

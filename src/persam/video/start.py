@@ -63,6 +63,13 @@ class Given:
             for label, one in enumerate(self.objects, start=1)
         ]
 
+    def found_on(self, number: int) -> tuple[np.ndarray, list[float]] | None:
+        """What a given frame shows: its labels, (H, W) uint8, and of every object 1 or 0; None if it was not given."""
+        given = self.labels.get(number)
+        if given is None:
+            return None
+        return given.read(), [float(label in given) for label in range(1, len(self.objects) + 1)]
+
 
 def numbers_of(start: Start) -> list[int] | None:
     """The numbers of the frames of which a start gives masks; None for the first frame's, or for concepts.

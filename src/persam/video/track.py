@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TypedDict
@@ -141,33 +141,38 @@ def _tracked(
     spans = deque(spans_of(given.labels or [first.number], first.number))
     tracker: Tracker | None = None
     waiting: dict[int, tuple[SmallLabels, list[float]]] = {}
+    kept = earlier if beginnings.are_resumable else None
+    done = -1 if earlier is None else earlier.last
     for frame in chain([first], frames):
         if spans and frame.number >= spans[0].first:
-            span, tracker = spans.popleft(), None
-            waiting = beginnings.backwards(span, on_look) if frame.number < span.given else {}
-        if frame.number < span.given:
-            if frame.number not in waiting:
-                raise _changed(clip)
-            small, scores = waiting.pop(frame.number)
-            yield _frame(frame, small.read(), scores, given.objects, way.threshold)
-            continue
-        if frame.number == span.given:
+            span, tracker, waiting = spans.popleft(), None, {}
+            left = replace(span, first=max(span.first, done + 1))
+            if left.first < span.given:
+                waiting = beginnings.backwards(left, on_look)
+                if kept is not None:
+                    kept.begin(None, frame.number)
+        if frame.number == span.given and (not spans or done + 1 < spans[0].first):  # else nothing is left to follow
             tracker = beginnings.tracker(frame.number, frame.pixels)
-            if earlier is not None and beginnings.are_resumable:
-                earlier.begin(tracker)
-        if tracker is None:
-            raise _changed(clip)
-        known = None if earlier is None else earlier.of(frame)
-        if known is not None:
-            yield _frame(frame, *known, given.objects, way.threshold)
-            continue
-        if frame.number in given.labels:
-            labels = given.labels[frame.number]
-            found = labels.read(), [float(label in labels) for label in range(1, len(given.objects) + 1)]
-        else:
-            found = tracker.follow(frame.pixels)
-        on_look(frame.number)
+            if kept is not None:
+                kept.begin(tracker, frame.number)
+        found = _known(frame, earlier, waiting)
+        if found is None:
+            if tracker is None:
+                raise _changed(clip)
+            found = given.found_on(frame.number) or tracker.follow(frame.pixels)
+            on_look(frame.number)
         yield _frame(frame, *found, given.objects, way.threshold)
+
+
+def _known(
+    frame: ClipFrame, earlier: Earlier | None, waiting: dict[int, tuple[SmallLabels, list[float]]]
+) -> tuple[np.ndarray, list[float]] | None:
+    """What was found in a frame before: by an earlier run, or backwards."""
+    known = None if earlier is None else earlier.of(frame)
+    if known is None and frame.number in waiting:
+        small, scores = waiting.pop(frame.number)
+        return small.read(), scores
+    return known
 
 
 def _changed(clip: Clip) -> PersamError:

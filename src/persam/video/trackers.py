@@ -34,8 +34,16 @@ class Tracker(Protocol):
 class Earlier(Protocol):
     """What is known of a clip before it is followed, as when a run was stopped; see `persam.video.resume`."""
 
-    def begin(self, tracker: object) -> None:
-        """A tracker is about to follow; it may be set to where it was."""
+    @property
+    def last(self) -> int:
+        """Number of the last frame that is known; -1 if none is."""
+        ...
+
+    def begin(self, tracker: object | None, number: int) -> None:
+        """A tracker is about to follow from a frame on, and may be set to where it was after the last known frame.
+
+        None: frames come that were followed backwards before.
+        """
         ...
 
     def of(self, frame: ClipFrame) -> tuple[np.ndarray, list[float]] | None:
@@ -91,13 +99,10 @@ class Beginnings:
     def are_resumable(self) -> bool:
         """Whether what follows has a state that can be kept.
 
-        A propagator's memory and other networks have none, and of masks of other frames nothing is kept of what was
-        followed backwards.
+        A propagator's memory and other networks have none.
         """
         points = self._way.points
-        return (
-            self._again is None and self._way.propagator is None and (points is None or isinstance(points, Resumable))
-        )
+        return self._way.propagator is None and (points is None or isinstance(points, Resumable))
 
     def tracker(self, number: int, pixels: np.ndarray) -> Tracker:
         """What follows them from a frame on, (H, W, 3) uint8 RGB."""
