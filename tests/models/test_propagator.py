@@ -140,6 +140,26 @@ def test_a_mask_that_was_given_stays_remembered(propagator: TransformersPropagat
     assert np.abs(answers[0][1] - answers[1][1]).max() > 1e-3
 
 
+def test_another_goes_on_from_what_is_remembered(propagator: TransformersPropagator) -> None:
+    one, other = propagator.begin(), propagator.begin()
+    one.show(frame_of(0))
+    one.prompt(1, mask_of(5), given=True)
+    one.prompt(2, mask_of(45), given=True)
+    for frame in range(1, 12):
+        one.show(frame_of(frame))
+        now = [one.carry(number) for number in (1, 2)]
+        if frame == 6:
+            one.prompt(2, mask_of(30))
+        if frame >= 7:
+            other.show(frame_of(frame))
+            for mine, theirs in zip(now, (other.carry(1), other.carry(2)), strict=True):
+                np.testing.assert_array_equal(mine.odds, theirs.odds)
+                assert mine.presence == theirs.presence
+        if frame in (6, 9):  # of the one that goes on unchanged, whatever comes of the other
+            other = propagator.begin()
+            other.restore(one.state())  # type: ignore[attr-defined]
+
+
 def test_the_order_of_objects_makes_no_difference(propagator: TransformersPropagator) -> None:
     answers = []
     for first, second in ((1, 2), (2, 1)):

@@ -321,12 +321,20 @@ class Still:
         return self.points, np.ones(len(self.points), bool)
 
 
-@pytest.mark.parametrize("kind", ["a network for points", "a propagator"])
-def test_what_keeps_no_state_says_that_it_begins_anew(clip, tmp_path, kind, monkeypatch):
+@pytest.mark.parametrize("start", [{0: SCENES[0][1]}, {3: SCENES[3][1]}], ids=["forwards", "both ways"])
+@pytest.mark.parametrize("kind", ["sam2_video", "sam3_tracker_video"])
+def test_a_propagator_goes_on_with_all_that_it_remembers(clip, tmp_path, kind, start):
+    more: Any = {"propagator": saved_tracker(kind, tmp_path / "network"), "start": start}
+    run(clip, tmp_path / "whole", **more)
+    for until in (1, 4):
+        killed(clip, tmp_path / "out", until, **more)
+    assert run(clip, tmp_path / "out", **more).done_before == 5
+    assert_same(tmp_path / "whole", tmp_path / "out")
+
+
+def test_what_keeps_no_state_says_that_it_begins_anew(clip, tmp_path, monkeypatch):
     monkeypatch.setitem(points.POINT_TRACKERS, "still", lambda device: Still())
     more: Any = {"points": "still"}
-    if kind == "a propagator":
-        more = {"propagator": saved_tracker("sam2_video", tmp_path / "sam2")}
     run(clip, tmp_path / "whole", **more)
     killed(clip, tmp_path / "out", 4, **more)
     with pytest.warns(PersamWarning, match="of this kind cannot go on where it was stopped, so it begins anew"):

@@ -78,7 +78,7 @@ def video(
 
     Stopped or killed, it goes on where it was when the same command is given again.
 
-    With --propagator or --track-points cotracker it begins anew; a camera needs --overwrite.
+    With --track-points cotracker it begins anew; a camera needs --overwrite.
 
     [bold]Examples[/bold]
 

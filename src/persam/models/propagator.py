@@ -10,7 +10,7 @@ several objects a new mask of one changes how the others are remembered in that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -193,6 +193,30 @@ class _Sessions:
         if given:
             kept.add(self._number)
         self._run(session)
+
+    def state(self) -> dict[str, Any]:
+        """What is remembered, as plain values and tensors: all that the next frames depend on."""
+        outputs = {
+            number: {
+                kind: {frame: dict(output) for frame, output in frames.items()}
+                for kind, frames in session.output_dict_per_obj[session.obj_id_to_idx(_ONE)].items()
+            }
+            for number, session in self._sessions.items()
+        }
+        given = {number: sorted(frames) for number, frames in self._given.items()}
+        return {"number": self._number, "given": given, "outputs": outputs}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` of the same network."""
+        self._number = state["number"]
+        self._given = {number: set(frames) for number, frames in state["given"].items()}
+        self._sessions = {}
+        for number, outputs in state["outputs"].items():
+            session = self._sessions[number] = self._new_session()
+            session.cache = self._shared
+            session.output_dict_per_obj[session.obj_id_to_idx(_ONE)] = {
+                kind: {frame: dict(output) for frame, output in frames.items()} for kind, frames in outputs.items()
+            }
 
     def _new_session(self) -> Any:
         propagator = self._propagator

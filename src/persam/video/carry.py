@@ -12,9 +12,10 @@ Neither brings it back where another object is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,6 +33,7 @@ from persam.persam import PerSAM
 from persam.video.follow import learned_concept
 from persam.video.likeness import likeness_of
 from persam.video.start import StartObject
+from persam.video.state import Resumable
 
 # Not tuned on a model of the hub. What UNLIKE does was measured with the bundled model on every second frame
 # of six clips of DAVIS: of 170 true masks none is contradicted, and 202 of 217 of the same form laid elsewhere are.
@@ -43,7 +45,7 @@ HELD = 0.5  # share of what is back, from which on it is another object that is 
 MOST = 3  # things that are looked for when an object is lost, as the first ones may be other objects
 
 
-class CarriedObjects:
+class CarriedObjects(Resumable):
     """The objects of a clip. Their number and order never change, whoever is lost.
 
     Args:
@@ -58,6 +60,8 @@ class CarriedObjects:
         PersamError: a concept was made with another model.
         UsageError: a concept was learned in another mode than persam.
     """
+
+    _FIXED = frozenset({"persam", "threshold", "memory"})
 
     def __init__(
         self,
@@ -82,6 +86,15 @@ class CarriedObjects:
                 if one.mask is not None:
                     self.memory.prompt(number, one.mask, given=True)
                     self.objects[number - 1].confirm(look.likeness(self.objects[number - 1].concept, one.mask))
+
+    def state(self) -> dict[str, Any]:
+        """See `Resumable`; of a memory that has a state, as those of transformers have."""
+        return {**super().state(), "memory": self.memory.state()}  # type: ignore[attr-defined]
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Resumable`."""
+        self.memory.restore(state["memory"])  # type: ignore[attr-defined]
+        super().restore({name: value for name, value in state.items() if name != "memory"})
 
     def follow(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float]]:
         """The next frame (frame 0 itself, if all objects are looked for): its labels, and every object's score."""
@@ -120,8 +133,10 @@ class CarriedObjects:
                 one.confirm(look.likeness(one.concept, mask))
 
 
-class _CarriedObject:
+class _CarriedObject(Resumable):
     """One object: its concept, whether it is carried, and how like itself it usually looks."""
+
+    _FIXED = frozenset({"concept"})
 
     def __init__(self, concept: Concept) -> None:
         self.concept = concept

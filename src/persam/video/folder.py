@@ -76,8 +76,8 @@ def track_into(
     """Follow objects through a clip, and write what is found, which stays if the clip breaks off or is stopped.
 
     Where a run with the same model, clip, start and options was stopped, it goes on; where one came to its end, only
-    what is asked for and not there is drawn, from its labels. One with a propagator or with ``cotracker`` keeps no
-    state, and begins anew, which a warning says. What cannot be known again (a camera, a stream, frames that are handed
+    what is asked for and not there is drawn, from its labels. One with ``cotracker`` keeps no state,
+    and begins anew, which a warning says. What cannot be known again (a camera, a stream, frames that are handed
     over, an own tracker or propagator) is refused after a stop, unless it is to be overwritten.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from persam.models.propagator import Propagator
+from persam.models.propagator import Propagator, TransformersPropagator
 from persam.persam import PerSAM
 from persam.video.backwards import FramesAgain
 from persam.video.carry import CarriedObjects
@@ -99,10 +99,10 @@ class Beginnings:
     def are_resumable(self) -> bool:
         """Whether what follows has a state that can be kept.
 
-        A propagator's memory and other networks have none.
+        Other networks that carry points have none, nor may an own propagator.
         """
-        points = self._way.points
-        return self._way.propagator is None and (points is None or isinstance(points, Resumable))
+        points, propagator = self._way.points, self._way.propagator
+        return isinstance(points, Resumable | None) and isinstance(propagator, TransformersPropagator | None)
 
     def tracker(self, number: int, pixels: np.ndarray) -> Tracker:
         """What follows them from a frame on, (H, W, 3) uint8 RGB."""
