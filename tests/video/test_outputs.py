@@ -24,7 +24,7 @@ from persam.video.clips import open_clip
 from persam.video.drawings import mask_picture, video_drawer
 from persam.video.folder import track_into
 from persam.video.layout import Outputs
-from persam.video.timeline import Timeline, timeline_picture
+from persam.video.timeline import _GAP, _ROW, _TOP, Timeline, timeline_picture
 from persam.video.writers import davis_palette, video_writer
 
 TIMES = [0, 10, 13, 14, 30, 40, 60, 61]  # of no steady rate
@@ -224,7 +224,7 @@ def test_many_objects_and_strange_names_have_a_picture() -> None:
     names = {f"object {k} " + "\u676f\n" * 5: [0.9, 0.2, 0.9] for k in range(60)}
     picture = timeline_picture(Timeline.of(lines_of(names)), [PALETTE[k % 8] for k in range(60)])
     for row in range(60):
-        band = picture[32 + 58 * row :][:46].astype(int)
+        band = picture[_TOP + (_ROW + _GAP) * row :][:_ROW].astype(int)
         assert (band[:, 20:170] < 120).any(), "no name"
         is_bar = (np.abs(band[:, 190:1150] - PALETTE[row % 8]).sum(2) < 12).any(0)
         assert is_bar.mean() == pytest.approx(2 / 3, abs=0.03)

@@ -160,6 +160,19 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         pass
 
 
+def test_several_objects_have_their_names_beside_them() -> None:
+    labels = np.zeros((120, 160), np.uint8)
+    labels[60:90, 20:50], labels[2:20, 140:158] = 1, 2  # one with room above it, one in a corner
+    frame, colours = np.full((120, 160, 3), 100, np.uint8), [(255, 0, 0), (0, 0, 255)]
+    plain, named = drawn(frame, labels, colours), drawn(frame, labels, colours, ["mug", "a very long name of a plate"])
+    changed = (plain != named).any(2)
+    assert changed[40:60, 20:50].any()
+    assert changed[:, 100:].any()
+    assert not changed[95:].any()
+    np.testing.assert_array_equal(drawn(frame, labels > 0, colours[:1], ["mug"]), drawn(frame, labels > 0, colours[:1]))
+    assert drawn(frame, np.zeros_like(labels), colours, ["mug", "plate"]).tolist() == frame.tolist()
+
+
 def test_objects_are_marked_in_their_colours() -> None:
     labels = np.zeros((48, 64), np.uint8)
     labels[10:30, 5:25], labels[10:30, 35:60] = 1, 2

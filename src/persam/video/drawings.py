@@ -38,7 +38,7 @@ def cut_out(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def video_drawer(
-    folder: Path, names: Iterable[str], clip: Clip, colours: Sequence[Colour]
+    folder: Path, names: Iterable[str], clip: Clip, colours: Sequence[Colour], objects: Sequence[str] = ()
 ) -> Iterator[Callable[[ClipFrame, np.ndarray], None]]:
     """Write several videos of a clip at once; see `video_writer` for what becomes of them when it is stopped.
 
@@ -47,6 +47,7 @@ def video_drawer(
         names: which of `VIDEOS`.
         clip: what the frames are of.
         colours: of the objects, in the order of their labels.
+        objects: their names, likewise, which an overlay of several shows.
 
     Yields:
         A function that takes each frame and its labels, (H, W) uint8.
@@ -60,7 +61,7 @@ def video_drawer(
         for name in names:
             if name == OVERLAY:
                 writer = video_writer(folder / name, clip)
-                draw = lambda pixels, labels: drawn(pixels, labels, colours)  # noqa: E731
+                draw = lambda pixels, labels: drawn(pixels, labels, colours, objects)  # noqa: E731
             elif name == MASKS:
                 writer = video_writer(folder / name, clip, exact=True, sound=False)
                 draw = lambda _, labels: mask_picture(labels, len(colours))  # noqa: E731

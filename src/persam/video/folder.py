@@ -239,7 +239,9 @@ class _Job:
                 "A run of this kind cannot go on where it was stopped, so it begins anew.", PersamWarning, stacklevel=3
             )
         with _unwrapped(), ExitStack() as stack:
-            draw = stack.enter_context(video_drawer(self.folder, self.outputs.videos, self.clip, _colours(names)))
+            draw = stack.enter_context(
+                video_drawer(self.folder, self.outputs.videos, self.clip, _colours(names), names)
+            )
             # Nothing of an earlier run is taken away before all that is needed to write another is there.
             if not mark.frames:
                 self.run.begin()
@@ -324,7 +326,7 @@ class _Job:
         if videos:
             done = self._done(Mark(frames, sys.maxsize, sys.maxsize))
             try:
-                with video_drawer(self.folder, videos, self.clip, _colours(names)) as draw:
+                with video_drawer(self.folder, videos, self.clip, _colours(names), names) as draw:
                     for number, frame in enumerate(self.clip, start=1):
                         known = done.of(frame)
                         assert known is not None

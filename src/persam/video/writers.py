@@ -10,11 +10,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from persam.drawing import Colour, draw_overlay
+from persam.drawing import Colour, draw_overlay, fit_text, font
 from persam.errors import PersamError, UsageError, first_line, write_error
 from persam.files import atomic_path, expanded
+from persam.instance import mask_box
 from persam.lazy import library
 from persam.video.clips import Clip, ClipFrame, VideoFile
 
@@ -63,11 +64,36 @@ def davis_palette() -> np.ndarray:
     return colours
 
 
-def drawn(pixels: np.ndarray, labels: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:
-    """A frame (H, W, 3) with its objects tinted and outlined; `colours` are those of the labels 1, 2, ..."""
+def drawn(pixels: np.ndarray, labels: np.ndarray, colours: Sequence[Colour], names: Sequence[str] = ()) -> np.ndarray:
+    """A frame (H, W, 3) with its objects tinted and outlined, and their names at them, if there are several.
+
+    Args:
+        pixels: the frame, uint8 RGB.
+        labels: (H, W) uint8.
+        colours: of the labels 1, 2, ...
+        names: likewise.
+    """
+    boxes = []
     for number, colour in enumerate(colours, start=1):
-        pixels = draw_overlay(pixels, labels == number, colour)
-    return pixels
+        mask = labels == number
+        pixels = draw_overlay(pixels, mask, colour)
+        boxes.append(mask_box(mask))
+    if len(names) < 2:
+        return pixels
+    page = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(page)
+    height, width = labels.shape
+    size = max(10, round(min(height, width) / 28))
+    for name, colour, box in zip(names, colours, boxes, strict=True):
+        if box is not None:
+            shown = fit_text(name, width // 3, size)
+            left, _, right, bottom = draw.textbbox((0, 0), shown, font=font(size, shown))
+            x = max(0, min(box[0], width - round(right) - 6))
+            y = max(0, box[1] - round(bottom) - 6)
+            draw.rounded_rectangle([x, y, x + right + 6, y + bottom + 4], 3, fill=colour)
+            ink = "black" if sum(colour) > 380 else "white"
+            draw.text((x + 3 - left, y + 2), shown, font=font(size, shown), fill=ink)
+    return np.asarray(page)
 
 
 # ------------------------------------------------------------------------------------------------------ videos
