@@ -24,6 +24,7 @@ from persam.video.clips import open_clip
 from persam.video.drawings import mask_picture, video_drawer
 from persam.video.folder import track_into
 from persam.video.layout import Outputs
+from persam.video.results import least_sure
 from persam.video.timeline import _GAP, _ROW, _TOP, Timeline, timeline_picture
 from persam.video.writers import davis_palette, video_writer
 
@@ -181,6 +182,11 @@ def lines_of(there: dict[str, list[float]], times: list[float] | None = None) ->
         }
         for number in range(count)
     ]
+
+
+def test_the_frame_to_look_at_first_is_the_least_sure_one_in_which_it_is() -> None:
+    lines = lines_of({"mug": [1.0, 0.8, 0.6, 0.7, 0.2], "plate": [1.0] * 5})  # the last one is out of sight
+    assert least_sure(lines) == {"mug": (lines[2]["frame"], 0.6)}
 
 
 def test_a_stretch_is_when_an_object_is_on_screen(tracked: Path) -> None:

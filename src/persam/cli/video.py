@@ -144,13 +144,16 @@ def video(
                 "done_before": report.done_before,
                 "seconds": round(seconds, 2),
                 "present": report.present,
+                "least_sure": {one: {"frame": at, "score": score} for one, (at, score) in report.least_sure.items()},
                 "files": report.files,
                 "warnings": warned,
             }
         )
         return
     for one, count in report.present.items():
-        say(f"{one}: in {count} of {report.frames} frames.")
+        number, score = report.least_sure.get(one, (0, 1.0))
+        least = f" Least sure in frame {number} ({score:.2f})." if score < 1 else ""
+        say(f"{one}: in {count} of {report.frames} frames.{least}")
     if report.done_before == report.frames:
         before = ", done already"
     else:

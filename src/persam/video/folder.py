@@ -30,7 +30,7 @@ from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
 from persam.video.coco import COCO, write_coco
 from persam.video.drawings import VIDEOS, video_drawer
 from persam.video.layout import LABELS, LabelNames, Outputs
-from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, holds_frames, is_on_screen, lines_in
+from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, holds_frames, is_on_screen, least_sure, lines_in
 from persam.video.resume import DoneFrames, KeptRun, Progress, labels_of, made_of
 from persam.video.start import Start
 from persam.video.state import DamagedStateError
@@ -53,13 +53,15 @@ _DIFFERS = {  # what a run is made of, in words
 
 @dataclass
 class TrackReport:
-    """What was done: the number of frames, how many of them an earlier run had done, in how many every object is, and
-    the files, relative to the folder (of the labels the folder alone)."""
+    """What was done: the number of frames, how many of them an earlier run had done, in how many every object is, the
+    files, relative to the folder (of the labels the folder alone), and in which frame every object has its lowest
+    score, of those in which it is, and which: there one looks first."""
 
     frames: int = 0
     done_before: int = 0
     present: dict[str, int] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
+    least_sure: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
 def track_into(
@@ -280,6 +282,7 @@ class _Job:
         report.files += self._summarize(self.outputs.summaries)
         self.ledger.adopt([RESULTS])
         self.run.finish(report.frames)
+        report.least_sure = least_sure(self._lines())
         return report
 
     def _told(self, problem: BaseException, frames: int, progress: Progress) -> BaseException:
@@ -337,7 +340,8 @@ class _Job:
                 raise
         self._summarize([name for name in missing if name not in VIDEOS])
         files = [RESULTS, LABELS, *self.outputs.videos, *self.outputs.summaries]
-        return TrackReport(frames, frames, {name: present[name] for name in names}, files)
+        shown = {name: present[name] for name in names}
+        return TrackReport(frames, frames, shown, files, least_sure(self._lines()))
 
     def _restore_label(self, line: dict[str, Any]) -> None:
         """Write a label picture again that was lost."""
