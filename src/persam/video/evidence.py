@@ -36,6 +36,7 @@ def cell_odds(image: EncodedImage, cues: Sequence[CueFeatures], size: tuple[int,
         cues: of the references; none: all is 0.
         size: of the picture.
     """
+    cues = [each for each in cues if len(each.background_cells)]  # alone, those of the object are like all there is
     if not cues:
         return np.zeros(size[::-1], np.float32)
     matching = image.other or image

@@ -66,7 +66,7 @@ def made_of(persam: PerSAM, clip: Clip, start: Start, options: Mapping[str, Any]
         "persam": __version__,
         "model": _encoder_made(persam.model),
         "encoder": None if persam.encoder is None else _encoder_made(persam.encoder),
-        "device": persam.model.device.type,
+        "device": str(persam.model.device),
         "fitted": None if persam.fitted is None else persam.fitted.to_dict(),
         "settings": persam.settings.to_dict(),
         "clip": read,
@@ -302,7 +302,7 @@ class Progress:
     @property
     def may_go_on(self) -> bool:
         """Whether the same command would go on where this one is stopped."""
-        return self._keeps
+        return self._keeps or self.done is not None
 
     @property
     def last(self) -> int:
