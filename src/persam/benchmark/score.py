@@ -62,20 +62,13 @@ def bench_score(
     with claimed_report(out, FILES):
         setup = Setup(seed=seed)
         loaded = load_data(data_set, data, setup, **options)
-        folder = expanded(predictions)
-        called = name or folder.resolve().name
-        queries = queries_of(loaded.episodes)
-        records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
-        answers, by_name = Answers(folder, queries), {query.name: query for query in queries}
+        scored = score_folder(loaded, predictions, name, "score", progress)
         report = Report(
-            title=title_of(data_set, called, data),
+            title=title_of(data_set, scored["settings"]["predictions"], data),
             data_set=data_set,
             protocol=protocol_of(data_set),
-            records=records,
-            queries=queries,
-            settings=score_settings(loaded, called, "score"),
             notes=notes_of(loaded, setup),
-            prediction=lambda method, query: answers.mask(by_name[query]),
+            **scored,
             folder=None if out is None else expanded(out),
         )
         if report.folder is not None:
@@ -83,9 +76,27 @@ def bench_score(
     return report
 
 
-def score_settings(loaded: Loaded, called: str, question: str) -> dict[str, Any]:
-    """What the scores of masks in a folder depend on, as far as it is known; JSON values."""
-    return {
+def score_folder(
+    loaded: Loaded, predictions: str | Path, name: str | None, question: str, progress: Progress | None
+) -> dict[str, Any]:
+    """Score the masks of a folder: what a `Report` has of them, its records, queries, settings and predictions.
+
+    Args:
+        loaded: the data set.
+        predictions: the folder, see `score_predictions`.
+        name: what to call whoever made them; the folder's name by default.
+        question: what was asked.
+        progress: called with the number of photos done and of all.
+
+    Raises:
+        UsageError, PersamError: as `score_predictions`.
+    """
+    folder = expanded(predictions)
+    called = name or folder.resolve().name
+    queries = queries_of(loaded.episodes)
+    records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
+    answers, by_name = Answers(folder, queries), {query.name: query for query in queries}
+    settings = {
         "data set": loaded.name,
         "question": question,
         **loaded.settings,
@@ -93,6 +104,12 @@ def score_settings(loaded: Loaded, called: str, question: str) -> dict[str, Any]
         "works with": "not known",
         "hash of the data": data_hash(loaded.episodes),
         "versions": versions(),
+    }
+    return {
+        "records": records,
+        "queries": queries,
+        "settings": settings,
+        "prediction": lambda method, query: answers.mask(by_name[query]),
     }
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from persam.benchmark.conduct import Progress, claimed_report, counter, mode_note, title_of
 from persam.benchmark.datasets.catalog import DATASETS
 from persam.benchmark.episodes import Loaded, data_hash
-from persam.benchmark.records import Query, queries_of
+from persam.benchmark.records import Query
 from persam.benchmark.reporting.plots import check_plots
 from persam.benchmark.reporting.protocols import FOLLOWED, YOUTUBE_VOS, Protocol
 from persam.benchmark.running.run_folder import PREDICTIONS
-from persam.benchmark.score import Answers, score_predictions, score_settings
+from persam.benchmark.score import Answers, score_folder
 from persam.benchmark.suites.timing import machine
 from persam.benchmark.video.finders import VideoFinder
 from persam.benchmark.video.following import go_through
@@ -173,20 +173,13 @@ def score_video(
     setup.check()
     with claimed_report(out, VIDEO_FILES):
         loaded, sequences = _read(data_set, data, setup, **options)
-        folder = expanded(predictions)
-        called = name or folder.resolve().name
-        queries = queries_of(loaded.episodes)
-        records = score_predictions(loaded.episodes, folder, called, counter(progress, len(queries)))
-        answers, by_name = Answers(folder, queries), {query.name: query for query in queries}
+        scored = score_folder(loaded, predictions, name, "score, followed", progress)
         report = VideoReport(
-            title=_title(data_set, called, data, setup.start),
+            title=_title(data_set, scored["settings"]["predictions"], data, setup.start),
             data_set=data_set,
             protocol=followed_protocol(data_set),
-            records=records,
-            queries=queries,
-            settings=score_settings(loaded, called, "score, followed"),
             notes=_notes(loaded),
-            prediction=lambda method, query: answers.mask(by_name[query]),
+            **scored,
             folder=None if out is None else expanded(out),
             sequences=tuple(sequences),
         )
