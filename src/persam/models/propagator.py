@@ -197,10 +197,7 @@ class _Sessions:
     def state(self) -> dict[str, Any]:
         """What is remembered, as plain values and tensors: all that the next frames depend on."""
         outputs = {
-            number: {
-                kind: {frame: dict(output) for frame, output in frames.items()}
-                for kind, frames in session.output_dict_per_obj[session.obj_id_to_idx(_ONE)].items()
-            }
+            number: _copied(session.output_dict_per_obj[session.obj_id_to_idx(_ONE)])
             for number, session in self._sessions.items()
         }
         given = {number: sorted(frames) for number, frames in self._given.items()}
@@ -214,9 +211,7 @@ class _Sessions:
         for number, outputs in state["outputs"].items():
             session = self._sessions[number] = self._new_session()
             session.cache = self._shared
-            session.output_dict_per_obj[session.obj_id_to_idx(_ONE)] = {
-                kind: {frame: dict(output) for frame, output in frames.items()} for kind, frames in outputs.items()
-            }
+            session.output_dict_per_obj[session.obj_id_to_idx(_ONE)] = _copied(outputs)
 
     def _new_session(self) -> Any:
         propagator = self._propagator
@@ -249,6 +244,11 @@ class _Sessions:
             if frame in tracked and frame <= self._number - self._memories:
                 output.pop("maskmem_features", None)
                 output.pop("maskmem_pos_enc", None)
+
+
+def _copied(outputs: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> dict[str, dict[int, dict[str, Any]]]:
+    """What a session keeps of its frames, by kind and frame, whose dicts it goes on changing; no tensor is copied."""
+    return {kind: {frame: dict(output) for frame, output in frames.items()} for kind, frames in outputs.items()}
 
 
 def load_propagator(
