@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from persam.method import refine
 from persam.video import follow
 from persam.video.follow import FollowedObjects
 from persam.video.motion import Motion
+from persam.video.shots import learned_from
 from persam.video.start import StartObject
 
 
@@ -63,5 +65,7 @@ def test_edges_that_harm_the_first_frame_are_not_trusted(
 ) -> None:
     frame, mask = draw([(RED, 60, 45, 15)])
     monkeypatch.setattr(refine, "cut_out", lambda pixels, mask, band: np.roll(mask, 12, axis=1) if harmful else mask)
-    objects = FollowedObjects(PerSAM(ColourModel()), frame, [StartObject("disc", mask > 0)], tune=False, threshold=0.5)
+    persam, disc = PerSAM(ColourModel()), StartObject("disc", mask > 0)
+    (known,) = learned_from(persam, [(frame, [disc])], tune=False)
+    objects = FollowedObjects(persam, frame, [replace(known, mask=disc.mask)], threshold=0.5)
     assert objects.objects[0].edges is trusted

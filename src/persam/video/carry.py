@@ -30,7 +30,6 @@ from persam.method.prior import prior_of
 from persam.models.base import EncodedImage
 from persam.models.propagator import Propagation, Propagator, load_propagator
 from persam.persam import PerSAM
-from persam.video.follow import learned_concept
 from persam.video.likeness import likeness_of
 from persam.video.start import StartObject
 from persam.video.state import Resumable
@@ -51,13 +50,12 @@ class CarriedObjects(Resumable):
     Args:
         persam: the model.
         propagator: whose memory carries them.
-        frame: frame 0, (H, W, 3) uint8 RGB.
-        objects: which ones; those with a mask are carried from frame 0, those with a concept once it finds them.
-        tune: PerSAM-F, for objects with a mask.
+        frame: the one from which they are carried, (H, W, 3) uint8 RGB.
+        objects: which ones, with their concepts; those with a mask are carried from this frame, the others once their
+            concepts find them.
         threshold: score from which on an object is present.
 
     Raises:
-        PersamError: a concept was made with another model.
         UsageError: a concept was learned in another mode than persam.
     """
 
@@ -70,15 +68,13 @@ class CarriedObjects(Resumable):
         frame: np.ndarray,
         objects: Sequence[StartObject],
         *,
-        tune: bool,
         threshold: float,
     ) -> None:
         for one in objects:
-            if one.concept is not None:
-                _check_mode(one.concept.mode, f"{one.name} was learned in mode")
+            _check_mode(one.known.mode, f"{one.name} was learned in mode")
         self.persam, self.threshold = persam, threshold
         self.memory = propagator.begin()
-        self.objects = [_CarriedObject(learned_concept(persam, frame, one, tune)) for one in objects]
+        self.objects = [_CarriedObject(one.known) for one in objects]
         if any(one.mask is not None for one in objects):
             self.memory.show(frame)
             look = _Look(persam, frame)

@@ -32,7 +32,6 @@ from persam.video.likeness import likeness_of
 from persam.video.memory import ClipMemory
 from persam.video.motion import Motion
 from persam.video.points import NO_POINTS, CarriedPoints, PointTracker, with_points
-from persam.video.shots import learned_from
 from persam.video.start import StartObject
 from persam.video.state import Resumable
 from persam.video.windows import WHOLE, Window, window_around
@@ -51,10 +50,8 @@ STAYS = 2.0  # log odds that an object that was seen is seen in the next frame, 
 DOUBT = 0.5  # log odds below its usual ones from which on a frame is not remembered
 AGREE = 0.3  # IoU of what is seen from near and from afar, below which they contradict each other
 JUMP = 0.25  # log odds by which it must look more like itself elsewhere than where it is expected
-STEADY, REMEMBER_FRAMES = (
-    0.8,
-    5,
-)  # IoU with what was expected of a frame that is remembered, and frames between two of them
+STEADY = 0.8  # IoU with what was expected of a frame that is remembered
+REMEMBER_FRAMES = 5  # frames between two that are
 
 
 @dataclass(frozen=True)
@@ -90,14 +87,10 @@ class FollowedObjects(Resumable):
     Args:
         persam: the model.
         frame: the one from which they are followed, (H, W, 3) uint8 RGB.
-        objects: which ones; those with a mask are followed from where it is, the others, which have a concept, are
-            looked for.
-        tune: PerSAM-F, for objects without a concept.
+        objects: which ones, with their concepts; those with a mask are followed from where it is, the others are looked
+            for.
         threshold: score from which on an object is present.
         points: what carries points of the objects along, or None.
-
-    Raises:
-        PersamError: a concept was made with another model.
     """
 
     _FIXED = frozenset({"threshold"})  # any attribute that is not named here is kept, see `Resumable`
@@ -108,14 +101,13 @@ class FollowedObjects(Resumable):
         frame: np.ndarray,
         objects: Sequence[StartObject],
         *,
-        tune: bool,
         threshold: float,
         points: PointTracker | None = None,
     ) -> None:
         self.threshold = threshold
         self.number = 0
         self.small: np.ndarray | None = None  # the last frame that was looked at
-        self.objects = [_FollowedObject(persam, learned_concept(persam, frame, one, tune)) for one in objects]
+        self.objects = [_FollowedObject(persam, one.known) for one in objects]
         self.carried = None if points is None else CarriedPoints(points, len(objects))
         if any(one.mask is not None for one in objects):
             with torch.inference_mode():
@@ -364,15 +356,6 @@ class _FollowedObject(Resumable):
         weight = self.memory.concept.settings.final_agreement
         best = int((scores + weight * agreement(masks, prior) + OVERLAP * overlap).argmax())
         return masks[best]
-
-
-def learned_concept(persam: PerSAM, frame: np.ndarray, one: StartObject, tune: bool) -> Concept:
-    """The concept of an object, or what a frame teaches of one that has none yet."""
-    if one.concept is None:
-        (one,) = learned_from(persam, [(frame, [one])], tune=tune)
-    assert one.concept is not None
-    persam.check(one.concept)
-    return one.concept
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> float:

@@ -33,12 +33,18 @@ class StartObject:
     Attributes:
         name: what it is called.
         mask: where it is on this frame, (H, W) bool; None if it is not known to be there.
-        concept: what is known of it; None if this frame's mask shows it.
+        concept: what is known of it; None until it is learned from the masks that show it.
     """
 
     name: str
     mask: np.ndarray | None = None
     concept: Concept | None = None
+
+    @property
+    def known(self) -> Concept:
+        """The concept of one that is given or was learned, without which nothing is followed."""
+        assert self.concept is not None
+        return self.concept
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,7 +73,8 @@ class Beginnings:
         way: how they are followed.
 
     Raises:
-        PersamError: an object cannot be learned from a given frame, or the frame cannot be read.
+        PersamError: an object cannot be learned from a given frame, or the frame cannot be read; or a concept was made
+            with another model.
         UsageError: the clip has no such frame.
     """
 
@@ -88,6 +89,8 @@ class Beginnings:
         self._persam, self._given, self._first, self._again, self._way = persam, given, first, again, way
         numbers = sorted(given.labels)
         self._concepts = [one.concept for one in given.objects]
+        for concept in filter(None, self._concepts):
+            persam.check(concept)
         if persam.settings.mode != "official" and numbers:
             shown = ((self._pixels(number), given.on(number)) for number in numbers)
             self._concepts = [one.concept for one in learned_from(persam, shown, tune=way.tune)]
@@ -111,8 +114,8 @@ class Beginnings:
             return _Official(self._persam, pixels, objects, way)
         known = [replace(one, concept=concept) for one, concept in zip(objects, self._concepts, strict=True)]
         if way.propagator is not None:
-            return CarriedObjects(self._persam, way.propagator, pixels, known, tune=False, threshold=way.threshold)
-        return FollowedObjects(self._persam, pixels, known, tune=False, threshold=way.threshold, points=way.points)
+            return CarriedObjects(self._persam, way.propagator, pixels, known, threshold=way.threshold)
+        return FollowedObjects(self._persam, pixels, known, threshold=way.threshold, points=way.points)
 
     def backwards(self, span: Span, on_look: Callable[[int], object]) -> dict[int, tuple[SmallLabels, list[float]]]:
         """Follow them from a given frame back to its span's first: labels and scores, by the numbers of the frames."""
