@@ -86,9 +86,8 @@ def network():
     return load_model()
 
 
-@pytest.mark.parametrize("radius", [60, 12], ids=["large", "small"])
 @pytest.mark.parametrize("tuned", [False, True], ids=["learned", "tuned"])
-@pytest.mark.parametrize("mode", ["persam", "paper", "official"])
+@pytest.mark.parametrize(("mode", "radius"), [("persam", 60), ("persam", 12), ("paper", 60), ("official", 60)])
 def test_it_is_read_in_one_sitting(network, mode, tuned, radius):
     model = PerSAM(network, settings=persam.Settings.of(mode))
     concept = model.learn(*draw_scene())
