@@ -20,7 +20,7 @@ from persam.errors import PersamError
 from persam.models.base import Prompts
 from persam.models.checkpoint import config_from, load_original, read_checkpoint, to_transformers
 from persam.models.loading import load_model
-from persam.models.mobile import TinyVit, TinyVitSizes, WindowAttention, fuse_norms
+from persam.models.mobile import DepthwiseConvs, TinyVit, TinyVitSizes, WindowAttention, fuse_norms
 from persam.models.sam import Sam
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
@@ -201,6 +201,17 @@ class TestPublishedValues:
             heads.append(logits.softmax(1) @ value)
         expected = attention.proj(torch.cat(heads, 1)).reshape(cells.shape)
         torch.testing.assert_close(attention(cells), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("height", [8, 10, 12, 14])
+def test_strips_are_not_seen(monkeypatch, stride, height):
+    convs, cells = DepthwiseConvs(3, 8, 5, stride), torch.randn(2, 3, height, 6)
+    monkeypatch.setattr("persam.models.mobile.STRIP", 4)
+    strips = convs(cells)
+    monkeypatch.setattr("persam.models.mobile.STRIP", 100)
+    torch.testing.assert_close(strips, convs(cells))
+    assert strips.shape == (2, 5, height // stride, 6 // stride)
 
 
 class TestSizes:

@@ -23,6 +23,7 @@ StateDict = dict[str, Tensor]
 
 CANVAS = 1024  # pixels and cells to a side; the published code has no others
 GRID = 64
+STRIP = 32  # rows of cells that convolutions with many channels take at a time; even
 STRIDES = (2, 2, 1)  # of the three transitions; MobileSAM leaves out TinyViT's last halving, to have SAM's grid
 _PREFIX = "image_encoder."
 _STEM = "patch_embed.seq.0.c.weight"
@@ -134,19 +135,29 @@ class TinyVitSizes:
         )
 
 
-class DepthwiseConvs(nn.Sequential):
-    """1 x 1 to a hidden width, 3 x 3 in each channel, 1 x 1 to the width: (B, C, H, W) -> (B, width, H, W / stride)."""
+class DepthwiseConvs(nn.Module):
+    """1 x 1 to a hidden width, 3 x 3 in each channel, 1 x 1 to the width; GELU between them."""
 
     def __init__(self, given: int, hidden: int, width: int, stride: int = 1) -> None:
-        super().__init__(
-            OrderedDict(
-                conv1=nn.Conv2d(given, hidden, 1),
-                act1=nn.GELU(),
-                conv2=nn.Conv2d(hidden, hidden, 3, stride, padding=1, groups=hidden),
-                act2=nn.GELU(),
-                conv3=nn.Conv2d(hidden, width, 1),
-            )
-        )
+        super().__init__()
+        self.conv1 = nn.Conv2d(given, hidden, 1)
+        # padded at the left and right alone; `forward` pads what is no neighbouring strip
+        self.conv2 = nn.Conv2d(hidden, hidden, 3, stride, padding=(0, 1), groups=hidden)
+        self.conv3 = nn.Conv2d(hidden, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, width, H / stride, W / stride)."""
+        height = x.shape[2]
+        # The hidden channels of a whole canvas are more than a processor keeps at hand, and in pieces they cost half.
+        rows = STRIP if x.device.type == "cpu" else height
+        strips = []
+        for top in range(0, height, rows):
+            above, below = int(top > 0), int(top + rows < height)  # rows of the neighbours, which the kernel sees
+            hidden = F.gelu(self.conv1(x[:, :, top - above : top + rows + below]))
+            if not (above and below):
+                hidden = F.pad(hidden, (0, 0, 1 - above, 1 - below))
+            strips.append(self.conv3(F.gelu(self.conv2(hidden))))
+        return torch.cat(strips, dim=2)
 
 
 class InvertedBottleneck(DepthwiseConvs):
