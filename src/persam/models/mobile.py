@@ -232,7 +232,9 @@ class TinyVit(nn.Module):
             nn.Conv2d(3, sizes.stem, 3, 2, padding=1), nn.GELU(), nn.Conv2d(sizes.stem, widths[0], 3, 2, padding=1)
         )
         self.patch_embed = nn.Sequential(OrderedDict(seq=stem))
-        stages = [[InvertedBottleneck(widths[0], sizes.hidden, widths[0]) for _ in range(sizes.depths[0])]]
+        stages: list[list[nn.Module]] = [
+            [InvertedBottleneck(widths[0], sizes.hidden, widths[0]) for _ in range(sizes.depths[0])]
+        ]
         stages += [
             [WindowBlock(width, heads, window, mlp, sizes.local) for _ in range(depth)]
             for width, depth, heads, window, mlp in zip(
