@@ -119,6 +119,14 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path, state, how):
     assert struck.exists()
 
 
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: {"model": model}], ids=["bare", "in a dict"])
+def test_a_whole_pickled_model_is_never_loaded(tmp_path, wrap):
+    """As SlimSAM's own checkpoints are."""
+    with pytest.raises(PersamError, match="holds a whole pickled model") as caught:
+        PerSAM.from_pretrained(saved(tmp_path, wrap(torch.nn.Linear(2, 2)), "SlimSAM-50.pth"), device="cpu")
+    assert "Zigeng/SlimSAM-uniform-50" in str(caught.value)
+
+
 def without(state: dict, part: str) -> dict:
     return {name: tensor for name, tensor in state.items() if part not in name}
 
@@ -165,10 +173,15 @@ class TestSentences:
     def test_missing_tensors(self, tmp_path, state, part):
         sentence = self.read(saved(tmp_path, without(state, part)))
         assert "they do not fit together" in sentence
+        assert sentence.endswith("is missing")
 
     def test_wrong_shape(self, tmp_path, state):
         changed = dict(state) | {"image_encoder.neck.2.weight": torch.zeros(3, 3)}
-        assert "they do not fit together" in self.read(saved(tmp_path, changed))
+        assert "conv2.weight is (3, 3) where (32, 32, 3, 3) is wanted" in self.read(saved(tmp_path, changed))
+
+    def test_a_tensor_too_much(self, tmp_path, state):
+        changed = dict(state) | {"mask_decoder.hf_token.weight": torch.zeros(1, 32)}
+        assert "nothing in a SAM is called mask_decoder.hf_token.weight" in self.read(saved(tmp_path, changed))
 
     def test_values_that_are_no_tensors(self, tmp_path, state):
         changed = dict(state) | {"image_encoder.pos_embed": 3}

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.conftest import draw_scene
-from tests.fakes import random_network, random_sam
+from tests.fakes import random_network, random_sam, sam_config
+from transformers import SamModel
 from transformers.utils import logging
 
 from persam import PerSAM
@@ -70,6 +71,23 @@ class TestFolder:
         found = persam.segment(draw_scene(90, 200, seed=1)[0], concept)
         assert found.mask.shape == (90, 200)
         assert np.isfinite(found.score)
+
+    def test_a_pruned_sam(self, tmp_path):
+        """SlimSAM's form: narrower heads, an MLP of another ratio, and a config that leaves its parts' types empty."""
+        config = sam_config()
+        config.vision_config.hidden_size, config.vision_config.mlp_dim = 14, 58
+        network = SamModel(config).eval()
+        network.save_pretrained(tmp_path / "slim")
+        written = json.loads((tmp_path / "slim" / "config.json").read_text())
+        for part in ("vision_config", "prompt_encoder_config", "mask_decoder_config"):
+            written[part]["model_type"] = ""
+        (tmp_path / "slim" / "config.json").write_text(json.dumps(written))
+        model = load_model(str(tmp_path / "slim"), device="cpu", dtype="float32")
+        image, _ = draw_scene()
+        with torch.inference_mode():
+            features = model.encode(image).features
+            theirs = network.vision_encoder(model.prepare(image, model.frame(image.shape[:2])))[0]
+        torch.testing.assert_close(features, theirs)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     def test_half_precision_checkpoint(self, tmp_path, dtype):
