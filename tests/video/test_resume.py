@@ -265,6 +265,40 @@ def test_stopped_while_it_catches_up_good_videos_stay(clip, whole, tmp_path, sto
     assert_same(whole, tmp_path)
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, PersamError])
+def test_stopped_before_its_first_frame_comes_out_it_says_what_is_kept(clip, tmp_path, stop):
+    """What is followed backwards is looked at before anything else, also where it goes on."""
+    start = {5: SCENES[5][1]}
+    run(clip, tmp_path / "whole", start=start)
+    killed(clip, tmp_path / "out", 1, start=start)
+    before = files_in(tmp_path / "out")
+
+    def stops(number: int) -> None:
+        if number == 3:
+            raise stop("no more")
+
+    more: Any = {"start": start, "on_look": stops}
+    if stop is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt, match="2 frames are done and kept in .*; run the same command again"):
+            run(clip, tmp_path / "out", **more)
+    else:
+        with pytest.raises(PersamError, match="no more"), pytest.warns(PersamWarning, match="the 2 frames before are"):
+            run(clip, tmp_path / "out", **more)
+    assert files_in(tmp_path / "out") == before
+    assert run(clip, tmp_path / "out", start=start).done_before == 2
+    assert_same(tmp_path / "whole", tmp_path / "out")
+
+
+def test_how_much_was_done_is_told_before_anything_is_looked_at(clip, tmp_path):
+    """So that a bar that begins there only goes forwards, and ends at the clip's end."""
+    start = {5: SCENES[5][1]}
+    killed(clip, tmp_path, 1, start=start)
+    told: list[Any] = []
+    more: Any = {"start": start, "on_look": told.append, "on_earlier": lambda done: told.append(f"{done} done")}
+    run(clip, tmp_path, **more)
+    assert told == ["2 done", 4, 3, 2, 5, 6, 7]
+
+
 def test_killed_when_its_lines_begin_they_are_known(clip, tmp_path, monkeypatch):
     def kill(*_: object) -> None:
         raise Killed

@@ -178,6 +178,7 @@ def test_the_published_way_takes_the_nearest_frame_alone() -> None:
     assert tracked[1].labels.any()
     assert tracked[2].labels.any()
     assert [one.score for one in tracked[3].segmentations] == [0, 1]
+    assert {one.threshold for found in tracked for one in found.segmentations} == {None}  # it has no score
     assert [one.score for one in tracked[2].segmentations] == [0, 1]
     nothing = {0: frames[0][1], 3: np.zeros(SIZE, np.uint8)}
     assert not any(found.labels.any() for found in list(published().track(pixels_of(frames), nothing))[2:])

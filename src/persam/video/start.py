@@ -93,6 +93,15 @@ def numbers_of(start: Start) -> list[int] | None:
     return sorted(int(number) for number in start)
 
 
+def concepts_of(start: Start) -> list[Concept]:
+    """The concepts of a start; none if it is of masks, or of something else."""
+    if isinstance(start, Concept):
+        return [start]
+    if isinstance(start, (list, tuple)) and all(isinstance(each, Concept) for each in start):
+        return list(start)
+    return []
+
+
 def given_of(start: Start, size: tuple[int, int], names: Sequence[str] | None = None, *, first: int = 0) -> Given:
     """The objects that a clip is started with, in the order of their labels.
 
@@ -112,11 +121,9 @@ def given_of(start: Start, size: tuple[int, int], names: Sequence[str] | None = 
     Warns:
         PersamWarning: a mask may not be what was meant, as `persam learn` would say of it.
     """
-    if isinstance(start, Concept):
-        start = [start]
     labels: dict[int, SmallLabels] = {}
-    if isinstance(start, (list, tuple)) and start and all(isinstance(each, Concept) for each in start):
-        objects = [StartObject(each.name, concept=each) for each in start]
+    if concepts := concepts_of(start):
+        objects = [StartObject(each.name, concept=each) for each in concepts]
         _check_count(len(objects))
     else:
         count, labels = _read(start if isinstance(start, Mapping) else {first: start}, size)

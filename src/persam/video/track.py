@@ -143,6 +143,7 @@ def _tracked(
     waiting: dict[int, tuple[SmallLabels, list[float]]] = {}
     kept = earlier if beginnings.are_resumable else None
     done = -1 if earlier is None else earlier.last
+    official = persam.settings.mode == "official"
     for frame in chain([first], frames):
         if spans and frame.number >= spans[0].first:
             span, tracker, waiting = spans.popleft(), None, {}
@@ -161,7 +162,7 @@ def _tracked(
                 raise _changed(clip)
             found = given.found_on(frame.number) or tracker.follow(frame.pixels)
             on_look(frame.number)
-        yield _frame(frame, *found, given.objects, way.threshold)
+        yield _frame(frame, *found, given.objects, None if official else way.threshold)
 
 
 def _known(
@@ -198,7 +199,7 @@ def _check(persam: PerSAM, given: Given, tune: bool) -> None:
 
 
 def _frame(
-    frame: ClipFrame, labels: np.ndarray, scores: list[float], objects: Sequence[StartObject], threshold: float
+    frame: ClipFrame, labels: np.ndarray, scores: list[float], objects: Sequence[StartObject], threshold: float | None
 ) -> TrackedFrame:
     found = []
     for number, (one, score) in enumerate(zip(objects, scores, strict=True), start=1):
