@@ -32,7 +32,7 @@ from persam.video.clips import ClipFrame, open_clip
 from persam.video.folder import TrackReport, track_into
 from persam.video.layout import Outputs
 from persam.video.results import FrameLines
-from persam.video.resume import RUN, STATE
+from persam.video.resume import RUN, STATE, differences
 from persam.video.state import DamagedStateError, Resumable, read_state, write_state
 from persam.video.track import TrackedFrame, track
 
@@ -409,16 +409,63 @@ def test_another_run_is_refused_in_one_sentence(clip, tmp_path):
     before = files_in(tmp_path)
     for more, what in (
         ({"start": SCENES[0][1] == 1}, "another mask or other concepts"),
-        ({"threshold": 0.3}, "other options"),
-        ({"names": ["a", "b"]}, "other options"),
+        ({"threshold": 0.3}, r"another threshold \(then 0.9, now 0.3\)"),
+        ({"threshold": None, "tune": True}, r"another choice of tuning \(then off, now on\) and .* now 0.5\)"),
+        ({"names": ["a", "b"]}, r"other names \(then none, now a, b\)"),
+        ({"points": "lk"}, r"another point tracker \(then none, now lk\)"),
+        ({"persam": PerSAM(ColourModel(), settings=Settings.of("paper"))}, r"another mode \(then persam, now paper\)"),
     ):
-        with pytest.raises(UsageError, match=f"was stopped, with {what}, .* add --overwrite to begin anew"):
+        with pytest.raises(UsageError, match=f"was stopped, with {what}, which this .* add --overwrite to begin anew"):
             run(clip, tmp_path, **more)
     other = shutil.copy(clip, tmp_path.with_name("other.mp4"))
     with pytest.raises(UsageError, match="another clip, or one that was changed since"):
         run(Path(other), tmp_path)
     assert files_in(tmp_path) == before
     assert run(clip, tmp_path, overwrite=True, start=SCENES[0][1] == 1).done_before == 0
+
+
+def test_the_default_threshold_is_that_threshold(clip, tmp_path):
+    killed(clip, tmp_path, 4, threshold=0.5)
+    assert run(clip, tmp_path, threshold=None).done_before == 5
+
+
+def test_what_differs_between_runs_is_said_with_both_values():
+    sam_2 = ["facebook/sam2.1-hiera-tiny", "ab", "torch.bfloat16"]
+    then = {"persam": "1.0", "model": ["a", "torch.float32"], "device": "cpu", "options": {"propagator": sam_2}}
+    assert differences(then, then) == []
+    now = {**then, "persam": "1.1", "device": "cuda:0", "options": {"propagator": [*sam_2[:2], "torch.float32"]}}
+    assert differences(then, now) == [
+        "another version of persam (then 1.0, now 1.1)",
+        "another device (then cpu, now cuda:0)",
+        "another propagator (then facebook/sam2.1-hiera-tiny in bfloat16, now facebook/sam2.1-hiera-tiny in float32)",
+    ]
+    now = {**then, "model": ["b", "torch.float32"], "options": {"faults": {"areas": True, "boxes": False}}}
+    assert differences(now, then) == [
+        "another model",
+        "other faults (then areas, now none)",
+        "another propagator (then none, now facebook/sam2.1-hiera-tiny in bfloat16)",
+    ]
+    other = {**then, "options": {"propagator": [sam_2[0], "cd", sam_2[2]]}}
+    assert differences(then, other) == ["another propagator"]  # of other weights
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"names": ["a"]}, "Of 2 objects there are these names: a"),
+        ({"threshold": 2.0}, "The threshold is a score between 0 and 1, not 2.0"),
+        ({"points": "pips"}, "There is no point tracker 'pips'"),
+        ({"start": "gone.png"}, "There is no mask at gone.png"),
+        ({"start": {40: SCENES[0][1]}}, r"There is no frame 40 in .*: its frames are 0 to 7"),
+        ({"start": two_concepts(), "tune": True}, "leave tune out"),
+    ],
+)
+def test_what_is_wrong_with_the_call_is_said_before_the_folder_is_complained_of(clip, tmp_path, more, words):
+    killed(clip, tmp_path, 2)
+    before = files_in(tmp_path)
+    with pytest.raises(PersamError, match=words):
+        run(clip, tmp_path, **more)
+    assert files_in(tmp_path) == before
 
 
 def test_results_that_were_changed_are_not_cut(clip, tmp_path):

@@ -34,20 +34,8 @@ from persam.video.resume import DoneFrames, KeptRun, Progress, labels_of, made_o
 from persam.video.start import Start, concepts_of
 from persam.video.state import DamagedStateError
 from persam.video.timeline import TIMELINE_PICTURE, TIMELINE_TABLE, Timeline, write_timeline
-from persam.video.track import TrackedFrame, TrackOptions, track
+from persam.video.track import TrackedFrame, TrackOptions, check_call, track
 from persam.video.writers import davis_palette, write_labels
-
-_DIFFERS = {  # what a run is made of, in words
-    "persam": "another version of persam",
-    "model": "another model",
-    "encoder": "another encoder",
-    "device": "another device",
-    "fitted": "another model",
-    "settings": "another mode",
-    "clip": "another clip, or one that was changed since",
-    "start": "another mask or other concepts",
-    "options": "other options",
-}
 
 
 @dataclass
@@ -107,7 +95,11 @@ def track_into(
         options["propagator"] = propagator_for(persam, named)  # a run is known by its weights
     with Ledger(folder, overwrite=outputs.overwrite) as ledger:
         job = _Job(ledger, clip, start, outputs, KeptRun(ledger, made_of(persam, clip, start, options)))
-        mark, state = job.look(_sources_of(clip, start))
+        try:
+            mark, state = job.look(_sources_of(clip, start))
+        except UsageError:
+            check_call(persam, clip, start, options)  # what is wrong with the call is said before
+            raise
         if job.is_done:
             return job.draw_again(on_drawn)
         progress = job.progress_from(mark, state)
@@ -176,8 +168,8 @@ class _Job:
         whole = self.ledger.is_own(RESULTS)
         if self.run.is_same and (whole or self.run.frames is None):
             return
-        differs = [_DIFFERS[name] for name in self.run.others if name in _DIFFERS]
-        of = f", with {differs[0]}" if differs else ""
+        differs = self.run.differences
+        of = f", with {' and '.join(differs)}" if differs else ""
         if whole:
             known = "earlier results" if self.run.made is None else "the results of a clip"  # it may be an album
             raise UsageError(f"{self.folder} holds {known}{of}; choose another --output, or add --overwrite.")
