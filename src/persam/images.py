@@ -55,6 +55,7 @@ _FORMATS = (
 _PAGED = {"GIF": "frames", "PNG": "frames", "WEBP": "frames", "AVIF": "frames", "TIFF": "pages"}
 _TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _MAGIC_NUMBERS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", *_TIFF_STARTS)
+_AVIF_BRANDS = (b"avif", b"avis")  # others are of videos
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXIF_ORIENTATION = 0x0112
 # Of TIFF files: a number by which large ones are known, and tags.
@@ -293,7 +294,8 @@ def _open(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Image:
         return _open_heic(stream, file, what)
     if start.startswith(_TIFF_STARTS):
         return _open_tiff(stream, file, what, limit)
-    if start.startswith(_MAGIC_NUMBERS) or (start[:4], start[8:]) == (b"RIFF", b"WEBP") or start[4:8] == b"ftyp":
+    is_avif = start[4:8] == b"ftyp" and start[8:] in _AVIF_BRANDS
+    if start.startswith(_MAGIC_NUMBERS) or (start[:4], start[8:]) == (b"RIFF", b"WEBP") or is_avif:
         raise _damaged(file, what)
     raise PersamError(
         f"The {what} {file} is not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file."

@@ -289,8 +289,10 @@ class _Job:
         """What is to be raised of a problem, when it is said what is kept."""
         how = "; run the same command again to go on." if progress.may_go_on else "."
         if isinstance(problem, KeyboardInterrupt):
-            return type(problem)(f"{frames} frames are done and kept in {self.folder}/{how}")
-        kept = f"the {frames} frames before are kept in {self.folder}/{how}"
+            done = "1 frame is" if frames == 1 else f"{frames} frames are"
+            return type(problem)(f"{done} done and kept in {self.folder}/{how}")
+        done = "one frame before is" if frames == 1 else f"{frames} frames before are"
+        kept = f"the {done} kept in {self.folder}/{how}"
         warnings.warn(f"It broke off; the results of {kept}", PersamWarning, stacklevel=4)
         return problem
 
