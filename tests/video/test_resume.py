@@ -446,7 +446,7 @@ def test_what_differs_between_runs_is_said_with_both_values():
         "another propagator (then none, now facebook/sam2.1-hiera-tiny in bfloat16)",
     ]
     other = {**then, "options": {"propagator": [sam_2[0], "cd", sam_2[2]]}}
-    assert differences(then, other) == ["another propagator"]  # of other weights
+    assert differences(then, other) == ["other weights of the propagator"]
 
 
 @pytest.mark.parametrize(

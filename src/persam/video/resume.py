@@ -161,7 +161,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     one, other = then.get("options") or {}, now.get("options") or {}
     for name, (words, default) in _OPTIONS.items():
         if one.get(name) != other.get(name):
-            said.append(_changed(words, *(_shown(name, each.get(name), default) for each in (one, other))))
+            shown = [_shown(name, each.get(name), default) for each in (one, other)]
+            weights = name == "propagator" and shown[0] == shown[1]
+            said.append("other weights of the propagator" if weights else _changed(words, *shown))
     return list(dict.fromkeys(said))
 
 

@@ -92,10 +92,9 @@ def drawn(pixels: np.ndarray, labels: np.ndarray, colours: Sequence[Colour], nam
             x = max(0, min(box[0], width - round(right) - 6))
             y = max(0, box[1] - round(bottom) - 6)
             taken.append(_below((x, y, x + right + 6, y + bottom + 4), taken))
-            y = taken[-1][1]
             draw.rounded_rectangle(taken[-1], 3, fill=colour)
             ink = "black" if sum(colour) > 380 else "white"
-            draw.text((x + 3 - left, y + 2), shown, font=font(size, shown), fill=ink)
+            draw.text((x + 3 - left, taken[-1][1] + 2), shown, font=font(size, shown), fill=ink)
     return np.asarray(page)
 
 
