@@ -44,6 +44,18 @@ class TestMasks:
         mask[1000:1020, 1500:1520] = True
         assert "marks 400 pixels of the photo" in words_of(np.zeros((2000, 3000, 3), np.uint8), mask)[1][0]
 
+    @pytest.mark.parametrize("scale", [2, 0.5])
+    def test_one_of_another_size_is_scaled(self, scene, scale):
+        photo, mask = scene
+        height, width = photo.shape[:2]
+        other = Image.fromarray(mask).resize((int(width * scale), int(height * scale)))
+        for form, what in ({"mask": other}, "mask"), ({"scribble": other}, "scribble"):
+            (sentence,) = words_of(photo, **form)[1]
+            assert sentence == (
+                f"The {what} is {other.width} x {other.height} pixels, the photo {width} x {height}, so it is scaled "
+                "to fit; if its outline matters, give one of the photo's size."
+            )
+
     def test_inverted(self, scene, photo_file, tmp_path):
         Image.fromarray(~scene[1]).save(tmp_path / "m.png")
         (sentence,) = words_of(photo_file, tmp_path / "m.png")[1]

@@ -195,6 +195,8 @@ class TestBadPhotos:
     def test_no_picture(self, tmp_path):
         (tmp_path / "a.jpg").write_text("dear diary")
         self.refuse(tmp_path / "a.jpg", "is not a picture that can be read", "give a JPEG, PNG")
+        (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(40))  # not damaged, but a video
+        self.refuse(tmp_path / "a.mp4", "is not a picture that can be read", "give a JPEG, PNG")
 
     @pytest.mark.parametrize("name", ["a.heic", "a.jpg"])  # phones and chats rename them
     def test_heic_names_the_extra(self, tmp_path, monkeypatch, name):

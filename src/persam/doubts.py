@@ -19,19 +19,30 @@ _ALIKE = 0.95  # share of both masks that two placements have in common, from wh
 _CLEARLY = 1.5  # so much stronger are the edges under one outline than under another
 
 
-def doubt_of_mask(mask: np.ndarray, name: str) -> str | None:
-    """Of a mask (H, W) bool at the photo's size: next to nothing, or inverted."""
+def doubt_of_mask(mask: np.ndarray, name: str, photo: str = "photo") -> str | None:
+    """Of a mask (H, W) bool at the photo's size: next to nothing, or inverted. `photo` is the word for that."""
     count, share = int(mask.sum()), float(mask.mean())
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
     if count < _FEWEST_PIXELS or share < _SMALLEST_SHARE:
         pixels = "1 pixel" if count == 1 else f"{count} pixels"
-        return f"{name} marks {pixels} of the photo, hardly enough to learn from; paint all of the object."
+        return f"{name} marks {pixels} of the {photo}, hardly enough to learn from; paint all of the object."
     if share > _MOST_OF_PHOTO and border > _MOST_OF_BORDER:
         return (
-            f"{name} covers {share:.0%} of the photo and {border:.0%} of its border, as if it were inverted; paint the "
-            "object white and all else black."
+            f"{name} covers {share:.0%} of the {photo} and {border:.0%} of its border, as if it were inverted; paint "
+            "the object white and all else black."
         )
     return None
+
+
+def doubt_of_size(own: tuple[int, int], size: tuple[int, int], name: str, photo: str = "photo") -> str | None:
+    """Of a mask that is made to fit a photo of the same proportions; both sizes (H, W). One that is turned keeps its
+    size."""
+    if sorted(own) == sorted(size):
+        return None
+    return (
+        f"{name} is {own[1]} x {own[0]} pixels, the {photo} {size[1]} x {size[0]}, so it is scaled to fit; if its "
+        f"outline matters, give one of the {photo}'s size."
+    )
 
 
 def doubt_of_labels(labels: list[Label], name: str) -> str | None:

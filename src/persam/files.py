@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Protocol, Self
 from weakref import WeakSet
 
-from persam.errors import UsageError, write_error
+from persam.errors import PersamError, UsageError, write_error
 
 _LONGEST_NAME = 180  # bytes; most disks allow 255, and suffixes come on top
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # of a bucket, say, in which a Path has one slash only
@@ -127,6 +127,8 @@ def check_folder(folder: str | Path) -> None:
         home = next(place for place in (target, *target.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=home):
             pass
+    except FileNotFoundError as error:  # though it is there: a place such as /proc, which is no disk
+        raise PersamError(f"Cannot write {target}: nothing can be made in {home}; choose another place.") from error
     except OSError as error:
         raise write_error(target, error) from error
 

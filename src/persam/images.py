@@ -55,6 +55,7 @@ _FORMATS = (
 _PAGED = {"GIF": "frames", "PNG": "frames", "WEBP": "frames", "AVIF": "frames", "TIFF": "pages"}
 _TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _MAGIC_NUMBERS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", *_TIFF_STARTS)
+_AVIF_BRANDS = (b"avif", b"avis")  # others are of videos
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXIF_ORIENTATION = 0x0112
 # Of TIFF files: a number by which large ones are known, and tags.
@@ -67,7 +68,7 @@ _pillow_limit_lock = threading.Lock()
 warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.", append=True)
 
 
-def read_image(source: ImageSource | RemotePath, *, max_pixels: int | None = None) -> np.ndarray:
+def read_image(source: ImageSource | RemotePath, *, max_pixels: int | None = None, what: str = "photo") -> np.ndarray:
     """Read a photo as every viewer shows it.
 
     EXIF rotation is applied; grey, palette, CMYK, 16-bit and float pictures become RGB; of an animation the first
@@ -78,6 +79,7 @@ def read_image(source: ImageSource | RemotePath, *, max_pixels: int | None = Non
         source: A path or URL, a Pillow image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16 or
             bool.
         max_pixels: Refuse larger pictures; default 250 million, or the environment variable ``PERSAM_MAX_PIXELS``.
+        what: The word for it in error sentences.
 
     Returns:
         (H, W, 3) uint8, RGB, 0 to 255, contiguous.
@@ -88,21 +90,22 @@ def read_image(source: ImageSource | RemotePath, *, max_pixels: int | None = Non
     if isinstance(source, np.ndarray):
         if source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3 and source.size:
             return np.array(source, order="C")  # what was read before is only copied
-        picture = _picture_from_array(source)
+        picture = _picture_from_array(source, what)
     elif isinstance(source, Image.Image):
         picture = source
     elif isinstance(source, (str, os.PathLike, RemotePath)):
-        picture = open_picture(source, what="photo", max_pixels=max_pixels)
+        picture = open_picture(source, what=what, max_pixels=max_pixels)
     else:
         raise UsageError(
-            f"A photo must be a path, a Pillow image or an (H, W, 3) uint8 array, not {type(source).__name__}."
+            f"A {what} must be a path, a Pillow image or an (H, W, 3) uint8 array, not {type(source).__name__}."
         )
     if picture.width == 0 or picture.height == 0:
-        raise PersamError(f"The photo has no pixels ({picture.width} x {picture.height}); give another.")
+        raise PersamError(f"The {what} has no pixels ({picture.width} x {picture.height}); give another.")
     try:
         return np.array(_to_rgb(upright(picture)))  # a copy: contiguous and writable
     except (ValueError, OSError) as error:  # Pillow converts many modes, not each into each
-        raise PersamError(f"A picture of the mode {picture.mode} cannot be read as a photo; save it as RGB.") from error
+        words = f"A picture of the mode {picture.mode} cannot be read as a {what}; save it as RGB."
+        raise PersamError(words) from error
 
 
 def read_smaller(
@@ -291,7 +294,8 @@ def _open(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Image:
         return _open_heic(stream, file, what)
     if start.startswith(_TIFF_STARTS):
         return _open_tiff(stream, file, what, limit)
-    if start.startswith(_MAGIC_NUMBERS) or (start[:4], start[8:]) == (b"RIFF", b"WEBP") or start[4:8] == b"ftyp":
+    is_avif = start[4:8] == b"ftyp" and start[8:] in _AVIF_BRANDS
+    if start.startswith(_MAGIC_NUMBERS) or (start[:4], start[8:]) == (b"RIFF", b"WEBP") or is_avif:
         raise _damaged(file, what)
     raise PersamError(
         f"The {what} {file} is not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file."
@@ -384,20 +388,20 @@ def _damaged(file: Place, what: str, error: Exception | None = None) -> PersamEr
 # ------------------------------------------------------------------------------------------------ which values
 
 
-def _picture_from_array(array: np.ndarray) -> Image.Image:
+def _picture_from_array(array: np.ndarray, what: str) -> Image.Image:
     wanted = "give an (H, W, 3) uint8 RGB array"
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.size == 0:
-        raise PersamError(f"The photo is an array without pixels, shape {array.shape}; {wanted}.")
+        raise PersamError(f"The {what} is an array without pixels, shape {array.shape}; {wanted}.")
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
-        raise PersamError(f"The photo is an array of shape {array.shape}; {wanted}.")
+        raise PersamError(f"The {what} is an array of shape {array.shape}; {wanted}.")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     elif array.dtype == np.uint16:
         array = _to_uint8(array)
     elif array.dtype != np.uint8:
-        raise PersamError(f"The photo is an array of {array.dtype}; {wanted} with values from 0 to 255.")
+        raise PersamError(f"The {what} is an array of {array.dtype}; {wanted} with values from 0 to 255.")
     return Image.fromarray(np.ascontiguousarray(array))
 
 

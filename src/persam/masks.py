@@ -42,6 +42,7 @@ def read_mask(
     as_stored: bool = False,
     label: Label | None = None,
     may_be_trivial: bool = False,
+    photo: str = "photo",
 ) -> np.ndarray:
     """Read a mask: which pixels are the object.
 
@@ -59,6 +60,7 @@ def read_mask(
             it is to be turned (EXIF) has been.
         label: Which label is the object, see `persam.labels`; by default all of them are.
         may_be_trivial: Accept a mask of no pixel or of every pixel, as the truth of a test photo may be.
+        photo: The word for what it was drawn on: a clip has frames.
 
     Returns:
         (H, W) bool, True on the object; unless `may_be_trivial`, at least one pixel is True and at least one is False.
@@ -88,7 +90,7 @@ def read_mask(
     if as_stored and not says_its_orientation(source):
         mask, photo_orientation = turned(mask, photo_orientation), 1
     if size is not None and mask.shape != tuple(size):
-        mask = _fit(mask, size, name, photo_orientation)
+        mask = _fit(mask, size, name, photo_orientation, photo)
         if not may_be_trivial:
             _check_not_trivial(mask, name)
     return mask
@@ -104,6 +106,15 @@ def read_labels(source: MaskSource, what: str = "mask") -> LabelMap:
     if isinstance(source, np.ndarray):
         return LabelMap.of(_without_batch(source))
     return LabelMap.of(upright(source if isinstance(source, Image.Image) else open_picture(source, what=what)))
+
+
+def mask_size(source: MaskSource) -> tuple[int, int]:
+    """(H, W) of a mask as it is shown, before it is made to fit a photo."""
+    if isinstance(source, np.ndarray):
+        height, width = _without_batch(source).shape[:2]
+    else:
+        width, height = upright(source if isinstance(source, Image.Image) else open_picture(source, what="mask")).size
+    return height, width
 
 
 def says_its_orientation(source: MaskSource) -> bool:
@@ -246,17 +257,17 @@ def _check_not_trivial(mask: np.ndarray, name: str) -> None:
         raise PersamError(f"{name} covers everything: every pixel is object; paint what is not the object black.")
 
 
-def _fit(mask: np.ndarray, size: tuple[int, int], name: str, photo_orientation: int) -> np.ndarray:
+def _fit(mask: np.ndarray, size: tuple[int, int], name: str, photo_orientation: int, photo: str) -> np.ndarray:
     height, width = size
     if lies_as_stored(mask.shape, size, photo_orientation):
         mask = turned(mask, photo_orientation)
     if same_aspect(mask.shape, (height, width)):
         resized = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return resized.astype(bool)
-    shown = f"{name} is {mask.shape[1]} x {mask.shape[0]} pixels, the photo {width} x {height}"
+    shown = f"{name} is {mask.shape[1]} x {mask.shape[0]} pixels, the {photo} {width} x {height}"
     if same_aspect(mask.shape[::-1], (height, width)):
-        raise PersamError(f"{shown}: it lies on its side; turn it by 90 degrees as the photo is turned.")
-    raise PersamError(f"{shown}: another aspect; give a mask that was drawn on this photo.")
+        raise PersamError(f"{shown}: it lies on its side; turn it by 90 degrees as the {photo} is turned.")
+    raise PersamError(f"{shown}: another aspect; give a mask that was drawn on this {photo}.")
 
 
 def same_aspect(one: tuple[int, ...], other: tuple[int, int], *, pixels: float = 0.5) -> bool:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from persam.doubts import doubt_of_box, doubt_of_labels, doubt_of_mask, doubt_of_turn
+from persam.doubts import doubt_of_box, doubt_of_labels, doubt_of_mask, doubt_of_size, doubt_of_turn
 from persam.errors import PersamError, PersamWarning, UsageError
 from persam.files import expanded
 from persam.images import ImageSource, read_image, read_once, read_orientation
@@ -22,6 +22,7 @@ from persam.labels import Label
 from persam.masks import (
     MaskSource,
     lies_as_stored,
+    mask_size,
     name_of,
     read_alpha,
     read_labels,
@@ -94,7 +95,8 @@ class Reference:
                 it; by default, on the photo as every viewer shows it.
 
         Warns:
-            PersamWarning: The mask or the box may not be what was meant; says why, and what to do.
+            PersamWarning: The mask or the box may not be what was meant, or the mask is scaled to fit; says why, and
+                what to do.
 
         Raises:
             UsageError: No form or several, a box or points that do not lie in the photo, or a label that is not there.
@@ -164,6 +166,7 @@ def _read_drawn(
         return read_mask(drawn, size, what=what, photo_orientation=orientation, as_stored=as_stored, label=label)
 
     mask = read(as_stored)
+    _warn(doubt_of_size(mask_size(drawn), (photo.shape[0], photo.shape[1]), name_of(drawn, what)))
     if what == "mask" and label is None:
         _warn(doubt_of_labels(read_labels(drawn).things, name_of(drawn)))
     if orientation != 1 and not as_stored and not says_its_orientation(drawn):

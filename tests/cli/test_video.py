@@ -64,7 +64,7 @@ def test_from_a_mask_of_the_first_frame(run, clip, tmp_path):
     assert f"{FRAMES} frames, done already; " in again.stderr
     other = run(*arguments, "--tune")
     assert other.exit_code == 2
-    assert "holds the results of a clip, with other options; choose another --output" in other.stderr
+    assert "holds the results of a clip, with another choice of tuning (then off, now on); choose" in other.stderr
     assert run(*arguments, "--overwrite", "--json").exit_code == 0
     assert len(lines_in(out)) == FRAMES
 

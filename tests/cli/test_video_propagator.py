@@ -48,7 +48,7 @@ def test_a_run_is_known_by_the_weights_of_its_network(run, refused, frames, tmp_
     assert run(*asked).exit_code == 0
     assert "done already" in run(*asked).stderr
     saved_tracker("sam2_video", tmp_path / "sam2", seed=1)
-    assert "holds the results of a clip, with other options" in refused(*asked, code=2)
+    assert "holds the results of a clip, with other weights of the propagator" in refused(*asked, code=2)
 
 
 def test_what_cannot_carry(refused, frames, tmp_path, monkeypatch):

@@ -188,7 +188,7 @@ def test_a_video_that_ffmpeg_cannot_write_is_a_sentence(clip, tmp_path, monkeypa
     monkeypatch.setattr(writers._Pictures, "write", broken)
     with (
         pytest.raises(PersamError, match=r"FFmpeg cannot write .*overlay\.mp4"),
-        pytest.warns(PersamWarning, match="the 1 frames"),
+        pytest.warns(PersamWarning, match="the one frame before is kept in"),
     ):
         tracked(clip, tmp_path, overlay=True)
     assert names_in(tmp_path) == {*ALWAYS, *labels(0)}

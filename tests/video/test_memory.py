@@ -66,5 +66,6 @@ def test_memory_does_not_grow_with_the_frames(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     peaks = json.loads(done.stdout.splitlines()[-1])
+    print(f"peaks of memory: {peaks}")  # shown with -s
     assert peaks["many"] <= 1.1 * peaks["few"]
     assert peaks["end"] <= 1.1 * peaks["few"]  # when the summaries are written, too

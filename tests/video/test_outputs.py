@@ -24,7 +24,6 @@ from persam.video.clips import open_clip
 from persam.video.drawings import mask_picture, video_drawer
 from persam.video.folder import track_into
 from persam.video.layout import Outputs
-from persam.video.results import least_sure
 from persam.video.timeline import _GAP, _ROW, _TOP, Timeline, timeline_picture
 from persam.video.writers import davis_palette, video_writer
 
@@ -63,6 +62,19 @@ def test_a_threshold_gives_the_masks_back(tmp_path: Path, size: tuple[int, int])
         np.testing.assert_array_equal((found >= 128).all(2), truth > 0)
     with av.open(str(tmp_path / "masks.mp4")) as container:  # and every player shows it
         assert container.streams.video[0].codec_context.profile == "High"
+
+
+def test_objects_of_a_label_mask_have_its_colours_everywhere(tracked: Path) -> None:
+    """In the overlay and the timeline as in the label pictures; things of concepts have those of their names."""
+    (frame, *_), (labels, *_) = open_clip(tracked / "overlay.mp4"), labels_in(tracked)
+    shown = np.array(Image.open(tracked / "labels" / "00000.png").convert("RGB"))
+    timeline = np.array(Image.open(tracked / "timeline.png").convert("RGB")).astype(int)
+    for number in (1, 2):
+        colour, there = davis_palette()[number].astype(int), labels == number
+        assert (shown[there] == colour).all()
+        tints = [0.65 * SCENES[0][0][there].mean(0) + 0.35 * np.array(each) for each in (colour, *PALETTE)]
+        assert np.abs(np.array(tints) - frame.pixels[there].mean(0)).sum(1).argmin() == 0
+        assert (np.abs(timeline - colour).sum(2) < 12).sum() > 500
 
 
 def test_several_masks_have_the_colours_of_davis(tracked: Path) -> None:
@@ -186,7 +198,8 @@ def lines_of(there: dict[str, list[float]], times: list[float] | None = None) ->
 
 def test_the_frame_to_look_at_first_is_the_least_sure_one_in_which_it_is() -> None:
     lines = lines_of({"mug": [1.0, 0.8, 0.6, 0.7, 0.2], "plate": [1.0] * 5})  # the last one is out of sight
-    assert least_sure(lines) == {"mug": (lines[2]["frame"], 0.6)}
+    assert Timeline.of(lines).least_sure == {"mug": (lines[2]["frame"], 0.6)}
+    assert Timeline.of(lines).present == {"mug": 4, "plate": 5}
 
 
 def test_a_stretch_is_when_an_object_is_on_screen(tracked: Path) -> None:
@@ -224,6 +237,20 @@ def test_the_picture_has_a_bar_where_an_object_is_on_screen(count: int, times: b
     shares = (count + 1) // 2 / count
     assert bar.mean() == pytest.approx(shares, abs=0.02)
     assert bar[: int(0.9 * shares * len(bar))][5:].all()
+
+
+def test_a_threshold_is_drawn_where_there_is_one() -> None:
+    """Mode official has none."""
+    lines = lines_of({"mug": [1.0, 1.0]})
+    without = timeline_picture(Timeline.of(lines), [PALETTE[0]])
+    lines[0]["objects"][0]["threshold"] = 0.5
+    dotted = timeline_picture(Timeline.of(lines), [PALETTE[0]])
+    assert (dotted != without).any(1).any(1).sum() > 5  # rows: the dots, and the words
+    height = _ROW - 11
+    row = _TOP + height - round(0.5 * height)
+    is_dark = (dotted[row - 1 : row + 2, 200:1100].min((0, 2)) < 170).mean()
+    assert is_dark > 0.2
+    assert without[row - 1 : row + 2, 200:1100].min() > 200
 
 
 def test_many_objects_and_strange_names_have_a_picture() -> None:

@@ -32,7 +32,7 @@ from persam.video.clips import ClipFrame, open_clip
 from persam.video.folder import TrackReport, track_into
 from persam.video.layout import Outputs
 from persam.video.results import FrameLines
-from persam.video.resume import RUN, STATE
+from persam.video.resume import RUN, STATE, differences
 from persam.video.state import DamagedStateError, Resumable, read_state, write_state
 from persam.video.track import TrackedFrame, track
 
@@ -265,6 +265,40 @@ def test_stopped_while_it_catches_up_good_videos_stay(clip, whole, tmp_path, sto
     assert_same(whole, tmp_path)
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, PersamError])
+def test_stopped_before_its_first_frame_comes_out_it_says_what_is_kept(clip, tmp_path, stop):
+    """What is followed backwards is looked at before anything else, also where it goes on."""
+    start = {5: SCENES[5][1]}
+    run(clip, tmp_path / "whole", start=start)
+    killed(clip, tmp_path / "out", 1, start=start)
+    before = files_in(tmp_path / "out")
+
+    def stops(number: int) -> None:
+        if number == 3:
+            raise stop("no more")
+
+    more: Any = {"start": start, "on_look": stops}
+    if stop is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt, match="2 frames are done and kept in .*; run the same command again"):
+            run(clip, tmp_path / "out", **more)
+    else:
+        with pytest.raises(PersamError, match="no more"), pytest.warns(PersamWarning, match="the 2 frames before are"):
+            run(clip, tmp_path / "out", **more)
+    assert files_in(tmp_path / "out") == before
+    assert run(clip, tmp_path / "out", start=start).done_before == 2
+    assert_same(tmp_path / "whole", tmp_path / "out")
+
+
+def test_how_much_was_done_is_told_before_anything_is_looked_at(clip, tmp_path):
+    """So that a bar that begins there only goes forwards, and ends at the clip's end."""
+    start = {5: SCENES[5][1]}
+    killed(clip, tmp_path, 1, start=start)
+    told: list[Any] = []
+    more: Any = {"start": start, "on_look": told.append, "on_earlier": lambda done: told.append(f"{done} done")}
+    run(clip, tmp_path, **more)
+    assert told == ["2 done", 4, 3, 2, 5, 6, 7]
+
+
 def test_killed_when_its_lines_begin_they_are_known(clip, tmp_path, monkeypatch):
     def kill(*_: object) -> None:
         raise Killed
@@ -375,16 +409,63 @@ def test_another_run_is_refused_in_one_sentence(clip, tmp_path):
     before = files_in(tmp_path)
     for more, what in (
         ({"start": SCENES[0][1] == 1}, "another mask or other concepts"),
-        ({"threshold": 0.3}, "other options"),
-        ({"names": ["a", "b"]}, "other options"),
+        ({"threshold": 0.3}, r"another threshold \(then 0.9, now 0.3\)"),
+        ({"threshold": None, "tune": True}, r"another choice of tuning \(then off, now on\) and .* now 0.5\)"),
+        ({"names": ["a", "b"]}, r"other names \(then none, now a, b\)"),
+        ({"points": "lk"}, r"another point tracker \(then none, now lk\)"),
+        ({"persam": PerSAM(ColourModel(), settings=Settings.of("paper"))}, r"another mode \(then persam, now paper\)"),
     ):
-        with pytest.raises(UsageError, match=f"was stopped, with {what}, .* add --overwrite to begin anew"):
+        with pytest.raises(UsageError, match=f"was stopped, with {what}, which this .* add --overwrite to begin anew"):
             run(clip, tmp_path, **more)
     other = shutil.copy(clip, tmp_path.with_name("other.mp4"))
     with pytest.raises(UsageError, match="another clip, or one that was changed since"):
         run(Path(other), tmp_path)
     assert files_in(tmp_path) == before
     assert run(clip, tmp_path, overwrite=True, start=SCENES[0][1] == 1).done_before == 0
+
+
+def test_the_default_threshold_is_that_threshold(clip, tmp_path):
+    killed(clip, tmp_path, 4, threshold=0.5)
+    assert run(clip, tmp_path, threshold=None).done_before == 5
+
+
+def test_what_differs_between_runs_is_said_with_both_values():
+    sam_2 = ["facebook/sam2.1-hiera-tiny", "ab", "torch.bfloat16"]
+    then = {"persam": "1.0", "model": ["a", "torch.float32"], "device": "cpu", "options": {"propagator": sam_2}}
+    assert differences(then, then) == []
+    now = {**then, "persam": "1.1", "device": "cuda:0", "options": {"propagator": [*sam_2[:2], "torch.float32"]}}
+    assert differences(then, now) == [
+        "another version of persam (then 1.0, now 1.1)",
+        "another device (then cpu, now cuda:0)",
+        "another propagator (then facebook/sam2.1-hiera-tiny in bfloat16, now facebook/sam2.1-hiera-tiny in float32)",
+    ]
+    now = {**then, "model": ["b", "torch.float32"], "options": {"faults": {"areas": True, "boxes": False}}}
+    assert differences(now, then) == [
+        "another model",
+        "other faults (then areas, now none)",
+        "another propagator (then none, now facebook/sam2.1-hiera-tiny in bfloat16)",
+    ]
+    other = {**then, "options": {"propagator": [sam_2[0], "cd", sam_2[2]]}}
+    assert differences(then, other) == ["other weights of the propagator"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"names": ["a"]}, "Of 2 objects there are these names: a"),
+        ({"threshold": 2.0}, "The threshold is a score between 0 and 1, not 2.0"),
+        ({"points": "pips"}, "There is no point tracker 'pips'"),
+        ({"start": "gone.png"}, "There is no mask at gone.png"),
+        ({"start": {40: SCENES[0][1]}}, r"There is no frame 40 in .*: its frames are 0 to 7"),
+        ({"start": two_concepts(), "tune": True}, "leave tune out"),
+    ],
+)
+def test_what_is_wrong_with_the_call_is_said_before_the_folder_is_complained_of(clip, tmp_path, more, words):
+    killed(clip, tmp_path, 2)
+    before = files_in(tmp_path)
+    with pytest.raises(PersamError, match=words):
+        run(clip, tmp_path, **more)
+    assert files_in(tmp_path) == before
 
 
 def test_results_that_were_changed_are_not_cut(clip, tmp_path):

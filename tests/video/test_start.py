@@ -178,6 +178,7 @@ def test_the_published_way_takes_the_nearest_frame_alone() -> None:
     assert tracked[1].labels.any()
     assert tracked[2].labels.any()
     assert [one.score for one in tracked[3].segmentations] == [0, 1]
+    assert {one.threshold for found in tracked for one in found.segmentations} == {None}  # it has no score
     assert [one.score for one in tracked[2].segmentations] == [0, 1]
     nothing = {0: frames[0][1], 3: np.zeros(SIZE, np.uint8)}
     assert not any(found.labels.any() for found in list(published().track(pixels_of(frames), nothing))[2:])
@@ -305,6 +306,29 @@ def test_masks_that_do_not_fit_together(masks: dict[int, Any], words: str) -> No
     with pytest.raises(PersamError, match=words) as told:
         given_of(masks, (60, 180))
     assert "\n" not in str(told.value)
+    assert told.value.exit_code == (2 if "not with" in words else 1)  # 2: no mask at all; 1: one that is no good
+
+
+def test_a_mask_of_another_size_is_scaled_and_that_is_said() -> None:
+    with pytest.warns(PersamWarning) as told:
+        given = given_of({0: marked((1, 0), (2, 1)), 5: marked((1, 0), (2, 1), size=120)[::2, ::2]}, (120, 360))
+    assert [str(each.message) for each in told] == [
+        f"The mask of frame {number} is 180 x 60 pixels, the frame 360 x 120, so it is scaled to fit; if its outline "
+        "matters, give one of the frame's size."
+        for number in (0, 5)
+    ]
+    assert given.labels[0].read().shape == (120, 360)
+    with pytest.raises(PersamError, match="is 180 x 60 pixels, the frame 60 x 180: it lies on its side; turn it"):
+        given_of(marked((1, 0)), (180, 60))
+
+
+def test_masks_are_said_to_be_of_frames_not_of_photos() -> None:
+    with pytest.warns(PersamWarning, match="marks 9 pixels of the frame, hardly"):
+        given_of(np.pad(np.ones((3, 3), np.uint8), 40), (83, 83))
+    with pytest.raises(PersamError, match="70 x 70 pixels, the frame 180 x 60: another .* drawn on this frame"):
+        given_of(np.eye(70), (60, 180))
+    with pytest.raises(PersamError, match="The frame is an array of float64"):
+        next(model().track([np.zeros((60, 180, 3))], marked((1, 0))))
 
 
 # ------------------------------------------------------------------------------------------------- what is wrong

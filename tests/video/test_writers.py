@@ -173,6 +173,18 @@ def test_several_objects_have_their_names_beside_them() -> None:
     assert drawn(frame, np.zeros_like(labels), colours, ["mug", "plate"]).tolist() == frame.tolist()
 
 
+def test_names_of_objects_that_are_close_do_not_cover_each_other() -> None:
+    labels = np.zeros((120, 160), np.uint8)
+    labels[60:110, 40:56], labels[62:110, 64:80], labels[61:110, 88:104] = 1, 2, 3
+    names, colours = ["first thing", "second thing", "third thing"], [(200, 0, 0), (0, 0, 200), (0, 150, 0)]
+    frame = np.full((120, 160, 3), 100, np.uint8)
+    together = drawn(frame, labels, colours, names)
+    for number, colour in enumerate(colours, start=1):
+        alone = drawn(frame, np.where(labels == number, labels, 0), colours, names)
+        seen = [int((each == colour).all(2).sum()) for each in (together, alone)]
+        assert seen[0] > 0.9 * seen[1]  # but where it lies on the object's outline
+
+
 def test_objects_are_marked_in_their_colours() -> None:
     labels = np.zeros((48, 64), np.uint8)
     labels[10:30, 5:25], labels[10:30, 35:60] = 1, 2

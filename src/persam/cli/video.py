@@ -118,7 +118,7 @@ def video(
     with heard_warnings() as warned, progress_bar("Frames", clip.count) as advance:
 
         def goes_on(done: int) -> None:
-            say(f"It goes on after {done} frames.")
+            say(f"It goes on after {done} frame{'s' if done > 1 else ''}.")
             advance(before=done)
 
         report = track_into(
@@ -158,7 +158,8 @@ def video(
         before = ", done already"
     else:
         before = f", {report.done_before} of them done before" if report.done_before else ""
-    say(f"{report.frames} frames{before}; {seconds:.1f} s; all of it in {output}/")
+    counted = "1 frame" if report.frames == 1 else f"{report.frames} frames"
+    say(f"{counted}{before}; {seconds:.1f} s; all of it in {output}/")
 
 
 def _clip_and_concepts(items: list[str], mask: list[str] | None, mode: str | None) -> tuple[str, list[Concept]]:

@@ -146,7 +146,7 @@ class _SequenceFrames(FramesAgain):
 
     def between(self, first: int, stop: int) -> Iterator[ClipFrame]:
         for number in range(first, min(stop, self._count())):
-            yield ClipFrame(number, read_image(self.clip.given[number]))  # type: ignore[index]
+            yield ClipFrame(number, read_image(self.clip.given[number], what="frame"))  # type: ignore[index]
 
     def _count(self) -> int:
         return len(self.clip.given)  # type: ignore[arg-type]

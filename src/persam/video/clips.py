@@ -140,7 +140,7 @@ class FrameSequence(Clip):
 
     def _frames(self) -> Iterator[ClipFrame]:
         for number, frame in enumerate(self.given):
-            yield ClipFrame(number, read_image(frame))
+            yield ClipFrame(number, read_image(frame, what="frame"))
 
 
 class FrameFolder(Clip):
@@ -174,7 +174,7 @@ class FrameFolder(Clip):
             PersamError: its file cannot be read.
         """
         file = self.files[number]
-        return ClipFrame(number, read_image(file), name=file.stem)
+        return ClipFrame(number, read_image(file, what="frame"), name=file.stem)
 
 
 def _by_number(file: Place) -> list[tuple[int, int, str]]:

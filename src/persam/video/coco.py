@@ -22,13 +22,14 @@ Line = dict[str, Any]
 
 
 def write_coco(
-    path: Path, lines: Callable[[], Iterable[Line]], clip: str, files: Sequence[Place] | None = None
+    path: Path, lines: Callable[[], Iterable[Line]], length: int, clip: str, files: Sequence[Place] | None = None
 ) -> None:
     """Write a clip's lines, whole or not at all.
 
     Args:
         path: the file.
         lines: gives those of ``results.jsonl`` from the start; called again and again, so that they are never all held.
+        length: how many lines these are.
         clip: what it is called.
         files: of its frames, if it is a folder; those of a video are named as they are taken out of it for DAVIS.
 
@@ -36,13 +37,14 @@ def write_coco(
         PersamError: the file cannot be written.
     """
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        stream.writelines(_pieces(lines, clip, files))
+        stream.writelines(_pieces(lines, length, clip, files))
 
 
-def _pieces(lines: Callable[[], Iterable[Line]], clip: str, files: Sequence[Place] | None) -> Iterator[bytes]:
+def _pieces(
+    lines: Callable[[], Iterable[Line]], length: int, clip: str, files: Sequence[Place] | None
+) -> Iterator[bytes]:
     objects = next(iter(lines()))["objects"]
     size = {"width": objects[0]["width"], "height": objects[0]["height"]}
-    length = sum(1 for _ in lines())
     yield b'{"info": ' + json_line({"description": DESCRIPTION})
     yield b', "licenses": [], "videos": [\n' + json_line({"id": 1, "name": clip, **size, "length": length})
     yield b'], "categories": [\n'

@@ -10,8 +10,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
@@ -30,25 +29,13 @@ from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
 from persam.video.coco import COCO, write_coco
 from persam.video.drawings import VIDEOS, video_drawer
 from persam.video.layout import LABELS, LabelNames, Outputs
-from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, holds_frames, is_on_screen, least_sure, lines_in
+from persam.video.results import NOTHING, RESULTS, FrameLines, Mark, holds_frames, lines_in
 from persam.video.resume import DoneFrames, KeptRun, Progress, labels_of, made_of
-from persam.video.start import Start
+from persam.video.start import Start, concepts_of
 from persam.video.state import DamagedStateError
-from persam.video.timeline import TIMELINE_PICTURE, TIMELINE_TABLE, write_timeline
-from persam.video.track import TrackedFrame, TrackOptions, track
-from persam.video.writers import write_labels
-
-_DIFFERS = {  # what a run is made of, in words
-    "persam": "another version of persam",
-    "model": "another model",
-    "encoder": "another encoder",
-    "device": "another device",
-    "fitted": "another model",
-    "settings": "another mode",
-    "clip": "another clip, or one that was changed since",
-    "start": "another mask or other concepts",
-    "options": "other options",
-}
+from persam.video.timeline import TIMELINE_PICTURE, TIMELINE_TABLE, Timeline, write_timeline
+from persam.video.track import TrackedFrame, TrackOptions, check_call, track
+from persam.video.writers import davis_palette, write_labels
 
 
 @dataclass
@@ -107,8 +94,12 @@ def track_into(
     if (named := options.get("propagator")) is not None:
         options["propagator"] = propagator_for(persam, named)  # a run is known by its weights
     with Ledger(folder, overwrite=outputs.overwrite) as ledger:
-        job = _Job(ledger, clip, outputs, KeptRun(ledger, made_of(persam, clip, start, options)))
-        mark, state = job.look(_sources_of(clip, start))
+        job = _Job(ledger, clip, start, outputs, KeptRun(ledger, made_of(persam, clip, start, options)))
+        try:
+            mark, state = job.look(_sources_of(clip, start))
+        except UsageError:
+            check_call(persam, clip, start, options)  # what is wrong with the call is said before
+            raise
         if job.is_done:
             return job.draw_again(on_drawn)
         progress = job.progress_from(mark, state)
@@ -122,12 +113,14 @@ class _Job:
     Args:
         ledger: of the folder.
         clip: the clip.
+        start: what it is started with.
         outputs: what to write.
         run: what is known of the last run.
     """
 
-    def __init__(self, ledger: Ledger, clip: Clip, outputs: Outputs, run: KeptRun) -> None:
+    def __init__(self, ledger: Ledger, clip: Clip, start: Start, outputs: Outputs, run: KeptRun) -> None:
         self.ledger, self.folder, self.clip, self.outputs, self.run = ledger, ledger.folder, clip, outputs, run
+        self._from_masks = not concepts_of(start)
         self.labels = LabelNames(clip)
         self.is_done = False
         self._kept: set[str] = set()  # labels of an earlier run that stay
@@ -175,8 +168,8 @@ class _Job:
         whole = self.ledger.is_own(RESULTS)
         if self.run.is_same and (whole or self.run.frames is None):
             return
-        differs = [_DIFFERS[name] for name in self.run.others if name in _DIFFERS]
-        of = f", with {differs[0]}" if differs else ""
+        differs = self.run.differences
+        of = f", with {' and '.join(differs)}" if differs else ""
         if whole:
             known = "earlier results" if self.run.made is None else "the results of a clip"  # it may be an album
             raise UsageError(f"{self.folder} holds {known}{of}; choose another --output, or add --overwrite.")
@@ -232,17 +225,17 @@ class _Job:
         on_earlier: Callable[[int], object],
     ) -> TrackReport:
         """Write what is found, from the beginning or from where an earlier run was."""
-        first = next(tracked)  # what is wrong with the clip or its start is said before anything is written
+        if mark.frames:
+            on_earlier(mark.frames)
+        first = self._first(tracked, mark, progress)
         names = [one.concept for one in first.segmentations]
-        report = TrackReport(done_before=mark.frames, present=dict.fromkeys(names, 0))
-        report.files = [RESULTS, LABELS, *self.outputs.videos]
         if self._keeps_nothing and not progress.may_go_on:
             warnings.warn(
                 "A run of this kind cannot go on where it was stopped, so it begins anew.", PersamWarning, stacklevel=3
             )
         with _unwrapped(), ExitStack() as stack:
             draw = stack.enter_context(
-                video_drawer(self.folder, self.outputs.videos, self.clip, _colours(names), names)
+                video_drawer(self.folder, self.outputs.videos, self.clip, self._colours(names), names)
             )
             # Nothing of an earlier run is taken away before all that is needed to write another is there.
             if not mark.frames:
@@ -252,8 +245,6 @@ class _Job:
                 write_bytes(self.folder / RESULTS, b"")  # so that the ledger knows it, whenever a kill comes
             self._clear_labels()
             lines = stack.enter_context(FrameLines(self.folder / RESULTS, mark))
-            if mark.frames:
-                on_earlier(mark.frames)
             is_catching_up = mark.frames > 0
             try:
                 for found in chain([first], tracked):
@@ -266,8 +257,6 @@ class _Job:
                         write_labels(self.folder / place, found.labels)
                         lines.add(_line(found, place))
                         progress.add(lines)
-                    for one in found.segmentations:
-                        report.present[one.concept] += one.found
                     draw(found.frame, found.labels)
                     if is_new:
                         on_frame(found)
@@ -278,19 +267,32 @@ class _Job:
                 told = self._told(problem, lines.mark.frames, progress)
                 # Videos that end before those of the run that was stopped are not to take their place.
                 raise _StoppedCatchingUpError(told) if is_catching_up else told from problem.__cause__
-            report.frames = lines.mark.frames
-        report.files += self._summarize(self.outputs.summaries)
+        timeline = Timeline.of(self._lines())
+        self._summarize(self.outputs.summaries, timeline)
         self.ledger.adopt([RESULTS])
-        self.run.finish(report.frames)
-        report.least_sure = least_sure(self._lines())
-        return report
+        self.run.finish(lines.mark.frames)
+        return self._report(timeline, mark.frames)
+
+    def _first(self, tracked: Iterator[TrackedFrame], mark: Mark, progress: Progress) -> TrackedFrame:
+        """The clip's first frame, before anything is written: what is wrong with the clip or its start is said then.
+
+        Frames that are followed backwards are looked at before it.
+        """
+        try:
+            return next(tracked)
+        except (KeyboardInterrupt, PersamError) as problem:
+            if not mark.frames:
+                raise
+            raise self._told(problem, mark.frames, progress) from problem.__cause__
 
     def _told(self, problem: BaseException, frames: int, progress: Progress) -> BaseException:
         """What is to be raised of a problem, when it is said what is kept."""
         how = "; run the same command again to go on." if progress.may_go_on else "."
         if isinstance(problem, KeyboardInterrupt):
-            return type(problem)(f"{frames} frames are done and kept in {self.folder}/{how}")
-        kept = f"the {frames} frames before are kept in {self.folder}/{how}"
+            done = "1 frame is" if frames == 1 else f"{frames} frames are"
+            return type(problem)(f"{done} done and kept in {self.folder}/{how}")
+        done = "one frame before is" if frames == 1 else f"{frames} frames before are"
+        kept = f"the {done} kept in {self.folder}/{how}"
         warnings.warn(f"It broke off; the results of {kept}", PersamWarning, stacklevel=4)
         return problem
 
@@ -311,25 +313,20 @@ class _Job:
             progress.keep(lines)
         with contextlib.suppress(PersamError):
             if lines.mark.frames:
-                self._summarize(self.outputs.summaries)
+                self._summarize(self.outputs.summaries, Timeline.of(self._lines()))
 
     # ------------------------------------------------------------------------------------- what is made of lines
 
     def draw_again(self, on_drawn: Callable[[int], object]) -> TrackReport:
         """Write what is asked for and not there, of a clip that was followed to its end."""
-        names: list[str] = []
-        frames, present = 0, Counter[str]()
-        for line in self._lines():
-            self._restore_label(line)
-            names = names or [one["concept"] for one in line["objects"]]
-            present.update(one["concept"] for one in line["objects"] if is_on_screen(one))
-            frames += 1
+        timeline = Timeline.of(map(self._with_label, self._lines()))
+        frames, names = len(timeline.numbers), timeline.names
         missing = self._missing()
         videos = [name for name in missing if name in VIDEOS]
         if videos:
             done = self._done(Mark(frames, sys.maxsize, sys.maxsize))
             try:
-                with video_drawer(self.folder, videos, self.clip, _colours(names), names) as draw:
+                with video_drawer(self.folder, videos, self.clip, self._colours(names), names) as draw:
                     for number, frame in enumerate(self.clip, start=1):
                         known = done.of(frame)
                         assert known is not None
@@ -338,28 +335,37 @@ class _Job:
             except (KeyboardInterrupt, PersamError):
                 self.ledger.remove(videos)  # which end too early
                 raise
-        self._summarize([name for name in missing if name not in VIDEOS])
-        files = [RESULTS, LABELS, *self.outputs.videos, *self.outputs.summaries]
-        shown = {name: present[name] for name in names}
-        return TrackReport(frames, frames, shown, files, least_sure(self._lines()))
+        self._summarize([name for name in missing if name not in VIDEOS], timeline)
+        return self._report(timeline, frames)
 
-    def _restore_label(self, line: dict[str, Any]) -> None:
-        """Write a label picture again that was lost."""
+    def _with_label(self, line: dict[str, Any]) -> dict[str, Any]:
+        """A line, whose label picture is written again if it was lost."""
         file = self.folder / line["labels"]
         if not file.exists() or not file.stat().st_size:
             write_labels(file, labels_of(line))
+        return line
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         return lines_in(self.folder / RESULTS)
 
-    def _summarize(self, names: Sequence[str]) -> Sequence[str]:
-        """Write these summaries, and return them."""
-        objects = [one["concept"] for one in next(self._lines())["objects"]]
-        write_timeline(self.folder, names, self._lines(), _colours(objects))
+    def _summarize(self, names: Sequence[str], timeline: Timeline) -> None:
+        """Write these summaries."""
+        write_timeline(self.folder, names, timeline, self._colours(timeline.names))
         if COCO in names:
             files = self.clip.files if isinstance(self.clip, FrameFolder) else None
-            write_coco(self.folder / COCO, self._lines, self.clip.source, files)
-        return names
+            write_coco(self.folder / COCO, self._lines, len(timeline.numbers), self.clip.source, files)
+
+    def _report(self, timeline: Timeline, done_before: int) -> TrackReport:
+        files = [RESULTS, LABELS, *self.outputs.videos, *self.outputs.summaries]
+        return TrackReport(len(timeline.numbers), done_before, timeline.present, files, timeline.least_sure)
+
+    def _colours(self, names: Sequence[str]) -> list[Colour]:
+        """Of the objects: several that masks tell apart have the colours of their labels, as in the label pictures; all
+        others those of their names, as everywhere."""
+        if self._from_masks and len(names) > 1:
+            return [(red, green, blue) for red, green, blue in davis_palette()[1 : len(names) + 1].tolist()]
+        chosen = colours_of(names)
+        return [chosen[each] for each in names]
 
 
 class _StoppedCatchingUpError(Exception):
@@ -376,11 +382,6 @@ def _unwrapped() -> Iterator[None]:
         yield
     except _StoppedCatchingUpError as stopped:
         raise stopped.problem from stopped.problem.__cause__
-
-
-def _colours(names: Iterable[str]) -> list[Colour]:
-    chosen = colours_of(names)
-    return [chosen[each] for each in names]
 
 
 def _sources_of(clip: Clip, start: Start) -> list[Path]:

@@ -120,10 +120,20 @@ def point_tracker(choice: PointsChoice, device: torch.device) -> PointTracker:
         UsageError: no such name, or something else.
         PersamError: it is not installed, or its weights cannot be had.
     """
+    check_points(choice)
+    return POINT_TRACKERS[choice](device) if isinstance(choice, str) else choice
+
+
+def check_points(choice: PointsChoice) -> None:
+    """See that there is such a point tracker.
+
+    Raises:
+        UsageError: no such name, or something else.
+    """
     if isinstance(choice, str) and choice in POINT_TRACKERS:
-        return POINT_TRACKERS[choice](device)
+        return
     if not isinstance(choice, str) and isinstance(choice, PointTracker) and not isinstance(choice, type):
-        return choice
+        return
     names = ", ".join(POINT_TRACKERS)
     raise UsageError(f"There is no point tracker {choice!r}; choose {names}, or in Python one with start and follow.")
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,17 +110,6 @@ def lines_in(path: Path, size: int | None = None) -> Iterator[dict[str, Any]]:
 def is_on_screen(one: Mapping[str, Any]) -> bool:
     """Whether an object of a line is to be seen in its frame."""
     return one["present"] and one["box"] is not None
-
-
-def least_sure(lines: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, float]]:
-    """The frame in which every object has its lowest score, and this, of those in which it is to be seen; where it is
-    1 everywhere, as in mode official, nothing is told of it."""
-    least: dict[str, tuple[int, float]] = {}
-    for line in lines:
-        for one in line["objects"]:
-            if is_on_screen(one) and one["score"] < least.get(one["concept"], (0, 1.0))[1]:
-                least[one["concept"]] = line["frame"], one["score"]
-    return least
 
 
 def holds_frames(path: Path) -> bool:

@@ -27,11 +27,13 @@ from persam.errors import PersamError, write_error
 from persam.files import expanded, write_bytes
 from persam.instance import rle_mask
 from persam.journal import json_line
+from persam.labels import listed
 from persam.ledger import HIDDEN, Ledger
 from persam.models.base import FeatureEncoder
 from persam.models.propagator import Propagator, TransformersPropagator
 from persam.persam import PerSAM
 from persam.places import is_remote, place_of
+from persam.segmentation import SURE_ENOUGH
 from persam.video.clips import Clip, ClipFrame, FrameFolder, VideoFile
 from persam.video.official import Faults
 from persam.video.points import PointTracker
@@ -53,6 +55,8 @@ def made_of(persam: PerSAM, clip: Clip, start: Start, options: Mapping[str, Any]
     that are handed over, a point tracker or propagator that is the user's own."""
     read, begun = _clip_made(clip), _start_made(start)
     chosen = {name: value for name, value in sorted(options.items()) if value is not None and value is not False}
+    if chosen.get("threshold") == SURE_ENOUGH:  # as by default
+        del chosen["threshold"]
     for name, value in chosen.items():
         if isinstance(value, TransformersPropagator):
             chosen[name] = [value.name, value.fingerprint, str(value.dtype)]
@@ -121,6 +125,66 @@ def _start_made(start: Any) -> Any:
     return None
 
 
+_DIFFERS = {  # what a run is made of, in words
+    "persam": "another version of persam",
+    "model": "another model",
+    "encoder": "another encoder",
+    "device": "another device",
+    "fitted": "another model",
+    "settings": "other settings",
+    "clip": "another clip, or one that was changed since",
+    "start": "another mask or other concepts",
+}
+_OPTIONS = {  # and their defaults
+    "names": ("other names", "none"),
+    "tune": ("another choice of tuning", "off"),
+    "threshold": ("another threshold", str(SURE_ENOUGH)),
+    "faults": ("other faults", "none"),
+    "points": ("another point tracker", "none"),
+    "propagator": ("another propagator", "none"),
+}
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what a run is made of something else than an earlier one, in words; both as `made_of` gives it."""
+    said = []
+    for name, words in _DIFFERS.items():
+        one, other = then.get(name), now.get(name)
+        if one == other:
+            continue
+        if name == "settings" and one and other and one.get("mode") != other.get("mode"):
+            said.append(_changed("another mode", one.get("mode"), other.get("mode")))
+        elif name in ("persam", "device"):
+            said.append(_changed(words, one, other))
+        else:
+            said.append(words)
+    one, other = then.get("options") or {}, now.get("options") or {}
+    for name, (words, default) in _OPTIONS.items():
+        if one.get(name) != other.get(name):
+            shown = [_shown(name, each.get(name), default) for each in (one, other)]
+            weights = name == "propagator" and shown[0] == shown[1]
+            said.append("other weights of the propagator" if weights else _changed(words, *shown))
+    return list(dict.fromkeys(said))
+
+
+def _changed(words: str, then: Any, now: Any) -> str:
+    return words if then == now else f"{words} (then {then}, now {now})"
+
+
+def _shown(name: str, value: Any, default: str) -> str:
+    """An option's value, as `made_of` gives it."""
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, Mapping):
+        return ", ".join(name for name, is_on in value.items() if is_on) or default
+    if name == "propagator":
+        place, _, dtype = value
+        return f"{place} in {dtype.removeprefix('torch.')}"
+    return listed(value) if isinstance(value, list) else str(value)
+
+
 # ------------------------------------------------------------------------------------------------ what is kept
 
 
@@ -156,11 +220,9 @@ class KeptRun:
         return self._wanted is not None and self.made == self._wanted
 
     @property
-    def others(self) -> list[str]:
-        """In what the last run was made of something else; empty if that is not known."""
-        if self.made is None or self._wanted is None:
-            return []
-        return [name for name, value in self._wanted.items() if self.made.get(name) != value]
+    def differences(self) -> list[str]:
+        """In what the last run was made of something else, in words; empty if that is not known."""
+        return [] if self.made is None or self._wanted is None else differences(self.made, self._wanted)
 
     def begin(self) -> None:
         """A run begins anew."""

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from persam.concept import Concept
-from persam.doubts import doubt_of_mask
+from persam.doubts import doubt_of_mask, doubt_of_size
 from persam.errors import PersamError, PersamWarning, UsageError
 from persam.images import read_once
 from persam.labels import VOID, Label, listed
-from persam.masks import MaskSource, name_of, read_labels, read_mask
+from persam.masks import MaskSource, mask_size, name_of, read_labels, read_mask
 from persam.video.waiting import SmallLabels
 from persam.video.writers import MOST_LABELS
 
@@ -24,6 +24,7 @@ Start = MaskSource | Mapping[int, MaskSource] | Concept | Sequence[Concept]
 
 _COUNTED = 32  # labels below this count objects; one larger value alone is brightness, as in `persam.masks`
 _WHITE = "#ffffff"
+_FRAME = "frame"  # what a mask was drawn on
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,15 @@ def numbers_of(start: Start) -> list[int] | None:
     return sorted(int(number) for number in start)
 
 
+def concepts_of(start: Start) -> list[Concept]:
+    """The concepts of a start; none if it is of masks, or of something else."""
+    if isinstance(start, Concept):
+        return [start]
+    if isinstance(start, (list, tuple)) and all(isinstance(each, Concept) for each in start):
+        return list(start)
+    return []
+
+
 def given_of(start: Start, size: tuple[int, int], names: Sequence[str] | None = None, *, first: int = 0) -> Given:
     """The objects that a clip is started with, in the order of their labels.
 
@@ -104,20 +114,18 @@ def given_of(start: Start, size: tuple[int, int], names: Sequence[str] | None = 
         first: number of the first frame.
 
     Raises:
-        PersamError: a mask cannot be read, covers everything, or has another aspect than the clip; or none shows
-            anything.
-        UsageError: something else, too many objects, or another number of names; or masks that tell things apart in
-            different ways.
+        PersamError: a mask cannot be read, covers everything, has another aspect than the clip, or too many objects;
+            none shows anything; or they tell things apart in different ways.
+        UsageError: something else, too many concepts, or another number of names.
 
     Warns:
-        PersamWarning: a mask may not be what was meant, as `persam learn` would say of it.
+        PersamWarning: a mask may not be what was meant, or is scaled to fit, as `persam learn` would say of it.
     """
-    if isinstance(start, Concept):
-        start = [start]
     labels: dict[int, SmallLabels] = {}
-    if isinstance(start, (list, tuple)) and start and all(isinstance(each, Concept) for each in start):
-        objects = [StartObject(each.name, concept=each) for each in start]
-        _check_count(len(objects))
+    if concepts := concepts_of(start):
+        objects = [StartObject(each.name, concept=each) for each in concepts]
+        if len(objects) > MOST_LABELS:
+            raise UsageError(_too_many(len(objects)))
     else:
         count, labels = _read(start if isinstance(start, Mapping) else {first: start}, size)
         objects = [StartObject(f"object {number}") for number in range(1, count + 1)]
@@ -131,9 +139,8 @@ def given_of(start: Start, size: tuple[int, int], names: Sequence[str] | None = 
     return Given(tuple(replace(one, name=name) for name, one in zip(names, objects, strict=True)), labels)
 
 
-def _check_count(count: int) -> None:
-    if count > MOST_LABELS:
-        raise UsageError(f"{count} objects are too many for one clip; at most {MOST_LABELS} are followed.")
+def _too_many(count: int) -> str:
+    return f"{count} objects are too many for one clip; at most {MOST_LABELS} are followed."
 
 
 # -------------------------------------------------------------------------------------------------- label masks
@@ -151,17 +158,19 @@ def _read(masks: Mapping[int, Any], size: tuple[int, int]) -> tuple[int, dict[in
     sources = {int(number): read_once(source, "mask") for number, source in sorted(masks.items())}
     things = _things_in([_without_void(read_labels(source).things) for source in sources.values()])
     count = max(1, len(things))  # what is not told apart is one thing
-    _check_count(count)
+    if count > MOST_LABELS:
+        raise PersamError(_too_many(count))
     found = {}
     for number, source in sources.items():
         of_frame = "" if len(sources) == 1 else f" of frame {number}"
         name = name_of(masks[number], f"mask{of_frame}" if isinstance(source, np.ndarray) else "mask")
         labels = np.zeros(size, np.uint8)
-        for label, (what, mask) in _parts_of(source, things, size, name, of_frame).items():
+        parts = _parts_of(source, things, size, name, of_frame)
+        if parts:
+            _warn(doubt_of_size(mask_size(source), size, name, _FRAME))
+        for label, (what, mask) in parts.items():
             labels[mask] = label
-            doubt = doubt_of_mask(mask, what[0].upper() + what[1:])
-            if doubt is not None:
-                warnings.warn(doubt, PersamWarning, stacklevel=2)
+            _warn(doubt_of_mask(mask, what[0].upper() + what[1:], _FRAME))
         found[number] = SmallLabels(labels)
     if not any(label in each for each in found.values() for label in range(1, count + 1)):
         raise PersamError(
@@ -170,11 +179,16 @@ def _read(masks: Mapping[int, Any], size: tuple[int, int]) -> tuple[int, dict[in
     return count, found
 
 
+def _warn(doubt: str | None) -> None:
+    if doubt is not None:
+        warnings.warn(doubt, PersamWarning, stacklevel=4)
+
+
 def _things_in(things: Sequence[list[Label]]) -> list[Label]:
     """Of the labels in every mask those that tell things apart, in order; none of one thing in black and white."""
     found = {label for each in things if len(each) > 1 or _is_label(each) for label in each}
     if len({type(label) for label in found}) > 1:
-        raise UsageError(
+        raise PersamError(
             f"The masks tell things apart by numbers and by colours ({listed(sorted(found, key=str))}); "
             "a thing needs the same label in all of them."
         )
@@ -198,15 +212,15 @@ def _parts_of(
     if of_frame and not read_mask(source, what=what, may_be_trivial=True).any():
         return {}
     if len(things) < 2 and not _has_void(labels.things):
-        return {1: (name, read_mask(source, size, what=what))}
+        return {1: (name, read_mask(source, size, what=what, photo=_FRAME))}
     parts = {number: label for number, label in enumerate(things, start=1) if label in labels.labels}
     if not parts:
-        raise UsageError(
+        raise PersamError(
             f"{name} does not tell things apart, and others do ({listed(things)}); paint each in its label."
         )
     whats = {number: f"part {label} of the mask{of_frame}" for number, label in parts.items()}
     return {
-        number: (whats[number], read_mask(labels.pick(label, name), size, what=whats[number]))
+        number: (whats[number], read_mask(labels.pick(label, name), size, what=whats[number], photo=_FRAME))
         for number, label in parts.items()
     }
 

@@ -61,7 +61,7 @@ class Timeline:
         numbers: of the frames, in order.
         times: when they are shown, in seconds; empty where the clip does not say.
         scores: of every object in every frame, -1 less the score where it is not on screen.
-        threshold: score from which on an object counts as present.
+        threshold: score from which on an object counts as present; None in mode official, which has none.
     """
 
     names: list[str] = field(default_factory=list)
@@ -86,9 +86,28 @@ class Timeline:
                 scores.append(one["score"] if is_on_screen(one) else -1 - one["score"])
         return line
 
+    @property
+    def present(self) -> dict[str, int]:
+        """In how many frames every object is on screen."""
+        return {name: sum(score >= 0 for score in scores) for name, scores in self._objects()}
+
+    @property
+    def least_sure(self) -> dict[str, tuple[int, float]]:
+        """The frame in which every object has its lowest score, and this, of those in which it is on screen; where it
+        is 1 everywhere, as in mode official, nothing is told of it."""
+        least = {}
+        for name, scores in self._objects():
+            place = min(range(len(scores)), key=lambda each: scores[each] if scores[each] >= 0 else 2.0)
+            if 0 <= scores[place] < 1:
+                least[name] = self.numbers[place], scores[place]
+        return least
+
+    def _objects(self) -> Iterator[tuple[str, array[float]]]:
+        return zip(self.names, self.scores, strict=True)
+
     def stretches(self) -> Iterator[Stretch]:
         """When each object is on screen, object by object."""
-        for name, scores in zip(self.names, self.scores, strict=True):
+        for name, scores in self._objects():
             for start, end in self.runs(np.frombuffer(scores) >= 0):
                 timed = len(self.times) == len(self.numbers)
                 yield Stretch(
@@ -114,23 +133,18 @@ class Timeline:
         return np.append(times, times[-1] + usual)
 
 
-def write_timeline(
-    folder: Path, names: Collection[str], lines: Iterable[dict[str, Any]], colours: Sequence[Colour]
-) -> None:
+def write_timeline(folder: Path, names: Collection[str], timeline: Timeline, colours: Sequence[Colour]) -> None:
     """Write ``timeline.csv`` and ``timeline.png``.
 
     Args:
         folder: where.
         names: which of the two.
-        lines: of ``results.jsonl``, at least one.
+        timeline: with a frame at least.
         colours: of the objects.
 
     Raises:
         PersamError: a file cannot be written.
     """
-    if not {TIMELINE_TABLE, TIMELINE_PICTURE} & set(names):
-        return
-    timeline = Timeline.of(lines)
     if TIMELINE_TABLE in names:
         header = [each.name for each in fields(Stretch)]
         write_csv(folder / TIMELINE_TABLE, [header, *(_cells(each) for each in timeline.stretches())])
@@ -160,6 +174,8 @@ def timeline_picture(timeline: Timeline, colours: Sequence[Colour]) -> np.ndarra
     edges = timeline.edges()
     columns = (edges - edges[0]) / (edges[-1] - edges[0]) * _WIDTH + _EDGE + _NAMES
     bottom = _TOP + rows * (_ROW + _GAP) - _GAP / 2
+    dotted = "" if timeline.threshold is None else " (dotted: threshold)"
+    paint.text(_EDGE + _NAMES, 10, f"line: score, 0 to 1{dotted}; bar: on screen", 12, SOFT, "la")
     _draw_axis(paint, edges, bottom, timed=len(timeline.times) == len(timeline.numbers))
     for row, (name, scores, colour) in enumerate(zip(timeline.names, timeline.scores, colours, strict=True)):
         _draw_row(paint, _TOP + row * (_ROW + _GAP), name, np.frombuffer(scores), columns, colour, timeline.threshold)
@@ -194,7 +210,6 @@ def _draw_axis(paint: _Paint, edges: np.ndarray, bottom: float, *, timed: bool) 
         x = _EDGE + _NAMES + (tick * step - edges[0]) / length * _WIDTH
         paint.line(np.array([[x, _TOP - 6], [x, bottom + 5]]), _LINE, 1)
         paint.text(x, bottom + 9, _named(tick * step, length) if timed else f"{tick * step:g}", 12, SOFT, "ma")
-    paint.text(_EDGE + _NAMES, 10, "line: score, 0 to 1 (dotted: threshold); bar: on screen", 12, SOFT, "la")
     paint.text(_EDGE + _NAMES + _WIDTH + _SHARES - 10, 10, "on screen", 12, SOFT, "ra")
     paint.text(_EDGE, bottom + 9, "time" if timed else "frame", 12, SOFT, "la")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,11 @@ from persam.persam import PerSAM
 from persam.segmentation import SURE_ENOUGH, Segmentation, check_search
 from persam.video.backwards import FramesAgain, frames_again
 from persam.video.carry import propagator_for
-from persam.video.clips import Clip, ClipFrame, ClipSource, open_clip
+from persam.video.clips import Clip, ClipFrame, ClipSource, FrameFolder, VideoFile, open_clip
 from persam.video.official import Faults
 from persam.video.plan import spans_of
-from persam.video.points import PointsChoice, point_tracker
-from persam.video.start import Given, Start, StartObject, given_of, numbers_of
+from persam.video.points import PointsChoice, check_points, point_tracker
+from persam.video.start import Given, Start, StartObject, concepts_of, given_of, numbers_of
 from persam.video.trackers import Beginnings, Earlier, Tracker, Way
 from persam.video.waiting import SmallLabels
 
@@ -100,17 +101,9 @@ def track(
             clip has no such frame, or gives its frames only once, so that nothing can be followed backwards; or there
             is no such point tracker.
     """
-    official = persam.settings.mode == "official"
-    if threshold is not None and official:
-        raise UsageError(
-            "Mode official has no score, and so no threshold; leave the threshold out, or use mode persam."
-        )
+    chosen: TrackOptions = {"threshold": threshold, "faults": faults, "points": points, "propagator": propagator}
+    _check_options(persam.settings.mode, chosen)
     threshold = SURE_ENOUGH if threshold is None else threshold
-    check_search(1, threshold)
-    if faults is not None and not official:
-        raise UsageError(f"Faults of the published scripts belong to mode official, not {persam.settings.mode}.")
-    if points is not None and propagator is not None:
-        raise UsageError("Points are carried without a propagator, which needs none; leave one of the two out.")
     carried = None if points is None else point_tracker(points, persam.model.device)
     carrier = None if propagator is None else propagator_for(persam, propagator)
     opened = open_clip(clip)
@@ -118,6 +111,48 @@ def track(
     again = frames_again(opened) if set(numbers_of(start) or ()) - {0} else None
     way = Way(tune=tune, threshold=threshold, faults=faults, points=carried, propagator=carrier)
     return _tracked(persam, opened, again, start, names, way, earlier, on_look)
+
+
+def check_call(persam: PerSAM, clip: Clip, start: Start, options: TrackOptions) -> None:
+    """See that a clip may be followed so, as far as its first frame tells; nothing is followed, nor loaded.
+
+    Raises:
+        PersamError, UsageError: as `track`.
+    """
+    _check_options(persam.settings.mode, options)
+    numbers = numbers_of(start) or []
+    if set(numbers) - {0}:
+        again = frames_again(clip)
+        if clip.count is not None and numbers[-1] >= clip.count:  # which some files do not know exactly
+            again.at(numbers[-1])
+    for concept in concepts_of(start):
+        persam.check(concept)
+    if not isinstance(clip, FrameFolder | VideoFile):
+        return  # its frames may come only once
+    with warnings.catch_warnings(action="ignore"):
+        first = next(iter(clip))
+        given = given_of(start, first.pixels.shape[:2], options.get("names"), first=first.number)
+    _check(persam, given, options.get("tune", False))
+
+
+def _check_options(mode: str, options: TrackOptions) -> None:
+    """See that a mode has these options, and that they go together.
+
+    Raises:
+        UsageError: it has not, or they do not.
+    """
+    threshold, points = options.get("threshold"), options.get("points")
+    if threshold is not None and mode == "official":
+        raise UsageError(
+            "Mode official has no score, and so no threshold; leave the threshold out, or use mode persam."
+        )
+    check_search(1, SURE_ENOUGH if threshold is None else threshold)
+    if options.get("faults") is not None and mode != "official":
+        raise UsageError(f"Faults of the published scripts belong to mode official, not {mode}.")
+    if points is not None and options.get("propagator") is not None:
+        raise UsageError("Points are carried without a propagator, which needs none; leave one of the two out.")
+    if points is not None:
+        check_points(points)
 
 
 def _tracked(
@@ -143,6 +178,7 @@ def _tracked(
     waiting: dict[int, tuple[SmallLabels, list[float]]] = {}
     kept = earlier if beginnings.are_resumable else None
     done = -1 if earlier is None else earlier.last
+    official = persam.settings.mode == "official"
     for frame in chain([first], frames):
         if spans and frame.number >= spans[0].first:
             span, tracker, waiting = spans.popleft(), None, {}
@@ -161,7 +197,7 @@ def _tracked(
                 raise _changed(clip)
             found = given.found_on(frame.number) or tracker.follow(frame.pixels)
             on_look(frame.number)
-        yield _frame(frame, *found, given.objects, way.threshold)
+        yield _frame(frame, *found, given.objects, None if official else way.threshold)
 
 
 def _known(
@@ -198,7 +234,7 @@ def _check(persam: PerSAM, given: Given, tune: bool) -> None:
 
 
 def _frame(
-    frame: ClipFrame, labels: np.ndarray, scores: list[float], objects: Sequence[StartObject], threshold: float
+    frame: ClipFrame, labels: np.ndarray, scores: list[float], objects: Sequence[StartObject], threshold: float | None
 ) -> TrackedFrame:
     found = []
     for number, (one, score) in enumerate(zip(objects, scores, strict=True), start=1):

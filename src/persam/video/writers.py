@@ -84,16 +84,29 @@ def drawn(pixels: np.ndarray, labels: np.ndarray, colours: Sequence[Colour], nam
     draw = ImageDraw.Draw(page)
     height, width = labels.shape
     size = max(10, round(min(height, width) / 28))
+    taken: list[tuple[float, float, float, float]] = []
     for name, colour, box in zip(names, colours, boxes, strict=True):
         if box is not None:
             shown = fit_text(name, width // 3, size)
             left, _, right, bottom = draw.textbbox((0, 0), shown, font=font(size, shown))
             x = max(0, min(box[0], width - round(right) - 6))
             y = max(0, box[1] - round(bottom) - 6)
-            draw.rounded_rectangle([x, y, x + right + 6, y + bottom + 4], 3, fill=colour)
+            taken.append(_below((x, y, x + right + 6, y + bottom + 4), taken))
+            draw.rounded_rectangle(taken[-1], 3, fill=colour)
             ink = "black" if sum(colour) > 380 else "white"
-            draw.text((x + 3 - left, y + 2), shown, font=font(size, shown), fill=ink)
+            draw.text((x + 3 - left, taken[-1][1] + 2), shown, font=font(size, shown), fill=ink)
     return np.asarray(page)
+
+
+def _below(
+    sign: tuple[float, float, float, float], taken: Sequence[tuple[float, float, float, float]]
+) -> tuple[float, float, float, float]:
+    """A sign (x0, y0, x1, y1), moved down until it covers no other: things that are close have their names close."""
+    x0, y0, x1, y1 = sign
+    for left, top, right, bottom in sorted(taken, key=lambda each: each[1]):
+        if x0 <= right and left <= x1 and y0 <= bottom and top <= y1:
+            y0, y1 = bottom + 1, bottom + 1 + y1 - y0
+    return x0, y0, x1, y1
 
 
 # ------------------------------------------------------------------------------------------------------ videos
