@@ -10,13 +10,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persam.geometry import Frame
-from persam.method.segment import BAND, OUTLINE_SIDE, cut_out, photo_mask
+from persam.method.cues import BINS, CueFeatures
+from persam.method.prior import Prior
+from persam.method.segment import (
+    BAND,
+    CLOSE,
+    CONFIDENCE_MOST,
+    DRAWN_MOST,
+    NEARER_MOST,
+    OUTLINE_SIDE,
+    colour_odds,
+    cut_out,
+    photo_mask,
+    pixel_odds,
+)
 from persam.metrics import iou
 
 
 def disc(shape: tuple[int, int], x: float, y: float, radius: float) -> np.ndarray:
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
+
+
+def prior_in(frame: Frame, nearer: torch.Tensor | None = None, cells: torch.Tensor | None = None) -> Prior:
+    """A prior of which only what pixels are judged by counts."""
+    flat = torch.zeros(frame.grid)
+    return Prior(frame, flat if cells is None else cells, flat, flat, None, 0.5, np.zeros((1, 2)), np.ones(1),
+                 nearer=nearer)  # fmt: skip
+
+
+def cues_of(ratio: float) -> CueFeatures:
+    """Of a reference of which all colours speak alike."""
+    cube = torch.full((BINS,) * 3, ratio)
+    return CueFeatures(torch.ones(1, 4), torch.ones(1, 4), cube.clamp(min=0), cube)
 
 
 def photo_of(mask: np.ndarray, noise: int = 12, seed: int = 0) -> np.ndarray:
@@ -74,7 +100,7 @@ def test_a_wire_is_not_lost():
     photo[wire] = (20, 20, 120)
     frame = Frame.padded((768, 1024), 256, (32, 32))
     logits = frame.cover(torch.from_numpy(truth), (256, 256)) - 0.3
-    found, plain = photo_mask(logits, frame, photo), frame.to_photo_mask(logits).numpy()
+    found, plain = photo_mask(logits, prior_in(frame), photo), frame.to_photo_mask(logits).numpy()
     assert found.sum() > 0.4 * plain.sum()
 
 
@@ -87,7 +113,7 @@ def test_the_mask_has_the_photos_size(size):
     small = cv2.resize(photo_of(truth), (round(size[1] * scale), round(size[0] * scale)), interpolation=cv2.INTER_AREA)
     logits = frame.cover(torch.from_numpy(truth), (16, 16)) - 0.5
     rough = frame.to_photo_mask(logits).numpy()
-    found = photo_mask(logits, frame, small)
+    found = photo_mask(logits, prior_in(frame), small)
     assert found.shape == size
     assert found.dtype == bool
     assert iou(found, truth) > max(0.95, iou(rough, truth))
@@ -95,4 +121,78 @@ def test_the_mask_has_the_photos_size(size):
 
 def test_an_empty_mask_stays_empty():
     frame = Frame.padded((60, 80), 64, (8, 8))
-    assert not photo_mask(torch.full((16, 16), -1.0), frame, np.zeros((60, 80, 3), np.uint8)).any()
+    pixels = np.zeros((60, 80, 3), np.uint8)
+    sure = prior_in(frame, nearer=torch.full((8, 8), 2.0), cells=torch.full((8, 8), 9.0))
+    assert not photo_mask(torch.full((16, 16), -1.0), sure, pixels, [cues_of(1.0)]).any()
+
+
+class TestEvidence:
+    """A square canvas of 8 x 8 cells; the decoder drew the left half of a thing that fills the upper half."""
+
+    frame = Frame.padded((64, 64), 64, (8, 8))
+    pixels = np.full((64, 64, 3), 90, np.uint8)
+    drawn = torch.full((16, 16), -1.0)
+    drawn[:8, :8] = 1.0
+
+    def test_what_is_nearer_the_object_is_added_and_what_is_nearer_its_background_taken_away(self):
+        nearer = torch.full((8, 8), -1.0)
+        nearer[:4] = 1.0
+        odds = pixel_odds(self.drawn, prior_in(self.frame, nearer), self.pixels, [cues_of(0.0)])
+        assert (odds[:30] > 0).all()
+        assert (odds[34:] < 0).all()
+
+    def test_the_confidence_map_speaks_too(self):
+        cells = torch.full((8, 8), -9.0)
+        cells[:4] = 9.0
+        prior = prior_in(self.frame, torch.zeros(8, 8), cells)
+        odds = pixel_odds(self.drawn, prior, self.pixels, [cues_of(0.0)])
+        assert (odds[:30] > 0).all()
+        assert (odds[34:] < 0).all()
+
+    def test_a_sure_decoder_is_not_overruled(self):
+        """All other evidence together says less than what was drawn clearly."""
+        against = prior_in(self.frame, torch.full((8, 8), -2.0), torch.full((8, 8), -99.0))
+        odds = pixel_odds(9 * self.drawn, against, self.pixels, [cues_of(0.0)])
+        assert DRAWN_MOST > NEARER_MOST + CONFIDENCE_MOST
+        assert (odds[self.frame.to_photo_mask(9 * self.drawn - DRAWN_MOST).numpy()] > 0).all()
+
+    @given(st.floats(-2, 2), st.floats(-20, 20), st.floats(-3, 3))
+    @settings(max_examples=20, deadline=None)
+    def test_more_evidence_never_takes_a_pixel_away(self, nearer, confidence, colour):
+        def odds(more: float) -> np.ndarray:
+            prior = prior_in(self.frame, torch.full((8, 8), nearer + more), torch.full((8, 8), confidence + more))
+            return pixel_odds(self.drawn, prior, self.pixels, [cues_of(colour)])
+
+        less, more = odds(0.0), odds(0.5)
+        if (less > 0).any() and not np.array_equal(less, odds(-50.0)):
+            assert (more >= less - 1e-6).all()
+
+    @pytest.mark.parametrize("none", ["no cues", "no nearer cells"])
+    def test_without_evidence_it_is_what_the_decoder_drew(self, none):
+        prior = prior_in(self.frame, None if none == "no nearer cells" else torch.ones(8, 8))
+        odds = pixel_odds(self.drawn, prior, self.pixels, [] if none == "no cues" else [cues_of(3.0)])
+        np.testing.assert_array_equal(odds, self.frame.to_photo_size(self.drawn[None, None])[0, 0].numpy())
+
+    def test_where_everything_speaks_against_it_what_was_drawn_stays(self):
+        against = prior_in(self.frame, torch.full((8, 8), -2.0), torch.full((8, 8), -99.0))
+        odds = pixel_odds(self.drawn, against, self.pixels, [cues_of(-3.0)])
+        assert ((odds > 0) == self.frame.to_photo_mask(self.drawn).numpy()).all()
+
+    def test_far_away_colours_only_speak_against(self):
+        expected = disc((64, 64), 16, 16, 10)
+        near, far = (16, 16), (60, 60)
+        reach = CLOSE * np.sqrt(expected.sum())
+        assert np.hypot(60 - 16, 60 - 16) > 10 + reach
+        speaks_for, against = (
+            colour_odds(self.pixels, [cues_of(2.0)], expected),
+            colour_odds(self.pixels, [cues_of(-2.0)], expected),
+        )
+        assert speaks_for[near] > 0 == speaks_for[far]
+        assert against[near] < 0 > against[far]
+
+    def test_several_references_are_averaged(self):
+        expected = disc((64, 64), 32, 32, 20)
+        one, other = cues_of(2.0), cues_of(-1.0)
+        both = colour_odds(self.pixels, [one, other], expected)
+        np.testing.assert_array_equal(both, colour_odds(self.pixels, [other, one], expected))
+        np.testing.assert_allclose(both[32, 32], colour_odds(self.pixels, [cues_of(0.5)], expected)[32, 32], rtol=1e-5)

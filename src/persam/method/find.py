@@ -83,6 +83,7 @@ def find(
     weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
     prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
     refine = concept.settings.refine and concept.fitted is not None and concept.fitted.refine
+    evidence = concept.cues if concept.settings.pixel_evidence else ()
     found: list[Instance] = []
     places: list[Tensor] = []
     while True:
@@ -91,7 +92,7 @@ def find(
         place = result.taken > 0
         if found and (not bool(place.any()) or _known(place, places)):
             break
-        mask = photo_mask(result.taken, prior.frame, image.pixels if refine else None)
+        mask = photo_mask(result.taken, prior, image.pixels if refine else None, evidence)
         score = score_in(image, concept, prior, mask)
         one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
         one = one if encode is None else look_closer(one, found, model, encode, image, concept)

@@ -51,6 +51,8 @@ class Prior:
         alike: the similarity at the decoder's low resolution, (h, w), where cues are fused; otherwise None, as the map
             is the similarity.
         box: box prompt of the first pass, canvas pixels (4,), or None; only where it is known before one has looked.
+        nearer: how much more alike a cell is to the nearest cells of the object than to those of its background, mean
+            of the references, (rows, columns) in [-2, 2]; None where these cues are off.
     """
 
     frame: Frame
@@ -65,6 +67,7 @@ class Prior:
     guidance: Guidance | None = None
     alike: Tensor | None = None
     box: np.ndarray | None = None
+    nearer: Tensor | None = None
 
 
 def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tuned: bool) -> Prior:
@@ -78,17 +81,18 @@ def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tun
     """
     matching = image.other or image
     settings = _settings_of(concept, tuned)
-    alike = None
+    alike = nearer = None
     if concept.fitted is not None and fuses_cues(settings):
-        cells, similarity = fused_confidence(matching, concept, settings, tuned, image.pixels)
+        cells, similarity, nearer = fused_confidence(matching, concept, settings, tuned, image.pixels)
         alike = canvas_confidence(similarity, matching.frame, image.frame, low_resolution)
     else:
         cells = confidence_cells(matching.features, concept.targets, tuned)
     canvas = canvas_confidence(cells, matching.frame, image.frame, low_resolution)
     photo = photo_confidence(cells, matching.frame) if settings.map == "photo" else None
     if matching.frame != image.frame:
-        cells = matching.frame.transfer(cells[None, None], image.frame, image.frame.grid)[0, 0]
-    return prior_from(cells, canvas, photo, image.frame, settings, concept.targets, alike)
+        cells = _on_grid(cells, matching.frame, image.frame)
+        nearer = None if nearer is None else _on_grid(nearer, matching.frame, image.frame)
+    return prior_from(cells, canvas, photo, image.frame, settings, concept.targets, alike, nearer)
 
 
 def prior_from(
@@ -99,6 +103,7 @@ def prior_from(
     settings: Settings,
     targets: Sequence[TargetFeatures],
     alike: Tensor | None = None,
+    nearer: Tensor | None = None,
 ) -> Prior:
     """Points and guidance for a confidence map at its resolutions (see `Prior`)."""
     inside = frame.inside(_size(canvas), canvas.device)
@@ -113,7 +118,9 @@ def prior_from(
         peak = canvas.detach().masked_fill(~inside, -torch.inf).argmax()
         similarity = float((canvas if alike is None else alike).detach().flatten()[peak])
         dense = standard[None, None] if settings.dense_prior else None
-    return Prior(frame, cells, canvas, standard, photo, similarity, points, labels, dense, guidance, alike)
+    return Prior(
+        frame, cells, canvas, standard, photo, similarity, points, labels, dense, guidance, alike, nearer=nearer
+    )
 
 
 # ------------------------------------------------------------------------------ Eq. 5-6: the confidence map S
@@ -142,8 +149,8 @@ def fuses_cues(settings: Settings) -> bool:
 
 def fused_confidence(
     matching: EncodedImage, concept: Concept, settings: Settings, tuned: bool, pixels: np.ndarray | None
-) -> tuple[Tensor, Tensor]:
-    """All cues of all references (`method/cues.py`) as log odds, (rows, columns); and the similarity alone.
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """All cues of all references (`method/cues.py`) as log odds, (rows, columns); the similarity alone; `Prior.nearer`.
 
     A weighted sum turns the maps into log odds:
 
@@ -158,7 +165,16 @@ def fused_confidence(
         for target, kept in zip(concept.targets, concept.cues, strict=True)
     ]
     similarity = torch.stack([each["similarity"] for each in maps]).amax(0)
-    return fused(maps, concept.fitted.cues, concept.fitted.offset), similarity
+    nearer = [
+        each["nearest"] - each["background"]
+        for each, kept in zip(maps, concept.cues, strict=True)
+        if len(kept.background_cells) and {"nearest", "background"} <= each.keys()  # all is nearer than nothing
+    ]
+    return (
+        fused(maps, concept.fitted.cues, concept.fitted.offset),
+        similarity,
+        torch.stack(nearer).mean(0) if nearer else None,
+    )
 
 
 def log_odds(maps: Mapping[str, Tensor], weights: Mapping[str, float], offset: float) -> Tensor:
@@ -169,6 +185,11 @@ def log_odds(maps: Mapping[str, Tensor], weights: Mapping[str, float], offset: f
 def fused(maps: Sequence[Mapping[str, Tensor]], weights: Mapping[str, float], offset: float) -> Tensor:
     """Log odds by several references, (rows, columns): a cell is as likely as the reference it resembles most says."""
     return torch.stack([log_odds(each, weights, offset) for each in maps]).amax(0)
+
+
+def _on_grid(cells: Tensor, frame: Frame, to: Frame) -> Tensor:
+    """A map of the cells of one encoder on the grid of another, (rows, columns) each."""
+    return frame.transfer(cells[None, None], to, to.grid)[0, 0]
 
 
 def photo_confidence(cells: Tensor, frame: Frame) -> Tensor:
@@ -363,6 +384,7 @@ def suppressed(prior: Prior, logits: Tensor, concept: Concept, *, tuned: bool) -
         _settings_of(concept, tuned),
         concept.targets,
         prior.alike,
+        prior.nearer,
     )
 
 

@@ -3,11 +3,14 @@
 Pass 1: points and guidance. Pass 2: the same points and the mask so far. Pass 3: also its tight box.
 A tuned concept's pass 1 gives the weighted sum of the three scales (Eq. 11), and its pass 2 already has the box
 (published).  Mode persam then looks back: a refinement may have left the object, and a mask of an earlier pass may be
-the better one.  At the end its outline is drawn to the edges of the photo.  Whether it is the thing: `method/find.py`.
+the better one.  At the end what the reference knows of every pixel is added, and the outline is drawn to the edges of
+the photo.  Whether it is the thing: `method/find.py`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,6 +19,7 @@ import torch
 from torch import Tensor
 
 from persam.geometry import Frame, Size
+from persam.method.cues import CueFeatures, colour_ratios
 from persam.method.prior import Prior
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
@@ -23,6 +27,13 @@ from persam.models.guidance import Guidance
 
 LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
+
+# Log odds of a pixel, and how much each says of it at most. Chosen on training and validation photos.
+DRAWN_MOST = 4.0
+NEARER, NEARER_MOST = 5.0, 2.0  # by unit of cosine
+CONFIDENCE, CONFIDENCE_MOST = 0.3, 1.5  # by unit of the confidence map's log odds
+COLOURS = 0.3  # by unit of a colour's log ratio
+CLOSE = 0.2  # how far from where a thing is thought to be its colours speak for it, as a share of its size
 
 OUTLINE_SIDE = 256  # pixels of the photo's longest side at which the outline is looked for
 BAND = 10  # pixels at that size by which the outline may move
@@ -224,29 +235,77 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
     return share > 0 and (share < RUNAWAY or share_before >= RUNAWAY)
 
 
+# --------------------------------------------------- every pixel: what the decoder drew and what the reference knows
+
+
+def photo_mask(
+    logits: Tensor, prior: Prior, pixels: np.ndarray | None = None, cues: Sequence[CueFeatures] = ()
+) -> np.ndarray:
+    """The mask at the photo's size; with the photo's pixels, evidence is added and the outline follows their edges.
+
+    Args:
+        logits: of the mask, (h, w) over the canvas.
+        prior: where the concept is thought to be.
+        pixels: the photo, small, (h', w', 3) uint8 RGB, or None: then the mask stays the decoder's.
+        cues: of the references; none: no evidence is added.
+
+    Returns:
+        (H, W) bool. The outline stays where there is too little to learn colours from, or the cut goes wrong.
+    """
+    frame = prior.frame
+    drawn = frame.to_photo_mask(logits).cpu().numpy()
+    if pixels is None:
+        return drawn
+    odds = pixel_odds(logits, prior, pixels, cues)
+    cut = cut_out(pixels, odds > 0)
+    if cut is None:
+        return enlarged(odds > 0, frame.photo) if cues else drawn
+    return enlarged(cut, frame.photo)
+
+
+def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[CueFeatures]) -> np.ndarray:
+    """Log odds that a pixel of the small photo shows the thing, (h', w') float32; the mask is where they exceed 0.
+
+    The decoder draws what its prompts lead to, and leaves out a swan's neck or takes the saucer for a cat; the
+    reference knows the object's cells and colours, and those of its background.  Evidence adds up:
+
+        drawn  +  nearer the object's cells than the background's  +  confidence map  +  colours, each within bounds
+
+    The arguments are those of `photo_mask`.
+    """
+    frame = replace(prior.frame, photo=(pixels.shape[0], pixels.shape[1]))
+
+    def on_pixels(cells: Tensor) -> np.ndarray:
+        return np.asarray(frame.to_photo_size(cells[None, None])[0, 0].cpu().numpy())
+
+    drawn = on_pixels(logits)
+    mask = drawn > 0
+    if not cues or prior.nearer is None or mask.all() or not mask.any():
+        return drawn
+    odds = np.clip(drawn, -DRAWN_MOST, DRAWN_MOST)
+    odds += np.clip(NEARER * on_pixels(prior.nearer), -NEARER_MOST, NEARER_MOST)
+    odds += np.clip(CONFIDENCE * on_pixels(prior.cells), -CONFIDENCE_MOST, CONFIDENCE_MOST)
+    odds += colour_odds(pixels, cues, mask)
+    return odds if (odds > 0).any() else drawn
+
+
+def colour_odds(pixels: np.ndarray, cues: Sequence[CueFeatures], expected: np.ndarray) -> np.ndarray:
+    """Of colours that are rather the object's than anything else's: pixels (h, w, 3) uint8 -> (h, w) float32.
+
+    Far from where it is expected, (h, w) bool, they only speak against it: much else has its colours, too.
+    """
+    if not cues:
+        return np.zeros(expected.shape, np.float32)
+    ratios = np.mean([colour_ratios(pixels, each.colour_ratio) for each in cues], 0)
+    far = cv2.distanceTransform((~expected).astype(np.uint8), cv2.DIST_L2, 3) > CLOSE * math.sqrt(expected.sum())
+    return np.asarray(COLOURS * np.where(far, np.minimum(ratios, 0), cv2.blur(ratios, (3, 3))))
+
+
 # ------------------------------------------------------------- the outline: drawn to the edges of the photo
 #
 # The decoder's mask has few pixels, the photo has many, and its edges say where a thing ends. GrabCut (Rother,
 # Kolmogorov, Blake 2004; OpenCV's): two colour models, of the inside and of what is around, and the cheapest cut
-# between them. It starts from the decoder's mask and may move its outline by no more than a band.
-
-
-def photo_mask(logits: Tensor, frame: Frame, pixels: np.ndarray | None = None) -> np.ndarray:
-    """The mask at the photo's size; with the photo's pixels its outline follows their edges.
-
-    Args:
-        logits: of the mask, (h, w) over the canvas.
-        frame: of the photo.
-        pixels: the photo, small, (h', w', 3) uint8 RGB, or None: then the outline stays the decoder's.
-
-    Returns:
-        (H, W) bool. The mask as it was where there is too little to learn colours from, or the cut goes wrong.
-    """
-    cut = None
-    if pixels is not None:
-        height, width = pixels.shape[:2]
-        cut = cut_out(pixels, replace(frame, photo=(height, width)).to_photo_mask(logits).cpu().numpy())
-    return frame.to_photo_mask(logits).cpu().numpy() if cut is None else enlarged(cut, frame.photo)
+# between them. It starts from a mask and may move its outline by no more than a band.
 
 
 def enlarged(mask: np.ndarray, size: Size) -> np.ndarray:

@@ -61,6 +61,7 @@ class Settings:
         final_agreement: the same, for a last choice among the masks of all passes; 0: the last pass counts (published).
         fallback: an empty or runaway step is dropped and the step before it counts.
         refine: draw the mask's outline to the edges of the photo, for an encoder whose masks gain from it.
+        pixel_evidence: before that, add to the mask what the reference's cells and colours say of every pixel.
         closer_look: look again in a window of the photo, for something small (`method/find.py`); needs numbers that
             were fitted for the encoder. ``small``: where what was found is small; ``always``: in every photo, which
             takes twice as long; ``off``.
@@ -90,6 +91,7 @@ class Settings:
     final_agreement: float = 0.15
     fallback: bool = True
     refine: bool = True
+    pixel_evidence: bool = True
     closer_look: Literal["off", "small", "always"] = "small"
     tuned_prior: bool = True
 
@@ -172,6 +174,7 @@ PRESETS: dict[str, Settings] = {
         final_agreement=0.0,
         fallback=False,
         refine=False,
+        pixel_evidence=False,
         closer_look="off",
         tuned_prior=False,
     ),
@@ -187,6 +190,7 @@ PRESETS: dict[str, Settings] = {
         first_pass="single",
         final_agreement=0.0,
         refine=False,
+        pixel_evidence=False,
         closer_look="off",
     ),
     "persam": Settings(),

@@ -10,22 +10,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from persam.instance import mask_box
-from persam.method.cues import CueFeatures, colour_ratios, nearest_cells
+from persam.method.cues import CueFeatures, nearest_cells
 from persam.method.segment import cut_out
 from persam.models.base import EncodedImage
 
 # Chosen with the bundled model on the clips of DAVIS.
 MOST_ODDS = 4.0  # log odds beyond which a pixel is not surer
 CELLS, MOST_CELLS = 10.0, 2.0  # log odds by unit of cosine, and of a cell at most
-COLOURS = 0.3  # by unit of a colour's log ratio
-CLOSE = 0.2  # how far from where an object is expected its colours speak for it, as a share of its size
-BAND = 0.08  # how far edges may move its outline, likewise
+BAND = 0.08  # how far edges may move its outline, as a share of its size
 
 
 def cell_odds(image: EncodedImage, cues: Sequence[CueFeatures], size: tuple[int, int]) -> np.ndarray:
@@ -47,18 +44,6 @@ def cell_odds(image: EncodedImage, cues: Sequence[CueFeatures], size: tuple[int,
     frame = replace(matching.frame, photo=size[::-1])
     alike = frame.to_photo_size(torch.stack(more).mean(0)[None, None])[0, 0].cpu().numpy()
     return np.clip(CELLS * alike, -MOST_CELLS, MOST_CELLS)
-
-
-def colour_odds(pixels: np.ndarray, cues: Sequence[CueFeatures], expected: np.ndarray) -> np.ndarray:
-    """Of colours that are rather the object's than anything else's: pixels (h, w, 3) uint8 -> (h, w) float32.
-
-    Far from where it is expected, (h, w) bool, they only speak against it: much else has its colours, too.
-    """
-    if not cues:
-        return np.zeros(expected.shape, np.float32)
-    ratios = np.mean([colour_ratios(pixels, each.colour_ratio) for each in cues], 0)
-    far = cv2.distanceTransform((~expected).astype(np.uint8), cv2.DIST_L2, 3) > CLOSE * math.sqrt(expected.sum())
-    return COLOURS * np.where(far, np.minimum(ratios, 0), cv2.blur(ratios, (3, 3)))
 
 
 def edges_of(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:

@@ -23,10 +23,10 @@ from persam.geometry import fit_mask, shrink
 from persam.method.find import probability
 from persam.method.learn import learn_reference
 from persam.method.prior import Prior, prior_from, prior_of
-from persam.method.segment import agreement, cascade, enlarged, last_good, prompts_at
+from persam.method.segment import agreement, cascade, colour_odds, enlarged, last_good, prompts_at
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
-from persam.video.evidence import MOST_ODDS, cell_odds, clipped, colour_odds, edges_of
+from persam.video.evidence import MOST_ODDS, cell_odds, clipped, edges_of
 from persam.video.likeness import likeness_of
 from persam.video.memory import ClipMemory
 from persam.video.motion import Motion

@@ -21,6 +21,7 @@ _OFF: dict[str, dict[str, Any]] = {
     "no nearest cells": {"nearest_cue": False},
     "no background cells": {"background_cue": False},
     "no colour": {"colour_cue": False},
+    "no evidence of pixels": {"pixel_evidence": False},
     "no refinement at the edges": {"refine": False},
     "no closer look": {"closer_look": "off"},
     "no negative point": {"negative_point": False},
