@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from persam.geometry import Frame, Size
+from persam.instance import mask_box
 from persam.method.cues import CueFeatures, colour_ratios
 from persam.method.prior import Prior
 from persam.method.settings import Settings
@@ -37,7 +38,7 @@ CLOSE = 0.2  # how far from where a thing is thought to be its colours speak for
 
 OUTLINE_SIDE = 256  # pixels of the photo's longest side at which the outline is looked for
 BAND = 10  # pixels at that size by which the outline may move
-ROUNDS = 2
+AROUND = 3  # bands around the mask that are looked at: what is farther away tells little of its edge, and takes time
 FEWEST = 20  # pixels that a colour model needs
 LEAST, MOST = 0.33, 3.0  # area after over area before, beyond which the cut has gone wrong
 GIVEN_UP = 0.15  # share of the inner half of the band below which the cut has found no edge in it
@@ -327,6 +328,20 @@ def cut_out(pixels: np.ndarray, mask: np.ndarray, band: int = BAND) -> np.ndarra
     Deeper inside than `band` is sure to be object, farther outside is sure to be background. A cut that gives
     up the whole band has found no edge: so it ends on a photo without contrast.
     """
+    box = mask_box(mask)
+    if box is None:
+        return None
+    x0, y0, x1, y1 = box
+    window = np.s_[max(0, y0 - AROUND * band) : y1 + AROUND * band, max(0, x0 - AROUND * band) : x1 + AROUND * band]
+    cut = _cut_window(pixels[window], mask[window], band)
+    if cut is None:
+        return None
+    whole = np.zeros(mask.shape, bool)
+    whole[window] = cut
+    return whole
+
+
+def _cut_window(pixels: np.ndarray, mask: np.ndarray, band: int) -> np.ndarray | None:
     start = mask.astype(np.uint8)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
     inside, outside = cv2.erode(start, disc) > 0, cv2.dilate(start, disc) == 0
@@ -336,7 +351,7 @@ def cut_out(pixels: np.ndarray, mask: np.ndarray, band: int = BAND) -> np.ndarra
     labels[inside], labels[outside] = cv2.GC_FGD, cv2.GC_BGD
     cv2.setRNGSeed(0)  # the colour models start from k-means: the same photo gives the same mask
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(pixels), labels, (0, 0, 1, 1), *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(np.ascontiguousarray(pixels), labels, (0, 0, 1, 1), *models, 1, cv2.GC_INIT_WITH_MASK)
     cut = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
     rim = mask & ~inside
     kept = (cut & rim).sum() / max(1, rim.sum())

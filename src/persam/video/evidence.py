@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from persam.instance import mask_box
 from persam.method.cues import CueFeatures, nearest_cells
 from persam.method.segment import cut_out
 from persam.models.base import EncodedImage
@@ -52,19 +51,9 @@ def edges_of(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     Returns:
         (h, w) bool; None where there are no edges.
     """
-    box = mask_box(mask)
-    if box is None:
+    if not mask.any():
         return None
-    band = max(2, round(BAND * math.sqrt(mask.sum())))
-    x0, y0, x1, y1 = box
-    rows = slice(max(0, y0 - 3 * band), y1 + 3 * band)
-    columns = slice(max(0, x0 - 3 * band), x1 + 3 * band)
-    cut = cut_out(pixels[rows, columns], mask[rows, columns], band)
-    if cut is None:
-        return None
-    whole = np.zeros(mask.shape, bool)
-    whole[rows, columns] = cut
-    return whole
+    return cut_out(pixels, mask, max(2, round(BAND * math.sqrt(mask.sum()))))
 
 
 def clipped(odds: np.ndarray) -> np.ndarray:
