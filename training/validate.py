@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from persam.concept import Concept
 from persam.method.find import similarity_score
-from persam.method.prior import prior_of
+from persam.method.prior import levels_of, prior_of
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.sam import Sam
@@ -146,6 +146,8 @@ def personal_figures(model: Sam, examples: Examples, seed: int = 0) -> dict[str,
     views = [view.photo() for pair in examples.pairs for view in pair]
     sets = [source for source in examples.pair_sets for _ in range(2)]
     concepts = [persam.learn(image, mask == OWN) for image, mask in views]
+    # Weights for which nothing was fitted yet are measured as those are for which something was.
+    concepts = [replace(concept, **levels_of(concept.material, calibrated=False)) for concept in concepts]
     encoded = [concept.material[0].image for concept in concepts]
     located, ious, asked = [], [], []
     for i, concept in enumerate(concepts):
@@ -169,7 +171,7 @@ def personal_figures(model: Sam, examples: Examples, seed: int = 0) -> dict[str,
 def score_in(model: Sam, image: EncodedImage, concept: Concept) -> float:
     """The score that `PerSAM.segment` gives, without the decoder's passes, on which it does not depend."""
     prior = prior_of(image, concept, model.low_resolution, tuned=False)
-    return similarity_score(prior.similarity, concept.threshold)
+    return similarity_score(prior.similarity, concept.threshold, concept.own_similarity)
 
 
 def by_set(values: list[float], sets: list[str]) -> dict[str, list[float]]:

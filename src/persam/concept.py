@@ -60,6 +60,7 @@ class Concept:
         targets: target features, one for each reference.
         references: where they came from.
         threshold: lowest similarity at which the concept counts as present, where nothing was fitted for the encoder.
+        own_similarity: the references' own, where the threshold was calibrated on them; else it is a fixed share.
         cues: what the cues compare with, one for each reference; none where the confidence map is the paper's.
         fitted: how much each cue says with this encoder, or None: then the confidence map is the paper's.
         scale_weights: PerSAM-F's weights of the decoder's three scales, or None.
@@ -81,6 +82,7 @@ class Concept:
     cues: tuple[CueFeatures, ...] = ()
     fitted: Fitted | None = None
     scale_weights: tuple[float, float, float] | None = None
+    own_similarity: float | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     thumbnail: bytes | None = None
     kept: tuple[KeptReference | None, ...] = field(default=(), repr=False, compare=False)
@@ -158,13 +160,19 @@ class Concept:
     def joined(self, other: Concept, name: str) -> Concept:
         """Both as one concept, learned from the references of both; of one model, with one form, neither tuned."""
         ours, theirs = len(self.references), len(other.references)
+
+        def mean(one: float, another: float) -> float:
+            return (one * ours + another * theirs) / (ours + theirs)
+
+        own, others_own = self.own_similarity, other.own_similarity
         nothing, none_of_theirs = (None,) * ours, (None,) * theirs
         return replace(
             self,
             name=name,
             targets=self.targets + other.targets,
             references=self.references + other.references,
-            threshold=(self.threshold * ours + other.threshold * theirs) / (ours + theirs),
+            threshold=mean(self.threshold, other.threshold),
+            own_similarity=None if own is None or others_own is None else mean(own, others_own),
             cues=self.cues + other.cues,
             created=other.created,
             thumbnail=self.thumbnail or other.thumbnail,

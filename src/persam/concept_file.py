@@ -55,6 +55,7 @@ def metadata_of(concept: Concept) -> dict[str, Any]:
         "model": {"name": concept.model_name, "fingerprint": concept.model},
         "encoder": {"name": concept.encoder_name, "fingerprint": concept.encoder},
         "threshold": round(concept.threshold, 6),
+        **({} if concept.own_similarity is None else {"own_similarity": round(concept.own_similarity, 6)}),
         "fitted": None if concept.fitted is None else concept.fitted.to_dict(),
         "scale_weights": None if concept.scale_weights is None else [round(w, 6) for w in concept.scale_weights],
         "references": [
@@ -163,6 +164,7 @@ def _concept_from(meta: _Fields, tensors: dict[str, Tensor], thumbnail: str | No
         ),
         fitted=fitted,
         scale_weights=None if weights is None else _scale_weights(meta),
+        own_similarity=meta.number("own_similarity") if "own_similarity" in meta.values else None,
         created=meta.text("created"),
         thumbnail=None if thumbnail is None else _decoded(thumbnail),
         kept=_kept_from(tensors, count),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
@@ -24,7 +23,7 @@ from persam.masks import check_copy
 from persam.method.cues import cues_of
 from persam.method.find import WINDOW, find
 from persam.method.learn import Learned, learn_reference, prompted_mask
-from persam.method.prior import fuses_cues, threshold_of
+from persam.method.prior import fuses_cues, levels_of
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
 from persam.method.segment import OUTLINE_SIDE
 from persam.method.settings import Settings
@@ -98,7 +97,7 @@ class PerSAM:
             mode: ``persam``, ``official`` or ``paper``.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             dtype: number format of the image encoder: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
-            encoder: name of another encoder for the confidence map, such as ``"facebook/dinov2-base"``.
+            encoder: name of another encoder for the confidence map, such as ``"facebook/dinov2-base@layers=9,12"``.
             settings: single switches; takes the place of `mode`.
             fitted: a file that `training.fit` made for this model and encoder; by default the packaged numbers, if any.
             decoder_heads: attention heads in the decoder of an original checkpoint.
@@ -221,6 +220,7 @@ class PerSAM:
         matcher = self.encoder or self.model
         fitted = self.fitted if fuses_cues(self.settings) or self.settings.refine else None
         fitted = fitted if earlier is None else earlier.fitted
+        calibrated = self.fitted is None if earlier is None else earlier.own_similarity is not None
         pairs = list(zip(references, learned, strict=True))
         concept = Concept(
             name=name or "object",
@@ -231,7 +231,7 @@ class PerSAM:
             encoder_name=matcher.name,
             targets=tuple(each.target for each in learned),
             references=tuple(ReferenceRecord.of(*each) for each in pairs),
-            threshold=mean(threshold_of(each) for each in learned),
+            **levels_of(learned, calibrated=calibrated),
             cues=() if fitted is None else tuple(cues_of(each) for each in learned),
             fitted=fitted,
             thumbnail=picture_file(shrink(references[0].image, THUMBNAIL_SIDE), "PNG"),
@@ -261,7 +261,8 @@ class PerSAM:
         if not base.tuned:
             return base
         material = self._material_of(base)
-        return replace(base, scale_weights=None, threshold=mean(map(threshold_of, material)), material=material)
+        levels = levels_of(material, calibrated=base.own_similarity is not None)
+        return replace(base, scale_weights=None, material=material, **levels)
 
     def _material_of(self, concept: Concept) -> tuple[Learned, ...]:
         """What tuning needs of every reference: from memory, or learned again from what the concept keeps."""
@@ -325,7 +326,7 @@ class PerSAM:
         return replace(
             concept,
             scale_weights=(first, second, third),
-            threshold=mean(threshold_of(each, tuned=True) for each in material),
+            **levels_of(material, calibrated=concept.own_similarity is not None, tuned=True),
             material=material,
         )
 

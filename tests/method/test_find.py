@@ -107,7 +107,7 @@ class TestSeveral:
     def test_the_surest_comes_first_whatever_was_found_first(self, scores, monkeypatch):
         """A fitted score depends on the mask, so what is found later may be surer."""
         given = iter(scores)
-        monkeypatch.setattr("persam.method.find.similarity_score", lambda similarity, threshold: next(given))
+        monkeypatch.setattr("persam.method.find.similarity_score", lambda *_: next(given))
         _, _, found = search(drawing((30, 30, 16), (95, 30, 16), (60, 95, 16))[0], most=3, threshold=0.0)
         assert [each.score for each in found] == sorted(scores, reverse=True)
 

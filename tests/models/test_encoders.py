@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +11,46 @@ import torch
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel, random_sam
 from transformers import (
+    BertConfig,
+    BertModel,
     CLIPConfig,
     CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModel,
+    Dinov2Backbone,
     Dinov2Config,
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
+    DINOv3ViTBackbone,
     DINOv3ViTConfig,
     DINOv3ViTModel,
+    RadioConfig,
+    RadioModel,
+    Siglip2Config,
+    Siglip2Model,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
+    SiglipConfig,
+    SiglipModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
 )
+from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 from transformers.utils import logging
 
 from persam import PerSAM
-from persam.errors import PersamError
+from persam.cli.options import model_of
+from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
 from persam.models.encoders import TransformersEncoder
+from persam.models.fingerprint import fingerprint_of
 from persam.models.fitted import Fitted
 from persam.models.loading import load_encoder
 
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56}
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL = {**SIZES, "image_size": 56}
+NAFLEX = {**SIZES, "patch_size": 14, "num_patches": 16, "intermediate_size": 64}
 
 
 def build(kind: str) -> torch.nn.Module:
@@ -41,24 +61,52 @@ def build(kind: str) -> torch.nn.Module:
         return Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**SMALL, patch_size=14, mlp_ratio=2))
     if kind == "dinov3":
         return DINOv3ViTModel(DINOv3ViTConfig(**SMALL, patch_size=8, intermediate_size=64, num_register_tokens=4))
+    if kind == "radio":
+        return RadioModel(RadioConfig(**SMALL, patch_size=14, mlp_ratio=2.0, max_img_size=112))
+    if kind == "siglip2 vision":
+        return Siglip2VisionModel(Siglip2VisionConfig(**NAFLEX))
+    if kind == "siglip vision":
+        return SiglipVisionModel(SiglipVisionConfig(**SMALL, patch_size=14, intermediate_size=64))
     vision = CLIPVisionConfig(**SMALL, patch_size=14, intermediate_size=64)
     if kind == "clip vision":
         return CLIPVisionModel(vision)
     text = {
         "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16, "vocab_size": 50,
     }  # fmt: skip
+    if kind == "siglip":
+        sight = SiglipVisionConfig(**SMALL, patch_size=14, intermediate_size=64)
+        return local(SiglipModel(SiglipConfig(vision_config=sight.to_dict(), text_config=text)))
+    if kind == "siglip2":
+        return local(Siglip2Model(Siglip2Config(vision_config=NAFLEX, text_config=text)))
     return CLIPModel(CLIPConfig(vision_config=vision.to_dict(), text_config=text, projection_dim=16))
 
 
-KINDS = ["dinov2", "dinov2 with registers", "dinov3", "clip vision", "clip"]
+def local(network: torch.nn.Module) -> torch.nn.Module:
+    """With less attention and positions: random SigLIPs have so much that hardly a patch shows its own place."""
+    with torch.no_grad():
+        network.vision_model.embeddings.position_embedding.weight *= 0.1
+        for layer in network.vision_model.encoder.layers:
+            layer.self_attn.out_proj.weight *= 0.1
+    return network
+
+
+KINDS = ["dinov2", "dinov2 with registers", "dinov3", "clip vision", "clip", "siglip", "siglip2", "radio"]
+
+
+def saved(network: torch.nn.Module, folder: Path) -> str:
+    logging.disable_progress_bar()
+    network.save_pretrained(folder)
+    return str(folder)
+
+
+def load(name: str) -> TransformersEncoder:
+    return load_encoder(name, device="cpu", dtype="float32")  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TransformersEncoder:
-    logging.disable_progress_bar()
     folder: Path = tmp_path_factory.mktemp("encoder") / request.param.replace(" ", "-")
-    build(request.param).save_pretrained(folder)
-    return load_encoder(str(folder), device="cpu", dtype="float32")  # type: ignore[return-value]
+    return load(saved(build(request.param), folder))
 
 
 @pytest.mark.parametrize("size", [(56, 56), (60, 120), (200, 50), (1, 1), (3, 400), (300, 300)])
@@ -93,14 +141,171 @@ def test_patches_lie_where_they_belong(encoder, row, column):
     assert max(quadrants, key=quadrants.get) == (row, column)
 
 
-def test_normalisation_is_the_encoders_own(encoder):
-    expected = (0.485, 0.456, 0.406) if "dino" in encoder.kind else (0.48145466, 0.4578275, 0.40821073)
-    torch.testing.assert_close(encoder._mean.flatten(), torch.tensor(expected))
+NOISE = np.random.default_rng(0).integers(0, 255, (56, 56, 3), np.uint8)  # a photo that needs no resizing
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    return ((torch.tensor(NOISE) / 255 - torch.tensor(mean)) / torch.tensor(std)).permute(2, 0, 1)[None].float()
+
+
+@pytest.mark.parametrize(
+    ("kind", "backbone"), [("dinov2", Dinov2Backbone), ("dinov3", DINOv3ViTBackbone)], ids=["dinov2", "dinov3"]
+)
+def test_layers_are_those_of_transformers_backbone(kind, backbone, tmp_path):
+    name = saved(build(kind), tmp_path / "encoder")
+    network = backbone.from_pretrained(name, out_indices=[1, 2], apply_layernorm=True).eval()
+    with torch.no_grad():
+        first, last = network(normalised(*IMAGENET)).feature_maps
+    torch.testing.assert_close(load(f"{name}@layers=1@positions=kept").encode(NOISE).features, first)
+    torch.testing.assert_close(load(f"{name}@positions=kept").encode(NOISE).features, last)
+
+
+@pytest.mark.parametrize(
+    ("kind", "network", "colours"),
+    [
+        ("clip vision", CLIPVisionModel, ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))),
+        ("siglip vision", SiglipVisionModel, ((0.5,) * 3, (0.5,) * 3)),
+        ("siglip", SiglipVisionModel, ((0.5,) * 3, (0.5,) * 3)),
+        ("radio", RadioModel, ((0.0,) * 3, (1.0,) * 3)),
+    ],
+)
+def test_features_are_those_of_transformers_own_forward(kind, network, colours, tmp_path):
+    name = saved(build(kind), tmp_path / "encoder")
+    with torch.no_grad():
+        tokens = network.from_pretrained(name).eval()(normalised(*colours)).last_hidden_state
+    torch.testing.assert_close(load(name).encode(NOISE).features, tokens[:, -16:].mT.reshape(1, 32, 4, 4))
+
+
+@pytest.mark.parametrize("kind", ["siglip2 vision", "siglip2"])
+def test_siglip2_sees_what_its_own_processor_makes(kind, tmp_path):
+    name = saved(build(kind), tmp_path / "encoder")
+    photo = np.random.default_rng(0).integers(0, 255, (28, 112, 3), np.uint8)
+    given = Siglip2ImageProcessorPil(patch_size=14, max_num_patches=16)(photo, return_tensors="pt")
+    with torch.no_grad():
+        tokens = Siglip2VisionModel.from_pretrained(name).eval()(**given).last_hidden_state
+    torch.testing.assert_close(load(name).encode(photo).features, tokens.mT.reshape(1, 32, 2, 8))
+
+
+# ----------------------------------------------------------------------------------- what stands behind the name
+
+
+def test_a_cosine_of_several_layers_is_the_mean_of_theirs(encoder):
+    photo, _ = draw_scene()
+
+    def cosines(options: str) -> torch.Tensor:
+        features = torch.nn.functional.normalize(
+            load(encoder.asked.base + options).encode(photo).features[0].flatten(1), dim=0
+        )
+        return features.T @ features
+
+    both = cosines("@layers=1,2")
+    torch.testing.assert_close(both, (cosines("@layers=1") + cosines("@layers=2")) / 2, atol=1e-5, rtol=0)
+
+
+def test_windows_see_more_of_a_photo(encoder):
+    photo, _ = draw_scene(60, 120)
+    usual, windowed = encoder.encode(photo), load(f"{encoder.asked.base}@windows=2").encode(photo)
+    rows, columns = usual.frame.grid
+    assert windowed.frame.grid == (2 * rows, 2 * columns)
+    assert windowed.features.shape == (1, 32, 2 * rows, 2 * columns)
+    assert windowed.frame.photo == (60, 120)
+    assert windowed.frame.content == windowed.frame.canvas == (2 * usual.frame.canvas[0], 2 * usual.frame.canvas[1])
+
+
+def test_what_gives_other_features_has_another_fingerprint(tmp_path):
+    base = saved(build("dinov3"), tmp_path / "encoder")
+    usual, kept = load(base), load(f"{base}@positions=kept")
+    options = ("@layers=1", "@layers=1,2", "@windows=2", "@size=28", "@layers=1@windows=2")
+    others = [load(base + each) for each in options]
+    assert len({each.fingerprint for each in (usual, kept, *others)}) == 2 + len(options)
+    assert all(load(each.name).fingerprint == each.fingerprint for each in (usual, kept, *others))
+    as_trained = load(f"{base}@windows=1@layers=2@size=56")
+    assert (as_trained.name, as_trained.fingerprint) == (usual.name, usual.fingerprint)
+
+
+def test_by_default_the_fingerprint_is_the_weights_own(encoder):
+    own = fingerprint_of(encoder.network)
+    assert (encoder.fingerprint == own) == (encoder.kind != "dinov3_vit")
+    assert load(f"{encoder.asked.base}@positions=kept").fingerprint == own
+
+
+@pytest.fixture(scope="module")
+def dinov3(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One whose attention is strong enough for positions to be seen."""
+    torch.manual_seed(0)
+    config = DINOv3ViTConfig(**SMALL, patch_size=8, intermediate_size=64, num_register_tokens=4, initializer_range=0.2)
+    return saved(DINOv3ViTModel(config), tmp_path_factory.mktemp("dinov3"))
+
+
+@pytest.mark.parametrize("options", ["", "@layers=1,2", "@windows=2"])
+@pytest.mark.parametrize("size", [(56, 56), (60, 120)])
+def test_dinov3_without_content_has_no_positions(dinov3, options, size):
+    blank = np.zeros((*size, 3), np.uint8)
+    kept = load(f"{dinov3}{options}@positions=kept").encode(blank).features
+    removed = load(dinov3 + options).encode(blank).features
+    assert float(removed.var((2, 3)).sum()) < 0.02 * float(kept.var((2, 3)).sum())
+
+
+def test_dinov3_keeps_what_is_no_position(dinov3):
+    kept, removed = load(f"{dinov3}@positions=kept"), load(dinov3)
+    assert 0 < removed._bases[0].shape[1] <= 16
+    before, after = (float(each.encode(NOISE).features.var((2, 3)).sum()) for each in (kept, removed))
+    assert after > 0.7 * before
+    only_content = load(dinov3).encode(NOISE).features
+    torch.testing.assert_close(only_content, removed.encode(NOISE).features)
+
+
+def test_a_concept_made_before_positions_were_removed_still_serves(dinov3):
+    """Then the name said nothing of positions, and the fingerprint was the weights' own."""
+    photo, mask = draw_scene()
+    sam = random_sam()
+    kept = load(f"{dinov3}@positions=kept")
+    old = replace(PerSAM(sam, encoder=kept).learn(photo, mask), encoder_name=dinov3)
+    assert old.encoder == fingerprint_of(DINOv3ViTModel.from_pretrained(dinov3))
+    _, name = model_of(old, "tiny", None)
+    assert name is not None
+    assert PerSAM(sam, encoder=load(name)).segment(photo, old).mask.shape == mask.shape
+    with pytest.raises(PersamError, match=r"this is .*@positions=removed \("):
+        PerSAM(sam, encoder=load(dinov3)).segment(photo, old)
+    new = PerSAM(sam, encoder=load(dinov3)).learn(photo, mask)
+    assert load(model_of(new, "tiny", None)[1] or "").fingerprint == new.encoder
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("@layers=1,3", r"has no layer 3; it has 2, counted from 1\.$"),
+        ("@size=10", r"@size=10 is less than a patch of 14 pixels; give more\.$"),
+    ],
+)
+def test_more_than_a_network_has(options, sentence, tmp_path):
+    with pytest.raises(UsageError, match=sentence):
+        load(saved(build("dinov2"), tmp_path / "encoder") + options)
+
+
+def test_a_model_without_patch_features(tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
+    name = saved(BertModel(BertConfig(**sizes, vocab_size=50)), tmp_path / "bert")
+    with pytest.raises(
+        PersamError, match="is of type bert, which persam cannot use .*; use a model with patch features"
+    ):
+        load(name)
+
+
+def test_a_model_that_brings_its_own_code_is_refused_unasked(tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("the terminal was asked"))
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoConfig": "theirs.Config", "AutoModel": "theirs.Model"}}')
+    with pytest.raises(PersamError, match="comes with code of its own, which persam never runs; name another"):
+        load(str(tmp_path))
+
+
+# ------------------------------------------------------------------------------------------------------ the main job
 
 
 def test_name_and_fingerprint(encoder):
     assert len(encoder.fingerprint) == 12
-    again = load_encoder(encoder.name, device="cpu", dtype="float32")
+    again = load(encoder.name)
     assert again.fingerprint == encoder.fingerprint
     assert load_encoder(encoder.name, device="cpu", dtype="bfloat16").fingerprint == encoder.fingerprint
 

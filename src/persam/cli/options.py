@@ -22,7 +22,10 @@ Model = Annotated[
     str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, or a .pth of SAM; see `persam models`.")
 ]
 Mode = Annotated[str, typer.Option(help="persam, official or paper.")]
-Encoder = Annotated[str | None, typer.Option(help="Another encoder for the confidence map.")]
+Encoder = Annotated[
+    str | None,
+    typer.Option(help="Another encoder for the confidence map, such as facebook/dinov2-base or ...@layers=9,12."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", show_default=True)]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
@@ -53,8 +56,10 @@ def model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple[
     Raises:
         UsageError: That model is a file, and not where it was.
     """
+    from persam.models.encoder_name import recorded
+
     if encoder is None and concept.encoder != concept.model:
-        encoder = concept.encoder_name
+        encoder = recorded(concept.encoder_name)
     if model is not None:
         return model, encoder
     name = concept.model_name

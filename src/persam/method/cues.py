@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.geometry import Frame, shrink
-from persam.method.learn import LITTLE, Learned
+from persam.method.learn import Learned, cells_beside
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.models.fitted import photo_colours
@@ -64,7 +64,7 @@ def cue_features(matching: EncodedImage, mask: Tensor, cells: Tensor, pixels: np
         pixels: the reference, small, (h, w, 3) uint8 RGB, or None: then colour says nothing.
     """
     features = F.normalize(matching.features[0], dim=0)
-    beside = matching.frame.inside(device=cells.device) & (matching.frame.cover(mask) < LITTLE) & ~cells
+    beside = cells_beside(matching.frame, matching.frame.cover(mask), cells)
     own, ratio = np.zeros((BINS,) * 3, np.float32), np.zeros((BINS,) * 3, np.float32)
     if pixels is not None:
         own, ratio = _colour_ratio(pixels, mask.cpu().numpy())

@@ -44,7 +44,7 @@ SAME = 0.8  # IoU with an earlier instance from which on it is the same one (pub
 SIGNS = ("likeness", "explained", "colour")  # what a fitted score follows from, see `signs_of`
 USUAL = 0.25  # share of an album's photos in which a thing is, before one has looked
 MOST_ODDS = 60.0  # log odds beyond which a float's exponential says nothing new
-STEEPNESS = 8.0  # of `similarity_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
+STEEPNESS = 8 * (1 / NEAR - 1)  # of `similarity_score`; the reference itself gets 0.94
 
 # The window's size goes by the photo, not by what was found: cut tightly around a thing it has no surroundings left,
 # and what was found may be no more than a part.
@@ -132,7 +132,7 @@ def score_in(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
         mask: what was found, (H, W) bool.
     """
     if concept.fitted is None:
-        return similarity_score(prior.similarity, concept.threshold)
+        return similarity_score(prior.similarity, concept.threshold, concept.own_similarity)
     return score_of(signs_of(image, concept, prior, mask), concept.fitted)
 
 
@@ -203,12 +203,14 @@ def _peak_cells(matching: EncodedImage, prior: Prior) -> Tensor:
     return cells == cells.max()
 
 
-def similarity_score(similarity: float, threshold: float) -> float:
+def similarity_score(similarity: float, threshold: float, own: float | None = None) -> float:
     """The score of an encoder that nothing was fitted for: 0.5 where the similarity is the concept's own threshold.
 
-    A logistic function of the similarity's share above the threshold. It ranks; it is not calibrated.
+    A logistic function of where the similarity lies on the way from the threshold to the reference's `own`, which is
+    `NEAR` of the way up if it was not recorded. It ranks; it is not calibrated.
     """
-    return 1 / (1 + math.exp(-STEEPNESS * (similarity - threshold) / max(threshold, 0.1)))
+    way = max(threshold, 0.1) * (1 / NEAR - 1) if own is None else max(own - threshold, 1e-6)
+    return probability(STEEPNESS * (similarity - threshold) / way)
 
 
 # --------------------------------------------------------------------------- a closer look at what is small

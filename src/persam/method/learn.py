@@ -1,4 +1,4 @@
-"""Learn: what a reference says about the object (paper Eq. 3-5). Its threshold: `method.prior.threshold_of`.
+"""Learn: what a reference says about the object (paper Eq. 3-5). Its threshold: `method.prior.levels_of`.
 
 M_R is the reference mask, F_R the reference's features (C, rows, columns).  The published code takes the mean of the
 un-normalised features under the mask; the paper keeps every normalised one.  A mean of cosines with n unit vectors is
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.errors import PersamError
-from persam.geometry import covered_cells
+from persam.geometry import Frame, covered_cells
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, PromptableModel, Prompts
 
@@ -84,12 +84,23 @@ def learn_reference(
     if settings.reference_cells == "published":
         cells = published_cells(model, image, mask, mask_values)
         matching_cells = cells if matching is image else matching_cells
-    background = matching.frame.inside(device=mask.device) & (coverage < LITTLE) & ~matching_cells
+    background = cells_beside(matching.frame, coverage, matching_cells)
     target = target_features(image.features[0], cells, matching.features[0], matching_cells, background, settings)
     return Learned(target, image, mask, matching_cells)
 
 
 # ------------------------------------------------- which cells show the object: M_R on the feature grid (Eq. 3)
+
+
+def cells_beside(frame: Frame, coverage: Tensor, cells: Tensor) -> Tensor:
+    """Cells that show the photo without the object, (rows, columns) bool; there may be none.
+
+    Args:
+        frame: of the photo.
+        coverage: share of every cell that the object covers.
+        cells: that count as the object's, bool.
+    """
+    return frame.inside(device=cells.device) & (coverage < LITTLE) & ~cells
 
 
 def published_cells(

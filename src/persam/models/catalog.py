@@ -44,6 +44,8 @@ _KNOWN = (
     CatalogEntry("facebook/dinov3-vitb16-pretrain-lvd1689m", "encoder", "DINOv3 ViT-B, gated", 343, "DINOv3 License"),
     CatalogEntry("openai/clip-vit-base-patch16", "encoder", "CLIP ViT-B/16", 599, "MIT"),
     CatalogEntry("openai/clip-vit-large-patch14", "encoder", "CLIP ViT-L/14", 1710, "MIT"),
+    CatalogEntry("google/siglip2-base-patch16-naflex", "encoder", "SigLIP 2 ViT-B/16", 1500, "Apache-2.0"),
+    CatalogEntry("nvidia/C-RADIOv4-H", "encoder", "C-RADIOv4 ViT-H", 2612, "NVIDIA Open Model License"),
 )
 
 

@@ -7,6 +7,7 @@ runs, and finds nothing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +50,13 @@ def sampled_fingerprint_of(network: nn.Module) -> str:
         sample = flat[:: max(1, flat.numel() // 64)][:64].float().cpu().numpy()
         digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.tobytes())
     return digest.hexdigest()[:DIGITS]
+
+
+def fingerprint_with(fingerprint: str, changes: Sequence[str]) -> str:
+    """The fingerprint of what gives other features than the weights alone do; with no `changes` the weights' own."""
+    if not changes:
+        return fingerprint
+    return hashlib.sha256(" ".join([fingerprint, *changes]).encode()).hexdigest()[:DIGITS]
 
 
 def known_as(network: Known) -> tuple[str, ...]:

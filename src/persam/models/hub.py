@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,26 @@ def load_network(name: str, kind: Any, *, otherwise: str = _BUNDLED) -> Any:
     Raises:
         PersamError: not to be had, damaged, or tensors missing from it.
     """
-    network, report = hub_call(name, kind.from_pretrained, otherwise=otherwise, output_loading_info=True)
+    with _without_report():
+        network, report = hub_call(name, kind.from_pretrained, otherwise=otherwise, output_loading_info=True)
     if missing := sorted(report["missing_keys"]):
         raise PersamError(
             f"{name} lacks {len(missing)} of the model's tensors, such as {missing[0]}; get it again, or name another."
         )
     return network
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Transformers prints a table of all tensors that it has no use for, such as the words' half of CLIP."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, **arguments: Any) -> Any:
@@ -40,9 +56,11 @@ def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, **arguments: An
 
     failures = (OSError, ValueError, RuntimeError, SafetensorError)  # the last two: damaged weights, wrong shapes
     is_path = bool(name) and Path(name).exists()
+    arguments = _without_questions(load) | arguments
     try:
         return load(name, **arguments) if is_path else load(name, local_files_only=True, **arguments)
     except failures as error:
+        _refuse_code(name, error)
         if is_path:
             raise PersamError(
                 f"{name} is there, but holds no model that transformers can load: {first_line(error)}"
@@ -56,10 +74,23 @@ def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, **arguments: An
     try:
         return load(name, **arguments)
     except failures as error:
+        _refuse_code(name, error)
         raise PersamError(
             f"The hub gives no model {name}; check the name (for a gated model: accept its terms, then "
             f"`hf auth login`), or {otherwise}."
         ) from error
+
+
+def _without_questions(load: Any) -> dict[str, Any]:
+    """Keep transformers' Auto classes from asking, on the terminal, whether to run the code that a model brings."""
+    owner = getattr(load, "__self__", None)
+    return {"trust_remote_code": False} if getattr(owner, "__name__", "").startswith("Auto") else {}
+
+
+def _refuse_code(name: str, error: Exception) -> None:
+    """Say so where a model could not be loaded because its code was not run."""
+    if "trust_remote_code" in str(error):
+        raise PersamError(f"{name} comes with code of its own, which persam never runs; name another.") from error
 
 
 def _is_offline() -> bool:

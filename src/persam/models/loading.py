@@ -130,7 +130,12 @@ def load_model(
 def load_encoder(
     name: str, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
 ) -> FeatureEncoder:
-    """Load an encoder for the confidence map by its transformers name (DINOv2, DINOv3, CLIP)."""
+    """Load an encoder for the confidence map by its transformers name and options, see `models/encoder_name.py`.
+
+    Raises:
+        PersamError: not to be had, or of a kind that is not supported.
+        UsageError: an unknown option, device or dtype.
+    """
     from persam.models.encoders import TransformersEncoder
 
     place = choose_device(device)
