@@ -190,6 +190,13 @@ class TestEvidence:
         assert speaks_for[near] > 0 == speaks_for[far]
         assert against[near] < 0 > against[far]
 
+    def test_a_part_of_which_nothing_was_drawn_is_another_thing(self):
+        nearer = torch.full((8, 8), -1.0)
+        nearer[:3, :5] = nearer[6:, 6:] = 1.0
+        odds = pixel_odds(self.drawn, prior_in(self.frame, nearer), self.pixels, [cues_of(0.0)])
+        assert (odds[:20, :36] > 0).all()  # more than was drawn
+        assert (odds[40:] <= 0).all()
+
     def test_several_references_are_averaged(self):
         expected = disc((64, 64), 32, 32, 20)
         one, other = cues_of(2.0), cues_of(-1.0)

@@ -287,6 +287,9 @@ def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[
     odds += np.clip(NEARER * on_pixels(prior.nearer), -NEARER_MOST, NEARER_MOST)
     odds += np.clip(CONFIDENCE * on_pixels(prior.cells), -CONFIDENCE_MOST, CONFIDENCE_MOST)
     odds += colour_odds(pixels, cues, mask)
+    _, parts = cv2.connectedComponents((odds > 0).astype(np.uint8))
+    # A part of which the decoder drew nothing is another thing.
+    odds = np.where(np.isin(parts, parts[mask]), odds, np.minimum(odds, 0))
     return odds if (odds > 0).any() else drawn
 
 
