@@ -25,6 +25,7 @@ from transformers.utils import logging
 from typer.testing import CliRunner
 
 from persam import Concept, PerSAM
+from persam.album.cache import EncodingCache
 from persam.cli.main import app
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
@@ -160,8 +161,8 @@ def test_a_photo_is_told_that_nothing_is_remembered(model, kind):
     theirs = own.get_image_embeddings(by_hand(photo, kind, model.image_size))
     vector = own.no_memory_embedding.view(1, -1, 1, 1)
     same(encoding.features + (0 if kind == "sam3_tracker" else vector), theirs[-1])
-    for mine, other in zip(encoding.extras["finer"], theirs[:2], strict=True):
-        same(mine, other)
+    for name, other in zip(("finest", "finer"), theirs[:2], strict=True):
+        same(encoding.extras[name], other)
     without = replace(encoding, features=encoding.features - vector)
     told = model.decode(encoding, prompts_for(model), multimask=True).logits
     assert float((told - model.decode(without, prompts_for(model), multimask=True).logits).abs().max()) > 1e-4
@@ -268,7 +269,7 @@ def published_on_sam2(own: Any, encoding: EncodedImage, prompts: Prompts, guidan
         return ((logits.softmax(-1) if guidance.where == "after" else logits) + bias).softmax(-1)
 
     queries, cells = published_transformer(decoder.transformer, tokens, cells, positions, guidance.semantic, steer)
-    finest, finer = (each[0] for each in encoding.extras["finer"])
+    finest, finer = (encoding.extras[name][0] for name in ("finest", "finer"))
     drawn = decoder.upscale_conv1(cells.T.reshape(1, -1, *encoding.features.shape[-2:]))[0] + finer
     drawn = F.gelu(channel_norm(decoder.upscale_layer_norm, drawn))
     drawn = F.gelu(decoder.upscale_conv2(drawn[None])[0] + finest)
@@ -323,13 +324,7 @@ def test_several_photos_at_once_each_with_its_prompt(model):
     photos = [draw_scene(seed=seed, center=(40 + 20 * seed, 50))[0] for seed in range(3)]
     encodings, prompts = [model.encode(photo) for photo in photos], prompts_for(model, 3, "points", "mask")
 
-    def joined(name: str) -> Any:
-        parts = [each.extras[name] for each in encodings]
-        if isinstance(parts[0], Tensor):
-            return torch.cat(parts)
-        return tuple(torch.cat(level) for level in zip(*parts, strict=True))
-
-    extras = {name: joined(name) for name in encodings[0].extras}
+    extras = {name: torch.cat([each.extras[name] for each in encodings]) for name in encodings[0].extras}
     batch = EncodedImage(torch.cat([each.features for each in encodings]), encodings[0].frame, extras)
     together = model.decode(batch, prompts, multimask=True)
     for i, encoding in enumerate(encodings):
@@ -419,6 +414,15 @@ def test_any_photo(model, size):
     assert encoding.frame.photo == size
     assert encoding.features.shape == (1, CHANNELS, *model.grid)
     assert bool(encoding.features.isfinite().all())
+
+
+def test_an_encoding_is_kept_on_disk_whole(model, tmp_path):
+    """As `persam album` does, to look for another concept later."""
+    encoding, cache = model.encode(draw_scene()[0]), EncodingCache(tmp_path, 2**30, model.fingerprint)
+    cache.put("photo", encoding)
+    kept = cache.get("photo")
+    one, other = (model.decode(each, prompts_for(model), multimask=True).logits for each in (encoding, kept))
+    torch.testing.assert_close(one, other, atol=0, rtol=0)
 
 
 # ------------------------------------------------------------------------------------------- checkpoints for videos

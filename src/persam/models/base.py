@@ -26,7 +26,7 @@ class EncodedImage:
     Attributes:
         features: what the decoder attends to and what concepts are made of, (1, C, rows, columns) or (B, C, ...).
         frame: the photo's place on the model's canvas.
-        extras: whatever else the model's decoder wants (SAM 2's finer features, SAM-HQ's early ones).
+        extras: whatever else the model's decoder wants (SAM 2's finer features, SAM-HQ's early ones), as tensors.
         other: the same photo as another encoder sees it, for the confidence map; None: these features serve for both.
         source: name of the photo, or None.
         pixels: the photo itself, small, (h, w, 3) uint8 RGB, for the colour cue and the last refinement; or None.

@@ -92,7 +92,7 @@ class Sam2(PromptedNetwork):
         # SAM 3's encoder gives a fourth map, coarser still, which its tracker has no use for.
         finest, finer, features = (each.float() for each in seen.fpn_hidden_states[:3])
         decoder = self.network.mask_decoder
-        extras = {"finer": (decoder.conv_s0(finest), decoder.conv_s1(finer))}  # once a photo, not once a pass
+        extras = {"finest": decoder.conv_s0(finest), "finer": decoder.conv_s1(finer)}  # once a photo, not once a pass
         return EncodedImage(features, self.frame((image.shape[0], image.shape[1])), extras)
 
     def decode(
@@ -108,7 +108,7 @@ class Sam2(PromptedNetwork):
         features = encoding.features + self.network.no_memory_embedding.view(1, -1, 1, 1)
         logits, scores, _, presence = self.network.mask_decoder(
             image_embeddings=viewed(features, count),
-            high_resolution_features=[viewed(each, count) for each in encoding.extras["finer"]],
+            high_resolution_features=[viewed(encoding.extras[name], count) for name in ("finest", "finer")],
             **prompted,
         )
         return logits, scores, presence
