@@ -21,7 +21,7 @@ from persam.models.sam_hq import SamHQ
 BUNDLED = "tiny"
 
 
-class Kind(NamedTuple):
+class ModelKind(NamedTuple):
     """What runs a model of transformers.
 
     Attributes:
@@ -38,15 +38,15 @@ class Kind(NamedTuple):
 
 
 # When transformers saves a whole SAM 3, it puts the tracker's name before its tensors twice.
-_SAM3 = Kind("Sam3TrackerModel", Sam2, HALF, {r"^tracker_model\.tracker_model\.": "tracker_model."})
+_SAM3 = ModelKind("Sam3TrackerModel", Sam2, HALF, {r"^tracker_model\.tracker_model\.": "tracker_model."})
 # By a configuration's `model_type`. Those for videos hold the image part, which is taken out of them.
 KINDS = {
-    "sam": Kind("SamModel", Sam),
-    "sam_hq": Kind("SamHQModel", SamHQ),
-    "sam2": Kind("Sam2Model", Sam2, IMAGENET),
-    "sam2_video": Kind("Sam2Model", Sam2, IMAGENET),
-    "edgetam": Kind("EdgeTamModel", Sam2, IMAGENET),
-    "edgetam_video": Kind("EdgeTamModel", Sam2, IMAGENET),
+    "sam": ModelKind("SamModel", Sam),
+    "sam_hq": ModelKind("SamHQModel", SamHQ),
+    "sam2": ModelKind("Sam2Model", Sam2, IMAGENET),
+    "sam2_video": ModelKind("Sam2Model", Sam2, IMAGENET),
+    "edgetam": ModelKind("EdgeTamModel", Sam2, IMAGENET),
+    "edgetam_video": ModelKind("EdgeTamModel", Sam2, IMAGENET),
     "sam3_tracker": _SAM3,
     "sam3_tracker_video": _SAM3,
     "sam3_video": _SAM3,

@@ -26,29 +26,10 @@ _predicted: ContextVar[Tensor] = ContextVar("persam_hq_predicted_iou")
 
 
 class SamHQ(Sam):
-    """transformers' `SamHQModel`.
+    """transformers' `SamHQModel`; arguments and errors are those of `Sam`."""
 
-    Args:
-        network: the network.
-        name: how people call it.
-        image_size: side of the canvas in pixels.
-        device: where it computes.
-        encoder_dtype: number format of the image encoder; prompts and masks stay float32.
-
-    Raises:
-        PersamError: a weight is NaN or infinite.
-    """
-
-    def __init__(
-        self,
-        network: Any,
-        *,
-        name: str,
-        image_size: int,
-        device: torch.device,
-        encoder_dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(network, name=name, image_size=image_size, device=device, encoder_dtype=encoder_dtype)
+    def __init__(self, network: Any, **options: Any) -> None:
+        super().__init__(network, **options)
         self.network.mask_decoder.iou_prediction_head.register_forward_hook(_remember)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
