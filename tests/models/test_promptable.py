@@ -35,6 +35,7 @@ from persam.models.base import EncodedImage, PromptableModel, Prompts
 from persam.models.fingerprint import fingerprint_of
 from persam.models.guidance import Guidance
 from persam.models.loading import load_model
+from persam.models.sam import Sam
 from persam.models.sam2 import Sam2
 from persam.models.sam_hq import SamHQ
 
@@ -95,6 +96,7 @@ def same(one: Tensor, other: Tensor) -> None:
 def test_loads_by_name_and_keeps_the_protocol(model, kind, folders):
     assert isinstance(model, PromptableModel)
     assert isinstance(model, SamHQ if kind == "sam_hq" else Sam2)
+    assert not isinstance(model, Sam)  # what is made for SAM's decoder alone is not to take it for one
     assert model.name == folders[kind]
     assert model.fingerprint == fingerprint_of(random_promptable(kind))
     assert not any(parameter.requires_grad for parameter in model.network.parameters())

@@ -23,15 +23,15 @@ from torch import Tensor, nn
 
 from persam.models.base import EncodedImage
 from persam.models.prompted import viewed
-from persam.models.sam import Sam
+from persam.models.sam import SamLike
 
 # Of the pass that is running: what came out of the attention, and the predicted IoU of all masks.  A context variable,
 # not an attribute of the module, so that threads do not mix theirs; outside of a pass the hooks do nothing.
 _pass: ContextVar[dict[str, Tensor] | None] = ContextVar("persam_hq_pass", default=None)
 
 
-class SamHQ(Sam):
-    """transformers' `SamHQModel`; arguments and errors are those of `Sam`."""
+class SamHQ(SamLike):
+    """transformers' `SamHQModel`; arguments and errors are those of `SamLike`."""
 
     def __init__(self, network: Any, **options: Any) -> None:
         super().__init__(network, **options)
