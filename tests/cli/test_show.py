@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import pytest
 import torch
 from safetensors.torch import save_file
+
+from persam import Concept
 
 
 def test_prints_what_is_in_the_file(run, learned):
@@ -34,3 +38,32 @@ def test_damaged(refused, tmp_path):
 def test_foreign(refused, tmp_path):
     save_file({"weight": torch.zeros(3)}, tmp_path / "lora.safetensors")
     assert "holds no concept of persam" in refused("show", "lora.safetensors", code=1)
+
+
+def test_what_finds_it_and_whether_that_is_here(run, learned):
+    result = run("show", learned)
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("finds it with")]
+    assert line.split(maxsplit=3)[-1].split() == ["persam", "segment", str(learned), "PHOTOS", "--model", "tiny"]
+    assert json.loads(run("show", learned, "--json").stdout)["here"] is True
+
+
+@pytest.mark.parametrize(
+    ("model", "encoder", "said"),
+    [
+        ("facebook/sam-vit-huge", None, "no; facebook/sam-vit-huge is downloaded when it is first named"),
+        ("sam_vit_h_4b8939", None, "no; say with --model where the file or folder of sam_vit_h_4b8939 is"),
+        ("tiny", "facebook/dinov2-base", "no; facebook/dinov2-base is downloaded when it is first named"),
+        ("mine", None, "yes"),
+    ],
+)
+def test_a_model_that_may_be_elsewhere(run, learned, tmp_path, model, encoder, said):
+    (tmp_path / "mine.pth").touch()
+    concept = replace(Concept.load(learned), model_name=model)
+    concept = replace(concept, encoder_name=encoder or model, encoder="0" * 12 if encoder else concept.model)
+    concept.save(tmp_path / "other.safetensors")
+    output = " ".join(run("show", "other.safetensors").stdout.split())
+    assert f"on this machine {said} finds it with" in output
+    data = json.loads(run("show", "other.safetensors", "--json").stdout)
+    named = ["--model", "mine.pth" if model == "mine" else model, *(["--encoder", encoder] if encoder else [])]
+    assert data["command"].split() == ["persam", "segment", "other.safetensors", "PHOTOS", *named]
+    assert data["here"] == (said == "yes")

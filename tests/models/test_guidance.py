@@ -41,7 +41,8 @@ def attend(layer: Any, q: Tensor, k: Tensor, v: Tensor, steer: Callable[[Tensor]
     q, k, v = (x.reshape(len(x), heads, width).permute(1, 0, 2) for x in (q, k, v))
     logits = q @ k.permute(0, 2, 1) / width**0.5
     weights = torch.softmax(logits, -1) if steer is None else steer(logits)
-    return linear(layer.out_proj, (weights @ v).permute(1, 0, 2).flatten(1))
+    out = layer.out_proj if hasattr(layer, "out_proj") else layer.o_proj  # of SAM, and of SAM 2
+    return linear(out, (weights @ v).permute(1, 0, 2).flatten(1))
 
 
 def head(layer: Any, x: Tensor) -> Tensor:
@@ -51,8 +52,49 @@ def head(layer: Any, x: Tensor) -> Tensor:
     return linear(layer.proj_out, x)
 
 
+def feed_forward(layer: Any, x: Tensor) -> Tensor:
+    first, last = (layer.lin1, layer.lin2) if hasattr(layer, "lin1") else (layer.proj_in, layer.proj_out)
+    return linear(last, F.relu(linear(first, x)))
+
+
 def channel_norm(layer: Any, x: Tensor) -> Tensor:
     return norm(layer, x.permute(1, 2, 0)).permute(2, 0, 1)
+
+
+def published_transformer(
+    transformer: Any,
+    tokens: Tensor,
+    keys: Tensor,
+    positions: Tensor,
+    target: Tensor | None = None,
+    steer: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Tokens (n, C) and cells (h*w, C), with the cells' positions, to tokens and cells."""
+    t = 0 if target is None else target
+
+    # `queries = point_embedding` is an alias, so T is in the positions of all that follows.
+    queries = query_positions = tokens + t
+    for number, block in enumerate(transformer.layers):
+        if number:
+            queries = queries + t
+            q = queries + query_positions
+            queries = queries + attend(block.self_attn, q, q, queries)
+        else:
+            queries = attend(block.self_attn, queries, queries, queries)
+        queries = norm(block.layer_norm1, queries)
+        queries = queries + attend(
+            block.cross_attn_token_to_image, queries + query_positions, keys + positions, keys, steer
+        )
+        queries = norm(block.layer_norm2, queries)
+        queries = norm(block.layer_norm3, queries + feed_forward(block.mlp, queries))
+        keys = norm(
+            block.layer_norm4,
+            keys + attend(block.cross_attn_image_to_token, keys + positions, queries + query_positions, queries),
+        )
+    final = transformer.final_attn_token_to_image
+    queries = queries + attend(final, queries + query_positions + t, keys + positions, keys)  # 2 T in all, no steering
+    queries = norm(transformer.layer_norm_final_attn, queries)
+    return queries, keys
 
 
 def published_decoder(
@@ -72,30 +114,7 @@ def published_decoder(
     tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight, sparse[0, 0]])
     keys = (features + (empty if dense is None else dense))[0].flatten(1).T
     positions = network.get_image_wide_positional_embeddings()[0].flatten(1).T
-    t = 0 if target is None else target
-
-    # `queries = point_embedding` is an alias, so T is in the positions of all that follows.
-    queries = query_positions = tokens + t
-    for number, block in enumerate(decoder.transformer.layers):
-        if number:
-            queries = queries + t
-            q = queries + query_positions
-            queries = queries + attend(block.self_attn, q, q, queries)
-        else:
-            queries = attend(block.self_attn, queries, queries, queries)
-        queries = norm(block.layer_norm1, queries)
-        queries = queries + attend(
-            block.cross_attn_token_to_image, queries + query_positions, keys + positions, keys, steer
-        )
-        queries = norm(block.layer_norm2, queries)
-        queries = norm(block.layer_norm3, queries + linear(block.mlp.lin2, F.relu(linear(block.mlp.lin1, queries))))
-        keys = norm(
-            block.layer_norm4,
-            keys + attend(block.cross_attn_image_to_token, keys + positions, queries + query_positions, queries),
-        )
-    final = decoder.transformer.final_attn_token_to_image
-    queries = queries + attend(final, queries + query_positions + t, keys + positions, keys)  # 2 T in all, no steering
-    queries = norm(decoder.transformer.layer_norm_final_attn, queries)
+    queries, keys = published_transformer(decoder.transformer, tokens, keys, positions, target, steer)
 
     image = keys.T.reshape(1, -1, *features.shape[-2:])
     up = decoder.upscale_conv1(image)[0]

@@ -18,12 +18,12 @@ from tests.video.memories import SIDE_3, random_tracker, saved_tracker, tracker_
 from torch import Tensor
 
 from persam.errors import PersamError
+from persam.models.pixels import pixels_of
 from persam.models.propagator import (
     Carried,
     Propagation,
     Propagator,
     TransformersPropagator,
-    _pixels_of,
     load_propagator,
 )
 
@@ -350,7 +350,7 @@ def test_without_a_file_of_the_preprocessing_it_is_the_usual_one(monkeypatch: py
     """As for a model in the hub's cache that transformers fetched without it."""
     monkeypatch.setattr("persam.models.hub._is_offline", lambda: True)
     usual = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert _pixels_of("facebook/sam2.1-hiera-nowhere", usual) == usual
+    assert pixels_of("facebook/sam2.1-hiera-nowhere", usual) == usual
 
 
 def test_a_model_of_another_kind(tmp_path: Path) -> None:
@@ -386,6 +386,6 @@ def test_an_edgetam_whose_encoder_needs_timm(tmp_path: Path) -> None:
     transformers.EdgeTamVideoConfig(**{**config.to_dict(), "vision_config": vision.to_dict()}).save_pretrained(tmp_path)
     save_file({"nothing": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(
-        PersamError, match=r"needs a library that is not installed \(timm\); install it, or name a SAM 2"
+        PersamError, match=r"needs a library that is not installed \(timm\); install it, or follow without a propagator"
     ):
         load_propagator(tmp_path)

@@ -16,7 +16,7 @@ SIDE, SIDE_3 = 128, 112  # pixels of the squares that they see, and that SAM 3's
 _LEVELS = [[32, 32], [16, 16], [8, 8]]
 _CHANNELS = 128  # transformers' code cannot have fewer: memories have 64, and an object's pointer is two of them
 
-_HIERA = {
+HIERA = {
     "model_type": "sam2_vision_model",
     "backbone_config": {
         "model_type": "sam2_hiera_det_model",
@@ -35,7 +35,7 @@ _HIERA = {
     "backbone_feature_sizes": _LEVELS,
     "fpn_hidden_size": _CHANNELS,
 }
-_VIT = {
+VIT = {
     "model_type": "sam3_vision_model",
     "backbone_config": {
         "model_type": "sam3_vit_model",
@@ -87,14 +87,14 @@ def tracker_config(kind: str) -> Any:
     """The configuration of a network of a million numbers: `sam2_video`, `edgetam_video` or `sam3_tracker_video`."""
     if kind == "sam3_tracker_video":
         return transformers.Sam3TrackerVideoConfig(
-            vision_config=_VIT,
+            vision_config=VIT,
             image_size=SIDE_3,
             prompt_encoder_config=_prompts(SIDE_3, 14),
             memory_attention_feed_forward_hidden_size=48,
             **_MEMORY,
         )
     more = {
-        "vision_config": _HIERA,
+        "vision_config": HIERA,
         "image_size": SIDE,
         "prompt_encoder_config": _prompts(SIDE, 16),
         "memory_attention_rope_feat_sizes": _LEVELS[-1],
@@ -126,7 +126,7 @@ def whole_sam3() -> Any:
     part = {"hidden_size": _CHANNELS, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     detector = {
         "model_type": "sam3",
-        "vision_config": _VIT,
+        "vision_config": VIT,
         "text_config": text,
         "geometry_encoder_config": part,
         "detr_encoder_config": part,

@@ -1,4 +1,4 @@
-"""`persam models`: what can be named, and what is on this machine."""
+"""`persam models`: what can be named, what runs it, and what is on this machine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from persam.cli.options import Json
 
 
 def models(json: Json = False) -> None:
-    """List what --model and --encoder take, and what of it is on this machine.
+    """List what --model, --encoder and --propagator take, what runs it, and what of it is on this machine.
 
-    Every SAM on the Hugging Face hub, every local folder in its form, and every original checkpoint works too.
+    Every other SAM, SAM-HQ, SAM 2, EdgeTAM and SAM 3 of the Hugging Face hub works too, as do local folders in its
+    form and original checkpoints of SAM.
 
     [bold]Example[/bold]
 
@@ -25,7 +26,7 @@ def models(json: Json = False) -> None:
     if json:
         print_json([asdict(entry) for entry in entries])
         return
-    grid = table("name", "use", "here", "MB", "license", "about", right=("MB",))
+    grid = table("name", "use", "here", "MB", "license", "run by", "about", right=("MB",))
     for entry in entries:
         grid.add_row(
             escape(entry.name),
@@ -33,6 +34,7 @@ def models(json: Json = False) -> None:
             "[green]yes[/green]" if entry.here else "no",
             "" if entry.megabytes is None else str(entry.megabytes),
             entry.license,
+            entry.runs or "",
             entry.about,
         )
     out().print(grid)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persam.errors import UsageError
+from persam.models.catalog import checkpoint_of
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -65,9 +66,8 @@ def model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple[
     name = concept.model_name
     if name == "tiny" or "/" in name or Path(name).is_dir():
         return name, encoder
-    for suffix in (".pth", ".pt", ".safetensors"):  # a checkpoint is known by its file's name
-        if Path(name + suffix).is_file():
-            return name + suffix, encoder
+    if file := checkpoint_of(name):
+        return file, encoder
     raise UsageError(
         f"The concept {concept.name!r} was made with the model file {name}; say with --model where that file is."
     )

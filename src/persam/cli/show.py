@@ -1,7 +1,8 @@
-"""`persam show`: what a concept file holds."""
+"""`persam show`: what a concept file holds, and what finds it in photos."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +19,21 @@ def show(
 ) -> None:
     """Print what a concept file holds: name, model, mode, references, threshold; and which pixels, if any.
 
+    Also the command that finds it in photos, and whether its model is on this machine.
+
     [bold]Example[/bold]
 
     persam show mug.safetensors
     """
     from persam.concept import Concept
+    from persam.models.catalog import here_as
 
     concept = Concept.load(file)
     data = concept.metadata()
+    others = {data["encoder"]["name"]} - {data["model"]["name"]}
+    here = {name: here_as(name) for name in (data["model"]["name"], *others)}
+    command = _command(file, here)
+    data |= {"here": None not in here.values(), "command": command}
     if json:
         print_json(data)
         return
@@ -36,7 +44,9 @@ def show(
         ("name", data["name"]),
         ("mode", data["mode"]),
         ("model", f"{data['model']['name']} ({data['model']['fingerprint']})"),
-        ("encoder", "the model's own" if data["encoder"] == data["model"] else data["encoder"]["name"]),
+        ("encoder", f"{data['encoder']['name']} ({data['encoder']['fingerprint']})" if others else "the model's own"),
+        ("on this machine", "yes" if data["here"] else _missing(here)),
+        ("finds it with", command),
         ("fitted", "cues and score" if data["fitted"] else f"nothing; similarity threshold {data['threshold']:.3f}"),
         ("scale weights", "not tuned" if weights is None else ", ".join(f"{weight:.3f}" for weight in weights)),
         ("created", data["created"]),
@@ -56,6 +66,22 @@ def show(
     for word, value in rows:
         grid.add_row(f"[bold]{word}[/bold]", escape(str(value)))
     out().print(grid)
+
+
+def _command(file: Path, here: dict[str, str | None]) -> str:
+    """What to type to look for a concept, given its model and encoder, and what they are named by on this machine."""
+    words = ["persam", "segment", str(file), "PHOTOS"]
+    for option, (name, named) in zip(("--model", "--encoder"), here.items(), strict=False):
+        words += [option, named or name]
+    return shlex.join(words)
+
+
+def _missing(here: dict[str, str | None]) -> str:
+    """What of a model and encoder is not here, and how it comes here."""
+    gone = [name for name, named in here.items() if named is None]
+    if all(name.count("/") == 1 for name in gone):  # an id of the hub
+        return f"no; {' and '.join(gone)} is downloaded when it is first named"
+    return f"no; say with --model where the file or folder of {' and '.join(gone)} is"
 
 
 def _kept(kept: list[bool]) -> str:

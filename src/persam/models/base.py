@@ -1,8 +1,8 @@
 """The protocol of a promptable model: encode a photo once, decode prompts as often as needed.
 
-Everything above this line (the method, albums, video, servers) knows a model only by what stands here.  The shape was
-tried on SAM, SAM-HQ and SAM 2 of transformers: their extra features travel in `EncodedImage.extras`, SAM 2's stretched
-canvas in `Frame`, its object score in `Decoded.presence`.
+Everything above this line (the method, albums, video, servers) knows a model only by what stands here.  SAM
+(`sam.py`), SAM-HQ (`sam_hq.py`), SAM 2, EdgeTAM and SAM 3's tracker (`sam2.py`) keep it: their extra features travel in
+`EncodedImage.extras`, SAM 2's stretched canvas in `Frame`, its object score in `Decoded.presence`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class EncodedImage:
     Attributes:
         features: what the decoder attends to and what concepts are made of, (1, C, rows, columns) or (B, C, ...).
         frame: the photo's place on the model's canvas.
-        extras: whatever else the model's decoder wants (SAM 2's finer features, SAM-HQ's early ones).
+        extras: whatever else the model's decoder wants (SAM 2's finer features, SAM-HQ's early ones), as tensors.
         other: the same photo as another encoder sees it, for the confidence map; None: these features serve for both.
         source: name of the photo, or None.
         pixels: the photo itself, small, (h, w, 3) uint8 RGB, for the colour cue and the last refinement; or None.
@@ -133,7 +133,7 @@ class PromptableModel(FeatureEncoder, Protocol):
 
         Raises:
             UsageError: the model's preprocessing is another ("Mode official needs SAM's own preprocessing, which
-                NAME does not have.").
+                NAME does not have; use mode persam or paper.").
         """
         ...
 

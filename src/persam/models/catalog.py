@@ -1,4 +1,4 @@
-"""What can be named as a model or as an encoder, and what of it is on this machine."""
+"""What can be named as a model, an encoder or a propagator, what runs it, and what of it is on this machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ class CatalogEntry:
     """A model that people can name.
 
     Attributes:
-        name: What to write after ``--model`` or ``--encoder``.
-        use: ``model`` (finds masks) or ``encoder`` (only the confidence map).
+        name: What to write after ``--model``, ``--encoder`` or ``--propagator``.
+        use: ``model`` (finds masks), ``encoder`` (only the confidence map), or ``model, propagator`` (also carries
+            masks through a clip).
         about: What it is good for.
-        megabytes: Size of its weights, about; None for those found on this machine.
+        megabytes: Size of its weights, about; None where nobody has looked it up.
         license: Terms of its weights.
         here: Whether it is on this machine, so that it works offline.
+        runs: What runs it: classes of transformers, or persam's own; None for a checkpoint of unknown kind.
     """
 
     name: str
@@ -25,8 +27,11 @@ class CatalogEntry:
     megabytes: int | None
     license: str
     here: bool = False
+    runs: str | None = None
 
 
+_SUFFIXES = (".pth", ".pt", ".safetensors")  # of checkpoints
+_BOTH = "model, propagator"
 _KNOWN = (
     CatalogEntry("tiny", "model", "bundled, offline: to try, to test, for easy photos", 6, "see its card", here=True),
     CatalogEntry("facebook/sam-vit-base", "model", "SAM ViT-B: quick, good", 375, "Apache-2.0"),
@@ -37,6 +42,16 @@ _KNOWN = (
     CatalogEntry("sam_vit_b_01ec64.pth", "model", "original checkpoint of ViT-B: give its path", 375, "Apache-2.0"),
     CatalogEntry("sam_vit_l_0b3195.pth", "model", "original checkpoint of ViT-L: give its path", 1250, "Apache-2.0"),
     CatalogEntry("sam_vit_h_4b8939.pth", "model", "original checkpoint of ViT-H: give its path", 2565, "Apache-2.0"),
+    CatalogEntry("mobile_sam.pt", "model", "MobileSAM, for phones: give its path", 41, "Apache-2.0"),
+    CatalogEntry("syscv-community/sam-hq-vit-base", "model", "SAM-HQ ViT-B: finer outlines", 379, "Apache-2.0"),
+    CatalogEntry("syscv-community/sam-hq-vit-large", "model", "SAM-HQ ViT-L", 1255, "Apache-2.0"),
+    CatalogEntry("syscv-community/sam-hq-vit-huge", "model", "SAM-HQ ViT-H", 2571, "Apache-2.0"),
+    CatalogEntry("facebook/sam2.1-hiera-tiny", _BOTH, "SAM 2.1, smallest: quick", 156, "Apache-2.0"),
+    CatalogEntry("facebook/sam2.1-hiera-small", _BOTH, "SAM 2.1, small", 184, "Apache-2.0"),
+    CatalogEntry("facebook/sam2.1-hiera-base-plus", _BOTH, "SAM 2.1, middle", 323, "Apache-2.0"),
+    CatalogEntry("facebook/sam2.1-hiera-large", _BOTH, "SAM 2.1, best", 898, "Apache-2.0"),
+    CatalogEntry("yonigozlan/EdgeTAM-hf", _BOTH, "EdgeTAM, for phones; needs the library timm", 56, "Apache-2.0"),
+    CatalogEntry("facebook/sam3", _BOTH, "SAM 3's tracker, gated; 3.4 GB to download", 3440, "SAM License"),
     CatalogEntry("facebook/dinov2-small", "encoder", "DINOv2 ViT-S", 88, "Apache-2.0"),
     CatalogEntry("facebook/dinov2-base", "encoder", "DINOv2 ViT-B", 346, "Apache-2.0"),
     CatalogEntry("facebook/dinov2-large", "encoder", "DINOv2 ViT-L: the paper's best", 1217, "Apache-2.0"),
@@ -47,23 +62,62 @@ _KNOWN = (
     CatalogEntry("google/siglip2-base-patch16-naflex", "encoder", "SigLIP 2 ViT-B/16", 1500, "Apache-2.0"),
     CatalogEntry("nvidia/C-RADIOv4-H", "encoder", "C-RADIOv4 ViT-H", 2612, "NVIDIA Open Model License"),
 )
+# What runs what is named so; the first that fits.
+_RUNS = (
+    ("tiny", "TinySam"),
+    ("facebook/sam-vit", "SamModel"),
+    ("Zigeng/SlimSAM", "SamModel"),
+    ("sam_vit", "SamModel"),
+    ("mobile_sam", "MobileSAM"),
+    ("syscv-community/sam-hq", "SamHQModel"),
+    ("facebook/sam2.1", "Sam2Model, Sam2VideoModel"),
+    ("yonigozlan/EdgeTAM", "EdgeTamModel, EdgeTamVideoModel"),
+    ("facebook/sam3", "Sam3TrackerModel, Sam3TrackerVideoModel"),
+    ("facebook/dinov2", "Dinov2Model"),
+    ("facebook/dinov3-vit", "DINOv3ViTModel"),
+    ("openai/clip", "CLIPVisionModel"),
+    ("google/siglip2", "Siglip2VisionModel"),
+    ("nvidia/C-RADIO", "RadioModel"),
+)
 
 
 def catalog(folder: str | Path = ".") -> list[CatalogEntry]:
-    """List what can be named; those in the hub's cache or as ``*.pth`` in ``folder`` are marked as here.
+    """List what can be named; those in the hub's cache or as a file in ``folder`` are marked as here.
 
-    Checkpoints in the folder that are not among the known ones are listed too, under their own names.
+    Checkpoints in the folder (``*.pth``) that are not among the known ones are listed too, under their own names.
     """
     cached = _cached_repositories()
     files = {file.name: file for file in sorted(Path(folder).glob("*.pth"))}
     entries = []
     for entry in _KNOWN:
-        at_hand = entry.here or entry.name in cached or files.pop(entry.name, None) is not None
-        entries.append(replace(entry, here=at_hand))
+        known_file = files.pop(entry.name, None) is not None or (Path(folder) / entry.name).is_file()
+        at_hand = entry.here or known_file or entry.name in cached
+        entries.append(replace(entry, here=at_hand, runs=entry.runs or _runs(entry.name)))
     for name, file in files.items():
         megabytes = round(file.stat().st_size / 1e6)
         entries.append(CatalogEntry(name, "model", "a checkpoint in this folder", megabytes, "unknown", here=True))
     return entries
+
+
+def here_as(name: str, folder: str | Path = ".") -> str | None:
+    """What to name a model by on this machine, of which a concept knows the name; None where it is not here.
+
+    A checkpoint is known by its file's name without the suffix, a folder by its path, one of the hub by its id.
+    """
+    bundled = any(entry.name == name and entry.here for entry in _KNOWN)
+    if bundled or (Path(folder) / name).exists():
+        return name
+    return checkpoint_of(name, folder) or (name if name in _cached_repositories() else None)
+
+
+def checkpoint_of(name: str, folder: str | Path = ".") -> str | None:
+    """The file of a checkpoint, which is known by its name without the suffix; None if there is none in the folder."""
+    files = (f"{name}{suffix}" for suffix in _SUFFIXES)
+    return next((file for file in files if (Path(folder) / file).is_file()), None)
+
+
+def _runs(name: str) -> str | None:
+    return next((runs for start, runs in _RUNS if name.startswith(start)), None)
 
 
 def _cached_repositories() -> set[str]:

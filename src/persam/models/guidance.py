@@ -98,8 +98,8 @@ def install(mask_decoder: nn.Module) -> None:
     if getattr(mask_decoder, "_persam_guidance", False):
         return
     decoder: Any = mask_decoder
-    decoder.config._attn_implementation = ATTENTION_NAME
     transformer = decoder.transformer
+    transformer.final_attn_token_to_image.config._attn_implementation = ATTENTION_NAME  # shared by all its attentions
     # The published code adds T to the queries of every block in place. Before the first block these still are the
     # point embeddings, which every later step adds as positions: so T is in those too, and twice in the last query.
     transformer.register_forward_pre_hook(_hand_on_attention, with_kwargs=True)

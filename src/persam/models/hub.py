@@ -13,17 +13,22 @@ from typing import Any
 from persam.errors import PersamError, first_line
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # variables that forbid the network
+_OPTIONAL = ("timm", "torchvision", "scipy")  # libraries that some networks of transformers need
 _BUNDLED = 'use the bundled model "tiny"'  # what one can do without a model
 
 
-def load_network(name: str, kind: Any, *, otherwise: str = _BUNDLED) -> Any:
+def load_network(name: str, kind: Any, *, otherwise: str = _BUNDLED, **arguments: Any) -> Any:
     """A network of a class of transformers, all of it from the file: transformers would make up what is missing.
+
+    `arguments` are those of its `from_pretrained`.
 
     Raises:
         PersamError: not to be had, damaged, or tensors missing from it.
     """
     with _without_report():
-        network, report = hub_call(name, kind.from_pretrained, otherwise=otherwise, output_loading_info=True)
+        network, report = hub_call(
+            name, kind.from_pretrained, otherwise=otherwise, output_loading_info=True, **arguments
+        )
     if missing := sorted(report["missing_keys"]):
         raise PersamError(
             f"{name} lacks {len(missing)} of the model's tensors, such as {missing[0]}; get it again, or name another."
@@ -50,8 +55,33 @@ def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, **arguments: An
     What is on this machine is taken without asking the network. `otherwise` is what one can do without the model.
 
     Raises:
-        PersamError: neither here nor to be had.
+        PersamError: neither here nor to be had, or it needs a library that is not installed (as EdgeTAM's encoder
+            needs timm).
     """
+    try:
+        with _no_warnings():
+            return _hub_call(name, load, otherwise, arguments)
+    except ImportError as error:
+        library = error.name or next((word for word in _OPTIONAL if word in str(error)), first_line(error))
+        raise PersamError(
+            f"{name} needs a library that is not installed ({library}); install it, or {otherwise}."
+        ) from error
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Without transformers' pages about missing tensors and other types: what matters of it is said here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _hub_call(name: str, load: Any, otherwise: str, arguments: dict[str, Any]) -> Any:
     from safetensors import SafetensorError
 
     failures = (OSError, ValueError, RuntimeError, SafetensorError)  # the last two: damaged weights, wrong shapes
@@ -62,9 +92,10 @@ def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, **arguments: An
     except failures as error:
         _refuse_code(name, error)
         if is_path:
-            raise PersamError(
-                f"{name} is there, but holds no model that transformers can load: {first_line(error)}"
-            ) from error
+            reason = first_line(error)
+            if "ignore_mismatched_sizes" in reason:  # transformers' word for it, which points to a page on stderr
+                reason = "its weights have other shapes than its config.json says"
+            raise PersamError(f"{name} is there, but holds no model that transformers can load: {reason}") from error
         if not _hub_answers():  # transformers would try for half a minute
             forbidden = next((variable for variable in _OFFLINE if os.environ.get(variable)), None)
             hub, mend = "the hub cannot be reached", "check the name and the network"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,9 +12,45 @@ from persam.errors import PersamError, UsageError
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.fingerprint import check_file
 from persam.models.hub import hub_call, load_network
+from persam.models.pixels import HALF, IMAGENET, MeanStd, pixels_of
+from persam.models.prompted import PromptedNetwork
 from persam.models.sam import Sam
+from persam.models.sam2 import Sam2
+from persam.models.sam_hq import SamHQ
 
 BUNDLED = "tiny"
+
+
+class ModelKind(NamedTuple):
+    """What runs a model of transformers.
+
+    Attributes:
+        network: transformers' class.
+        adapter: the class that puts it behind the protocol.
+        pixels: their mean and deviation where no file says so, of a network that stretches photos; None: SAM's own.
+        renamed: names of tensors that transformers does not know to rename, as patterns.
+    """
+
+    network: str
+    adapter: type[PromptedNetwork]
+    pixels: MeanStd | None = None
+    renamed: Mapping[str, str] | None = None
+
+
+# When transformers saves a whole SAM 3, it puts the tracker's name before its tensors twice.
+_SAM3 = ModelKind("Sam3TrackerModel", Sam2, HALF, {r"^tracker_model\.tracker_model\.": "tracker_model."})
+# By a configuration's `model_type`. Those for videos hold the image part, which is taken out of them.
+KINDS = {
+    "sam": ModelKind("SamModel", Sam),
+    "sam_hq": ModelKind("SamHQModel", SamHQ),
+    "sam2": ModelKind("Sam2Model", Sam2, IMAGENET),
+    "sam2_video": ModelKind("Sam2Model", Sam2, IMAGENET),
+    "edgetam": ModelKind("EdgeTamModel", Sam2, IMAGENET),
+    "edgetam_video": ModelKind("EdgeTamModel", Sam2, IMAGENET),
+    "sam3_tracker": _SAM3,
+    "sam3_tracker_video": _SAM3,
+    "sam3_video": _SAM3,
+}
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -92,9 +129,9 @@ def load_model(
     """Load a promptable model by name.
 
     Args:
-        name: `"tiny"` (bundled, offline), a hub id (`"facebook/sam-vit-huge"`), a local folder in transformers' form,
-            an original checkpoint (`"sam_vit_h_4b8939.pth"`), or weights of the bundled model's kind that you trained
-            (`.safetensors`).
+        name: `"tiny"` (bundled, offline), a hub id (`"facebook/sam-vit-huge"`), a local folder in transformers' form
+            (SAM, SAM-HQ, SAM 2, EdgeTAM, SAM 3), an original checkpoint (`"sam_vit_h_4b8939.pth"`), or weights of the
+            bundled model's kind that you trained (`.safetensors`).
         device: `auto`, `cpu`, `cuda` or `mps`.
         dtype: number format of the image encoder: `auto`, `float32`, `bfloat16`, `float16`.
         decoder_heads: attention heads of an original checkpoint's decoder, which its tensors do not show.
@@ -107,6 +144,7 @@ def load_model(
     text, path = str(name), Path(name)
     numbers = _dtype_for(name, dtype, place)
     network: Any
+    kind, size = KINDS["sam"], None
     if text == BUNDLED:
         from persam.models.tiny.architecture import PACKAGED_CHECKSUM, PACKAGED_WEIGHTS, TinySam
 
@@ -122,9 +160,14 @@ def load_model(
         network = load_original(path, decoder_heads)
         size, text = network.config.vision_config.image_size, path.stem
     else:
-        network = _load_transformers(text)
-        size = network.config.vision_config.image_size
-    return Sam(network, name=text, image_size=size, device=place, encoder_dtype=numbers)
+        kind, network = _load_transformers(text)
+    adapter: Any = kind.adapter
+    if kind.pixels is None:
+        more = {"image_size": size or network.config.vision_config.image_size}
+    else:
+        more = {"pixels": pixels_of(text, kind.pixels)}
+    model: PromptableModel = adapter(network, name=text, device=place, encoder_dtype=numbers, **more)
+    return model
 
 
 def load_encoder(
@@ -157,13 +200,15 @@ def _load_tiny(path: Path) -> Any:
         ) from error
 
 
-def _load_transformers(name: str) -> Any:
-    from transformers import AutoConfig, SamModel
+def _load_transformers(name: str) -> tuple[ModelKind, Any]:
+    import transformers
 
-    config = hub_call(name, AutoConfig.from_pretrained)
-    if config.model_type != "sam":
+    found = hub_call(name, transformers.AutoConfig.from_pretrained).model_type
+    if found not in KINDS:
+        detector = "SAM 3's detector without its tracker" if found == "sam3" else f"a model of type {found}"
         raise PersamError(
-            f"{name} is a model of type {config.model_type}, which persam cannot use yet; name a SAM such as "
-            "facebook/sam-vit-base."
+            f"{name} is {detector}, which persam cannot use; name a SAM, SAM-HQ, SAM 2, EdgeTAM or SAM 3, such as "
+            "facebook/sam-vit-base (`persam models` lists them)."
         )
-    return load_network(name, SamModel)
+    kind = KINDS[found]
+    return kind, load_network(name, getattr(transformers, kind.network), key_mapping=kind.renamed)

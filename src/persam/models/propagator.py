@@ -19,24 +19,21 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from persam.errors import PersamError
 from persam.models.fingerprint import check_numbers, fingerprint_of
 from persam.models.hub import hub_call, load_network
 from persam.models.loading import choose_device, choose_dtype
+from persam.models.pixels import HALF, IMAGENET, as_channels, pixels_of, stretched
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation, of 0..1
-_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 # Classes of transformers, without their ending, and the pixels that they want where no file says so, by model type.
 _KINDS = {
-    "sam2_video": ("Sam2Video", _IMAGENET),
-    "edgetam_video": ("EdgeTamVideo", _IMAGENET),
-    "sam3_tracker_video": ("Sam3TrackerVideo", _HALF),
-    "sam3_video": ("Sam3TrackerVideo", _HALF),  # all of SAM 3; its tracker is taken out of it
+    "sam2_video": ("Sam2Video", IMAGENET),
+    "edgetam_video": ("EdgeTamVideo", IMAGENET),
+    "sam3_tracker_video": ("Sam3TrackerVideo", HALF),
+    "sam3_video": ("Sam3TrackerVideo", HALF),  # all of SAM 3; its tracker is taken out of it
 }
-_PIXEL_FILES = ("processor_config.json", "preprocessor_config.json")
 _OTHERWISE = "follow without a propagator"
 _ONE = 1  # name of the only object of a session
 
@@ -110,16 +107,15 @@ class TransformersPropagator:
         name: str,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        mean: Sequence[float] = _IMAGENET[0],
-        std: Sequence[float] = _IMAGENET[1],
+        mean: Sequence[float] = IMAGENET[0],
+        std: Sequence[float] = IMAGENET[1],
     ) -> None:
         self.name, self.device, self.dtype = name, device, dtype
         check_numbers(network, name)
         self.network = network.eval().requires_grad_(False).to(device, dtype)
         self.side = int(network.config.image_size)
         self.session = session
-        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+        self._mean, self._std = as_channels(mean, device), as_channels(std, device)
 
     def begin(self) -> Propagation:
         """A new clip."""
@@ -132,9 +128,7 @@ class TransformersPropagator:
 
     def prepare(self, pixels: np.ndarray) -> Tensor:
         """What the network takes of a frame, (H, W, 3) uint8: stretched to its square, and normalised, (1, 3, S, S)."""
-        resized = Image.fromarray(pixels).resize((self.side, self.side), Image.Resampling.BILINEAR)
-        values = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)[None].float() / 255
-        return ((values - self._mean) / self._std).to(self.dtype)
+        return stretched(pixels, self.side, self._mean, self._std).to(self.dtype)
 
     def prepare_mask(self, mask: np.ndarray) -> Tensor:
         """What it takes of a mask, (H, W) bool: (1, 1, S, S) of 0 and 1, with at least one 1 if the mask has any."""
@@ -270,39 +264,14 @@ def load_propagator(
     place = choose_device(device)
     numbers = choose_dtype(dtype, place)
     name = str(name)
-    try:
-        kind = hub_call(name, transformers.AutoConfig.from_pretrained, otherwise=_OTHERWISE).model_type
-        if kind not in _KINDS:
-            raise PersamError(
-                f"{name} is a model of type {kind}, which carries no masks through a clip; name a SAM 2, EdgeTAM or "
-                "SAM 3 for videos, such as facebook/sam2.1-hiera-tiny."
-            )
-        family, pixels = _KINDS[kind]
-        network = load_network(name, getattr(transformers, f"{family}Model"), otherwise=_OTHERWISE)
-    except ImportError as error:  # EdgeTAM's encoder is timm's
+    kind = hub_call(name, transformers.AutoConfig.from_pretrained, otherwise=_OTHERWISE).model_type
+    if kind not in _KINDS:
         raise PersamError(
-            f"{name} needs a library that is not installed ({error.name or 'timm'}); install it, or name a SAM 2."
-        ) from error
-    mean, std = _pixels_of(name, pixels)
+            f"{name} is a model of type {kind}, which carries no masks through a clip; name a SAM 2, EdgeTAM or "
+            "SAM 3 for videos, such as facebook/sam2.1-hiera-tiny."
+        )
+    family, pixels = _KINDS[kind]
+    network = load_network(name, getattr(transformers, f"{family}Model"), otherwise=_OTHERWISE)
+    mean, std = pixels_of(name, pixels)
     session = getattr(transformers, f"{family}InferenceSession")
     return TransformersPropagator(network, session, name=name, device=place, dtype=numbers, mean=mean, std=std)
-
-
-def _pixels_of(name: str, usual: tuple[Sequence[float], Sequence[float]]) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and deviation of the pixels that a model wants: what its files say, or what is usual for its kind.
-
-    Raises:
-        PersamError: a file says something else.
-    """
-    from transformers.image_processing_base import ImageProcessingMixin
-
-    try:
-        settings, _ = hub_call(name, ImageProcessingMixin.get_image_processor_dict)
-    except PersamError:
-        if any((Path(name) / file).exists() for file in _PIXEL_FILES):
-            raise
-        return usual
-    wanted = [settings.get(key, usual[place]) for place, key in enumerate(("image_mean", "image_std"))]
-    if any(not isinstance(each, (list, tuple)) or len(each) != 3 for each in wanted):
-        raise PersamError(f"The preprocessing of {name} is damaged: image_mean and image_std are not three numbers.")
-    return wanted[0], wanted[1]
