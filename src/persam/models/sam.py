@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from persam.geometry import Frame, Size
 from persam.models.base import Decoded, EncodedImage, Prompts
@@ -52,7 +52,7 @@ class Sam:
         install(network.mask_decoder)
         self.network = network.eval().requires_grad_(False).to(device, torch.float32)  # some come in half precision
         self.network.vision_encoder.to(encoder_dtype)
-        self.encoder_dtype = encoder_dtype
+        self.encoder_dtype = self._pixels_dtype = encoder_dtype
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
         with torch.no_grad():
@@ -77,9 +77,17 @@ class Sam:
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         frame = self.frame((image.shape[0], image.shape[1]))
-        out = self.network.vision_encoder(self.prepare(image, frame).to(self.encoder_dtype))
+        out = self.network.vision_encoder(self.prepare(image, frame).to(self._pixels_dtype))
         features = out if isinstance(out, Tensor) else out[0]
         return EncodedImage(features.float(), frame)
+
+    def use_engine(self, engine: nn.Module, numbers: torch.dtype) -> None:
+        """Let something else run the image encoder, in its own `numbers`; PyTorch's weights of it are let go.
+
+        The fingerprint stays: concepts belong to the weights, whatever runs them.
+        """
+        self.network.vision_encoder = engine
+        self.encoder_dtype, self._pixels_dtype = numbers, torch.float32
 
     def decode(
         self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
