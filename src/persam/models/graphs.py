@@ -72,10 +72,10 @@ class DecoderGraph(nn.Module):
             labels: (P, N): 1 on the object, 0 off it, 2 and 3 the upper left and the lower right corner of a box. Where
                 there is no box, SAM expects one more point with the label -1.
             mask: logits of the mask prompt, (P, 1, 4 rows, 4 columns).
-            has_mask: (P,) bool, false: there is none.
+            has_mask: (P,), 1: the mask prompt counts, 0: there is none.
             attention: what is added in the token-to-image attention, (P, rows * columns); zeros: nothing.
-            second_softmax: (1,) bool: it is added to the attention's weights, and a second softmax taken (the paper);
-                false: to their logits.
+            second_softmax: (1,), 1: it is added to the attention's weights, and a second softmax taken (the paper);
+                0: to its logits.
             semantic: what is added to every token, (P, C); zeros: nothing.
 
         Returns:
@@ -83,8 +83,8 @@ class DecoderGraph(nn.Module):
             scales.
         """
         prompts = points.shape[0]
-        dense = torch.where(has_mask[:, None, None, None], self.prompt_encoder.mask_embed(mask), self._no_mask())
-        guidance = Guidance(attention[:, None, None], second_softmax, semantic[:, None, None])
+        dense = torch.where(has_mask[:, None, None, None] > 0.5, self.prompt_encoder.mask_embed(mask), self._no_mask())
+        guidance = Guidance(attention[:, None, None], second_softmax > 0.5, semantic[:, None, None])
         with guided(guidance), _all_masks_of(self.mask_decoder) as parts:
             self.mask_decoder(
                 image_embeddings=features.expand(prompts, -1, -1, -1),
@@ -162,21 +162,37 @@ def write_decoder(model: Sam, path: Path) -> None:
     """Write the guided decoder as ONNX, for any number of prompts and points; as `write_encoder`."""
     from torch.export import Dim
 
-    (rows, columns), channels = model.grid, model.network.get_image_wide_positional_embeddings().shape[1]
-    example = (  # sizes that the tracer takes for fixed: 0 and 1; so there are two prompts
-        torch.zeros(1, channels, rows, columns),
-        torch.zeros(2, 3, 2),
-        torch.ones(2, 3),
-        torch.zeros(2, 1, *model.low_resolution),
-        torch.zeros(2, dtype=torch.bool),
-        torch.zeros(2, rows * columns),
-        torch.ones(1, dtype=torch.bool),
-        torch.zeros(2, channels),
+    sizes = {"P": 2, "N": 3}  # 0 and 1 would be taken for fixed
+    names = {"P": Dim("prompts", min=1), "N": Dim("points", min=2)}
+    shapes = [shapes_of(model)["decoder"]["inputs"][name] for name in DECODER_INPUTS]
+    example = tuple(torch.zeros([sizes.get(str(length), length) for length in shape]) for shape in shapes)
+    dynamic = tuple(
+        {axis: names[str(length)] for axis, length in enumerate(shape) if length in names} for shape in shapes
     )
-    prompts, points = Dim("prompts", min=1), Dim("points", min=2)
-    each = {0: prompts}
-    dynamic = (None, {0: prompts, 1: points}, {0: prompts, 1: points}, each, each, each, None, each)
     _write(DecoderGraph(model), example, path, DECODER_INPUTS, DECODER_OUTPUTS, model, dynamic)
+
+
+def shapes_of(model: Sam) -> dict[str, dict[str, dict[str, list[int | str]]]]:
+    """Inputs and outputs of both graphs with their shapes, P for the number of prompts and N for that of points."""
+    side, (rows, columns), (height, width) = model.image_size, model.grid, model.low_resolution
+    channels = model.network.get_image_wide_positional_embeddings().shape[1]
+    features: list[int | str] = [1, channels, rows, columns]
+    inputs = (
+        features,
+        ["P", "N", 2],
+        ["P", "N"],
+        ["P", 1, height, width],
+        ["P"],
+        ["P", rows * columns],
+        [1],
+        ["P", channels],
+    )
+    decoder = dict(zip(DECODER_INPUTS, inputs, strict=True))
+    masks = dict(zip(DECODER_OUTPUTS, (["P", 4, height, width], ["P", 4]), strict=True))
+    return {
+        "encoder": {"inputs": {ENCODER_INPUTS[0]: [1, 3, side, side]}, "outputs": {ENCODER_OUTPUTS[0]: features}},
+        "decoder": {"inputs": decoder, "outputs": masks},
+    }
 
 
 def is_large(model: Sam) -> bool:
@@ -199,6 +215,8 @@ def _write(
         library(name, "Writing a model as ONNX", "onnx")
     if model.encoder_dtype != torch.float32 or model.device.type != "cpu":
         raise UsageError("A model is exported in float32 from the CPU; load it with device cpu and dtype float32.")
+    if next(model.network.vision_encoder.parameters(), None) is None:
+        raise UsageError("A model is exported from PyTorch; load it with backend torch.")
     try:
         with _quiet_exporter(), torch.no_grad():
             torch.onnx.export(
