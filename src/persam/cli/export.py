@@ -60,9 +60,9 @@ def export(
     targets = [(f"--{form}", file) for form, folder in to_do for file in files_of(folder, form)]
     arrays = [(f"--{form}", folder / f"{file.stem}.npz", file) for form, folder in wanted for file in concepts]
     check_targets(targets + [(option, path) for option, path, _ in arrays], [model, *concepts], overwrite=overwrite)
-    for form, folder in to_do:
-        say(f"Writing {model} for {form}; a large model takes minutes.")
-        written += export_model(loaded, folder, form)
+    if to_do:
+        say(f"Writing {model}; a large model takes minutes.")
+        written += export_model(loaded, **dict(to_do))
     for _, path, file in arrays:
         written.append(export_concept(concepts[file], loaded, path))
     if json:

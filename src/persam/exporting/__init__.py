@@ -5,9 +5,11 @@ The model's files hold no concept, so that a new concept needs no new export, an
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,49 +54,74 @@ def is_exported(model: PromptableModel, folder: str | Path, form: str) -> bool:
     return isinstance(model, Sam) and about == json.loads(json.dumps(about_model(model)))
 
 
-def export_model(model: PromptableModel, folder: str | Path, form: str = "onnx") -> list[Path]:
-    """Write the image encoder and the guided decoder of a model, and how they are used; all of it or nothing.
+def export_model(
+    model: PromptableModel, *, onnx: str | Path | None = None, openvino: str | Path | None = None
+) -> list[Path]:
+    """Write the image encoder and the guided decoder of a model, and how they are used; every folder whole or not.
 
     Args:
         model: a SAM in float32 on the CPU.
-        folder: where; files of an earlier export are replaced.
-        form: ``onnx`` or ``openvino``.
+        onnx: folder for ONNX files; those of an earlier export are replaced.
+        openvino: folder for OpenVINO's files.
 
     Returns:
         The files.
 
     Raises:
-        PersamError: the model is no SAM, or cannot be written in this form; a library is not installed; the folder
-            cannot be written.
-        UsageError: there is no such form, or the model is not in float32 on the CPU.
+        PersamError: the model is no SAM, or cannot be written so; a library is not installed; a folder cannot be
+            written.
+        UsageError: no folder; or the model is not in float32 on the CPU.
     """
     from persam.models.graphs import write_decoder, write_encoder
 
-    folder = Path(folder)
-    files = files_of(folder, form)
+    folders = [(form, Path(each)) for form, each in (("onnx", onnx), ("openvino", openvino)) if each is not None]
+    if not folders:
+        raise UsageError("Say where to write the model: a folder for ONNX, one for OpenVINO, or both.")
     if not isinstance(model, Sam):
         raise PersamError(f"The model {model.name} cannot be exported yet; name a SAM, or the bundled model.")
-    openvino = library("openvino", "Writing a model for OpenVINO", "openvino") if form == "openvino" else None
-    check_folder(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".exporting-", ignore_cleanup_errors=True) as place:
-            made = Path(place)
-            for name, write in zip(_GRAPHS, (write_encoder, write_decoder), strict=True):
-                write(model, made / f"{name}.onnx")
-                if openvino is not None:
-                    graph = openvino.Core().read_model(made / f"{name}.onnx")
-                    openvino.save_model(graph, made / f"{name}.xml", compress_to_fp16=False)
-            (made / ABOUT).write_text(json.dumps(about_model(model), indent=2), encoding="utf-8")
-            (made / README).write_text(readme(model, form), encoding="utf-8")
-            if form == "onnx":
-                (made / EXAMPLE).write_bytes(Path(__file__).with_name(EXAMPLE).read_bytes())
-            for file in made.iterdir():  # of a large model the weights lie beside the graph
-                if form == "onnx" or not file.name.startswith(tuple(f"{name}.onnx" for name in _GRAPHS)):
+    if openvino is not None:
+        library("openvino", "Writing a model for OpenVINO", "openvino")
+    for _, folder in folders:
+        check_folder(folder)
+    with _folder_for_now(folders[0][1]) as traced:
+        for name, write in zip(_GRAPHS, (write_encoder, write_decoder), strict=True):
+            write(model, traced / f"{name}.onnx")
+        for form, folder in reversed(folders):  # the last one moves the files that it was traced into
+            with _folder_for_now(folder) as made:
+                _fill(made, traced, model, form)
+                for file in made.iterdir():
                     file.replace(folder / file.name)
+    return [file for form, folder in folders for file in files_of(folder, form)]
+
+
+def _fill(folder: Path, traced: Path, model: Sam, form: str) -> None:
+    """Put all files of a form into a folder, from the graphs as they were traced into another."""
+    if form == "onnx":
+        for file in traced.iterdir():  # of a large model the weights lie beside the graph
+            file.replace(folder / file.name)
+        (folder / EXAMPLE).write_bytes(Path(__file__).with_name(EXAMPLE).read_bytes())
+    else:
+        openvino = library("openvino", "Writing a model for OpenVINO", "openvino")
+        for name in _GRAPHS:
+            graph = openvino.Core().read_model(traced / f"{name}.onnx")
+            openvino.save_model(graph, folder / f"{name}.xml", compress_to_fp16=False)
+    (folder / ABOUT).write_text(json.dumps(about_model(model), indent=2), encoding="utf-8")
+    (folder / README).write_text(readme(model, form), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _folder_for_now(home: Path) -> Iterator[Path]:
+    """A folder within another, which is made if need be, until the block ends.
+
+    Raises:
+        PersamError: it cannot be written.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home, prefix=".exporting-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
     except OSError as error:
-        raise write_error(folder, error) from error
-    return files
+        raise write_error(home, error) from error
 
 
 def export_concept(concept: Concept, model: PromptableModel, path: str | Path) -> Path:
