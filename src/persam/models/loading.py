@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from persam.errors import PersamError, UsageError
+from persam.models.backends import backend_of
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.fingerprint import check_file
 from persam.models.hub import hub_call, load_network
@@ -100,16 +101,19 @@ def dtypes_of(
     *,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    backend: str = "torch",
 ) -> tuple[str, ...]:
     """Number formats that a model and, if there is one, another encoder would get, such as ``("float32",)``.
 
     What is found differs a little with them, and this is known before anything is loaded.
 
     Raises:
-        UsageError: an unknown device or dtype.
+        UsageError: an unknown device, dtype or backend.
     """
-    place = choose_device(device)
-    chosen = [_dtype_for(model, dtype, place), *([] if encoder is None else [choose_dtype(dtype, place)])]
+    other = backend_of(backend, device, dtype)
+    place = choose_device(device if other is None else "cpu")
+    of_model = _dtype_for(model, dtype, place) if other is None else other.numbers
+    chosen = [of_model, *([] if encoder is None else [choose_dtype(dtype, place)])]
     return tuple(str(each).removeprefix("torch.") for each in chosen)
 
 
@@ -125,6 +129,7 @@ def load_model(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     decoder_heads: int = 8,
+    backend: str = "torch",
 ) -> PromptableModel:
     """Load a promptable model by name.
 
@@ -135,14 +140,18 @@ def load_model(
         device: `auto`, `cpu`, `cuda` or `mps`.
         dtype: number format of the image encoder: `auto`, `float32`, `bfloat16`, `float16`.
         decoder_heads: attention heads of an original checkpoint's decoder, which its tensors do not show.
+        backend: what runs the image encoder: `torch`, `onnxruntime`, `openvino`, or, in 8-bit integers,
+            `onnxruntime-int8` or `openvino-int8`; all but torch on the CPU. The first time it is exported, and kept.
 
     Raises:
-        PersamError: the model is not there, damaged, or of a kind that is not supported.
-        UsageError: an unknown device or dtype.
+        PersamError: the model is not there, damaged, or of a kind that is not supported; or the backend's library is
+            not installed.
+        UsageError: an unknown device, dtype or backend.
     """
-    place = choose_device(device)
+    engine = backend_of(backend, device, dtype)
+    place = choose_device(device if engine is None else "cpu")
     text, path = str(name), Path(name)
-    numbers = _dtype_for(name, dtype, place)
+    numbers = _dtype_for(name, dtype, place) if engine is None else torch.float32
     network: Any
     kind, size = KINDS["sam"], None
     if text == BUNDLED:
@@ -167,6 +176,12 @@ def load_model(
     else:
         more = {"pixels": pixels_of(text, kind.pixels)}
     model: PromptableModel = adapter(network, name=text, device=place, encoder_dtype=numbers, **more)
+    if engine is not None:
+        from persam.models.engines import use_backend
+
+        if not isinstance(model, Sam):
+            raise UsageError(f"--backend {backend} runs the image encoder of a SAM, which {name} is not; leave it out.")
+        use_backend(model, engine)
     return model
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from persam.geometry import Frame, Size
 from persam.models.base import EncodedImage
@@ -49,6 +49,7 @@ class SamLike(PromptedNetwork):
             pixels=(PIXEL_MEAN, PIXEL_STD),
             encoder_dtype=encoder_dtype,
         )
+        self._pixels_dtype = encoder_dtype  # of what the image encoder takes
 
     def prepare(self, image: np.ndarray, frame: Frame) -> Tensor:
         """SAM's preprocessing of an (H, W, 3) uint8 image: resize as the published code does (PIL, bilinear with
@@ -70,9 +71,17 @@ class Sam(SamLike):
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         frame = self.frame((image.shape[0], image.shape[1]))
-        out = self.network.vision_encoder(self.prepare(image, frame).to(self.encoder_dtype))
+        out = self.network.vision_encoder(self.prepare(image, frame).to(self._pixels_dtype))
         features = out if isinstance(out, Tensor) else out[0]
         return EncodedImage(features.float(), frame)
+
+    def use_engine(self, engine: nn.Module, numbers: torch.dtype) -> None:
+        """Let something else run the image encoder, in its own `numbers`; PyTorch's weights of it are let go.
+
+        The fingerprint stays: concepts belong to the weights, whatever runs them.
+        """
+        self.network.vision_encoder = engine
+        self.encoder_dtype, self._pixels_dtype = numbers, torch.float32
 
     def _masks(self, encoding: EncodedImage, count: int, **prompted: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         features = viewed(encoding.features, count)
