@@ -12,6 +12,7 @@ from torch import Tensor
 
 from persam.geometry import Frame, Size
 from persam.models.base import Decoded, EncodedImage, Prompts
+from persam.models.fast_vit import quicken
 from persam.models.fingerprint import check_numbers, fingerprint_of, sampled_fingerprint_of
 from persam.models.guidance import Guidance, guided, install
 
@@ -51,8 +52,10 @@ class Sam:
         self.sampled_fingerprint = sampled_fingerprint_of(network)
         install(network.mask_decoder)
         self.network = network.eval().requires_grad_(False).to(device, torch.float32)  # some come in half precision
-        self.network.vision_encoder.to(encoder_dtype)
+        if device.type != "cpu" or not quicken(self.network.vision_encoder, encoder_dtype):
+            self.network.vision_encoder.to(encoder_dtype)
         self.encoder_dtype = encoder_dtype
+        self._pixel_dtype = next((each.dtype for each in self.network.vision_encoder.parameters()), encoder_dtype)
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
         with torch.no_grad():
@@ -77,7 +80,7 @@ class Sam:
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         frame = self.frame((image.shape[0], image.shape[1]))
-        out = self.network.vision_encoder(self.prepare(image, frame).to(self.encoder_dtype))
+        out = self.network.vision_encoder(self.prepare(image, frame).to(self._pixel_dtype))
         features = out if isinstance(out, Tensor) else out[0]
         return EncodedImage(features.float(), frame)
 
