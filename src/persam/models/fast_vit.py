@@ -105,7 +105,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column
     """``softmax(query key' + positions) value``, tile by tile.
 
     Args:
-        query, key, value: (G, rows, columns, c), contiguous; the key holds the scale.
+        query: (G, rows, columns, c), contiguous.
+        key: the same; it holds the scale.
+        value: the same.
         by_row: what a query cell adds for the row of the key cell, (G, rows, columns, rows).
         by_column: the same for its column, (G, rows, columns, columns).
 

@@ -55,7 +55,7 @@ class Sam:
         if device.type != "cpu" or not quicken(self.network.vision_encoder, encoder_dtype):
             self.network.vision_encoder.to(encoder_dtype)
         self.encoder_dtype = encoder_dtype
-        self._pixel_dtype = next((each.dtype for each in self.network.vision_encoder.parameters()), encoder_dtype)
+        self._pixels_dtype = next((each.dtype for each in self.network.vision_encoder.parameters()), encoder_dtype)
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
         with torch.no_grad():
@@ -80,7 +80,7 @@ class Sam:
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         frame = self.frame((image.shape[0], image.shape[1]))
-        out = self.network.vision_encoder(self.prepare(image, frame).to(self._pixel_dtype))
+        out = self.network.vision_encoder(self.prepare(image, frame).to(self._pixels_dtype))
         features = out if isinstance(out, Tensor) else out[0]
         return EncodedImage(features.float(), frame)
 
