@@ -89,6 +89,7 @@ class PerSAM:
         settings: Settings | None = None,
         fitted: str | Path | None = None,
         decoder_heads: int = 8,
+        backend: str = "torch",
     ) -> PerSAM:
         """Load a model by name. Without arguments: the bundled one, offline.
 
@@ -102,13 +103,17 @@ class PerSAM:
             settings: single switches; takes the place of `mode`.
             fitted: a file that `training.fit` made for this model and encoder; by default the packaged numbers, if any.
             decoder_heads: attention heads in the decoder of an original checkpoint.
+            backend: what runs the image encoder: ``torch``, ``onnxruntime`` or ``openvino``, which are quicker on a
+                CPU, or ``onnxruntime-int8`` or ``openvino-int8``, still quicker, which find a little else.
 
         Raises:
-            PersamError: the model is not to be had or damaged, or `fitted` has no numbers of it.
-            UsageError: an unknown mode, device or dtype.
+            PersamError: the model is not to be had or damaged, the backend is not installed, or `fitted` has no numbers
+                of the model.
+            UsageError: an unknown mode, device, dtype or backend.
         """
         chosen = settings or Settings.of(mode)
-        model = load_model(name, device=device, dtype=dtype, decoder_heads=decoder_heads)
+        model = load_model(name, device=device, dtype=dtype, decoder_heads=decoder_heads, backend=backend)
+        device = device if backend == "torch" else "cpu"
         other = None if encoder is None else load_encoder(encoder, device=device, dtype=dtype)
         numbers = None
         if fitted is not None and (numbers := fitted_for(model, other, Path(fitted))) is None:

@@ -33,8 +33,7 @@ from persam.album.formats import FORMATS
 from persam.album.index import DamagedIndexError, IndexFileError, copy_index
 from persam.album.outputs import INDEX, PLACES, RESULTS
 from persam.errors import PersamError, PersamWarning, write_error
-from persam.files import Held, atomic_path, stays_below, write_bytes
-from persam.lazy import library
+from persam.files import Held, atomic_path, cache_folder, stays_below, write_bytes
 from persam.ledger import FILES, HIDDEN, written_in
 from persam.places import RemotePath, remote_stamp
 
@@ -79,7 +78,7 @@ class Mirror(Held):
 
     def __init__(self, place: RemotePath) -> None:
         self.place = place
-        home = cache_folder() / "albums"
+        home = cache_folder("An album elsewhere", "remote") / "albums"
         name = hashlib.blake2b(str(place).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
         self.folder = home / name
         self._notes = home / f"{name}.json"
@@ -355,11 +354,6 @@ class Mirror(Held):
     def _note(self) -> None:
         files = {file: (same.here, same.there, same.content) for file, same in self._same.items()}
         write_bytes(self._notes, json.dumps({"place": str(self.place), "files": files}).encode())
-
-
-def cache_folder() -> Path:
-    """Where persam may keep what it can get again, such as ``~/.cache/persam``."""
-    return library("platformdirs", "An album elsewhere", "remote").user_cache_path("persam", appauthor=False)
 
 
 def _may_be_ours(file: str) -> bool:

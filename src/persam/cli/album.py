@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from persam.cli.console import complain, out, print_json, say, table
 from persam.cli.engines import Address, Engine, Workers, engine_of, loaded_by
-from persam.cli.options import Device, Dtype, Json, load_model, model_of
+from persam.cli.options import Backend, Device, Dtype, Json, load_model, model_of
 from persam.cli.photos import (
     ConceptsEncoder,
     ConceptsModel,
@@ -99,6 +99,7 @@ def run(
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
     json: Json = False,
 ) -> None:
     """Find concepts in the photos of an album. Run it again when photos or concepts were added.
@@ -135,7 +136,7 @@ def run(
             album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
         try:
             report = album.fill(
-                lambda: load_model(there, device=on, dtype=dtype, encoder=other),
+                lambda: load_model(there, device=on, dtype=dtype, backend=backend, encoder=other),
                 concepts,
                 photos,
                 overlay=overlay,
@@ -144,7 +145,7 @@ def run(
                 max_instances=max_instances,
                 threshold=threshold,
                 cache=limit,
-                dtypes=dtypes_of(name, other, device=device, dtype=dtype),
+                dtypes=dtypes_of(name, other, device=device, dtype=dtype, backend=backend),
                 engine=where,
                 on_photo=on_photo,
             )
@@ -187,6 +188,7 @@ def fix(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a concept file that exists.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
 ) -> None:
     """Learn from corrected masks, and look again at the photos in which the concept is unsure.
 
@@ -212,7 +214,7 @@ def fix(
     name, other = model_of(known, None, None)
     corrections = None if photo is None or mask is None else {photo: mask}
     with Album(place) as album, photo_bar() as (_, on_photo):
-        loaded = load_model(name, device=device, dtype=dtype, settings=known.settings, encoder=other)
+        loaded = load_model(name, device=device, dtype=dtype, backend=backend, settings=known.settings, encoder=other)
         fixed = album.fix(
             loaded,
             known,
@@ -220,7 +222,7 @@ def fix(
             max_instances=max_instances,
             threshold=threshold,
             cache=limit,
-            dtypes=dtypes_of(name, other, device=device, dtype=dtype),
+            dtypes=dtypes_of(name, other, device=device, dtype=dtype, backend=backend),
             on_photo=on_photo,
         )
         fixed.concept.save(path, thumbnail=known.thumbnail is not None)
@@ -307,6 +309,7 @@ def find(
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
     json: Json = False,
 ) -> None:
     """Rank an album's photos by the chance that a concept, which may be new, is in them. No results are written.
@@ -329,10 +332,10 @@ def find(
         total = len(album.index.images())
         with photo_bar(total, failed) as (_, on_photo):
             ranked = album.find(
-                lambda: load_model(there, device=on, dtype=dtype, encoder=other),
+                lambda: load_model(there, device=on, dtype=dtype, backend=backend, encoder=other),
                 wanted,
                 cache=limit,
-                dtypes=dtypes_of(name, other, device=device, dtype=dtype),
+                dtypes=dtypes_of(name, other, device=device, dtype=dtype, backend=backend),
                 engine=where,
                 on_photo=on_photo,
             )

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from persam.cli.console import out, print_json, say, table
-from persam.cli.options import Device, Dtype, Encoder, Json, Mode, Model, load_model
+from persam.cli.options import Backend, Device, Dtype, Encoder, Json, Mode, Model, load_model
 from persam.cli.progress import progress_bar
 from persam.cli.references import (
     Box,
@@ -50,6 +50,7 @@ def check(
     encoder: Encoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
     picture: Annotated[
         Path | None, typer.Option(help="Also write a picture: the mask, the confidence map, and what persam finds.")
     ] = None,
@@ -77,7 +78,7 @@ def check(
         check_targets([("--picture", picture)], sources, overwrite=overwrite)
     shown = HowShown(box, point, not_point, scribble, label, mask_as_stored)
     references, doubts = _with_doubts(read_references(photo, mask, pairs, shown))
-    loaded = load_model(model, device=device, dtype=dtype, mode=mode, encoder=encoder)
+    loaded = load_model(model, device=device, dtype=dtype, backend=backend, mode=mode, encoder=encoder)
     with progress_bar("Checking") as advance:
         diagnosis = check_references(
             loaded, references, doubts=doubts, progress=lambda done, total: advance(done=done, total=total)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from persam.cli.console import heard_warnings, out, print_json, say
-from persam.cli.options import Device, Dtype, Encoder, Json, concept_path, load_model, model_of
+from persam.cli.options import Backend, Device, Dtype, Encoder, Json, concept_path, load_model, model_of
 from persam.cli.progress import progress_bar
 from persam.cli.references import (
     Box,
@@ -89,6 +89,7 @@ def learn(
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
     thumbnail: Annotated[bool, typer.Option("--thumbnail", help="Keep a small picture in the file.")] = False,
     keep_reference: Annotated[
         bool,
@@ -144,13 +145,21 @@ def learn(
         is_doubtful = bool(warned)
         if base is None:
             loaded = load_model(
-                model or "tiny", device=device, dtype=dtype, settings=settings, encoder=encoder, fitted=fitted
+                model or "tiny",
+                device=device,
+                dtype=dtype,
+                backend=backend,
+                settings=settings,
+                encoder=encoder,
+                fitted=fitted,
             )
             concept = loaded.learn(references, name=name or path.stem, keep_references=keep_reference)
         else:
             model, encoder = model_of(base, model, encoder)
             settings = base.settings if mode is None or settings is None else settings
-            loaded = load_model(model, device=device, dtype=dtype, settings=settings, encoder=encoder, fitted=fitted)
+            loaded = load_model(
+                model, device=device, dtype=dtype, backend=backend, settings=settings, encoder=encoder, fitted=fitted
+            )
             concept = _go_on(loaded, base, references, keep_reference)
             concept = replace(concept, name=name or concept.name)
         if tune:

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from persam.cli.console import out, print_json, say, table
-from persam.cli.options import Device, Dtype, Json, load_model, model_of
+from persam.cli.options import Backend, Device, Dtype, Json, load_model, model_of
 from persam.cli.photos import (
     ConceptsEncoder,
     ConceptsModel,
@@ -48,6 +48,7 @@ def segment(
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
     overwrite: OverwriteAll = False,
     json: Json = False,
 ) -> None:
@@ -70,7 +71,7 @@ def segment(
     concepts, others = concepts_in(items)
     photos = find_images(others)
     name, other = model_of(concepts[0], model, encoder)
-    dtypes = dtypes_of(name, other, device=device, dtype=dtype)
+    dtypes = dtypes_of(name, other, device=device, dtype=dtype, backend=backend)
     wanted = Wanted(
         overlay=overlay,
         cutout=cutout,
@@ -83,7 +84,7 @@ def segment(
     )
     with OutputFolder(output, overwrite=overwrite) as folder:
         plan = plan_photos(concepts, photos, folder, wanted, dtypes=dtypes)
-        loaded = load_model(name, device=device, dtype=dtype, encoder=other) if plan.tasks else None
+        loaded = load_model(name, device=device, dtype=dtype, backend=backend, encoder=other) if plan.tasks else None
         with photo_bar(len(plan.tasks)) as (advance, on_photo):
 
             def on_sheet(done: int, total: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persam.cli.console import heard_warnings, print_json, say
-from persam.cli.options import CONCEPT_SUFFIX, Device, Dtype, Json, load_model, model_of
+from persam.cli.options import CONCEPT_SUFFIX, Backend, Device, Dtype, Json, load_model, model_of
 from persam.cli.photos import ConceptsEncoder, ConceptsModel, concepts_in
 from persam.cli.progress import progress_bar
 from persam.cli.video_masks import masks_of
@@ -71,6 +71,7 @@ def video(
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
     json: Json = False,
 ) -> None:
@@ -110,9 +111,13 @@ def video(
     )
     if concepts:
         named, other = model_of(concepts[0], model, encoder)
-        loaded = load_model(named, device=device, dtype=dtype, encoder=other, settings=concepts[0].settings)
+        loaded = load_model(
+            named, device=device, dtype=dtype, backend=backend, encoder=other, settings=concepts[0].settings
+        )
     else:
-        loaded = load_model(model or "tiny", device=device, dtype=dtype, encoder=encoder, mode=mode or "persam")
+        loaded = load_model(
+            model or "tiny", device=device, dtype=dtype, backend=backend, encoder=encoder, mode=mode or "persam"
+        )
     carrier = None if propagator is None else propagator_for(loaded, propagator, dtype)
     started = time.perf_counter()
     with heard_warnings() as warned, progress_bar("Frames", clip.count) as advance:

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
@@ -29,13 +30,14 @@ class Guidance:
         attention: similarity of every image cell to the target, shape (1 or B, 1, 1, h*w), on the padded grid of the
             image embedding (row by row). Its scale is the mode's business.
         where: ``"after"`` adds it to the attention *weights* and applies a second softmax (paper Eq. 8 and the
-            published code); ``"before"`` adds it to the attention logits, so that one softmax weighs both.
+            published code); ``"before"`` adds it to the attention logits, so that one softmax weighs both. A bool
+            tensor, true for "after", leaves it open until the pass runs: an exported decoder serves every mode.
         semantic: the target embedding T, shape (C,), or for B photos (B, 1, 1, C), added to every token (paper
             Eq. 9-10).
     """
 
     attention: Tensor | None = None
-    where: Literal["before", "after"] = "after"
+    where: Literal["before", "after"] | Tensor = "after"
     semantic: Tensor | None = None
 
 
@@ -59,7 +61,10 @@ def guided_attention(
     assert attention_mask.attention is not None
     similarity = attention_mask.attention.to(query.dtype)
     logits = query @ key.transpose(-2, -1) * scaling
-    if attention_mask.where == "before":
+    if isinstance(attention_mask.where, Tensor):
+        after = (logits.softmax(dim=-1) + similarity).softmax(dim=-1)
+        weights = torch.where(attention_mask.where, after, (logits + similarity).softmax(dim=-1))
+    elif attention_mask.where == "before":
         weights = (logits + similarity).softmax(dim=-1)
     else:
         weights = (logits.softmax(dim=-1) + similarity).softmax(dim=-1)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from persam.errors import PersamError, UsageError
+from persam.models.backends import backend_of
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.fingerprint import check_file
 from persam.models.hub import hub_call, load_network
@@ -65,16 +66,19 @@ def dtypes_of(
     *,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    backend: str = "torch",
 ) -> tuple[str, ...]:
     """Number formats that a model and, if there is one, another encoder would get, such as ``("float32",)``.
 
     What is found differs a little with them, and this is known before anything is loaded.
 
     Raises:
-        UsageError: an unknown device or dtype.
+        UsageError: an unknown device, dtype or backend.
     """
-    place = choose_device(device)
-    chosen = [_dtype_for(model, dtype, place), *([] if encoder is None else [choose_dtype(dtype, place)])]
+    other = backend_of(backend, device, dtype)
+    place = choose_device(device if other is None else "cpu")
+    of_model = _dtype_for(model, dtype, place) if other is None else other.numbers
+    chosen = [of_model, *([] if encoder is None else [choose_dtype(dtype, place)])]
     return tuple(str(each).removeprefix("torch.") for each in chosen)
 
 
@@ -90,6 +94,7 @@ def load_model(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     decoder_heads: int = 8,
+    backend: str = "torch",
 ) -> PromptableModel:
     """Load a promptable model by name.
 
@@ -100,14 +105,18 @@ def load_model(
         device: `auto`, `cpu`, `cuda` or `mps`.
         dtype: number format of the image encoder: `auto`, `float32`, `bfloat16`, `float16`.
         decoder_heads: attention heads of an original checkpoint's decoder, which its tensors do not show.
+        backend: what runs the image encoder: `torch`, `onnxruntime`, `openvino`, or, in 8-bit integers,
+            `onnxruntime-int8` or `openvino-int8`; all but torch on the CPU. The first time it is exported, and kept.
 
     Raises:
-        PersamError: the model is not there, damaged, or of a kind that is not supported.
-        UsageError: an unknown device or dtype.
+        PersamError: the model is not there, damaged, or of a kind that is not supported; or the backend's library is
+            not installed.
+        UsageError: an unknown device, dtype or backend.
     """
-    place = choose_device(device)
+    engine = backend_of(backend, device, dtype)
+    place = choose_device(device if engine is None else "cpu")
     text, path = str(name), Path(name)
-    numbers = _dtype_for(name, dtype, place)
+    numbers = _dtype_for(name, dtype, place) if engine is None else torch.float32
     network: Any
     if text == BUNDLED:
         from persam.models.tiny.architecture import PACKAGED_CHECKSUM, PACKAGED_WEIGHTS, TinySam
@@ -126,7 +135,12 @@ def load_model(
     else:
         network = _load_transformers(text)
         size = network.config.vision_config.image_size
-    return Sam(network, name=text, image_size=size, device=place, encoder_dtype=numbers)
+    model = Sam(network, name=text, image_size=size, device=place, encoder_dtype=numbers)
+    if engine is not None:
+        from persam.models.engines import use_backend
+
+        use_backend(model, engine)
+    return model
 
 
 def load_encoder(

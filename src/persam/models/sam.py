@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from persam.geometry import Frame, Size
 from persam.models.base import Decoded, EncodedImage, Prompts
@@ -83,6 +83,14 @@ class Sam:
         out = self.network.vision_encoder(self.prepare(image, frame).to(self._pixels_dtype))
         features = out if isinstance(out, Tensor) else out[0]
         return EncodedImage(features.float(), frame)
+
+    def use_engine(self, engine: nn.Module, numbers: torch.dtype) -> None:
+        """Let something else run the image encoder, in its own `numbers`; PyTorch's weights of it are let go.
+
+        The fingerprint stays: concepts belong to the weights, whatever runs them.
+        """
+        self.network.vision_encoder = engine
+        self.encoder_dtype, self._pixels_dtype = numbers, torch.float32
 
     def decode(
         self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
