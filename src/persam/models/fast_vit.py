@@ -62,6 +62,7 @@ def _forward_layer(layer: Any, hidden: Tensor) -> Any:
     if learns or layer.training or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return type(layer).forward(layer, hidden)
     numbers = layer.attn.qkv.weight.dtype
+    hidden = hidden.contiguous()  # the patches come channel by channel; sums would stay so, to be sorted by every norm
     attended = _attention(layer.attn, layer.layer_norm1(hidden).to(numbers), layer.window_size)
     hidden = hidden + attended
     return hidden.add_(layer.mlp(layer.layer_norm2(hidden).to(numbers)))

@@ -112,7 +112,7 @@ def measure_speed(
         canvas: side of the input of a model of random weights, pixels.
         rounds: that count; one more warms up.
         quick: leave out whatever needs a process of its own: memory and start-up; and the engines, which are exported.
-        photos: on which masks are compared; by default three drawn ones.
+        photos: on which masks are compared; by default two drawn ones.
         device: where to compute.
         progress: called after every step.
 
@@ -143,9 +143,9 @@ def measure_speed(
 
 
 def drawn_scenes() -> list[np.ndarray]:
-    """Three photo stand-ins, (H, W, 3) uint8, one of them not square."""
+    """Two photo stand-ins, (H, W, 3) uint8: a square one, and a wide one."""
     scene = drawn_scene(PHOTO)[0]
-    return [scene, np.ascontiguousarray(np.rot90(scene))[: 3 * PHOTO // 4], 255 - scene]
+    return [scene, 255 - scene[: 3 * PHOTO // 4]]
 
 
 def in_turns(
