@@ -409,3 +409,13 @@ def test_several_photos_at_once_each_with_its_prompt(sam, prompt, guided):
         torch.testing.assert_close(together.scores[i : i + 1], alone.scores, atol=1e-5, rtol=1e-4)
     best = together.scores.argmax(1).tolist()
     assert all(torch.equal(together.best()[i, 0], together.logits[i, best[i]]) for i in range(count))
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_where_it_is_added_may_be_left_open(where):
+    """An exported decoder is told when it runs."""
+    query, key, value = (torch.randn(1, 2, tokens, 8) for tokens in (3, 5, 5))
+    similarity = torch.randn(1, 1, 1, 5)
+    wanted, _ = guided_attention(nn.Module(), query, key, value, Guidance(similarity, where), 0.5)
+    told = Guidance(similarity, torch.tensor([where == "after"]))
+    torch.testing.assert_close(guided_attention(nn.Module(), query, key, value, told, 0.5)[0], wanted)

@@ -131,7 +131,7 @@ def export_concept(concept: Concept, model: PromptableModel, path: str | Path) -
         PersamError: it was made with another model, or follows another mode than paper; the place is not writable.
     """
     buffer = io.BytesIO()
-    np.savez(buffer, **concept_arrays(concept, model))
+    np.savez(buffer, allow_pickle=False, **concept_arrays(concept, model))
     write_bytes(path, buffer.getvalue())
     return Path(path)
 
@@ -157,10 +157,10 @@ def concept_arrays(concept: Concept, model: PromptableModel) -> dict[str, np.nda
     directions = [each.tuned_direction if concept.tuned else each.direction for each in concept.targets]
     return {
         "directions": np.stack([each.cpu().numpy() for each in directions]).astype(np.float32),
-        "semantic": np.mean([each.embedding.cpu().numpy() for each in concept.targets], axis=0, dtype=np.float32),
-        "alpha": np.float32(concept.settings.alpha),
+        "semantic": np.stack([each.embedding.cpu().numpy() for each in concept.targets]).mean(0),
+        "alpha": np.array(concept.settings.alpha, np.float32),
         "scale_weights": np.array(concept.scale_weights or (), np.float32),
-        "threshold": np.float32(concept.threshold),
+        "threshold": np.array(concept.threshold, np.float32),
         "name": np.array(concept.name),
         "model": np.array(model.fingerprint),
     }

@@ -11,6 +11,7 @@ import contextlib
 import shutil
 import tempfile
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -124,12 +125,16 @@ def _make(model: Sam, backend: Backend, folder: Path) -> None:
     )
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-", ignore_cleanup_errors=True) as made:
         file = Path(made) / _FILE
-        write_encoder(model, file)
         if backend.int8:
-            in_float = file.rename(file.with_name("float32.onnx"))
-            quantise(in_float, file, lambda picture: _prepared(model, picture).numpy(), external=is_large(model))
-            for left in Path(made).glob("float32*"):
-                left.unlink()
+            source = folder.with_name(_key(model, replace(backend, int8=False))) / _FILE
+            if not source.is_file():
+                source = Path(made) / "float32" / _FILE
+                source.parent.mkdir()
+                write_encoder(model, source)
+            quantise(source, file, lambda picture: _prepared(model, picture).numpy(), external=is_large(model))
+            shutil.rmtree(Path(made) / "float32", ignore_errors=True)
+        else:
+            write_encoder(model, file)
         _check(model, backend, _engine(backend, file))
         Path(made).rename(folder)
 

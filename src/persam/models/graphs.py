@@ -21,6 +21,7 @@ from persam.lazy import library
 from persam.models.guidance import Guidance, guided
 from persam.models.sam import Sam
 
+Shape = list[int | str]
 ENCODER_INPUTS, ENCODER_OUTPUTS = ("pixels",), ("features",)
 DECODER_INPUTS = ("features", "points", "labels", "mask", "has_mask", "attention", "second_softmax", "semantic")
 DECODER_OUTPUTS = ("logits", "scores")
@@ -48,8 +49,9 @@ class DecoderGraph(nn.Module):
 
     def __init__(self, model: Sam) -> None:
         super().__init__()
-        self.prompt_encoder: nn.Module = model.network.prompt_encoder
-        self.mask_decoder: nn.Module = model.network.mask_decoder
+        self.prompt_encoder: Any = model.network.prompt_encoder
+        self.mask_decoder: Any = model.network.mask_decoder
+        self.positions: Tensor
         with torch.no_grad():
             self.register_buffer("positions", model.network.get_image_wide_positional_embeddings())
 
@@ -97,8 +99,8 @@ class DecoderGraph(nn.Module):
 
     def _sparse(self, points: Tensor, labels: Tensor) -> Tensor:
         """Tokens of points and corners, (P, 1, N, C)."""
-        encoder: Any = self.prompt_encoder
-        tokens = encoder._embed_points(points[:, None], labels[:, None], pad=False)
+        encoder = self.prompt_encoder
+        tokens: Tensor = encoder._embed_points(points[:, None], labels[:, None], pad=False)
         for label in _CORNERS:
             tokens = torch.where(
                 (labels == label)[:, None, :, None], tokens + encoder.point_embed[label].weight, tokens
@@ -162,22 +164,22 @@ def write_decoder(model: Sam, path: Path) -> None:
     """Write the guided decoder as ONNX, for any number of prompts and points; as `write_encoder`."""
     from torch.export import Dim
 
-    sizes = {"P": 2, "N": 3}  # 0 and 1 would be taken for fixed
+    sizes: dict[int | str, int] = {"P": 2, "N": 3}  # 0 and 1 would be taken for fixed
     names = {"P": Dim("prompts", min=1), "N": Dim("points", min=2)}
     shapes = [shapes_of(model)["decoder"]["inputs"][name] for name in DECODER_INPUTS]
-    example = tuple(torch.zeros([sizes.get(str(length), length) for length in shape]) for shape in shapes)
+    example = tuple(torch.zeros([sizes.get(length, 0) or int(length) for length in shape]) for shape in shapes)
     dynamic = tuple(
         {axis: names[str(length)] for axis, length in enumerate(shape) if length in names} for shape in shapes
     )
     _write(DecoderGraph(model), example, path, DECODER_INPUTS, DECODER_OUTPUTS, model, dynamic)
 
 
-def shapes_of(model: Sam) -> dict[str, dict[str, dict[str, list[int | str]]]]:
+def shapes_of(model: Sam) -> dict[str, dict[str, dict[str, Shape]]]:
     """Inputs and outputs of both graphs with their shapes, P for the number of prompts and N for that of points."""
     side, (rows, columns), (height, width) = model.image_size, model.grid, model.low_resolution
     channels = model.network.get_image_wide_positional_embeddings().shape[1]
-    features: list[int | str] = [1, channels, rows, columns]
-    inputs = (
+    features: Shape = [1, channels, rows, columns]
+    inputs: tuple[Shape, ...] = (
         features,
         ["P", "N", 2],
         ["P", "N"],
@@ -188,7 +190,8 @@ def shapes_of(model: Sam) -> dict[str, dict[str, dict[str, list[int | str]]]]:
         ["P", channels],
     )
     decoder = dict(zip(DECODER_INPUTS, inputs, strict=True))
-    masks = dict(zip(DECODER_OUTPUTS, (["P", 4, height, width], ["P", 4]), strict=True))
+    outputs: tuple[Shape, ...] = (["P", 4, height, width], ["P", 4])
+    masks = dict(zip(DECODER_OUTPUTS, outputs, strict=True))
     return {
         "encoder": {"inputs": {ENCODER_INPUTS[0]: [1, 3, side, side]}, "outputs": {ENCODER_OUTPUTS[0]: features}},
         "decoder": {"inputs": decoder, "outputs": masks},

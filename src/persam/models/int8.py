@@ -53,7 +53,7 @@ def quantise(source: Path, target: Path, prepare: Callable[[np.ndarray], np.ndar
         tools.quantize_static(
             str(folded),
             str(target),
-            _Pictures({graph.input[0].name: prepare(drawn_picture(seed))} for seed in range(PICTURES)),
+            _CalibrationPictures({graph.input[0].name: prepare(drawn_picture(seed))} for seed in range(PICTURES)),
             quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=list(_WEIGHTED),
             nodes_to_quantize=layers,
@@ -64,7 +64,7 @@ def quantise(source: Path, target: Path, prepare: Callable[[np.ndarray], np.ndar
         )
 
 
-class _Pictures:
+class _CalibrationPictures:
     """What ONNX Runtime calibrates with: `get_next` until there is no more."""
 
     def __init__(self, pictures: Iterator[dict[str, np.ndarray]]) -> None:

@@ -1,0 +1,194 @@
+"""Other engines for the image encoder: what they find, what is kept of them, and what people get wrong."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import draw_scene
+
+from persam import PerSAM
+from persam.errors import PersamError, PersamWarning, UsageError
+from persam.models import engines
+from persam.models.backends import BACKENDS, backend_of
+from persam.models.graphs import write_encoder
+from persam.models.int8 import PICTURES, drawn_picture
+from persam.models.loading import dtypes_of, load_model
+from persam.models.sam import Sam
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+
+def tiny() -> Sam:
+    model = load_model(device="cpu")
+    assert isinstance(model, Sam)
+    return model
+
+
+@pytest.fixture(scope="module")
+def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model's encoder as ONNX."""
+    path = tmp_path_factory.mktemp("onnx") / "encoder.onnx"
+    write_encoder(tiny(), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def exported(encoder_file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Exporting the bundled model takes no time; the names of what was exported."""
+    exported: list[str] = []
+
+    def write(model: Sam, path: Path) -> None:
+        exported.append(model.name)
+        shutil.copy(encoder_file, path)
+
+    monkeypatch.setattr(engines, "write_encoder", write)
+    return exported
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "cache_folder", lambda what, extra: cache)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache."""
+    monkeypatch.setattr(engines, "cache_folder", lambda what, extra: tmp_path / "home")
+    return tmp_path / "home"
+
+
+def with_backend(name: str) -> Sam:
+    model = tiny()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PersamWarning)
+        engines.use_backend(model, BACKENDS[name])
+    return model
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "onnxruntime-int8", "openvino-int8"])
+def test_the_bundled_model_finds_the_same(backend):
+    """Concepts go from one engine to another; in 8 bits the mask differs a little."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PersamWarning)
+        other = PerSAM.from_pretrained(backend=backend)
+    persam = PerSAM.from_pretrained()
+    assert other.model.fingerprint == persam.model.fingerprint
+    concept = persam.learn(*draw_scene(), name="disc")
+    for size, seed in (((120, 160), 1), ((300, 200), 2)):
+        photo, truth = draw_scene(*size, seed=seed)
+        found, wanted = other.segment(photo, concept), persam.segment(photo, concept)
+        assert (found.mask & truth).sum() >= 0.95 * (found.mask | truth).sum()
+        if "int8" not in backend:
+            assert (found.mask & wanted.mask).sum() >= 0.999 * (found.mask | wanted.mask).sum()
+            assert found.score == pytest.approx(wanted.score, abs=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_every_size_of_photo(backend):
+    model, torchs = with_backend(backend), tiny()
+    for size in ((64, 64), (31, 200), (500, 90)):
+        photo = draw_scene(*size)[0]
+        with torch.inference_mode():
+            found, wanted = model.encode(photo), torchs.encode(photo)
+        assert found.frame == wanted.frame
+        torch.testing.assert_close(found.features, wanted.features, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_threads_do_not_mix(backend):
+    model = with_backend(backend)
+    photos = [draw_scene(seed=seed)[0] for seed in range(8)]
+    alone = [model.encode(photo).features for photo in photos]
+    with ThreadPoolExecutor(4) as pool:
+        for one, other in zip(alone, pool.map(lambda photo: model.encode(photo).features, photos * 3), strict=False):
+            torch.testing.assert_close(one, other)
+
+
+class TestCache:
+    def test_made_once(self, exported, home):
+        with pytest.warns(PersamWarning, match="tiny is being made for onnxruntime, once; it will be kept in"):
+            engines.use_backend(tiny(), BACKENDS["onnxruntime"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for name in ("onnxruntime", "openvino"):  # one file serves both
+                engines.use_backend(tiny(), BACKENDS[name])
+        assert exported == ["tiny"]
+        (folder,) = (path for path in (home / "encoders").iterdir() if path.is_dir())
+        assert folder.name.startswith(f"{tiny().fingerprint}-224-float32-persam")
+        assert [file.name for file in folder.iterdir()] == ["encoder.onnx"]
+
+    @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+    def test_what_is_damaged_is_made_anew(self, exported, home, backend):
+        with_backend(backend)
+        (file,) = (home / "encoders").glob("*/encoder.onnx")
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+        with_backend(backend)
+        assert file.read_bytes() == whole
+        assert exported == ["tiny"] * 2
+
+    def test_one_that_computes_something_else_is_not_kept(self, home):
+        model = tiny()
+        model.network.vision_encoder.neck.out[-1].bias += 1
+        with pytest.warns(PersamWarning), pytest.raises(PersamError, match="gives other features of tiny than"):
+            engines.use_backend(model, BACKENDS["onnxruntime"])
+        assert not list((home / "encoders").glob("*/"))
+        assert isinstance(model.encode(draw_scene()[0]).features, torch.Tensor)  # PyTorch goes on
+
+    def test_a_place_where_nothing_can_be_written(self, exported, home):
+        home.write_text("a file")
+        with pytest.raises(PersamError, match="Cannot write .*: a (part of that path is a file|file of that name)"):
+            engines.use_backend(tiny(), BACKENDS["onnxruntime"])
+
+
+class TestMistakes:
+    def refused(self, kind: type[PersamError] = UsageError, **options: str) -> str:
+        with pytest.raises(kind) as caught:
+            load_model(**options)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def test_unknown(self):
+        assert "use torch, onnxruntime, onnxruntime-int8, openvino, openvino-int8." in self.refused(backend="tensorrt")
+
+    def test_a_device_or_number_format_of_pytorch(self):
+        assert "computes on the CPU" in self.refused(backend="openvino", device="cuda")
+        assert "leave the dtype bfloat16 out" in self.refused(backend="openvino", dtype="bfloat16")
+
+    @pytest.mark.parametrize(("backend", "extra"), [("onnxruntime-int8", "onnx"), ("openvino", "openvino")])
+    def test_a_library_is_missing(self, monkeypatch, backend, extra):
+        monkeypatch.setitem(sys.modules, BACKENDS[backend].module, None)
+        sentence = self.refused(PersamError, backend=backend)
+        assert f"The backend {backend} needs {BACKENDS[backend].module}, which is not installed" in sentence
+        assert f"persam[{extra}]" in sentence
+
+    def test_exported_from_pytorch_alone(self, tmp_path):
+        with pytest.raises(UsageError, match="load it with backend torch"):
+            write_encoder(with_backend("onnxruntime"), tmp_path / "x.onnx")
+
+
+def test_results_tell_of_their_number_format():
+    assert backend_of("torch", "cuda", "bfloat16") is None
+    assert dtypes_of("tiny", backend="openvino") == ("float32",)
+    assert dtypes_of("tiny", backend="openvino-int8") == ("int8",)
+
+
+def test_the_pictures_that_8_bits_are_fitted_to():
+    """The same every time, each another, with the contrast of photos."""
+    pictures = [drawn_picture(seed) for seed in range(PICTURES)]
+    np.testing.assert_array_equal(pictures[3], drawn_picture(3))
+    assert len({picture.tobytes() for picture in pictures}) == PICTURES
+    assert all(20 < picture.std() < 110 for picture in pictures)
