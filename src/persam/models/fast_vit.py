@@ -58,8 +58,9 @@ def _is_known(layer: Any) -> bool:
 
 def _forward_layer(layer: Any, hidden: Tensor) -> Any:
     """One layer: (B, H, W, C) float32 to the same."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
     learns = torch.is_grad_enabled() and (hidden.requires_grad or layer.attn.qkv.weight.requires_grad)
-    if learns or layer.training or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if learns or traced or layer.training:
         return type(layer).forward(layer, hidden)
     numbers = layer.attn.qkv.weight.dtype
     hidden = hidden.contiguous()  # the patches come channel by channel; sums would stay so, to be sorted by every norm

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -223,7 +224,7 @@ def compare_encoders(model: PromptableModel, scenes: Sequence[np.ndarray], round
     }
     with torch.inference_mode():
         seconds = in_turns(
-            {name: lambda encode=encode: encode(scenes[0]) for name, encode in encoders.items()},
+            {name: partial(encode, scenes[0]) for name, encode in encoders.items()},
             rounds,
             model,
             progress,

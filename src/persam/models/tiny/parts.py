@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -182,6 +183,11 @@ class PromptEncoder(nn.Module):
     def _place(self, pixels: Tensor) -> Tensor:
         return (pixels + 0.5) / self.input_image_size
 
+    def _kind(self, label: int) -> Tensor:
+        embedding: Any = self.point_embed[label]
+        weight: Tensor = embedding.weight
+        return weight
+
     def _embed_points(self, points: Tensor, labels: Tensor, pad: bool) -> Tensor:
         """Points (B, P, N, 2) with labels (B, P, N): 1 on, 0 off, -1 no point; `pad` adds one of the last kind."""
         if pad:
@@ -190,13 +196,13 @@ class PromptEncoder(nn.Module):
         tokens = self.shared_embedding(self._place(points))
         tokens = torch.where(labels == -1, self.not_a_point_embed.weight, tokens)
         for label in (0, 1):
-            tokens = torch.where(labels == label, tokens + self.point_embed[label].weight, tokens)
+            tokens = torch.where(labels == label, tokens + self._kind(label), tokens)
         return tokens
 
     def _embed_boxes(self, boxes: Tensor) -> Tensor:
         """Boxes (B, P, 4) as two tokens each, (B, P, 2, C)."""
         corners = self.shared_embedding(self._place(boxes.unflatten(-1, (2, 2))))
-        tokens: Tensor = corners + torch.cat([self.point_embed[2].weight, self.point_embed[3].weight])
+        tokens: Tensor = corners + torch.cat([self._kind(2), self._kind(3)])
         return tokens
 
     def forward(
