@@ -19,7 +19,7 @@ from persam.cli.bench_suites import register
 from persam.cli.main import Commands
 
 SUITES = ("modes", "ablation", "robustness", "light", "encoders")
-TIMES = ("efficiency", "tuning", "overhead")
+TIMES = ("efficiency", "tuning", "overhead", "speed")
 
 
 def app() -> typer.Typer:
@@ -234,6 +234,9 @@ class TestTimes:
     )
     def test_counts_start_at_one(self, call):
         run(*call, code=2)
+
+    def test_a_canvas_is_made_of_cells(self):
+        assert refused("speed", "--size", 100).startswith("--size is a multiple of 16")
 
     @pytest.mark.parametrize("suite", TIMES)
     def test_no_model(self, suite):

@@ -250,10 +250,11 @@ class TestDtype:
     def test_names(self, name, dtype):
         assert choose_dtype(name, CPU) == dtype
 
-    @pytest.mark.parametrize("amx", [True, False])
-    def test_auto_is_bf16_only_where_the_machine_computes_in_it(self, amx, monkeypatch):
+    @pytest.mark.parametrize(("amx", "avx512"), [(True, False), (False, True), (False, False)])
+    def test_auto_is_bf16_only_where_the_machine_computes_in_it(self, amx, avx512, monkeypatch):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-        assert choose_dtype("auto", CPU) == (torch.bfloat16 if amx else torch.float32)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+        assert choose_dtype("auto", CPU) == (torch.bfloat16 if amx or avx512 else torch.float32)
         assert choose_dtype("auto", torch.device("mps")) == torch.float32
 
     @pytest.mark.parametrize("capability", [(8, 0), (9, 0), (7, 5)])

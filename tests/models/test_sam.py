@@ -140,9 +140,9 @@ class TestNumberFormats:
 
     def test_bf16_encoder_only(self):
         sam = Sam(random_network(), name="b", image_size=64, device=CPU, encoder_dtype=torch.bfloat16)
-        kinds = {name.split(".")[0]: parameter.dtype for name, parameter in sam.network.named_parameters()}
-        assert kinds["vision_encoder"] == torch.bfloat16
-        assert kinds["mask_decoder"] == torch.float32
+        half = {name for name, each in sam.network.named_parameters() if each.dtype != torch.float32}
+        assert half
+        assert all(name.startswith("vision_encoder.layers") for name in half)
         features = sam.encode(noise(40, 60)).features
         assert features.dtype == torch.float32
         torch.testing.assert_close(features, random_sam().encode(noise(40, 60)).features, atol=0.15, rtol=0.1)

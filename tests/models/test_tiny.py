@@ -42,8 +42,8 @@ def test_prompts_and_image_share_their_positions() -> None:
     assert model.prompt_encoder.shared_embedding is model.shared_image_embedding
     # A point at the centre of a cell has the position of that cell.
     at_cell = model.get_image_wide_positional_embeddings()[0, :, 3, 5]
-    # transformers' prompt encoder adds half a pixel to every point
-    embedded = model.shared_image_embedding(torch.tensor([[[[5.5 * 8, 3.5 * 8]]]]), (64, 64))[0, 0, 0]
+    # the prompt encoder adds half a pixel to every point
+    embedded = model.shared_image_embedding(torch.tensor([5.5 * 8, 3.5 * 8]) / 64)
     torch.testing.assert_close(embedded, at_cell)
 
 

@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
     for work, suites in (
         (_on_photos, (modes, ablation, robustness, light, small, presence, references)),
         (_on_photos, (instances, corrections, finds)),
-        (_timed, (efficiency, tuning, overhead, album)),
+        (_timed, (efficiency, tuning, overhead, speed, album)),
     ):
         shared = [each for each in options_of(work) if each.kind is each.KEYWORD_ONLY]
         for suite in suites:
@@ -333,6 +333,30 @@ def overhead(
         return measure_overhead(persam, rounds=rounds, progress=progress)
 
     _timed("overhead", rounds + 1, measure, **shared)
+
+
+def speed(
+    model: TimedModel = "vit-b",
+    size: Annotated[int, typer.Option(min=64, help="Side of a random model's input, pixels; a multiple of 16.")] = 1024,
+    photo: Annotated[
+        list[Path] | None, typer.Option(help="Compare masks on it, too; repeat it. Else: drawn ones.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Without other engines, and without what needs a process of its own.")
+    ] = False,
+    rounds: Rounds = 3,
+    **shared: Any,
+) -> None:
+    """Is it as fast as this machine allows? The encoder against the published code's, other engines, start-up.
+
+    Example: persam bench speed -o speed
+    """
+    from persam.benchmark.suites.speed import measure_speed, steps_of
+
+    if size % 16:
+        raise UsageError(f"--size is a multiple of 16, the side of a cell in pixels, not {size}.")
+    how: dict[str, Any] = {"canvas": size, "rounds": rounds, "quick": quick, "photos": photo or ()}
+    _timed("speed", steps_of(rounds, quick=quick), partial(measure_speed, model, **how), **shared)
 
 
 def album(

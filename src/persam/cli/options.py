@@ -46,9 +46,10 @@ def quiet_libraries() -> None:
         return
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from transformers.utils import logging
+    if {"transformers", "huggingface_hub"} & sys.modules.keys():  # they have read the variables; else they will
+        from transformers.utils import logging
 
-    logging.disable_progress_bar()
+        logging.disable_progress_bar()
 
 
 def load_model(name: str, *, device: str, dtype: str, **more: Any) -> PerSAM:

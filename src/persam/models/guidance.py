@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
 
 ATTENTION_NAME = "persam_guided"
 
@@ -71,8 +70,6 @@ def guided_attention(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-AttentionInterface.register(ATTENTION_NAME, guided_attention)
-
 # Of the pass that is running: a context variable, not an attribute of the module, so that threads do not mix theirs.
 _current: ContextVar[Guidance | None] = ContextVar("persam_guidance", default=None)
 
@@ -99,12 +96,20 @@ def _add_semantic_to(argument: str) -> PreHook:
 
 
 def install(mask_decoder: nn.Module) -> None:
-    """Prepare a transformers mask decoder for guidance. Without guidance it computes what it did before."""
+    """Prepare a mask decoder of transformers, or the bundled model's, for guidance.
+
+    Without guidance it computes what it did before.
+    """
     if getattr(mask_decoder, "_persam_guidance", False):
         return
     decoder: Any = mask_decoder
     transformer = decoder.transformer
-    transformer.final_attn_token_to_image.config._attn_implementation = ATTENTION_NAME  # shared by all its attentions
+    attention = transformer.final_attn_token_to_image
+    if hasattr(attention, "config"):  # of transformers; the bundled model's calls `guided_attention` itself
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(ATTENTION_NAME, guided_attention)
+        attention.config._attn_implementation = ATTENTION_NAME  # one configuration for all of the decoder's attentions
     # The published code adds T to the queries of every block in place. Before the first block these still are the
     # point embeddings, which every later step adds as positions: so T is in those too, and twice in the last query.
     transformer.register_forward_pre_hook(_hand_on_attention, with_kwargs=True)

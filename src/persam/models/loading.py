@@ -85,8 +85,10 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         if device.type == "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)
-        else:  # a CPU without the matrix unit only emulates bf16, slower than float32
-            native = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+        else:  # other CPUs only emulate bf16, slower than float32
+            native = device.type == "cpu" and (
+                torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+            )
         return torch.bfloat16 if native else torch.float32
     known = {"bf16": torch.bfloat16, "bfloat16": torch.bfloat16, "fp16": torch.float16, "float16": torch.float16,
              "fp32": torch.float32, "float32": torch.float32}  # fmt: skip

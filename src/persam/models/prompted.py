@@ -15,6 +15,7 @@ from torch import Tensor
 
 from persam.geometry import Frame, Size
 from persam.models.base import Decoded, EncodedImage, Prompts
+from persam.models.fast_vit import quicken
 from persam.models.fingerprint import check_numbers, fingerprint_of, sampled_fingerprint_of
 from persam.models.guidance import Guidance, guided, install
 from persam.models.pixels import MeanStd, as_channels
@@ -56,8 +57,10 @@ class PromptedNetwork(ABC):
         self.sampled_fingerprint = sampled_fingerprint_of(network)
         install(network.mask_decoder)
         self.network = network.eval().requires_grad_(False).to(device, torch.float32)  # some come in half precision
-        self.network.vision_encoder.to(encoder_dtype)
+        if device.type != "cpu" or not quicken(self.network.vision_encoder, encoder_dtype):
+            self.network.vision_encoder.to(encoder_dtype)
         self.encoder_dtype = encoder_dtype
+        self._pixels_dtype = next((each.dtype for each in self.network.vision_encoder.parameters()), encoder_dtype)
         self._mean, self._std = (as_channels(each, device) for each in pixels)
         with torch.no_grad():
             self._positions: Tensor = self.network.get_image_wide_positional_embeddings()

@@ -49,7 +49,6 @@ class SamLike(PromptedNetwork):
             pixels=(PIXEL_MEAN, PIXEL_STD),
             encoder_dtype=encoder_dtype,
         )
-        self._pixels_dtype = encoder_dtype  # of what the image encoder takes
 
     def prepare(self, image: np.ndarray, frame: Frame) -> Tensor:
         """SAM's preprocessing of an (H, W, 3) uint8 image: resize as the published code does (PIL, bilinear with

@@ -88,7 +88,7 @@ class Sam2(PromptedNetwork):
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         pixels = stretched(image, self.image_size, self._mean, self._std)
-        seen = self.network.vision_encoder(pixels.to(self.encoder_dtype))
+        seen = self.network.vision_encoder(pixels.to(self._pixels_dtype))
         # SAM 3's encoder gives a fourth map, coarser still, which its tracker has no use for.
         finest, finer, features = (each.float() for each in seen.fpn_hidden_states[:3])
         decoder = self.network.mask_decoder

@@ -43,7 +43,7 @@ class SamHQ(SamLike):
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         frame = self.frame((image.shape[0], image.shape[1]))
-        seen = self.network.vision_encoder(self.prepare(image, frame).to(self.encoder_dtype))
+        seen = self.network.vision_encoder(self.prepare(image, frame).to(self._pixels_dtype))
         early = seen.intermediate_embeddings[0]  # after the first layer with global attention: the only one it takes
         return EncodedImage(seen.last_hidden_state.float(), frame, {"early": early.float()})
 

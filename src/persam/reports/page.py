@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from persam.files import atomic_path
 from persam.reports.pictures import embedded
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _NOTHING = ("-", "–")
 _WITH_INTERVAL = re.compile(r"(\S+) (\[[^\]]*\])(?: (.*))?", re.DOTALL)
@@ -34,6 +36,8 @@ def write_page(path: str | Path, template: str, **values: Any) -> None:
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # few commands write pages
+
     environment = Environment(
         loader=PackageLoader("persam", "."),
         autoescape=True,

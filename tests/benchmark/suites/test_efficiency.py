@@ -97,7 +97,7 @@ class TestMemory:
     def test_a_process_that_fails_says_why(self, monkeypatch):
         monkeypatch.setattr(sys, "executable", "/bin/false")
         with pytest.raises(PersamError, match="The memory of SAM could not be measured: exit code 1"):
-            memory._in_a_process("tiny", **self.ORDER, job="SAM")
+            memory.peak_in_process("tiny", **self.ORDER, job="SAM")
 
     def test_what_a_process_does(self, capsys):
         memory._main({"name": "tiny", "job": "PerSAM"} | self.ORDER)
@@ -106,12 +106,12 @@ class TestMemory:
     @pytest.mark.slow
     def test_a_process_without_a_model_says_so(self):
         with pytest.raises(PersamError, match=r"The memory of SAM could not be measured: .*no model file"):
-            memory._in_a_process("gone.safetensors", **self.ORDER, job="SAM")
+            memory.peak_in_process("gone.safetensors", **self.ORDER, job="SAM")
 
     @pytest.mark.slow
     def test_a_process_of_its_own(self):
         small, large = (
-            memory._in_a_process("tiny", **self.ORDER | {"side": side, "job": "SAM"}) for side in (64, 4096)
+            memory.peak_in_process("tiny", **self.ORDER | {"side": side, "job": "SAM"}) for side in (64, 4096)
         )
         assert 50e6 < small < large
 

@@ -134,15 +134,15 @@ def test_drawn_scene():
 
 
 def test_models_to_be_timed(monkeypatch):
-    made: list[str] = []
+    made: list[tuple[str, int]] = []
 
-    def random_one(size, device, dtype):
-        made.append(size)
+    def random_one(size, device, dtype, canvas):
+        made.append((size, canvas))
         return random_sam()
 
     monkeypatch.setattr(timing, "random_sam", random_one)
     persam = open_persam("vit-h", device="cpu", mode="official")
-    assert made == ["vit-h"]
+    assert made == [("vit-h", 1024)]
     assert persam.settings.mode == "official"
     assert open_persam("tiny", device="cpu").model.name == "tiny"
     with pytest.raises(UsageError, match="no mode"):

@@ -273,6 +273,7 @@ def added_time(
     image: np.ndarray,
     rounds: int = 5,
     progress: Callable[[], object] | None = None,
+    plain_job: Callable[[PromptableModel, EncodedImage], object] = plain_mask,
 ) -> AddedTime:
     """Time plain SAM, PerSAM and PerSAM-F on one photo, in turns, so that a busy machine slows all of them.
 
@@ -284,12 +285,13 @@ def added_time(
         image: (H, W, 3) uint8 RGB.
         rounds: that count.
         progress: called after every round, the warm-up too.
+        plain_job: what plain SAM does with an encoded photo.
     """
     model, tuned = persam.model, persam.tune(concept)
 
     def plain() -> tuple[float, float]:
         encoding, seconds = timed(lambda: model.encode(image), model)
-        return seconds, _shortest(lambda: plain_mask(model, encoding), model)
+        return seconds, _shortest(lambda: plain_job(model, encoding), model)
 
     def personal() -> tuple[float, float, float]:
         encoded, seconds = timed(lambda: persam.encode(image), model)

@@ -66,7 +66,7 @@ def measure_memory(
             if persam is not None:
                 peaks[job].append(_allocated(persam, job, side))
             else:
-                peaks[job].append(_in_a_process(name, **order, side=side, job=job))
+                peaks[job].append(peak_in_process(name, **order, side=side, job=job))
             progress()
     how = "largest allocation on the GPU" if on_gpu else f"largest resident memory of a process {_since()}"
     return Memory(peaks, how)
@@ -81,7 +81,16 @@ def _allocated(persam: PerSAM, job: str, side: int) -> int:
     return torch.cuda.max_memory_allocated()
 
 
-def _in_a_process(name: str, **order: Any) -> int:
+def peak_in_process(name: str, **order: Any) -> int:
+    """Peak bytes of one job on one photo, in a process of its own.
+
+    Args:
+        name: of the model.
+        order: ``side`` of the photo, ``job``, and what else `open_persam` takes.
+
+    Raises:
+        PersamError: the process fails, for its own reason.
+    """
     command = [sys.executable, "-m", "persam.benchmark.suites.memory", json.dumps({"name": name, **order})]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (this very program)
     if done.returncode:

@@ -122,24 +122,44 @@ def drawn_scene(side: int = 512) -> tuple[np.ndarray, np.ndarray]:
 
 
 def open_persam(
-    name: str, *, device: str = "auto", dtype: str = "auto", mode: str = "persam", encoder: str | None = None
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    mode: str = "persam",
+    encoder: str | None = None,
+    canvas: int = 1024,
+    backend: str = "torch",
 ) -> PerSAM:
     """A model to be timed: any that `PerSAM.from_pretrained` takes, or one of `RANDOM_SIZES`.
+
+    Args:
+        name: of the model.
+        device: where it computes.
+        dtype: number format of its image encoder.
+        mode: of the method.
+        encoder: another for the confidence map.
+        canvas: side of the input of a model of random weights, pixels; a multiple of 16.
+        backend: what runs the image encoder of any other.
 
     Raises:
         PersamError: the model is not to be had or damaged.
         UsageError: an unknown mode, device or dtype.
     """
     if name not in RANDOM_SIZES:
-        return PerSAM.from_pretrained(name, device=device, dtype=dtype, mode=mode, encoder=encoder)
+        return PerSAM.from_pretrained(name, device=device, dtype=dtype, mode=mode, encoder=encoder, backend=backend)
     settings, place = Settings.of(mode), choose_device(device)
     other = None if encoder is None else load_encoder(encoder, device=device, dtype=dtype)
-    return PerSAM(random_sam(name, place, choose_dtype(dtype, place)), encoder=other, settings=settings)
+    return PerSAM(random_sam(name, place, choose_dtype(dtype, place), canvas), encoder=other, settings=settings)
 
 
-def random_sam(size: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Sam:
-    """SAM ViT-B, -L or -H with random weights: as slow as the real one, and needs no download."""
-    from transformers import SamConfig, SamModel, SamVisionConfig
+def random_sam(size: str, device: torch.device, dtype: torch.dtype = torch.float32, canvas: int = 1024) -> Sam:
+    """SAM ViT-B, -L or -H with random weights: as slow as the real one, and needs no download.
+
+    transformers would start the image encoder with weights of 1e-10 and no positions, and the decoder almost flat; here
+    numbers have the size that they have in a network that has learned, so that masks can be compared.
+    """
+    from transformers import SamConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
     width, depth, heads, global_layers = {
         "vit-b": (768, 12, 12, [2, 5, 8, 11]),
@@ -153,6 +173,15 @@ def random_sam(size: str, device: torch.device, dtype: torch.dtype = torch.float
         num_attention_heads=heads,
         global_attn_indexes=global_layers,
         mlp_dim=4 * width,
+        image_size=canvas,
+        initializer_range=0.02,
     )
-    network = SamModel(SamConfig(vision_config=vision))
-    return Sam(network, name=f"random {size}", image_size=1024, device=device, encoder_dtype=dtype)
+    prompts = SamPromptEncoderConfig(image_size=canvas, image_embedding_size=canvas // vision.patch_size)
+    network = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompts))
+    with torch.no_grad():
+        for part, parameter in network.named_parameters():
+            if part.endswith(("rel_pos_h", "rel_pos_w", "vision_encoder.pos_embed")):
+                parameter.normal_(0, 0.1)
+            elif part.startswith("mask_decoder") and parameter.ndim == 2:
+                parameter.normal_(0, parameter.shape[1] ** -0.5)
+    return Sam(network, name=f"random {size}", image_size=canvas, device=device, encoder_dtype=dtype)

@@ -17,10 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import ResNetBackbone, ResNetConfig, SamConfig
-from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPositionalEmbedding, SamPromptEncoder
 
 from persam.models.fingerprint import record_file
+from persam.models.tiny.parts import MaskDecoder, Positions, PromptEncoder, ResNet
 
 PACKAGED_WEIGHTS = Path(__file__).with_name("weights.safetensors")
 PACKAGED_CHECKSUM = Path(__file__).with_name("weights.sha256")
@@ -85,30 +84,13 @@ class TinyVisionEncoder(nn.Module):
 
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
-        backbone = ResNetConfig(
-            embedding_size=config.stem,
-            hidden_sizes=list(config.widths),
-            depths=list(config.depths),
-            layer_type="basic",
-            out_features=["stage2", "stage3", "stage4"],
-        )
-        self.body = ResNetBackbone(backbone)
+        self.body = ResNet(config.stem, config.widths, config.depths)
         self.neck = TopDownNeck(config.widths[1:], config.channels)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Normalised pixels (B, 3, S, S) -> image embedding (B, C, S/8, S/8)."""
-        features: Tensor = self.neck(self.body(pixel_values).feature_maps)
+        features: Tensor = self.neck(self.body(pixel_values))
         return features
-
-
-class ExactPositions(SamPositionalEmbedding):
-    """Positions in full precision: half precision would blur the phases of high frequencies under autocast."""
-
-    def forward(self, input_coords: Tensor, input_shape: tuple[int, int] | None = None) -> Tensor:
-        """Coordinates (..., 2) in 0..1, or in pixels of `input_shape` -> (..., C)."""
-        with torch.autocast(input_coords.device.type, enabled=False):
-            positions: Tensor = super().forward(input_coords.float(), input_shape)
-        return positions
 
 
 class TinySam(nn.Module):
@@ -124,16 +106,12 @@ class TinySam(nn.Module):
         super().__init__()
         self.config = config or TinyConfig()
         self.history: dict[str, Any] = {}
-        sam = _sam_config(self.config)
         self.vision_encoder = TinyVisionEncoder(self.config)
-        self.shared_image_embedding = ExactPositions(sam.vision_config)
-        self.prompt_encoder = SamPromptEncoder(sam)
-        self.mask_decoder = SamMaskDecoder(sam.mask_decoder_config)
         # One matrix of random frequencies for prompts and image; taken apart, nothing is learned.
-        matrix = self.shared_image_embedding.positional_embedding
-        matrix.data.normal_()
-        matrix.requires_grad_(False)
-        self.prompt_encoder.shared_embedding = self.shared_image_embedding
+        self.shared_image_embedding = Positions(self.config.channels)
+        self.shared_image_embedding.positional_embedding.requires_grad_(False)
+        self.prompt_encoder = PromptEncoder(self.config.channels, self.shared_image_embedding)
+        self.mask_decoder = MaskDecoder(self.config.channels, self.config.heads, self.config.mlp)
         self.image_size = 0
         self.resize(self.config.image_size)
 
@@ -194,33 +172,6 @@ class TinySam(nn.Module):
         state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
         state[SHARED_MATRIX] = state["shared_image_embedding.positional_embedding"]
         self.load_state_dict(state)
-
-
-def _sam_config(config: TinyConfig) -> SamConfig:
-    """What transformers' prompt encoder, mask decoder and positional embedding read from a `SamConfig`."""
-    cells = config.image_size // config.stride
-    sam = SamConfig(
-        vision_config={
-            "image_size": config.image_size,
-            "patch_size": config.stride,
-            "output_channels": config.channels,
-            "num_pos_feats": config.channels // 2,
-        },
-        prompt_encoder_config={
-            "hidden_size": config.channels,
-            "image_size": config.image_size,
-            "patch_size": config.stride,
-            "image_embedding_size": cells,
-        },
-        mask_decoder_config={
-            "hidden_size": config.channels,
-            "mlp_dim": config.mlp,
-            "num_attention_heads": config.heads,
-            "iou_head_hidden_dim": config.channels,
-        },
-    )
-    sam.mask_decoder_config._attn_implementation = "sdpa"
-    return sam
 
 
 def _compact(name: str, value: Tensor) -> Tensor:

@@ -1,0 +1,150 @@
+"""SAM's image encoder as quick as a CPU can run it: the same weights and arithmetic, without the detours of memory.
+
+On a grid of 64 x 64 cells the published code writes, for each of the four layers that attend to everything, several
+tensors of 12 x 4096 x 4096 numbers, 0.8 GB each: the similarities, those with the positions added along rows, along
+columns, and the softmax.  That costs more time than all matrix products.  Here one tile is made at a time, small
+enough for the processor's cache, in memory that is used again.
+
+Windows of 14 x 14 do not divide that grid; the published code pads the cells with zeros, and the padding takes part as
+keys and values.  Its projection is the bias of the layer, so it is filled in after the projection, which then runs over
+the real cells alone.
+
+In bf16 only the large matrix products are computed in it.  The stream of residuals, the norms and the convolutions stay
+in float32: that costs no time, and the sums of twelve layers keep their digits.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# By name, because importing a model's module of transformers only to compare takes a second.
+_ENCODERS = {"SamVisionEncoder", "SamHQVisionEncoder"}
+_TILE = 2**20  # similarities at a time: 4 MB in float32, what the cache of a core and its share of the common one hold
+
+
+def quicken(encoder: nn.Module, dtype: torch.dtype) -> bool:
+    """Let a frozen image encoder of SAM or SAM-HQ compute quickly on the CPU; its parameters keep their names.
+
+    Training, exporting and compiling go the way of transformers.
+
+    Args:
+        encoder: `vision_encoder` of a network of transformers, in float32; other networks are left as they are.
+        dtype: of the large matrix products.
+
+    Returns:
+        Whether it is one of those.
+    """
+    if type(encoder).__name__ not in _ENCODERS or not all(_is_known(layer) for layer in _layers(encoder)):
+        return False
+    for layer in _layers(encoder):
+        layer.attn.to(dtype)
+        layer.mlp.to(dtype)
+        layer.forward = MethodType(_forward_layer, layer)
+    return True
+
+
+def _layers(encoder: Any) -> list[Any]:
+    return list(encoder.layers)
+
+
+def _is_known(layer: Any) -> bool:
+    return bool(layer.attn.use_rel_pos)
+
+
+def _forward_layer(layer: Any, hidden: Tensor) -> Any:
+    """One layer: (B, H, W, C) float32 to the same."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+    learns = torch.is_grad_enabled() and (hidden.requires_grad or layer.attn.qkv.weight.requires_grad)
+    if learns or traced or layer.training:
+        return type(layer).forward(layer, hidden)
+    numbers = layer.attn.qkv.weight.dtype
+    hidden = hidden.contiguous()  # the patches come channel by channel; sums would stay so, to be sorted by every norm
+    attended = _attention(layer.attn, layer.layer_norm1(hidden).to(numbers), layer.window_size)
+    hidden = hidden + attended
+    return hidden.add_(layer.mlp(layer.layer_norm2(hidden).to(numbers)))
+
+
+def _attention(attention: Any, hidden: Tensor, side: int) -> Tensor:
+    """Attention within windows of `side` cells, or, with 0, of all to all: (B, H, W, C) to the same."""
+    batch, height, width, channels = hidden.shape
+    rows, columns = (side, side) if side else (height, width)  # of a window
+    down, across = -(-height // rows), -(-width // columns)  # windows
+    heads = attention.num_attention_heads
+    projected = _padded(attention.qkv(hidden), attention.qkv.bias, down * rows, across * columns)
+    query, key, value = (
+        projected.view(batch, down, rows, across, columns, 3, heads, channels // heads)
+        .permute(5, 0, 1, 3, 6, 2, 4, 7)
+        .contiguous()
+        .view(3, -1, rows, columns, channels // heads)  # G = batch x windows x heads
+    )
+    by_row = torch.einsum("grwc,rkc->grwk", query, attention.get_rel_pos(rows, rows, attention.rel_pos_h))
+    by_column = torch.einsum("grwc,wkc->grwk", query, attention.get_rel_pos(columns, columns, attention.rel_pos_w))
+    found = _attend(query, key.mul_(attention.scale), value, by_row, by_column)
+    found = found.view(batch, down, across, heads, rows, columns, -1).permute(0, 1, 4, 2, 5, 3, 6)
+    found = found.reshape(batch, down * rows, across * columns, channels)[:, :height, :width]
+    projection: Tensor = attention.proj(found.contiguous())
+    return projection
+
+
+def _padded(projected: Tensor, bias: Tensor | None, height: int, width: int) -> Tensor:
+    """Projected cells (B, h, w, C), and around them what the projection makes of zeros, to (B, height, width, C)."""
+    _, rows, columns, _ = projected.shape
+    if bias is None or (rows, columns) == (height, width):
+        return F.pad(projected, (0, 0, 0, width - columns, 0, height - rows))
+    padded = projected.new_empty(projected.shape[0], height, width, projected.shape[3])
+    padded[:, :rows, :columns] = projected
+    padded[:, :rows, columns:] = bias
+    padded[:, rows:] = bias
+    return padded
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+    """``softmax(query key' + positions) value``, tile by tile.
+
+    Args:
+        query: (G, rows, columns, c), contiguous.
+        key: the same; it holds the scale.
+        value: the same.
+        by_row: what a query cell adds for the row of the key cell, (G, rows, columns, rows).
+        by_column: the same for its column, (G, rows, columns, columns).
+
+    Returns:
+        (G, rows, columns, c).
+    """
+    count, rows, columns, channels = query.shape
+    cells = rows * columns
+    positions_as_channels = rows + columns <= channels  # of small windows, whose short lines are slow to add
+    if positions_as_channels:
+        query = torch.cat([query, by_row, by_column], -1)
+        key = torch.cat([key, _one_hot(rows, columns).to(key).expand(count, -1, -1, -1)], -1)
+    groups = max(1, _TILE // cells**2)
+    lines = min(rows, max(1, _TILE // (columns * cells)))
+    keys, values = key.flatten(1, 2).transpose(1, 2), value.flatten(1, 2)
+    found = torch.empty_like(value)
+    memory = query.new_empty(2, min(groups, count) * lines * columns * cells)
+    for group in (slice(start, start + groups) for start in range(0, count, groups)):
+        for line in (slice(start, start + lines) for start in range(0, rows, lines)):
+            queries, out = query[group, line].flatten(1, 2), found[group, line].flatten(1, 2)
+            shape = (len(queries), queries.shape[1], cells)
+            logits, weights = (each[: shape[0] * shape[1] * cells].view(shape) for each in memory)
+            if positions_as_channels:
+                torch.bmm(queries, keys[group], out=logits)
+            else:
+                added = by_row[group, line, :, :, None], by_column[group, line, :, None, :]
+                torch.add(*added, out=logits.view(shape[0], -1, columns, rows, columns))
+                logits.baddbmm_(queries, keys[group])
+            torch.softmax(logits, -1, out=weights)
+            torch.bmm(weights, values[group], out=out)
+    return found
+
+
+def _one_hot(rows: int, columns: int) -> Tensor:
+    """The row and the column of every cell as ones among zeros, (rows, columns, rows + columns)."""
+    row = torch.eye(rows)[:, None].expand(-1, columns, -1)
+    column = torch.eye(columns)[None].expand(rows, -1, -1)
+    return torch.cat([row, column], -1)
