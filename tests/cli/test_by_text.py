@@ -1,4 +1,4 @@
-"""`persam learn --text`: what a finder finds by words is the reference's mask; tiny random finders, loaded by name."""
+"""`persam learn --text` and `persam segment --finder`: tiny random finders loaded by name, and a scripted one."""
 
 from __future__ import annotations
 
@@ -116,6 +116,41 @@ def test_one_more_reference_by_words(run, photo_file, mask_file, scripted, tmp_p
 def test_check_takes_the_same(run, photo_file, scripted):
     result = run("check", photo_file, "--text", "disc", "--finder", "any", "--json")
     assert result.exit_code == 0, result.output
+
+
+class TestSegment:
+    @pytest.fixture
+    def disc(self, run, photo_file, mask_file) -> str:
+        assert run("learn", photo_file, mask_file, "--text", "disc", "-o", "disc").exit_code == 0
+        return "disc.safetensors"
+
+    def results(self, run, *arguments) -> dict:
+        result = run("segment", *arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def test_the_finder_weighs_in_and_what_was_done_is_not_done_again(self, run, disc, photo_file, scripted):
+        alone = self.results(run, disc, photo_file)["results"][0]["score"]
+        assert self.results(run, disc, photo_file)["done_before"] == 1
+        data = self.results(run, disc, photo_file, "--finder", "any")
+        assert data["done_before"] == 0  # another way of looking
+        assert data["results"][0]["score"] > alone
+        assert scripted.asked == [((120, 160), "disc")]
+        assert self.results(run, disc, photo_file, "--finder", "any")["done_before"] == 1
+
+    def test_by_networks(self, run, disc, photo_file, finders):
+        for name in ("sam3", "dino"):
+            data = self.results(run, disc, photo_file, "--finder", finders / name, "-o", name, "--max-instances", 3)
+            assert 0 <= data["results"][0]["score"] <= 1
+
+    def test_no_words(self, refused, run, photo_file, mask_file):
+        run("learn", photo_file, mask_file, "-o", "a")
+        sentence = refused("segment", "a.safetensors", photo_file, "--finder", "any", code=2)
+        assert "'a' came without words, so a finder has nothing to look for; learn again with --text" in sentence
+
+    def test_no_finder(self, refused, disc, photo_file):
+        assert "is not on this machine" in refused("segment", disc, photo_file, "--finder", "facebook/sam3", code=1)
+        assert "--explain" in refused("segment", disc, photo_file, "--finder", "any", "--explain", code=2)
 
 
 class TestSentences:
