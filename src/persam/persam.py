@@ -93,8 +93,8 @@ class PerSAM:
         """Load a model by name. Without arguments: the bundled one, offline.
 
         Args:
-            name: ``"tiny"``, a hub id such as ``"facebook/sam-vit-huge"``, a local folder, or an original checkpoint
-                such as ``"sam_vit_h_4b8939.pth"``.
+            name: ``"tiny"``, a hub id such as ``"facebook/sam-vit-huge"`` or ``"facebook/sam2.1-hiera-tiny"``, a local
+                folder, or an original checkpoint such as ``"sam_vit_h_4b8939.pth"``.
             mode: ``persam``, ``official`` or ``paper``.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             dtype: number format of the image encoder: ``auto``, ``float32``, ``bfloat16`` or ``float16``.

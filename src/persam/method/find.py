@@ -30,7 +30,7 @@ from persam.geometry import Size, fit_mask
 from persam.instance import CloserLook, Instance, PixelBox
 from persam.method.cues import CueFeatures, object_colours
 from persam.method.prior import NEAR, Prior, prior_of, suppressed
-from persam.method.segment import cascade, last_good, photo_mask
+from persam.method.segment import cascade, last_good, photo_mask, presence_in
 from persam.models.base import EncodedImage, PromptableModel
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def find(
         if found and (not bool(place.any()) or _known(place, places)):
             break
         mask = photo_mask(result.taken, prior.frame, image.pixels if refine else None)
-        score = score_in(image, concept, prior, mask)
+        score = score_in(image, concept, prior, mask, presence_in(steps))
         one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
         one = one if encode is None else look_closer(one, found, model, encode, image, concept)
         if found and one.score < threshold:
@@ -121,17 +121,24 @@ def _known(mask: Tensor, earlier: list[Tensor]) -> bool:
 # ------------------------------------------------------------------------------- the score: is it there at all?
 
 
-def score_in(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarray) -> float:
-    """The score of a mask, 0..1: of a concept with fitted numbers by its signs, otherwise by the similarity alone.
+def score_in(
+    image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarray, presence: float | None = None
+) -> float:
+    """The score of a mask, 0..1: of a concept with fitted numbers by its signs, otherwise by the similarity.
+
+    Without fitted numbers the decoder has a say, if it says whether an object can be seen there: what it does not see
+    is not there, however alike the place is. The score then is the lower of both.
 
     Args:
         image: the photo.
         concept: what was looked for.
         prior: where it is thought to be.
         mask: what was found, (H, W) bool.
+        presence: logit that an object can be seen there (`Step.presence`), or None.
     """
     if concept.fitted is None:
-        return similarity_score(prior.similarity, concept.threshold)
+        alike = similarity_score(prior.similarity, concept.threshold)
+        return alike if presence is None else min(alike, probability(presence))
     return score_of(signs_of(image, concept, prior, mask), concept.fitted)
 
 

@@ -45,6 +45,8 @@ class Step:
         predicted_iou: of that mask; for a weighted sum that of its parts, weighted by their size.
         box: box prompt of the pass, canvas pixels (x0, y0, x1, y1), or None.
         dropped: the pass came out empty or ran away, and the one before it counts.
+        presence: logit that the object can be seen where the prompts point, of a pass without guidance (which steers
+            this answer, too) and a model that has it; otherwise None.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Step:
     predicted_iou: float
     box: np.ndarray | None = None
     dropped: bool = False
+    presence: float | None = None
 
 
 # --------------------------------------------------------------------------- Fig. 3: the decoder's passes
@@ -86,13 +89,11 @@ def cascade(
         box = tight_box(before, prior.frame, settings.map == "photo") if with_box else None
         if with_box and box is None:  # nothing to refine
             break
-        decoded = model.decode(
-            image,
-            prompts_at(model, prior, box, before[None, None]),
-            multimask=True,
-            guidance=_semantic_alone(prior.guidance) if settings.guided_cascade else None,
-        )
-        steps.append(_choose(name, decoded, prior, settings, before, box))
+        guidance = _semantic_alone(prior.guidance) if settings.guided_cascade else None
+        prompts = prompts_at(model, prior, box, before[None, None])
+        decoded = model.decode(image, prompts, multimask=True, guidance=guidance)
+        step = _choose(name, decoded, prior, settings, before, box)
+        steps.append(step if guidance is None else replace(step, presence=None))
     if settings.final_agreement:
         steps += _look_back(steps, prior, settings.final_agreement)
     return steps
@@ -104,8 +105,10 @@ def _first_step(
     multimask = weights is not None or settings.first_pass == "scales"
     decoded = decode_at_prior(model, image, prior, multimask=multimask)
     if weights is None:
-        return _choose("first pass", decoded, prior, settings)
-    return _weighted(decoded, prior, settings, weights)
+        step = _choose("first pass", decoded, prior, settings)
+    else:
+        step = _weighted(decoded, prior, settings, weights)
+    return step if prior.guidance is None else replace(step, presence=None)
 
 
 def decode_at_prior(model: PromptableModel, image: EncodedImage, prior: Prior, *, multimask: bool) -> Decoded:
@@ -161,6 +164,12 @@ def last_good(steps: list[Step]) -> Step:
     return next((step for step in reversed(steps) if not step.dropped), steps[0])
 
 
+def presence_in(steps: list[Step]) -> float | None:
+    """What the last pass that was not dropped says of whether the object can be seen, as a logit; None if none does."""
+    told = (step.presence for step in reversed(steps) if not step.dropped and step.presence is not None)
+    return next(told, None)
+
+
 def _choose(
     name: str,
     decoded: Decoded,
@@ -176,7 +185,7 @@ def _choose(
         ranking = scores + settings.agreement * agreement(logits, prior)
     best = int(ranking.argmax())
     dropped = settings.fallback and before is not None and not _good(logits[best], prior.frame, before)
-    return Step(name, logits, scores, best, logits[best], float(scores[best]), box, dropped)
+    return Step(name, logits, scores, best, logits[best], float(scores[best]), box, dropped, _presence(decoded))
 
 
 def _weighted(first: Decoded, prior: Prior, settings: Settings, weights: Tensor) -> Step:
@@ -186,7 +195,12 @@ def _weighted(first: Decoded, prior: Prior, settings: Settings, weights: Tensor)
         return _choose("first pass, best scale", first, prior, settings)
     scores, share = first.scores[0], weights.to(first.scores).abs()
     predicted_iou = float((share * scores).sum() / share.sum())
-    return Step("first pass, weighted scales", first.logits[0], scores, -1, taken, predicted_iou)
+    name = "first pass, weighted scales"
+    return Step(name, first.logits[0], scores, -1, taken, predicted_iou, presence=_presence(first))
+
+
+def _presence(decoded: Decoded) -> float | None:
+    return None if decoded.presence is None else float(decoded.presence[0])
 
 
 def _look_back(steps: list[Step], prior: Prior, weight: float) -> list[Step]:

@@ -144,6 +144,7 @@ def load_model(
     text, path = str(name), Path(name)
     numbers = _dtype_for(name, dtype, place)
     network: Any
+    kind, size = KINDS["sam"], None
     if text == BUNDLED:
         from persam.models.tiny.architecture import PACKAGED_CHECKSUM, PACKAGED_WEIGHTS, TinySam
 
@@ -159,8 +160,14 @@ def load_model(
         network = load_original(path, decoder_heads)
         size, text = network.config.vision_config.image_size, path.stem
     else:
-        return _load_transformers(text, place, numbers)
-    return Sam(network, name=text, image_size=size, device=place, encoder_dtype=numbers)
+        kind, network = _load_transformers(text)
+    adapter: Any = kind.adapter
+    if kind.pixels is None:
+        more = {"image_size": size or network.config.vision_config.image_size}
+    else:
+        more = {"pixels": pixels_of(text, kind.pixels)}
+    model: PromptableModel = adapter(network, name=text, device=place, encoder_dtype=numbers, **more)
+    return model
 
 
 def load_encoder(
@@ -188,7 +195,7 @@ def _load_tiny(path: Path) -> Any:
         ) from error
 
 
-def _load_transformers(name: str, place: torch.device, numbers: torch.dtype) -> PromptableModel:
+def _load_transformers(name: str) -> tuple[ModelKind, Any]:
     import transformers
 
     found = hub_call(name, transformers.AutoConfig.from_pretrained).model_type
@@ -199,12 +206,4 @@ def _load_transformers(name: str, place: torch.device, numbers: torch.dtype) -> 
             "facebook/sam-vit-base (`persam models` lists them)."
         )
     kind = KINDS[found]
-    network = load_network(name, getattr(transformers, kind.network), key_mapping=kind.renamed)
-    more = (
-        {"image_size": network.config.vision_config.image_size}
-        if kind.pixels is None
-        else {"pixels": pixels_of(name, kind.pixels)}
-    )
-    adapter: Any = kind.adapter
-    loaded: PromptableModel = adapter(network, name=name, device=place, encoder_dtype=numbers, **more)
-    return loaded
+    return kind, load_network(name, getattr(transformers, kind.network), key_mapping=kind.renamed)

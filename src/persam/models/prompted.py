@@ -6,6 +6,7 @@ network says how it sees a photo (`encode`) and what its decoder takes beside th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from persam.models.guidance import Guidance, guided, install
 from persam.models.pixels import MeanStd, as_channels
 
 
-class PromptedNetwork:
+class PromptedNetwork(ABC):
     """A promptable network, frozen; who trains it unfreezes it afterwards.
 
     Args:
@@ -64,13 +65,13 @@ class PromptedNetwork:
         self.grid: Size = (rows, columns)  # feature cells
         self.low_resolution: Size = (4 * rows, 4 * columns)  # of the logits
 
+    @abstractmethod
     def prepare(self, image: np.ndarray, frame: Frame) -> Tensor:
         """See `PromptableModel.prepare`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
-        raise NotImplementedError
 
     def decode(
         self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
@@ -107,6 +108,7 @@ class PromptedNetwork:
             )
         return Decoded(logits.flatten(0, 1), scores.flatten(0, 1), None if presence is None else presence.flatten(0, 1))
 
+    @abstractmethod
     def _masks(self, encoding: EncodedImage, count: int, **prompted: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """Run the mask decoder.
 
@@ -119,7 +121,6 @@ class PromptedNetwork:
             Logits (count, prompts, M, h, w), predicted IoU (count, prompts, M), and the logit that the object can be
             seen (count, prompts, 1), or None.
         """
-        raise NotImplementedError
 
 
 def viewed(features: Tensor, count: int) -> Tensor:

@@ -18,11 +18,11 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)  # SAM's, on the 0..255 scale
 PIXEL_STD = (58.395, 57.12, 57.375)
 
 
-class Sam(PromptedNetwork):
-    """A SAM-like network with SAM's preprocessing.
+class SamLike(PromptedNetwork):
+    """A network that sees a photo as SAM does: in its square, padded.
 
     Args:
-        network: transformers' `SamModel`, or one with the same parts.
+        network: the network.
         name: how people call it.
         image_size: side of the canvas in pixels.
         device: where it computes.
@@ -62,6 +62,10 @@ class Sam(PromptedNetwork):
     def frame(self, photo: Size) -> Frame:
         """Where a photo of this size lies on the canvas."""
         return Frame.padded(photo, self.image_size, self.grid)
+
+
+class Sam(SamLike):
+    """transformers' `SamModel`, or a network with the same parts; arguments and errors are those of `SamLike`."""
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""

@@ -4,8 +4,13 @@ Its image encoder, prompts and decoder are SAM's, and so guidance goes where it 
 among the others, and target-semantic prompting adds the target to it as well.  A mask is the sum of one of SAM's masks
 and the HQ token's, logit by logit, as the published code has it unless told otherwise; the predicted IoU is SAM's.
 
-The published code, and transformers, bring the three masks of a pass into the order of their predicted IoU.  PerSAM-F's
-weights (Eq. 11) belong to the decoder's three scales, so here they keep the decoder's order, as SAM's masks have it.
+Two things are put right on the way, without a fork:
+
+*Features.* transformers (5.23) drops what the decoder's attention has made of the features, and draws masks from those
+that went in, with rows and columns swapped.  Here masks are drawn from what came out, as the published code does it.
+
+*Scales.* Of several scales the published code gives the one with the highest predicted IoU, and transformers all three,
+sorted by it.  PerSAM-F's weights (Eq. 11) belong to the decoder's three scales, so here they keep the decoder's order.
 """
 
 from __future__ import annotations
@@ -14,49 +19,68 @@ from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from persam.models.base import EncodedImage
 from persam.models.prompted import viewed
-from persam.models.sam import Sam
+from persam.models.sam import SamLike
 
-# Predicted IoU of all masks of the pass that has just run, in the decoder's order; not an attribute, for threads' sake.
-_predicted: ContextVar[Tensor] = ContextVar("persam_hq_predicted_iou")
+# Of the pass that is running: what came out of the attention, and the predicted IoU of all masks.  A context variable,
+# not an attribute of the module, so that threads do not mix theirs; outside of a pass the hooks do nothing.
+_pass: ContextVar[dict[str, Tensor] | None] = ContextVar("persam_hq_pass", default=None)
 
 
-class SamHQ(Sam):
-    """transformers' `SamHQModel`; arguments and errors are those of `Sam`."""
+class SamHQ(SamLike):
+    """transformers' `SamHQModel`; arguments and errors are those of `SamLike`."""
 
     def __init__(self, network: Any, **options: Any) -> None:
         super().__init__(network, **options)
-        self.network.mask_decoder.iou_prediction_head.register_forward_hook(_remember)
+        decoder = self.network.mask_decoder
+        decoder.transformer.register_forward_hook(_keep_cells)
+        decoder.upscale_conv1.register_forward_pre_hook(_draw_from_cells)
+        decoder.iou_prediction_head.register_forward_hook(_keep_predicted)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
         frame = self.frame((image.shape[0], image.shape[1]))
         seen = self.network.vision_encoder(self.prepare(image, frame).to(self.encoder_dtype))
-        early = seen.intermediate_embeddings[
-            0
-        ]  # after the first layer with global attention; the decoder takes no other
+        early = seen.intermediate_embeddings[0]  # after the first layer with global attention: the only one it takes
         return EncodedImage(seen.last_hidden_state.float(), frame, {"early": early.float()})
 
     def _masks(self, encoding: EncodedImage, count: int, **prompted: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-        logits, scores = self.network.mask_decoder(
-            image_embeddings=viewed(encoding.features, count),
-            intermediate_embeddings=[encoding.extras["early"]],
-            hq_token_only=False,
-            **prompted,
-        )
+        kept: dict[str, Tensor] = {}
+        token = _pass.set(kept)
+        try:
+            logits, scores = self.network.mask_decoder(
+                image_embeddings=viewed(encoding.features, count),
+                intermediate_embeddings=[encoding.extras["early"]],
+                hq_token_only=False,
+                **prompted,
+            )
+        finally:
+            _pass.reset(token)
         if prompted["multimask_output"]:
-            ranks = _ranks(_predicted.get()[..., 1:])  # without the single-mask output
+            ranks = _ranks(kept["predicted"][..., 1:])  # without the single-mask output
             logits = logits.gather(2, ranks[..., None, None].expand_as(logits))
             scores = scores.gather(2, ranks)
         return logits, scores, None
 
 
-def _remember(_: torch.nn.Module, __: Any, predicted: Tensor) -> None:
-    _predicted.set(predicted)
+def _keep_cells(_: nn.Module, __: Any, output: tuple[Tensor, Tensor]) -> None:
+    """Of a two-way transformer: tokens, and cells (images, 1, h*w, C)."""
+    if (kept := _pass.get()) is not None:
+        kept["cells"] = output[1]
+
+
+def _draw_from_cells(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
+    """What the first step of drawing takes, (images, C, h, w)."""
+    kept = _pass.get()
+    return None if kept is None else (kept["cells"].transpose(2, 3).reshape(args[0].shape),)
+
+
+def _keep_predicted(_: nn.Module, __: Any, predicted: Tensor) -> None:
+    if (kept := _pass.get()) is not None:
+        kept["predicted"] = predicted
 
 
 def _ranks(predicted: Tensor) -> Tensor:
