@@ -110,3 +110,6 @@ class ScriptedFinder:
             x0, y0, x1, y1 = (round(side * share) for side, share in zip((width, height) * 2, box, strict=True))
             mask[y0:y1, x0:x1] = True
         return Named(masks, np.array([score for _, score in self.found], np.float32))
+
+    def check_text(self, text: str) -> None:
+        words_of(text)

@@ -148,6 +148,13 @@ class TestSegment:
         sentence = refused("segment", "a.safetensors", photo_file, "--finder", "any", code=2)
         assert "'a' came without words, so a finder has nothing to look for; learn again with --text" in sentence
 
+    def test_words_that_are_too_long_are_refused_once_for_all_photos(
+        self, refused, run, photo_file, mask_file, finders
+    ):
+        run("learn", photo_file, mask_file, "--text", "the very old red mug that my aunt gave me", "-o", "a")
+        sentence = refused("segment", "a.safetensors", photo_file, photo_file, "--finder", finders / "sam3", code=2)
+        assert "is too long for" in sentence
+
     def test_no_finder(self, refused, disc, photo_file):
         assert "is not on this machine" in refused("segment", disc, photo_file, "--finder", "facebook/sam3", code=1)
         assert "--explain" in refused("segment", disc, photo_file, "--finder", "any", "--explain", code=2)

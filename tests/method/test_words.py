@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,11 +123,11 @@ class TestWhatStays:
         assert finder.asked == []
 
     def test_a_large_photo_is_seen_smaller_and_its_mask_is_large(self, model, concept) -> None:
-        image, truth = draw_scene(1600, 2400, center=(1000, 800), radius=400)
-        finder = ScriptedFinder(((600 / 2400, 0.25, 1400 / 2400, 0.75), 0.9))
+        image, truth = draw_scene(800, 1200, center=(500, 400), radius=200)
+        finder = ScriptedFinder(((0.25, 0.25, 700 / 1200, 0.75), 0.9))
         found = with_finder(model, finder).segment(image, concept)
         assert finder.asked == [((683, 1024), "disc")]
-        assert found.mask.shape == (1600, 2400)
+        assert found.mask.shape == (800, 1200)
         assert iou(found.mask, truth) > 0.6
 
     def test_no_way_is_shown(self, model, concept, two) -> None:
@@ -133,8 +135,6 @@ class TestWhatStays:
             with_finder(model, ScriptedFinder()).segment(two[0], concept, explain=True)
 
     def test_a_photo_that_was_encoded_without_its_pixels(self, model, concept, two) -> None:
-        from dataclasses import replace
-
         encoded = replace(model.encode(two[0]), detail=None)
         with pytest.raises(PersamError, match="was encoded by a model without a finder"):
             with_finder(model, ScriptedFinder()).segment(encoded, concept)

@@ -13,12 +13,21 @@ from tests.conftest import draw_scene
 from tests.fakes import random_sam
 from tests.finders import clip_tokenizer, saved_grounding_dino, saved_sam3
 from tests.models.promptables import saved_promptable
-from transformers import Sam3Model
+from transformers import AutoTokenizer, CLIPTokenizer, Sam3Model
 from transformers.utils import logging
 
 from persam.errors import PersamError, UsageError
 from persam.models.grounding_dino import GroundingDinoFinder
-from persam.models.words import MOST, Sam3Finder, WordFinder, distinct, load_finder, masks_of, reads_words
+from persam.models.words import (
+    MOST,
+    Sam3Finder,
+    WordFinder,
+    distinct,
+    load_finder,
+    load_tokenizer,
+    masks_of,
+    reads_words,
+)
 
 logging.disable_progress_bar()
 
@@ -180,6 +189,17 @@ def test_a_text_that_is_too_long(sam3: Sam3Finder, photo: np.ndarray) -> None:
         sam3.find_words(photo, f"{long} on Sunday")
 
 
+def test_letters_that_are_none(sam3: Sam3Finder, photo: np.ndarray) -> None:
+    """Bytes of a command line that are no UTF-8 come as halves of letters, which no tokenizer takes."""
+    sam3.find_words(photo, "m\udcffg")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (700, 3)])
+def test_odd_photos(sam3: Sam3Finder, size: tuple[int, int]) -> None:
+    named = sam3.find_words(np.zeros((*size, 3), np.uint8), "dog")
+    assert named.masks.shape[1:] == size
+
+
 def test_both_are_finders(sam3: Sam3Finder, dino_folder: Path) -> None:
     assert isinstance(sam3, WordFinder)
     assert isinstance(load_finder(dino_folder, model=random_sam(), device="cpu"), WordFinder)
@@ -193,8 +213,21 @@ class TestLoading:
 
     def test_a_folder_without_a_tokenizer(self, tmp_path: Path) -> None:
         folder = saved_sam3(tmp_path, tokenizer=False, whole=False)
-        with pytest.raises(PersamError, match=r"has no tokenizer, so that it can read no words; get it again with"):
+        with pytest.raises(PersamError, match=r"it has no tokenizer \(tokenizer.json\), so that it can read no words"):
             load_finder(folder)
+
+    def test_a_tokenizer_that_was_not_downloaded_with_the_weights(self, monkeypatch) -> None:
+        """transformers makes up an empty one of the configuration, which is all that lies in the cache."""
+        asked = []
+
+        def from_pretrained(name: str, local_files_only: bool = False) -> object:
+            asked.append(local_files_only)
+            return CLIPTokenizer() if local_files_only else clip_tokenizer()
+
+        monkeypatch.setattr(AutoTokenizer, "from_pretrained", from_pretrained)
+        monkeypatch.setattr("persam.models.hub._hub_answers", lambda: True)
+        assert len(load_tokenizer("facebook/sam3")) > 50
+        assert asked == [True, False]
 
     def test_a_folder_with_nothing_in_it(self, tmp_path: Path) -> None:
         with pytest.raises(PersamError, match="is there, but holds no model that transformers can load"):

@@ -151,6 +151,10 @@ class FinderWhenNeeded:
         """See `persam.models.words.WordFinder.find_words`."""
         return self.loaded.find_words(image, text)
 
+    def check_text(self, text: str) -> None:
+        """See `persam.models.words.WordFinder.check_text`."""
+        self.loaded.check_text(text)
+
 
 def pair_of(text: str) -> tuple[str, str | None]:
     """Read ``PHOTO:MASK``, or a cut-out alone. A colon may also follow a drive letter, so the files decide.

@@ -97,7 +97,7 @@ def segment(
         plan = plan_photos(concepts, photos, folder, wanted, dtypes=dtypes)
         loaded = load_model(name, device=device, dtype=dtype, encoder=other) if plan.tasks else None
         if loaded is not None and finder is not None:
-            loaded = _with_finder(loaded, finder, device, dtype)
+            loaded = _with_finder(loaded, finder, concepts, device=device, dtype=dtype)
         with photo_bar(len(plan.tasks)) as (advance, on_photo):
 
             def on_sheet(done: int, total: int) -> None:
@@ -134,11 +134,15 @@ def _check_finder(finder: str | None, concepts: list[Concept], *, explain: bool)
         )
 
 
-def _with_finder(model: PerSAM, finder: str, device: str, dtype: str) -> PerSAM:
+def _with_finder(model: PerSAM, finder: str, concepts: list[Concept], *, device: str, dtype: str) -> PerSAM:
     from persam.models.words import load_finder
     from persam.text_and_photo import with_finder
 
-    return with_finder(model, load_finder(finder, model=model.model, device=device, dtype=dtype))
+    loaded = load_finder(finder, model=model.model, device=device, dtype=dtype)
+    for concept in concepts:
+        if concept.text:
+            loaded.check_text(concept.text)
+    return with_finder(model, loaded)
 
 
 def _is_found(line: dict[str, Any]) -> bool:

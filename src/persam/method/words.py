@@ -77,15 +77,15 @@ def join(
     for mask, likely in zip(named.masks, named.scores.tolist(), strict=True):
         prior = prior_under(whole, mask)
         score = weighed(score_in(image, concept, prior, mask), likely)
-        full = _of_size(mask, image.frame.photo)
-        candidates.append(_Candidate(Instance(full, score, prior.similarity, prior=prior), mask, by_words=True))
+        candidates.append(_Candidate(Instance(mask, score, prior.similarity, prior=prior), mask, by_words=True))
     kept: list[_Candidate] = []
     for each in sorted(candidates, key=lambda each: -each.one.score):
         if len(kept) == most or (kept and each.one.score < threshold):
             break
         if not any(_are_one(each, other) for other in kept):
             kept.append(each)
-    return [each.one for each in kept]
+    size = image.frame.photo
+    return [replace(each.one, mask=_of_size(each.mask, size)) if each.by_words else each.one for each in kept]
 
 
 def weighed(score: float, likely: float) -> float:

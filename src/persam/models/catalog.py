@@ -1,4 +1,4 @@
-"""What can be named as a model, an encoder, a propagator or a finder, what runs it, and what of it is on this machine."""
+"""What can be named as a model, an encoder, a propagator or a finder, what runs it, and what of it is here."""
 
 from __future__ import annotations
 

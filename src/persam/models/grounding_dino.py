@@ -105,10 +105,8 @@ class GroundingDinoFinder:
     @torch.inference_mode()
     def find_words(self, image: np.ndarray, text: str) -> Named:
         """See `persam.models.words.WordFinder.find_words`."""
-        question = question_of(words_of(text))
-        tokens = len(self.detector.tokenizer(question)["input_ids"])
-        check_length(text, tokens, self.detector.network.config.max_text_len, self.name)
-        boxes, scores = self.detector.boxes(image, question)
+        self.check_text(text)
+        boxes, scores = self.detector.boxes(image, question_of(text))
         if len(boxes) == 0:
             return Named(np.zeros((0, *image.shape[:2]), bool), scores)
         encoding = self.model.encode(image)
@@ -116,6 +114,11 @@ class GroundingDinoFinder:
         kept = distinct(logits > 0)
         masks = [encoding.frame.to_photo_mask(each).cpu().numpy() for each in logits[kept]]
         return Named(np.stack(masks) if masks else np.zeros((0, *image.shape[:2]), bool), scores[kept.cpu().numpy()])
+
+    def check_text(self, text: str) -> None:
+        """See `persam.models.words.WordFinder.check_text`."""
+        tokens = len(self.detector.tokenizer(question_of(words_of(text)))["input_ids"])
+        check_length(text, tokens, self.detector.network.config.max_text_len, self.name)
 
 
 def question_of(text: str) -> str:

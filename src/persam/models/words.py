@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.errors import PersamError, UsageError
+from persam.files import writable
 from persam.geometry import Size
 from persam.models.base import PromptableModel
 from persam.models.fingerprint import check_numbers, fingerprint_of
@@ -50,7 +51,10 @@ class Named:
 class WordFinder(Protocol):
     """A model that finds by words."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        ...
 
     def find_words(self, image: np.ndarray, text: str) -> Named:
         """Find all that the text names.
@@ -60,8 +64,16 @@ class WordFinder(Protocol):
             text: a word or two, such as ``"red mug"``.
 
         Raises:
-            UsageError: the text is empty, or longer than the model reads.
+            UsageError: see `check_text`.
             PersamError: numbers came out that are none.
+        """
+        ...
+
+    def check_text(self, text: str) -> None:
+        """See that it can be asked for a text.
+
+        Raises:
+            UsageError: the text is empty, or longer than the model reads.
         """
         ...
 
@@ -110,6 +122,10 @@ class Sam3Finder:
         shares = odds[likely].sigmoid()
         kept = distinct(shares > 0.5)
         return Named(masks_of(shares[kept], (image.shape[0], image.shape[1])), scores[likely][kept].cpu().numpy())
+
+    def check_text(self, text: str) -> None:
+        """See `WordFinder.check_text`."""
+        self.tokens(text)
 
     @torch.inference_mode()
     def answers(self, image: np.ndarray, text: str) -> tuple[Tensor, Tensor]:
@@ -199,10 +215,14 @@ def load_tokenizer(name: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = hub_call(name, AutoTokenizer.from_pretrained, otherwise=OTHERWISE)
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise PersamError(f"{name} has no tokenizer, so that it can read no words; get it again with tokenizer.json.")
-    return tokenizer
+    def load(place: str, **how: Any) -> Any:
+        tokenizer = AutoTokenizer.from_pretrained(place, **how)
+        if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+            # Weights that were downloaded without it are no reason not to ask the hub, so it is an error of loading.
+            raise OSError("it has no tokenizer (tokenizer.json), so that it can read no words.")
+        return tokenizer
+
+    return hub_call(name, load, otherwise=OTHERWISE)
 
 
 def reads_words(name: str) -> bool:
@@ -226,7 +246,7 @@ def words_of(text: str) -> str:
     Raises:
         UsageError: there is none.
     """
-    words = " ".join(text.split())
+    words = " ".join(writable(text).split())
     if not any(letter.isalnum() for letter in words):
         raise UsageError(f"The text {text!r} names nothing; say in a word or two what the object is, such as red mug.")
     return words
