@@ -170,6 +170,7 @@ class TestSentences:
             ),
             (("--text", ""), "The text '' names nothing; say in a word or two"),
             (("--finder", "facebook/sam3"), "are about words; say with --text what the object is"),
+            (("--text", "mug", "--finder", ""), "A finder is named by a hub id or a folder, such as facebook/sam3"),
             (("--text-index", "2"), "are about words; say with --text"),
             (("--text", "mug", "--box", "1,2,30,40", "--text-index", "2"), "but here something else shows the object"),
         ],

@@ -72,6 +72,12 @@ class TestWhichOne:
         assert iou(found.mask, truth) > 0.6
         assert found.present
 
+    def test_where_too_much_is_named_the_thing_in_it(self, model, concept) -> None:
+        image, truth = draw_scene(*SIZE, center=LEFT, radius=RADIUS)
+        found = with_finder(model, ScriptedFinder(((0.0, 0.0, 0.6, 1.0), 0.9))).segment(image, concept)
+        assert iou(found.mask, truth) > 0.9
+        assert found.score > model.segment(image, concept).score
+
     def test_of_two_masks_of_one_thing_the_better_one_alone(self, model, concept, two) -> None:
         image, truths = two
         finder = ScriptedFinder((box_of(LEFT), 0.9), (box_of(RIGHT), 0.9))

@@ -135,7 +135,8 @@ class FinderWhenNeeded:
                 f"{OTHERWISE}."
             )
         drawing = self.load().model
-        return load_finder(self.option or self.model, model=drawing, device=self.device, dtype=self.dtype)
+        name = self.model if self.option is None else self.option
+        return load_finder(name, model=drawing, device=self.device, dtype=self.dtype)
 
     @property
     def is_loaded(self) -> bool:

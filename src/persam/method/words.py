@@ -5,8 +5,8 @@ what happens to look like it.  So the features decide, and words weigh in:
 
 - What the words name are further candidates.  Each is scored as if the decoder had drawn it (`method/find.py`), by the
   similarity under its own mask.
-- The odds of every candidate are multiplied by what the words say of its place: `NAMED` where the finder is certain of
-  it, `UNNAMED` where it finds nothing, and in between by its probability,
+- The odds of every candidate are multiplied by what the words say of its place: `NAMED` where the finder is certain,
+  `UNNAMED` where it finds nothing, and in between by its probability,
 
       odds  *=  UNNAMED + (NAMED - UNNAMED) * probability
 
@@ -30,12 +30,13 @@ from persam.instance import Instance
 from persam.method.find import ALREADY, score_in
 from persam.method.prior import Prior, prior_of
 from persam.models.base import EncodedImage
-from persam.models.words import ONE_THING, Named
+from persam.models.words import Named
 
 if TYPE_CHECKING:
     from persam.concept import Concept
 
 NAMED, UNNAMED = 2.0, 0.2  # what odds are multiplied by
+MOST_OF_IT = 0.5  # share of a mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +111,13 @@ def prior_under(prior: Prior, mask: np.ndarray) -> Prior:
 
 
 def _probability_at(mask: np.ndarray, named: Named) -> float:
-    """How sure the finder is of what a mask shows, which is one of the things that it found; 0 if it is none."""
+    """How sure the finder is of the place of a mask, most of which lies in something that it found; 0 if it does not.
+
+    A part of what is named is named, too: a finder may draw the mug with the hand that holds it.
+    """
     scores = [0.0]
     for other, score in zip(named.masks, named.scores.tolist(), strict=True):
-        if (mask & other).sum() >= ONE_THING * (mask | other).sum():
+        if 0 < mask.sum() <= (mask & other).sum() / MOST_OF_IT:
             scores.append(score)
     return max(scores)
 

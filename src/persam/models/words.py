@@ -184,11 +184,13 @@ def load_finder(
 
     Raises:
         PersamError: not to be had, damaged, without a tokenizer, or of a kind that finds nothing by words.
-        UsageError: an unknown device or dtype; or Grounding DINO without a model.
+        UsageError: an unknown device or dtype; no name; or Grounding DINO without a model.
     """
     import transformers
 
     place, name = choose_device(device), str(name)
+    if not name.strip():
+        raise UsageError(f"A finder is named by a hub id or a folder, such as {SUCH_AS}.")
     numbers = choose_dtype(dtype, place)
     kind = hub_call(name, transformers.AutoConfig.from_pretrained, otherwise=OTHERWISE).model_type
     if kind == _GROUNDING_DINO:
