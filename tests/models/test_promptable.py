@@ -29,7 +29,6 @@ from persam import Concept, PerSAM
 from persam.album.cache import EncodingCache
 from persam.cli.main import app
 from persam.errors import PersamError, UsageError
-from persam.method.find import similarity_score
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, PromptableModel, Prompts
 from persam.models.fingerprint import fingerprint_of
@@ -436,6 +435,7 @@ def test_what_the_decoder_does_not_see_is_not_there(model, tuned, visible):
     """Its object score has a say where no numbers were fitted; that of a guided pass has not."""
     persam = PerSAM(model)
     photo, mask = draw_scene()
+    scores = []
     for logit, settings, seen in ((100.0, {}, True), (-100.0, {}, False), (-100.0, {"cascade": False}, True)):
         visible.fill_(logit)
         persam.settings = Settings.of("persam").but(**settings)
@@ -443,9 +443,10 @@ def test_what_the_decoder_does_not_see_is_not_there(model, tuned, visible):
         concept = persam.tune(concept) if tuned else concept
         found = persam.segment(photo, concept, explain=True)
         assert found.present == seen
-        alike = similarity_score(found.similarity, concept.threshold)
-        assert found.score == pytest.approx(alike if seen else 0.0, abs=1e-6)
         assert found.trace.steps[0].presence is None
+        scores.append(found.score)
+    assert scores[1] == pytest.approx(0, abs=1e-6)
+    assert scores[2] == pytest.approx(scores[0], abs=1e-6)  # of the similarity alone
 
 
 def test_a_box_points_or_a_scribble_as_reference(model):

@@ -76,6 +76,8 @@ _RUNS = (
     ("facebook/dinov2", "Dinov2Model"),
     ("facebook/dinov3-vit", "DINOv3ViTModel"),
     ("openai/clip", "CLIPVisionModel"),
+    ("google/siglip2", "Siglip2VisionModel"),
+    ("nvidia/C-RADIO", "RadioModel"),
 )
 
 
