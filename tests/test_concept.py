@@ -76,6 +76,15 @@ class TestRoundTrip:
         replace(concept, name=name).save(path)
         assert Concept.load(path).name == name
 
+    @settings(max_examples=10)
+    @given(text=st.text(max_size=40).filter(lambda text: text.isprintable()))
+    def test_any_words(self, concept, text, tmp_path_factory):
+        path = tmp_path_factory.mktemp("words") / "c.safetensors"
+        first, *others = concept.references
+        replace(concept, references=(replace(first, text=text), *others)).save(path)
+        assert Concept.load(path).text == text
+        assert Concept.load(path).content_hash == concept.content_hash  # by themselves, words find nothing
+
     def test_saving_twice_gives_the_same_bytes(self, concept, tmp_path):
         concept.save(tmp_path / "a.safetensors")
         Concept.load(tmp_path / "a.safetensors").save(tmp_path / "b.safetensors")
@@ -229,6 +238,7 @@ class TestSentences:
             (lambda meta: meta["references"][0].update(size=[0, 5]), "size is 0, not a whole number from 1 on"),
             (lambda meta: meta["references"][0].update(size="12"), "size is '12', not a list"),
             (lambda meta: meta["references"][0].update(coverage=2), "coverage is 2"),
+            (lambda meta: meta["references"][0].update(text=["mug"]), "text is .'mug'., not text"),
             (lambda meta: meta["references"][0].update(cells=1.5), "cells is 1.5, not a whole number"),
             (lambda meta: meta["references"][0].update(source=None), "source is None, not text"),
             (lambda meta: meta.update(created=5), "created is 5, not text"),

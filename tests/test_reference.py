@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.finders import ScriptedFinder
 
-from persam.errors import PersamError, UsageError
+from persam.errors import PersamError, PersamWarning, UsageError
 from persam.reference import Reference
 
 
@@ -85,6 +86,54 @@ class TestForms:
         assert Reference.read(*scene).scribble_points(4).shape == (0, 2)
 
 
+class TestText:
+    """What a finder finds by a word or two is the mask; the words are kept, whatever shows the object."""
+
+    LEFT, RIGHT = ((0.25, 0.25, 0.5, 0.75), 0.9), ((0.5, 0.0, 1.0, 1.0), 0.6)
+
+    def test_the_only_thing(self, scene, photo_file, recwarn):
+        finder = ScriptedFinder(self.LEFT)
+        reference = Reference.read(photo_file, text="  red \t disc ", finder=finder)
+        assert finder.asked == [((120, 160), "red disc")]
+        wanted = np.zeros((120, 160), bool)
+        wanted[30:90, 40:80] = True
+        np.testing.assert_array_equal(reference.mask, wanted)
+        np.testing.assert_array_equal(reference.mask_values[:, :, 0], wanted * 255)
+        assert (reference.text, reference.source) == ("red disc", str(photo_file))
+        assert not recwarn
+
+    def test_of_several_the_surest_which_is_said(self, scene):
+        with pytest.warns(PersamWarning, match=r"script finds 2 things that 'disc' may mean in the photo \(scores 0.9"):
+            reference = Reference.read(scene[0], text="disc", finder=ScriptedFinder(self.RIGHT, self.LEFT))
+        assert reference.mask.sum() == 60 * 40
+
+    def test_of_several_another(self, scene, recwarn):
+        reference = Reference.read(scene[0], text="disc", finder=ScriptedFinder(self.LEFT, self.RIGHT), text_index=2)
+        assert reference.mask.sum() == 120 * 80
+        assert not recwarn
+
+    @pytest.mark.parametrize("index", [0, 2, -1])
+    def test_an_index_beyond(self, scene, index):
+        with pytest.raises(UsageError, match=f"script finds one thing that 'disc' may mean .*, so there is no {index}"):
+            Reference.read(scene[0], text="disc", finder=ScriptedFinder(self.LEFT), text_index=index)
+
+    def test_nothing(self, photo_file):
+        with pytest.raises(PersamError, match=r"script finds no 'disc' in .*photo\.png; try another word") as caught:
+            Reference.read(photo_file, text="disc", finder=ScriptedFinder())
+        assert caught.value.exit_code == 1
+
+    def test_kept_beside_a_mask_and_not_looked_for(self, scene):
+        finder = ScriptedFinder(self.LEFT)
+        for finder_or_none in (finder, None):
+            reference = Reference.read(*scene, text="disc", finder=finder_or_none)
+            np.testing.assert_array_equal(reference.mask, scene[1])
+            assert reference.text == "disc"
+        assert Reference.read(scene[0], box=(1, 2, 30, 40), text="disc", finder=finder).mask is None
+        cut_out = np.dstack([scene[0], scene[1].astype(np.uint8) * 255])
+        np.testing.assert_array_equal(Reference.read(cut_out, text="disc", finder=finder).mask, scene[1])
+        assert finder.asked == []
+
+
 @pytest.mark.parametrize(
     ("forms", "words"),
     [
@@ -103,6 +152,15 @@ class TestForms:
         ({"points": [(1, 2)], "labels": [2]}, "one number a point"),
         ({"points": [(1, 2)], "labels": [0]}, "Every point lies beside the object"),
         ({"labels": [1]}, "Labels belong to points"),
+        ({"text": "disc"}, "Nothing shows where the object is in the photo; .* or a text and a finder"),
+        ({"finder": ScriptedFinder()}, "A finder looks for a text; say with text what the object is"),
+        ({"text_index": 1}, "A finder looks for a text"),
+        ({"text": "  ", "finder": ScriptedFinder()}, "names nothing"),
+        ({"mask": np.eye(120, 160), "text": ""}, "names nothing"),
+        (
+            {"mask": np.eye(120, 160), "text": "disc", "text_index": 1},
+            "but here something else",
+        ),
     ],
 )
 def test_wrong_calls(scene, forms, words):

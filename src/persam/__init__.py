@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from persam.instance import Instance
     from persam.method.settings import Settings
     from persam.models.base import EncodedImage
+    from persam.models.words import load_finder
     from persam.persam import PerSAM
     from persam.reference import Reference
     from persam.segmentation import Segmentation
+    from persam.text_and_photo import with_finder
 
 __version__ = "0.1.0"
 
@@ -38,6 +40,8 @@ __all__ = [
     "Settings",
     "UsageError",
     "__version__",
+    "load_finder",
+    "with_finder",
 ]
 
 # Loaded on first use: PyTorch takes seconds, and `persam --help` needs none of it.
@@ -49,9 +53,11 @@ __getattr__, __dir__ = lazy_names(
         "persam.errors": "PersamError PersamWarning UsageError",
         "persam.method.settings": "Settings",
         "persam.models.base": "EncodedImage",
+        "persam.models.words": "load_finder",
         "persam.persam": "PerSAM",
         "persam.reference": "Reference",
         "persam.instance": "Instance",
         "persam.segmentation": "Segmentation",
+        "persam.text_and_photo": "with_finder",
     },
 )

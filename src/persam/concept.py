@@ -32,20 +32,22 @@ _NO_MATTER = ("created", "has_thumbnail", "keeps_references", "references")
 @dataclass(frozen=True)
 class ReferenceRecord:
     """What a concept remembers of a reference without keeping it: file name, hash of its bytes, photo size (H, W),
-    share of the photo that the mask covers, and the number of feature cells under it."""
+    share of the photo that the mask covers, the number of feature cells under it, and the text that it came with."""
 
     source: str
     sha256: str
     size: tuple[int, int]
     coverage: float
     cells: int
+    text: str = ""
 
     @classmethod
     def of(cls, reference: Reference, learned: Learned) -> ReferenceRecord:
         """Of a reference that was learned."""
         height, width = learned.mask.shape
         coverage = round(float(learned.mask.float().mean()), 6)
-        return cls(reference.source, reference.sha256, (height, width), coverage, int(learned.cells.sum()))
+        cells = int(learned.cells.sum())
+        return cls(reference.source, reference.sha256, (height, width), coverage, cells, reference.text)
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,6 +107,11 @@ class Concept:
         return self.scale_weights is not None
 
     @property
+    def text(self) -> str:
+        """What kind of thing it is, in a word or two: the last that was said of any reference; "" if nothing was."""
+        return next((each.text for each in reversed(self.references) if each.text), "")
+
+    @property
     def keeps_references(self) -> bool:
         """Whether all photos and masks that it was learned from are kept in it, so that it can be tuned again."""
         return len(self.kept) == len(self.references) and None not in self.kept
@@ -121,7 +128,7 @@ class Concept:
                 "--keep-reference to keep them from now on."
             )
         return [
-            kept.read(source=record.source, sha256=record.sha256)
+            replace(kept.read(source=record.source, sha256=record.sha256), text=record.text)
             for kept, record in zip(self.kept, self.references, strict=True)
             if kept is not None
         ]

@@ -59,7 +59,9 @@ def metadata_of(concept: Concept) -> dict[str, Any]:
         "fitted": None if concept.fitted is None else concept.fitted.to_dict(),
         "scale_weights": None if concept.scale_weights is None else [round(w, 6) for w in concept.scale_weights],
         "references": [
-            vars(reference) | {"size": list(reference.size), "source": writable(reference.source)}
+            vars(reference)
+            | {"size": list(reference.size)}
+            | {name: writable(getattr(reference, name)) for name in ("source", "text")}
             for reference in concept.references
         ],
         "created": concept.created,
@@ -179,7 +181,8 @@ def _record_from(record: _Fields) -> ReferenceRecord:
     if not 0 <= coverage <= 1:
         raise _DamagedError(f"a reference's coverage is {coverage}")
     cells = _whole(record.get("cells"), "cells", lowest=0)
-    return ReferenceRecord(record.text("source"), record.text("sha256"), (size[0], size[1]), coverage, cells)
+    text = record.text("text") if "text" in record.values else ""  # which files of persam 0.1.0 lack
+    return ReferenceRecord(record.text("source"), record.text("sha256"), (size[0], size[1]), coverage, cells, text)
 
 
 def _scale_weights(meta: _Fields) -> tuple[float, float, float]:

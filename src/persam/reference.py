@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -32,7 +32,11 @@ from persam.masks import (
     turned,
 )
 
+if TYPE_CHECKING:
+    from persam.models.words import WordFinder
+
 Box = tuple[float, float, float, float]
+_SCORES_TOLD = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,7 @@ class Reference:
         points: (N, 2) float32 (x, y) in photo pixels.
         labels: (N,) int64, 1 on the object, 0 beside it.
         scribble: (H, W) bool, strokes that lie on the object.
+        text: What kind of thing the object is, in a word or two; "" if nobody said.
         source: The photo's file name as given, or "" for one from memory.
         sha256: Hex digest of the photo's file, or of its pixels for one from memory.
     """
@@ -58,6 +63,7 @@ class Reference:
     points: np.ndarray | None = None
     labels: np.ndarray | None = None
     scribble: np.ndarray | None = None
+    text: str = ""
     source: str = ""
     sha256: str = ""
 
@@ -78,10 +84,14 @@ class Reference:
         scribble: MaskSource | None = None,
         label: Label | None = None,
         mask_as_stored: bool = False,
+        text: str | None = None,
+        finder: WordFinder | None = None,
+        text_index: int | None = None,
     ) -> Reference:
         """Read a photo and the one form in which the object is shown; box and points may go together.
 
-        A transparent cut-out needs nothing else: what is opaque is the object.
+        A transparent cut-out needs nothing else: what is opaque is the object. Where nothing else shows it, a finder
+        looks for a text, and what it finds is the mask.
 
         Args:
             image: What `persam.images.read_image` reads.
@@ -93,20 +103,26 @@ class Reference:
             label: Which label of the mask is the object: a number, or a colour such as ``"#ff8000"``; by default all.
             mask_as_stored: Mask or scribble was drawn on the photo as it is stored, before its EXIF orientation turns
                 it; by default, on the photo as every viewer shows it.
+            text: What kind of thing the object is, in a word or two, such as ``"mug"``; it is kept, whatever shows it.
+            finder: Looks for the text, see `persam.models.words.load_finder`.
+            text_index: Which of several things that it finds, 1 being the surest; by default that one, which is said.
 
         Warns:
-            PersamWarning: The mask or the box may not be what was meant, or the mask is scaled to fit; says why, and
-                what to do.
+            PersamWarning: The mask or the box may not be what was meant, the mask is scaled to fit, or the text means
+                several things; says why, and what to do.
 
         Raises:
-            UsageError: No form or several, a box or points that do not lie in the photo, or a label that is not there.
-            PersamError: A file cannot be read, or the mask does not fit the photo.
+            UsageError: No form or several, a box or points that do not lie in the photo, or a label, a text or one of
+                the things that it means that is not there.
+            PersamError: A file cannot be read, the mask does not fit the photo, or nothing is found by the text.
         """
         _check_one_form(mask=mask, prompts=box if box is not None else points, scribble=scribble)
         if labels is not None and points is None:
             raise UsageError("Labels belong to points; give the points too.")
         if label is not None and mask is None:
             raise UsageError("A label chooses a part of a mask; give the mask too.")
+        is_shown = any(form is not None for form in (mask, box, points, scribble))
+        text = _checked_text(text, finder, text_index, is_shown=is_shown)
         source = str(image) if isinstance(image, (str, os.PathLike)) else ""
         image, mask, scribble = read_once(image), read_once(mask, "mask"), read_once(scribble, "scribble")
         photo = read_image(image)
@@ -127,13 +143,9 @@ class Reference:
                 found["points"], found["labels"] = _checked_points(points, labels, size, has_box=box is not None)
         else:
             opaque = read_alpha(image)
-            if opaque is None:
-                raise UsageError(
-                    f"Nothing shows where the object is in {source or 'the photo'}; "
-                    "give a mask, a box, points, a scribble, or a transparent cut-out."
-                )
-            found["mask"], found["mask_values"] = opaque, read_mask_values(opaque)
-        return cls(photo, **found, source=source, sha256=_digest(image, photo))
+            shown = _found_by_text(photo, text, finder, text_index, source) if opaque is None else opaque
+            found["mask"], found["mask_values"] = shown, read_mask_values(shown)
+        return cls(photo, **found, text=text, source=source, sha256=_digest(image, photo))
 
     def scribble_points(self, count: int) -> np.ndarray:
         """Spread points over the strokes of the scribble: the innermost first, then always the farthest from all.
@@ -186,6 +198,48 @@ def _read_values(
     if is_turned or lies_as_stored(values.shape, (mask.shape[0], mask.shape[1]), orientation):
         return turned(values, orientation)
     return values
+
+
+def _checked_text(text: str | None, finder: WordFinder | None, index: int | None, *, is_shown: bool) -> str:
+    """The text without needless blanks; "" for none."""
+    if text is None:
+        if finder is not None or index is not None:
+            raise UsageError("A finder looks for a text; say with text what the object is, such as mug.")
+        return ""
+    if index is not None and is_shown:
+        raise UsageError("The text's index chooses among what it finds, but here something else shows the object.")
+    from persam.models.words import words_of
+
+    return words_of(text)
+
+
+def _found_by_text(
+    photo: np.ndarray, text: str, finder: WordFinder | None, index: int | None, source: str
+) -> np.ndarray:
+    """The mask, (H, W) bool, of one of the things that a finder means by a text: the surest, or the one of an index."""
+    where = source or "the photo"
+    if finder is None or not text:
+        raise UsageError(
+            f"Nothing shows where the object is in {where}; give a mask, a box, points, a scribble, a transparent "
+            "cut-out, or a text and a finder that looks for it."
+        )
+    named = finder.find_words(photo, text)
+    count = len(named.scores)
+    if count == 0:
+        raise PersamError(
+            f"{finder.name} finds no {text!r} in {where}; try another word for it, or show it by a mask or a box."
+        )
+    if index is None and count > 1:
+        scores = ", ".join(f"{score:.2f}" for score in named.scores[:_SCORES_TOLD]) + ", ..." * (count > _SCORES_TOLD)
+        _warn(
+            f"{finder.name} finds {count} things that {text!r} may mean in {where} (scores {scores}), and the first is "
+            "taken; see whether it is the one, or choose another with --text-index 2 (in Python: text_index=2)."
+        )
+    if index is not None and not 1 <= index <= count:
+        things = "one thing" if count == 1 else f"{count} things"
+        raise UsageError(f"{finder.name} finds {things} that {text!r} may mean in {where}, so there is no {index}.")
+    mask: np.ndarray = named.masks[(index or 1) - 1]
+    return mask
 
 
 def _warn(doubt: str | None) -> None:

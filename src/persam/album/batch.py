@@ -44,6 +44,7 @@ class Wanted:
         sheet: Also all of the folder as ``sheet.png`` and ``sheet.html``.
         max_instances: Up to so many objects of a concept in a photo.
         threshold: Score from which on the object counts as present, 0 to 1.
+        finder: Name of what also looks for the words of concepts that have any, or "".
     """
 
     overlay: bool = False
@@ -54,6 +55,7 @@ class Wanted:
     sheet: bool = False
     max_instances: int = 1
     threshold: float = SURE_ENOUGH
+    finder: str = ""
 
     @property
     def outputs(self) -> list[str]:
@@ -295,7 +297,8 @@ def _says(file: Path, words: str) -> bool:
 
 def search_of(concept: Concept, wanted: Wanted, dtypes: Sequence[str]) -> dict[str, Any]:
     """All that decides what a concept finds in a photo, beside the photo."""
-    return {
+    words = {"finder": wanted.finder, "text": concept.text} if wanted.finder and concept.text else {}
+    return words | {
         "concept": concept.content_hash,
         "model": concept.model,
         "encoder": concept.encoder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ from persam.cli.options import Backend, Device, Dtype, Encoder, Json, Mode, Mode
 from persam.cli.progress import progress_bar
 from persam.cli.references import (
     Box,
+    Finder,
+    FinderWhenNeeded,
     HowShown,
     MaskAsStored,
     MaskFile,
@@ -23,6 +26,8 @@ from persam.cli.references import (
     OfLabel,
     Point,
     Scribble,
+    Text,
+    TextIndex,
     pair_of,
     read_references,
 )
@@ -45,6 +50,9 @@ def check(
     scribble: Scribble = None,
     label: OfLabel = None,
     mask_as_stored: MaskAsStored = False,
+    text: Text = None,
+    text_index: TextIndex = None,
+    finder: Finder = None,
     model: Model = "tiny",
     mode: Mode = "persam",
     encoder: Encoder = None,
@@ -72,13 +80,15 @@ def check(
     from persam.reports.pictures import write_image
     from persam.targets import check_targets
 
-    pairs = [pair_of(text) for text in reference or []]
+    pairs = [pair_of(each) for each in reference or []]
     if picture is not None:
-        sources = [photo, mask, scribble, model, encoder, *(file for pair in pairs for file in pair)]
+        sources = [photo, mask, scribble, model, encoder, finder, *(file for pair in pairs for file in pair)]
         check_targets([("--picture", picture)], sources, overwrite=overwrite)
-    shown = HowShown(box, point, not_point, scribble, label, mask_as_stored)
-    references, doubts = _with_doubts(read_references(photo, mask, pairs, shown))
-    loaded = load_model(model, device=device, dtype=dtype, backend=backend, mode=mode, encoder=encoder)
+    shown = HowShown(box, point, not_point, scribble, label, mask_as_stored, text, text_index)
+    load = cache(lambda: load_model(model, device=device, dtype=dtype, backend=backend, mode=mode, encoder=encoder))
+    looking = FinderWhenNeeded(finder, model, load, device=device, dtype=dtype)
+    references, doubts = _with_doubts(read_references(photo, mask, pairs, shown, looking))
+    loaded = load()
     with progress_bar("Checking") as advance:
         diagnosis = check_references(
             loaded, references, doubts=doubts, progress=lambda done, total: advance(done=done, total=total)

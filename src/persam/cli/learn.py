@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ from persam.cli.options import Backend, Device, Dtype, Encoder, Json, concept_pa
 from persam.cli.progress import progress_bar
 from persam.cli.references import (
     Box,
+    Finder,
+    FinderWhenNeeded,
     HowShown,
     MaskAsStored,
     MaskFile,
@@ -23,6 +26,8 @@ from persam.cli.references import (
     OfLabel,
     Point,
     Scribble,
+    Text,
+    TextIndex,
     pair_of,
     read_references,
 )
@@ -57,6 +62,9 @@ def learn(
     scribble: Scribble = None,
     label: OfLabel = None,
     mask_as_stored: MaskAsStored = False,
+    text: Text = None,
+    text_index: TextIndex = None,
+    finder: Finder = None,
     tune: Annotated[
         bool | None,
         typer.Option("--tune/--no-tune", help="Fit PerSAM-F's scale weights.", show_default="no-tune"),
@@ -99,13 +107,15 @@ def learn(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     json: Json = False,
 ) -> None:
-    """Learn an object from one photo (or a few) and show it by a mask, a box, points or a scribble.
+    """Learn an object from one photo (or a few) and show it by a mask, a box, points, a scribble or words.
 
     [bold]Examples[/bold]
 
     persam learn mug.jpg mug_mask.png -o mug.safetensors --name "my mug"
 
     persam learn mug.jpg --box 120,80,420,460 --preview check.png -o boxed.safetensors
+
+    persam learn mug.jpg --text mug --finder facebook/sam3 --preview check.png -o by_text.safetensors
 
     persam learn 1.jpg 1.png -r 2.jpg:2.png --tune --keep-reference -o two.safetensors
 
@@ -121,15 +131,15 @@ def learn(
     looks = {} if closer_look is None else {"closer_look": closer_look}
     settings = Settings.of(mode or "persam").but(**looks) if mode or looks else None
     if photo is None and start is None:
-        raise UsageError("Give a photo of the object, and a mask, a box, points or a scribble that shows it.")
-    if photo is None and (reference or box or point or not_point or scribble or preview):
+        raise UsageError("Give a photo of the object, and a mask, a box, points, a scribble or words that show it.")
+    if photo is None and (reference or box or point or not_point or scribble or text or finder or preview):
         raise UsageError("Name the first photo to learn from before the options, such as: persam learn 2.jpg 2.png.")
     if start is not None and output is None:
         raise UsageError("Say with -o where to write the new concept; the one that it goes on from stays as it is.")
     path = concept_path(output, name, photo or Path())
-    pairs = [pair_of(text) for text in reference or []]
+    pairs = [pair_of(each) for each in reference or []]
     targets = [("-o", path)] if preview is None else [("-o", path), ("--preview", preview)]
-    sources = [photo, mask, scribble, start, fitted, model, encoder, *(file for pair in pairs for file in pair)]
+    sources = [photo, mask, scribble, start, fitted, model, encoder, finder, *(file for pair in pairs for file in pair)]
     check_targets(targets, sources, overwrite=overwrite)
     base = None if start is None else _looking(Concept.load(start), looks)
     tune = (base is not None and base.tuned) if tune is None else tune
@@ -137,29 +147,24 @@ def learn(
         raise UsageError(f"--solver {solver} says how to tune; add --tune.")
     if photo is None and not (tune or name or model or mode or looks or encoder):
         raise UsageError(f"There is nothing to do with {start}; give a photo to add to it, or --tune.")
+    named, encoder = (model or "tiny", encoder) if base is None else model_of(base, model, encoder)
+    settings = base.settings if base is not None and (mode is None or settings is None) else settings
+    load = cache(
+        lambda: load_model(
+            named, device=device, dtype=dtype, backend=backend, settings=settings, encoder=encoder, fitted=fitted
+        )
+    )
+    looking = FinderWhenNeeded(finder, named, load, device=device, dtype=dtype)
     with heard_warnings() as warned:
         references = []
         if photo is not None:
-            shown = HowShown(box, point, not_point, scribble, label, mask_as_stored)
-            references = list(read_references(photo, mask, pairs, shown))
+            shown = HowShown(box, point, not_point, scribble, label, mask_as_stored, text, text_index)
+            references = list(read_references(photo, mask, pairs, shown, looking))
         is_doubtful = bool(warned)
+        loaded = load()
         if base is None:
-            loaded = load_model(
-                model or "tiny",
-                device=device,
-                dtype=dtype,
-                backend=backend,
-                settings=settings,
-                encoder=encoder,
-                fitted=fitted,
-            )
             concept = loaded.learn(references, name=name or path.stem, keep_references=keep_reference)
         else:
-            model, encoder = model_of(base, model, encoder)
-            settings = base.settings if mode is None or settings is None else settings
-            loaded = load_model(
-                model, device=device, dtype=dtype, backend=backend, settings=settings, encoder=encoder, fitted=fitted
-            )
             concept = _go_on(loaded, base, references, keep_reference)
             concept = replace(concept, name=name or concept.name)
         if tune:
@@ -172,7 +177,8 @@ def learn(
     if json:
         print_json({"path": str(path)} | concept.metadata() | {"has_thumbnail": has_thumbnail, "warnings": warned})
         return
-    _tell(concept, path, len(references), time.perf_counter() - started, base)
+    unseen = looking.name if looking.is_loaded and preview is None else None
+    _tell(concept, path, len(references), time.perf_counter() - started, base, unseen)
     if is_doubtful:
         words = ["persam", "check", str(photo), *([] if mask is None else [str(mask)])]
         say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
@@ -216,7 +222,8 @@ def _write_preview(path: Path, concept: Concept, references: list[Reference]) ->
     write_image(path, draw_overlay(references[0].image, mask, colour_of(concept.name), dim=0.4))
 
 
-def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept | None) -> None:
+def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept | None, finder: str | None) -> None:
+    """Say what was done; `finder` is what drew a mask that nobody has seen yet."""
     count = len(concept.references)
     photos = f"{count} photo{'s' * (count > 1)}"
     if base is None:
@@ -229,4 +236,6 @@ def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept 
     out().print(f"{done} -> {path}", markup=False)
     if concept.kept and not concept.keeps_references:
         say("Not all of its photos are kept in it, so it cannot be tuned again; --keep-reference keeps new ones.")
+    if finder is not None:
+        say(f"The mask is what {finder} found by the words {concept.text!r}; see it with --preview check.png.")
     say(f"Find it in other photos: persam segment {path} PHOTOS")

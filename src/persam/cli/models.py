@@ -11,7 +11,7 @@ from persam.cli.options import Json
 
 
 def models(json: Json = False) -> None:
-    """List what --model, --encoder and --propagator take, what runs it, and what of it is on this machine.
+    """List what --model, --encoder, --propagator and --finder take, what runs it, and what of it is on this machine.
 
     Every other SAM, SAM-HQ, SAM 2, EdgeTAM and SAM 3 of the Hugging Face hub works too, as do local folders in its
     form and original checkpoints of SAM.

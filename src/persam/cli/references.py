@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,10 @@ from persam.cli.options import numbers
 from persam.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from persam.models.words import Named, WordFinder
+    from persam.persam import PerSAM
     from persam.reference import Reference
 
 MaskFile = Annotated[
@@ -33,11 +38,24 @@ OfLabel = Annotated[
 MaskAsStored = Annotated[
     bool, typer.Option("--mask-as-stored", help="The masks were drawn on photos not yet turned by their EXIF.")
 ]
+Text = Annotated[
+    str | None,
+    typer.Option(metavar="WORDS", help="What it is, such as mug. Photos without a mask: what is found by it shows it."),
+]
+TextIndex = Annotated[
+    int | None, typer.Option(metavar="N", help="Which of several things found in the first photo. Default: the surest.")
+]
+Finder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="What looks for the words: SAM 3 or Grounding DINO. Default: the model, if it is SAM 3."
+    ),
+]
 
 
 @dataclass(frozen=True)
 class HowShown:
-    """What a command was told of the first photo beside its mask, and of all masks, as it was typed."""
+    """What a command was told of the first photo beside its mask, and of all of them, as it was typed."""
 
     box: str | None
     point: Sequence[str] | None
@@ -45,6 +63,8 @@ class HowShown:
     scribble: Path | None
     label: str | None
     mask_as_stored: bool
+    text: str | None = None
+    text_index: int | None = None
 
 
 def read_references(
@@ -52,6 +72,7 @@ def read_references(
     mask: Path | None,
     pairs: Iterable[tuple[str, str | None]],
     shown: HowShown,
+    finder: FinderWhenNeeded,
 ) -> Iterator[Reference]:
     """Read the references of a command, each when its turn comes: the first, in whatever form it is shown; the pairs.
 
@@ -61,6 +82,9 @@ def read_references(
     """
     from persam.reference import Reference
 
+    if shown.text is None and (shown.text_index is not None or finder.option is not None):
+        raise UsageError("--finder and --text-index are about words; say with --text what the object is, such as mug.")
+    looks: WordFinder | None = None if shown.text is None else finder
     points = [numbers(text, 2, "--point", "x,y") for text in shown.point or []]
     beside = [numbers(text, 2, "--not-point", "x,y") for text in shown.not_point or []]
     yield Reference.read(
@@ -72,9 +96,65 @@ def read_references(
         scribble=shown.scribble,
         label=shown.label,
         mask_as_stored=shown.mask_as_stored,
+        text=shown.text,
+        finder=looks,
+        text_index=shown.text_index,
     )
     for other, other_mask in pairs:
-        yield Reference.read(other, other_mask, label=shown.label, mask_as_stored=shown.mask_as_stored)
+        how: dict[str, Any] = {"mask_as_stored": shown.mask_as_stored, "text": shown.text, "finder": looks}
+        yield Reference.read(other, other_mask, label=shown.label, **how)
+
+
+class FinderWhenNeeded:
+    """A finder by words that is loaded when a photo has nothing else that shows the object.
+
+    Args:
+        option: what was named as the finder; None: the model itself, if it reads words.
+        model: name of the model.
+        load: gives the model, which draws the masks of a finder that finds boxes.
+        device: where the finder computes.
+        dtype: its number format.
+    """
+
+    def __init__(self, option: str | None, model: str, load: Callable[[], PerSAM], *, device: str, dtype: str) -> None:
+        self.option, self.model, self.load, self.device, self.dtype = option, model, load, device, dtype
+
+    @cached_property
+    def loaded(self) -> WordFinder:
+        """The finder.
+
+        Raises:
+            UsageError: none was named, and the model reads no words.
+            PersamError: it is not to be had, or finds nothing by words.
+        """
+        from persam.models.words import OTHERWISE, SUCH_AS, load_finder, reads_words
+
+        if self.option is None and not reads_words(self.model):
+            raise UsageError(
+                f"The model {self.model} reads no words; say with --finder what looks for them, such as {SUCH_AS}, or "
+                f"{OTHERWISE}."
+            )
+        drawing = self.load().model
+        name = self.model if self.option is None else self.option
+        return load_finder(name, model=drawing, device=self.device, dtype=self.dtype)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether any photo needed it."""
+        return "loaded" in self.__dict__
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return self.loaded.name
+
+    def find_words(self, image: np.ndarray, text: str) -> Named:
+        """See `persam.models.words.WordFinder.find_words`."""
+        return self.loaded.find_words(image, text)
+
+    def check_text(self, text: str) -> None:
+        """See `persam.models.words.WordFinder.check_text`."""
+        self.loaded.check_text(text)
 
 
 def pair_of(text: str) -> tuple[str, str | None]:

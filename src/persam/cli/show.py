@@ -57,12 +57,9 @@ def show(
     for index, reference in enumerate(data["references"], start=1):
         height, width = reference["size"]
         source = reference["source"] or "from memory"
-        rows.append(
-            (
-                f"reference {index}",
-                f"{source}, {width} x {height}, object {reference['coverage']:.1%}, sha256 {reference['sha256'][:12]}",
-            )
-        )
+        said = f", in words {reference['text']!r}" if reference["text"] else ""
+        value = f"{source}, {width} x {height}, object {reference['coverage']:.1%}, sha256 {reference['sha256'][:12]}"
+        rows.append((f"reference {index}", value + said))
     for word, value in rows:
         grid.add_row(f"[bold]{word}[/bold]", escape(str(value)))
     out().print(grid)

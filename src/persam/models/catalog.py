@@ -1,4 +1,4 @@
-"""What can be named as a model, an encoder or a propagator, what runs it, and what of it is on this machine."""
+"""What can be named as a model, an encoder, a propagator or a finder, what runs it, and what of it is here."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class CatalogEntry:
     """A model that people can name.
 
     Attributes:
-        name: What to write after ``--model``, ``--encoder`` or ``--propagator``.
-        use: ``model`` (finds masks), ``encoder`` (only the confidence map), or ``model, propagator`` (also carries
-            masks through a clip).
+        name: What to write after ``--model``, ``--encoder``, ``--propagator`` or ``--finder``.
+        use: One or several of ``model`` (finds masks), ``encoder`` (only the confidence map), ``propagator`` (carries
+            masks through a clip) and ``finder`` (finds by words).
         about: What it is good for.
         megabytes: Size of its weights, about; None where nobody has looked it up.
         license: Terms of its weights.
@@ -51,7 +51,8 @@ _KNOWN = (
     CatalogEntry("facebook/sam2.1-hiera-base-plus", _BOTH, "SAM 2.1, middle", 323, "Apache-2.0"),
     CatalogEntry("facebook/sam2.1-hiera-large", _BOTH, "SAM 2.1, best", 898, "Apache-2.0"),
     CatalogEntry("yonigozlan/EdgeTAM-hf", _BOTH, "EdgeTAM, for phones; needs the library timm", 56, "Apache-2.0"),
-    CatalogEntry("facebook/sam3", _BOTH, "SAM 3's tracker, gated; 3.4 GB to download", 3440, "SAM License"),
+    CatalogEntry("facebook/sam3", f"{_BOTH}, finder", "SAM 3, gated; 3.4 GB to download", 3440, "SAM License"),
+    CatalogEntry("IDEA-Research/grounding-dino-tiny", "finder", "boxes by words; the model draws", 689, "Apache-2.0"),
     CatalogEntry("facebook/dinov2-small", "encoder", "DINOv2 ViT-S", 88, "Apache-2.0"),
     CatalogEntry("facebook/dinov2-base", "encoder", "DINOv2 ViT-B", 346, "Apache-2.0"),
     CatalogEntry("facebook/dinov2-large", "encoder", "DINOv2 ViT-L: the paper's best", 1217, "Apache-2.0"),
@@ -72,7 +73,8 @@ _RUNS = (
     ("syscv-community/sam-hq", "SamHQModel"),
     ("facebook/sam2.1", "Sam2Model, Sam2VideoModel"),
     ("yonigozlan/EdgeTAM", "EdgeTamModel, EdgeTamVideoModel"),
-    ("facebook/sam3", "Sam3TrackerModel, Sam3TrackerVideoModel"),
+    ("facebook/sam3", "Sam3TrackerModel, Sam3TrackerVideoModel, Sam3Model"),
+    ("IDEA-Research/grounding-dino", "GroundingDinoForObjectDetection"),
     ("facebook/dinov2", "Dinov2Model"),
     ("facebook/dinov3-vit", "DINOv3ViTModel"),
     ("openai/clip", "CLIPVisionModel"),

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.finders import saved_grounding_dino
 from transformers.utils import logging
-
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "a", "cat", "dog", "toy", "red", "disc"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,49 +42,7 @@ def seggpt_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def detector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Grounding DINO with its preprocessing and a tokenizer of twelve words."""
-    from transformers import (
-        BertConfig,
-        BertTokenizer,
-        GroundingDinoConfig,
-        GroundingDinoForObjectDetection,
-        GroundingDinoImageProcessorPil,
-        SwinConfig,
-    )
-
-    torch.manual_seed(0)
-    network = GroundingDinoForObjectDetection(
-        GroundingDinoConfig(
-            backbone_config=SwinConfig(
-                image_size=64,
-                embed_dim=8,
-                depths=[1, 1, 1, 1],
-                num_heads=[1, 1, 2, 2],
-                window_size=4,
-                out_features=["stage2", "stage3", "stage4"],
-            ),
-            text_config=BertConfig(
-                vocab_size=len(WORDS),
-                hidden_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                intermediate_size=16,
-            ),
-            d_model=64,
-            encoder_layers=1,
-            decoder_layers=2,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=32,
-            decoder_ffn_dim=32,
-            num_queries=8,
-            max_text_len=16,
-        )
-    )
-    folder = save(network, tmp_path_factory.mktemp("comparators") / "detector")
-    BertTokenizer(vocab={word: number for number, word in enumerate(WORDS)}).save_pretrained(folder)
-    GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
-    return folder
+    return saved_grounding_dino(tmp_path_factory.mktemp("comparators") / "detector")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from tests.fakes import ColourModel, random_sam
 
 from persam.benchmark.methods.base import Example, SharedPhoto
 from persam.benchmark.methods.catalog import METHODS, find_method, named
-from persam.benchmark.methods.grounded_sam import Detection
 from persam.errors import PersamError, UsageError
 from persam.models.base import Decoded
 
@@ -164,7 +163,7 @@ def test_methods_on_one_model_encode_a_photo_once(detector_folder):
     photo = SharedPhoto(draw_scene(seed=1)[0])
     for method, concept in zip(ours, learned, strict=True):
         method.find(photo, concept)
-    grounded.detect = lambda pixels, text: Detection(np.array([30.0, 30, 90, 90]), 0.9)
+    grounded.detector.boxes = lambda pixels, question: (np.array([[30.0, 30, 90, 90]]), np.array([0.9]))
     model.decode = lambda encoding, prompts, multimask: Decoded(torch.zeros(1, 1, 96, 96), torch.ones(1, 1))
     grounded.find(photo, "disc.")
     assert model.encoded == before + 1

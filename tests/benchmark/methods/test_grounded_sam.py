@@ -47,12 +47,12 @@ def test_the_category_becomes_one_phrase(detector_folder, category, text):
 
 def test_the_detector_is_asked_in_its_own_words(detector_folder):
     method = load(detector_folder)
-    method.detector = detector = Detector([[-9.0]], [[0.5, 0.5, 0.1, 0.1]])
-    method.detect(draw_scene(60, 80)[0], "red disc.")
+    method.detector.network = detector = Detector([[-9.0]], [[0.5, 0.5, 0.1, 0.1]])
+    method.detector.boxes(draw_scene(60, 80)[0], "red disc.")
     assert detector.asked["input_ids"].tolist() == [[2, 10, 11, 5, 3]]  # [CLS] red disc . [SEP]
     assert detector.asked["pixel_values"].shape == (1, 3, 64, 85)
     assert detector.asked["pixel_mask"].min() == 1
-    method.detect(draw_scene(60, 80)[0], " ".join(["dog"] * 100))
+    method.detector.boxes(draw_scene(60, 80)[0], " ".join(["dog"] * 100))
     assert detector.asked["input_ids"].shape == (1, 16)
 
 
@@ -60,7 +60,7 @@ def test_the_highest_scoring_box_goes_to_sam(detector_folder):
     model = ScriptedModel([blob((32, 32), (8, 16), (4, 20))])
     method = load(detector_folder, model)
     # a box's score is its best token's: 0.62 for the second, although the third's mean is higher
-    method.detector = Detector(
+    method.detector.network = Detector(
         [[-1.0, -0.9], [-9.0, 0.5], [0.3, 0.3], [-torch.inf, -2.0]],
         [[0.1, 0.1, 0.2, 0.2], [0.5, 0.25, 0.4, 0.3], [0.7, 0.7, 0.2, 0.2], [0.5, 0.5, 1.0, 1.0]],
     )
@@ -85,7 +85,7 @@ def test_the_encoding_that_it_leaves_for_others_has_the_photos_pixels(detector_f
     """A photo is encoded once for all methods on a model, and PerSAM's colour cue wants to see it."""
     model = ScriptedModel([blob((32, 32), (8, 16), (4, 20))])
     method = load(detector_folder, model)
-    method.detector = Detector([[0.5]], [[0.5, 0.25, 0.4, 0.3]])
+    method.detector.network = Detector([[0.5]], [[0.5, 0.25, 0.4, 0.3]])
     photo = SharedPhoto(draw_scene(100, 200)[0])
     method.find(photo, "red disc.")
     [encoding] = photo.kept.values()
@@ -95,7 +95,7 @@ def test_the_encoding_that_it_leaves_for_others_has_the_photos_pixels(detector_f
 def test_no_detection_is_an_empty_mask(detector_folder):
     model = ScriptedModel([])
     method = load(detector_folder, model)
-    method.detector = Detector([[-1.2], [-3.0]], [[0.5, 0.5, 0.2, 0.2]] * 2)  # at most 0.23
+    method.detector.network = Detector([[-1.2], [-3.0]], [[0.5, 0.5, 0.2, 0.2]] * 2)  # at most 0.23
     found = method.find(SharedPhoto(draw_scene(60, 80)[0]), "red disc.")
     assert found.mask.shape == (60, 80)
     assert not found.mask.any()
@@ -105,8 +105,8 @@ def test_no_detection_is_an_empty_mask(detector_folder):
 
 def test_a_box_over_the_edge_is_cut_at_it(detector_folder):
     method = load(detector_folder)
-    method.detector = Detector([[2.0]], [[0.9, 0.1, 0.6, 0.6]])
-    box = method.detect(draw_scene(100, 200)[0], "disc.").box
+    method.detector.network = Detector([[2.0]], [[0.9, 0.1, 0.6, 0.6]])
+    box = method.detector.boxes(draw_scene(100, 200)[0], "disc.")[0][0]
     np.testing.assert_allclose(box, [120, 0, 199, 40], atol=1e-4)
 
 
@@ -114,8 +114,8 @@ def test_a_box_over_the_edge_is_cut_at_it(detector_folder):
 def test_a_strip_is_not_lost(detector_folder, size):
     """The detector's preprocessing alone would leave less than a pixel of it; places are shares, so none moves."""
     method = load(detector_folder)
-    method.detector = Detector([[2.0]], [[0.5, 0.5, 0.5, 0.5]])
-    box = method.detect(np.zeros((*size, 3), np.uint8), "disc.").box
+    method.detector.network = Detector([[2.0]], [[0.5, 0.5, 0.5, 0.5]])
+    box = method.detector.boxes(np.zeros((*size, 3), np.uint8), "disc.")[0][0]
     height, width = size
     expected = np.array([0.25 * width, 0.25 * height, 0.75 * width, 0.75 * height])
     np.testing.assert_allclose(box, expected.clip(0, [width - 1, height - 1] * 2), atol=1e-3)
@@ -124,7 +124,7 @@ def test_a_strip_is_not_lost(detector_folder, size):
 def test_the_word_matters_to_a_network(detector_folder):
     """Through the whole random network: another word, other scores."""
     method = load(detector_folder)
-    method.threshold = 0.0
+    method.detector.threshold = 0.0
     answers = {word: method.find(SharedPhoto(draw_scene(60, 80)[0]), f"{word}.") for word in ("cat", "dog", "red disc")}
     boxes = {found.peak for found in answers.values()} | {found.score for found in answers.values()}
     assert len(boxes) > 2

@@ -1,0 +1,57 @@
+"""Text and photo: PerSAM that also asks a finder for a concept's words, where the concept has any."""
+
+from __future__ import annotations
+
+from persam.concept import Concept
+from persam.errors import PersamError, UsageError
+from persam.geometry import Size
+from persam.method.words import join
+from persam.models.base import EncodedImage
+from persam.models.words import WordFinder
+from persam.persam import PerSAM
+from persam.segmentation import Segmentation
+
+SEEN_BY_WORDS = 1024  # pixels of a photo's longest side, of which finders see about as many
+
+
+def with_finder(model: PerSAM, finder: WordFinder) -> PerSAM:
+    """The same model with a second kind of evidence: of a concept with words, it also finds what they name.
+
+    How the two are weighed: `persam.method.words`. A concept without words is found as ever.
+
+    Args:
+        model: as it was loaded.
+        finder: as `persam.models.words.load_finder` gives it.
+    """
+    return _TextAndPhoto(model, finder)
+
+
+class _TextAndPhoto(PerSAM):
+    def __init__(self, model: PerSAM, finder: WordFinder) -> None:
+        super().__init__(model.model, encoder=model.encoder, settings=model.settings, fitted=model.fitted)
+        self.finder = finder
+
+    def _detail_side(self, canvas: Size) -> int:
+        return max(super()._detail_side(canvas), SEEN_BY_WORDS)  # the photo stays large enough for the finder
+
+    def _segment_one(
+        self, image: EncodedImage, concept: Concept, most: int, threshold: float, explain: bool
+    ) -> Segmentation:
+        if not concept.text:
+            return super()._segment_one(image, concept, most, threshold, explain)
+        if explain:
+            raise UsageError(
+                "The way to a mask can be shown only of what features find alone; segment without a finder to see it."
+            )
+        if image.detail is None:
+            raise PersamError(
+                f"{image.source or 'The photo'} was encoded by a model without a finder; encode it with this one."
+            )
+        by_photo = super()._segment_one(image, concept, most, threshold, explain=True)
+        first = () if by_photo.candidate is None else (by_photo.candidate,)
+        named = self.finder.find_words(image.detail, concept.text)
+        size = self.model.low_resolution
+        found = join(by_photo.instances or first, named, image, concept, size, most=most, threshold=threshold)
+        points, labels = found[0].points(), found[0].labels()
+        instances = tuple(each.without_way() for each in found)
+        return Segmentation.of(concept.name, image.source, instances, threshold, points, labels)
