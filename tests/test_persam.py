@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,28 @@ class TestForms:
         for expected, found in zip(alone, together[0], strict=True):
             best = [(each.candidate or each.instances[0]).mask for each in (found, expected)]
             np.testing.assert_array_equal(*best)
+
+    def test_together_every_concept_finds_what_it_finds_by_itself(self, bundled, disc):
+        """Learned and tuned ones, several objects, and a closer look at one that is small."""
+        half, _ = draw_scene(400, 500, center=(150, 180), radius=60, seed=2)
+        photo = np.concatenate([half, draw_scene(400, 500, center=(300, 220), radius=18, seed=3)[0]], axis=1)
+        others = [bundled.learn(*draw_scene(seed=seed, radius=20 + seed), name=f"{seed}") for seed in (4, 5)]
+        concepts = [disc, bundled.tune(disc), *others, bundled.tune(others[0])]
+        options: dict[str, Any] = {"max_instances": 2, "threshold": 0.0}
+        together = bundled.segment(photo, concepts, **options)
+        alone = [bundled.segment(photo, each, **options) for each in concepts]
+        assert max(len(found.instances) for found in together) == 2
+        for found, expected in zip(together, alone, strict=True):
+            assert found.concept == expected.concept
+            assert len(found.instances) == len(expected.instances)
+            for one, other in zip(found.instances, expected.instances, strict=True):
+                np.testing.assert_array_equal(one.mask, other.mask)
+                assert one.score == pytest.approx(other.score, abs=1e-5)
+
+    def test_more_concepts_than_go_together_come_in_their_order(self, bundled, disc, monkeypatch):
+        concepts = [replace(disc, name=str(number)) for number in range(5)]
+        monkeypatch.setattr("persam.persam.TOGETHER", 2)
+        assert [found.concept for found in bundled.segment(OTHER, concepts)] == list("01234")
 
     def test_refining_and_instances_never_encode_again(self, colours):
         photo, mask = draw_scene()

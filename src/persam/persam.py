@@ -22,7 +22,7 @@ from persam.images import ImageSource, read_image
 from persam.kept import KeptReference
 from persam.masks import check_copy
 from persam.method.cues import cues_of
-from persam.method.find import WINDOW, find
+from persam.method.find import TOGETHER, WINDOW, find
 from persam.method.learn import Learned, learn_reference, prompted_mask
 from persam.method.prior import fuses_cues, threshold_of
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
@@ -366,7 +366,10 @@ class PerSAM:
             )
         concepts = self._checked(concept, max_instances, threshold)
         photo = self.encode(image)
-        found = [self._segment_one(photo, each, max_instances, threshold, explain) for each in concepts]
+        found: list[Segmentation] = []
+        for start in range(0, len(concepts), TOGETHER):  # of more, what is needed on the way would fill the memory
+            some = concepts[start : start + TOGETHER]
+            found += self._segment_some(photo, some, max_instances, threshold, explain)
         return found[0] if isinstance(concept, Concept) else found
 
     @overload
@@ -419,14 +422,16 @@ class PerSAM:
         return concepts
 
     @torch.inference_mode()
-    def _segment_one(
-        self, image: EncodedImage, concept: Concept, most: int, threshold: float, explain: bool
-    ) -> Segmentation:
-        concept.check_vectors(image)
-        found = find(self.model, image, concept, most=most, threshold=threshold, encode=self.encode)
-        points, labels = found[0].points(), found[0].labels()
-        instances = tuple(found if explain else (each.without_way() for each in found))
-        return Segmentation.of(concept.name, image.source, instances, threshold, points, labels)
+    def _segment_some(
+        self, image: EncodedImage, concepts: Sequence[Concept], most: int, threshold: float, explain: bool
+    ) -> Iterator[Segmentation]:
+        for each in concepts:
+            each.check_vectors(image)
+        found = find(self.model, image, concepts, most=most, threshold=threshold, encode=self.encode)
+        for concept, objects in zip(concepts, found, strict=True):
+            points, labels = objects[0].points(), objects[0].labels()
+            instances = tuple(objects if explain else (each.without_way() for each in objects))
+            yield Segmentation.of(concept.name, image.source, instances, threshold, points, labels)
 
     def track(self, clip: ClipSource, start: Start, **options: Unpack[TrackOptions]) -> Iterator[TrackedFrame]:
         """Follow objects through a clip, frame by frame: `persam.video.track.track`, with its options and errors."""
