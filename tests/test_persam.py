@@ -91,7 +91,7 @@ class TestForms:
         assert isinstance(results, Iterator)
         assert taken == []
         assert next(results).mask.shape == (80, 100)
-        assert taken == [0]
+        assert taken[0] == 0  # how far it reads ahead: test_encoding.py
         assert [found.mask.shape for found in results] == [(90, 100), (100, 100)]
 
     def test_a_list_of_one_is_still_a_list(self, bundled, disc):
@@ -126,10 +126,10 @@ class TestForms:
 
     def test_together_every_concept_finds_what_it_finds_by_itself(self, bundled, disc):
         """Learned and tuned ones, several objects, and a closer look at one that is small."""
-        half, _ = draw_scene(400, 500, center=(150, 180), radius=60, seed=2)
-        photo = np.concatenate([half, draw_scene(400, 500, center=(300, 220), radius=18, seed=3)[0]], axis=1)
-        others = [bundled.learn(*draw_scene(seed=seed, radius=20 + seed), name=f"{seed}") for seed in (4, 5)]
-        concepts = [disc, bundled.tune(disc), *others, bundled.tune(others[0])]
+        half, _ = draw_scene(180, 250, center=(80, 90), radius=40, seed=2)
+        photo = bundled.encode(np.concatenate([half, draw_scene(180, 250, center=(150, 90), radius=12)[0]], axis=1))
+        other = bundled.learn(*draw_scene(seed=4, radius=24), name="other")
+        concepts = [disc, bundled.tune(disc), other]
         options: dict[str, Any] = {"max_instances": 2, "threshold": 0.0}
         together = bundled.segment(photo, concepts, **options)
         alone = [bundled.segment(photo, each, **options) for each in concepts]

@@ -117,6 +117,12 @@ def joined(questions: Sequence[Question]) -> Question:
     return Prompts(**together), multimask, None if guidance is None else Guidance.joined(every)
 
 
+def encode_all(encoder: FeatureEncoder, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+    """Encode photos, (H, W, 3) uint8 RGB each: in one pass where the encoder has an `encode_many`."""
+    many = getattr(encoder, "encode_many", None)
+    return many(images) if many is not None and len(images) > 1 else [encoder.encode(image) for image in images]
+
+
 def check_encoding(encoding: EncodedImage, name: str) -> EncodedImage:
     """See that a model gave numbers, and return them.
 
