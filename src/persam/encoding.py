@@ -112,7 +112,7 @@ def read_ahead(photos: Iterable[Any], read: Callable[[Any], Read], most: int) ->
     try:
         while True:
             first = ready.get()
-            group = [first] if first is _END else [first, *_at_hand(ready, most - 1)]
+            group: list[Any] = [first] if first is _END else [first, *_at_hand(ready, most - 1)]
             last = group[-1]
             if last is _END:
                 group.pop()
