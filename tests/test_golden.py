@@ -62,7 +62,7 @@ class Case:
 
     def steps(self, concept: Concept) -> tuple[Step, ...]:
         with torch.inference_mode():
-            (trace,) = find(self.persam.model, self.test_image, concept)
+            ((trace,),) = find(self.persam.model, self.test_image, [concept])
         return trace.steps
 
 

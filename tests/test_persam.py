@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class TestForms:
         assert isinstance(results, Iterator)
         assert taken == []
         assert next(results).mask.shape == (80, 100)
-        assert taken == [0]
+        assert taken[0] == 0  # how far it reads ahead: test_encoding.py
         assert [found.mask.shape for found in results] == [(90, 100), (100, 100)]
 
     def test_a_list_of_one_is_still_a_list(self, bundled, disc):
@@ -122,6 +123,28 @@ class TestForms:
         for expected, found in zip(alone, together[0], strict=True):
             best = [(each.candidate or each.instances[0]).mask for each in (found, expected)]
             np.testing.assert_array_equal(*best)
+
+    def test_together_every_concept_finds_what_it_finds_by_itself(self, bundled, disc):
+        """Learned and tuned ones, several objects, and a closer look at one that is small."""
+        half, _ = draw_scene(180, 250, center=(80, 90), radius=40, seed=2)
+        photo = bundled.encode(np.concatenate([half, draw_scene(180, 250, center=(150, 90), radius=12)[0]], axis=1))
+        other = bundled.learn(*draw_scene(seed=4, radius=24), name="other")
+        concepts = [disc, bundled.tune(disc), other]
+        options: dict[str, Any] = {"max_instances": 2, "threshold": 0.0}
+        together = bundled.segment(photo, concepts, **options)
+        alone = [bundled.segment(photo, each, **options) for each in concepts]
+        assert max(len(found.instances) for found in together) == 2
+        for found, expected in zip(together, alone, strict=True):
+            assert found.concept == expected.concept
+            assert len(found.instances) == len(expected.instances)
+            for one, other in zip(found.instances, expected.instances, strict=True):
+                np.testing.assert_array_equal(one.mask, other.mask)
+                assert one.score == pytest.approx(other.score, abs=1e-5)
+
+    def test_more_concepts_than_go_together_come_in_their_order(self, bundled, disc, monkeypatch):
+        concepts = [replace(disc, name=str(number)) for number in range(5)]
+        monkeypatch.setattr("persam.persam.TOGETHER", 2)
+        assert [found.concept for found in bundled.segment(OTHER, concepts)] == list("01234")
 
     def test_refining_and_instances_never_encode_again(self, colours):
         photo, mask = draw_scene()

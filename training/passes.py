@@ -280,7 +280,7 @@ def first_pass(model: Sam, views: EncodedImage, priors: list[Prior]) -> Decoded:
     passes = []
     for items in filter(None, (dense, bare)):
         some = [priors[i] for i in items]
-        prompts = as_batch([prompts_at(model, prior, logits=prior.dense) for prior in some])
+        prompts = as_batch([prompts_at(prior, logits=prior.dense) for prior in some])
         passes.append(model.decode(_some(views, items), prompts, multimask=True, guidance=guidance_of(some, views)))
     back = torch.tensor(dense + bare).argsort()
     logits, scores = (torch.cat([getattr(each, name) for each in passes])[back] for name in ("logits", "scores"))
@@ -303,7 +303,7 @@ def cascade_pass(
 
     def refine(items: list[int], logits: Tensor, boxes: Sequence[np.ndarray | None]) -> Decoded:
         some = [priors[i] for i in items]
-        prompts = as_batch([prompts_at(model, priors[i], boxes[i], logits[i : i + 1]) for i in items])
+        prompts = as_batch([prompts_at(priors[i], boxes[i], logits[i : i + 1]) for i in items])
         guidance = Guidance(semantic=guidance_of(some, views).semantic) if guided else None
         return model.decode(_some(views, items), prompts, multimask=True, guidance=guidance)
 

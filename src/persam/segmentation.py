@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
@@ -30,6 +30,20 @@ def check_search(max_instances: int, threshold: float) -> None:
         raise UsageError(f"max_instances must be at least 1, not {max_instances}.")
     if not 0 <= threshold <= 1:
         raise UsageError(f"The threshold is a score between 0 and 1, not {threshold}.")
+
+
+class SegmentOptions(TypedDict, total=False):
+    """The options of `PerSAM.segment`, for its typed forms."""
+
+    max_instances: int
+    threshold: float
+    explain: bool
+
+
+class ManyOptions(SegmentOptions, total=False):
+    """Those of `PerSAM.segment_many`."""
+
+    batch: int | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

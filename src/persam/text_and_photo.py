@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from persam.concept import Concept
+from persam.encoding import PhotoEncoder
 from persam.errors import PersamError, UsageError
-from persam.geometry import Size
 from persam.method.words import join
 from persam.models.base import EncodedImage
 from persam.models.words import WordFinder
@@ -31,14 +33,22 @@ class _TextAndPhoto(PerSAM):
         super().__init__(model.model, encoder=model.encoder, settings=model.settings, fitted=model.fitted)
         self.finder = finder
 
-    def _detail_side(self, canvas: Size) -> int:
-        return max(super()._detail_side(canvas), SEEN_BY_WORDS)  # the photo stays large enough for the finder
+    @property
+    def _photos(self) -> PhotoEncoder:  # photos stay large enough for the finder
+        return PhotoEncoder(self.model, self.encoder, self.fitted is not None, least_detail=SEEN_BY_WORDS)
 
-    def _segment_one(
+    def _segment_some(
+        self, image: EncodedImage, concepts: Sequence[Concept], most: int, threshold: float, explain: bool
+    ) -> Iterator[Segmentation]:
+        for each in concepts:
+            if each.text:
+                yield self._by_both(image, each, most, threshold, explain)
+            else:
+                yield from super()._segment_some(image, [each], most, threshold, explain)
+
+    def _by_both(
         self, image: EncodedImage, concept: Concept, most: int, threshold: float, explain: bool
     ) -> Segmentation:
-        if not concept.text:
-            return super()._segment_one(image, concept, most, threshold, explain)
         if explain:
             raise UsageError(
                 "The way to a mask can be shown only of what features find alone; segment without a finder to see it."
@@ -47,7 +57,7 @@ class _TextAndPhoto(PerSAM):
             raise PersamError(
                 f"{image.source or 'The photo'} was encoded by a model without a finder; encode it with this one."
             )
-        by_photo = super()._segment_one(image, concept, most, threshold, explain=True)
+        (by_photo,) = super()._segment_some(image, [concept], most, threshold, True)
         first = () if by_photo.candidate is None else (by_photo.candidate,)
         named = self.finder.find_words(image.detail, concept.text)
         size = self.model.low_resolution

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.fakes import ColourModel, ScriptedModel, blob
+from tests.conftest import draw_scene
+from tests.fakes import ColourModel, ScriptedModel, blob, random_sam
 
-from persam import Concept
+from persam import Concept, PerSAM
 from persam.geometry import Frame
-from persam.method.find import find
+from persam.method import find as finding
+from persam.method.find import at_once, find, side_by_side
 from persam.method.learn import TargetFeatures
 from persam.method.prior import suppressed
 from persam.method.settings import Settings
-from persam.models.base import EncodedImage
+from persam.models.base import Decoded, EncodedImage, Prompts
 
 SQUARE = Frame.padded((64, 64), 64, (8, 8))
 DRAWN = Settings.of("persam").but(
@@ -49,7 +51,7 @@ def red_concept(settings: Settings = DRAWN, weights=None) -> Concept:
 
 def search(image: np.ndarray, most: int, threshold: float = 0.8, settings: Settings = DRAWN):
     model = ColourModel()
-    found = list(find(model, model.encode(image), red_concept(settings), most=most, threshold=threshold))
+    (found,) = find(model, model.encode(image), [red_concept(settings)], most=most, threshold=threshold)
     return model, [trace.mask for trace in found], found
 
 
@@ -101,7 +103,7 @@ class TestSeveral:
         model = ScriptedModel(lambda *_: same)
         everywhere = torch.nn.functional.normalize(torch.ones(6), dim=0)
         image = EncodedImage(torch.ones(1, 6, 8, 8), SQUARE)
-        assert len(list(find(model, image, concept_of(everywhere), most=9, threshold=0.5))) == 1
+        ((_,),) = find(model, image, [concept_of(everywhere)], most=9, threshold=0.5)
 
     @pytest.mark.parametrize("scores", [(0.6, 0.9, 0.7), (0.9, 0.8, 0.6)])
     def test_the_surest_comes_first_whatever_was_found_first(self, scores, monkeypatch):
@@ -116,7 +118,104 @@ class TestSeveral:
         model = ScriptedModel(lambda number, *_: first if number < 3 else torch.full((32, 32), -1.0))
         everywhere = torch.nn.functional.normalize(torch.ones(6), dim=0)
         image = EncodedImage(torch.ones(1, 6, 8, 8), SQUARE)
-        assert len(list(find(model, image, concept_of(everywhere), most=9, threshold=0.5))) == 1
+        ((_,),) = find(model, image, [concept_of(everywhere)], most=9, threshold=0.5)
+
+
+class Counted:
+    """A model that writes down how many prompts it is given in every pass."""
+
+    def __init__(self, model) -> None:
+        self.model, self.prompts = model, []
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def decode(self, encoding: EncodedImage, prompts: Prompts, **how) -> Decoded:
+        self.prompts.append(len(prompts.points))
+        return self.model.decode(encoding, prompts, **how)
+
+
+def learned_discs(mode: str, count: int) -> list[Concept]:
+    """Discs of several colours, learned by a random SAM of this mode; every other one is tuned."""
+    model = PerSAM(SAM, settings=Settings.of(mode))
+    concepts = [model.learn(*draw_scene(48, 64, center=(20 + 4 * i, 24), radius=12, seed=i)) for i in range(count)]
+    return [model.tune(each) if i % 2 else each for i, each in enumerate(concepts)]
+
+
+SAM = random_sam()
+
+
+class TestSideBySide:
+    """Several concepts: each finds what it finds by itself, to rounding, in as few passes as it takes one of them."""
+
+    @pytest.mark.parametrize("modes", [("persam",), ("paper",), ("official",), ("persam", "paper", "official")])
+    def test_what_one_finds_does_not_depend_on_the_others(self, modes):
+        concepts = [each for mode in modes for each in learned_discs(mode, 4)]
+        with torch.inference_mode():
+            image = PerSAM(SAM).encode(draw_scene(48, 64, center=(34, 20), radius=10, seed=9)[0])
+            together = find(SAM, image, concepts, most=2)
+            for concept, found in zip(concepts, together, strict=True):
+                (alone,) = find(SAM, image, [concept], most=2)
+                assert len(found) == len(alone)
+                for one, other in zip(found, alone, strict=True):
+                    np.testing.assert_array_equal(one.mask, other.mask)
+                    assert one.score == pytest.approx(other.score, abs=1e-6)
+                    np.testing.assert_array_equal(one.prior.points, other.prior.points)
+                    assert [step.best for step in one.steps] == [step.best for step in other.steps]
+                    for step, same in zip(one.steps, other.steps, strict=True):
+                        scale = float(same.logits.abs().max())
+                        torch.testing.assert_close(step.logits, same.logits, atol=1e-5 * scale, rtol=0)
+
+    def test_the_passes_of_all_are_one(self):
+        model = Counted(ColourModel())
+        image = model.encode(drawing((40, 60, 22))[0])
+        learned, tuned = [red_concept()] * 4, [red_concept(weights=(0.3, 0.3, 0.4))] * 3
+        find(model, image, learned)
+        assert model.prompts == [4, 4, 4]
+        model.prompts.clear()
+        find(model, image, learned + tuned)
+        assert model.prompts == [7, 4, 3, 7]  # the tuned ones' second pass has a box already
+
+    def test_those_that_go_on_go_on_together(self):
+        """The concept of which more is found is asked for again, the other one not."""
+        image, truth = drawing((30, 30, 16), (95, 30, 16))
+        y, x = np.mgrid[:128, :128]
+        image[(x - 60) ** 2 + (y - 95) ** 2 <= 256] = (30, 220, 30)
+        model = Counted(ColourModel())
+        green = concept_of(torch.nn.functional.normalize(torch.tensor([30.0, 220, 30]) / 127.5 - 1, dim=0))
+        found, others = find(model, model.encode(image), [red_concept(), green], most=5, threshold=0.8)
+        assert (len(found), len(others)) == (2, 1)
+        assert {max(range(2), key=lambda i: iou(each.mask, truth[i])) for each in found} == {0, 1}
+        first = [number for number in model.prompts if number == 2]
+        assert len(first) >= 3  # both are looked for once
+        assert model.prompts[-1] == 1
+        assert model.prompts == sorted(model.prompts, reverse=True)
+
+    def test_no_more_prompts_at_once_than_the_memory_takes(self, monkeypatch):
+        monkeypatch.setattr(finding, "TOGETHER", 2)
+        model = Counted(ColourModel())
+        find(model, model.encode(drawing((40, 60, 22))[0]), [red_concept()] * 5)
+        assert model.prompts == [2, 2, 1] * 3
+
+    @pytest.mark.parametrize(
+        ("device", "low_resolution", "number"),
+        [("cpu", 64, 16), ("cpu", 128, 4), ("cpu", 256, 1), ("cpu", 512, 1), ("cuda", 256, 16), ("mps", 256, 16)],
+    )
+    def test_a_cpu_takes_as_many_as_its_cache_holds(self, device, low_resolution, number):
+        model = ScriptedModel([])
+        model.device = torch.device(device)
+        model.grid = (low_resolution // 4, low_resolution // 4)
+        assert at_once(model) == number
+
+    def test_of_no_concept_and_of_ways_that_ask_nothing(self):
+        image = SAM.encode(draw_scene(48, 64, seed=9)[0])
+        assert find(SAM, image, []) == []
+
+        def knows():
+            return 7
+            yield
+
+        assert side_by_side(SAM, image, [knows(), knows()]) == [7, 7]
 
 
 class TestOne:
@@ -140,7 +239,7 @@ class TestOne:
         model = ColourModel()
         settings = DRAWN.but(tuned_prior=tuned_prior, attention="logits", semantic="mean")
         concept = red_concept(settings, (0.3, 0.3, 0.4))
-        (found,) = find(model, model.encode(drawing((40, 60, 22))[0]), concept)
+        ((found,),) = find(model, model.encode(drawing((40, 60, 22))[0]), [concept])
         assert found.prior.labels.tolist() == ([1, 0] if tuned_prior else [1])
         assert (found.prior.guidance is not None) == (model.decoded[0][2] is not None) == tuned_prior
 

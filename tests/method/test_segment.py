@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.fakes import ScriptedModel, blob
 
 from persam.geometry import Frame
+from persam.method.find import side_by_side
 from persam.method.prior import Prior, standard_map
 from persam.method.segment import agreement, cascade, last_good, tight_box
 from persam.method.settings import Settings
@@ -47,7 +48,9 @@ def scene(
 def run(script, settings: Settings = PLAIN, **options):
     model = ScriptedModel(script, scores=options.pop("scores", None))
     prior = options.pop("scene", None) or scene()
-    return model, cascade(model, EncodedImage(torch.zeros(1, 6, 8, 8), prior.frame), prior, settings, **options)
+    image = EncodedImage(torch.zeros(1, 6, 8, 8), prior.frame)
+    (steps,) = side_by_side(model, image, [cascade(prior, settings, **options)])
+    return model, steps
 
 
 class TestPasses:

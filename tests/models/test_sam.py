@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.conftest import draw_scene
-from tests.fakes import CPU, random_network, random_sam
+from tests.fakes import CPU, ColourModel, random_network, random_sam
 from transformers import SamImageProcessorPil
 
 from persam import PerSAM
-from persam.models.base import PromptableModel, Prompts
+from persam.models.base import PromptableModel, Prompts, encode_all
 from persam.models.fingerprint import fingerprint_of
 from persam.models.loading import load_model
 from persam.models.sam import PIXEL_MEAN, PIXEL_STD, Sam
@@ -100,6 +100,25 @@ def test_same_photo_same_features_and_a_batch_of_formats(sam):
     torch.testing.assert_close(first.features, again.features, atol=0, rtol=0)
     turned = sam.encode(image[:, ::-1])  # a view with negative strides
     assert turned.features.shape == first.features.shape
+
+
+class TestEncodeMany:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_as_one_by_one_whatever_their_sizes(self, dtype):
+        sam = Sam(random_network(), name="x", image_size=64, device=CPU, encoder_dtype=dtype)
+        photos = [noise(40, 60), noise(64, 64, 1), noise(300, 7, 2), noise(1, 1, 3)]
+        together = sam.encode_many(photos)
+        for one, photo in zip(together, photos, strict=True):
+            alone = sam.encode(photo)
+            assert one.frame == alone.frame
+            assert one.features.shape == alone.features.shape
+            tolerance = 1e-5 if dtype == torch.float32 else 0.05
+            torch.testing.assert_close(one.features, alone.features, atol=tolerance, rtol=tolerance)
+
+    def test_an_encoder_that_takes_one_at_a_time_is_asked_for_each(self):
+        model = ColourModel()
+        assert len(encode_all(model, [noise(20, 30), noise(30, 20)])) == model.encoded == 2
+        assert encode_all(model, []) == []
 
 
 class TestFingerprint:

@@ -192,7 +192,7 @@ def test_every_view_gets_its_own_prompts(model: Sam, batch: Batch) -> None:
 def test_views_without_guidance_are_decoded_as_if_there_were_none(model: Sam, batch: Batch) -> None:
     for form in ("0", "d"):
         views, priors = _priors(model, batch, 2 * form)
-        prompts = as_batch([prompts_at(model, prior, logits=prior.dense) for prior in priors])
+        prompts = as_batch([prompts_at(prior, logits=prior.dense) for prior in priors])
         unguided = model.decode(views, prompts, multimask=True)
         torch.testing.assert_close(first_pass(model, views, priors).logits, unguided.logits, rtol=1e-4, atol=1e-5)
         guided = [replace(prior, guidance=Guidance(semantic=torch.randn(32))) for prior in priors]

@@ -22,10 +22,10 @@ from persam.images import read_image
 from persam.places import Place, StoreError, stamp_of
 from persam.reports.coco import DESCRIPTION
 from persam.reports.contact_sheet import ContactSheet, sheet_pages
-from persam.segmentation import SURE_ENOUGH
+from persam.segmentation import SURE_ENOUGH, SegmentOptions
 
 if TYPE_CHECKING:
-    from persam.persam import PerSAM, SegmentOptions
+    from persam.persam import PerSAM
 
 COCO_NAME, SHEET_NAME, SHEET_PAGE = "coco.json", "sheet.png", "sheet.html"
 SHEET_COLUMNS = 5

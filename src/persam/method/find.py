@@ -1,5 +1,8 @@
 """Find: is a mask the thing, is it seen better from close by, and is there another one (appendix E.5)?
 
+Several concepts of a photo go side by side.  The way of each is told as if it went alone: where it comes to the decoder
+it yields a question, and those of all are put in one pass.
+
 The score.  Eq. 11 and the cascade give a mask whether or not the thing is in the photo.  What was found is compared
 with the reference from several sides, and the answer is a number, 0..1:
 
@@ -18,8 +21,9 @@ the decoder's predicted IoU does not.  So a model for which nothing was fitted h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,13 +35,17 @@ from persam.instance import CloserLook, Instance, PixelBox
 from persam.method.cues import CueFeatures, object_colours
 from persam.method.prior import NEAR, Prior, prior_of, suppressed
 from persam.method.segment import cascade, last_good, photo_mask, presence_in
-from persam.models.base import EncodedImage, PromptableModel
+from persam.models.base import Decoded, EncodedImage, PromptableModel, Question, form_of, joined
 
 if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.models.fitted import Fitted
 
 Encode = Callable[[np.ndarray], EncodedImage]
+Result = TypeVar("Result")
+
+TOGETHER = 16  # prompts that the decoder takes at once: with 64 x 64 cells they need half a gigabyte
+CELLS_ON_CPU = 4096  # of all prompts of a pass on a CPU, which is no faster with more, but for what it has in its cache
 
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
 
@@ -60,26 +68,34 @@ ALREADY = 0.5  # share of the smaller of two masks that lies in the other, from 
 def find(
     model: PromptableModel,
     image: EncodedImage,
-    concept: Concept,
+    concepts: Sequence[Concept],
     *,
     most: int = 1,
     threshold: float = 0.0,
     encode: Encode | None = None,
-) -> list[Instance]:
-    """Up to `most` objects of a concept, the surest first; the first one found whatever its score.
+) -> list[list[Instance]]:
+    """Up to `most` objects of every concept, the surest first; the first one found whatever its score.
 
     Several: find the best, take its place out of the confidence map, look again, until what is found has a score under
-    the `threshold`.  The image is encoded once.
+    the `threshold`.  The image is encoded once, and what a concept finds does not depend on the others.
 
     Args:
         model: the promptable model.
         image: encoded.
-        concept: what is looked for.
-        most: objects.
+        concepts: what is looked for.
+        most: objects of each.
         threshold: of the score.
         encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was, for a closer look; None: there is
             none.
     """
+    ways = [_one_after_the_other(model, image, each, most, threshold, encode) for each in concepts]
+    return side_by_side(model, image, ways)
+
+
+def _one_after_the_other(
+    model: PromptableModel, image: EncodedImage, concept: Concept, most: int, threshold: float, encode: Encode | None
+) -> Generator[Question, Decoded, list[Instance]]:
+    """The way of one concept."""
     weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
     prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
     refine = concept.settings.refine and concept.fitted is not None and concept.fitted.refine
@@ -87,7 +103,7 @@ def find(
     found: list[Instance] = []
     places: list[Tensor] = []
     while True:
-        steps = cascade(model, image, prior, concept.settings, weights)
+        steps = yield from cascade(prior, concept.settings, weights)
         result = last_good(steps)
         place = result.taken > 0
         if found and (not bool(place.any()) or _known(place, places)):
@@ -106,6 +122,50 @@ def find(
         places += [place] if taken is result.taken else [place, taken > 0]
         prior = suppressed(prior, taken, concept, tuned=weights is not None)
     return sorted(found, key=lambda one: -one.score)
+
+
+def side_by_side(
+    model: PromptableModel, image: EncodedImage, ways: Sequence[Generator[Question, Decoded, Result]]
+) -> list[Result]:
+    """What ways end with that ask the decoder about a photo; what they ask at the same time is asked in one pass.
+
+    Args:
+        model: the promptable model.
+        image: encoded.
+        ways: each yields `Question`s of one prompt and is sent the answers.
+    """
+    ends: dict[int, Result] = {}
+    waiting: dict[int, Question] = {}
+    most = at_once(model)
+
+    def go_on(number: int, answer: Any) -> None:
+        try:
+            waiting[number] = ways[number].send(answer)
+        except StopIteration as end:
+            ends[number] = end.value
+
+    for number in range(len(ways)):
+        go_on(number, None)
+    while waiting:
+        alike: defaultdict[Any, list[int]] = defaultdict(list)
+        for number, question in waiting.items():
+            alike[form_of(question)].append(number)
+        asked, waiting = waiting, {}
+        for numbers in alike.values():
+            for those in (numbers[start : start + most] for start in range(0, len(numbers), most)):
+                prompts, multimask, guidance = joined([asked[number] for number in those])
+                decoded = model.decode(image, prompts, multimask=multimask, guidance=guidance)
+                for number, answer in zip(those, decoded.apart(), strict=True):
+                    go_on(number, answer)
+    return [ends[number] for number in range(len(ways))]
+
+
+def at_once(model: PromptableModel) -> int:
+    """How many prompts a model's decoder takes in one pass."""
+    if model.device.type != "cpu":
+        return TOGETHER
+    rows, columns = (side // 4 for side in model.low_resolution)
+    return max(1, min(TOGETHER, CELLS_ON_CPU // (rows * columns)))
 
 
 def _drawn(mask: np.ndarray, prior: Prior) -> Tensor:
@@ -248,7 +308,7 @@ def look_closer(
     if window is None:
         return one
     seen = encode(_cut(image.detail, window, image.frame.photo))
-    found = find(model, seen.of_photo((window[3] - window[1], window[2] - window[0])), concept)[0]
+    ((found,),) = find(model, seen.of_photo((window[3] - window[1], window[2] - window[0])), [concept])
     if found.score <= one.score or not 0 < found.mask.sum() <= SMALL * one.mask.size:
         return one
     mask = np.zeros(image.frame.photo, bool)

@@ -4,13 +4,14 @@ Pass 1: points and guidance. Pass 2: the same points and the mask so far. Pass 3
 A tuned concept's pass 1 gives the weighted sum of the three scales (Eq. 11), and its pass 2 already has the box
 (published).  Mode persam then looks back: a refinement may have left the object, and a mask of an earlier pass may be
 the better one.  At the end what the reference knows of every pixel is added, and the outline is drawn to the edges of
-the photo.  Whether it is the thing: `method/find.py`.
+the photo.  Whether it is the thing: `method/find.py`, which also puts the passes' questions to the decoder, those of
+several concepts in one pass.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -23,7 +24,7 @@ from persam.instance import mask_box
 from persam.method.cues import CueFeatures, colour_ratios
 from persam.method.prior import Prior
 from persam.method.settings import Settings
-from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
+from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts, Question
 from persam.models.guidance import Guidance
 
 LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
@@ -35,6 +36,8 @@ NEARER, NEARER_MOST = 5.0, 2.0  # by unit of cosine
 CONFIDENCE, CONFIDENCE_MOST = 0.3, 1.5  # by unit of the confidence map's log odds
 COLOURS = 0.3  # by unit of a colour's log ratio
 CLOSE = 0.2  # how far from where a thing is thought to be its colours speak for it, as a share of its size
+
+Passes = Generator[Question, Decoded, "list[Step]"]  # asks the decoder, is sent its answer, ends with the steps
 
 OUTLINE_SIDE = 256  # pixels of the photo's longest side at which the outline is looked for
 BAND = 10  # pixels at that size by which the outline may move
@@ -75,26 +78,18 @@ class Step:
 # --------------------------------------------------------------------------- Fig. 3: the decoder's passes
 
 
-def cascade(
-    model: PromptableModel,
-    image: EncodedImage,
-    prior: Prior,
-    settings: Settings,
-    scale_weights: Tensor | None = None,
-    first: Step | None = None,
-) -> list[Step]:
-    """All passes; the last step that was not dropped holds the mask.
+def cascade(prior: Prior, settings: Settings, scale_weights: Tensor | None = None, first: Step | None = None) -> Passes:
+    """All passes, each a question to the decoder (`find.side_by_side` puts them); the last step that was not dropped
+    holds the mask.
 
     Args:
-        model: the promptable model.
-        image: encoded.
         prior: confidence map, points and guidance.
         settings: which techniques run.
         scale_weights: PerSAM-F's weights of the three scales (3,), or None.
         first: the first pass, where it was made another way (as the published scripts for clips do).
     """
     tuned = scale_weights is not None
-    steps = [first or _first_step(model, image, prior, settings, scale_weights)]
+    steps = [first or (yield from _first_step(prior, settings, scale_weights))]
     passes = (("refined", tuned), ("refined with box", True)) if settings.cascade else ()
     for name, with_box in passes:
         before = last_good(steps).taken
@@ -102,8 +97,7 @@ def cascade(
         if with_box and box is None:  # nothing to refine
             break
         guidance = _semantic_alone(prior.guidance) if settings.guided_cascade else None
-        prompts = prompts_at(model, prior, box, before[None, None])
-        decoded = model.decode(image, prompts, multimask=True, guidance=guidance)
+        decoded = yield prompts_at(prior, box, before[None, None]), True, guidance
         step = _choose(name, decoded, prior, settings, before, box)
         steps.append(step if guidance is None else replace(step, presence=None))
     if settings.final_agreement:
@@ -111,11 +105,8 @@ def cascade(
     return steps
 
 
-def _first_step(
-    model: PromptableModel, image: EncodedImage, prior: Prior, settings: Settings, weights: Tensor | None
-) -> Step:
-    multimask = weights is not None or settings.first_pass == "scales"
-    decoded = decode_at_prior(model, image, prior, multimask=multimask)
+def _first_step(prior: Prior, settings: Settings, weights: Tensor | None) -> Generator[Question, Decoded, Step]:
+    decoded = yield question_at(prior, multimask=weights is not None or settings.first_pass == "scales")
     if weights is None:
         step = _choose("first pass", decoded, prior, settings)
     else:
@@ -123,19 +114,22 @@ def _first_step(
     return step if prior.guidance is None else replace(step, presence=None)
 
 
-def decode_at_prior(model: PromptableModel, image: EncodedImage, prior: Prior, *, multimask: bool) -> Decoded:
+def question_at(prior: Prior, *, multimask: bool) -> Question:
     """The first pass: points, dense prior, guidance, and the box where there is one."""
-    prompts = prompts_at(model, prior, prior.box, prior.dense)
-    return model.decode(image, prompts, multimask=multimask, guidance=prior.guidance)
+    return prompts_at(prior, prior.box, prior.dense), multimask, prior.guidance
 
 
-def prompts_at(
-    model: PromptableModel, prior: Prior, box: np.ndarray | None = None, logits: Tensor | None = None
-) -> Prompts:
-    """What a pass is asked: the points of the prior, with a box (canvas pixels) and a mask's logits (1, 1, h, w)."""
+def decode_at_prior(model: PromptableModel, image: EncodedImage, prior: Prior, *, multimask: bool) -> Decoded:
+    """The first pass alone."""
+    prompts, _, guidance = question_at(prior, multimask=multimask)
+    return model.decode(image, prompts, multimask=multimask, guidance=guidance)
+
+
+def prompts_at(prior: Prior, box: np.ndarray | None = None, logits: Tensor | None = None) -> Prompts:
+    """The points of the prior, with a box (canvas pixels) and a mask's logits (1, 1, h, w)."""
 
     def tensor(values: np.ndarray) -> Tensor:
-        return torch.as_tensor(values, dtype=torch.float32, device=model.device)[None]
+        return torch.as_tensor(values, dtype=torch.float32, device=prior.canvas.device)[None]
 
     return Prompts(tensor(prior.points), tensor(prior.labels), None if box is None else tensor(box), logits)
 

@@ -7,6 +7,7 @@ Everything above this line (the method, albums, video, servers) knows a model on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -83,6 +84,44 @@ class Decoded:
         prompts = torch.arange(len(self.scores), device=self.scores.device)
         return self.logits[prompts, self.scores.argmax(1)][:, None]
 
+    def apart(self) -> list[Decoded]:
+        """One for each prompt."""
+        ones = [slice(prompt, prompt + 1) for prompt in range(len(self.logits))]
+        presence = self.presence
+        return [
+            Decoded(self.logits[one], self.scores[one], None if presence is None else presence[one]) for one in ones
+        ]
+
+
+Question = tuple[Prompts, bool, Guidance | None]  # to the decoder about a photo: prompts, multimask, guidance
+
+
+def form_of(question: Question) -> tuple[Any, ...]:
+    """Questions of one form can be asked in one pass: they give the same things, and as many points."""
+    prompts, multimask, guidance = question
+    given = (None if each is None else each.shape[1:] for each in vars(prompts).values())
+    guided = None if guidance is None else (guidance.where, guidance.attention is None, guidance.semantic is None)
+    return multimask, guided, *given
+
+
+def joined(questions: Sequence[Question]) -> Question:
+    """Several of one form, each of one prompt, as one."""
+    prompts, multimask, guidance = questions[0]
+    if len(questions) == 1:
+        return questions[0]
+    together = {
+        name: None if given is None else torch.cat([getattr(each, name) for each, _, _ in questions])
+        for name, given in vars(prompts).items()
+    }
+    every = [each for _, _, each in questions if each is not None]
+    return Prompts(**together), multimask, None if guidance is None else Guidance.joined(every)
+
+
+def encode_all(encoder: FeatureEncoder, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+    """Encode photos, (H, W, 3) uint8 RGB each: in one pass where the encoder has an `encode_many`."""
+    many = getattr(encoder, "encode_many", None)
+    return many(images) if many is not None and len(images) > 1 else [encoder.encode(image) for image in images]
+
 
 def check_encoding(encoding: EncodedImage, name: str) -> EncodedImage:
     """See that a model gave numbers, and return them.
@@ -142,7 +181,8 @@ class PromptableModel(FeatureEncoder, Protocol):
     ) -> Decoded:
         """Masks for prompts: three scales each with `multimask`, otherwise the single-mask output.
 
-        One photo takes any number of prompts; B photos take B, each its own. Callers that learn nothing run it under
+        One photo takes any number of prompts, each with guidance of its own or all with the same; B photos take B, each
+        its own. What a prompt gets does not depend on the others. Callers that learn nothing run it under
         `torch.inference_mode`; otherwise gradients go where they are required.
         """
         ...

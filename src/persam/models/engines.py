@@ -56,8 +56,10 @@ class OnnxRuntimeEncoder(nn.Module):
         self._session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Prepared pixels (1, 3, S, S) to features (1, C, rows, columns)."""
-        return torch.from_numpy(self._session.run(None, {"pixels": pixels.numpy()})[0])
+        """Prepared pixels (B, 3, S, S) to features (B, C, rows, columns), photo by photo."""
+        return torch.cat(
+            [torch.from_numpy(self._session.run(None, {"pixels": one.numpy()})[0]) for one in pixels.split(1)]
+        )
 
 
 class OpenVinoEncoder(nn.Module):
@@ -73,9 +75,10 @@ class OpenVinoEncoder(nn.Module):
         self._model = openvino.Core().compile_model(file, "CPU", options)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Prepared pixels (1, 3, S, S) to features (1, C, rows, columns)."""
+        """Prepared pixels (B, 3, S, S) to features (B, C, rows, columns), photo by photo."""
         request = self._model.create_infer_request()  # each its own: several threads encode
-        return torch.from_numpy(request.infer([pixels.numpy()])[0])
+        encoded = [request.infer([one.numpy()])[0].copy() for one in pixels.split(1)]  # the next overwrites it
+        return torch.from_numpy(np.concatenate(encoded))
 
 
 def _engine(backend: Backend, file: Path) -> nn.Module:

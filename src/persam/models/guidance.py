@@ -9,7 +9,7 @@ each mode wants them, with gradients, without a fork.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,18 +26,29 @@ class Guidance:
     """What steers one decoder pass towards the target; either part may be None.
 
     Attributes:
-        attention: similarity of every image cell to the target, shape (1 or B, 1, 1, h*w), on the padded grid of the
-            image embedding (row by row). Its scale is the mode's business.
+        attention: similarity of every image cell to the target, shape (1 or P, 1, 1, h*w) for P prompts, on the padded
+            grid of the image embedding (row by row). Its scale is the mode's business.
         where: ``"after"`` adds it to the attention *weights* and applies a second softmax (paper Eq. 8 and the
             published code); ``"before"`` adds it to the attention logits, so that one softmax weighs both. A bool
             tensor, true for "after", leaves it open until the pass runs: an exported decoder serves every mode.
-        semantic: the target embedding T, shape (C,), or for B photos (B, 1, 1, C), added to every token (paper
-            Eq. 9-10).
+        semantic: the target embedding T, shape (C,), or one for each of P prompts (P, 1, 1, C), added to every token
+            (paper Eq. 9-10).
     """
 
     attention: Tensor | None = None
     where: Literal["before", "after"] | Tensor = "after"
     semantic: Tensor | None = None
+
+    @classmethod
+    def joined(cls, guidances: Sequence[Guidance]) -> Guidance:
+        """That of several prompts, each of one prompt and all of one form, as one."""
+        attention = [each.attention for each in guidances if each.attention is not None]
+        semantic = [each.semantic.reshape(1, 1, 1, -1) for each in guidances if each.semantic is not None]
+        return cls(
+            torch.cat(attention) if attention else None,
+            guidances[0].where,
+            torch.cat(semantic) if semantic else None,
+        )
 
 
 def guided_attention(
@@ -89,8 +100,10 @@ def _add_semantic_to(argument: str) -> PreHook:
         guidance = _current.get()
         if guidance is None or guidance.semantic is None:
             return None
-        tokens = kwargs[argument]
-        return args, {**kwargs, argument: tokens + guidance.semantic.to(tokens.dtype)}
+        tokens, semantic = kwargs[argument], guidance.semantic
+        if semantic.ndim > 1 and len(semantic) > 1:  # decoders count (photos, prompts of each, tokens, channels)
+            semantic = semantic.reshape(*tokens.shape[:2], 1, -1)
+        return args, {**kwargs, argument: tokens + semantic.to(tokens.dtype)}
 
     return hook
 

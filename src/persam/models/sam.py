@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,10 +70,15 @@ class Sam(SamLike):
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
-        frame = self.frame((image.shape[0], image.shape[1]))
-        out = self.network.vision_encoder(self.prepare(image, frame).to(self._pixels_dtype))
-        features = out if isinstance(out, Tensor) else out[0]
-        return EncodedImage(features.float(), frame)
+        return self.encode_many([image])[0]
+
+    def encode_many(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """Encode photos of any sizes in one pass, each (H, W, 3) uint8 RGB: padded, they are all one canvas."""
+        frames = [self.frame((image.shape[0], image.shape[1])) for image in images]
+        pixels = torch.cat([self.prepare(*each) for each in zip(images, frames, strict=True)])
+        out = self.network.vision_encoder(pixels.to(self._pixels_dtype))
+        features = (out if isinstance(out, Tensor) else out[0]).float()
+        return [EncodedImage(one, frame) for one, frame in zip(features.split(1), frames, strict=True)]
 
     def use_engine(self, engine: nn.Module, numbers: torch.dtype) -> None:
         """Let something else run the image encoder, in its own `numbers`; PyTorch's weights of it are let go.

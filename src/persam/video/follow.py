@@ -20,7 +20,7 @@ from torch import Tensor
 
 from persam.concept import Concept
 from persam.geometry import fit_mask, shrink
-from persam.method.find import probability
+from persam.method.find import probability, side_by_side
 from persam.method.learn import learn_reference
 from persam.method.prior import Prior, prior_from, prior_of
 from persam.method.segment import agreement, cascade, colour_odds, enlarged, last_good, prompts_at
@@ -322,7 +322,7 @@ class _FollowedObject(Resumable):
         if expected is not None:
             carried = window.points_in(self.points, (frame.pixels.shape[0], frame.pixels.shape[1]))
             prior = with_points(prior, image.frame, carried, dropped=prior.labels == 1)
-        steps = cascade(model, image, prior, concept.settings, self.weights)
+        (steps,) = side_by_side(model, image, [cascade(prior, concept.settings, self.weights)])
         taken = last_good(steps).taken
         if expected is not None:
             taken = self._nearest([(step.logits, step.scores) for step in steps], taken, image, prior, expected)
@@ -344,7 +344,7 @@ class _FollowedObject(Resumable):
         share = frame.cover(odds.sigmoid(), size).clamp(0.002, 0.998)
         rows, columns = np.nonzero(expected > 0)
         corners = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])
-        prompts = prompts_at(model, prior, frame.to_canvas(corners).reshape(4) - 0.5, share.logit()[None, None])
+        prompts = prompts_at(prior, frame.to_canvas(corners).reshape(4) - 0.5, share.logit()[None, None])
         carried = model.decode(image, prompts, multimask=True)
         masks = torch.cat([taken[None], *(logits for logits, _ in passes), carried.logits[0]])
         scores = torch.cat([passes[-1][1].max()[None], *(each for _, each in passes), carried.scores[0]])

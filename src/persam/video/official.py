@@ -15,6 +15,7 @@ from torch import Tensor
 
 from persam.concept import Concept
 from persam.instance import mask_box
+from persam.method.find import side_by_side
 from persam.method.prior import Prior, prior_of
 from persam.method.scale import shot_of, tune_as_published
 from persam.method.segment import Step, cascade, decode_at_prior, last_good
@@ -157,7 +158,8 @@ class OfficialObjects(Resumable):
         is_middle = np.arange(len(prior.points)) == len(prior.points) - 1  # says where it was, these where it is
         prior = with_points(prior, image.frame, carried, dropped=is_middle)
         first = self._first_step(image, prior, weights)
-        return last_good(cascade(self.persam.model, image, prior, concept.settings, weights, first))
+        (steps,) = side_by_side(self.persam.model, image, [cascade(prior, concept.settings, weights, first)])
+        return last_good(steps)
 
     def _prior(self, image: EncodedImage, concept: Concept, box: PixelBox, *, tuned: bool) -> Prior:
         """The concept's points, and the last box with its middle."""
