@@ -143,7 +143,7 @@ class TestForms:
 
     def test_more_concepts_than_go_together_come_in_their_order(self, bundled, disc, monkeypatch):
         concepts = [replace(disc, name=str(number)) for number in range(5)]
-        monkeypatch.setattr("persam.persam.TOGETHER", 2)
+        monkeypatch.setattr("persam.method.find.TOGETHER", 2)
         assert [found.concept for found in bundled.segment(OTHER, concepts)] == list("01234")
 
     def test_refining_and_instances_never_encode_again(self, colours):

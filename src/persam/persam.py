@@ -21,7 +21,7 @@ from persam.images import ImageSource
 from persam.kept import KeptReference
 from persam.masks import check_copy
 from persam.method.cues import cues_of
-from persam.method.find import TOGETHER, find
+from persam.method.find import at_a_time, find
 from persam.method.learn import Learned, learn_reference, prompted_mask
 from persam.method.prior import fuses_cues, levels_of
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
@@ -357,10 +357,7 @@ class PerSAM:
             )
         concepts = self._checked(concept, max_instances, threshold)
         photo = self.encode(image)
-        found: list[Segmentation] = []
-        for start in range(0, len(concepts), TOGETHER):  # of more, what is needed on the way would fill the memory
-            some = concepts[start : start + TOGETHER]
-            found += self._segment_some(photo, some, max_instances, threshold, explain)
+        found = list(self._segment_all(photo, concepts, max_instances, threshold, explain))
         return found[0] if isinstance(concept, Concept) else found
 
     @overload
@@ -426,16 +423,19 @@ class PerSAM:
         return concepts
 
     @torch.inference_mode()
-    def _segment_some(
+    def _segment_all(
         self, image: EncodedImage, concepts: Sequence[Concept], most: int, threshold: float, explain: bool
     ) -> Iterator[Segmentation]:
         for each in concepts:
             each.check_vectors(image)
-        found = find(self.model, image, concepts, most=most, threshold=threshold, encode=self.encode)
-        for concept, objects in zip(concepts, found, strict=True):
-            points, labels = objects[0].points(), objects[0].labels()
-            instances = tuple(objects if explain else (each.without_way() for each in objects))
-            yield Segmentation.of(concept.name, image.source, instances, threshold, points, labels)
+        together = at_a_time(image, concepts)
+        for start in range(0, len(concepts), together):
+            some = concepts[start : start + together]
+            found = find(self.model, image, some, most=most, threshold=threshold, encode=self.encode)
+            for concept, objects in zip(some, found, strict=True):
+                points, labels = objects[0].points(), objects[0].labels()
+                instances = tuple(objects if explain else (each.without_way() for each in objects))
+                yield Segmentation.of(concept.name, image.source, instances, threshold, points, labels)
 
     def track(self, clip: ClipSource, start: Start, **options: Unpack[TrackOptions]) -> Iterator[TrackedFrame]:
         """Follow objects through a clip, frame by frame: `persam.video.track.track`, with its options and errors."""

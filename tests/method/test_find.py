@@ -207,6 +207,19 @@ class TestSideBySide:
         model.grid = (low_resolution // 4, low_resolution // 4)
         assert at_once(model) == number
 
+    @pytest.mark.parametrize(
+        ("where", "photo", "number"),
+        [
+            ("cells", (6000, 8000), 16),
+            ("photo", (480, 640), 16),
+            ("photo", (2000, 4000), 2),
+            ("photo", (6000, 8000), 1),
+        ],
+    )
+    def test_maps_of_large_photos_are_not_all_in_memory(self, where, photo, number):
+        image = EncodedImage(torch.ones(1, 3, 8, 8), Frame.padded(photo, 64, (8, 8)))
+        assert finding.at_a_time(image, [red_concept(), red_concept(DRAWN.but(map=where))]) == number
+
     def test_of_no_concept_and_of_ways_that_ask_nothing(self):
         image = SAM.encode(draw_scene(48, 64, seed=9)[0])
         assert find(SAM, image, []) == []

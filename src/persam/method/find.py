@@ -45,6 +45,7 @@ Encode = Callable[[np.ndarray], EncodedImage]
 Result = TypeVar("Result")
 
 TOGETHER = 16  # prompts that the decoder takes at once: with 64 x 64 cells they need half a gigabyte
+PHOTO_PIXELS = 2**24  # of all maps of a photo's size that are in memory at a time
 CELLS_ON_CPU = 4096  # of all prompts of a pass on a CPU, which is no faster with more, but for what it has in its cache
 
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
@@ -158,6 +159,14 @@ def side_by_side(
                 for number, answer in zip(those, decoded.apart(), strict=True):
                     go_on(number, answer)
     return [ends[number] for number in range(len(ways))]
+
+
+def at_a_time(image: EncodedImage, concepts: Sequence[Concept]) -> int:
+    """How many concepts of a photo go side by side: the maps of all stay in memory until the last of them is found."""
+    if all(each.settings.map != "photo" for each in concepts):
+        return TOGETHER
+    height, width = image.frame.photo
+    return max(1, min(TOGETHER, PHOTO_PIXELS // (height * width)))
 
 
 def at_once(model: PromptableModel) -> int:
