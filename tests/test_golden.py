@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from persam import Concept, EncodedImage, PerSAM
+from persam.method.find import find
 from persam.method.learn import published_cells
 from persam.method.prior import Prior, confidence_cells, prior_of
 from persam.method.scale import shot_of, tune_as_published
-from persam.method.segment import Step, find
+from persam.method.segment import Step
 from persam.models.base import Prompts
 from persam.models.guidance import Guidance
 from persam.reference import Reference

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from persam.concept import Concept
 from persam.files import write_text
 from persam.method.cues import BINS, cue_maps, histogram
-from persam.method.presence import SIGNS, signs_of
+from persam.method.find import SIGNS, signs_of
 from persam.method.prior import confidence_cells
 from persam.metrics import auroc, boundary_f, iou
 from persam.models.encode_once import encode_once

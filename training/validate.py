@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from persam.concept import Concept
+from persam.method.find import similarity_score
 from persam.method.prior import prior_of
-from persam.method.segment import similarity_score
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.sam import Sam

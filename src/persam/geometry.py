@@ -8,7 +8,7 @@ of the first pixel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -87,6 +87,10 @@ class Frame:
         canvas[: self.content[0], : self.content[1]] = resized
         return F.adaptive_avg_pool2d(canvas[None, None], size)[0, 0]
 
+    def cells_under(self, mask: Tensor) -> Tensor:
+        """Cells at least half under a mask of the photo, (h, w) of any size; the most covered one if there is none."""
+        return covered_cells(replace(self, photo=(mask.shape[0], mask.shape[1])).cover(mask))
+
     @lru_cache(maxsize=64)  # noqa: B019 (a frame is eight numbers)
     def inside(self, size: Size | None = None, device: torch.device | str = "cpu") -> Tensor:
         """Which cells show the photo (more than half of the cell), (rows, columns) bool. Never empty.
@@ -129,6 +133,12 @@ def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
     factor = longest / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC).copy()
+
+
+def covered_cells(coverage: Tensor) -> Tensor:
+    """Cells at least half covered; if there is none, the most covered one. `Frame.cover` (rows, columns) -> bool."""
+    cells = coverage >= 0.5
+    return cells if bool(cells.any()) else coverage == coverage.max()
 
 
 def shrink(pixels: np.ndarray, longest: int) -> np.ndarray:

@@ -272,13 +272,13 @@ def same_aspect(one: tuple[int, ...], other: tuple[int, int], *, pixels: float =
     return abs(left - right) <= max(_ASPECT_TOLERANCE * max(left, right), pixels * max(other))
 
 
-def check_copy(shape: tuple[int, ...], size: tuple[int, int] | None) -> None:
-    """See that a picture (H, W, ...) may be a smaller copy of a photo of this size (H, W), if one was given.
+def check_copy(shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    """See that a picture (H, W, ...) may be a smaller copy of a photo of this size (H, W).
 
     Raises:
         UsageError: it has another aspect.
     """
-    if size is not None and (min(size) < 1 or not same_aspect(shape, size, pixels=1)):  # decoders of JPEG round up
+    if min(size) < 1 or not same_aspect(shape, size, pixels=1):  # decoders of JPEG round up
         raise UsageError(
             f"The copy is {shape[:2]} and the photo {tuple(size)} pixels (H, W), which is another aspect; give the "
             "height and the width of the photo that it is a copy of."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -16,17 +17,16 @@ from PIL import Image
 
 from persam.concept import Concept, ReferenceRecord
 from persam.errors import PersamError, UsageError
-from persam.geometry import shrink
+from persam.geometry import Size, shrink
 from persam.images import ImageSource, read_image
 from persam.kept import KeptReference
 from persam.masks import check_copy
-from persam.method import refine
-from persam.method.closer import closer_look, detail_side
 from persam.method.cues import cues_of
+from persam.method.find import WINDOW, find
 from persam.method.learn import Learned, learn_reference, prompted_mask
-from persam.method.prior import threshold_of
+from persam.method.prior import fuses_cues, threshold_of
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
-from persam.method.segment import find
+from persam.method.segment import OUTLINE_SIDE
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel, check_encoding
 from persam.models.fitted import Fitted, fitted_for
@@ -139,11 +139,14 @@ class PerSAM:
                 return image
             raise UsageError("This photo is encoded already; give its size when it is encoded.")
         source, pixels = _source_of(image), read_image(image)
-        check_copy(pixels.shape, size)
+        if size is not None:
+            check_copy(pixels.shape, size)
+        small = shrink(pixels, OUTLINE_SIDE)
         other = None if self.encoder is None else self.encoder.encode(pixels)
         encoded = self.model.encode(pixels)
-        detail = None if self.fitted is None else shrink(pixels, detail_side(encoded.frame.canvas))
-        encoded = replace(encoded, other=other, source=source, pixels=shrink(pixels, refine.SIDE), detail=detail)
+        side = self._detail_side(encoded.frame.canvas)
+        detail = shrink(pixels, side) if side else None
+        encoded = replace(encoded, other=other, source=source, pixels=small, detail=detail)
         encoded = check_encoding(encoded, self.model.name)
         return encoded if size is None else encoded.of_photo(size)
 
@@ -153,8 +156,12 @@ class PerSAM:
         side of the largest canvas that the photo is resized to."""
         seen = self.encode(np.zeros((8, 8, 3), np.uint8))
         frames = [each.frame for each in (seen, seen.other) if each is not None]
-        seen_at_once = 2 * max(refine.SIDE, *(side for frame in frames for side in frame.canvas))
-        return seen_at_once if self.fitted is None else max(seen_at_once, detail_side(seen.frame.canvas))
+        seen_at_once = 2 * max(OUTLINE_SIDE, *(side for frame in frames for side in frame.canvas))
+        return max(seen_at_once, self._detail_side(seen.frame.canvas))
+
+    def _detail_side(self, canvas: Size) -> int:
+        """Pixels of a photo's longest side of which a window has as many as a closer look can use; 0: there is none."""
+        return 0 if self.fitted is None else math.ceil(max(*canvas, OUTLINE_SIDE) / WINDOW)
 
     # ----------------------------------------------------------------- learn
 
@@ -217,7 +224,7 @@ class PerSAM:
         earlier = None if base is None else self._untuned(base)
         learned = [self._learn_one(reference, self.settings) for reference in references]
         matcher = self.encoder or self.model
-        fitted = self.fitted if self.settings.fuses_cues or self.settings.refine else None
+        fitted = self.fitted if fuses_cues(self.settings) or self.settings.refine else None
         fitted = fitted if earlier is None else earlier.fitted
         pairs = list(zip(references, learned, strict=True))
         concept = Concept(
@@ -421,8 +428,7 @@ class PerSAM:
         self, image: EncodedImage, concept: Concept, most: int, threshold: float, explain: bool
     ) -> Segmentation:
         concept.check_vectors(image)
-        again = closer_look(self.model, self.encode, image, concept)
-        found = find(self.model, image, concept, most=most, threshold=threshold, again=again)
+        found = find(self.model, image, concept, most=most, threshold=threshold, encode=self.encode)
         points, labels = found[0].points(), found[0].labels()
         instances = tuple(found if explain else (each.without_way() for each in found))
         return Segmentation.of(concept.name, image.source, instances, threshold, points, labels)

@@ -9,11 +9,11 @@ import pytest
 from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
-from persam import Concept, PerSAM, Settings
+from persam import Concept, EncodedImage, PerSAM, Settings
 from persam.explain import explain
 from persam.instance import Instance
-from persam.method import refine
-from persam.method.closer import SMALL, WINDOW, closer_look, detail_side, window_around
+from persam.method.find import SMALL, WINDOW, look_closer, window_around
+from persam.method.segment import OUTLINE_SIDE
 from persam.metrics import iou
 
 WIDTH, HEIGHT = 1200, 900
@@ -72,8 +72,8 @@ class TestWindow:
 
     def test_what_is_kept_of_a_photo_is_enough_for_it(self, model):
         encoded = model.encode(np.zeros((3000, 4000, 3), np.uint8))
-        side = max(*encoded.frame.canvas, refine.SIDE)
-        assert max(encoded.detail.shape) == detail_side(encoded.frame.canvas) <= model.longest_side
+        side = max(*encoded.frame.canvas, OUTLINE_SIDE)
+        assert max(encoded.detail.shape) <= model.longest_side
         assert max(encoded.detail.shape) * WINDOW >= side
 
 
@@ -128,19 +128,19 @@ class TestSmallThings:
 
 class TestWhichAnswerCounts:
     def test_the_first_where_the_window_shows_nothing_better(self, model, concept, first):
+        def nothing_in(part: np.ndarray) -> EncodedImage:
+            return model.encode(np.full_like(part, 90))
+
         image, one = first
-        again = closer_look(
-            model.model, lambda part: model.encode(np.full_like(part, 90)), model.encode(image), concept
-        )
         sure = replace(one, score=0.99)
-        assert again(sure, []) is sure
+        assert look_closer(sure, [], model.model, nothing_in, model.encode(image), concept) is sure
 
     def test_the_first_where_the_window_shows_what_was_found_before(self, model, concept, first):
         image, one = first
-        again = closer_look(model.model, model.encode, model.encode(image), concept)
-        better = again(one, [])
+        encoded = model.encode(image)
+        better = look_closer(one, [], model.model, model.encode, encoded, concept)
         assert better is not one
-        assert again(one, [better]) is one
+        assert look_closer(one, [better], model.model, model.encode, encoded, concept) is one
 
     @pytest.mark.parametrize("lacks", ["detail", "numbers", "setting"])
     def test_the_first_where_there_can_be_no_other(self, model, concept, first, lacks):
@@ -150,7 +150,7 @@ class TestWhichAnswerCounts:
             encoded = replace(encoded, detail=None)
         else:
             concept = replace(concept, fitted=None) if lacks == "numbers" else without(concept)
-        assert closer_look(model.model, model.encode, encoded, concept)(one, []) is one
+        assert look_closer(one, [], model.model, model.encode, encoded, concept) is one
 
     def test_a_model_without_fitted_numbers_keeps_no_detail(self):
         assert PerSAM(random_sam()).encode(a_disc(22)[0]).detail is None

@@ -16,10 +16,9 @@ from tests.fakes import ColourModel, ScriptedModel, blob, random_sam
 
 from persam import EncodedImage, PerSAM
 from persam.errors import PersamError, UsageError
-from persam.geometry import Frame
+from persam.geometry import Frame, covered_cells
 from persam.method.learn import (
     background_basis,
-    covered_cells,
     direction_of,
     learn_reference,
     prompted_mask,

@@ -13,10 +13,9 @@ from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
 from persam import PerSAM, Settings
+from persam.method.find import USUAL, probability, score_of, signs_of, similarity_score
 from persam.method.learn import learn_reference
-from persam.method.presence import USUAL, probability, score_of, signs_of
 from persam.method.prior import NEAR, confidence_cells, threshold_of
-from persam.method.segment import similarity_score
 from persam.models.fitted import Fitted
 from persam.models.loading import load_model
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persam.geometry import Frame
-from persam.method.refine import BAND, SIDE, cut_out, refined_mask
+from persam.method.segment import BAND, OUTLINE_SIDE, cut_out, photo_mask
 from persam.metrics import iou
 
 
@@ -31,8 +31,8 @@ def photo_of(mask: np.ndarray, noise: int = 12, seed: int = 0) -> np.ndarray:
 )  # fmt: skip
 @settings(max_examples=15, deadline=None)
 def test_a_rough_mask_finds_the_edge(x, y, radius, dx, dy, grown):
-    truth = disc((180, SIDE), x, y, radius)
-    rough = disc((180, SIDE), x + dx / 2, y + dy / 2, radius + grown / 2)
+    truth = disc((180, OUTLINE_SIDE), x, y, radius)
+    rough = disc((180, OUTLINE_SIDE), x + dx / 2, y + dy / 2, radius + grown / 2)
     found = cut_out(photo_of(truth), rough)
     assert found is not None
     assert iou(found, truth) >= iou(rough, truth) - 0.01
@@ -41,15 +41,15 @@ def test_a_rough_mask_finds_the_edge(x, y, radius, dx, dy, grown):
 
 def test_it_moves_no_farther_than_its_band():
     """The rough mask lies on one of two equal discs: the other one is too far away, and stays out."""
-    first, second = disc((180, SIDE), 60, 90, 30), disc((180, SIDE), 190, 90, 30)
-    found = cut_out(photo_of(first | second), disc((180, SIDE), 60, 90, 27))
+    first, second = disc((180, OUTLINE_SIDE), 60, 90, 30), disc((180, OUTLINE_SIDE), 190, 90, 30)
+    found = cut_out(photo_of(first | second), disc((180, OUTLINE_SIDE), 60, 90, 27))
     reach = cv2.dilate(first.astype(np.uint8), np.ones((2 * BAND + 1,) * 2, np.uint8)) > 0
     assert found is not None
     assert not (found & ~reach).any()
 
 
 def test_the_same_photo_gives_the_same_mask():
-    photo, rough = photo_of(disc((180, SIDE), 100, 90, 40)), disc((180, SIDE), 104, 88, 36)
+    photo, rough = photo_of(disc((180, OUTLINE_SIDE), 100, 90, 40)), disc((180, OUTLINE_SIDE), 104, 88, 36)
     cv2.setRNGSeed(5)
     first = cut_out(photo, rough)
     cv2.setRNGSeed(99)
@@ -68,13 +68,13 @@ def test_a_flat_photo_has_no_edge_to_follow(shade):
 
 def test_a_wire_is_not_lost():
     """One pixel wide at the size of the cut: blurred before it is enlarged, it would be gone."""
-    photo, truth = np.full((192, SIDE, 3), 200, np.uint8), np.zeros((768, 1024), bool)
+    photo, truth = np.full((192, OUTLINE_SIDE, 3), 200, np.uint8), np.zeros((768, 1024), bool)
     truth[380:386, 120:900] = True
-    wire = cv2.resize(truth.astype(np.uint8), (SIDE, 192), interpolation=cv2.INTER_NEAREST) > 0
+    wire = cv2.resize(truth.astype(np.uint8), (OUTLINE_SIDE, 192), interpolation=cv2.INTER_NEAREST) > 0
     photo[wire] = (20, 20, 120)
     frame = Frame.padded((768, 1024), 256, (32, 32))
     logits = frame.cover(torch.from_numpy(truth), (256, 256)) - 0.3
-    found, plain = refined_mask(logits, frame, photo), frame.to_photo_mask(logits).numpy()
+    found, plain = photo_mask(logits, frame, photo), frame.to_photo_mask(logits).numpy()
     assert found.sum() > 0.4 * plain.sum()
 
 
@@ -83,11 +83,11 @@ def test_the_mask_has_the_photos_size(size):
     """From 16 x 16 logits to the photo, padding and all."""
     frame = Frame.padded(size, 64, (8, 8))
     truth = disc(size, size[1] * 0.5, size[0] * 0.5, min(size) * 0.3)
-    scale = SIDE / max(size)
+    scale = OUTLINE_SIDE / max(size)
     small = cv2.resize(photo_of(truth), (round(size[1] * scale), round(size[0] * scale)), interpolation=cv2.INTER_AREA)
     logits = frame.cover(torch.from_numpy(truth), (16, 16)) - 0.5
     rough = frame.to_photo_mask(logits).numpy()
-    found = refined_mask(logits, frame, small)
+    found = photo_mask(logits, frame, small)
     assert found.shape == size
     assert found.dtype == bool
     assert iou(found, truth) > max(0.95, iou(rough, truth))
@@ -95,4 +95,4 @@ def test_the_mask_has_the_photos_size(size):
 
 def test_an_empty_mask_stays_empty():
     frame = Frame.padded((60, 80), 64, (8, 8))
-    assert not refined_mask(torch.full((16, 16), -1.0), frame, np.zeros((60, 80, 3), np.uint8)).any()
+    assert not photo_mask(torch.full((16, 16), -1.0), frame, np.zeros((60, 80, 3), np.uint8)).any()

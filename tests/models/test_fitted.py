@@ -11,7 +11,7 @@ from tests.fakes import random_sam
 from persam import PerSAM
 from persam.errors import PersamError
 from persam.method.cues import BINS
-from persam.method.presence import SIGNS
+from persam.method.find import SIGNS
 from persam.models.fitted import PACKAGED, Fitted, fitted_for, key_of, photo_colours, read_fitted
 from persam.models.loading import load_model
 

@@ -13,7 +13,7 @@ from tests.fakes import ColourModel
 from transformers import Dinov2Config, Dinov2Model
 
 from persam import PerSAM
-from persam.method.presence import SIGNS
+from persam.method.find import SIGNS
 from persam.metrics import auroc
 from persam.models.encoders import TransformersEncoder
 from persam.models.fitted import Fitted, read_fitted

@@ -12,8 +12,7 @@ from tests.fakes import ColourModel
 from tests.video.test_track import RED, draw, iou
 
 from persam import PerSAM
-from persam.method import refine
-from persam.video import follow
+from persam.video import evidence, follow
 from persam.video.follow import FollowedObjects
 from persam.video.motion import Motion
 from persam.video.shots import learned_from
@@ -64,7 +63,7 @@ def test_edges_that_harm_the_first_frame_are_not_trusted(
     monkeypatch: pytest.MonkeyPatch, harmful: bool, trusted: bool
 ) -> None:
     frame, mask = draw([(RED, 60, 45, 15)])
-    monkeypatch.setattr(refine, "cut_out", lambda pixels, mask, band: np.roll(mask, 12, axis=1) if harmful else mask)
+    monkeypatch.setattr(evidence, "cut_out", lambda pixels, mask, band: np.roll(mask, 12, axis=1) if harmful else mask)
     persam, disc = PerSAM(ColourModel()), StartObject("disc", mask > 0)
     (known,) = learned_from(persam, [(frame, [disc])], tune=False)
     objects = FollowedObjects(persam, frame, [replace(known, mask=disc.mask)], threshold=0.5)

@@ -1,17 +1,11 @@
 """Cues: all that a reference says about where the object is, not its mean alone.
 
 The paper compares every cell with the mean of the object's features (Eq. 5-6) and throws the rest of the reference
-away.  Here every cue is a small pure function that gives a map, and a weighted sum turns the maps into log odds:
-
-    log p / (1 - p)  =  offset + sum of weight * cue
-
-The weights are fitted on pairs of photos, encoder by encoder (`models/fitted/`).  Without them, and in the modes
-`official` and `paper`, the confidence map is the paper's.
+away.  Here every cue is a small pure function that gives a map; `method/prior.py` fuses them to one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -150,16 +144,6 @@ def cue_maps(
     if settings.colour_cue:
         maps["colour"] = colour_cells(pixels, kept.colour_ratio, matching.frame).to(similarity)
     return maps
-
-
-def log_odds(maps: Mapping[str, Tensor], weights: Mapping[str, float], offset: float) -> Tensor:
-    """The maps fused: log odds that a cell shows the object, (rows, columns); a cue without a weight is silent."""
-    return offset + torch.stack([weights.get(name, 0.0) * values for name, values in maps.items()]).sum(0)
-
-
-def fused(maps: Sequence[Mapping[str, Tensor]], weights: Mapping[str, float], offset: float) -> Tensor:
-    """Log odds by several references, (rows, columns): a cell is as likely as the reference it resembles most says."""
-    return torch.stack([log_odds(each, weights, offset) for each in maps]).amax(0)
 
 
 # ---------------------------------------------------------------------------------------------------- colour

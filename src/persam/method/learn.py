@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.errors import PersamError
+from persam.geometry import covered_cells
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, PromptableModel, Prompts
 
@@ -79,7 +80,7 @@ def learn_reference(
     matching = image.other or image
     coverage = matching.frame.cover(mask)
     matching_cells = covered_cells(coverage)
-    cells = matching_cells if matching is image else covered_cells(image.frame.cover(mask))
+    cells = matching_cells if matching is image else image.frame.cells_under(mask)
     if settings.reference_cells == "published":
         cells = published_cells(model, image, mask, mask_values)
         matching_cells = cells if matching is image else matching_cells
@@ -89,12 +90,6 @@ def learn_reference(
 
 
 # ------------------------------------------------- which cells show the object: M_R on the feature grid (Eq. 3)
-
-
-def covered_cells(coverage: Tensor) -> Tensor:
-    """Cells at least half covered by the mask; if there is none, the most covered one. (rows, columns) -> bool."""
-    cells = coverage >= 0.5
-    return cells if bool(cells.any()) else coverage == coverage.max()
 
 
 def published_cells(

@@ -6,7 +6,7 @@ Every function but the picking of points lets gradients through, so that trainin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.geometry import Frame, Size
-from persam.method.cues import cue_maps, fused
+from persam.method.cues import cue_maps
 from persam.method.learn import Learned, TargetFeatures, without_background
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
@@ -79,7 +79,7 @@ def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tun
     matching = image.other or image
     settings = _settings_of(concept, tuned)
     alike = None
-    if concept.fitted is not None and settings.fuses_cues:
+    if concept.fitted is not None and fuses_cues(settings):
         cells, similarity = fused_confidence(matching, concept, settings, tuned, image.pixels)
         alike = canvas_confidence(similarity, matching.frame, image.frame, low_resolution)
     else:
@@ -135,10 +135,23 @@ def confidence_cells(features: Tensor, targets: Sequence[TargetFeatures], tuned:
     return torch.stack(maps).amax(0)
 
 
+def fuses_cues(settings: Settings) -> bool:
+    """Whether there is any cue beside the similarity, and a map that takes them."""
+    return settings.map == "cells" and (settings.nearest_cue or settings.background_cue or settings.colour_cue)
+
+
 def fused_confidence(
     matching: EncodedImage, concept: Concept, settings: Settings, tuned: bool, pixels: np.ndarray | None
 ) -> tuple[Tensor, Tensor]:
-    """All cues of all references as log odds, (rows, columns), see `method/cues.py`; and the similarity alone."""
+    """All cues of all references (`method/cues.py`) as log odds, (rows, columns); and the similarity alone.
+
+    A weighted sum turns the maps into log odds:
+
+        log p / (1 - p)  =  offset + sum of weight * cue
+
+    The weights are fitted on pairs of photos, encoder by encoder (`models/fitted/`).  Without them, and in the modes
+    `official` and `paper`, the confidence map is the paper's.
+    """
     assert concept.fitted is not None
     maps = [
         cue_maps(matching, confidence_cells(matching.features, [target], tuned), kept, settings, pixels)
@@ -146,6 +159,16 @@ def fused_confidence(
     ]
     similarity = torch.stack([each["similarity"] for each in maps]).amax(0)
     return fused(maps, concept.fitted.cues, concept.fitted.offset), similarity
+
+
+def log_odds(maps: Mapping[str, Tensor], weights: Mapping[str, float], offset: float) -> Tensor:
+    """The maps fused: log odds that a cell shows the object, (rows, columns); a cue without a weight is silent."""
+    return offset + torch.stack([weights.get(name, 0.0) * values for name, values in maps.items()]).sum(0)
+
+
+def fused(maps: Sequence[Mapping[str, Tensor]], weights: Mapping[str, float], offset: float) -> Tensor:
+    """Log odds by several references, (rows, columns): a cell is as likely as the reference it resembles most says."""
+    return torch.stack([log_odds(each, weights, offset) for each in maps]).amax(0)
 
 
 def photo_confidence(cells: Tensor, frame: Frame) -> Tensor:

@@ -1,39 +1,35 @@
-"""Segment: from the location prior to the masks (paper Fig. 3), one object or several of one concept (appendix E.5).
+"""Segment: from the location prior to one mask of the photo (paper Fig. 3, Eq. 11).
 
 Pass 1: points and guidance. Pass 2: the same points and the mask so far. Pass 3: also its tight box.
 A tuned concept's pass 1 gives the weighted sum of the three scales (Eq. 11), and its pass 2 already has the box
 (published).  Mode persam then looks back: a refinement may have left the object, and a mask of an earlier pass may be
-the better one.  Whether it is there at all: `method/presence.py`.
+the better one.  At the end its outline is drawn to the edges of the photo.  Whether it is the thing: `method/find.py`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from persam.geometry import Frame
-from persam.instance import Instance
-from persam.method.presence import score_of, signs_of
-from persam.method.prior import Prior, prior_of, suppressed
-from persam.method.refine import refined_mask
+from persam.geometry import Frame, Size
+from persam.method.prior import Prior
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
 from persam.models.guidance import Guidance
 
-if TYPE_CHECKING:
-    from persam.concept import Concept
-
 LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
-SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
-Again = Callable[[Instance, Sequence[Instance]], Instance]
-STEEPNESS = 8.0  # of `similarity_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
+
+OUTLINE_SIDE = 256  # pixels of the photo's longest side at which the outline is looked for
+BAND = 10  # pixels at that size by which the outline may move
+ROUNDS = 2
+FEWEST = 20  # pixels that a colour model needs
+LEAST, MOST = 0.33, 3.0  # area after over area before, beyond which the cut has gone wrong
+GIVEN_UP = 0.15  # share of the inner half of the band below which the cut has found no edge in it
 
 
 @dataclass(frozen=True)
@@ -228,84 +224,61 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
     return share > 0 and (share < RUNAWAY or share_before >= RUNAWAY)
 
 
-# --------------------------------------------------------------------- App. E.5: one object after the other
+# ------------------------------------------------------------- the outline: drawn to the edges of the photo
+#
+# The decoder's mask has few pixels, the photo has many, and its edges say where a thing ends. GrabCut (Rother,
+# Kolmogorov, Blake 2004; OpenCV's): two colour models, of the inside and of what is around, and the cheapest cut
+# between them. It starts from the decoder's mask and may move its outline by no more than a band.
 
 
-def find(
-    model: PromptableModel,
-    image: EncodedImage,
-    concept: Concept,
-    *,
-    most: int = 1,
-    threshold: float = 0.0,
-    again: Again | None = None,
-) -> list[Instance]:
-    """Up to `most` objects of a concept, the surest first; the first one found whatever its score.
-
-    Several: find the best, take its place out of the confidence map, look again, until what is found has a score under
-    the `threshold`.  The image is encoded once.
+def photo_mask(logits: Tensor, frame: Frame, pixels: np.ndarray | None = None) -> np.ndarray:
+    """The mask at the photo's size; with the photo's pixels its outline follows their edges.
 
     Args:
-        model: the promptable model.
-        image: encoded.
-        concept: what is looked for.
-        most: objects.
-        threshold: of the score.
-        again: takes what was found and what was found before it, and returns it or something better
-            (`method/closer.py`).
+        logits: of the mask, (h, w) over the canvas.
+        frame: of the photo.
+        pixels: the photo, small, (h', w', 3) uint8 RGB, or None: then the outline stays the decoder's.
+
+    Returns:
+        (H, W) bool. The mask as it was where there is too little to learn colours from, or the cut goes wrong.
     """
-    weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
-    prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
-    refine = concept.settings.refine and concept.fitted is not None and concept.fitted.refine
-    found: list[Instance] = []
-    places: list[Tensor] = []
-    while True:
-        steps = cascade(model, image, prior, concept.settings, weights)
-        result = last_good(steps)
-        place = result.taken > 0
-        if found and (not bool(place.any()) or _known(place, places)):
-            break
-        if concept.fitted is None:
-            score = similarity_score(prior.similarity, concept.threshold)
-            mask = prior.frame.to_photo_mask(result.taken).cpu().numpy()
-        else:
-            mask = _photo_mask(result.taken, prior.frame, image.pixels if refine else None)
-            score = score_of(signs_of(image, concept, prior, mask), concept.fitted)
-        one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
-        one = one if again is None else again(one, found)
-        if found and one.score < threshold:
-            break
-        found.append(one)
-        if len(found) == most or one.score < threshold:
-            break
-        taken = result.taken if one.mask is mask else _drawn(one.mask, prior)
-        # What a closer look put right is not to be found again as it looked from afar.
-        places += [place] if taken is result.taken else [place, taken > 0]
-        prior = suppressed(prior, taken, concept, tuned=weights is not None)
-    return sorted(found, key=lambda one: -one.score)
+    cut = None
+    if pixels is not None:
+        height, width = pixels.shape[:2]
+        cut = cut_out(pixels, replace(frame, photo=(height, width)).to_photo_mask(logits).cpu().numpy())
+    return frame.to_photo_mask(logits).cpu().numpy() if cut is None else enlarged(cut, frame.photo)
 
 
-def similarity_score(similarity: float, threshold: float) -> float:
-    """The score of an encoder that nothing was fitted for: 0.5 where the similarity is the concept's own threshold.
+def enlarged(mask: np.ndarray, size: Size) -> np.ndarray:
+    """A small mask (h, w) bool at the photo's size (H, W)."""
+    # Blurred by less than a pixel, so that enlarging gives a line and no stairs; a wire would get lost by it.
+    hard = mask.astype(np.float32)
+    soft = _enlarged(cv2.GaussianBlur(hard, (0, 0), 0.8), size)
+    return soft if soft.mean() > 0.9 * hard.mean() else _enlarged(hard, size)
 
-    A logistic function of the similarity's share above the threshold. It ranks; it is not calibrated.
+
+def _enlarged(shares: np.ndarray, size: Size) -> np.ndarray:
+    """Shares of small pixels (h, w) as a mask at the photo's size, (H, W) bool."""
+    return np.asarray(cv2.resize(shares, size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5)
+
+
+def cut_out(pixels: np.ndarray, mask: np.ndarray, band: int = BAND) -> np.ndarray | None:
+    """GrabCut from a mask: pixels (h, w, 3) uint8, mask (h, w) bool -> (h, w) bool, or None where it cannot work.
+
+    Deeper inside than `band` is sure to be object, farther outside is sure to be background. A cut that gives
+    up the whole band has found no edge: so it ends on a photo without contrast.
     """
-    return 1 / (1 + math.exp(-STEEPNESS * (similarity - threshold) / max(threshold, 0.1)))
-
-
-def _photo_mask(logits: Tensor, frame: Frame, pixels: np.ndarray | None) -> np.ndarray:
-    """The mask at the photo's size, (H, W) bool; with the photo's `pixels` its outline follows their edges."""
-    if pixels is None:
-        return frame.to_photo_mask(logits).cpu().numpy()
-    return refined_mask(logits, frame, pixels)
-
-
-def _drawn(mask: np.ndarray, prior: Prior) -> Tensor:
-    """A mask of the photo, (H, W) bool, as logits at the decoder's low resolution, (h, w): all that it touches."""
-    size = prior.canvas.shape[0], prior.canvas.shape[1]
-    touched = prior.frame.cover(torch.tensor(mask, device=prior.canvas.device), size) > 0
-    return touched.float() * 2 - 1
-
-
-def _known(mask: Tensor, earlier: list[Tensor]) -> bool:
-    return any(float((mask & other).sum()) >= SAME * float((mask | other).sum()) for other in earlier)
+    start = mask.astype(np.uint8)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
+    inside, outside = cv2.erode(start, disc) > 0, cv2.dilate(start, disc) == 0
+    if min(int(mask.sum()), int(outside.sum())) < FEWEST:
+        return None
+    labels = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[inside], labels[outside] = cv2.GC_FGD, cv2.GC_BGD
+    cv2.setRNGSeed(0)  # the colour models start from k-means: the same photo gives the same mask
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(pixels), labels, (0, 0, 1, 1), *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cut = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    rim = mask & ~inside
+    kept = (cut & rim).sum() / max(1, rim.sum())
+    return cut if LEAST <= cut.sum() / mask.sum() <= MOST and kept >= GIVEN_UP else None

@@ -61,7 +61,7 @@ class Settings:
         final_agreement: the same, for a last choice among the masks of all passes; 0: the last pass counts (published).
         fallback: an empty or runaway step is dropped and the step before it counts.
         refine: draw the mask's outline to the edges of the photo, for an encoder whose masks gain from it.
-        closer_look: look again in a window of the photo, for something small (`method/closer.py`); needs numbers that
+        closer_look: look again in a window of the photo, for something small (`method/find.py`); needs numbers that
             were fitted for the encoder. ``small``: where what was found is small; ``always``: in every photo, which
             takes twice as long; ``off``.
         tuned_prior: whether a tuned concept uses negative point and guidance as an untuned one does (the paper's text),
@@ -107,11 +107,6 @@ class Settings:
         if not isinstance(mode, str) or mode not in PRESETS:
             raise UsageError(f'There is no mode "{mode}"; use {", ".join(get_args(Mode))}.')
         return PRESETS[mode]
-
-    @property
-    def fuses_cues(self) -> bool:
-        """Whether there is any cue beside the similarity, and a map that takes them."""
-        return self.map == "cells" and (self.nearest_cue or self.background_cue or self.colour_cue)
 
     def but(self, **changes: Any) -> Settings:
         """The same with some switches set otherwise.

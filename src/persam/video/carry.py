@@ -25,7 +25,7 @@ from persam.concept import Concept
 from persam.errors import UsageError
 from persam.geometry import fit_mask
 from persam.instance import Instance
-from persam.method.presence import probability
+from persam.method.find import probability
 from persam.method.prior import prior_of
 from persam.models.base import EncodedImage
 from persam.models.propagator import Propagation, Propagator, load_propagator

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from persam.instance import mask_box
-from persam.method import refine
 from persam.method.cues import CueFeatures, colour_ratios, nearest_cells
+from persam.method.segment import cut_out
 from persam.models.base import EncodedImage
 
 # Chosen with the bundled model on the clips of DAVIS.
@@ -74,7 +74,7 @@ def edges_of(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     x0, y0, x1, y1 = box
     rows = slice(max(0, y0 - 3 * band), y1 + 3 * band)
     columns = slice(max(0, x0 - 3 * band), x1 + 3 * band)
-    cut = refine.cut_out(pixels[rows, columns], mask[rows, columns], band)
+    cut = cut_out(pixels[rows, columns], mask[rows, columns], band)
     if cut is None:
         return None
     whole = np.zeros(mask.shape, bool)

@@ -20,11 +20,10 @@ from torch import Tensor
 
 from persam.concept import Concept
 from persam.geometry import fit_mask, shrink
-from persam.method import refine
+from persam.method.find import probability
 from persam.method.learn import learn_reference
-from persam.method.presence import probability
 from persam.method.prior import Prior, prior_from, prior_of
-from persam.method.segment import agreement, cascade, last_good, prompts_at
+from persam.method.segment import agreement, cascade, enlarged, last_good, prompts_at
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
 from persam.video.evidence import MOST_ODDS, cell_odds, clipped, colour_odds, edges_of
@@ -139,7 +138,7 @@ class FollowedObjects(Resumable):
         labels = np.zeros(pixels.shape[:2], np.uint8)
         for number, (one, sight, mask) in enumerate(zip(self.objects, sights, _apart(sights), strict=True), start=1):
             if one.settle(sight, mask, self.threshold):
-                large = refine.enlarged(mask, (pixels.shape[0], pixels.shape[1]))
+                large = enlarged(mask, (pixels.shape[0], pixels.shape[1]))
                 labels[large & (labels == 0)] = number
                 if self.number % REMEMBER_FRAMES == 0:
                     one.remember(self.number, sight, labels == number)

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from persam.concept import Concept
-from persam.method.presence import score_of, signs_of
+from persam.method.find import score_in
 from persam.method.prior import Prior
-from persam.method.segment import similarity_score
 from persam.models.base import EncodedImage, PromptableModel
 
 
@@ -30,8 +29,5 @@ def likeness_of(model: PromptableModel, image: EncodedImage, concept: Concept, p
     share = frame.cover(torch.tensor(mask, device=values.device), model.low_resolution)
     # The prior's own is that of its peak, which may be elsewhere.
     prior = replace(prior, similarity=float(values[share >= min(0.5, float(share.max()))].max()))
-    if concept.fitted is None:
-        score = similarity_score(prior.similarity, concept.threshold)
-    else:
-        score = score_of(signs_of(image, concept, prior, mask), concept.fitted)
+    score = score_in(image, concept, prior, mask)
     return math.log(max(score, 1e-9) / max(1 - score, 1e-9))

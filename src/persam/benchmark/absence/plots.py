@@ -12,7 +12,7 @@ from persam.benchmark.absence.summary import BINS, AbsentSummary, Calibration, i
 from persam.benchmark.records import Record
 from persam.benchmark.reporting.plots import ABSENT, COLOURS, PRESENT, new_figure, png_of
 from persam.files import write_bytes
-from persam.method.presence import USUAL
+from persam.method.find import USUAL
 from persam.segmentation import UNSURE
 
 _MARKS = "os^Dvp"

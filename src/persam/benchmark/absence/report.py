@@ -15,7 +15,7 @@ from persam.benchmark.absence.summary import BINS, AbsentSummary, Ends, pair_row
 from persam.benchmark.records import Record, grouped
 from persam.benchmark.reporting.report import LATEX, MARKDOWN, METRICS, PAGE, run_page
 from persam.files import write_bytes, write_text
-from persam.method.presence import USUAL
+from persam.method.find import USUAL
 from persam.reports.tables import Table, to_csv
 from persam.segmentation import UNSURE
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from persam.benchmark.records import Record, grouped
-from persam.method.presence import USUAL
+from persam.method.find import USUAL
 from persam.metrics import (
     ReliabilityBin,
     Threshold,
@@ -34,7 +34,7 @@ Ends = tuple[float, float]
 class Calibration:
     """Whether a score that is meant as a probability is one.
 
-    The score is for an album in which `persam.method.presence.USUAL` of the photos, 1 in 4, show the object. Questions
+    The score is for an album in which `persam.method.find.USUAL` of the photos, 1 in 4, show the object. Questions
     of a benchmark have another share, so they are weighted to that one in all figures but the last three.
 
     Attributes:

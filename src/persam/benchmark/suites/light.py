@@ -12,6 +12,7 @@ import numpy as np
 from persam.benchmark.methods.base import SharedPhoto
 from persam.benchmark.methods.ours import PersamMethod
 from persam.benchmark.suites.suite import Findings, Trial, change, headline
+from persam.method.prior import fuses_cues
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, PromptableModel
 from persam.reports.tables import Table
@@ -84,7 +85,7 @@ def relight(trial: Trial, mode: str = "persam") -> Findings:
     """
     settings = Settings.of(mode)
     forms = {f"mode {mode}": settings}
-    if settings.fuses_cues:
+    if fuses_cues(settings):
         forms["without colour"] = settings.but(colour_cue=False)
         forms["similarity alone"] = settings.but(nearest_cue=False, background_cue=False, colour_cue=False)
     methods = [

@@ -12,6 +12,7 @@ from persam.benchmark.records import presence_queries
 from persam.benchmark.running.run import ask
 from persam.benchmark.suites.suite import Findings, Trial, headline
 from persam.errors import UsageError
+from persam.method.prior import fuses_cues
 from persam.method.settings import Settings
 
 PROTOCOL = "every object is looked for in the photos of all objects, the references left out, each photo on its own"
@@ -33,7 +34,7 @@ def ask_presence(trial: Trial, mode: str = "persam") -> Findings:
         f"{mode} PerSAM": {"settings": settings},
         f"{mode} PerSAM-F": {"settings": settings, "tuned": True},
     }
-    if settings.fuses_cues:
+    if fuses_cues(settings):
         plain = settings.but(nearest_cue=False, background_cue=False, colour_cue=False, refine=False)
         forms["similarity alone"] = {"settings": plain}
     if mode != "official":

@@ -34,7 +34,7 @@ class Fitted:
         cues: weight of every cue in the log odds of a cell.
         offset: added to them.
         refine: whether masks gain from being refined on the photo's pixels (a coarse decoder's do).
-        presence: of every sign that the thing is there (`method/presence.py`), its weight in the log odds of the score
+        presence: of every sign that the thing is there (`method/find.py`), its weight in the log odds of the score
             and its usual value.
         presence_offset: added to them.
     """

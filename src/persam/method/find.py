@@ -1,0 +1,287 @@
+"""Find: is a mask the thing, is it seen better from close by, and is there another one (appendix E.5)?
+
+The score.  Eq. 11 and the cascade give a mask whether or not the thing is in the photo.  What was found is compared
+with the reference from several sides, and the answer is a number, 0..1:
+
+    log score / (1 - score)  =  offset + sum of weight * (sign - its usual value)
+
+where the signs are those of `signs_of`, and the numbers are fitted, encoder by encoder (`models/fitted/`), on as many
+photos with the thing as without.  The score is for an album in which `USUAL` of the photos show it.  Where nothing was
+fitted: `similarity_score`.
+
+The closer look.  What is small in the photo has few cells of the encoder; a window of the photo has all of them.  What
+was found small is looked for again in a window around the peak of the confidence map: the whole method once more.  Of
+the two answers the one with the higher score counts, for the score compares what was found with the reference, which
+the decoder's predicted IoU does not.  So a model for which nothing was fitted has no closer look.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from persam.geometry import Size, fit_mask
+from persam.instance import CloserLook, Instance, PixelBox
+from persam.method.cues import CueFeatures, object_colours
+from persam.method.prior import NEAR, Prior, prior_of, suppressed
+from persam.method.segment import cascade, last_good, photo_mask
+from persam.models.base import EncodedImage, PromptableModel
+
+if TYPE_CHECKING:
+    from persam.concept import Concept
+    from persam.models.fitted import Fitted
+
+Encode = Callable[[np.ndarray], EncodedImage]
+
+SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
+
+SIGNS = ("likeness", "explained", "colour")  # what a fitted score follows from, see `signs_of`
+USUAL = 0.25  # share of an album's photos in which a thing is, before one has looked
+MOST_ODDS = 60.0  # log odds beyond which a float's exponential says nothing new
+STEEPNESS = 8.0  # of `similarity_score`; the reference itself, 1 / NEAR above its threshold, gets 0.94
+
+# The window's size goes by the photo, not by what was found: cut tightly around a thing it has no surroundings left,
+# and what was found may be no more than a part.
+WINDOW = 1 / 3  # side of the window, as a share of the photo's longest side
+WORTHWHILE = 2 / 3  # a window with a larger share shows hardly more than the photo did
+SMALL = 0.02  # share of the photo that a small thing covers at most, at both looks
+ALREADY = 0.5  # share of the smaller of two masks that lies in the other, from which on they are one object
+
+
+# --------------------------------------------------------------------- App. E.5: one object after the other
+
+
+def find(
+    model: PromptableModel,
+    image: EncodedImage,
+    concept: Concept,
+    *,
+    most: int = 1,
+    threshold: float = 0.0,
+    encode: Encode | None = None,
+) -> list[Instance]:
+    """Up to `most` objects of a concept, the surest first; the first one found whatever its score.
+
+    Several: find the best, take its place out of the confidence map, look again, until what is found has a score under
+    the `threshold`.  The image is encoded once.
+
+    Args:
+        model: the promptable model.
+        image: encoded.
+        concept: what is looked for.
+        most: objects.
+        threshold: of the score.
+        encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was, for a closer look; None: there is
+            none.
+    """
+    weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
+    prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
+    refine = concept.settings.refine and concept.fitted is not None and concept.fitted.refine
+    found: list[Instance] = []
+    places: list[Tensor] = []
+    while True:
+        steps = cascade(model, image, prior, concept.settings, weights)
+        result = last_good(steps)
+        place = result.taken > 0
+        if found and (not bool(place.any()) or _known(place, places)):
+            break
+        mask = photo_mask(result.taken, prior.frame, image.pixels if refine else None)
+        score = score_in(image, concept, prior, mask)
+        one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
+        one = one if encode is None else look_closer(one, found, model, encode, image, concept)
+        if found and one.score < threshold:
+            break
+        found.append(one)
+        if len(found) == most or one.score < threshold:
+            break
+        taken = result.taken if one.mask is mask else _drawn(one.mask, prior)
+        # What a closer look put right is not to be found again as it looked from afar.
+        places += [place] if taken is result.taken else [place, taken > 0]
+        prior = suppressed(prior, taken, concept, tuned=weights is not None)
+    return sorted(found, key=lambda one: -one.score)
+
+
+def _drawn(mask: np.ndarray, prior: Prior) -> Tensor:
+    """A mask of the photo, (H, W) bool, as logits at the decoder's low resolution, (h, w): all that it touches."""
+    size = prior.canvas.shape[0], prior.canvas.shape[1]
+    touched = prior.frame.cover(torch.tensor(mask, device=prior.canvas.device), size) > 0
+    return touched.float() * 2 - 1
+
+
+def _known(mask: Tensor, earlier: list[Tensor]) -> bool:
+    return any(float((mask & other).sum()) >= SAME * float((mask | other).sum()) for other in earlier)
+
+
+# ------------------------------------------------------------------------------- the score: is it there at all?
+
+
+def score_in(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarray) -> float:
+    """The score of a mask, 0..1: of a concept with fitted numbers by its signs, otherwise by the similarity alone.
+
+    Args:
+        image: the photo.
+        concept: what was looked for.
+        prior: where it is thought to be.
+        mask: what was found, (H, W) bool.
+    """
+    if concept.fitted is None:
+        return similarity_score(prior.similarity, concept.threshold)
+    return score_of(signs_of(image, concept, prior, mask), concept.fitted)
+
+
+def probability(odds: float) -> float:
+    """The logistic function: of log odds, 0..1."""
+    return 1 / (1 + math.exp(-max(-MOST_ODDS, min(MOST_ODDS, odds))))
+
+
+def score_of(signs: Mapping[str, float], fitted: Fitted) -> float:
+    """How probable it is that the concept is what was found, 0..1.
+
+    Args:
+        signs: of `signs_of`; one that is missing speaks neither for nor against.
+        fitted: the numbers of the concept's encoder.
+    """
+    odds = fitted.presence_offset + math.log(USUAL / (1 - USUAL))
+    for name, (weight, usual) in fitted.presence.items():
+        odds += weight * (signs.get(name, usual) - usual)
+    return probability(odds)
+
+
+def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarray) -> dict[str, float]:
+    """What speaks for and against the concept being what was found.
+
+    Args:
+        image: the photo.
+        concept: what was looked for.
+        prior: where it is thought to be.
+        mask: what was found, (H, W) bool.
+
+    Returns:
+        `similarity` at the peak; and for a concept with cues: `likeness`, it as a share of the reference's own;
+        `explained`, how well the object's cells find their like under the mask; `colour`, overlap of the colours of
+        both (missing without the photo's pixels). With several references the one that was met best counts.
+
+    Also measured, and left out: the decoder's predicted IoU, the mask's agreement with the confidence map, and how well
+    the mask's cells find their like on the object. They made no difference, or it was worse on photos of another sort.
+    """
+    signs = {"similarity": prior.similarity}
+    if not concept.cues:
+        return signs
+    matching = image.other or image
+    features = F.normalize(matching.features[0], dim=0)
+    if image.pixels is not None:
+        mask = fit_mask(mask, image.pixels)  # as small as they are, which is fine enough for cells and colours
+    if mask.any():
+        cells = matching.frame.cells_under(torch.from_numpy(mask)).to(features.device)
+    else:
+        cells = _peak_cells(matching, prior)
+    if image.pixels is not None:
+        colours = object_colours(image.pixels, mask)
+        signs["colour"] = max(float(np.sqrt(colours * kept.colours.cpu().numpy()).sum()) for kept in concept.cues)
+    signs["likeness"] = prior.similarity * NEAR / max(concept.threshold, 1e-3)
+    signs["explained"] = max(_explained(features[:, cells], kept) for kept in concept.cues)
+    return signs
+
+
+def _explained(found: Tensor, kept: CueFeatures) -> float:
+    """Mean over the object's cells of the highest cosine with a cell that was found, (D, n) unit features."""
+    return float((kept.object_cells.to(found) @ found).amax(1).mean())
+
+
+def _peak_cells(matching: EncodedImage, prior: Prior) -> Tensor:
+    """The cells where the prior is highest, (rows, columns) bool of the grid of `matching`."""
+    cells = prior.cells
+    if matching.frame != prior.frame:
+        cells = prior.frame.transfer(cells[None, None], matching.frame, matching.frame.grid)[0, 0]
+    return cells == cells.max()
+
+
+def similarity_score(similarity: float, threshold: float) -> float:
+    """The score of an encoder that nothing was fitted for: 0.5 where the similarity is the concept's own threshold.
+
+    A logistic function of the similarity's share above the threshold. It ranks; it is not calibrated.
+    """
+    return 1 / (1 + math.exp(-STEEPNESS * (similarity - threshold) / max(threshold, 0.1)))
+
+
+# --------------------------------------------------------------------------- a closer look at what is small
+
+
+def look_closer(
+    one: Instance,
+    earlier: Sequence[Instance],
+    model: PromptableModel,
+    encode: Encode,
+    image: EncodedImage,
+    concept: Concept,
+) -> Instance:
+    """Look at an object again that was found, and return the better of the two answers.
+
+    Args:
+        one: what was found, with the way to it.
+        earlier: what was found before it.
+        model: the promptable model.
+        encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was.
+        image: the photo, with its `detail`; without, everything stays as it is.
+        concept: what is looked for.
+    """
+    wanted = concept.settings.closer_look
+    if image.detail is None or concept.fitted is None or wanted == "off" or (wanted == "small" and one.area > SMALL):
+        return one
+    window = window_around(one.points()[0], image.detail.shape[:2], image.frame.photo, max(image.frame.canvas))
+    if window is None:
+        return one
+    seen = encode(_cut(image.detail, window, image.frame.photo))
+    found = find(model, seen.of_photo((window[3] - window[1], window[2] - window[0])), concept)[0]
+    if found.score <= one.score or not 0 < found.mask.sum() <= SMALL * one.mask.size:
+        return one
+    mask = np.zeros(image.frame.photo, bool)
+    mask[window[1] : window[3], window[0] : window[2]] = found.mask
+    if any(_share_in_common(mask, other.mask) >= ALREADY for other in earlier):  # the peak of what is beside it
+        return one
+    better = found.score, found.similarity, found.predicted_iou
+    return Instance(mask, *better, one.prior, one.steps, CloserLook(window, found))
+
+
+def window_around(place: np.ndarray, detail: Size, photo: Size, canvas: int) -> PixelBox | None:
+    """The window around a place (x, y) of the photo, as (x0, y0, x1, y1) in its pixels, moved to lie within it.
+
+    Args:
+        place: in pixels of the photo.
+        detail: size (h, w) of the copy of the photo that there is.
+        photo: size (H, W) of the photo.
+        canvas: side of the model's input; a window has no fewer pixels of the copy, lest it be enlarged.
+
+    Returns:
+        None where the copy has so few pixels that a window would show hardly more than the photo did.
+    """
+    longest = max(detail)
+    side = max(WINDOW * longest, canvas)
+    if side > WORTHWHILE * longest:
+        return None
+    side = side * max(photo) / longest
+    corners = []
+    for middle, length in zip(place, photo[::-1], strict=True):
+        size = min(length, round(side))
+        start = min(max(0, round(float(middle) - size / 2)), length - size)
+        corners.append((start, start + size))
+    (x0, x1), (y0, y1) = corners
+    return x0, y0, x1, y1
+
+
+def _cut(detail: np.ndarray, window: PixelBox, photo: Size) -> np.ndarray:
+    """The pixels of a window of the photo in its copy."""
+    down, right = detail.shape[0] / photo[0], detail.shape[1] / photo[1]
+    x0, x1 = (round(x * right) for x in window[::2])
+    y0, y1 = (round(y * down) for y in window[1::2])
+    return np.ascontiguousarray(detail[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
+
+
+def _share_in_common(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum()) / max(1, min(int(one.sum()), int(other.sum())))
