@@ -93,12 +93,10 @@ class PerSAM:
             settings: single switches; takes the place of `mode`.
             fitted: a file that `training.fit` made for this model and encoder; by default the packaged numbers, if any.
             decoder_heads: attention heads in the decoder of an original checkpoint.
-            backend: what runs the image encoder: ``torch``, ``onnxruntime`` or ``openvino``, which are quicker on a
-                CPU, or ``onnxruntime-int8`` or ``openvino-int8``, still quicker, which find a little else.
+            backend: what runs the image encoder: ``torch``, ``onnxruntime``, ``openvino``; see `load_model`.
 
         Raises:
-            PersamError: the model is not to be had or damaged, the backend is not installed, or `fitted` has no numbers
-                of the model.
+            PersamError: model or backend are not to be had or damaged, or `fitted` has no numbers of the model.
             UsageError: an unknown mode, device, dtype or backend.
         """
         chosen = settings or Settings.of(mode)

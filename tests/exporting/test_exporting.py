@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from tests.cli.conftest import refused, run
 from tests.conftest import draw_scene
-from tests.fakes import CPU, random_network, random_sam
+from tests.fakes import CPU, ColourModel, random_network, random_sam
 from transformers import SamModel
 from typer.testing import CliRunner
 
@@ -254,9 +254,9 @@ class TestMistakes:
     def test_no_folder(self, refused):
         assert "--onnx DIR, --openvino DIR" in refused("export", "tiny", code=2)
 
-    def test_another_mode(self, refused, tmp_path):
-        learned(PerSAM.from_pretrained()).save(tmp_path / "disc.safetensors")
-        sentence = refused("export", "tiny", "--onnx", "x", "--concept", "disc.safetensors", code=1)
+    def test_another_mode(self, refused, folder, tmp_path):
+        learned(PerSAM(sam())).save(tmp_path / "disc.safetensors")
+        sentence = refused("export", folder / "sam", "--onnx", "x", "--concept", "disc.safetensors", code=1)
         assert "follows mode persam" in sentence
         assert "--mode paper" in sentence
         assert not (tmp_path / "x").exists()
@@ -270,6 +270,11 @@ class TestMistakes:
         (tmp_path / "x").write_text("mine")
         assert "x" in refused("export", "tiny", "--onnx", "x", code=1)
         assert (tmp_path / "x").read_text() == "mine"
+
+    def test_a_model_of_another_kind(self, tmp_path):
+        with pytest.raises(PersamError, match="The model colours cannot be exported yet; name a SAM"):
+            export_model(ColourModel(), onnx=tmp_path / "x")
+        assert not (tmp_path / "x").exists()
 
     def test_number_format(self, tmp_path):
         model = Sam(network(), name="b", image_size=64, device=CPU, encoder_dtype=torch.bfloat16)
@@ -303,3 +308,13 @@ def test_the_bundled_model(tmp_path):
                 assert_same(
                     decoder(decoder_inputs(persam.model, image.features, prompts, prior.guidance)), wanted, image
                 )
+
+
+@pytest.mark.slow
+def test_weights_too_large_for_one_file_lie_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("persam.models.graphs._LARGEST_FILE", 0)
+    persam = PerSAM(sam(), settings=Settings.of("paper"))
+    files = export_model(persam.model, onnx=tmp_path / "onnx")
+    assert {file.name for file in files} >= {"encoder.onnx.data", "decoder.onnx.data"}
+    assert set(files) == set((tmp_path / "onnx").iterdir())
+    check_without_torch(tmp_path / "onnx", persam, learned(persam), tmp_path, (200, 75))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import warnings
@@ -11,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.conftest import draw_scene
+from typer.testing import CliRunner
 
 from persam import PerSAM
+from persam.cli.main import app
 from persam.errors import PersamError, PersamWarning, UsageError
-from persam.models import engines
+from persam.models import engines, int8
 from persam.models.backends import BACKENDS, backend_of
 from persam.models.graphs import write_encoder
 from persam.models.int8 import PICTURES, drawn_picture
@@ -152,6 +156,32 @@ class TestCache:
         home.write_text("a file")
         with pytest.raises(PersamError, match="Cannot write .*: a (part of that path is a file|file of that name)"):
             engines.use_backend(tiny(), BACKENDS["onnxruntime"])
+
+
+def test_on_the_command_line(home, tmp_path, monkeypatch):
+    """It is said once that the encoder is being made; what is done in 8 bits is done again in another number format."""
+    monkeypatch.setattr(int8, "PICTURES", 2)  # which is quicker
+    photo, mask = draw_scene()
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    wanted = PerSAM.from_pretrained().learn(photo, mask)
+    wanted.save(tmp_path / "disc.safetensors")
+    segment = ["segment", "disc.safetensors", "photo.png", "--json"]
+    for options, says, done_before in (
+        (["--backend", "onnxruntime"], True, 0),
+        (["--backend", "openvino"], False, 1),  # the same numbers
+        (["--backend", "openvino-int8"], True, 0),
+        (["--backend", "openvino-int8"], False, 1),
+        ([], False, 0),
+    ):
+        result = CliRunner().invoke(app, [*segment, *options])
+        assert result.exit_code == 0, result.output
+        assert ("is being made for" in result.stderr) == says, options
+        assert json.loads(result.stdout)["done_before"] == done_before, options
+    refused = CliRunner().invoke(app, ["segment", "disc.safetensors", "photo.png", "--backend", "tensorrt"])
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith('There is no backend "tensorrt"')
 
 
 class TestMistakes:

@@ -57,7 +57,7 @@ def export(
         for form, folder in wanted
         if overwrite or not (concepts and is_exported(loaded, folder, form))  # only the concepts are new
     ]
-    targets = [(f"--{form}", file) for form, folder in to_do for file in files_of(folder, form)]
+    targets = [(f"--{form}", file) for form, folder in to_do for file in files_of(loaded, folder, form)]
     arrays = [(f"--{form}", folder / f"{file.stem}.npz", file) for form, folder in wanted for file in concepts]
     check_targets(targets + [(option, path) for option, path, _ in arrays], [model, *concepts], overwrite=overwrite)
     if to_do:

@@ -31,27 +31,37 @@ ABOUT, README, EXAMPLE = "persam.json", "README.txt", "without_torch.py"
 _GRAPHS = ("encoder", "decoder")
 
 
-def files_of(folder: str | Path, form: str) -> list[Path]:
-    """What `export_model` writes.
+def files_of(model: PromptableModel, folder: str | Path, form: str) -> list[Path]:
+    """What `export_model` writes of a model.
 
     Raises:
+        PersamError: the model is no SAM.
         UsageError: there is no such form.
     """
+    from persam.models.graphs import is_large
+
     if form not in FORMS:
         raise UsageError(f'There is no form "{form}" of an exported model; use {" or ".join(FORMS)}.')
-    graphs = [f"{name}{suffix}" for name in _GRAPHS for suffix in FORMS[form]]
+    suffixes = [*FORMS[form], *([".onnx.data"] if form == "onnx" and is_large(_sam(model)) else [])]
+    graphs = [f"{name}{suffix}" for name in _GRAPHS for suffix in suffixes]
     return [Path(folder) / name for name in (*graphs, ABOUT, README, *([EXAMPLE] if form == "onnx" else []))]
+
+
+def _sam(model: PromptableModel) -> Sam:
+    if not isinstance(model, Sam):
+        raise PersamError(f"The model {model.name} cannot be exported yet; name a SAM, or the bundled model.")
+    return model
 
 
 def is_exported(model: PromptableModel, folder: str | Path, form: str) -> bool:
     """Whether a folder holds this very model in this form, as this version of persam writes it."""
-    if not all(file.is_file() for file in files_of(folder, form)):
+    if not all(file.is_file() for file in files_of(model, folder, form)):
         return False
     try:
         about = json.loads((Path(folder) / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(model, Sam) and about == json.loads(json.dumps(about_model(model)))
+    return bool(about == json.loads(json.dumps(about_model(_sam(model)))))
 
 
 def export_model(
@@ -77,21 +87,20 @@ def export_model(
     folders = [(form, Path(each)) for form, each in (("onnx", onnx), ("openvino", openvino)) if each is not None]
     if not folders:
         raise UsageError("Say where to write the model: a folder for ONNX, one for OpenVINO, or both.")
-    if not isinstance(model, Sam):
-        raise PersamError(f"The model {model.name} cannot be exported yet; name a SAM, or the bundled model.")
+    network = _sam(model)
     if openvino is not None:
         library("openvino", "Writing a model for OpenVINO", "openvino")
     for _, folder in folders:
         check_folder(folder)
     with _folder_for_now(folders[0][1]) as traced:
         for name, write in zip(_GRAPHS, (write_encoder, write_decoder), strict=True):
-            write(model, traced / f"{name}.onnx")
+            write(network, traced / f"{name}.onnx")
         for form, folder in reversed(folders):  # the last one moves the files that it was traced into
             with _folder_for_now(folder) as made:
-                _fill(made, traced, model, form)
+                _fill(made, traced, network, form)
                 for file in made.iterdir():
                     file.replace(folder / file.name)
-    return [file for form, folder in folders for file in files_of(folder, form)]
+    return [file for form, folder in folders for file in files_of(network, folder, form)]
 
 
 def _fill(folder: Path, traced: Path, model: Sam, form: str) -> None:

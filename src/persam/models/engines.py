@@ -150,7 +150,7 @@ def _check(model: Sam, backend: Backend, engine: nn.Module) -> None:
     """
     pixels = _prepared(model, drawn_picture(seed=PICTURES))  # none of those that 8 bits are fitted to
     with torch.inference_mode():
-        wanted, found = EncoderGraph(model)(pixels), engine(pixels)
+        wanted, found = EncoderGraph(model)(pixels).double(), engine(pixels).double()
     off = float((found - wanted).norm() / wanted.norm())
     if not off <= (_FAR_INT8 if backend.int8 else _FAR):
         raise PersamError(
