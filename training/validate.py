@@ -26,8 +26,9 @@ from torch.nn import functional as F
 
 from persam.concept import Concept
 from persam.method.find import similarity_score
-from persam.method.prior import levels_of, prior_of
+from persam.method.prior import prior_of
 from persam.method.settings import Settings
+from persam.method.threshold import levels_of
 from persam.models.base import Decoded, EncodedImage, Prompts
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam

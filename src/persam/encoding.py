@@ -100,9 +100,10 @@ def read_ahead(photos: Iterable[Any], read: Callable[[Any], Read], most: int) ->
     stopped = threading.Event()
 
     def work() -> None:
-        source = iter(photos)
+        source: Iterator[Any] | None = None
         while not stopped.is_set():
             try:
+                source = iter(photos) if source is None else source
                 each: Any = read(next(source))
             except StopIteration:
                 each = _END

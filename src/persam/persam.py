@@ -23,10 +23,11 @@ from persam.masks import check_copy
 from persam.method.cues import cues_of
 from persam.method.find import at_a_time, find
 from persam.method.learn import Learned, learn_reference, prompted_mask
-from persam.method.prior import fuses_cues, levels_of
+from persam.method.prior import fuses_cues
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
 from persam.method.segment import OUTLINE_SIDE
 from persam.method.settings import Settings
+from persam.method.threshold import levels_of
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.fitted import Fitted, fitted_for
 from persam.models.loading import BUNDLED, load_encoder, load_model
@@ -399,12 +400,12 @@ class PerSAM:
             raise UsageError("segment_many() takes several photos, such as a list of paths; use segment() for one.")
         concept = concept if isinstance(concept, Concept) else list(concept)
         self._checked(concept, max_instances, threshold)
-        if batch is None:
-            batch = 1 if self.model.device.type == "cpu" else PHOTOS_AT_ONCE
+        batch = (1 if self.model.device.type == "cpu" else PHOTOS_AT_ONCE) if batch is None else batch
         if batch < 1:
             raise UsageError(f"batch must be at least 1, not {batch}.")
-        options: dict[str, Any] = {"max_instances": max_instances, "threshold": threshold, "explain": explain}
-        return self._segmented(images, batch, concept, options)
+        return self._segmented(
+            images, batch, concept, {"max_instances": max_instances, "threshold": threshold, "explain": explain}
+        )
 
     @torch.inference_mode()
     def _segmented(self, images: Iterable[Photo], batch: int, concept: Any, options: dict[str, Any]) -> Iterator[Any]:

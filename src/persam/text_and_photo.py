@@ -37,14 +37,14 @@ class _TextAndPhoto(PerSAM):
     def _photos(self) -> PhotoEncoder:  # photos stay large enough for the finder
         return PhotoEncoder(self.model, self.encoder, self.fitted is not None, least_detail=SEEN_BY_WORDS)
 
-    def _segment_some(
+    def _segment_all(
         self, image: EncodedImage, concepts: Sequence[Concept], most: int, threshold: float, explain: bool
     ) -> Iterator[Segmentation]:
         for each in concepts:
             if each.text:
                 yield self._by_both(image, each, most, threshold, explain)
             else:
-                yield from super()._segment_some(image, [each], most, threshold, explain)
+                yield from super()._segment_all(image, [each], most, threshold, explain)
 
     def _by_both(
         self, image: EncodedImage, concept: Concept, most: int, threshold: float, explain: bool
@@ -57,7 +57,7 @@ class _TextAndPhoto(PerSAM):
             raise PersamError(
                 f"{image.source or 'The photo'} was encoded by a model without a finder; encode it with this one."
             )
-        (by_photo,) = super()._segment_some(image, [concept], most, threshold, True)
+        (by_photo,) = super()._segment_all(image, [concept], most, threshold, True)
         first = () if by_photo.candidate is None else (by_photo.candidate,)
         named = self.finder.find_words(image.detail, concept.text)
         size = self.model.low_resolution

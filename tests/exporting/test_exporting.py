@@ -166,7 +166,7 @@ def test_every_photo_and_concept(graphs, concepts):
         for concept in concepts:
             prior = prior_of(image, concept, persam.model.low_resolution, tuned=False)
             assert prior.guidance is not None
-            prompts = prompts_at(persam.model, prior, None, prior.dense)
+            prompts = prompts_at(prior, None, prior.dense)
             found = decoder(decoder_inputs(persam.model, features, prompts, prior.guidance))
             assert_same(found, decoded_by_torch(persam.model, image, prompts, prior.guidance), image)
 

@@ -26,8 +26,8 @@ from persam.method.learn import (
     target_features,
     without_background,
 )
-from persam.method.prior import threshold_of
 from persam.method.settings import Settings
+from persam.method.threshold import threshold_of
 from persam.reference import Reference
 
 seeds = st.integers(0, 1000)

@@ -15,7 +15,8 @@ from tests.fakes import random_sam
 from persam import PerSAM, Settings
 from persam.method.find import USUAL, probability, score_of, signs_of, similarity_score
 from persam.method.learn import learn_reference
-from persam.method.prior import NEAR, confidence_cells, threshold_of
+from persam.method.prior import confidence_cells
+from persam.method.threshold import NEAR, threshold_of
 from persam.models.fitted import Fitted
 from persam.models.loading import load_model
 

@@ -14,7 +14,7 @@ from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 
 from persam import Concept, PerSAM
-from persam.method.prior import NEAR, threshold_between
+from persam.method.threshold import NEAR, threshold_between
 from persam.models.base import EncodedImage
 from persam.models.loading import load_model
 

@@ -15,6 +15,7 @@ from transformers import Dinov2Config, Dinov2Model
 from persam import PerSAM
 from persam.method.find import SIGNS
 from persam.metrics import auroc
+from persam.models.encoder_name import EncoderName
 from persam.models.encoders import TransformersEncoder
 from persam.models.fitted import Fitted, read_fitted
 from persam.models.loading import load_model
@@ -89,7 +90,7 @@ def test_fitting_another_encoder(photos):
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 112}
     network = Dinov2Model(Dinov2Config(**small, patch_size=14))
     cpu = torch.device("cpu")
-    encoder = TransformersEncoder(network, name="dino", kind="dinov2", side=112, device=cpu, dtype=torch.float32)
+    encoder = TransformersEncoder(network, name=EncoderName("dino"), kind="dinov2", device=cpu, dtype=torch.float32)
     persam = PerSAM(load_model(), encoder=encoder)
     assert persam.fitted is None
     numbers, _ = fit.fit(persam, fit.learnable_pairs(photos, 96, 12, seed=0))

@@ -12,7 +12,7 @@ import torch
 from tests.fakes import SMALL_TINY
 
 from persam.concept import Concept
-from persam.method.prior import levels_of
+from persam.method.threshold import levels_of
 from persam.models.base import EncodedImage
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import TinySam

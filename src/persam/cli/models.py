@@ -27,14 +27,15 @@ def models(json: Json = False) -> None:
         print_json([asdict(entry) for entry in entries])
         return
     grid = table("name", "use", "here", "MB", "license", "run by", "about", right=("MB",))
+    grid.columns[0].no_wrap = True  # a name is copied
     for entry in entries:
         grid.add_row(
             escape(entry.name),
-            entry.use,
+            entry.use.replace(", ", "\n"),
             "[green]yes[/green]" if entry.here else "no",
             "" if entry.megabytes is None else str(entry.megabytes),
             entry.license,
-            entry.runs or "",
+            (entry.runs or "").replace(", ", "\n"),
             entry.about,
         )
     out().print(grid)

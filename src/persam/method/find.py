@@ -33,8 +33,9 @@ from torch import Tensor
 from persam.geometry import Size, fit_mask
 from persam.instance import CloserLook, Instance, PixelBox
 from persam.method.cues import CueFeatures, object_colours
-from persam.method.prior import NEAR, Prior, prior_of, suppressed
+from persam.method.prior import Prior, prior_of, suppressed
 from persam.method.segment import cascade, last_good, photo_mask, presence_in
+from persam.method.threshold import NEAR
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Question, form_of, joined
 
 if TYPE_CHECKING:

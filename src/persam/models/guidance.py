@@ -101,8 +101,10 @@ def _add_semantic_to(argument: str) -> PreHook:
         if guidance is None or guidance.semantic is None:
             return None
         tokens, semantic = kwargs[argument], guidance.semantic
-        if semantic.ndim > 1 and len(semantic) > 1:  # decoders count (photos, prompts of each, tokens, channels)
-            semantic = semantic.reshape(*tokens.shape[:2], 1, -1)
+        if (
+            semantic.ndim > 1 and tokens.shape[1] > 1
+        ):  # (photos, prompts of each, tokens, channels): several of one photo
+            semantic = semantic.expand(tokens.shape[0] * tokens.shape[1], -1, -1, -1).reshape(*tokens.shape[:2], 1, -1)
         return args, {**kwargs, argument: tokens + semantic.to(tokens.dtype)}
 
     return hook
