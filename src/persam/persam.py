@@ -38,8 +38,7 @@ from persam.segmentation import SURE_ENOUGH, ManyOptions, Segmentation, SegmentO
 if TYPE_CHECKING:
     from persam.video import ClipSource, Start, TrackedFrame, TrackOptions
 
-SCRIBBLE_POINTS = 8
-THUMBNAIL_SIDE = 96  # pixels
+SCRIBBLE_POINTS, THUMBNAIL_SIDE = 8, 96  # the latter in pixels
 
 _ONE_PHOTO = (str, os.PathLike, Image.Image, np.ndarray, EncodedImage)
 
@@ -400,7 +399,7 @@ class PerSAM:
             raise UsageError("segment_many() takes several photos, such as a list of paths; use segment() for one.")
         concept = concept if isinstance(concept, Concept) else list(concept)
         self._checked(concept, max_instances, threshold)
-        batch = (1 if self.model.device.type == "cpu" else PHOTOS_AT_ONCE) if batch is None else batch
+        batch = batch if batch is not None else 1 if self.model.device.type == "cpu" else PHOTOS_AT_ONCE
         if batch < 1:
             raise UsageError(f"batch must be at least 1, not {batch}.")
         return self._segmented(
