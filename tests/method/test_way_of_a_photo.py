@@ -1,9 +1,9 @@
 """Who holds the paper can read the way of a photo through the method: few files, few jumps between them, few records.
 
 Counted are the functions of the facade, of `encoding.py`, of `method/`, of SAM behind the protocol with its guidance,
-and of `geometry.py` (`WAY`) that one call of `segment` enters, in the order in which it enters each for the first time; a
-change of file is where the next one lies in another file than the one before. Not counted: what reads and checks the
-photo and the concept, the network's own layers, and the forms of the answer.
+and of `geometry.py` (`WAY`) that one call of `segment` enters, in the order in which it enters each for the first
+time; a change of file is where the next one lies in another file than the one before. Not counted: what reads and
+checks the photo and the concept, the network's own layers, and the forms of the answer.
 """
 
 from __future__ import annotations
