@@ -21,7 +21,7 @@ from persam.images import ImageSource
 from persam.kept import KeptReference
 from persam.masks import check_copy
 from persam.method.cues import cues_of
-from persam.method.find import at_a_time, find
+from persam.method.find import concepts_at_once, find
 from persam.method.learn import Learned, learn_reference, prompted_mask
 from persam.method.prior import fuses_cues
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
@@ -426,7 +426,7 @@ class PerSAM:
     ) -> Iterator[Segmentation]:
         for each in concepts:
             each.check_vectors(image)
-        together = at_a_time(image, concepts)
+        together = concepts_at_once(image, concepts)
         for start in range(0, len(concepts), together):
             some = concepts[start : start + together]
             found = find(self.model, image, some, most=most, threshold=threshold, encode=self.encode)

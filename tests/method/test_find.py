@@ -11,7 +11,7 @@ from tests.fakes import ColourModel, ScriptedModel, blob, random_sam
 from persam import Concept, PerSAM
 from persam.geometry import Frame
 from persam.method import find as finding
-from persam.method.find import at_once, find, side_by_side
+from persam.method.find import find, prompts_at_once, side_by_side
 from persam.method.learn import TargetFeatures
 from persam.method.prior import suppressed
 from persam.method.settings import Settings
@@ -205,7 +205,7 @@ class TestSideBySide:
         model = ScriptedModel([])
         model.device = torch.device(device)
         model.grid = (low_resolution // 4, low_resolution // 4)
-        assert at_once(model) == number
+        assert prompts_at_once(model) == number
 
     @pytest.mark.parametrize(
         ("where", "photo", "number"),
@@ -218,7 +218,7 @@ class TestSideBySide:
     )
     def test_maps_of_large_photos_are_not_all_in_memory(self, where, photo, number):
         image = EncodedImage(torch.ones(1, 3, 8, 8), Frame.padded(photo, 64, (8, 8)))
-        assert finding.at_a_time(image, [red_concept(), red_concept(DRAWN.but(map=where))]) == number
+        assert finding.concepts_at_once(image, [red_concept(), red_concept(DRAWN.but(map=where))]) == number
 
     def test_of_no_concept_and_of_ways_that_ask_nothing(self):
         image = SAM.encode(draw_scene(48, 64, seed=9)[0])

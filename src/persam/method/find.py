@@ -100,17 +100,18 @@ def _one_after_the_other(
     """The way of one concept."""
     weights = None if concept.scale_weights is None else torch.tensor(concept.scale_weights)
     prior = prior_of(image, concept, model.low_resolution, tuned=weights is not None)
-    refine = concept.settings.refine and concept.fitted is not None and concept.fitted.refine
-    evidence = concept.cues if concept.settings.pixel_evidence else ()
+    settings = concept.settings
+    pixels = image.pixels if concept.fitted is not None and concept.fitted.refine else None
+    evidence = concept.cues if settings.pixel_evidence else ()
     found: list[Instance] = []
     places: list[Tensor] = []
     while True:
-        steps = yield from cascade(prior, concept.settings, weights)
+        steps = yield from cascade(prior, settings, weights)
         result = last_good(steps)
         place = result.taken > 0
         if found and (not bool(place.any()) or _known(place, places)):
             break
-        mask = photo_mask(result.taken, prior, image.pixels if refine else None, evidence)
+        mask = photo_mask(result.taken, prior, pixels, evidence, outline=settings.refine)
         score = score_in(image, concept, prior, mask, presence_in(steps))
         one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
         one = one if encode is None else look_closer(one, found, model, encode, image, concept)
@@ -119,9 +120,12 @@ def _one_after_the_other(
         found.append(one)
         if len(found) == most or one.score < threshold:
             break
-        taken = result.taken if one.mask is mask else _drawn(one.mask, prior)
-        # What a closer look put right is not to be found again as it looked from afar.
-        places += [place] if taken is result.taken else [place, taken > 0]
+        taken = result.taken
+        places.append(place)
+        if pixels is not None or one.mask is not mask:  # evidence or a closer look put it right: not to be found again
+            drawn = _drawn(one.mask, prior)
+            places.append(drawn > 0)
+            taken = torch.maximum(drawn, taken) if one.mask is mask else drawn
         prior = suppressed(prior, taken, concept, tuned=weights is not None)
     return sorted(found, key=lambda one: -one.score)
 
@@ -138,7 +142,7 @@ def side_by_side(
     """
     ends: dict[int, Result] = {}
     waiting: dict[int, Question] = {}
-    most = at_once(model)
+    most = prompts_at_once(model)
 
     def go_on(number: int, answer: Any) -> None:
         try:
@@ -162,7 +166,7 @@ def side_by_side(
     return [ends[number] for number in range(len(ways))]
 
 
-def at_a_time(image: EncodedImage, concepts: Sequence[Concept]) -> int:
+def concepts_at_once(image: EncodedImage, concepts: Sequence[Concept]) -> int:
     """How many concepts of a photo go side by side: the maps of all stay in memory until the last of them is found."""
     if all(each.settings.map != "photo" for each in concepts):
         return TOGETHER
@@ -170,7 +174,7 @@ def at_a_time(image: EncodedImage, concepts: Sequence[Concept]) -> int:
     return max(1, min(TOGETHER, PHOTO_PIXELS // (height * width)))
 
 
-def at_once(model: PromptableModel) -> int:
+def prompts_at_once(model: PromptableModel) -> int:
     """How many prompts a model's decoder takes in one pass."""
     if model.device.type != "cpu":
         return TOGETHER

@@ -248,7 +248,12 @@ def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
 
 
 def photo_mask(
-    logits: Tensor, prior: Prior, pixels: np.ndarray | None = None, cues: Sequence[CueFeatures] = ()
+    logits: Tensor,
+    prior: Prior,
+    pixels: np.ndarray | None = None,
+    cues: Sequence[CueFeatures] = (),
+    *,
+    outline: bool = True,
 ) -> np.ndarray:
     """The mask at the photo's size; with the photo's pixels, evidence is added and the outline follows their edges.
 
@@ -257,6 +262,7 @@ def photo_mask(
         prior: where the concept is thought to be.
         pixels: the photo, small, (h', w', 3) uint8 RGB, or None: then the mask stays the decoder's.
         cues: of the references; none: no evidence is added.
+        outline: draw the outline to the edges.
 
     Returns:
         (H, W) bool. The outline stays where there is too little to learn colours from, or the cut goes wrong.
@@ -266,14 +272,17 @@ def photo_mask(
     if pixels is None:
         return drawn
     odds = pixel_odds(logits, prior, pixels, cues)
-    cut = cut_out(pixels, odds > 0)
-    if cut is None:
-        return enlarged(odds > 0, frame.photo) if cues else drawn
-    return enlarged(cut, frame.photo)
+    small = odds if odds is not None else _on_pixels(logits, frame, pixels)
+    mask = small > 0
+    cut = cut_out(pixels, mask) if outline else None
+    if cut is not None:
+        return enlarged(cut, frame.photo)
+    return drawn if odds is None else enlarged(mask, frame.photo)
 
 
-def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[CueFeatures]) -> np.ndarray:
+def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[CueFeatures]) -> np.ndarray | None:
     """Log odds that a pixel of the small photo shows the thing, (h', w') float32; the mask is where they exceed 0.
+    None where there is no evidence, or where of so small a mask nothing certain can be said.
 
     The decoder draws what its prompts lead to, and leaves out a swan's neck or takes the saucer for a cat; the
     reference knows the object's cells and colours, and those of its background.  Evidence adds up:
@@ -282,23 +291,24 @@ def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[
 
     The arguments are those of `photo_mask`.
     """
-    frame = replace(prior.frame, photo=(pixels.shape[0], pixels.shape[1]))
-
-    def on_pixels(cells: Tensor) -> np.ndarray:
-        return np.asarray(frame.to_photo_size(cells[None, None])[0, 0].cpu().numpy())
-
-    drawn = on_pixels(logits)
+    drawn = _on_pixels(logits, prior.frame, pixels)
     mask = drawn > 0
-    if not cues or prior.nearer is None or mask.all() or not mask.any():
-        return drawn
+    if not cues or prior.nearer is None or mask.all() or mask.sum() < FEWEST:
+        return None
     odds = np.clip(drawn, -DRAWN_MOST, DRAWN_MOST)
-    odds += np.clip(NEARER * on_pixels(prior.nearer), -NEARER_MOST, NEARER_MOST)
-    odds += np.clip(CONFIDENCE * on_pixels(prior.cells), -CONFIDENCE_MOST, CONFIDENCE_MOST)
+    odds += np.clip(NEARER * _on_pixels(prior.nearer, prior.frame, pixels), -NEARER_MOST, NEARER_MOST)
+    odds += np.clip(CONFIDENCE * _on_pixels(prior.cells, prior.frame, pixels), -CONFIDENCE_MOST, CONFIDENCE_MOST)
     odds += colour_odds(pixels, cues, mask)
     _, parts = cv2.connectedComponents((odds > 0).astype(np.uint8))
     # A part of which the decoder drew nothing is another thing.
     odds = np.where(np.isin(parts, parts[mask]), odds, np.minimum(odds, 0))
-    return odds if (odds > 0).any() else drawn
+    return odds if (odds > 0).any() else None
+
+
+def _on_pixels(values: Tensor, frame: Frame, pixels: np.ndarray) -> np.ndarray:
+    """Values over the canvas, (h, w), at the pixels of the small photo, (h', w')."""
+    small = replace(frame, photo=(pixels.shape[0], pixels.shape[1]))
+    return np.asarray(small.to_photo_size(values[None, None])[0, 0].cpu().numpy())
 
 
 def colour_odds(pixels: np.ndarray, cues: Sequence[CueFeatures], expected: np.ndarray) -> np.ndarray:
