@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import warnings
@@ -117,7 +118,8 @@ def test_threads_do_not_mix(backend):
     photos = [draw_scene(seed=seed)[0] for seed in range(8)]
     alone = [model.encode(photo).features for photo in photos]
     with ThreadPoolExecutor(4) as pool:
-        for one, other in zip(alone, pool.map(lambda photo: model.encode(photo).features, photos * 3), strict=False):
+        found = pool.map(lambda photo: model.encode(photo).features, photos * 3)
+        for one, other in zip(alone * 3, found, strict=True):
             torch.testing.assert_close(one, other)
 
 
@@ -204,6 +206,15 @@ class TestMistakes:
         sentence = self.refused(PersamError, backend=backend)
         assert f"The backend {backend} needs {BACKENDS[backend].module}, which is not installed" in sentence
         assert f"persam[{extra}]" in sentence
+
+    @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+    def test_onnx_runtime_tells_nobody(self, monkeypatch, before, after):
+        monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+        if before is not None:
+            monkeypatch.setenv("ORT_DISABLE_TELEMETRY", before)
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)  # it is set before the import, which fails here
+        self.refused(PersamError, backend="onnxruntime")
+        assert os.environ["ORT_DISABLE_TELEMETRY"] == after
 
     def test_exported_from_pytorch_alone(self, tmp_path):
         with pytest.raises(UsageError, match="load it with backend torch"):
