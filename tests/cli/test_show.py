@@ -64,7 +64,8 @@ def test_a_model_that_may_be_elsewhere(run, learned, tmp_path, model, encoder, s
     output = " ".join(run("show", "other.safetensors").stdout.split())
     assert f"on this machine {said} finds it with" in output
     data = json.loads(run("show", "other.safetensors", "--json").stdout)
-    named = ["--model", "mine.pth" if model == "mine" else model, *(["--encoder", f"{encoder}@positions=kept"] if encoder else [])]
+    named = ["--model", "mine.pth" if model == "mine" else model]
+    named += ["--encoder", f"{encoder}@positions=kept"] if encoder else []
     assert data["command"].split() == ["persam", "segment", "other.safetensors", "PHOTOS", *named]
     assert data["here"] == (said == "yes")
 
