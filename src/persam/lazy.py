@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -42,6 +43,8 @@ def library(name: str, what: str, extra: str) -> Any:
     Raises:
         PersamError: it is not installed.
     """
+    if name.partition(".")[0] == "onnxruntime":
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read while it is imported
     try:
         return import_module(name)
     except ImportError as error:

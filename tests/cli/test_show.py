@@ -64,6 +64,23 @@ def test_a_model_that_may_be_elsewhere(run, learned, tmp_path, model, encoder, s
     output = " ".join(run("show", "other.safetensors").stdout.split())
     assert f"on this machine {said} finds it with" in output
     data = json.loads(run("show", "other.safetensors", "--json").stdout)
-    named = ["--model", "mine.pth" if model == "mine" else model, *(["--encoder", encoder] if encoder else [])]
+    named = ["--model", "mine.pth" if model == "mine" else model]
+    named += ["--encoder", f"{encoder}@positions=kept"] if encoder else []
     assert data["command"].split() == ["persam", "segment", "other.safetensors", "PHOTOS", *named]
     assert data["here"] == (said == "yes")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "named"),
+    [
+        ("dino@layers=9@positions=removed", "dino@layers=9@positions=removed"),
+        ("dino", "dino@positions=kept"),  # as before positions were removed
+    ],
+)
+def test_an_encoder_with_options(run, learned, tmp_path, recorded, named):
+    """It is here where the network is here, and the command does what was done."""
+    (tmp_path / "dino").mkdir()
+    replace(Concept.load(learned), encoder_name=recorded, encoder="0" * 12).save(tmp_path / "other.safetensors")
+    data = json.loads(run("show", "other.safetensors", "--json").stdout)
+    assert data["here"] is True
+    assert data["command"].endswith(f"--model tiny --encoder {named}")

@@ -249,6 +249,28 @@ class TestAgain:
         assert result.exit_code == 2
         assert "exists already; name another with --onnx, or add --overwrite" in result.stderr
 
+    def test_an_earlier_export_is_replaced_whole_or_counts_as_none(self, tmp_path, monkeypatch):
+        def write(model: Sam, path: Path) -> None:
+            path.write_text(model.fingerprint)
+
+        for name in ("write_encoder", "write_decoder"):
+            monkeypatch.setattr(f"persam.models.graphs.{name}", write)
+        files = export_model(sam(), onnx=tmp_path)
+        (tmp_path / "encoder.onnx.data").write_text("weights of a larger model that was here before")
+        assert set(export_model(sam(), onnx=tmp_path)) == set(files) == set(tmp_path.iterdir())
+        assert package.is_exported(sam(), tmp_path, "onnx")
+        move = Path.replace
+
+        def fail(self: Path, target: Path) -> Path:
+            if target == tmp_path / "encoder.onnx":
+                raise OSError("no more")
+            return move(self, target)
+
+        monkeypatch.setattr(Path, "replace", fail)
+        with pytest.raises(PersamError):
+            export_model(sam(), onnx=tmp_path)
+        assert not package.is_exported(sam(), tmp_path, "onnx")
+
 
 class TestMistakes:
     def test_no_folder(self, refused):

@@ -312,7 +312,9 @@ def test_name_and_fingerprint(encoder):
 
 def test_bf16_features_are_close(encoder):
     image, _ = draw_scene()
-    half = load_encoder(encoder.name, device="cpu", dtype="bfloat16").encode(image).features
+    other = load_encoder(encoder.name, device="cpu", dtype="bfloat16")
+    assert other.encoder_dtype == torch.bfloat16  # what results record
+    half = other.encode(image).features
     full = encoder.encode(image).features
     assert half.dtype == torch.float32
     assert float(torch.nn.functional.cosine_similarity(half, full, dim=1).min()) > 0.98

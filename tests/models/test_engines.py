@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import warnings
@@ -117,7 +118,8 @@ def test_threads_do_not_mix(backend):
     photos = [draw_scene(seed=seed)[0] for seed in range(8)]
     alone = [model.encode(photo).features for photo in photos]
     with ThreadPoolExecutor(4) as pool:
-        for one, other in zip(alone, pool.map(lambda photo: model.encode(photo).features, photos * 3), strict=False):
+        found = pool.map(lambda photo: model.encode(photo).features, photos * 3)
+        for one, other in zip(alone * 3, found, strict=True):
             torch.testing.assert_close(one, other)
 
 
@@ -143,6 +145,39 @@ class TestCache:
         with_backend(backend)
         assert file.read_bytes() == whole
         assert exported == ["tiny"] * 2
+
+    def test_a_cache_that_is_only_to_be_read_serves(self, exported, home, monkeypatch):
+        with_backend("onnxruntime")
+
+        def locked(path: str) -> None:
+            raise PermissionError(path)
+
+        monkeypatch.setattr("filelock.FileLock", locked)
+        with_backend("onnxruntime")
+        assert exported == ["tiny"]
+
+    def test_too_little_memory_says_nothing_of_the_file(self, exported, home, monkeypatch):
+        with_backend("onnxruntime")
+
+        def full(backend: object, file: Path) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(engines, "_engine", full)
+        with pytest.raises(MemoryError):
+            with_backend("onnxruntime")
+        assert list((home / "encoders").glob("*/encoder.onnx"))
+        assert exported == ["tiny"]
+
+    def test_what_is_not_to_be_kept(self, home):
+        with_backend("onnxruntime")
+        before = set((home / "encoders").iterdir())
+        new, other = (home / "encoders" / f"{fingerprint}-64-int8" for fingerprint in (tiny().fingerprint, "0" * 12))
+        with engines.not_kept(tiny().fingerprint):
+            for folder in (new, other):
+                folder.mkdir()
+                (folder / "encoder.onnx").touch()
+            new.with_name(f"{new.name}.lock").touch()
+        assert set((home / "encoders").iterdir()) == before | {other}
 
     def test_one_that_computes_something_else_is_not_kept(self, home):
         model = tiny()
@@ -204,6 +239,20 @@ class TestMistakes:
         sentence = self.refused(PersamError, backend=backend)
         assert f"The backend {backend} needs {BACKENDS[backend].module}, which is not installed" in sentence
         assert f"persam[{extra}]" in sentence
+
+    def test_a_model_of_another_kind_is_refused_before_it_is_loaded(self, tmp_path):
+        (tmp_path / "config.json").write_text('{"model_type": "sam_hq"}')  # there are no weights to load
+        sentence = self.refused(name=str(tmp_path), backend="onnxruntime")
+        assert sentence.startswith("--backend onnxruntime runs the image encoder of a SAM, which")
+
+    @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+    def test_onnx_runtime_tells_nobody(self, monkeypatch, before, after):
+        monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+        if before is not None:
+            monkeypatch.setenv("ORT_DISABLE_TELEMETRY", before)
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)  # it is set before the import, which fails here
+        self.refused(PersamError, backend="onnxruntime")
+        assert os.environ["ORT_DISABLE_TELEMETRY"] == after
 
     def test_exported_from_pytorch_alone(self, tmp_path):
         with pytest.raises(UsageError, match="load it with backend torch"):

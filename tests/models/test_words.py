@@ -96,6 +96,15 @@ class TestSam3:
         assert not torch.allclose(sam3.answers(buffer, "mug")[0], first, atol=1e-2)
         assert len(looks) == 3
 
+    def test_another_thread_may_look_at_another_photo_meanwhile(self, sam3: Sam3Finder, photo: np.ndarray) -> None:
+        class Disturbed(Sam3Finder):
+            def __setattr__(self, name: str, value: object) -> None:
+                super().__setattr__(name, (b"another photo", "its features") if name == "_last" else value)
+
+        disturbed = Disturbed(sam3.network, sam3.tokenizer, name="sam3", device=sam3.device)
+        wanted, found = (each.answers(photo, "mug") for each in (sam3, disturbed))
+        torch.testing.assert_close(found, wanted)
+
     def test_nothing_is_sure_enough(self, sam3: Sam3Finder, photo: np.ndarray, monkeypatch) -> None:
         monkeypatch.setattr(sam3, "threshold", 0.999)
         found = sam3.find_words(photo, "mug")

@@ -27,12 +27,14 @@ def show(
     """
     from persam.concept import Concept
     from persam.models.catalog import here_as
+    from persam.models.encoder_name import EncoderName, recorded
 
     concept = Concept.load(file)
     data = concept.metadata()
-    others = {data["encoder"]["name"]} - {data["model"]["name"]}
-    here = {name: here_as(name) for name in (data["model"]["name"], *others)}
-    command = _command(file, here)
+    model, encoder = data["model"]["name"], data["encoder"]["name"]
+    others = [] if encoder == model else [encoder]
+    here = {name: here_as(name) for name in (model, *(EncoderName.read(other).base for other in others))}
+    command = _command(file, here[model] or model, *map(recorded, others))
     data |= {"here": None not in here.values(), "command": command}
     if json:
         print_json(data)
@@ -65,12 +67,10 @@ def show(
     out().print(grid)
 
 
-def _command(file: Path, here: dict[str, str | None]) -> str:
-    """What to type to look for a concept, given its model and encoder, and what they are named by on this machine."""
-    words = ["persam", "segment", str(file), "PHOTOS"]
-    for option, (name, named) in zip(("--model", "--encoder"), here.items(), strict=False):
-        words += [option, named or name]
-    return shlex.join(words)
+def _command(file: Path, model: str, encoder: str | None = None) -> str:
+    """What to type to look for a concept, given how its model and, if it has one, its encoder are named here."""
+    words = ["persam", "segment", str(file), "PHOTOS", "--model", model]
+    return shlex.join(words if encoder is None else [*words, "--encoder", encoder])
 
 
 def _missing(here: dict[str, str | None]) -> str:

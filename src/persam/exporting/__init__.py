@@ -98,8 +98,7 @@ def export_model(
         for form, folder in reversed(folders):  # the last one moves the files that it was traced into
             with _folder_for_now(folder) as made:
                 _fill(made, traced, network, form)
-                for file in made.iterdir():
-                    file.replace(folder / file.name)
+                _move(made, folder)
     return [file for form, folder in folders for file in files_of(network, folder, form)]
 
 
@@ -116,6 +115,18 @@ def _fill(folder: Path, traced: Path, model: Sam, form: str) -> None:
             openvino.save_model(graph, folder / f"{name}.xml", compress_to_fp16=False)
     (folder / ABOUT).write_text(json.dumps(about_model(model), indent=2), encoding="utf-8")
     (folder / README).write_text(readme(model, form), encoding="utf-8")
+
+
+def _move(made: Path, folder: Path) -> None:
+    """Replace an earlier export. What says whose the files are is away meanwhile: halves never pass as whole."""
+    (folder / ABOUT).unlink(missing_ok=True)
+    new = {file.name for file in made.iterdir()}
+    for name in sorted(new, key=lambda name: name == ABOUT):
+        (made / name).replace(folder / name)
+    for graph in _GRAPHS:
+        weights = f"{graph}.onnx.data"  # of an earlier, larger model
+        if f"{graph}.onnx" in new and weights not in new:
+            (folder / weights).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -104,7 +104,8 @@ def catalog(folder: str | Path = ".") -> list[CatalogEntry]:
 def here_as(name: str, folder: str | Path = ".") -> str | None:
     """What to name a model by on this machine, of which a concept knows the name; None where it is not here.
 
-    A checkpoint is known by its file's name without the suffix, a folder by its path, one of the hub by its id.
+    A checkpoint is known by its file's name without the suffix, a folder by its path, one of the hub by its id, and an
+    encoder by the base of its `EncoderName`.
     """
     bundled = any(entry.name == name and entry.here for entry in _KNOWN)
     if bundled or (Path(folder) / name).exists():

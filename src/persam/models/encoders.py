@@ -88,7 +88,7 @@ class TransformersEncoder:
     def __init__(self, network: Any, *, name: EncoderName, kind: str, device: torch.device, dtype: torch.dtype):
         self.kind = kind
         self.device = device
-        self.dtype = dtype
+        self.encoder_dtype = dtype
         self.family = FAMILIES[kind]
         check_numbers(network, name.base)
         self.asked = _complete(name, network.config, self.family)

@@ -1,8 +1,8 @@
 """Other engines for the image encoder: ONNX Runtime and OpenVINO, in float32 or 8-bit integers.
 
-On a CPU the encoder is what takes the time, and these run it several times as fast as PyTorch does.  It is exported
-once, into a cache folder, under a name that says of which weights it was made and by what.  Prompts and masks stay with
-PyTorch: they take little, and they are where the guidance is.
+On a CPU the encoder is what takes the time, and in 8 bits, for small models also in float32, these run it faster than
+PyTorch does.  It is exported once, into a cache folder, under a name that says of which weights it was made and by
+what.  Prompts and masks stay with PyTorch: they take little, and they are where the guidance is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +24,7 @@ from persam import __version__
 from persam.errors import PersamError, PersamWarning, write_error
 from persam.files import cache_folder
 from persam.lazy import library
-from persam.models.backends import Backend
+from persam.models.backends import BACKENDS, Backend
 from persam.models.graphs import EncoderGraph, is_large, write_encoder
 from persam.models.int8 import PICTURES, drawn_picture, quantise
 from persam.models.sam import Sam
@@ -95,19 +96,61 @@ def _cached_engine(model: Sam, backend: Backend) -> nn.Module:
     """
     from filelock import FileLock
 
-    home = cache_folder(f"The backend {backend.name}", backend.extra) / "encoders"
+    home = _home(backend)
     folder = home / _key(model, backend)
     try:
+        found = _read(backend, folder / _FILE)
+        if found is not None:  # no lock is needed, which a cache that is only to be read would not give
+            return found
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):  # several processes may begin at once
-            if (folder / _FILE).is_file():
-                with contextlib.suppress(Exception):  # each engine has its own kinds
-                    return _engine(backend, folder / _FILE)
+            found = _read(backend, folder / _FILE)
+            if found is not None:
+                return found
+            if folder.exists():
                 shutil.rmtree(folder)
             _make(model, backend, folder)
             return _engine(backend, folder / _FILE)
     except OSError as error:
         raise write_error(folder, error) from error
+
+
+def _home(backend: Backend) -> Path:
+    return cache_folder(f"The backend {backend.name}", backend.extra) / "encoders"
+
+
+def _read(backend: Backend, file: Path) -> nn.Module | None:
+    """The engine with an encoder from the cache; None: it is not there, or damaged."""
+    if not file.is_file():
+        return None
+    try:
+        return _engine(backend, file)
+    except MemoryError:  # says nothing of the file
+        raise
+    except Exception:  # each engine has its own kinds
+        return None
+
+
+@contextlib.contextmanager
+def not_kept(fingerprint: str) -> Iterator[None]:
+    """Take out of the cache, when the block ends, what was put there meanwhile of a model, given its fingerprint."""
+
+    def kept() -> set[Path]:
+        homes = {_home(backend) for backend in BACKENDS.values()}
+        return {path for home in homes for path in home.glob(f"{fingerprint}-*")}
+
+    try:
+        before = kept()
+    except PersamError:  # without the library that knows the place nothing is put there
+        before = None
+    try:
+        yield
+    finally:
+        for path in set() if before is None else kept() - before:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _key(model: Sam, backend: Backend) -> str:

@@ -56,17 +56,31 @@ def _is_known(layer: Any) -> bool:
     return bool(layer.attn.use_rel_pos)
 
 
-def _forward_layer(layer: Any, hidden: Tensor) -> Any:
+def _forward_layer(layer: Any, hidden: Tensor) -> Tensor:
     """One layer: (B, H, W, C) float32 to the same."""
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
     learns = torch.is_grad_enabled() and (hidden.requires_grad or layer.attn.qkv.weight.requires_grad)
     if learns or traced or layer.training:
-        return type(layer).forward(layer, hidden)
+        return _as_in_transformers(layer, hidden)
     numbers = layer.attn.qkv.weight.dtype
     hidden = hidden.contiguous()  # the patches come channel by channel; sums would stay so, to be sorted by every norm
     attended = _attention(layer.attn, layer.layer_norm1(hidden).to(numbers), layer.window_size)
     hidden = hidden + attended
     return hidden.add_(layer.mlp(layer.layer_norm2(hidden).to(numbers)))
+
+
+def _as_in_transformers(layer: Any, hidden: Tensor) -> Tensor:
+    """The same by the parts of transformers' own layer; its forward would not convert between the number formats."""
+    numbers, side = layer.attn.qkv.weight.dtype, layer.window_size
+    attended, padded = layer.layer_norm1(hidden).to(numbers), (0, 0)
+    if side:
+        attended, padded = layer.window_partition(attended, side)
+    attended = layer.attn(attended)[0]
+    if side:
+        attended = layer.window_unpartition(attended, side, padded, hidden.shape[1:3])
+    hidden = hidden + attended
+    found: Tensor = hidden + layer.mlp(layer.layer_norm2(hidden).to(numbers))
+    return found
 
 
 def _attention(attention: Any, hidden: Tensor, side: int) -> Tensor:

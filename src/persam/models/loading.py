@@ -171,7 +171,7 @@ def load_model(
         network = load_original(path, decoder_heads)
         size, text = network.config.vision_config.image_size, path.stem
     else:
-        kind, network = _load_transformers(text)
+        kind, network = _load_transformers(text, backend if engine is not None else None)
     adapter: Any = kind.adapter
     if kind.pixels is None:
         more = {"image_size": size or network.config.vision_config.image_size}
@@ -181,8 +181,7 @@ def load_model(
     if engine is not None:
         from persam.models.engines import use_backend
 
-        if not isinstance(model, Sam):
-            raise UsageError(f"--backend {backend} runs the image encoder of a SAM, which {name} is not; leave it out.")
+        assert isinstance(model, Sam)  # by its kind
         use_backend(model, engine)
     return model
 
@@ -217,7 +216,8 @@ def _load_tiny(path: Path) -> Any:
         ) from error
 
 
-def _load_transformers(name: str) -> tuple[ModelKind, Any]:
+def _load_transformers(name: str, backend: str | None = None) -> tuple[ModelKind, Any]:
+    """What runs a model, and its network, for another backend than PyTorch if there is one."""
     import transformers
 
     found = hub_call(name, transformers.AutoConfig.from_pretrained).model_type
@@ -228,4 +228,6 @@ def _load_transformers(name: str) -> tuple[ModelKind, Any]:
             "facebook/sam-vit-base (`persam models` lists them)."
         )
     kind = KINDS[found]
+    if backend is not None and kind.adapter is not Sam:
+        raise UsageError(f"--backend {backend} runs the image encoder of a SAM, which {name} is not; leave it out.")
     return kind, load_network(name, getattr(transformers, kind.network), key_mapping=kind.renamed)

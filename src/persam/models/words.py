@@ -159,11 +159,12 @@ class Sam3Finder:
     def _look_at(self, image: np.ndarray) -> Any:
         """What the network sees in a photo: by far the most work, and the same for all words, so the last is kept."""
         key = hashlib.sha256(f"{image.shape}".encode() + np.ascontiguousarray(image).tobytes()).digest()
-        if self._last is None or self._last[0] != key:
+        last = self._last  # another thread may put its own there at any time
+        if last is None or last[0] != key:
             side = int(self.network.config.image_size)
             pixels = stretched(image, side, self._mean, self._std).to(self.dtype)
-            self._last = key, self.network.get_vision_features(pixel_values=pixels)
-        return self._last[1]
+            last = self._last = key, self.network.get_vision_features(pixel_values=pixels)
+        return last[1]
 
 
 def load_finder(

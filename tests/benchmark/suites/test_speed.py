@@ -16,6 +16,7 @@ from persam.benchmark.suites.published_vit import encode_as_published, is_vit
 from persam.benchmark.suites.speed import in_turns, measure_speed, prompted_masks, ratio, steps_of, three_passes
 from persam.benchmark.suites.timing import random_sam as random_size
 from persam.errors import PersamError
+from persam.models.backends import BACKENDS
 
 
 @pytest.mark.parametrize(("grid", "window"), [(16, 7), (14, 7)])
@@ -54,7 +55,7 @@ class TestFindings:
     def test_quick(self, small):
         steps: list[int] = []
         found = measure_speed("random", rounds=1, quick=True, device="cpu", progress=lambda: steps.append(1))
-        assert len(steps) <= steps_of(1, quick=True)
+        assert len(steps) == steps_of(1, quick=True)
         targets = [row["target"]["name"] for row in found.rows if "target" in row]
         assert targets == [
             "image encoder, float32",
@@ -79,7 +80,9 @@ class TestFindings:
         monkeypatch.setattr(speed, "peak_in_process", lambda name, *, job, **order: 10**8 + len(job))
         monkeypatch.setattr(speed, "seconds_of_process", lambda call: 2.0)
         monkeypatch.setattr(speed, "imports_of_process", lambda call: {"torch": 3.0, "transformers": 1.0})
-        found = measure_speed("random", rounds=1, device="cpu")
+        steps: list[int] = []
+        found = measure_speed("random", rounds=1, device="cpu", progress=lambda: steps.append(1))
+        assert len(steps) == steps_of(1, quick=False) - 4  # the engines that there are not
         targets = {row["target"]["name"]: row["target"] for row in found.rows if "target" in row}
         assert targets["memory that PerSAM adds"]["found"] == "+0.0 MB"
         assert targets["tiny: persam segment of one photo"]["holds"]
@@ -87,6 +90,19 @@ class TestFindings:
         notes = " ".join(found.notes)
         assert "4 engines or their memory could not be measured" in notes
         assert "torch 75%, transformers 25%" in notes
+
+    def test_engines_compute_on_the_cpu_beside_a_gpu(self, small, monkeypatch):
+        devices = {}
+
+        def open_one(name: str, *, device: str, dtype: str, backend: str = "torch") -> PerSAM:
+            devices[backend] = device
+            return PerSAM(random_sam())
+
+        monkeypatch.setattr(speed, "open_persam", open_one)
+        monkeypatch.setattr(speed, "peak_in_process", lambda name, **order: 10**8)
+        order = {"device": "cuda", "dtype": "float32"}
+        speed.compare_engines(PerSAM(random_sam()), "random", order, [draw_scene()[0]], 1, lambda: None)
+        assert devices == {"torch": "cuda", **dict.fromkeys(BACKENDS, "cpu")}
 
     def test_another_encoder_is_compared_with_nothing(self):
         part = speed.compare_encoders(PerSAM.from_pretrained(device="cpu").model, [], 1, lambda: None)

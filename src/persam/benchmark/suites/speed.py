@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -42,6 +41,7 @@ from persam.images import read_image
 from persam.metrics import iou
 from persam.models.backends import BACKENDS
 from persam.models.base import EncodedImage, PromptableModel, Prompts
+from persam.models.engines import not_kept
 from persam.models.sam import Sam
 from persam.persam import PerSAM
 from persam.reports.tables import Table
@@ -90,10 +90,12 @@ class Part:
 
 
 def steps_of(rounds: int, *, quick: bool) -> int:
-    """How often `measure_speed` reports progress at most: it leaves out what it cannot measure."""
+    """How often `measure_speed` reports progress: less often only where it leaves out what it cannot measure."""
+    whole = rounds + 1  # the first warms up
+    if quick:
+        return 2 * whole + 1  # encoders, and plain SAM against PerSAM; the bundled model
     engines = 2 + len(BACKENDS)
-    in_turns = 3 * (rounds + 1)  # encoders, plain SAM against PerSAM, engines
-    return in_turns + 1 if quick else in_turns + 1 + engines + 3 * rounds + 1
+    return 4 * whole + 2 + engines  # also engines, and processes of their own; also the memory of PerSAM and of engines
 
 
 def measure_speed(
@@ -302,7 +304,7 @@ def compare_engines(
     engines: dict[str, dict[str, Any]] = {
         "torch, float32": {"dtype": "float32"},
         "torch, bf16": {"dtype": "bfloat16"},
-        **{each: {"backend": each, "dtype": "auto"} for each in BACKENDS},
+        **{each: {"backend": each, "device": "cpu", "dtype": "auto"} for each in BACKENDS},
     }
     missed, models = Missed(), {}
     cells: list[tuple[str, ...]] = []
@@ -355,17 +357,10 @@ def _by_name(persam: PerSAM, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if name not in RANDOM_SIZES:
         yield name, {}
         return
-    with tempfile.TemporaryDirectory(prefix="persam-speed-") as folder:
-        network: Any = persam.model
-        before = os.environ.get("XDG_CACHE_HOME")
-        os.environ["XDG_CACHE_HOME"] = folder
-        try:
-            network.network.save_pretrained(Path(folder) / "model")
-            yield str(Path(folder) / "model"), {}
-        finally:
-            os.environ.pop("XDG_CACHE_HOME")
-            if before is not None:
-                os.environ["XDG_CACHE_HOME"] = before
+    network: Any = persam.model
+    with tempfile.TemporaryDirectory(prefix="persam-speed-") as folder, not_kept(persam.model.fingerprint):
+        network.network.save_pretrained(Path(folder) / "model")
+        yield str(Path(folder) / "model"), {}
 
 
 # ------------------------------------------------------------------------------------------------ the bundled model
