@@ -120,7 +120,7 @@ def _unpacked(tensors: dict[str, Tensor], prefix: str = "") -> EncodedImage:
     extras: dict[str, Any] = {
         name.removeprefix("extras."): tensor for name, tensor in mine.items() if name.startswith("extras.")
     }
-    copies = {name: mine[name].cpu().numpy() for name in _COPIES if name in mine}
+    copies: dict[str, Any] = {name: mine[name].cpu().numpy() for name in _COPIES if name in mine}
     return EncodedImage(
         mine["features"],
         Frame(*(tuple(pair) for pair in mine["frame"].tolist())),
