@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.fakes import ColourModel, random_sam
 from persam import PerSAM
 from persam.encoding import PHOTOS_AT_ONCE, PhotoEncoder, Unread, read_ahead
 from persam.errors import PersamError, UsageError
+from persam.models.base import EncodedImage
 
 PHOTOS = [draw_scene(40 + 6 * i, 60 - 4 * i, center=(30, 20), radius=10, seed=i)[0] for i in range(7)]
 
@@ -160,6 +161,33 @@ class TestEncodeAhead:
         assert next(seeing).source == "0.jpg"
         with pytest.raises(PersamError, match=r"NaN or infinity for 1\.jpg"):
             next(seeing)
+
+    def test_where_a_pass_of_several_fails_each_is_encoded_alone(self):
+        """Whatever the model says against one photo, or against so many, those before it come out."""
+
+        class Fails(ColourModel):
+            tries = 0
+
+            def encode(self, image: np.ndarray) -> EncodedImage:
+                if image is PHOTOS[2]:
+                    raise RuntimeError("odd picture")
+                return super().encode(image)
+
+            def encode_many(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+                self.tries += 1
+                raise MemoryError
+
+        model = Fails()
+        seeing = PhotoEncoder(model, ColourModel(8), closer_looks=False)
+        found = seeing.encode([(f"{i}.jpg", PHOTOS[i]) for i in range(4)])
+        for i in range(2):
+            one = next(found)
+            assert one.source == f"{i}.jpg"
+            assert torch.equal(one.features, model.encode(PHOTOS[i]).features)
+            assert torch.equal(one.other.features, ColourModel(8).encode(PHOTOS[i]).features)
+        with pytest.raises(RuntimeError, match="odd picture"):
+            next(found)
+        assert model.tries == 1
 
 
 class TestSegmentMany:

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from queue import Empty, Queue
 from typing import Any, TypeVar
@@ -42,23 +43,36 @@ class PhotoEncoder:
         model: the promptable model.
         encoder: another one for the confidence map, or None.
         closer_looks: also keep the pixels that a closer look needs.
-        least_detail: pixels of the longest side that are kept in any case; 0: none.
+        finder_side: pixels of the longest side of the copy that a finder by words is shown; 0: none is kept.
     """
 
     def __init__(
-        self, model: PromptableModel, encoder: FeatureEncoder | None, closer_looks: bool, least_detail: int = 0
+        self, model: PromptableModel, encoder: FeatureEncoder | None, closer_looks: bool, finder_side: int = 0
     ) -> None:
-        self.model, self.encoder, self.closer_looks, self.least_detail = model, encoder, closer_looks, least_detail
+        self.model, self.encoder, self.closer_looks, self.finder_side = model, encoder, closer_looks, finder_side
 
     def encode(self, photos: Sequence[NamedPixels]) -> Iterator[EncodedImage]:
-        """Photos that are read, in one pass of each encoder; what is wrong with one is said when it is its turn."""
-        pictures = [pixels for _, pixels in photos]
-        others = [None] * len(photos) if self.encoder is None else encode_all(self.encoder, pictures)
-        for (source, pixels), other, encoded in zip(photos, others, encode_all(self.model, pictures), strict=True):
+        """Photos that are read, in one pass of each encoder; what is wrong with one is said when it is its turn.
+
+        Where a pass fails, be it for memory or for one odd photo, each is encoded alone: those before it are none the
+        worse for it.
+        """
+        together = None
+        if len(photos) > 1:
+            with suppress(Exception):  # who is to blame is told by its own pass
+                together = self._passes([pixels for _, pixels in photos])
+        for number, (source, pixels) in enumerate(photos):
+            ((encoded, other),) = self._passes([pixels]) if together is None else together[number : number + 1]
             small, side = shrink(pixels, OUTLINE_SIDE), self.detail_side(encoded.frame.canvas)
             detail = shrink(pixels, side) if side else None
-            encoded = replace(encoded, other=other, source=source, pixels=small, detail=detail)
+            shown = shrink(pixels, self.finder_side) if self.finder_side else None
+            encoded = replace(encoded, other=other, source=source, pixels=small, detail=detail, for_finder=shown)
             yield check_encoding(encoded, self.model.name)
+
+    def _passes(self, pictures: Sequence[np.ndarray]) -> list[tuple[EncodedImage, EncodedImage | None]]:
+        """What the model and the other encoder, if there is one, make of every picture, in one pass of each."""
+        others = [None] * len(pictures) if self.encoder is None else encode_all(self.encoder, pictures)
+        return list(zip(encode_all(self.model, pictures), others, strict=True))
 
     def encode_ahead(self, photos: Iterable[Photo], batch: int) -> Iterator[EncodedImage]:
         """Any photos, in order: up to `batch` of those that are read already in one pass."""
@@ -71,8 +85,7 @@ class PhotoEncoder:
 
     def detail_side(self, canvas: Size) -> int:
         """Pixels of a photo's longest side of which a window has as many as a closer look can use; 0: none are kept."""
-        closer = math.ceil(max(*canvas, OUTLINE_SIDE) / WINDOW) if self.closer_looks else 0
-        return max(closer, self.least_detail)
+        return math.ceil(max(*canvas, OUTLINE_SIDE) / WINDOW) if self.closer_looks else 0
 
 
 _END = object()

@@ -143,7 +143,7 @@ class PerSAM:
         seen = self.encode(np.zeros((8, 8, 3), np.uint8))
         frames = [each.frame for each in (seen, seen.other) if each is not None]
         seen_at_once = 2 * max(OUTLINE_SIDE, *(side for frame in frames for side in frame.canvas))
-        return max(seen_at_once, self._photos.detail_side(seen.frame.canvas))
+        return max(seen_at_once, self._photos.detail_side(seen.frame.canvas), self._photos.finder_side)
 
     # ----------------------------------------------------------------- learn
 

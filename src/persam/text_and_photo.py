@@ -34,8 +34,8 @@ class _TextAndPhoto(PerSAM):
         self.finder = finder
 
     @property
-    def _photos(self) -> PhotoEncoder:  # photos stay large enough for the finder
-        return PhotoEncoder(self.model, self.encoder, self.fitted is not None, least_detail=SEEN_BY_WORDS)
+    def _photos(self) -> PhotoEncoder:
+        return PhotoEncoder(self.model, self.encoder, self.fitted is not None, finder_side=SEEN_BY_WORDS)
 
     def _segment_all(
         self, image: EncodedImage, concepts: Sequence[Concept], most: int, threshold: float, explain: bool
@@ -53,13 +53,13 @@ class _TextAndPhoto(PerSAM):
             raise UsageError(
                 "The way to a mask can be shown only of what features find alone; segment without a finder to see it."
             )
-        if image.detail is None:
+        if image.for_finder is None:
             raise PersamError(
                 f"{image.source or 'The photo'} was encoded by a model without a finder; encode it with this one."
             )
         (by_photo,) = super()._segment_all(image, [concept], most, threshold, True)
         first = () if by_photo.candidate is None else (by_photo.candidate,)
-        named = self.finder.find_words(image.detail, concept.text)
+        named = self.finder.find_words(image.for_finder, concept.text)
         size = self.model.low_resolution
         found = join(by_photo.instances or first, named, image, concept, size, most=most, threshold=threshold)
         points, labels = found[0].points(), found[0].labels()

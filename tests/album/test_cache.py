@@ -18,7 +18,7 @@ from persam.album.cache import EncodingCache
 def encoded():
     """A photo as a SAM and another encoder see it, with what a closer look needs."""
     seen = PerSAM(random_sam(), encoder=ColourModel()).encode(draw_scene()[0])
-    return replace(seen, detail=seen.pixels[::-1])
+    return replace(seen, detail=seen.pixels[::-1], for_finder=seen.pixels[:, ::-1])
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ def test_comes_back_as_it_was(tmp_path, encoded):
     assert back.frame == encoded.frame
     assert (back.pixels == encoded.pixels).all()
     assert (back.detail == encoded.detail).all()
+    assert (back.for_finder == encoded.for_finder).all()
     assert back.other is not None
     assert back.other.frame == encoded.other.frame
     assert torch.equal(back.other.features, encoded.other.features)

@@ -138,6 +138,14 @@ class TestSegment:
         assert scripted.asked == [((120, 160), "disc")]
         assert self.results(run, disc, photo_file, "--finder", "any")["done_before"] == 1
 
+    def test_a_folder_with_other_weights_is_another_finder(self, run, disc, photo_file, scripted, tmp_path):
+        (tmp_path / "own").mkdir()
+        for weights, done in (("some", 0), ("some", 1), ("others", 0)):
+            if not done:
+                (tmp_path / "own" / "model.safetensors").write_text(weights)
+            data = self.results(run, disc, photo_file, "--finder", tmp_path / "own")
+            assert data["done_before"] == done
+
     def test_by_networks(self, run, disc, photo_file, finders):
         for name in ("sam3", "dino"):
             data = self.results(run, disc, photo_file, "--finder", finders / name, "-o", name, "--max-instances", 3)

@@ -323,7 +323,7 @@ def test_the_bundled_model(tmp_path):
             check_without_torch(tmp_path / "onnx", persam, concept, tmp_path, size, orientation)
             image = persam.encode(tmp_path / "photo.png")
             prior = prior_of(image, concept, persam.model.low_resolution, tuned=tuned)
-            prompts = prompts_at(persam.model, prior)
+            prompts = prompts_at(prior, prior.box, prior.dense)
             wanted = decoded_by_torch(persam.model, image, prompts, prior.guidance)
             for form, suffix in (("onnx", ".onnx"), ("ov", ".xml")):
                 decoder = graph_of(tmp_path / form / f"decoder{suffix}")

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import draw_scene
+from tests.fakes import ColourModel
 from tests.finders import ScriptedFinder
 
 from persam import Concept, PerSAM, PersamError, Reference, Segmentation, UsageError
-from persam.method.words import NAMED, UNNAMED, weighed
+from persam.method.words import NAMED, UNNAMED, join, weighed
+from persam.models.words import Named
 from persam.text_and_photo import with_finder
 
 Share = tuple[float, float, float, float]
@@ -86,6 +88,20 @@ class TestWhichOne:
         assert [each.score for each in found.instances] == sorted((e.score for e in found.instances), reverse=True)
         assert all(each.prior is None for each in found.instances)
 
+    @pytest.mark.parametrize(("score", "kept"), [(0.5, 2), (0.1, 1)])
+    def test_one_mask_over_two_things_takes_neither_away(self, model, concept, two, score, kept) -> None:
+        """Though it is the surest of all; of what the features are not sure of it is a candidate as any other."""
+        photo = model.encode(two[0])
+        found = model.segment(photo, concept, max_instances=2, explain=True).instances
+        both = Named(np.logical_or(*two[1])[None], np.ones(1, np.float32))
+        unsure = [replace(each, score=score) for each in found]
+        size = model.model.low_resolution
+        joined = join(unsure, both, photo, concept, size, most=5, threshold=0.3)
+        assert len(found) == 2
+        assert len(joined) == kept
+        masks = [each.mask for each in found] if kept == 2 else [both.masks[0]]
+        assert all(iou(one.mask, mask) > 0.95 for one, mask in zip(joined, masks, strict=True))
+
 
 def side_of_one(mask: np.ndarray, truths: list[np.ndarray]) -> int:
     return int(np.argmax([iou(mask, truth) for truth in truths]))
@@ -106,6 +122,23 @@ class TestScores:
         assert not found.present
         assert found.score < 0.05
 
+    @pytest.mark.parametrize(("logit", "place", "vetoed"), [(-9, LEFT, True), (9, LEFT, False), (-9, RIGHT, False)])
+    def test_what_the_decoder_does_not_see_its_name_does_not_bring(self, logit, place, vetoed) -> None:
+        """Of a model without fitted numbers that says whether it sees an object, where the features had it look."""
+        plain = PerSAM(ColourModel())
+        concept = plain.learn(*draw_scene())
+        photo = plain.encode(draw_scene(*SIZE, center=LEFT, radius=RADIUS)[0])
+        (one,) = plain.segment(photo, concept, explain=True).instances
+        told = replace(one, score=0.01, steps=tuple(replace(step, presence=float(logit)) for step in one.steps))
+        named = ScriptedFinder((box_of(place), 1.0)).find_words(np.zeros((*SIZE, 3), np.uint8), "disc")
+        size = plain.model.low_resolution
+        with_veto, without = (
+            max(each.score for each in join([given], named, photo, concept, size, most=2, threshold=0.0))
+            for given in (told, replace(one, score=0.01))
+        )
+        assert (with_veto < without) == vetoed
+        assert not vetoed or with_veto < 0.02
+
     @given(score=st.floats(0, 1), likely=st.floats(0, 1))
     def test_odds(self, score, likely) -> None:
         weight = UNNAMED + (NAMED - UNNAMED) * likely
@@ -120,13 +153,23 @@ class TestScores:
 
 
 class TestWhatStays:
-    def test_a_concept_without_words_is_found_as_ever(self, model, two) -> None:
+    def test_a_concept_without_words_is_found_as_ever(self, model) -> None:
+        """Also where it is small in a large photo, so that it is cut out of a copy and looked at closer."""
         concept = model.learn(*draw_scene())
         finder = ScriptedFinder((box_of(RIGHT), 0.9))
-        one, other = with_finder(model, finder).segment(two[0], concept), model.segment(two[0], concept)
+        image, _ = draw_scene(900, 1200, center=(420, 310), radius=22)
+        one, other = (each.segment(image, concept, explain=True) for each in (with_finder(model, finder), model))
+        assert other.trace.closer is not None
         np.testing.assert_array_equal(one.mask, other.mask)
         assert one.score == other.score
         assert finder.asked == []
+
+    def test_what_is_kept_of_a_photo_is_as_ever_beside_the_finders_copy(self, model) -> None:
+        photo = draw_scene(900, 1200)[0]
+        one, other = with_finder(model, ScriptedFinder()).encode(photo), model.encode(photo)
+        np.testing.assert_array_equal(one.detail, other.detail)
+        assert one.for_finder.shape == (768, 1024, 3)
+        assert other.for_finder is None
 
     def test_a_large_photo_is_seen_smaller_and_its_mask_is_large(self, model, concept) -> None:
         image, truth = draw_scene(800, 1200, center=(500, 400), radius=200)
@@ -140,7 +183,7 @@ class TestWhatStays:
         with pytest.raises(UsageError, match="segment without a finder to see it"):
             with_finder(model, ScriptedFinder()).segment(two[0], concept, explain=True)
 
-    def test_a_photo_that_was_encoded_without_its_pixels(self, model, concept, two) -> None:
-        encoded = replace(model.encode(two[0]), detail=None)
+    def test_a_photo_that_the_plain_model_encoded(self, model, concept, two) -> None:
+        encoded = model.encode(two[0])
         with pytest.raises(PersamError, match="was encoded by a model without a finder"):
             with_finder(model, ScriptedFinder()).segment(encoded, concept)

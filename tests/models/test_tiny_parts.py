@@ -8,10 +8,12 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim
 from transformers import ResNetBackbone, ResNetConfig, SamConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
 
 from persam.models.tiny.architecture import TinySam
+from persam.models.tiny.parts import MaskDecoder
 
 CHANNELS, CELLS, PROMPTS = 128, 28, 3
 
@@ -98,3 +100,18 @@ def test_nothing_heavy_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_decoder_is_exported_for_any_number_of_photos():
+    """A number that an export takes for fixed would be refused here, and come out as a graph for two alone."""
+    decoder, many = MaskDecoder(8, 2, 8).requires_grad_(False), Dim("many", min=1)
+
+    def given(count: int) -> tuple[torch.Tensor, ...]:
+        draw = torch.Generator().manual_seed(count)
+        image, places, dense = (torch.randn(count, 8, 4, 4, generator=draw) for _ in range(3))
+        return image, places, torch.randn(count, 1, 2, 8, generator=draw), dense
+
+    program = torch.export.export(decoder, (*given(2), True), dynamic_shapes=(*[{0: many}] * 4, None), strict=False)
+    for count in (1, 3):
+        for ours, wanted in zip(program.module()(*given(count), True), decoder(*given(count), True), strict=True):
+            torch.testing.assert_close(ours, wanted)

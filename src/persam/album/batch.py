@@ -5,6 +5,8 @@ First it is planned: what is done already, and whether anything of others would 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -297,8 +299,8 @@ def _says(file: Path, words: str) -> bool:
 
 def search_of(concept: Concept, wanted: Wanted, dtypes: Sequence[str]) -> dict[str, Any]:
     """All that decides what a concept finds in a photo, beside the photo."""
-    words = {"finder": wanted.finder, "text": concept.text} if wanted.finder and concept.text else {}
-    return words | {
+    words = {"finder": wanted.finder, "finder_files": _files_in(wanted.finder), "text": concept.text}
+    return (words if wanted.finder and concept.text else {}) | {
         "concept": concept.content_hash,
         "model": concept.model,
         "encoder": concept.encoder,
@@ -307,6 +309,15 @@ def search_of(concept: Concept, wanted: Wanted, dtypes: Sequence[str]) -> dict[s
         "threshold": wanted.threshold,
         "persam": __version__,
     }
+
+
+def _files_in(finder: str) -> str:
+    """A short hash of the stamps of a finder's files, as other weights find other things; "" where it is no folder."""
+    folder = Path(finder)
+    if not finder or not folder.is_dir():
+        return ""
+    stamps = sorted((file.name, *stamp_of(file)) for file in folder.iterdir() if file.is_file())
+    return hashlib.blake2b(json.dumps(stamps).encode(), digest_size=12).hexdigest()
 
 
 def _made(photo: Place, search: dict[str, Any], wanted: Wanted) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from persam.geometry import Frame
 from persam.models.base import EncodedImage
 
 _SUFFIX = ".safetensors"
+_COPIES = ("pixels", "detail", "for_finder")  # of the photo, among what is encoded of it
 
 
 class EncodingCache:
@@ -102,10 +103,10 @@ def _packed(encoded: EncodedImage, prefix: str = "") -> dict[str, Tensor] | None
         return None
     tensors = {f"{prefix}features": encoded.features, f"{prefix}frame": _numbers_of(encoded.frame)}
     tensors |= {f"{prefix}extras.{name}": value for name, value in encoded.extras.items()}
-    if encoded.pixels is not None:
-        tensors[f"{prefix}pixels"] = torch.from_numpy(np.ascontiguousarray(encoded.pixels))
-    if encoded.detail is not None:
-        tensors[f"{prefix}detail"] = torch.from_numpy(np.ascontiguousarray(encoded.detail))
+    for name in _COPIES:
+        copy = getattr(encoded, name)
+        if copy is not None:
+            tensors[f"{prefix}{name}"] = torch.from_numpy(np.ascontiguousarray(copy))
     if encoded.other is not None:
         inner = _packed(encoded.other, f"{prefix}other.")
         if inner is None:
@@ -119,15 +120,13 @@ def _unpacked(tensors: dict[str, Tensor], prefix: str = "") -> EncodedImage:
     extras: dict[str, Any] = {
         name.removeprefix("extras."): tensor for name, tensor in mine.items() if name.startswith("extras.")
     }
-    pixels, detail = mine.get("pixels"), mine.get("detail")
+    copies: dict[str, Any] = {name: mine[name].cpu().numpy() for name in _COPIES if name in mine}
     return EncodedImage(
         mine["features"],
         Frame(*(tuple(pair) for pair in mine["frame"].tolist())),
         extras,
         _unpacked(mine, "other.") if "other.features" in mine else None,
-        None,
-        None if pixels is None else pixels.cpu().numpy(),
-        None if detail is None else detail.cpu().numpy(),
+        **copies,
     )
 
 

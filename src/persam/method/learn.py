@@ -1,4 +1,4 @@
-"""Learn: what a reference says about the object (paper Eq. 3-5). Its threshold: `method.prior.levels_of`.
+"""Learn: what a reference says about the object (paper Eq. 3-5). Its threshold: `method.threshold.levels_of`.
 
 M_R is the reference mask, F_R the reference's features (C, rows, columns).  The published code takes the mean of the
 un-normalised features under the mask; the paper keeps every normalised one.  A mean of cosines with n unit vectors is

@@ -4,7 +4,8 @@ Words know the kind of a thing and not which one it is; the features of the refe
 what happens to look like it.  So the features decide, and words weigh in:
 
 - What the words name are further candidates.  Each is scored as if the decoder had drawn it (`method/find.py`), by the
-  similarity under its own mask.
+  similarity under its own mask; a decoder that sees nothing there, where the features had it look, has its say here,
+  too.  A mask in which the features found several things is none: the finder did not tell them apart.
 - The odds of every candidate are multiplied by what the words say of its place: `NAMED` where the finder is certain,
   `UNNAMED` where it finds nothing, and in between by its probability,
 
@@ -29,6 +30,7 @@ from persam.geometry import Size, fit_mask
 from persam.instance import Instance
 from persam.method.find import ALREADY, score_in
 from persam.method.prior import Prior, prior_of
+from persam.method.segment import presence_in
 from persam.models.base import EncodedImage
 from persam.models.words import Named
 
@@ -75,9 +77,12 @@ def join(
         mask = fit_mask(one.mask, named.masks[0]) if len(named.masks) else one.mask
         likely = _probability_at(mask, named)
         candidates.append(_Candidate(replace(one, score=weighed(one.score, likely)), mask, by_words=False))
+    sure = [each.mask for each in candidates if each.one.score >= threshold]
     for mask, likely in zip(named.masks, named.scores.tolist(), strict=True):
+        if sum(_lies_in(other, mask) for other in sure) > 1:  # a mask of several things, which features tell apart
+            continue
         prior = prior_under(whole, mask)
-        score = weighed(score_in(image, concept, prior, mask), likely)
+        score = weighed(score_in(image, concept, prior, mask, _presence_at(mask, found)), likely)
         candidates.append(_Candidate(Instance(mask, score, prior.similarity, prior=prior), mask, by_words=True))
     kept: list[_Candidate] = []
     for each in sorted(candidates, key=lambda each: -each.one.score):
@@ -117,9 +122,31 @@ def _probability_at(mask: np.ndarray, named: Named) -> float:
     """
     scores = [0.0]
     for other, score in zip(named.masks, named.scores.tolist(), strict=True):
-        if 0 < mask.sum() <= (mask & other).sum() / MOST_OF_IT:
+        if _lies_in(mask, other):
             scores.append(score)
     return max(scores)
+
+
+def _lies_in(mask: np.ndarray, other: np.ndarray) -> bool:
+    """Whether most of a mask, which is not empty, lies in another one."""
+    return bool(0 < mask.sum() <= (mask & other).sum() / MOST_OF_IT)
+
+
+def _presence_at(mask: np.ndarray, found: Sequence[Instance]) -> float | None:
+    """The decoder's logit that something can be seen at the place of a mask, (h, w) bool over all of the photo.
+
+    It was asked only where the features pointed: None where none of these places is under the mask, or the model does
+    not tell.
+    """
+    told = []
+    for one in found:
+        x, y = one.points()[0]
+        (height, width), (rows, columns) = one.mask.shape, mask.shape
+        row, column = min(int(y * rows / height), rows - 1), min(int(x * columns / width), columns - 1)
+        presence = presence_in(list(one.steps))
+        if presence is not None and mask[max(0, row), max(0, column)]:
+            told.append(presence)
+    return max(told, default=None)
 
 
 def _are_one(one: _Candidate, other: _Candidate) -> bool:

@@ -32,6 +32,8 @@ class EncodedImage:
         source: name of the photo, or None.
         pixels: the photo itself, small, (h, w, 3) uint8 RGB, for the colour cue and the last refinement; or None.
         detail: the photo as large as a closer look at a part of it can use, (h, w, 3) uint8 RGB, or None.
+        for_finder: the photo as large as a finder by words sees it, (h, w, 3) uint8 RGB, or None. A copy of its own, so
+            that what is found without words does not depend on there being a finder.
     """
 
     features: Tensor
@@ -41,6 +43,7 @@ class EncodedImage:
     source: str | None = None
     pixels: np.ndarray | None = None
     detail: np.ndarray | None = None
+    for_finder: np.ndarray | None = None
 
     def of_photo(self, size: Size) -> EncodedImage:
         """The same for a photo of another size (H, W) and equal proportions; what was encoded is a copy of it."""

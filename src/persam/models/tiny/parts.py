@@ -393,7 +393,8 @@ class MaskDecoder(nn.Module):
         Returns:
             logits (B, P, 3 or 1, 4h, 4w) and predicted IoU (B, P, 3 or 1).
         """
-        batch, sparse = len(image_embeddings), sparse_prompt_embeddings
+        # A shape and no len, which an export would take for a fixed number.
+        batch, sparse = image_embeddings.shape[0], sparse_prompt_embeddings
         prompts = 1 if sparse is None else sparse.shape[1]
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(batch, prompts, -1, -1)
         tokens = own if sparse is None else torch.cat([own, sparse], dim=2)
