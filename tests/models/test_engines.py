@@ -271,3 +271,12 @@ def test_the_pictures_that_8_bits_are_fitted_to():
     np.testing.assert_array_equal(pictures[3], drawn_picture(3))
     assert len({picture.tobytes() for picture in pictures}) == PICTURES
     assert all(20 < picture.std() < 110 for picture in pictures)
+
+
+def test_a_large_canvas_in_8_bits_is_refused_before_it_takes_all_memory(home, exported):
+    model = tiny()
+    model.image_size = 1024
+    with pytest.raises(PersamError, match="sees 1024 pixels.*use the backend onnxruntime or openvino"):
+        engines.use_backend(model, BACKENDS["onnxruntime-int8"])
+    assert exported == []
+    assert not home.exists()

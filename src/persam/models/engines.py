@@ -30,6 +30,7 @@ from persam.models.int8 import PICTURES, drawn_picture, quantise
 from persam.models.sam import Sam
 
 _FILE = "encoder.onnx"
+_LARGEST_INT8 = 512  # side of the canvas; at 1024 ONNX Runtime's calibration of a ViT-B takes more than 24 GB of memory
 _FAR, _FAR_INT8 = 0.001, 0.5  # share of the features' length by which they may be off
 
 
@@ -39,6 +40,11 @@ def use_backend(model: Sam, backend: Backend) -> None:
     Raises:
         PersamError: it cannot be exported or written; or what the backend does is far from what PyTorch does.
     """
+    if backend.int8 and model.image_size > _LARGEST_INT8:
+        raise PersamError(
+            f"{model.name} sees {model.image_size} pixels, and an encoder of more than {_LARGEST_INT8} takes tens of "
+            "gigabytes of memory to be made in 8-bit integers; use the backend onnxruntime or openvino."
+        )
     model.use_engine(_cached_engine(model, backend), backend.numbers)
 
 
