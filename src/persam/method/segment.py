@@ -267,17 +267,15 @@ def photo_mask(
     Returns:
         (H, W) bool. The outline stays where there is too little to learn colours from, or the cut goes wrong.
     """
-    frame = prior.frame
-    drawn = frame.to_photo_mask(logits).cpu().numpy()
-    if pixels is None:
-        return drawn
-    odds = pixel_odds(logits, prior, pixels, cues)
-    small = odds if odds is not None else _on_pixels(logits, frame, pixels)
-    mask = small > 0
-    cut = cut_out(pixels, mask) if outline else None
-    if cut is not None:
-        return enlarged(cut, frame.photo)
-    return drawn if odds is None else enlarged(mask, frame.photo)
+    frame, small = prior.frame, None
+    if pixels is not None:
+        odds = pixel_odds(logits, prior, pixels, cues)
+        judged = None if odds is None else odds > 0
+        mask = _on_pixels(logits, frame, pixels) > 0 if judged is None else judged
+        cut = cut_out(pixels, mask) if outline else None
+        small = judged if cut is None else cut
+    # Drawn at the photo's size only where it counts: in a large photo that takes long.
+    return frame.to_photo_mask(logits).cpu().numpy() if small is None else enlarged(small, frame.photo)
 
 
 def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[CueFeatures]) -> np.ndarray | None:

@@ -51,8 +51,6 @@ def edges_of(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     Returns:
         (h, w) bool; None where there are no edges.
     """
-    if not mask.any():
-        return None
     return cut_out(pixels, mask, max(2, round(BAND * math.sqrt(mask.sum()))))
 
 
