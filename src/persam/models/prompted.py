@@ -31,12 +31,13 @@ class PromptedNetwork(ABC):
         image_size: side of the canvas in pixels.
         device: where it computes.
         encoder_dtype: number format of the image encoder, by far the largest part; prompts and masks stay float32.
-        pixels: mean and deviation of the pixels, on the scale that `encode` has them.
+        pixels: mean and deviation of the pixels, on the scale that `encode` has them; None: those of its kind.
 
     Raises:
         PersamError: a weight is NaN or infinite.
     """
 
+    _usual_pixels: ClassVar[MeanStd]
     _label_dtype: ClassVar[torch.dtype] = torch.float32  # of the points' labels, as the prompt encoder takes them
 
     def __init__(
@@ -46,7 +47,7 @@ class PromptedNetwork(ABC):
         name: str,
         image_size: int,
         device: torch.device,
-        pixels: MeanStd,
+        pixels: MeanStd | None = None,
         encoder_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.name = name
@@ -61,7 +62,7 @@ class PromptedNetwork(ABC):
             self.network.vision_encoder.to(encoder_dtype)
         self.encoder_dtype = encoder_dtype
         self._pixels_dtype = next((each.dtype for each in self.network.vision_encoder.parameters()), encoder_dtype)
-        self._mean, self._std = (as_channels(each, device) for each in pixels)
+        self._mean, self._std = (as_channels(each, device) for each in pixels or self._usual_pixels)
         with torch.no_grad():
             self._positions: Tensor = self.network.get_image_wide_positional_embeddings()
         rows, columns = self._positions.shape[-2:]
@@ -104,7 +105,7 @@ class PromptedNetwork(ABC):
             logits, scores, presence = self._masks(
                 encoding,
                 count,
-                image_positional_embeddings=self._positions.expand(count, -1, -1, -1),
+                image_positional_embeddings=viewed(self._positions, count),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=multimask,

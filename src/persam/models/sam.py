@@ -20,36 +20,9 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 
 class SamLike(PromptedNetwork):
-    """A network that sees a photo as SAM does: in its square, padded.
+    """A network that sees a photo as SAM does: in its square, padded; arguments and errors as of `PromptedNetwork`."""
 
-    Args:
-        network: the network.
-        name: how people call it.
-        image_size: side of the canvas in pixels.
-        device: where it computes.
-        encoder_dtype: number format of the image encoder; prompts and masks stay float32.
-
-    Raises:
-        PersamError: a weight is NaN or infinite.
-    """
-
-    def __init__(
-        self,
-        network: Any,
-        *,
-        name: str,
-        image_size: int,
-        device: torch.device,
-        encoder_dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(
-            network,
-            name=name,
-            image_size=image_size,
-            device=device,
-            pixels=(PIXEL_MEAN, PIXEL_STD),
-            encoder_dtype=encoder_dtype,
-        )
+    _usual_pixels = (PIXEL_MEAN, PIXEL_STD)
 
     def prepare(self, image: np.ndarray, frame: Frame) -> Tensor:
         """SAM's preprocessing of an (H, W, 3) uint8 image: resize as the published code does (PIL, bilinear with
@@ -66,7 +39,7 @@ class SamLike(PromptedNetwork):
 
 
 class Sam(SamLike):
-    """transformers' `SamModel`, or a network with the same parts; arguments and errors are those of `SamLike`."""
+    """transformers' `SamModel`, or a network with the same parts; arguments and errors as of `PromptedNetwork`."""
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""

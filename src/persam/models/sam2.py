@@ -45,12 +45,13 @@ class Sam2(PromptedNetwork):
         name: how people call it.
         device: where it computes.
         encoder_dtype: number format of the image encoder; prompts and masks stay float32.
-        pixels: mean and deviation of the pixels, of 0..1.
+        pixels: mean and deviation of the pixels, of 0..1; None: ImageNet's.
 
     Raises:
         PersamError: a weight is NaN or infinite.
     """
 
+    _usual_pixels = IMAGENET
     _label_dtype = torch.int64  # the embeddings of points are looked up by label
 
     def __init__(
@@ -60,7 +61,7 @@ class Sam2(PromptedNetwork):
         name: str,
         device: torch.device,
         encoder_dtype: torch.dtype = torch.float32,
-        pixels: MeanStd = IMAGENET,
+        pixels: MeanStd | None = None,
     ) -> None:
         super().__init__(
             network,

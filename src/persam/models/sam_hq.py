@@ -31,7 +31,7 @@ _pass: ContextVar[dict[str, Tensor] | None] = ContextVar("persam_hq_pass", defau
 
 
 class SamHQ(SamLike):
-    """transformers' `SamHQModel`; arguments and errors are those of `SamLike`."""
+    """transformers' `SamHQModel`; arguments and errors are those of `PromptedNetwork`."""
 
     def __init__(self, network: Any, **options: Any) -> None:
         super().__init__(network, **options)
