@@ -126,6 +126,14 @@ def encode_all(encoder: FeatureEncoder, images: Sequence[np.ndarray]) -> list[En
     return many(images) if many is not None and len(images) > 1 else [encoder.encode(image) for image in images]
 
 
+def no_numbers(name: str, what: str) -> PersamError:
+    """What is to be raised where a model gives NaN or infinity for something."""
+    return PersamError(
+        f"The model {name} gives NaN or infinity for {what}; try --dtype float32, and if that does not help, get the "
+        "model again."
+    )
+
+
 def check_encoding(encoding: EncodedImage, name: str) -> EncodedImage:
     """See that a model gave numbers, and return them.
 
@@ -134,10 +142,7 @@ def check_encoding(encoding: EncodedImage, name: str) -> EncodedImage:
     """
     for each in (encoding, encoding.other):
         if each is not None and not bool(torch.isfinite(each.features).all()):
-            raise PersamError(
-                f"The model {name} gives NaN or infinity for {encoding.source or 'the photo'}; try --dtype float32, "
-                "and if that does not help, get the model again."
-            )
+            raise no_numbers(name, encoding.source or "the photo")
     return encoding
 
 

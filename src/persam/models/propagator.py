@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.errors import PersamError
+from persam.models.base import no_numbers
 from persam.models.fingerprint import check_numbers, fingerprint_of
 from persam.models.hub import hub_call, load_network
 from persam.models.loading import choose_device, choose_dtype
@@ -165,10 +166,7 @@ class _Sessions:
         odds = found.pred_masks.float().cpu().numpy()[0, 0]
         presence = float(found.object_score_logits.flatten()[0])
         if not (np.isfinite(odds).all() and np.isfinite(presence)):
-            raise PersamError(
-                f"The model {self._propagator.name} gives NaN or infinity for a frame of the clip; try "
-                "--dtype float32, and if that does not help, get the model again."
-            )
+            raise no_numbers(self._propagator.name, "a frame of the clip")
         return Carried(odds, presence)
 
     def prompt(self, number: int, mask: np.ndarray, *, given: bool = False) -> None:

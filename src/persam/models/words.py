@@ -19,7 +19,7 @@ from torch import Tensor
 from persam.errors import PersamError, UsageError
 from persam.files import writable
 from persam.geometry import Size
-from persam.models.base import PromptableModel
+from persam.models.base import PromptableModel, no_numbers
 from persam.models.fingerprint import check_numbers, fingerprint_of
 from persam.models.hub import hub_call, load_network
 from persam.models.loading import choose_device, choose_dtype
@@ -139,10 +139,7 @@ class Sam3Finder:
         odds, scores = out.pred_masks[0].float(), out.pred_logits[0].float().sigmoid()
         scores = scores * out.presence_logits[0].float().sigmoid()
         if not bool(torch.isfinite(odds).all() and torch.isfinite(scores).all()):
-            raise PersamError(
-                f"The model {self.name} gives NaN or infinity for the photo; try --dtype float32, and if that does "
-                "not help, get the model again."
-            )
+            raise no_numbers(self.name, "the photo")
         return odds, scores
 
     def tokens(self, text: str) -> dict[str, Tensor]:
