@@ -16,7 +16,15 @@ from persam.cli.main import app
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "persam"
 FILES = sorted(PACKAGE.rglob("*.py"))
-TASKS = ("album", "benchmark", "demo", "study", "video")  # one folder for each thing a person does
+TASKS = (
+    "album",
+    "benchmark",
+    "classify",
+    "demo",
+    "dreambooth",
+    "study",
+    "video",
+)  # one folder for each thing a person does
 # An album's speed is measured as one is filled, and how well objects are followed as they are.
 MEASURED = {("benchmark", "album"), ("benchmark", "video")}
 SAME_LINES = 10

@@ -1,0 +1,10 @@
+"""`persam dreambooth`: a text-to-image model learns a subject from a few photos, from the subject's pixels alone."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    help="Teach a text-to-image model your thing: prepare its photos, train, generate, score.",
+    no_args_is_help=True,
+)

@@ -1,0 +1,136 @@
+"""A prepared folder: the photos of each subject, their masks and captions, as training reads them.
+
+``dreambooth.json`` lists them; photos and masks lie in folders beside it, and may be changed there by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from persam.errors import PersamError, UsageError, first_line
+from persam.files import stays_below, write_text
+
+PREPARED = "dreambooth.json"
+FORMAT = 1
+IDENTIFIER = "t@y"  # a rare token, as published
+
+
+@dataclass(frozen=True)
+class TrainingPhoto:
+    """A photo of a subject, its mask (a PNG of the same size: white is the subject) and its caption."""
+
+    image: Path
+    mask: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a model is taught.
+
+    Attributes:
+        name: of the subject, and of its folder.
+        identifier: the rare word that will mean it, ``t@y``.
+        class_word: what kind of thing it is, ``mug``; prior preservation shows others of this kind.
+        photos: at least one.
+    """
+
+    name: str
+    identifier: str
+    class_word: str
+    photos: tuple[TrainingPhoto, ...]
+
+    @property
+    def prompt(self) -> str:
+        """What asks for the subject: ``a photo of t@y mug``."""
+        return f"a photo of {self.identifier} {self.class_word}"
+
+    @property
+    def class_prompt(self) -> str:
+        """What asks for any thing of its kind: ``a photo of mug``."""
+        return f"a photo of {self.class_word}"
+
+
+def write_prepared(folder: Path, subjects: Sequence[Subject]) -> Path:
+    """Write the list of a prepared folder, whose photos and masks are there.
+
+    Returns:
+        The file.
+    """
+
+    def relative(path: Path) -> str:
+        return path.relative_to(folder).as_posix()
+
+    listed = [
+        {
+            "name": subject.name,
+            "identifier": subject.identifier,
+            "class_word": subject.class_word,
+            "photos": [
+                {"image": relative(photo.image), "mask": relative(photo.mask), "caption": photo.caption}
+                for photo in subject.photos
+            ],
+        }
+        for subject in subjects
+    ]
+    file = folder / PREPARED
+    write_text(file, json.dumps({"format": FORMAT, "subjects": listed}, indent=1, ensure_ascii=False) + "\n")
+    return file
+
+
+def read_prepared(folder: Path) -> list[Subject]:
+    """Read a prepared folder.
+
+    Raises:
+        UsageError: it is none.
+        PersamError: its list is damaged, or names a file that is not there.
+    """
+    file = folder / PREPARED
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}: make one with persam dreambooth prepare PHOTOS -o {folder}.")
+    if not file.is_file():
+        how = "persam dreambooth prepare PHOTOS -o FOLDER makes one"
+        raise UsageError(f"{folder} has no {PREPARED}, so it is no prepared folder: {how}.")
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PersamError(f"{file} cannot be read ({first_line(error)}): prepare the folder again.") from error
+    try:
+        if told["format"] != FORMAT:
+            raise PersamError(f"{file} has the format {told['format']!r}; this version of persam reads {FORMAT}.")
+        subjects = [_subject(folder, subject) for subject in told["subjects"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise PersamError(f"{file} is damaged ({error!r}): prepare the folder again.") from error
+    missing = [
+        path
+        for subject in subjects
+        for photo in subject.photos
+        for path in (photo.image, photo.mask)
+        if not path.is_file()
+    ]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise PersamError(
+            f"{file} names {missing[0]}{more}, which is not there: put it back, or prepare the folder again."
+        )
+    if not any(subject.photos for subject in subjects):
+        raise PersamError(f"{file} lists no photo: prepare the folder again.")
+    return subjects
+
+
+def _subject(folder: Path, told: dict[str, Any]) -> Subject:
+    photos = tuple(
+        TrainingPhoto(_below(folder, photo["image"]), _below(folder, photo["mask"]), str(photo["caption"]))
+        for photo in told["photos"]
+    )
+    return Subject(str(told["name"]), str(told["identifier"]), str(told["class_word"]), photos)
+
+
+def _below(folder: Path, name: str) -> Path:
+    if not stays_below(name):
+        raise ValueError(f"{name!r} leads out of the folder")
+    return folder.joinpath(*PurePosixPath(name).parts)
