@@ -14,8 +14,7 @@ from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEnc
 
 from persam.errors import UsageError
 from persam.geometry import Frame, Size
-from persam.models.base import Decoded, EncodedImage, Prompts
-from persam.models.guidance import Guidance
+from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import TinyConfig
 

@@ -19,7 +19,7 @@ from persam.geometry import Frame
 from persam.instance import Instance
 from persam.method.prior import Prior
 from persam.method.segment import Step
-from persam.models.guidance import Guidance
+from persam.models.base import Guidance
 from persam.segmentation import Segmentation
 
 Scene = tuple[np.ndarray, np.ndarray]

@@ -16,8 +16,7 @@ from persam.method.learn import published_cells
 from persam.method.prior import Prior, confidence_cells, prior_of
 from persam.method.scale import shot_of, tune_as_published
 from persam.method.segment import Step
-from persam.models.base import Prompts
-from persam.models.guidance import Guidance
+from persam.models.base import Guidance, Prompts
 from persam.reference import Reference
 
 HERE = Path(__file__).parent / "golden"

@@ -22,8 +22,7 @@ from persam.method.learn import Learned, TargetFeatures, learn_reference
 from persam.method.prior import Prior, canvas_confidence, prior_from
 from persam.method.segment import prompts_at, tight_box
 from persam.method.settings import Settings
-from persam.models.base import Decoded, EncodedImage, Prompts
-from persam.models.guidance import Guidance
+from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 from persam.models.sam import Sam
 
 from .batches import Batch

@@ -29,8 +29,7 @@ from persam.exporting import concept_arrays, export_concept, export_model
 from persam.method.prior import prior_of
 from persam.method.segment import prompts_at
 from persam.method.settings import Settings
-from persam.models.base import Decoded, EncodedImage, Prompts
-from persam.models.guidance import Guidance
+from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 from persam.models.sam import Sam
 
 __all__ = ["refused", "run"]

@@ -35,7 +35,7 @@ from persam.method.prior import (
     z_score,
 )
 from persam.method.settings import Settings
-from persam.models.guidance import Guidance
+from persam.models.base import Guidance
 
 PERSAM = Settings.of("persam")
 SQUARE, WIDE = Frame.padded((64, 64), 64, (8, 8)), Frame.padded((30, 60), 64, (8, 8))

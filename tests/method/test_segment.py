@@ -14,8 +14,7 @@ from persam.method.find import side_by_side
 from persam.method.prior import Prior, standard_map
 from persam.method.segment import agreement, cascade, last_good, tight_box
 from persam.method.settings import Settings
-from persam.models.base import EncodedImage
-from persam.models.guidance import Guidance
+from persam.models.base import EncodedImage, Guidance
 
 SIZE = (32, 32)
 hundredths = st.integers(-100, 100).map(lambda number: number / 100)

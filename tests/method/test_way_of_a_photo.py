@@ -26,9 +26,7 @@ from persam.geometry import Frame
 from persam.models.loading import load_model
 
 PACKAGE = Path(persam.__file__).parent
-WAY = (
-    "persam.py", "encoding.py", "geometry.py", "method/", "models/sam.py", "models/prompted.py", "models/guidance.py"
-)  # fmt: skip
+WAY = ("persam.py", "encoding.py", "geometry.py", "method/", "models/sam.py")
 FILES, CHANGES, RECORDS = 10, 32, 10
 
 

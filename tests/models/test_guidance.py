@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from transformers import SamModel
 
 from persam.geometry import Frame
-from persam.models.base import EncodedImage, Prompts
-from persam.models.guidance import Guidance, guided, guided_attention, install
-from persam.models.sam import Sam
+from persam.models.base import EncodedImage, Guidance, Prompts
+from persam.models.sam import Sam, guided, guided_attention, install
 
 FRAME = Frame.padded((50, 64), 64, (8, 8))
 

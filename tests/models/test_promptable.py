@@ -30,9 +30,8 @@ from persam.album.cache import EncodingCache
 from persam.cli.main import app
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
-from persam.models.base import EncodedImage, PromptableModel, Prompts
+from persam.models.base import EncodedImage, Guidance, PromptableModel, Prompts
 from persam.models.fingerprint import fingerprint_of
-from persam.models.guidance import Guidance
 from persam.models.loading import load_model
 from persam.models.sam import Sam
 from persam.models.sam2 import Sam2

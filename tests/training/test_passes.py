@@ -10,8 +10,7 @@ from tests.fakes import SMALL_TINY
 
 from persam.method.prior import Prior, confidence_cells, prior_of
 from persam.method.segment import decode_at_prior, prompts_at
-from persam.models.base import EncodedImage, Prompts
-from persam.models.guidance import Guidance
+from persam.models.base import EncodedImage, Guidance, Prompts
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import TinySam
 from persam.persam import PerSAM

@@ -19,8 +19,7 @@ from persam.geometry import Frame, Size
 from persam.method.cues import cue_maps
 from persam.method.learn import TargetFeatures, without_background
 from persam.method.settings import Settings
-from persam.models.base import EncodedImage
-from persam.models.guidance import Guidance
+from persam.models.base import EncodedImage, Guidance
 
 if TYPE_CHECKING:
     from persam.concept import Concept

@@ -24,8 +24,7 @@ from persam.instance import mask_box
 from persam.method.cues import CueFeatures, colour_ratios
 from persam.method.prior import Prior
 from persam.method.settings import Settings
-from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts, Question
-from persam.models.guidance import Guidance
+from persam.models.base import Decoded, EncodedImage, Guidance, PromptableModel, Prompts, Question
 
 LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away

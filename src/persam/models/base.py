@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from persam.errors import PersamError
 from persam.geometry import Frame, Size
-from persam.models.guidance import Guidance
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,36 @@ class Prompts:
     labels: Tensor | None = None
     boxes: Tensor | None = None
     logits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What steers one decoder pass towards the target; either part may be None.
+
+    Attributes:
+        attention: similarity of every image cell to the target, shape (1 or P, 1, 1, h*w) for P prompts, on the padded
+            grid of the image embedding (row by row). Its scale is the mode's business.
+        where: ``"after"`` adds it to the attention *weights* and applies a second softmax (paper Eq. 8 and the
+            published code); ``"before"`` adds it to the attention logits, so that one softmax weighs both. A bool
+            tensor, true for "after", leaves it open until the pass runs: an exported decoder serves every mode.
+        semantic: the target embedding T, shape (C,), or one for each of P prompts (P, 1, 1, C), added to every token
+            (paper Eq. 9-10).
+    """
+
+    attention: Tensor | None = None
+    where: Literal["before", "after"] | Tensor = "after"
+    semantic: Tensor | None = None
+
+    @classmethod
+    def joined(cls, guidances: Sequence[Guidance]) -> Guidance:
+        """That of several prompts, each of one prompt and all of one form, as one."""
+        attention = [each.attention for each in guidances if each.attention is not None]
+        semantic = [each.semantic.reshape(1, 1, 1, -1) for each in guidances if each.semantic is not None]
+        return cls(
+            torch.cat(attention) if attention else None,
+            guidances[0].where,
+            torch.cat(semantic) if semantic else None,
+        )
 
 
 @dataclass(frozen=True)

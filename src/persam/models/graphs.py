@@ -1,7 +1,7 @@
 """A promptable model as two graphs that other engines run: photo to features, and prompts and guidance to masks.
 
 Nothing of a concept is in them: what steers the decoder is among its inputs, so that one export serves every concept,
-photo and mode.  They are traced from the very network that PyTorch runs, hooks of `guidance.py` included.
+photo and mode.  They are traced from the very network that PyTorch runs, hooks of the guidance included.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from persam.errors import PersamError, UsageError, first_line
 from persam.lazy import library
-from persam.models.guidance import Guidance, guided
-from persam.models.sam import Sam
+from persam.models.base import Guidance
+from persam.models.sam import Sam, guided
 
 Shape = list[int | str]
 ENCODER_INPUTS, ENCODER_OUTPUTS = ("pixels",), ("features",)

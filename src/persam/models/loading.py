@@ -14,8 +14,7 @@ from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.fingerprint import check_file
 from persam.models.hub import hub_call, load_network
 from persam.models.pixels import HALF, IMAGENET, MeanStd, pixels_of
-from persam.models.prompted import PromptedNetwork
-from persam.models.sam import Sam
+from persam.models.sam import PromptedNetwork, Sam
 from persam.models.sam2 import Sam2
 from persam.models.sam_hq import SamHQ
 

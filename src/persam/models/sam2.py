@@ -31,10 +31,9 @@ from torch import Tensor
 
 from persam.errors import UsageError
 from persam.geometry import Frame, Size
-from persam.models.base import Decoded, EncodedImage, Prompts
-from persam.models.guidance import Guidance
+from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 from persam.models.pixels import IMAGENET, MeanStd, stretched
-from persam.models.prompted import PromptedNetwork, viewed
+from persam.models.sam import PromptedNetwork, viewed
 
 
 class Sam2(PromptedNetwork):

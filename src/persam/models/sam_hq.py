@@ -22,8 +22,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from persam.models.base import EncodedImage
-from persam.models.prompted import viewed
-from persam.models.sam import SamLike
+from persam.models.sam import SamLike, viewed
 
 # Of the pass that is running: what came out of the attention, and the predicted IoU of all masks.  A context variable,
 # not an attribute of the module, so that threads do not mix theirs; outside of a pass the hooks do nothing.

@@ -15,8 +15,7 @@ from persam.benchmark.suites.ablation import PUBLISHED, Variant, ablate, build_u
 from persam.benchmark.suites.suite import Trial, read_photos
 from persam.errors import UsageError
 from persam.method.settings import PRESETS, Settings
-from persam.models.base import Decoded
-from persam.models.guidance import Guidance
+from persam.models.base import Decoded, Guidance
 
 
 @dataclass

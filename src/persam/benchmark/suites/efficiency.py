@@ -23,8 +23,7 @@ from persam.benchmark.suites.timing import (
     timed,
 )
 from persam.concept import Concept
-from persam.models.base import Decoded, EncodedImage, PromptableModel, Prompts
-from persam.models.guidance import Guidance
+from persam.models.base import Decoded, EncodedImage, Guidance, PromptableModel, Prompts
 from persam.persam import PerSAM
 from persam.reports.tables import Table
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from persam.models.guidance import guided_attention
+from persam.models.sam import guided_attention
 
 SCALES = 3  # masks of different extent for one prompt
 _DOWNSAMPLED = 2  # the decoder's cross attention computes in half of the channels
