@@ -120,6 +120,7 @@ class TestInside:
             np.testing.assert_array_equal(inside[decided], expected[decided])
         assert inside.any()
         assert inside[0, 0]
+        np.testing.assert_array_equal(frame.inside_of(torch.zeros(2, rows, columns)).numpy(), inside)
 
     @given(height=sides, width=sides)
     def test_never_empty_and_a_rectangle_at_the_upper_left(self, height, width):

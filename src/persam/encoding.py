@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,8 @@ import numpy as np
 
 from persam.geometry import Size, shrink
 from persam.images import ImageSource, read_image
-from persam.method.find import WINDOW
+from persam.masks import check_copy
+from persam.method.find import detail_side
 from persam.method.segment import OUTLINE_SIDE
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel, check_encoding, encode_all
 
@@ -51,6 +51,23 @@ class PhotoEncoder:
     ) -> None:
         self.model, self.encoder, self.closer_looks, self.finder_side = model, encoder, closer_looks, finder_side
 
+    def encode_one(self, photo: ImageSource, size: Size | None = None) -> EncodedImage:
+        """Read a photo and encode it.
+
+        Args:
+            photo: a path, a PIL image, an (H, W, 3) uint8 array.
+            size: (H, W) of the photo, where this is a smaller copy.
+
+        Raises:
+            PersamError: the photo cannot be read.
+            UsageError: a `size` of another aspect.
+        """
+        source, pixels = read_photo(photo)
+        if size is not None:
+            check_copy(pixels.shape, size)
+        (encoded,) = self.encode([(source, pixels)])
+        return encoded if size is None else encoded.of_photo(size)
+
     def encode(self, photos: Sequence[NamedPixels]) -> Iterator[EncodedImage]:
         """Photos that are read, in one pass of each encoder; what is wrong with one is said when it is its turn.
 
@@ -63,8 +80,8 @@ class PhotoEncoder:
                 together = self._passes([pixels for _, pixels in photos])
         for number, (source, pixels) in enumerate(photos):
             ((encoded, other),) = self._passes([pixels]) if together is None else together[number : number + 1]
-            small, side = shrink(pixels, OUTLINE_SIDE), self.detail_side(encoded.frame.canvas)
-            detail = shrink(pixels, side) if side else None
+            small = shrink(pixels, OUTLINE_SIDE)
+            detail = shrink(pixels, detail_side(encoded.frame.canvas)) if self.closer_looks else None
             shown = shrink(pixels, self.finder_side) if self.finder_side else None
             encoded = replace(encoded, other=other, source=source, pixels=small, detail=detail, for_finder=shown)
             yield check_encoding(encoded, self.model.name)
@@ -82,10 +99,6 @@ class PhotoEncoder:
                 if isinstance(each, Unread):
                     raise each.error
                 yield each if isinstance(each, EncodedImage) else next(encoded)
-
-    def detail_side(self, canvas: Size) -> int:
-        """Pixels of a photo's longest side of which a window has as many as a closer look can use; 0: none are kept."""
-        return math.ceil(max(*canvas, OUTLINE_SIDE) / WINDOW) if self.closer_looks else 0
 
 
 _END = object()

@@ -105,6 +105,10 @@ class Frame:
             inside[:used_rows, :used_columns] = True
         return inside
 
+    def inside_of(self, maps: Tensor) -> Tensor:
+        """The same for maps (..., h, w) over the canvas, where they are."""
+        return self.inside((maps.shape[-2], maps.shape[-1]), maps.device)
+
     def cell_centres(self, index: Tensor, size: Size) -> np.ndarray:
         """Canvas pixels (N, 2) of the centres of cells, given as flat indices (N,) into a division of `size`."""
         flat = index.detach().cpu().numpy()

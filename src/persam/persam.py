@@ -14,16 +14,14 @@ import torch
 from PIL import Image
 
 from persam.concept import Concept, ReferenceRecord
-from persam.encoding import PHOTOS_AT_ONCE, Photo, PhotoEncoder, read_photo
+from persam.encoding import PHOTOS_AT_ONCE, Photo, PhotoEncoder
 from persam.errors import PersamError, UsageError
 from persam.geometry import shrink
 from persam.images import ImageSource
 from persam.kept import KeptReference
-from persam.masks import check_copy
-from persam.method.cues import cues_of
-from persam.method.find import concepts_at_once, find
+from persam.method.cues import cues_of, fuses_cues
+from persam.method.find import concepts_at_once, detail_side, find
 from persam.method.learn import Learned, learn_reference, prompted_mask
-from persam.method.prior import fuses_cues
 from persam.method.scale import check_solver, shot_of, tune_as_published, tune_directly
 from persam.method.segment import OUTLINE_SIDE
 from persam.method.settings import Settings
@@ -126,11 +124,7 @@ class PerSAM:
             if size is None:
                 return image
             raise UsageError("This photo is encoded already; give its size when it is encoded.")
-        source, pixels = read_photo(image)
-        if size is not None:
-            check_copy(pixels.shape, size)
-        (encoded,) = self._photos.encode([(source, pixels)])
-        return encoded if size is None else encoded.of_photo(size)
+        return self._photos.encode_one(image, size)
 
     @property
     def _photos(self) -> PhotoEncoder:
@@ -143,7 +137,8 @@ class PerSAM:
         seen = self.encode(np.zeros((8, 8, 3), np.uint8))
         frames = [each.frame for each in (seen, seen.other) if each is not None]
         seen_at_once = 2 * max(OUTLINE_SIDE, *(side for frame in frames for side in frame.canvas))
-        return max(seen_at_once, self._photos.detail_side(seen.frame.canvas), self._photos.finder_side)
+        closer_look = detail_side(seen.frame.canvas) if self._photos.closer_looks else 0
+        return max(seen_at_once, closer_look, self._photos.finder_side)
 
     # ----------------------------------------------------------------- learn
 
@@ -354,8 +349,7 @@ class PerSAM:
                 "which yields a result for each."
             )
         concepts = self._checked(concept, max_instances, threshold)
-        photo = self.encode(image)
-        found = list(self._segment_all(photo, concepts, max_instances, threshold, explain))
+        found = list(self._segment_all(image, concepts, max_instances, threshold, explain))
         return found[0] if isinstance(concept, Concept) else found
 
     @overload
@@ -422,18 +416,20 @@ class PerSAM:
 
     @torch.inference_mode()
     def _segment_all(
-        self, image: EncodedImage, concepts: Sequence[Concept], most: int, threshold: float, explain: bool
+        self, image: Photo, concepts: Sequence[Concept], most: int, threshold: float, explain: bool
     ) -> Iterator[Segmentation]:
+        """Encode the photo, once, and find every concept in it."""
+        photo = self.encode(image)
         for each in concepts:
-            each.check_vectors(image)
-        together = concepts_at_once(image, concepts)
+            each.check_vectors(photo)
+        together = concepts_at_once(photo, concepts)
         for start in range(0, len(concepts), together):
             some = concepts[start : start + together]
-            found = find(self.model, image, some, most=most, threshold=threshold, encode=self.encode)
+            found = find(self.model, photo, some, most=most, threshold=threshold, encode=self.encode)
             for concept, objects in zip(some, found, strict=True):
                 points, labels = objects[0].points(), objects[0].labels()
                 instances = tuple(objects if explain else (each.without_way() for each in objects))
-                yield Segmentation.of(concept.name, image.source, instances, threshold, points, labels)
+                yield Segmentation.of(concept.name, photo.source, instances, threshold, points, labels)
 
     def track(self, clip: ClipSource, start: Start, **options: Unpack[TrackOptions]) -> Iterator[TrackedFrame]:
         """Follow objects through a clip, frame by frame: `persam.video.track.track`, with its options and errors."""

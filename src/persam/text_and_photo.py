@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from persam.concept import Concept
-from persam.encoding import PhotoEncoder
+from persam.encoding import Photo, PhotoEncoder
 from persam.errors import PersamError, UsageError
 from persam.method.words import join
 from persam.models.base import EncodedImage
@@ -38,13 +38,14 @@ class _TextAndPhoto(PerSAM):
         return PhotoEncoder(self.model, self.encoder, self.fitted is not None, finder_side=SEEN_BY_WORDS)
 
     def _segment_all(
-        self, image: EncodedImage, concepts: Sequence[Concept], most: int, threshold: float, explain: bool
+        self, image: Photo, concepts: Sequence[Concept], most: int, threshold: float, explain: bool
     ) -> Iterator[Segmentation]:
+        photo = self.encode(image)
         for each in concepts:
             if each.text:
-                yield self._by_both(image, each, most, threshold, explain)
+                yield self._by_both(photo, each, most, threshold, explain)
             else:
-                yield from super()._segment_all(image, [each], most, threshold, explain)
+                yield from super()._segment_all(photo, [each], most, threshold, explain)
 
     def _by_both(
         self, image: EncodedImage, concept: Concept, most: int, threshold: float, explain: bool

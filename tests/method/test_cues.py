@@ -22,11 +22,12 @@ from persam.method.cues import (
     colour_cells,
     cue_features,
     cue_maps,
+    fused,
     histogram,
+    log_odds,
     nearest_cells,
     object_colours,
 )
-from persam.method.prior import fused, log_odds
 from persam.models.base import EncodedImage
 from persam.models.fitted import Fitted, photo_colours
 from persam.models.loading import load_model

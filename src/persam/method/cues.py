@@ -1,12 +1,14 @@
 """Cues: all that a reference says about where the object is, not its mean alone.
 
 The paper compares every cell with the mean of the object's features (Eq. 5-6) and throws the rest of the reference
-away.  Here every cue is a small pure function that gives a map; `method/prior.py` fuses them to one.
+away.  Here every cue is a small pure function that gives a map, and all maps are fused to one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,6 +21,9 @@ from persam.method.learn import Learned, cells_beside
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.models.fitted import photo_colours
+
+if TYPE_CHECKING:
+    from persam.concept import Concept
 
 NEIGHBOURS = 3  # cells that a nearest-cell cue averages, lest one cell decide
 MOST_CELLS = 384  # kept of the object, and of its background: a large photo of a large model has thousands
@@ -144,6 +149,56 @@ def cue_maps(
     if settings.colour_cue:
         maps["colour"] = colour_cells(pixels, kept.colour_ratio, matching.frame).to(similarity)
     return maps
+
+
+# ------------------------------------------------------------------------------ all of them, fused to one map
+
+
+def fuses_cues(settings: Settings) -> bool:
+    """Whether there is any cue beside the similarity, and a map that takes them."""
+    return settings.map == "cells" and (settings.nearest_cue or settings.background_cue or settings.colour_cue)
+
+
+def fused_confidence(
+    matching: EncodedImage, similarities: Tensor, concept: Concept, settings: Settings, pixels: np.ndarray | None
+) -> tuple[Tensor, Tensor | None]:
+    """All cues of all references as log odds that a cell shows the object, (rows, columns); and `Prior.nearer`.
+
+    A weighted sum turns the maps into log odds:
+
+        log p / (1 - p)  =  offset + sum of weight * cue
+
+    The weights are fitted on pairs of photos, encoder by encoder (`models/fitted/`).  Without them, and in the modes
+    `official` and `paper`, the confidence map is the paper's.
+
+    Args:
+        matching: the photo as the encoder of the confidence map sees it.
+        similarities: the paper's map of every reference, (references, rows, columns).
+        concept: what is looked for, with fitted weights.
+        settings: which cues.
+        pixels: the photo, small, (h, w, 3) uint8 RGB, or None.
+    """
+    assert concept.fitted is not None
+    maps = [
+        cue_maps(matching, similarity, kept, settings, pixels)
+        for similarity, kept in zip(similarities, concept.cues, strict=True)
+    ]
+    nearer = [
+        each["nearest"] - each["background"]
+        for each, kept in zip(maps, concept.cues, strict=True)
+        if len(kept.background_cells) and {"nearest", "background"} <= each.keys()  # all is nearer than nothing
+    ]
+    return fused(maps, concept.fitted.cues, concept.fitted.offset), torch.stack(nearer).mean(0) if nearer else None
+
+
+def log_odds(maps: Mapping[str, Tensor], weights: Mapping[str, float], offset: float) -> Tensor:
+    """The maps fused: log odds that a cell shows the object, (rows, columns); a cue without a weight is silent."""
+    return offset + torch.stack([weights.get(name, 0.0) * values for name, values in maps.items()]).sum(0)
+
+
+def fused(maps: Sequence[Mapping[str, Tensor]], weights: Mapping[str, float], offset: float) -> Tensor:
+    """Log odds by several references, (rows, columns): a cell is as likely as the reference it resembles most says."""
+    return torch.stack([log_odds(each, weights, offset) for each in maps]).amax(0)
 
 
 # ---------------------------------------------------------------------------------------------------- colour

@@ -34,7 +34,7 @@ from persam.geometry import Size, fit_mask
 from persam.instance import CloserLook, Instance, PixelBox
 from persam.method.cues import CueFeatures, object_colours
 from persam.method.prior import Prior, prior_of, suppressed
-from persam.method.segment import cascade, last_good, photo_mask, presence_in
+from persam.method.segment import OUTLINE_SIDE, cascade, last_good, photo_mask, presence_in
 from persam.method.threshold import NEAR
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Question, form_of, joined
 
@@ -107,12 +107,12 @@ def _one_after_the_other(
     places: list[Tensor] = []
     while True:
         steps = yield from cascade(prior, settings, weights)
-        result = last_good(steps)
+        result, presence = last_good(steps), presence_in(steps)
         place = result.taken > 0
         if found and (not bool(place.any()) or _known(place, places)):
             break
         mask = photo_mask(result.taken, prior, pixels, evidence, outline=settings.refine)
-        score = score_in(image, concept, prior, mask, presence_in(steps))
+        score = score_in(image, concept, prior, mask, presence)
         one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
         one = one if encode is None else look_closer(one, found, model, encode, image, concept)
         if found and one.score < threshold:
@@ -295,6 +295,11 @@ def similarity_score(similarity: float, threshold: float, own: float | None = No
 
 
 # --------------------------------------------------------------------------- a closer look at what is small
+
+
+def detail_side(canvas: Size) -> int:
+    """Pixels of a photo's longest side of which a window has as many as a closer look on this canvas can use."""
+    return math.ceil(max(*canvas, OUTLINE_SIDE) / WINDOW)
 
 
 def look_closer(

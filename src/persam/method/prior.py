@@ -5,7 +5,7 @@ Every function but the picking of points lets gradients through, so that trainin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.geometry import Frame, Size
-from persam.method.cues import cue_maps
+from persam.method.cues import fused_confidence, fuses_cues
 from persam.method.learn import TargetFeatures, without_background
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, Guidance
@@ -76,12 +76,12 @@ def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tun
     """
     matching = image.other or image
     settings = _settings_of(concept, tuned)
+    similarities = similarity_maps(matching.features, concept.targets, tuned)
+    cells = similarity = similarities.amax(0)
     alike = nearer = None
     if concept.fitted is not None and fuses_cues(settings):
-        cells, similarity, nearer = fused_confidence(matching, concept, settings, tuned, image.pixels)
+        cells, nearer = fused_confidence(matching, similarities, concept, settings, image.pixels)
         alike = canvas_confidence(similarity, matching.frame, image.frame, low_resolution)
-    else:
-        cells = confidence_cells(matching.features, concept.targets, tuned)
     canvas = canvas_confidence(cells, matching.frame, image.frame, low_resolution)
     photo = photo_confidence(cells, matching.frame) if settings.map == "photo" else None
     if matching.frame != image.frame:
@@ -101,15 +101,14 @@ def prior_from(
     nearer: Tensor | None = None,
 ) -> Prior:
     """Points and guidance for a confidence map at its resolutions (see `Prior`)."""
-    inside = frame.inside(_size(canvas), canvas.device)
-    inside_cells = frame.inside(device=cells.device)
+    pick, confidence = (canvas_points, canvas) if photo is None else (photo_points, photo)
+    points, labels = pick(confidence, frame, settings.negative_point, settings.positive_points)
+    inside = frame.inside_of(canvas)
     standard = standard_map(canvas, inside)
-    guidance = guidance_for(settings, cells, inside_cells, photo, frame, targets)
+    guidance = guidance_for(settings, cells, frame.inside_of(cells), photo, frame, targets)
     if photo is not None:
-        points, labels = photo_points(photo, frame, settings.negative_point, settings.positive_points)
         similarity, dense = float(photo.detach().max()), None
     else:
-        points, labels = canvas_points(canvas, frame, settings.negative_point, settings.positive_points)
         peak = canvas.detach().masked_fill(~inside, -torch.inf).argmax()
         similarity = float((canvas if alike is None else alike).detach().flatten()[peak])
         dense = standard[None, None] if settings.dense_prior else None
@@ -121,8 +120,8 @@ def prior_from(
 # ------------------------------------------------------------------------------ Eq. 5-6: the confidence map S
 
 
-def confidence_cells(features: Tensor, targets: Sequence[TargetFeatures], tuned: bool = False) -> Tensor:
-    """Confidence of every cell, (rows, columns) in [-1, 1]; several references are pooled by maximum.
+def similarity_maps(features: Tensor, targets: Sequence[TargetFeatures], tuned: bool = False) -> Tensor:
+    """Similarity of every cell to each reference, (references, rows, columns) in [-1, 1].
 
     Args:
         features: of the image, (1, D, rows, columns).
@@ -134,52 +133,15 @@ def confidence_cells(features: Tensor, targets: Sequence[TargetFeatures], tuned:
         direction, basis = (target.tuned_direction if tuned else target.direction), target.background.to(features)
         unit = F.normalize(without_background(features[0], basis) if basis.numel() else features[0], dim=0)
         maps.append(torch.einsum("c,chw->hw", direction.to(features), unit))
-    return torch.stack(maps).amax(0)
+    return torch.stack(maps)
 
 
-def fuses_cues(settings: Settings) -> bool:
-    """Whether there is any cue beside the similarity, and a map that takes them."""
-    return settings.map == "cells" and (settings.nearest_cue or settings.background_cue or settings.colour_cue)
+def confidence_cells(features: Tensor, targets: Sequence[TargetFeatures], tuned: bool = False) -> Tensor:
+    """Confidence of every cell, (rows, columns) in [-1, 1]; several references are pooled by maximum.
 
-
-def fused_confidence(
-    matching: EncodedImage, concept: Concept, settings: Settings, tuned: bool, pixels: np.ndarray | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """All cues of all references (`method/cues.py`) as log odds, (rows, columns); the similarity alone; `Prior.nearer`.
-
-    A weighted sum turns the maps into log odds:
-
-        log p / (1 - p)  =  offset + sum of weight * cue
-
-    The weights are fitted on pairs of photos, encoder by encoder (`models/fitted/`).  Without them, and in the modes
-    `official` and `paper`, the confidence map is the paper's.
+    The arguments are those of `similarity_maps`.
     """
-    assert concept.fitted is not None
-    maps = [
-        cue_maps(matching, confidence_cells(matching.features, [target], tuned), kept, settings, pixels)
-        for target, kept in zip(concept.targets, concept.cues, strict=True)
-    ]
-    similarity = torch.stack([each["similarity"] for each in maps]).amax(0)
-    nearer = [
-        each["nearest"] - each["background"]
-        for each, kept in zip(maps, concept.cues, strict=True)
-        if len(kept.background_cells) and {"nearest", "background"} <= each.keys()  # all is nearer than nothing
-    ]
-    return (
-        fused(maps, concept.fitted.cues, concept.fitted.offset),
-        similarity,
-        torch.stack(nearer).mean(0) if nearer else None,
-    )
-
-
-def log_odds(maps: Mapping[str, Tensor], weights: Mapping[str, float], offset: float) -> Tensor:
-    """The maps fused: log odds that a cell shows the object, (rows, columns); a cue without a weight is silent."""
-    return offset + torch.stack([weights.get(name, 0.0) * values for name, values in maps.items()]).sum(0)
-
-
-def fused(maps: Sequence[Mapping[str, Tensor]], weights: Mapping[str, float], offset: float) -> Tensor:
-    """Log odds by several references, (rows, columns): a cell is as likely as the reference it resembles most says."""
-    return torch.stack([log_odds(each, weights, offset) for each in maps]).amax(0)
+    return similarity_maps(features, targets, tuned).amax(0)
 
 
 def _on_grid(cells: Tensor, frame: Frame, to: Frame) -> Tensor:
@@ -237,7 +199,7 @@ def canvas_points(
     also the least confident place.
     """
     size = _size(confidence)
-    inside = frame.inside(size, confidence.device)
+    inside = frame.inside_of(confidence)
     values = confidence.detach().masked_fill(~inside, -torch.inf)
     picked = [int(values.argmax())] if positives <= 1 else _spread(values, positives)
     labels = [1] * len(picked)

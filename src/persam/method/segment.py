@@ -142,7 +142,7 @@ def tight_box(logits: Tensor, frame: Frame, photo: bool) -> np.ndarray | None:
     if photo:
         mask = frame.to_photo_mask(logits)
     else:
-        mask = (logits > 0) & frame.inside((logits.shape[0], logits.shape[1]), logits.device)
+        mask = (logits > 0) & frame.inside_of(logits)
     rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
     if len(rows) == 0:
         return None
@@ -227,7 +227,7 @@ def agreement(logits: Tensor, prior: Prior) -> Tensor:
 
     Correlation within the photo of what a mask covers with the map; -1 for a mask of nothing or of everything.
     """
-    inside = prior.frame.inside((logits.shape[-2], logits.shape[-1]), logits.device)
+    inside = prior.frame.inside_of(logits)
     covered = (logits > 0)[..., inside].float()  # (..., places)
     share = covered.mean(-1)
     spread = (share * (1 - share)).sqrt()  # of zeros and ones
@@ -237,7 +237,7 @@ def agreement(logits: Tensor, prior: Prior) -> Tensor:
 
 def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
     """Neither empty nor run away over (almost) the whole photo, unless the mask before was as large already."""
-    inside = frame.inside((logits.shape[0], logits.shape[1]), logits.device)
+    inside = frame.inside_of(logits)
     share = float((logits > 0)[inside].float().mean())
     share_before = 0.0 if before is None else float((before > 0)[inside].float().mean())
     return share > 0 and (share < RUNAWAY or share_before >= RUNAWAY)

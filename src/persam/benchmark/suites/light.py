@@ -12,7 +12,7 @@ import numpy as np
 from persam.benchmark.methods.base import SharedPhoto
 from persam.benchmark.methods.ours import PersamMethod
 from persam.benchmark.suites.suite import Findings, Trial, change, headline
-from persam.method.prior import fuses_cues
+from persam.method.cues import fuses_cues
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, PromptableModel
 from persam.reports.tables import Table

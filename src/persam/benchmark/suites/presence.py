@@ -12,7 +12,7 @@ from persam.benchmark.records import presence_queries
 from persam.benchmark.running.run import ask
 from persam.benchmark.suites.suite import Findings, Trial, headline
 from persam.errors import UsageError
-from persam.method.prior import fuses_cues
+from persam.method.cues import fuses_cues
 from persam.method.settings import Settings
 
 PROTOCOL = "every object is looked for in the photos of all objects, the references left out, each photo on its own"
