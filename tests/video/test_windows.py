@@ -7,16 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persam.instance import mask_box
-from persam.video.windows import WHOLE, Window, window_around
+from persam.video.windows import CLOSER, WHOLE, WIDER, Window, window_around
 
 FRAME = np.zeros((240, 320, 3), np.uint8)
 
 
-@given(st.integers(0, 119), st.integers(0, 159), st.integers(1, 60), st.integers(1, 60))
-def test_a_window_holds_the_object_and_more(top: int, left: int, height: int, width: int) -> None:
+@given(
+    st.integers(0, 119), st.integers(0, 159), st.integers(1, 60), st.integers(1, 60), st.sampled_from([WIDER, CLOSER])
+)
+def test_a_window_holds_the_object_and_more(top: int, left: int, height: int, width: int, wider: float) -> None:
     mask = np.zeros((120, 160), bool)  # of a copy half as large
     mask[top : top + height, left : left + width] = True
-    window = window_around(mask, FRAME)
+    window = window_around(mask, FRAME, wider)
     assert 0 <= window.x0 < window.x1 <= 1
     assert 0 <= window.y0 < window.y1 <= 1
     assert window.of(mask).sum() == mask.sum()

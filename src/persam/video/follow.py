@@ -33,7 +33,7 @@ from persam.video.motion import Motion
 from persam.video.points import NO_POINTS, CarriedPoints, PointTracker, with_points
 from persam.video.start import StartObject
 from persam.video.state import Resumable
-from persam.video.windows import WHOLE, Window, window_around
+from persam.video.windows import CLOSER, WHOLE, Window, window_around
 
 # Chosen with the bundled model on the first second of four clips of DAVIS.
 RESTRAINT = 2.0  # standard deviations by which the confidence falls far from where the object is expected
@@ -219,7 +219,7 @@ class _FollowedObject(Resumable):
         if expected is None:
             return self._sight(frame, image, prior, _WindowView(WHOLE, odds), None)
         window = window_around(expected > 0, frame.pixels)
-        _, _, near = self._decoded(frame, window, expected, held)
+        near = self._from_near(frame, window, expected, held)
         there = window.of(afar)
         if _shared(window.into(near, frame.size, -MOST_ODDS) > 0, afar > 0) >= AGREE:
             near = (near + cv2.resize(there, near.shape[::-1], interpolation=cv2.INTER_LINEAR)) / 2
@@ -280,6 +280,17 @@ class _FollowedObject(Resumable):
             self.memory.concept.targets,
             prior.alike,
         )
+
+    def _from_near(self, frame: _Frame, window: Window, expected: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Log odds of a window's small picture; where a closer look goes, the mean of both looks."""
+        _, _, odds = self._decoded(frame, window, expected, held)
+        close = window_around(expected > 0, frame.pixels, CLOSER)
+        if close == window:
+            return odds
+        _, _, closer = self._decoded(frame, close, expected, held)
+        into = [window.of(close.into(values, frame.size, 0.0)) for values in (closer, np.ones_like(closer))]
+        there, share = (cv2.resize(each, odds.shape[::-1], interpolation=cv2.INTER_LINEAR) for each in into)
+        return odds + (there - share * odds) / 2
 
     def _sight(
         self, frame: _Frame, image: EncodedImage, prior: Prior, view: _WindowView, expected: np.ndarray | None

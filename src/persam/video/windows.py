@@ -9,7 +9,9 @@ import numpy as np
 
 from persam.instance import mask_box
 
-WIDER = 2.4  # a window's sides over those of the object's box
+WIDER = 2.0  # a window's sides over those of the object's box
+CLOSER = 1.4  # the same of a second, closer look
+AROUND = 0.35  # what is added to a short side, as a share of what is added to the long one
 SMALLEST = 0.25  # of a window's longest side, as a share of the frame's
 LARGEST = 0.8  # share of both sides from which on a window is all of the frame
 
@@ -54,7 +56,7 @@ class Window:
 WHOLE = Window(0.0, 0.0, 1.0, 1.0)
 
 
-def window_around(mask: np.ndarray, frame: np.ndarray) -> Window:
+def window_around(mask: np.ndarray, frame: np.ndarray, wider: float = WIDER) -> Window:
     """The window in which an object is looked at: (h, w) bool, at least one pixel of it; `frame` is (H, W, 3).
 
     It is wider than the object, so that it holds it after it moved, and has something around it; and within the frame.
@@ -65,7 +67,8 @@ def window_around(mask: np.ndarray, frame: np.ndarray) -> Window:
     scale = np.array([width / mask.shape[1], height / mask.shape[0]])
     low, high = np.array(box[:2]) * scale, np.array(box[2:]) * scale
     least = SMALLEST * max(height, width)
-    sides = np.maximum((high - low) * WIDER, (high - low) + 0.35 * (high - low).max())
+    around = AROUND * (wider - 1) * (high - low).max()  # also beside what is long and thin
+    sides = np.maximum((high - low) * wider, (high - low) + around)
     sides = np.minimum(np.maximum(sides, np.minimum(least, (width, height))), (width, height))
     if (sides >= LARGEST * np.array([width, height])).all():
         return WHOLE
