@@ -12,3 +12,4 @@ app = typer.Typer(
 )
 
 app.command("prepare")(dreambooth_prepare.prepare)
+app.command("enlarge")(dreambooth_prepare.enlarge)

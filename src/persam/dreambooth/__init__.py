@@ -14,16 +14,20 @@ from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from persam.dreambooth.framing import Framing
+    from persam.dreambooth.perseg_set import Enlarged, ReviewedPhoto, enlarge
     from persam.dreambooth.preparation import prepare, prepare_masked
     from persam.dreambooth.review import LeftOut, Prepared, recheck
     from persam.dreambooth.subjects import Subject, TrainingPhoto, read_prepared, write_prepared
 
 __all__ = [
+    "Enlarged",
     "Framing",
     "LeftOut",
     "Prepared",
+    "ReviewedPhoto",
     "Subject",
     "TrainingPhoto",
+    "enlarge",
     "prepare",
     "prepare_masked",
     "read_prepared",
@@ -36,6 +40,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "persam.dreambooth.framing": "Framing",
+        "persam.dreambooth.perseg_set": "Enlarged ReviewedPhoto enlarge",
         "persam.dreambooth.preparation": "prepare prepare_masked",
         "persam.dreambooth.review": "LeftOut Prepared recheck",
         "persam.dreambooth.subjects": "Subject TrainingPhoto read_prepared write_prepared",
