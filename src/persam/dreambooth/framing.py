@@ -119,7 +119,8 @@ def doubts_of(framed: Framed, score: float | None = None) -> tuple[str, ...]:
         )
     elif (border := float(border_of(mask).mean())) > _MOST_OF_BORDER:
         found.append(
-            f"The mask covers {mask.mean():.0%} of the picture and {border:.0%} of its border; is it inverted?"
+            f"The mask covers {mask.mean():.0%} of the picture and {border:.0%} of its border; see that it is not "
+            "inverted."
         )
     elif (cut := cut_off(mask)) > _CUT_OFF:
         found.append(f"The border cuts the subject off along {cut:.0%} of its outline.")
