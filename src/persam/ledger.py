@@ -167,7 +167,7 @@ class Ledger(Held):
 
     def take_back(self) -> None:
         """Remove all that was written here, for a job that failed in a folder where nothing was noted before."""
-        folders = set()
+        folders: set[Path] = set()
         for place in self._stamps:
             if self.is_own(place):
                 with contextlib.suppress(OSError):

@@ -33,6 +33,10 @@ ConceptFile = Annotated[
     typer.Option("-c", "--concept", metavar="FILE", help="What is taught, made by persam learn; again for another."),
 ]
 
+OverwriteCorrected = Annotated[
+    bool, typer.Option("--overwrite", help="Replace corrected masks too, and files that are in the way.")
+]
+
 
 def prepare(
     photos: Annotated[
@@ -67,9 +71,7 @@ def prepare(
     resolution: Annotated[int, typer.Option(help="Pixels of the square, or of a whole photo's shorter side.")] = 512,
     margin: Annotated[float, typer.Option(help="Around the subject, as a share of its longer side.")] = 0.25,
     threshold: Threshold = 0.5,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace corrected masks too, and files that are in the way.")
-    ] = False,
+    overwrite: OverwriteCorrected = False,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
@@ -201,9 +203,7 @@ def enlarge(
     keep_unsure: Annotated[
         bool, typer.Option("--keep-unsure", help="Take photos, too, in which persam is unsure of it.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace corrected masks too, and files that are in the way.")
-    ] = False,
+    overwrite: OverwriteCorrected = False,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
     device: Device = "auto",

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from PIL import Image
@@ -29,8 +30,11 @@ ADVICE = "move it away, or replace it with --overwrite"
 _WHITE = 250  # a mask whose brightest grey is above it is white enough for every trainer
 _LEAD = (
     "Only what is bright teaches the model. Where a mask is wrong, paint over its file in {masks} (the subject white, "
-    "all else black, of the same size); a photo that is no good, delete from {images}. Then say: "
-    "persam dreambooth prepare {folder}"
+    "all else black, of the same size); a photo that is no good, delete from {images}. Then say:"
+)
+_LEFT_OUT = (
+    "Nothing is learned from these. The outline is the best guess, if there was one. To take one all the same, draw "
+    "its mask and prepare it with --masks and --name, or prepare with a lower --threshold."
 )
 
 
@@ -248,7 +252,7 @@ def _checked(file: Path, mask: Path, first: Path) -> bool:
 
 
 def _write_sheet(done: Prepared) -> None:
-    sheet = TrainingSheet(", ".join(subject.name for subject in done.subjects))
+    sheet = TrainingSheet(f"Photos for training: {', '.join(subject.name for subject in done.subjects)}")
     for subject in done.subjects:
         count = len(subject.photos)
         photos = "1 photo" if count == 1 else f"{count} photos"
@@ -265,15 +269,16 @@ def _write_sheet(done: Prepared) -> None:
             word, kind = _in_a_word(photo, doubts)
             sheet.add(image, mask, photo.image.name, word, kind, caption=photo.caption, doubts=doubts)
     shown = [each for each in done.left_out if each.image is not None]
-    sheet.begin("Left out", "The outline is the best guess, if there was one.")
+    sheet.begin("Left out", _LEFT_OUT)
     for each in shown:
         assert each.image is not None
         guess = np.zeros(each.image.shape[:2], bool) if each.guess is None else each.guess
         word = "left out" if each.score is None else f"left out {each.score:.2f}"
         sheet.add(each.image, guess, f"{each.subject}: {Path(each.photo).name}", word, "poor", doubts=(each.why,))
     names = [subject.name for subject in done.subjects]
-    homes = {kind: " or ".join(f"{name}/{kind}" for name in names) for kind in (IMAGES, MASKS)}
-    sheet.write(done.folder, _LEAD.format(folder=done.folder, masks=homes[MASKS], images=homes[IMAGES]))
+    homes = {kind: " or ".join(str(done.folder / name / kind) for name in names) for kind in (IMAGES, MASKS)}
+    lead = _LEAD.format(masks=homes[MASKS], images=homes[IMAGES])
+    sheet.write(done.folder, lead, f"persam dreambooth prepare {quote(str(done.folder))}")
 
 
 def _in_a_word(photo: TrainingPhoto, doubts: Sequence[str]) -> tuple[str, str]:
