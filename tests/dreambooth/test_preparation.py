@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from tests.dreambooth.drawn_subjects import SMALL, pixels_of, prepared, write_ph
 from persam import Concept, PerSAM, dreambooth
 from persam.dreambooth import Framing, prepare, prepare_masked, read_prepared
 from persam.errors import PersamError, UsageError
-from persam.files import write_bytes
 from persam.metrics import iou
 
 
@@ -94,20 +94,18 @@ def test_a_stop_leaves_nothing(model: PerSAM, disc: Concept, beach: Path, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("written", [0, 3, 11])
-def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
-    files = []
+@pytest.mark.parametrize("fitting", [0, 3, 11, 19])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int) -> None:
+    """Photos and masks are files 1 to 6, then come the layouts, the sheet and the list."""
+    left = iter(range(fitting))
 
-    def fill(path: Path, data: bytes) -> None:
-        files.append(path)
-        if len(files) > written:
-            raise PersamError(f"Cannot write {path}: there is no room left on the disk.")
-        write_bytes(path, data)
+    def fill(file: Path) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    for module in ("preparation", "layouts"):
-        monkeypatch.setattr(f"persam.dreambooth.{module}.write_bytes", fill)
-    monkeypatch.setattr("persam.files.write_bytes", fill)
-    with pytest.raises(PersamError, match="no room"):
+    write_photos(tmp_path / "disc")
+    monkeypatch.setattr("persam.files._to_disk", fill)
+    with pytest.raises(PersamError, match="no room left on the disk"):
         prepared(tmp_path)
     assert not (tmp_path / "ready").exists()
 

@@ -175,6 +175,13 @@ def test_a_copy_without_what_is_hidden_in_it_is_known(ready: Path) -> None:
     assert [photo.corrected for photo in recheck(ready).subjects[0].photos] == [True, False, False]
 
 
+def test_what_a_killed_run_left_half_written_goes(ready: Path) -> None:
+    for folder in ("disc/images", "disc/masks", "kohya/disc", "diffusers/train"):
+        (ready / folder / ".123-4560007.tmp.png").write_bytes(b"half")
+    assert recheck(ready).problems == []
+    assert not list(ready.rglob("*.tmp*"))
+
+
 def test_a_folder_without_photos_or_list(ready: Path, tmp_path: Path) -> None:
     for photo in (ready / "disc" / "images").iterdir():
         photo.unlink()

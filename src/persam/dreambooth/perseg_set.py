@@ -249,6 +249,7 @@ def _write(ledger: Ledger, done: Enlarged, used: Sequence[_SeenPhoto], left_out:
     done.photos += [one.review for one in left_out]
     reports = [Path(REVIEW, f"{done.object}{suffix}") for suffix in (".html", ".png", ".csv")]
     ledger.check([*files, *reports])
+    ledger.sweep([IMAGES, ANNOTATIONS, REVIEW])
     earlier = [Path(file) for file in written_in(done.folder) if Path(file).parent in (images, masks)]
     ledger.remove(set(earlier) - set(files))
     for file, data in files.items():

@@ -151,6 +151,7 @@ def held(folder: str | Path, *, overwrite: bool = False) -> Iterator[tuple[Ledge
     with Ledger(root, overwrite=overwrite, advice=ADVICE) as ledger:
         is_known = (root / PREPARED).exists()
         known = listed_subjects(root) if is_known else []
+        ledger.sweep([KOHYA, DIFFUSERS, *(subject.name for subject in known)])
         if is_known and ledger.is_new:  # a copy without what is hidden in it
             files = [file for subject in known for photo in subject.photos for file in (photo.image, photo.mask)]
             ledger.adopt([*(file.relative_to(root) for file in files), *layout_files(known), PAGE, PICTURE])
@@ -186,6 +187,7 @@ def settle(ledger: Ledger, done: Prepared, before: Sequence[Subject] = ()) -> No
         raise PersamError(f"No photo is left in {done.folder}: prepare it again, from photos.")
     wanted = [*layout_files(done.subjects), PAGE, PICTURE, PREPARED]
     ledger.check(wanted)
+    ledger.sweep(subject.name for subject in done.subjects)
     used = {file for subject in done.subjects for photo in subject.photos for file in (photo.image, photo.mask)}
     unused = [
         file for subject in before for photo in subject.photos for file in (photo.image, photo.mask) if file not in used
