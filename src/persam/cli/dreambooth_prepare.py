@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -262,7 +263,7 @@ def _tell_enlarged(done: Enlarged) -> None:
     first = f"{real} real, 00 among them" if real else "00 is the surest of them"
     say(f"{done.object}: {len(used)} photos ({first}) in {done.folder}/, {len(out_of_it)} left out.")
     say(f"The masks are persam's own and nobody has reviewed them: look at {done.sheet}, and paint over what is wrong.")
-    say(f"Then: persam bench perseg --data {done.folder}")
+    say(f"Then: persam bench perseg --data {quote(str(done.folder))}")
 
 
 def _tell(done: Prepared, *, json: bool) -> None:
@@ -292,7 +293,8 @@ def _tell(done: Prepared, *, json: bool) -> None:
     for subject in done.subjects:
         count = len(subject.photos)
         say(f"{subject.name}: {count} photo{'' if count == 1 else 's'}, taught as: {subject.prompt}.")
-    say(f"Look at {done.sheet}, correct masks or remove photos, and say: persam dreambooth prepare {done.folder}")
+    again = f"persam dreambooth prepare {quote(str(done.folder))}"
+    say(f"Look at {done.sheet}, correct masks or remove photos, and say: {again}")
 
 
 def _summary(done: Prepared) -> dict[str, Any]:
