@@ -41,7 +41,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def test_masks_are_found_by_the_model(model: PerSAM, disc: Concept, beach: Path, tmp_path: Path) -> None:
-    done = prepare(model, [beach / "photos"], disc, tmp_path / "ready", framing=Framing("whole", 512))
+    done = prepare(model, beach / "photos", disc, tmp_path / "ready", framing=Framing("whole", 512))
     (subject,) = read_prepared(tmp_path / "ready")
     assert (subject.name, subject.identifier, subject.class_word) == ("disc", "t@y", "disc")
     assert [photo.image.name for photo in subject.photos] == ["0.png", "1.png", "2.png"]
@@ -82,6 +82,13 @@ def test_a_subject_that_is_nowhere_leaves_nothing(model: PerSAM, disc: Concept, 
         PersamError, match=r"disc was found in none of 1 photos \(the best score is 0\.\d\d, in nothing"
     ):
         prepare(model, [beach / "photos" / "nothing.jpg"], disc, tmp_path / "ready")
+    assert not (tmp_path / "ready").exists()
+
+
+def test_what_is_no_concept_is_refused(model: PerSAM, beach: Path, tmp_path: Path) -> None:
+    for wrong, said in (("disc.safetensors", "read a file with Concept.load"), ([], "No concept was given")):
+        with pytest.raises(UsageError, match=said):
+            prepare(model, beach / "photos", wrong, tmp_path / "ready")
     assert not (tmp_path / "ready").exists()
 
 

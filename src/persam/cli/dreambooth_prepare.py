@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from persam.dreambooth import Enlarged, Prepared
 
 _SHOWN = 60
+_FEW = 3  # photos of a subject, fewer than which are few
 
 ConceptFile = Annotated[
     list[str] | None,
@@ -53,7 +54,9 @@ def prepare(
         str | None,
         typer.Option(metavar="DIR", help="Instead of a concept: masks that are there, named like their photos."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the subject, with --masks. Default: the name of DIR.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the subject, with --masks. Default: its class, or the name of DIR.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the result. Default: dreambooth.")
     ] = None,
@@ -98,6 +101,10 @@ def prepare(
     files = [*(concept or []), *(item for item in photos if item.lower().endswith(CONCEPT_SUFFIX))]
     others = [item for item in photos if item not in files]
     if masks is None and not files and output is None and _is_prepared(others):
+        if (name, crop, resolution, margin, threshold) != (None, "subject", 512, 0.25, 0.5):
+            raise UsageError(
+                f"{others[0]} is read again as it is; to cut or find anew, name the photos, and it with --output."
+            )
         _read_again(others[0], identifier or [], class_word or [], caption, overwrite=overwrite, json=json)
         return
     framing = Framing(crop, resolution, margin)  # type: ignore[arg-type]
@@ -284,15 +291,22 @@ def _tell(done: Prepared, *, json: bool) -> None:
     console.print(grid)
     if rows > _SHOWN:
         console.print(f"... and {rows - _SHOWN} more on the sheet")
-    for left in done.left_out:
+    for left in done.left_out[:_SHOWN]:
         say(f"Left out of {left.subject}: {Path(left.photo).name}. {left.why}")
+    if len(done.left_out) > _SHOWN:
+        say(f"... and {len(done.left_out) - _SHOWN} more.")
     for mask in done.kept:
         say(f"Corrected by you and kept: {mask} (--overwrite replaces it).")
     for gone in done.gone:
         say(f"Removed by you: {gone}.")
     for subject in done.subjects:
         count = len(subject.photos)
-        say(f"{subject.name}: {count} photo{'' if count == 1 else 's'}, taught as: {subject.prompt}.")
+        few = (
+            f" More photos teach it better; {_FEW} to 6, each with another background, are usual."
+            if count < _FEW
+            else ""
+        )
+        say(f"{subject.name}: {count} photo{'' if count == 1 else 's'}, taught as: {subject.prompt}.{few}")
     again = f"persam dreambooth prepare {quote(str(done.folder))}"
     say(f"Look at {done.sheet}, correct masks or remove photos, and say: {again}")
 
