@@ -90,12 +90,12 @@ def prepare(
         UsageError: there are no photos, or names or words will not do; a file of others is in the way.
         PersamError: a concept is of another model, a subject is in none of the photos, or it cannot be written.
     """
-    given = list(concepts) if isinstance(concepts, list | tuple) else [concepts]
+    given: list[Concept] = [concepts] if isinstance(concepts, Concept) else [*concepts]
     if not given:
         raise UsageError("No concept was given; learn one first, or give masks.")
     for concept in given:
         if not isinstance(concept, Concept):
-            raise UsageError(f"A concept is wanted, not {concept!r}; read a file with Concept.load(...).")
+            raise UsageError(f"A concept is wanted, not {concepts!r}; read a file with Concept.load(...).")
         model.check(concept)
     places = find_images([photos] if isinstance(photos, str | Path) else photos)
     words = [concept.text for concept in given]
