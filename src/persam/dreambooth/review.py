@@ -18,7 +18,7 @@ from persam.dreambooth.subjects import PREPARED, Subject, TrainingPhoto, listed_
 from persam.dreambooth.wording import reworded
 from persam.errors import PersamError
 from persam.files import expanded
-from persam.images import IMAGE_SUFFIXES, read_image
+from persam.images import IMAGE_SUFFIXES, read_image, read_orientation
 from persam.ledger import Ledger, written_in
 from persam.masks import read_mask
 from persam.reports.pictures import write_mask
@@ -133,6 +133,7 @@ def recheck(
         if done.problems:
             done.subjects = known
             return done
+        _whiten(ledger, done.subjects)
         settle(ledger, done, known)
     return done
 
@@ -211,24 +212,17 @@ def _photos_now(
     for file in sorted(files, key=lambda each: order.get(each.name, len(order))):
         mask = home / MASKS / f"{file.stem}.png"
         try:
-            is_plain = _checked(file, mask, stems.setdefault(file.stem, file))
+            _check(file, mask, stems.setdefault(file.stem, file))
         except PersamError as problem:
             done.problems.append(str(problem))
         else:
             photo = known.get(file.name, TrainingPhoto(file, mask, subject.prompt, corrected=True))
-            photo = replace(photo, corrected=photo.corrected or not is_as_written(ledger, mask))
-            if not is_plain:  # as persam understands it, so that every trainer does
-                ledger.adopt([mask.relative_to(done.folder)])
-                write_mask(mask, read_mask(mask))
-            yield photo
+            yield replace(photo, corrected=photo.corrected or not is_as_written(ledger, mask))
         on_photo()
 
 
-def _checked(file: Path, mask: Path, first: Path) -> bool:
+def _check(file: Path, mask: Path, first: Path) -> None:
     """See that a photo and its mask belong together, and that it is the `first` with that mask.
-
-    Returns:
-        Whether the mask is grey, with white in it. Colours, labels and transparency are read in many ways.
 
     Raises:
         PersamError: they do not.
@@ -237,6 +231,8 @@ def _checked(file: Path, mask: Path, first: Path) -> bool:
         raise PersamError(f"{file} is no photo, and some trainers open every file there; move it away.")
     if first is not file:
         raise PersamError(f"{first} and {file.name} would have one mask; keep one of them.")
+    if read_orientation(file) != 1:
+        raise PersamError(f"{file} is turned when it is shown (EXIF), which some trainers do not do; save it upright.")
     height, width = read_image(file).shape[:2]
     if not mask.is_file():
         raise PersamError(f"{file} has no mask: looked for {mask}; put it there, or remove the photo.")
@@ -246,8 +242,16 @@ def _checked(file: Path, mask: Path, first: Path) -> bool:
             f"The mask {mask} is {found.shape[1]} x {found.shape[0]} pixels, its photo {width} x {height}; save it at "
             "the photo's size."
         )
-    with Image.open(mask) as picture:
-        return picture.mode == "L" and int(np.asarray(picture).max()) >= _WHITE
+
+
+def _whiten(ledger: Ledger, subjects: Sequence[Subject]) -> None:
+    """Write masks in colours, with labels or transparency as persam understands them, so that every trainer does."""
+    for mask in (photo.mask for subject in subjects for photo in subject.photos):
+        with Image.open(mask) as picture:
+            is_plain = picture.mode == "L" and int(np.asarray(picture).max()) >= _WHITE
+        if not is_plain:
+            ledger.adopt([mask.relative_to(ledger.folder)])
+            write_mask(mask, read_mask(mask))
 
 
 # ----------------------------------------------------------------------------------------------------- the sheet
