@@ -131,6 +131,16 @@ def test_masks_that_are_there_need_no_model(tmp_path: Path) -> None:
     ]
 
 
+def test_photos_none_of_which_has_a_mask_leave_nothing(tmp_path: Path) -> None:
+    home = write_photos(tmp_path)
+    (home / "others").mkdir()
+    Image.new("L", (8, 8)).save(home / "others" / "x.png")
+    for masks, said in (("others", "None of the 3 photos has a mask"), ("photos", "can be used: The mask .* a photo")):
+        with pytest.raises(PersamError, match=said):
+            prepare_masked(home / "photos", home / masks, tmp_path / "ready", name="disc")
+    assert not (tmp_path / "ready").exists()
+
+
 def test_a_turned_photo_takes_its_mask_along(tmp_path: Path) -> None:
     """A photo that is stored on its side is shown, and written, upright; so is a mask that was drawn as it is shown."""
     photo, mask = draw_scene(120, 160, center=(40, 40))

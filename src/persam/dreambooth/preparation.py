@@ -168,7 +168,9 @@ def prepare_masked(
             _take(gathered, _source(place), photo, mask, None, framing or Framing())
 
         failures = _each(places, look, on_photo)
-        if not gathered.taken and not failures:
+        if failures and not gathered.taken:
+            raise PersamError(f"None of the {len(places)} photos can be used: {failures[0][1]}")
+        if not gathered.taken:
             raise UsageError(
                 f"None of the {len(places)} photos has a mask in {expanded(masks)} that shows something; masks are "
                 "named like their photos, mug.png for mug.jpg."
