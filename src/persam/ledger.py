@@ -165,6 +165,21 @@ class Ledger(Held):
                 except OSError as error:
                     raise write_error(file, error) from error
 
+    def take_back(self) -> None:
+        """Remove all that was written here, for a job that failed in a folder where nothing was noted before."""
+        written = [self._home / place for place in self._stamps]
+        for file in filter(self.is_own, written):
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+        made = {folder for file in written for folder in file.parents if self._home in folder.parents}
+        if self._home in self._new_folders:  # then all folders in it are
+            made.update(folder for folder in self._home.rglob("*/") if folder.name != HIDDEN)
+        for folder in sorted(made, key=lambda each: -len(each.parts)):
+            with contextlib.suppress(OSError):  # files of others are in it
+                folder.rmdir()
+        with contextlib.suppress(OSError):
+            self._journal.path.unlink(missing_ok=True)
+
     def sweep(self, folders: Iterable[str]) -> None:
         """Remove half-written files of a run that was killed from the folder and from these in it."""
         places = [*self._home.glob(".*.tmp*"), *(path for name in folders for path in (self._home / name).rglob(".*"))]
