@@ -156,13 +156,13 @@ def tune_keys(cache: Cache, *, epochs: int = EPOCHS, seed: int = 0) -> tuple[Cac
 
         everything, losses = torch.arange(len(given)), []
         for _ in range(epochs):
-            losses.append(float(loss_of(everything)))
+            losses.append(float(loss_of(everything).detach()))
             for shots in torch.randperm(len(given), generator=generator).split(BATCH):
                 optimizer.zero_grad()
                 loss_of(shots).backward()
                 optimizer.step()
                 schedule.step()
-        losses.append(float(loss_of(everything)))
+        losses.append(float(loss_of(everything).detach()))
     return replace(cache, keys=keys.detach()), losses
 
 

@@ -163,7 +163,7 @@ def plot(result: ClassifyBench) -> bytes:
             means, low, high = ([100 * each[place] for each in found if each] for place in range(3))
             line = "-" if features == kinds[-1] else "--"
             axis.plot(result.shots, means, line, marker="o", color=colour, label=f"{method}, {features}")
-            if line == "-":
+            if method == CACHE:  # of all methods, they would hide each other
                 axis.fill_between(result.shots, low, high, color=colour, alpha=0.1, linewidth=0)
     for colour, (features, method) in zip(COLOURS[len(METHODS) :], _without_shots(result), strict=False):
         if (alone := result.accuracy(features, method, 0)) is not None:
@@ -171,7 +171,7 @@ def plot(result: ClassifyBench) -> bytes:
     axis.axhline(100 / len(result.described.names), color="#888888", linewidth=1, label="chance")
     axis.set_xscale("log", base=2)
     axis.set_xticks(result.shots, [str(number) for number in result.shots])
-    axis.set_xlabel("shots of a class", fontsize=9)
+    axis.set_xlabel(f"shots of a class; shaded: 95 % intervals of {CACHE}", fontsize=9)
     axis.set_ylabel("photos named rightly, percent", fontsize=9)
     axis.set_ylim(0, 101)
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)
