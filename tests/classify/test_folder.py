@@ -71,3 +71,11 @@ def test_what_is_no_folder_of_classes(tmp_path: Path) -> None:
     touch(tmp_path, "dog/1.jpg")
     with pytest.raises(UsageError, match="There is no folder of masks at"):
         read_classes(tmp_path, tmp_path / "gone")
+
+
+def test_the_package_gives_its_functions_whatever_was_imported() -> None:
+    from persam import classify
+    from persam.classify import accuracy, descriptions
+
+    assert classify.bench is accuracy.bench
+    assert classify.describe is descriptions.describe

@@ -68,7 +68,13 @@ def test_by_the_words_of_a_clip(run: Run, things: Path, tmp_path: Path) -> None:
 def test_the_bench(run: Run, things: Path, tmp_path: Path) -> None:
     done = run("classify", "bench", "things", "--shots", "1,2", "--draws", "2", "-o", "report")
     assert done.exit_code == 0, done.output
-    for part in ("Tip-Adapter-F", "nearest class mean", "surest concept", "Object alone less whole photo", "chance 33.3"):
+    for part in (
+        "Tip-Adapter-F",
+        "nearest class mean",
+        "surest concept",
+        "Object alone less whole photo",
+        "chance 33.3",
+    ):
         assert part in done.stdout
     assert "The report is report/report.html" in done.stderr
     assert "<h1>Few-shot classification</h1>" in (tmp_path / "report/report.html").read_text()

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from persam.classify.bench import ClassifyBench, bench
+    from persam.classify.accuracy import ClassifyBench, bench
     from persam.classify.cache import Cache, fit_cache
-    from persam.classify.describe import Described, describe
+    from persam.classify.descriptions import Described, describe
     from persam.classify.features import ClipFeatures, PhotoFeatures, PooledFeatures, load_features
     from persam.classify.folder import ClassFolder, read_classes
-    from persam.classify.name import Classifier, NamedPhoto
+    from persam.classify.naming import Classifier, NamedPhoto
     from persam.classify.report import write_report
 
 __all__ = [
@@ -45,12 +45,12 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "persam.classify.bench": "ClassifyBench bench",
+        "persam.classify.accuracy": "ClassifyBench bench",
         "persam.classify.cache": "Cache fit_cache",
-        "persam.classify.describe": "Described describe",
+        "persam.classify.descriptions": "Described describe",
         "persam.classify.features": "ClipFeatures PhotoFeatures PooledFeatures load_features",
         "persam.classify.folder": "ClassFolder read_classes",
-        "persam.classify.name": "Classifier NamedPhoto",
+        "persam.classify.naming": "Classifier NamedPhoto",
         "persam.classify.report": "write_report",
     },
 )

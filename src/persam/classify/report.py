@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from persam.classify.bench import CACHE, METHODS, OBJECT, SUREST, WHOLE, WORDS, ClassifyBench
-from persam.classify.describe import SMALL, DescribedPhoto
+from persam.classify.accuracy import CACHE, METHODS, OBJECT, SUREST, WHOLE, WORDS, ClassifyBench
+from persam.classify.descriptions import SMALL, DescribedPhoto
 from persam.drawing import colour_of, draw_overlay
 from persam.errors import PersamError
 from persam.files import expanded, write_bytes, write_text

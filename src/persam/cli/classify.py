@@ -17,9 +17,9 @@ from persam.cli.progress import progress_bar
 from persam.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from persam.classify.bench import ClassifyBench
-    from persam.classify.describe import Described
-    from persam.classify.name import NamedPhoto
+    from persam.classify.accuracy import ClassifyBench
+    from persam.classify.descriptions import Described
+    from persam.classify.naming import NamedPhoto
 
 app = typer.Typer(
     cls=RunByDefault,
@@ -78,8 +78,8 @@ def run(
     persam classify new_photos/ --classes things --encoder openai/clip-vit-base-patch32 --tune
     """
     from persam.classify.folder import read_classes
-    from persam.classify.name import Classifier
-    from persam.classify.write import claimed_names, write_names
+    from persam.classify.names_file import claimed_names, write_names
+    from persam.classify.naming import Classifier
     from persam.finding import find_images
 
     found = read_classes(classes, masks)
@@ -149,7 +149,7 @@ def bench(
 
     persam classify bench PerSeg/Images --masks PerSeg/Annotations --shots 1,2,4
     """
-    from persam.classify.bench import bench
+    from persam.classify.accuracy import bench
     from persam.classify.folder import read_classes
     from persam.classify.report import accuracy_table, claimed_folder, figures, gain_tables, write_report
     from persam.reports.figures import check_plots
@@ -190,7 +190,7 @@ def _described(
     dtype: str,
 ) -> Described:
     """Load what is needed, and describe the photos of the classes; what could not be read is told."""
-    from persam.classify.describe import describe
+    from persam.classify.descriptions import describe
     from persam.classify.features import load_features
 
     loaded = load_model(model, device=device, dtype=dtype)

@@ -14,11 +14,11 @@ from tests.classify.drawn import CLASSES, draw, write_classes
 from tests.fakes import ColourModel
 
 from persam import PerSAM
-from persam.classify.bench import CACHE, METHODS, OBJECT, SUREST, TUNED, WHOLE, WORDS, ClassifyBench, bench
-from persam.classify.describe import Described, describe
+from persam.classify.accuracy import CACHE, METHODS, OBJECT, SUREST, TUNED, WHOLE, WORDS, ClassifyBench, bench
+from persam.classify.descriptions import Described, describe
 from persam.classify.features import PooledFeatures
 from persam.classify.folder import read_classes
-from persam.classify.name import Classifier
+from persam.classify.naming import Classifier
 from persam.classify.report import accuracy_table, class_table, figures, write_report
 from persam.errors import PersamError, UsageError
 
@@ -219,7 +219,9 @@ def test_nothing_to_name(tmp_path: Path, described: Described) -> None:
     for photo in things.rglob("[0-9].png"):
         if "masks" not in photo.parts and "red" not in photo.parts:
             photo.write_bytes(b"")
-    with pytest.raises(PersamError, match=r"^Fewer than two classes have a photo that can be read \(not: blue, green\)"):
+    with pytest.raises(
+        PersamError, match=r"^Fewer than two classes have a photo that can be read \(not: blue, green\)"
+    ):
         describe(PerSAM(ColourModel()), read_classes(things), foreground=False)
 
 

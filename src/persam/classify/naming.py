@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from persam.classify.bench import CACHE, OBJECT, TUNED, WHOLE
+from persam.classify.accuracy import CACHE, OBJECT, TUNED, WHOLE
 from persam.classify.cache import Cache, fit_cache
-from persam.classify.describe import Described, DescribedPhoto
+from persam.classify.descriptions import Described, DescribedPhoto
 from persam.places import Place
 
 

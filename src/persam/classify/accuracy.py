@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from persam.classify.cache import WORDS_SCALE, fit_cache, nearest_mean
-from persam.classify.describe import Described
+from persam.classify.descriptions import Described
 from persam.errors import PersamError, UsageError
 from persam.metrics.statistics import Interval, bootstrap_mean
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from persam.classify.describe import SMALL, Described
-from persam.classify.name import NamedPhoto
+from persam.classify.descriptions import SMALL, Described
+from persam.classify.naming import NamedPhoto
 from persam.drawing import colour_of, draw_overlay
 from persam.files import expanded, write_bytes, write_csv
 from persam.geometry import fit_mask, shrink
