@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from persam.cli.album_views import views
 from persam.cli.console import complain, out, print_json, say, table
 from persam.cli.default_command import RunByDefault
 from persam.cli.engines import Address, Engine, Workers, engine_of, loaded_by
@@ -401,3 +402,6 @@ def _summary(report: AlbumReport, output: Place, seconds: float, *, stopped: boo
 
 def _failed(failures: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"image": photo, "error": problem} for photo, problem in failures]
+
+
+app.command("views")(views)

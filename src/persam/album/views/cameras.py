@@ -6,7 +6,7 @@ first pixel is (0.5, 0.5).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,7 @@ MODELS: dict[str, str] = {
     "THIN_PRISM_FISHEYE": "fx fy cx cy k1 k2 p1 p2 k3 k4 sx1 sy1",
 }
 _STRANGE = ("FOV", "THIN_PRISM_FISHEYE")  # whose distortion is not computed here
-_WIDER = (
-    1.5  # times the photo, within which a place is believed to be seen: far outside, a lens's polynomial turns back
-)
+_WIDER = 1.5  # times the photo, in which a place is believed to be seen: far outside, a polynomial turns back
 
 
 @dataclass(frozen=True)
@@ -140,6 +138,19 @@ class CameraView:
     translation: np.ndarray
     observed: np.ndarray
     points: np.ndarray
+
+    def smaller(self, longest: int) -> CameraView:
+        """The same of a photo whose longest side is `longest` pixels; one that is not longer stays."""
+        height, width = self.camera.size
+        if max(height, width) <= longest:
+            return self
+        share = longest / max(height, width)
+        size = max(1, round(height * share)), max(1, round(width * share))
+        wider, higher = size[1] / width, size[0] / height
+        along = {"f": share, "fx": wider, "cx": wider, "fy": higher, "cy": higher}
+        numbers = {name: value * along.get(name, 1.0) for name, value in self.camera.numbers.items()}
+        observed = self.observed * (wider, higher)
+        return replace(self, camera=replace(self.camera, size=size, numbers=numbers), observed=observed)
 
     @property
     def centre(self) -> np.ndarray:
