@@ -162,7 +162,7 @@ def plot(result: ClassifyBench) -> bytes:
             found = [result.accuracy(features, method, number) for number in result.shots]
             means, low, high = ([100 * each[place] for each in found if each] for place in range(3))
             line = "-" if features == kinds[-1] else "--"
-            axis.plot(result.shots, means, line, marker="o", color=colour, label=f"{method}, {features}")
+            axis.plot(result.shots, means, line, marker="o", markersize=4, color=colour, label=f"{method}, {features}")
             if method == CACHE:  # of all methods, they would hide each other
                 axis.fill_between(result.shots, low, high, color=colour, alpha=0.1, linewidth=0)
     for colour, (features, method) in zip(COLOURS[len(METHODS) :], _without_shots(result), strict=False):
@@ -176,7 +176,7 @@ def plot(result: ClassifyBench) -> bytes:
     axis.set_ylim(0, 101)
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8, handlelength=3)
     return png_of(figure)
 
 
