@@ -149,7 +149,7 @@ def _inside(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _VoxelsSeen:
     """The voxels as one view sees them.
 
     Attributes:
@@ -206,7 +206,7 @@ def by_hull(
     return found
 
 
-def _lost(hull: np.ndarray, own: _Seen, witnesses: Sequence[_Seen]) -> float | None:
+def _lost(hull: np.ndarray, own: _VoxelsSeen, witnesses: Sequence[_VoxelsSeen]) -> float | None:
     """The largest share of another view's mask that a view's own mask takes off the hull that covers it.
 
     The largest, for what is cut off is hidden in most views by what is left of the hull.
@@ -228,7 +228,7 @@ def _share(part: np.ndarray, whole: np.ndarray) -> float | None:
     return int(part.sum()) / total if total else None
 
 
-def _see(one: MaskedView, places: np.ndarray, middle: np.ndarray, voxel: float) -> _Seen:
+def _see(one: MaskedView, places: np.ndarray, middle: np.ndarray, voxel: float) -> _VoxelsSeen:
     """The voxels in one view; cells of the coarse picture are as large as a voxel in the cube's middle looks."""
     view, (height, width) = one.view, one.mask.shape
     pixels, is_seen = view.project(places)
@@ -241,7 +241,7 @@ def _see(one: MaskedView, places: np.ndarray, middle: np.ndarray, voxel: float) 
     coarse = cv2.resize(one.mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
     scale = np.array([shape[0] / height, shape[1] / width])
     cells = np.where(is_seen[:, None], pixels[:, ::-1] * scale, 0).astype(np.int32)
-    return _Seen(np.clip(cells, 0, np.array(shape) - 1), is_seen, is_in, coarse)
+    return _VoxelsSeen(np.clip(cells, 0, np.array(shape) - 1), is_seen, is_in, coarse)
 
 
 def _cube(views: Sequence[MaskedView]) -> tuple[np.ndarray, float]:
