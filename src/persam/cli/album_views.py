@@ -62,7 +62,7 @@ def views(
             )
         for _, problem in masked.failures:
             complain(problem)
-        with progress_bar("Views", len(masked.views)) as advance:
+        with progress_bar("Comparing") as advance:
             worst = worst_first(compare_views(masked.views, by, progress=advance))
         write_views(worst, masked.views, expanded(output), None if photos is None else expanded(photos))
     if json:

@@ -66,6 +66,17 @@ def test_a_wrong_mask_comes_first(by: str, fault: str) -> None:
         assert first.lacking > 0.3 > (first.beyond or 0)
 
 
+def test_two_wrong_masks_of_eight_come_first() -> None:
+    views = masked()
+    for number, fault in ((2, "shifted"), (5, "half")):
+        views[number] = MaskedView(views[number].view, FAULTS[fault](views[number].mask))
+    for by in ("points", "hull"):
+        first, second, third, *_ = worst_first(compare_views(views, by, grid=48))
+        assert {first.name, second.name} == {"photos/02.jpg", "photos/05.jpg"}
+        assert (third.agreement or 0) > 0.9
+        assert (third.agreement or 0) > (second.agreement or 0) + 0.1
+
+
 def test_points_are_counted_by_hand() -> None:
     """Share of the points that either has on the thing, asked of the majority of the other views."""
     views = masked(5)

@@ -5,7 +5,8 @@ points of which the majority of the other views says one or the other.
 
 Hull: the places of the world that lie in the other views' masks. A mask that shows more than their hull covers shows
 something that they do not; and where a view's own mask takes off the hull what the others' masks show, it lacks that.
-(That the hull projects beyond a mask is no fault by itself: every view carves more off a hull.)
+(That the hull projects beyond a mask is no fault by itself: every view carves more off a hull.) The view that agrees
+least is then no longer asked about the others, and so on, down to two thirds of the views.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ GRID = 64  # voxels along an edge of the cube around the thing
 _ENOUGH = 8  # points that one of both has on the thing, so that a share of them says something
 _MOST_OTHERS = 16  # views in which it is looked what a mask takes off the hull
 _BELIEVED = 0.05  # of a mask may be beyond the hull for it to say what another mask takes off the hull
+_TRUSTED = 0.9  # agreement below which a view is no longer asked about the others, the worst first
 _ROOM = 1.25  # of the cube, beyond what the masks show of the thing
 
 
@@ -79,7 +81,7 @@ def compare_views(
         views: three or more.
         method: ``points``, ``hull``, or ``auto``: points where enough of them are on the thing, else the hull.
         grid: voxels along an edge of the hull's cube.
-        progress: called after each view.
+        progress: called now and then.
 
     Raises:
         PersamError: fewer than three views, no point was matched though ``points`` are wanted, or no hull can be made.
@@ -96,8 +98,6 @@ def compare_views(
                 raise PersamError(
                     "No matched point is on the thing in any view, so points tell nothing; leave out --by points."
                 )
-            for _ in views:
-                progress()
             return found
     return by_hull(views, grid=grid, progress=progress)
 
@@ -185,17 +185,35 @@ def by_hull(
     steps = (np.arange(grid) + 0.5) * voxel - half
     places = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3) + middle
     seen = [_see(one, places, middle, voxel) for one in views]
-    visible = np.sum([one.is_seen for one in seen], axis=0)
-    misses = np.sum([one.is_seen & ~one.is_in for one in seen], axis=0)
+    trusted = set(range(len(views)))
+    while True:
+        found = _by_trusted(views, seen, trusted)
+        progress()
+        doubted = sorted(
+            (agreement, number)
+            for number in trusted
+            if (agreement := found[number].agreement) is not None and agreement < _TRUSTED
+        )
+        most = min(max(1, len(views) // 20), len(trusted) - max(FEWEST + 1, 2 * len(views) // 3))
+        if not doubted or most < 1:
+            return found
+        trusted -= {number for _, number in doubted[:most]}
+
+
+def _by_trusted(views: Sequence[MaskedView], seen: Sequence[_VoxelsSeen], trusted: set[int]) -> list[ViewAgreement]:
+    """Each view against the hull of the others that are trusted."""
+    visible = np.sum([seen[each].is_seen for each in trusted], axis=0)
+    misses = np.sum([seen[each].is_seen & ~seen[each].is_in for each in trusted], axis=0)
     hulls, beyond = [], []
-    for own in seen:
-        of_others, missed = visible - own.is_seen, misses - (own.is_seen & ~own.is_in)
+    for number, own in enumerate(seen):
+        of_others, missed = visible, misses
+        if number in trusted:
+            of_others, missed = visible - own.is_seen, misses - (own.is_seen & ~own.is_in)
         # One view in five may be wrong, and one where there are few: else a single bad mask would carve all off.
         allowed = np.where(of_others >= FEWEST, np.maximum(1, of_others // 5), 0)
         hulls.append((of_others >= 2) & (missed <= allowed))
         beyond.append(_share(own.mask & ~own.shadow(hulls[-1]), own.mask))
-        progress()
-    witnesses = [number for number, share in enumerate(beyond) if share is not None and share < _BELIEVED]
+    witnesses = [number for number in trusted if (share := beyond[number]) is not None and share < _BELIEVED]
     found = []
     for number, one in enumerate(views):
         lacking = _lost(hulls[number], seen[number], [seen[each] for each in witnesses if each != number])

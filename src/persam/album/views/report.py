@@ -65,7 +65,7 @@ def write_views(
     shown = [one for one in worst if one.agreement is not None][:_SHOWN] or list(worst[:_SHOWN])
     tiles = [_tile(one, by_name[one.name], photos) for one in shown]
     lines = [tiles[start : start + _A_ROW] for start in range(0, len(tiles), _A_ROW)]
-    title = f"The {len(tiles)} of {len(worst)} views that agree least"
+    title = f"The {len(tiles)} of {len(worst)} views that agree least" if len(tiles) < len(worst) else "All views"
     write_bytes(folder / PICTURE, encoded(draw_grid(title, lines, _STYLE), "PNG"))
 
 
