@@ -85,6 +85,18 @@ def test_photos_are_described_by_their_objects(described: Described) -> None:
         assert np.argmax(photo.scores) == photo.label
 
 
+def test_a_mask_that_is_given_is_of_a_shot_alone(tmp_path: Path, folder: Path, described: Described) -> None:
+    """What a photo is asked by is the same without it: of a new photo nobody has a mask."""
+    things = shutil.copytree(folder, tmp_path / "things")
+    wrong = np.zeros((64, 64), bool)
+    wrong[:9, :9] = True
+    Image.fromarray(wrong).save(things / "red/masks/3.png")
+    for one, before in zip(describe(PerSAM(ColourModel()), read_classes(things)).photos, described.photos, strict=True):
+        if not one.is_reference:
+            assert torch.equal(one.asked, before.asked)
+            assert torch.equal(one.shot, before.shot) == (not one.path.endswith("red/3.png"))
+
+
 def test_no_shot_and_no_reference_is_named(result: ClassifyBench) -> None:
     """The shots of a draw are those that are not named; more shots are the fewer ones and others."""
     photos = result.described.photos

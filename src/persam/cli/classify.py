@@ -117,7 +117,7 @@ def run(
         shots = f"{len(described.photos)} photos of {len(described.names)} classes"
         names = "with the classes' names" if described.words is not None else "without the classes' names"
         how = f"{classifier.method} from {shots}, {classifier.features}, {names}"
-        say(f"{len(named)} photos named by {how}; in {output}/")
+        say(f"{len(named)} {'photo' if len(named) == 1 else 'photos'} named by {how}; in {output}/")
     refuse_failures(failures, len(wanted), "named")
 
 
