@@ -138,6 +138,8 @@ def test_poses_are_read_as_they_were_written(tmp_path: Path, form: str) -> None:
     else:
         write_colmap(views, tmp_path / "sparse" / "0", binary=form == "binary")
         found = read_poses(tmp_path)
+        (file,) = (tmp_path / "sparse" / "0").glob("cameras.*")
+        assert [one.name for one in read_poses(file)] == [one.name for one in found]
         assert [one.name for one in found] == [one.name for one in views]
     for one, wanted in zip(found, views, strict=True):
         np.testing.assert_allclose(one.rotation, wanted.rotation, atol=1e-9)

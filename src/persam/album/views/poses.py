@@ -42,6 +42,8 @@ def read_poses(place: str | Path) -> list[CameraView]:
     path = expanded(place)
     if not path.exists():
         raise UsageError(f"There are no poses at {path}; {_NEEDED}.")
+    if path.is_file() and path.stem in ("cameras", "images", "points3D"):
+        path = path.parent
     if path.is_file():
         return _sorted(_checked(path, _transforms, path))
     for folder in (path, path / "sparse" / "0", path / "sparse", path / "0", path / "colmap" / "sparse" / "0"):
