@@ -156,9 +156,11 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 # What the pages call by name; the rest of a page's files is made by its own commands.
 PHOTOS = "mug 1 2 3 kitchen a b album/one album/two holiday/day/one frames/1 frames/2"
+THINGS = "things/mug/1 things/mug/2 things/cat/1 things/cat/2 new/1"
 STUDY = "photos/horses/one photos/horses/two photos/mugs/one photos/mugs/two"
-MASKS = "mug_mask kitchen_mask 1 2 3 strokes first frame12 mended corrected"
-ELSEWHERE = ("facebook/", ".pth", "persam bench", "s3://", "--address")  # downloads, buckets, clusters, data sets
+MASKS = "mug_mask kitchen_mask 1 2 3 strokes first frame12 mended corrected things/mug/masks/1 things/cat/masks/1"
+# Downloads, buckets, clusters, data sets, what COLMAP makes.
+ELSEWHERE = ("facebook/", "openai/", ".pth", "persam bench", "PerSeg", "s3://", "--address", "--poses")
 
 
 @pytest.fixture
@@ -167,7 +169,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     photo = np.full((480, 640, 3), 90, np.uint8)
     cv2.circle(photo, (270, 250), 140, (40, 40, 220), -1)
     mask = cv2.inRange(photo, (40, 40, 220), (40, 40, 220))
-    pictures = {f"{name}.jpg": photo for name in f"{PHOTOS} {STUDY}".split()} | {
+    pictures = {f"{name}.jpg": photo for name in f"{PHOTOS} {STUDY} {THINGS}".split()} | {
         f"{name}.png": mask for name in MASKS.split()
     }
     for name, picture in (pictures | {"mug_cutout.png": np.dstack([photo, mask])}).items():

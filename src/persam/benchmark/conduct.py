@@ -17,7 +17,6 @@ from persam.benchmark.datasets.catalog import DATASETS, find_data_set
 from persam.benchmark.episodes import Episode, Loaded, data_hash, limited
 from persam.benchmark.methods.catalog import ITS_OWN
 from persam.benchmark.records import Query, Record, presence_queries, queries_of
-from persam.benchmark.reporting.plots import check_plots
 from persam.benchmark.reporting.protocols import DAVIS, FOLDER, PROTOCOLS, Protocol
 from persam.benchmark.reporting.report import FILES as REPORT_FILES
 from persam.benchmark.reporting.report import METRICS, Report
@@ -28,6 +27,7 @@ from persam.benchmark.running.run_folder import ABSENT, RECORDS, RunFolder, kept
 from persam.errors import PersamError, UsageError
 from persam.files import expanded
 from persam.ledger import claimed, holds_json
+from persam.reports.figures import check_plots
 from persam.reports.provenance import versions, weights_hash
 
 Progress = Callable[[int, int], object]

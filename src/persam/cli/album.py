@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
 
+from persam.cli.album_views import views
 from persam.cli.console import complain, out, print_json, say, table
+from persam.cli.default_command import RunByDefault
 from persam.cli.engines import Address, Engine, Workers, engine_of, loaded_by
 from persam.cli.options import Backend, Device, Dtype, Json, load_model, model_of
 from persam.cli.photos import (
@@ -44,19 +45,6 @@ MOST_TOLD = 10  # of them with --json; correct.csv has more
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-class _RunByDefault(TyperGroup):
-    """`persam album CONCEPT PHOTOS` is `persam album run CONCEPT PHOTOS`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):  # the group has no options of its own
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that was named; files, if none was."""
-        return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
-
-
 Formats = Annotated[
     list[str] | None,
     typer.Option(
@@ -71,7 +59,7 @@ Cache = Annotated[
 ]
 
 app = typer.Typer(
-    cls=_RunByDefault,
+    cls=RunByDefault,
     help="Find concepts in thousands of photos: persam album CONCEPT.safetensors... PHOTOS... -o DIR",
     no_args_is_help=True,
 )
@@ -414,3 +402,6 @@ def _summary(report: AlbumReport, output: Place, seconds: float, *, stopped: boo
 
 def _failed(failures: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"image": photo, "error": problem} for photo, problem in failures]
+
+
+app.command("views")(views)

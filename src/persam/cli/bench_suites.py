@@ -112,8 +112,8 @@ def robustness(
 
     Example: persam bench robustness --data ~/data --output rough
     """
-    from persam.benchmark.reporting.plots import check_plots
     from persam.benchmark.suites.robustness import read_sizes, roughen
+    from persam.reports.figures import check_plots
 
     _check(shared["output"], "robustness")
     if shared["output"] is not None:
@@ -150,8 +150,8 @@ def presence(mode: Mode = "persam", **shared: Any) -> None:
 
     Example: persam bench presence --data ~/data --output there
     """
-    from persam.benchmark.reporting.plots import check_plots
     from persam.benchmark.suites.presence import ask_presence
+    from persam.reports.figures import check_plots
 
     _check(shared["output"], "presence")
     if shared["output"] is not None:
@@ -222,8 +222,8 @@ def corrections(
 
     Example: persam bench corrections --data ~/data --output orders
     """
-    from persam.benchmark.reporting.plots import check_plots
     from persam.benchmark.suites.corrections import order_corrections
+    from persam.reports.figures import check_plots
 
     _check(shared["output"], "corrections")
     if shared["output"] is not None:

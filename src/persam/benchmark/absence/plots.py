@@ -10,9 +10,10 @@ import numpy as np
 
 from persam.benchmark.absence.summary import BINS, AbsentSummary, Calibration, is_there
 from persam.benchmark.records import Record
-from persam.benchmark.reporting.plots import ABSENT, COLOURS, PRESENT, new_figure, png_of
+from persam.benchmark.reporting.plots import ABSENT, PRESENT
 from persam.files import write_bytes
 from persam.method.find import USUAL
+from persam.reports.figures import COLOURS, new_figure, png_of
 from persam.segmentation import UNSURE
 
 _MARKS = "os^Dvp"

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from persam.album.worth import expected_gain
-from persam.benchmark.reporting.plots import COLOURS, new_figure, png_of
 from persam.benchmark.suites.amounts import ALBUM_PHOTOS, CORRECTIONS, LOTS
 from persam.benchmark.suites.one_album import MADE_OF, Looked, OneAlbum, in_albums
 from persam.benchmark.suites.suite import Findings, Missed, Trial, change, headline
 from persam.metrics import Interval, PairedTest, bootstrap_mean, paired_test
+from persam.reports.figures import COLOURS, new_figure, png_of
 from persam.reports.tables import Table
 
 PROTOCOL = (

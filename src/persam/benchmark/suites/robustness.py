@@ -13,7 +13,6 @@ import numpy as np
 
 from persam.benchmark.methods.base import Example
 from persam.benchmark.methods.ours import PersamMethod, reference_of
-from persam.benchmark.reporting.plots import COLOURS, new_figure, png_of
 from persam.benchmark.suites.suite import PICTURES, Findings, Trial, change, headline
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
@@ -21,6 +20,7 @@ from persam.instance import mask_box
 from persam.method.settings import Settings
 from persam.metrics import iou
 from persam.models.base import PromptableModel
+from persam.reports.figures import COLOURS, new_figure, png_of
 from persam.reports.tables import Table
 
 #: Areas of the reference mask, as shares of the true one.

@@ -13,7 +13,6 @@ from persam.benchmark.conduct import Progress, claimed_report, counter, mode_not
 from persam.benchmark.datasets.catalog import DATASETS
 from persam.benchmark.episodes import Loaded, data_hash
 from persam.benchmark.records import Query
-from persam.benchmark.reporting.plots import check_plots
 from persam.benchmark.reporting.protocols import FOLLOWED, YOUTUBE_VOS, Protocol
 from persam.benchmark.running.run_folder import PREDICTIONS
 from persam.benchmark.score import Answers, score_folder
@@ -26,6 +25,7 @@ from persam.benchmark.video.video_methods import USUAL, Shown, VideoMethod, find
 from persam.benchmark.video.video_report import VIDEO_FILES, VideoReport
 from persam.errors import UsageError
 from persam.files import expanded, safe_name
+from persam.reports.figures import check_plots
 from persam.reports.provenance import versions, weights_hash
 
 

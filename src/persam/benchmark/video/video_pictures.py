@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 
 from persam.benchmark.records import Query, Record, grouped
-from persam.benchmark.reporting.plots import COLOURS, new_figure, png_of
 from persam.benchmark.reporting.worst import TRUTH
 from persam.benchmark.video.sequences import VideoSequence
 from persam.drawing import PALETTE, draw_overlay
 from persam.errors import PersamError
 from persam.geometry import fit, fit_mask
 from persam.images import read_image
+from persam.reports.figures import COLOURS, new_figure, png_of
 from persam.reports.pictures import GridStyle, Tile, draw_grid
 
 Found = Callable[[str, str], np.ndarray | None]  # the mask (H, W) bool of a method for a query
