@@ -68,17 +68,21 @@ def guided_attention(
     if not isinstance(attention_mask, Guidance):
         out = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
         return out.transpose(1, 2).contiguous(), None
-    assert attention_mask.attention is not None
-    similarity = attention_mask.attention.to(query.dtype)
-    logits = query @ key.transpose(-2, -1) * scaling
-    if isinstance(attention_mask.where, Tensor):
-        after = (logits.softmax(dim=-1) + similarity).softmax(dim=-1)
-        weights = torch.where(attention_mask.where, after, (logits + similarity).softmax(dim=-1))
-    elif attention_mask.where == "before":
-        weights = (logits + similarity).softmax(dim=-1)
-    else:
-        weights = (logits.softmax(dim=-1) + similarity).softmax(dim=-1)
+    weights = steered(query @ key.transpose(-2, -1) * scaling, attention_mask)
     return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def steered(logits: Tensor, guidance: Guidance | None) -> Tensor:
+    """Weights of the cells from the logits of an attention, (B, heads, tokens, cells): their softmax, or as guided."""
+    if guidance is None or guidance.attention is None:
+        return logits.softmax(dim=-1)
+    similarity, where = guidance.attention.to(logits.dtype), guidance.where
+    if isinstance(where, Tensor):
+        after = (logits.softmax(dim=-1) + similarity).softmax(dim=-1)
+        return torch.where(where, after, (logits + similarity).softmax(dim=-1))
+    if where == "before":
+        return (logits + similarity).softmax(dim=-1)
+    return (logits.softmax(dim=-1) + similarity).softmax(dim=-1)
 
 
 # Of the pass that is running: a context variable, not an attribute of the module, so that threads do not mix theirs.
@@ -97,17 +101,25 @@ def _hand_on_attention(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
 
 def _add_semantic_to(argument: str) -> PreHook:
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        guidance = _current.get()
-        if guidance is None or guidance.semantic is None:
-            return None
-        tokens, semantic = kwargs[argument], guidance.semantic
-        if (
-            semantic.ndim > 1 and tokens.shape[1] > 1
-        ):  # (photos, prompts of each, tokens, channels): several of one photo
-            semantic = semantic.expand(tokens.shape[0] * tokens.shape[1], -1, -1, -1).reshape(*tokens.shape[:2], 1, -1)
-        return args, {**kwargs, argument: tokens + semantic.to(tokens.dtype)}
+        return args, {**kwargs, argument: with_semantic(kwargs[argument])}
 
     return hook
+
+
+def current_guidance() -> Guidance | None:
+    """Of the pass that is running in this thread."""
+    return _current.get()
+
+
+def with_semantic(tokens: Tensor) -> Tensor:
+    """Tokens (photos, prompts of each, tokens, channels) and the target embedding, where the pass that runs has one."""
+    guidance = _current.get()
+    if guidance is None or guidance.semantic is None:
+        return tokens
+    semantic = guidance.semantic
+    if semantic.ndim > 1 and tokens.shape[1] > 1:  # several prompts of one photo
+        semantic = semantic.expand(tokens.shape[0] * tokens.shape[1], -1, -1, -1).reshape(*tokens.shape[:2], 1, -1)
+    return tokens + semantic.to(tokens.dtype)
 
 
 def install(mask_decoder: nn.Module) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from persam.geometry import Frame, Size
 from persam.models.base import Decoded, EncodedImage, Prompts
+from persam.models.fast_decoder import quicken_decoder
 from persam.models.fast_vit import quicken
 from persam.models.fingerprint import check_numbers, fingerprint_of, sampled_fingerprint_of
 from persam.models.guidance import Guidance, guided, install
@@ -60,11 +61,14 @@ class PromptedNetwork(ABC):
         self.network = network.eval().requires_grad_(False).to(device, torch.float32)  # some come in half precision
         if device.type != "cpu" or not quicken(self.network.vision_encoder, encoder_dtype):
             self.network.vision_encoder.to(encoder_dtype)
+        if device.type == "cpu":
+            quicken_decoder(self.network)
         self.encoder_dtype = encoder_dtype
         self._pixels_dtype = next((each.dtype for each in self.network.vision_encoder.parameters()), encoder_dtype)
         self._mean, self._std = (as_channels(each, device) for each in pixels or self._usual_pixels)
         with torch.no_grad():
-            self._positions: Tensor = self.network.get_image_wide_positional_embeddings()
+            positions: Tensor = self.network.get_image_wide_positional_embeddings()
+        self._positions = positions.contiguous(memory_format=torch.channels_last)  # cell by cell, as the decoder reads
         rows, columns = self._positions.shape[-2:]
         self.grid: Size = (rows, columns)  # feature cells
         self.low_resolution: Size = (4 * rows, 4 * columns)  # of the logits
