@@ -111,10 +111,9 @@ def decode(model: PromptedNetwork, encoding: EncodedImage, given: Prompts, **mor
         return model.decode(encoding, given, **({"multimask": True} | more))
 
 
-def own_way(monkeypatch: pytest.MonkeyPatch, *given: Any, **more: Any) -> Decoded:
+def own_way(*given: Any, **more: Any) -> Decoded:
     """As the network's own classes decode."""
-    with monkeypatch.context() as patch:
-        patch.setattr(fast_decoder, "_goes_its_own_way", lambda *_: True)
+    with fast_decoder.as_published():
         return decode(*given, **more)
 
 
@@ -128,24 +127,24 @@ def assert_same(found: Decoded, expected: Decoded) -> None:
 
 @pytest.mark.parametrize("guidance", ["none", "before", "after", "semantic", "before and semantic"])
 @pytest.mark.parametrize("given", [{}, {"mask": True}, {"points": 3, "box": True, "mask": True}], ids=str)
-def test_equals_the_networks_own_way(model, given, guidance, monkeypatch, quick):
+def test_equals_the_networks_own_way(model, given, guidance, quick):
     asked = prompts(model, **given)
     for multimask in (True, False):
         more = {"multimask": multimask, "guidance": guidances(model)[guidance]}
         found = decode(model, photo(model), asked, **more)
         looks = len(quick)
         assert looks >= 3
-        assert_same(found, own_way(monkeypatch, model, photo(model), asked, **more))
+        assert_same(found, own_way(model, photo(model), asked, **more))
         assert len(quick) == looks  # the comparison went the other way
 
 
 @pytest.mark.parametrize("mask", [False, True])
-def test_a_batch_in_any_order_is_what_its_prompts_are_alone(model, mask, monkeypatch, quick):
+def test_a_batch_in_any_order_is_what_its_prompts_are_alone(model, mask):
     encoding, together = photo(model), prompts(model, 4, box=True, mask=mask)
     cells = model.grid[0] * model.grid[1]
     guidance = Guidance(random(8, 4, 1, 1, cells), "before", random(9, 4, 1, 1, CHANNELS))
     found = decode(model, encoding, together, guidance=guidance)
-    assert_same(found, own_way(monkeypatch, model, encoding, together, guidance=guidance))
+    assert_same(found, own_way(model, encoding, together, guidance=guidance))
 
     def some(order: list[int]) -> tuple[Prompts, Guidance]:
         picked = {name: None if each is None else each[order] for name, each in vars(together).items()}
@@ -166,10 +165,10 @@ def test_a_batch_in_any_order_is_what_its_prompts_are_alone(model, mask, monkeyp
 def test_any_number_of_cells_at_a_time(sam, tile, monkeypatch):
     monkeypatch.setattr(fast_decoder, "_TILE", tile)
     asked = prompts(sam, 2, mask=True)
-    assert_same(decode(sam, photo(sam), asked), own_way(monkeypatch, sam, photo(sam), asked))
+    assert_same(decode(sam, photo(sam), asked), own_way(sam, photo(sam), asked))
 
 
-def test_a_photo_is_not_taken_for_another(sam, monkeypatch):
+def test_a_photo_is_not_taken_for_another(sam):
     """What is kept of a photo is let go when another comes, be it in the same memory, or when the weights change."""
     asked = prompts(sam, mask=True)
     memory = photo(sam).features.clone()
@@ -178,20 +177,20 @@ def test_a_photo_is_not_taken_for_another(sam, monkeypatch):
         if number == 1:
             memory.copy_(random(2, *memory.shape))
         for _ in range(2):
-            assert_same(decode(sam, encoding, asked), own_way(monkeypatch, sam, encoding, asked))
+            assert_same(decode(sam, encoding, asked), own_way(sam, encoding, asked))
     changed = Sam(copy.deepcopy(sam.network), name="changed", image_size=SIDE, device=CPU)
     with torch.no_grad():
         changed.network.mask_decoder.transformer.layers[0].cross_attn_token_to_image.v_proj.weight.mul_(2)
     encoding = encodings[-1]
-    assert_same(decode(changed, encoding, asked), own_way(monkeypatch, changed, encoding, asked))
-    assert_same(decode(sam, encoding, asked), own_way(monkeypatch, sam, encoding, asked))
+    assert_same(decode(changed, encoding, asked), own_way(changed, encoding, asked))
+    assert_same(decode(sam, encoding, asked), own_way(sam, encoding, asked))
 
 
 @pytest.mark.parametrize("mask", [False, True])
-def test_one_prompt_of_each_of_several_photos(sam, mask, monkeypatch, quick):
+def test_one_prompt_of_each_of_several_photos(sam, mask, quick):
     views = EncodedImage(torch.cat([photo(sam, seed).features for seed in (1, 2)]), FRAME)
     asked = prompts(sam, 2, mask=mask)
-    assert_same(decode(sam, views, asked), own_way(monkeypatch, sam, views, asked))
+    assert_same(decode(sam, views, asked), own_way(sam, views, asked))
     assert quick
 
 
@@ -224,7 +223,7 @@ def test_many_tokens_go_the_networks_way(sam, monkeypatch, quick):
     found = decode(sam, photo(sam), asked)
     assert drawn
     assert not quick
-    assert_same(found, own_way(monkeypatch, sam, photo(sam), asked))
+    assert_same(found, own_way(sam, photo(sam), asked))
 
 
 def test_parameters_keep_their_names_and_copies_their_own(sam):

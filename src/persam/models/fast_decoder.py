@@ -28,7 +28,9 @@ Guidance weighs the same logits as everywhere (`models/guidance.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -43,6 +45,8 @@ from persam.models.guidance import Guidance, current_guidance, steered, with_sem
 _DECODERS = {"SamMaskDecoder", "MaskDecoder"}
 _TILE = 2**17  # numbers of cells at a time, 0.5 MB: they and what becomes of them stay in the cache of a core
 _ADDED_BY = "_persam_added_by"  # of the features of a mask prompt: the channels and the layer that they came from
+
+_published: ContextVar[bool] = ContextVar("persam_published_decoder", default=False)
 
 
 def quicken_decoder(network: Any) -> None:
@@ -62,6 +66,16 @@ def quicken_decoder(network: Any) -> None:
         last.forward = MethodType(_add, last)
 
 
+@contextmanager
+def as_published() -> Iterator[None]:
+    """Decoders go their own way until the block ends, in this thread alone: to compare with."""
+    token = _published.set(True)
+    try:
+        yield
+    finally:
+        _published.reset(token)
+
+
 def _add(layer: Any, channels: Tensor) -> Tensor:
     """What a mask prompt adds to the image, (N, r, h, w) -> (N, C, h, w); it remembers what it was made of."""
     if _goes_its_own_way(layer, channels):
@@ -74,7 +88,8 @@ def _add(layer: Any, channels: Tensor) -> Tensor:
 
 def _goes_its_own_way(module: nn.Module, *tensors: Tensor | None) -> bool:
     """Whether a module has to compute as its class does: someone learns, or records it."""
-    if module.training or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+    if module.training or recorded or _published.get():
         return True
     if not torch.is_grad_enabled():
         return False
