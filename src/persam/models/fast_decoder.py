@@ -291,7 +291,9 @@ def _two_way(
         is_other = isinstance(attention_similarity, Tensor) or any(each is not None for each in more.values())
         if is_other or _is_slower(transformer, point_embeddings.shape[2]) or _goes_its_own_way(transformer, *given):
             return type(transformer).forward(transformer, *given, attention_similarity, **more)
-    tokens, cells = point_embeddings, prompted or _cells_of(image_embeddings, image_positional_embeddings)
+    guidance = attention_similarity if isinstance(attention_similarity, Guidance) else None
+    tokens = point_embeddings
+    cells: _Cells | _Prompted = prompted or _cells_of(image_embeddings, image_positional_embeddings)
     for number, layer in enumerate(transformer.layers):
         if number:
             tokens = with_semantic(tokens)
@@ -300,10 +302,11 @@ def _two_way(
         else:
             tokens = _found(layer.self_attn(tokens, tokens, tokens))
         tokens = layer.layer_norm1(tokens)
-        seen = _look(layer.cross_attn_token_to_image, tokens + point_embeddings, cells, attention_similarity)
+        seen = _look(layer.cross_attn_token_to_image, tokens + point_embeddings, cells, guidance)
         tokens = layer.layer_norm2(tokens + seen)
         tokens = layer.layer_norm3(tokens + layer.mlp(tokens))
         cells = _tell(layer, tokens + point_embeddings, tokens, cells)
+    assert isinstance(cells, _Cells)
     seen = _look(transformer.final_attn_token_to_image, with_semantic(tokens + point_embeddings), cells, None)
     return transformer.layer_norm_final_attn(tokens + seen), cells.cells[:, None]
 

@@ -54,7 +54,7 @@ def time_concepts(
         {"concepts": 1, "model": name, "decoder": "published", "seconds": asdict(Spread.of(published))},
         {"concepts": 1, "model": name, "seconds": asdict(Spread.of(alone))},
     ]
-    table = [
+    table: list[tuple[str, ...]] = [
         ("1, decoder as published", Spread.of(published).text(3), "–", "–", "–"),
         ("1", Spread.of(alone).text(3), "–", "–", "–"),
     ]
