@@ -97,13 +97,17 @@ class Frame:
 
         Asked many times a photo, so it is kept: not to be written into.
         """
-        rows, columns = size or self.grid
+        with torch.inference_mode(False):  # training takes what a validation left
+            inside = torch.zeros(size or self.grid, dtype=torch.bool, device=device)
+            self.within(inside)[:] = True
+        return inside
+
+    def within(self, maps: Tensor) -> Tensor:
+        """The part of maps over the canvas, (..., h, w) of any resolution, that is `inside` the photo: a view."""
+        rows, columns = maps.shape[-2:]
         used_rows = max(1, round(rows * self.content[0] / self.canvas[0]))
         used_columns = max(1, round(columns * self.content[1] / self.canvas[1]))
-        with torch.inference_mode(False):  # training takes what a validation left
-            inside = torch.zeros(rows, columns, dtype=torch.bool, device=device)
-            inside[:used_rows, :used_columns] = True
-        return inside
+        return maps[..., :used_rows, :used_columns]
 
     def inside_of(self, maps: Tensor) -> Tensor:
         """The same for maps (..., h, w) over the canvas, where they are."""

@@ -27,6 +27,7 @@ from persam.models.loading import load_model
 
 PACKAGE = Path(persam.__file__).parent
 WAY = ("persam.py", "encoding.py", "geometry.py", "method/", "models/sam.py")
+LAYERS = {"persam.models.fast_decoder", "persam.models.fast_vit"}  # networks', though written here
 FILES, CHANGES, RECORDS = 8, 24, 10
 
 
@@ -65,7 +66,8 @@ def way_of(model: PerSAM, photo: np.ndarray, concept: persam.Concept) -> Way:
             return
         if code.co_name == "__init__" and code.co_filename.startswith("<"):  # dataclasses write it
             made = type(frame.f_locals.get("self"))
-            if made.__module__.startswith("persam.") and dataclasses.is_dataclass(made):
+            ours = made.__module__.startswith("persam.") and made.__module__ not in LAYERS
+            if ours and dataclasses.is_dataclass(made):
                 records.add(made.__name__)
         elif code.co_filename.startswith(str(PACKAGE)) and not code.co_name.startswith("<"):
             file = Path(code.co_filename).relative_to(PACKAGE).as_posix()

@@ -227,19 +227,17 @@ def agreement(logits: Tensor, prior: Prior) -> Tensor:
 
     Correlation within the photo of what a mask covers with the map; -1 for a mask of nothing or of everything.
     """
-    inside = prior.frame.inside_of(logits)
-    covered = (logits > 0)[..., inside].float()  # (..., places)
+    covered = (prior.frame.within(logits) > 0).float().flatten(-2)  # (..., places)
     share = covered.mean(-1)
     spread = (share * (1 - share)).sqrt()  # of zeros and ones
-    correlation = (covered @ prior.standard[inside]) / covered.shape[-1] / spread.clamp(min=1e-6)
+    correlation = (covered @ prior.frame.within(prior.standard).flatten()) / covered.shape[-1] / spread.clamp(min=1e-6)
     return torch.where(spread > 0, correlation, -1.0)
 
 
 def _good(logits: Tensor, frame: Frame, before: Tensor | None) -> bool:
     """Neither empty nor run away over (almost) the whole photo, unless the mask before was as large already."""
-    inside = frame.inside_of(logits)
-    share = float((logits > 0)[inside].float().mean())
-    share_before = 0.0 if before is None else float((before > 0)[inside].float().mean())
+    share = float((frame.within(logits) > 0).float().mean())
+    share_before = 0.0 if before is None else float((frame.within(before) > 0).float().mean())
     return share > 0 and (share < RUNAWAY or share_before >= RUNAWAY)
 
 

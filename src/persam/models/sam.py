@@ -76,11 +76,16 @@ class PromptedNetwork(ABC):
         self.network = network.eval().requires_grad_(False).to(device, torch.float32)  # some come in half precision
         if device.type != "cpu" or not quicken(self.network.vision_encoder, encoder_dtype):
             self.network.vision_encoder.to(encoder_dtype)
+        if device.type == "cpu":
+            from persam.models.fast_decoder import quicken_decoder  # here: it weighs logits by this file's `steered`
+
+            quicken_decoder(self.network)
         self.encoder_dtype = encoder_dtype
         self._pixels_dtype = next((each.dtype for each in self.network.vision_encoder.parameters()), encoder_dtype)
         self._mean, self._std = (as_channels(each, device) for each in pixels or self._usual_pixels)
         with torch.no_grad():
-            self._positions: Tensor = self.network.get_image_wide_positional_embeddings()
+            positions: Tensor = self.network.get_image_wide_positional_embeddings()
+        self._positions = positions.contiguous(memory_format=torch.channels_last)  # cell by cell, as the decoder reads
         rows, columns = self._positions.shape[-2:]
         self.grid: Size = (rows, columns)  # feature cells
         self.low_resolution: Size = (4 * rows, 4 * columns)  # of the logits
@@ -249,15 +254,7 @@ def _hand_on_attention(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
 
 def _add_semantic_to(argument: str) -> PreHook:
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        guidance = _current.get()
-        if guidance is None or guidance.semantic is None:
-            return None
-        tokens, semantic = kwargs[argument], guidance.semantic
-        if (
-            semantic.ndim > 1 and tokens.shape[1] > 1
-        ):  # several of one photo: (photos, prompts of each, tokens, channels)
-            semantic = semantic.expand(tokens.shape[0] * tokens.shape[1], -1, -1, -1).reshape(*tokens.shape[:2], 1, -1)
-        return args, {**kwargs, argument: tokens + semantic.to(tokens.dtype)}
+        return args, {**kwargs, argument: with_semantic(kwargs[argument])}
 
     return hook
 
@@ -279,14 +276,34 @@ def guided_attention(
     if not isinstance(attention_mask, Guidance):
         out = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
         return out.transpose(1, 2).contiguous(), None
-    assert attention_mask.attention is not None
-    similarity = attention_mask.attention.to(query.dtype)
-    logits = query @ key.transpose(-2, -1) * scaling
-    if isinstance(attention_mask.where, Tensor):
-        after = (logits.softmax(dim=-1) + similarity).softmax(dim=-1)
-        weights = torch.where(attention_mask.where, after, (logits + similarity).softmax(dim=-1))
-    elif attention_mask.where == "before":
-        weights = (logits + similarity).softmax(dim=-1)
-    else:
-        weights = (logits.softmax(dim=-1) + similarity).softmax(dim=-1)
+    weights = steered(query @ key.transpose(-2, -1) * scaling, attention_mask)
     return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def steered(logits: Tensor, guidance: Guidance | None) -> Tensor:
+    """Weights of the cells from the logits of an attention, (B, heads, tokens, cells): their softmax, or as guided."""
+    if guidance is None or guidance.attention is None:
+        return logits.softmax(dim=-1)
+    similarity, where = guidance.attention.to(logits.dtype), guidance.where
+    if isinstance(where, Tensor):
+        after = (logits.softmax(dim=-1) + similarity).softmax(dim=-1)
+        return torch.where(where, after, (logits + similarity).softmax(dim=-1))
+    if where == "before":
+        return (logits + similarity).softmax(dim=-1)
+    return (logits.softmax(dim=-1) + similarity).softmax(dim=-1)
+
+
+def current_guidance() -> Guidance | None:
+    """Of the pass that is running in this thread."""
+    return _current.get()
+
+
+def with_semantic(tokens: Tensor) -> Tensor:
+    """Tokens (photos, prompts of each, tokens, channels) and the target embedding, where the pass that runs has one."""
+    guidance = _current.get()
+    if guidance is None or guidance.semantic is None:
+        return tokens
+    semantic = guidance.semantic
+    if semantic.ndim > 1 and tokens.shape[1] > 1:  # several prompts of one photo
+        semantic = semantic.expand(tokens.shape[0] * tokens.shape[1], -1, -1, -1).reshape(*tokens.shape[:2], 1, -1)
+    return tokens + semantic.to(tokens.dtype)

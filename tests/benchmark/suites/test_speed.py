@@ -11,7 +11,7 @@ from tests.fakes import random_sam
 from tests.models.test_fast_vit import photos, random_encoder
 
 from persam import PerSAM
-from persam.benchmark.suites import speed, startup
+from persam.benchmark.suites import several, speed, startup
 from persam.benchmark.suites.published_vit import encode_as_published, is_vit
 from persam.benchmark.suites.speed import in_turns, measure_speed, prompted_masks, ratio, steps_of, three_passes
 from persam.benchmark.suites.timing import random_sam as random_size
@@ -48,6 +48,7 @@ def test_plain_cascade_and_prompted_masks():
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(speed, "PHOTO", 64)
+    monkeypatch.setattr(several, "COUNTS", (2,))
     monkeypatch.setattr(speed, "open_persam", lambda name, **order: PerSAM(random_sam()))
 
 
@@ -65,6 +66,10 @@ class TestFindings:
         ]
         exact = next(row for row in found.rows if row.get("encoder") == "persam, float32")
         assert min(exact["iou"]) > 0.99
+        concepts = [(row["model"], row["concepts"], row.get("decoder")) for row in found.rows if "concepts" in row]
+        assert concepts == [
+            (name, *which) for name in ("random", "tiny") for which in ((1, "published"), (1, None), (2, None))
+        ]
         assert {"yes", "no"} >= {cells[-1] for cells in found.tables[0].rows}
         json.dumps(found.to_dict())
 

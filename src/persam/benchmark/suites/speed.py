@@ -24,6 +24,7 @@ from PIL import Image
 from persam.benchmark.suites.efficiency import added_time, percent
 from persam.benchmark.suites.memory import peak_in_process
 from persam.benchmark.suites.published_vit import encode_as_published, is_vit
+from persam.benchmark.suites.several import time_concepts
 from persam.benchmark.suites.startup import imports_of_process, seconds_of_process
 from persam.benchmark.suites.suite import Findings, Missed, headline
 from persam.benchmark.suites.timing import (
@@ -31,11 +32,11 @@ from persam.benchmark.suites.timing import (
     Spread,
     about_timing,
     drawn_scene,
+    in_turns,
     one_point,
     open_persam,
     plain_mask,
     rounds_of,
-    timed,
 )
 from persam.images import read_image
 from persam.metrics import iou
@@ -51,7 +52,6 @@ ENCODER_BF16, ENCODER_FLOAT32, SAME_MASKS = 4.0, 1.5, 0.99
 ADDED_TIME, ADDED_BYTES = 0.015, 20e6
 TINY_PHOTO, TINY_PROCESS = 0.15, 2.5  # seconds
 
-CONCEPTS = 4  # in one photo
 PACKAGES = 8  # that importing takes longest
 PHOTO = 1024  # side of the drawn photos, pixels
 
@@ -93,9 +93,9 @@ def steps_of(rounds: int, *, quick: bool) -> int:
     """How often `measure_speed` reports progress: less often only where it leaves out what it cannot measure."""
     whole = rounds + 1  # the first warms up
     if quick:
-        return 2 * whole + 1  # encoders, and plain SAM against PerSAM; the bundled model
+        return 2 * whole + 2  # encoders, and plain SAM against PerSAM; several concepts; the bundled model
     engines = 2 + len(BACKENDS)
-    return 4 * whole + 2 + engines  # also engines, and processes of their own; also the memory of PerSAM and of engines
+    return 4 * whole + 3 + engines  # also engines, and processes of their own; also the memory of PerSAM and of engines
 
 
 def measure_speed(
@@ -131,6 +131,7 @@ def measure_speed(
     parts.append(compare_with_plain(persam, name, order, rounds, progress, memory=not quick))
     if not quick:
         parts.append(compare_engines(persam, name, order, scenes, rounds, progress))
+    parts.append(several_concepts(persam, rounds, progress))
     del persam
     parts.append(time_bundled(rounds, progress, processes=not quick))
     targets = [target for part in parts for target in part.targets]
@@ -149,20 +150,6 @@ def drawn_scenes() -> list[np.ndarray]:
     """Two photo stand-ins, (H, W, 3) uint8: a square one, and a wide one."""
     scene = drawn_scene(PHOTO)[0]
     return [scene, 255 - scene[: 3 * PHOTO // 4]]
-
-
-def in_turns(
-    jobs: Mapping[str, Callable[[], Any]], rounds: int, model: PromptableModel, progress: Progress
-) -> dict[str, list[float]]:
-    """Seconds of every job in every round; who comes first changes from round to round."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    names = list(jobs)
-    for number in rounds_of(rounds, progress):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            _, took = timed(jobs[name], model)
-            if number:
-                seconds[name].append(took)
-    return seconds
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
@@ -289,6 +276,14 @@ def three_passes(model: PromptableModel, encoding: EncodedImage) -> np.ndarray:
         return mask
 
 
+def several_concepts(persam: PerSAM, rounds: int, progress: Progress) -> Part:
+    """What a further concept costs in a photo that is encoded, beside one by itself."""
+    image, mask = drawn_scene(PHOTO)
+    rows, table = time_concepts(persam, image, persam.learn(image, mask, name="thing"), rounds)
+    progress()
+    return Part(rows, [table])
+
+
 # --------------------------------------------------------------------------------------------------------- engines
 
 
@@ -376,23 +371,19 @@ def time_bundled(rounds: int, progress: Progress, *, processes: bool) -> Part:
         with on_one_core():
             persam = PerSAM.from_pretrained("tiny", device="cpu")
             concept = persam.learn(image, mask, name="thing")
-            several = [concept] * CONCEPTS
-            jobs = {
-                "one photo": lambda: persam.segment(photo, concept),
-                f"one photo, {CONCEPTS} concepts": lambda: persam.segment(photo, several),
-            }
-            seconds = in_turns(jobs, 2 * rounds, persam.model, lambda: None)
+            job = {"one photo": lambda: persam.segment(photo, concept)}
+            seconds = in_turns(job, 2 * rounds, persam.model, lambda: None)
+            rows, table = time_concepts(persam, image, concept, rounds)
         progress()
         concept.save(learned)
         whole = Spread.of(seconds["one photo"])
-        further = Spread.of([(many - one) / (CONCEPTS - 1) for one, many in zip(*seconds.values(), strict=True)])
         found, limit = f"{whole.text(3)} s", f"at most {TINY_PHOTO} s on one core"
         part.targets.append(Target("tiny: one photo, read to mask", found, limit, whole.median <= TINY_PHOTO))
-        cells = [("one photo, one core", whole.text(3)), ("each further concept in it", further.text(3))]
-        part.rows += [{"tiny": "one photo", "seconds": asdict(whole)}, {"tiny": "concept", "seconds": asdict(further)}]
+        cells = [("one photo, one core", whole.text(3))]
+        part.rows += [{"tiny": "one photo", "seconds": asdict(whole)}, *rows]
         if processes:
             cells.append(("persam segment, from nothing", _start(part, learned, photo, rounds, progress)))
-        part.tables.append(Table("The bundled model", ("", "seconds"), tuple(cells)))
+        part.tables += [Table("The bundled model", ("", "seconds"), tuple(cells)), table]
     return part
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +53,20 @@ def wait(model: PromptableModel) -> None:
         torch.cuda.synchronize()
     elif model.device.type == "mps":
         torch.mps.synchronize()
+
+
+def in_turns(
+    jobs: Mapping[str, Callable[[], Any]], rounds: int, model: PromptableModel, progress: Callable[[], object]
+) -> dict[str, list[float]]:
+    """Seconds of every job in every round; who comes first changes from round to round."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    names = list(jobs)
+    for number in rounds_of(rounds, progress):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            _, took = timed(jobs[name], model)
+            if number:
+                seconds[name].append(took)
+    return seconds
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,232 @@
+"""The quick mask decoder against the networks' own forward, whose weights it uses."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tests.fakes import CPU, random_network
+from tests.models.promptables import random_promptable
+from torch import Tensor
+
+from persam.geometry import Frame
+from persam.models import fast_decoder
+from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
+from persam.models.sam import PromptedNetwork, Sam
+from persam.models.sam2 import Sam2
+from persam.models.sam_hq import SamHQ
+from persam.models.tiny.architecture import TinyConfig, TinySam
+
+CHANNELS, GRID, SIDE = 32, (8, 8), 64
+FRAME = Frame.padded((40, 64), SIDE, GRID)
+
+
+def random(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tiny() -> TinySam:
+    torch.manual_seed(0)
+    network = TinySam(TinyConfig(SIDE, CHANNELS, 8, (8, 16, 24, 32), (1, 1, 1, 1), mlp=32, heads=2))
+    with torch.no_grad():
+        for parameter in network.mask_decoder.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn(parameter.shape))  # biases start at 0, and norms at nothing
+    return network
+
+
+def model_of(kind: str) -> PromptedNetwork:
+    if kind == "tiny":
+        return Sam(tiny(), name="tiny", image_size=SIDE, device=CPU)
+    if kind == "sam":
+        return Sam(random_network(), name="sam", image_size=SIDE, device=CPU)
+    if kind == "sam_hq":
+        return SamHQ(random_promptable(kind), name=kind, image_size=SIDE, device=CPU)
+    return Sam2(random_promptable(kind), name=kind, device=CPU)
+
+
+@pytest.fixture(scope="module", params=["sam", "tiny", "sam_hq", "sam2"])
+def model(request: pytest.FixtureRequest) -> PromptedNetwork:
+    return model_of(request.param)
+
+
+@pytest.fixture(scope="module")
+def sam() -> PromptedNetwork:
+    return model_of("sam")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Heads of tiny networks have fewer channels than there are tokens; counts how often the quick way is gone."""
+    looks: list[int] = []
+    look = fast_decoder._look
+    monkeypatch.setattr(fast_decoder, "_is_slower", lambda *_: False)
+    monkeypatch.setattr(fast_decoder, "_look", lambda *given: (looks.append(1), look(*given))[1])
+    return looks
+
+
+def photo(model: PromptedNetwork, seed: int = 0) -> EncodedImage:
+    frame = Frame.padded((40, 64), model.image_size, model.grid)
+    rows, columns = model.grid
+    features = random(seed, 1, CHANNELS, rows, columns)
+    extras = {
+        "early": random(seed + 50, 1, 8, 8, 24),
+        "finest": random(seed + 51, 1, CHANNELS // 8, 4 * rows, 4 * columns),
+        "finer": random(seed + 52, 1, CHANNELS // 4, 2 * rows, 2 * columns),
+    }
+    return EncodedImage(features, frame, extras)
+
+
+def prompts(
+    model: PromptedNetwork, count: int = 1, *, points: int = 1, box: bool = False, mask: bool = False
+) -> Prompts:
+    side = model.image_size
+    places = torch.rand(count, points, 2, generator=torch.Generator().manual_seed(3)) * side
+    corners = torch.tensor([[0.2, 0.1, 0.7, 0.6]]) * side + random(4, count, 4)
+    logits = 3 * random(5, count, 1, *model.low_resolution)
+    labels = torch.ones(count, points)
+    labels[:, 1:] = 0
+    return Prompts(places, labels, corners if box else None, logits if mask else None)
+
+
+def guidances(model: PromptedNetwork) -> dict[str, Guidance | None]:
+    cells = model.grid[0] * model.grid[1]
+    similarity, target = random(6, 1, 1, 1, cells), random(7, CHANNELS)
+    return {
+        "none": None,
+        "before": Guidance(similarity, "before"),
+        "after": Guidance(similarity.sigmoid(), "after"),
+        "semantic": Guidance(semantic=target),
+        "before and semantic": Guidance(similarity, "before", target),
+    }
+
+
+def decode(model: PromptedNetwork, encoding: EncodedImage, given: Prompts, **more: Any) -> Decoded:
+    with torch.inference_mode():
+        return model.decode(encoding, given, **({"multimask": True} | more))
+
+
+def own_way(*given: Any, **more: Any) -> Decoded:
+    """As the network's own classes decode."""
+    with fast_decoder.as_published():
+        return decode(*given, **more)
+
+
+def assert_same(found: Decoded, expected: Decoded) -> None:
+    assert found.logits.shape == expected.logits.shape
+    torch.testing.assert_close(found.logits, expected.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=1e-5)
+    if expected.presence is not None:
+        torch.testing.assert_close(found.presence, expected.presence, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("guidance", ["none", "before", "after", "semantic", "before and semantic"])
+@pytest.mark.parametrize("given", [{}, {"mask": True}, {"points": 3, "box": True, "mask": True}], ids=str)
+def test_equals_the_networks_own_way(model, given, guidance, quick):
+    asked = prompts(model, **given)
+    for multimask in (True, False):
+        more = {"multimask": multimask, "guidance": guidances(model)[guidance]}
+        found = decode(model, photo(model), asked, **more)
+        looks = len(quick)
+        assert looks >= 3
+        assert_same(found, own_way(model, photo(model), asked, **more))
+        assert len(quick) == looks  # the comparison went the other way
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_a_batch_in_any_order_is_what_its_prompts_are_alone(model, mask):
+    encoding, together = photo(model), prompts(model, 4, box=True, mask=mask)
+    cells = model.grid[0] * model.grid[1]
+    guidance = Guidance(random(8, 4, 1, 1, cells), "before", random(9, 4, 1, 1, CHANNELS))
+    found = decode(model, encoding, together, guidance=guidance)
+    assert_same(found, own_way(model, encoding, together, guidance=guidance))
+
+    def some(order: list[int]) -> tuple[Prompts, Guidance]:
+        picked = {name: None if each is None else each[order] for name, each in vars(together).items()}
+        assert guidance.attention is not None
+        assert guidance.semantic is not None
+        return Prompts(**picked), Guidance(guidance.attention[order], "before", guidance.semantic[order])
+
+    turned, steered = some([2, 0, 3, 1])
+    other = decode(model, encoding, turned, guidance=steered)
+    assert torch.equal(other.logits, found.logits[[2, 0, 3, 1]])
+    for number in range(4):
+        alone, steered = some([number])
+        one = decode(model, encoding, alone, guidance=steered)
+        assert_same(one, found.apart()[number])
+
+
+@pytest.mark.parametrize("tile", [1, 40 * CHANNELS, 2**20])
+def test_any_number_of_cells_at_a_time(sam, tile, monkeypatch):
+    monkeypatch.setattr(fast_decoder, "_TILE", tile)
+    asked = prompts(sam, 2, mask=True)
+    assert_same(decode(sam, photo(sam), asked), own_way(sam, photo(sam), asked))
+
+
+def test_a_photo_is_not_taken_for_another(sam):
+    """What is kept of a photo is let go when another comes, be it in the same memory, or when the weights change."""
+    asked = prompts(sam, mask=True)
+    memory = photo(sam).features.clone()
+    encodings = [replace(photo(sam), features=memory)] * 2 + [photo(sam, 1)]
+    for number, encoding in enumerate(encodings):
+        if number == 1:
+            memory.copy_(random(2, *memory.shape))
+        for _ in range(2):
+            assert_same(decode(sam, encoding, asked), own_way(sam, encoding, asked))
+    changed = Sam(copy.deepcopy(sam.network), name="changed", image_size=SIDE, device=CPU)
+    with torch.no_grad():
+        changed.network.mask_decoder.transformer.layers[0].cross_attn_token_to_image.v_proj.weight.mul_(2)
+    encoding = encodings[-1]
+    assert_same(decode(changed, encoding, asked), own_way(changed, encoding, asked))
+    assert_same(decode(sam, encoding, asked), own_way(sam, encoding, asked))
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_one_prompt_of_each_of_several_photos(sam, mask, quick):
+    views = EncodedImage(torch.cat([photo(sam, seed).features for seed in (1, 2)]), FRAME)
+    asked = prompts(sam, 2, mask=mask)
+    assert_same(decode(sam, views, asked), own_way(sam, views, asked))
+    assert quick
+
+
+@pytest.mark.parametrize("learning", ["features", "attention", "semantic", "weights"])
+def test_who_learns_goes_the_networks_way(sam, learning, quick):
+    encoding = photo(sam)
+    similarity, target = random(6, 1, 1, 1, 64), random(7, CHANNELS)
+    weight = sam.network.mask_decoder.iou_token.weight
+    learns = {"features": encoding.features, "attention": similarity, "semantic": target, "weights": weight}[learning]
+    learns.requires_grad_(True)
+    try:
+        guidance = Guidance(similarity, "before", target)
+        sam.decode(encoding, prompts(sam), multimask=True, guidance=guidance).logits.square().sum().backward()
+        assert learns.grad is not None
+        assert float(learns.grad.abs().max()) > 0
+        assert not quick
+    finally:
+        learns.requires_grad_(False)
+
+
+def test_many_tokens_go_the_networks_way(sam, monkeypatch, quick):
+    """Then taking them to the cells is no less than projecting these; masks are drawn quickly all the same."""
+    monkeypatch.undo()
+    asked = prompts(sam, points=9, mask=True)
+    assert fast_decoder._is_slower(sam.network.mask_decoder.transformer, 15)
+    assert not fast_decoder._is_slower(sam.network.mask_decoder.transformer, 4)
+    drawn: list[int] = []
+    draw = fast_decoder._draw
+    monkeypatch.setattr(fast_decoder, "_draw", lambda *given: (drawn.append(1), draw(*given))[1])
+    found = decode(sam, photo(sam), asked)
+    assert drawn
+    assert not quick
+    assert_same(found, own_way(sam, photo(sam), asked))
+
+
+def test_parameters_keep_their_names_and_copies_their_own(sam):
+    network = random_network()
+    assert list(network.state_dict()) == list(sam.network.state_dict())
+    copied = copy.deepcopy(sam.network)
+    assert copied.mask_decoder.forward.__self__ is copied.mask_decoder
+    assert copied.mask_decoder.transformer.forward.__self__ is copied.mask_decoder.transformer
