@@ -158,6 +158,16 @@ class InceptionFeatures:
 KID_FEATURES = ("auto", "inception", "clip", "dino")
 
 
+def check_kid(wanted: str) -> None:
+    """See that KID can be computed with what the user names, before anything is loaded.
+
+    Raises:
+        UsageError: another word.
+    """
+    if wanted not in KID_FEATURES:
+        raise UsageError(f'There is no --kid "{wanted}"; use {", ".join(KID_FEATURES)}.')
+
+
 def kid_features(
     wanted: str, clip: PictureFeatures, dino: PictureFeatures, device: torch.device
 ) -> tuple[PictureFeatures, str | None]:
@@ -176,8 +186,7 @@ def kid_features(
         UsageError: another word.
         PersamError: Inception was asked for by name and cannot be had.
     """
-    if wanted not in KID_FEATURES:
-        raise UsageError(f'There is no --kid "{wanted}"; use {", ".join(KID_FEATURES)}.')
+    check_kid(wanted)
     why = "as asked for"
     if wanted in ("auto", "inception"):
         if wanted == "auto" and find_spec("torch_fidelity") is None:

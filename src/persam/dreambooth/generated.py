@@ -1,7 +1,7 @@
 """A folder of generated pictures: what was asked, with which seeds, of which runs, and the picture of each.
 
-``generated.json`` lists them; the pictures lie below ``images/``. Scoring reads it, and so does whoever makes a data set
-of them.
+``generated.json`` lists them; the pictures lie below ``images/``. Scoring reads it, and so does whatever makes a data
+set of them.
 """
 
 from __future__ import annotations

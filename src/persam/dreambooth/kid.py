@@ -1,7 +1,7 @@
 """The kernel distance between generated and real pictures (KID), from features of both.
 
-Bińkowski, Sutherland, Arbel and Gretton, "Demystifying MMD GANs" (arXiv 1801.01401): the unbiased estimate of the squared
-maximum mean discrepancy with the kernel k(x, y) = (x·y / d + 1)³ of features of d numbers,
+Bińkowski, Sutherland, Arbel and Gretton, "Demystifying MMD GANs" (arXiv 1801.01401): the unbiased estimate of the
+squared maximum mean discrepancy with the kernel k(x, y) = (x·y / d + 1)³ of features of d numbers,
 
     KID = mean of k(x, x') over pairs of different generated pictures
         + mean of k(y, y') over pairs of different real photos

@@ -72,7 +72,9 @@ def fill(prompt: str, subjects: Sequence[Subject], main: str | None = None) -> F
         name = (main or _only(prompt, subjects)) if place == SUBJECT else place
         if name not in named:
             known = ", ".join(f"{{{each}}}" for each in (SUBJECT, *named)) if named else "none"
-            raise UsageError(f'The prompt "{prompt}" has the place {{{place}}}, which stands for nothing; use: {known}.')
+            raise UsageError(
+                f'The prompt "{prompt}" has the place {{{place}}}, which stands for nothing; use: {known}.'
+            )
         used[name] = None
         return named[name]
 

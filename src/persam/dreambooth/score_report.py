@@ -29,6 +29,23 @@ PAPER = {
     "+ PerSAM (paper)": (0.830, 0.814, 29.2),
     "+ PerSAM-F (paper)": (0.834, 0.818, 28.9),
 }
+_PAIRED = (
+    "Over pictures of the same prompt and seed, which begin with the same noise; [..] is a 95 % bootstrap interval, p "
+    "that of a permutation test, both with whole prompts drawn (pictures, if there is one prompt)."
+)
+_ALIGN = (
+    "Text-Align: the picture and its prompt without the identifier; CLIPScore is 2.5 × the cosine, 0 below 0. "
+    "Image-Align: mean cosine with all photos of the subject."
+)
+_OF_WHOM = (
+    "The paper's numbers (arXiv 2305.03048) are of Stable Diffusion, fully fine-tuned on its authors' photos and asked "
+    "with their prompts: another model and other pictures than these."
+)
+_CLIP_SCORE = (
+    "Its Text-Align stands under CLIPScore because of its size: cosines of CLIP with a caption are near 0.3, and the "
+    "evaluation of Custom Diffusion (arXiv 2212.04488) prints 2.5 × the cosine as text alignment."
+)
+_OTHER_SCALE = "Its KID is of InceptionV3's features; that of other features has another scale."
 _FEW = 10  # pictures, prompts or photos, below which the bootstrap has hardly anything to draw from
 
 
@@ -40,8 +57,7 @@ def tables(scores: Scores) -> list[Table]:
     title = f"Generated pictures and real photos ({subjects})"
     heads = (*_COLUMNS.values(), _KID, "pictures")
     published = tuple(
-        (name, f"{text:.3f}", "–", f"{image:.3f}", "–", f"{kid:.1f}", "–")
-        for name, (text, image, kid) in PAPER.items()
+        (name, f"{text:.3f}", "–", f"{image:.3f}", "–", f"{kid:.1f}", "–") for name, (text, image, kid) in PAPER.items()
     )
     found = [
         Table(
@@ -77,47 +93,33 @@ def _distance(kid: KernelDistance | None) -> str:
 
 def _changes(scores: Scores, first: str) -> Table:
     def cell(test: PairedTest | None) -> str:
-        return "–" if test is None else f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}] p {test.p_value:.2g}"
+        if test is None:
+            return "–"
+        return f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}] p {test.p_value:.2g}"
 
-    rows = tuple(
-        (run, *(cell(tests.get(figure)) for figure in _COLUMNS)) for run, tests in scores.changes.items()
-    )
-    note = (
-        "Over pictures of the same prompt and seed, which begin with the same noise; [..] is a 95 % bootstrap interval, "
-        "p that of a permutation test, both with whole prompts drawn."
-    )
-    return Table(f"Change against {first}", ("run", *_COLUMNS.values()), rows, notes=(note,))
+    rows = tuple((run, *(cell(tests.get(figure)) for figure in _COLUMNS)) for run, tests in scores.changes.items())
+    return Table(f"Change against {first}", ("run", *_COLUMNS.values()), rows, notes=(_PAIRED,))
 
 
 def _notes(scores: Scores) -> list[str]:
-    about = scores.about
+    about, prompts = scores.about, len(scores.generated.prompts)
     photos = f"{about['real']} other photos" if about["real"] else "the subject's photos"
-    drawn = "prompts, each with all of its pictures" if len(scores.generated.prompts) > 1 else "pictures"
+    drawn = "prompts, each with all of its pictures" if prompts > 1 else "pictures"
     compared = "the subject alone, cut out by its mask" if about["foreground"] else "whole photos"
-    notes = [
+    own = prompts if prompts > 1 else min(len(scores.generated.of(run)) for run, prompt in scores.keys if prompt is ALL)
+    fewest = min(*about["references"].values(), own)
+    return [
         f"CLIP: {about['clip']}; DINO: {about['dino']}; compared with {compared}.",
-        "Text-Align: the picture and its prompt without the identifier. CLIPScore is 2.5 × the cosine, 0 below 0. "
-        "Image-Align: mean cosine with all photos of the subject.",
+        _ALIGN,
         f"KID: unbiased, cubic kernel, features of {about['kid']}, against {photos}; smaller is more alike.",
         f"[..] is a 95 % bootstrap interval: over {drawn}; of KID over pictures and photos.",
+        *([f"An interval over {fewest} is a rough guess: the bootstrap knows no others."] if fewest < _FEW else []),
         *scores.notes,
     ]
-    fewest = min(*about["references"].values(), about["pictures"] if about["prompts"] < 2 else about["prompts"])
-    if fewest < _FEW:
-        notes.append(f"An interval over {fewest} is a rough guess: the bootstrap knows no others than these.")
-    return notes
 
 
 def _of_the_paper(scores: Scores) -> list[str]:
-    notes = [
-        "The paper's numbers (arXiv 2305.03048) are of Stable Diffusion fully fine-tuned on its authors' photos, "
-        "prompts and seeds, which are not published: other pictures than these, not to be compared one by one.",
-        "Their Text-Align stands in the column of CLIPScore because of its size: cosines of CLIP with a caption are "
-        "near 0.3, and 2.5 × that is what the evaluation of Custom Diffusion prints as text alignment.",
-    ]
-    if scores.about["kid"] != "InceptionV3":
-        notes.append("Their KID is of InceptionV3's features; one of other features has another scale.")
-    return notes
+    return [_OF_WHOM, _CLIP_SCORE, *([] if scores.about["kid"] == "InceptionV3" else [_OTHER_SCALE])]
 
 
 def to_json(scores: Scores) -> dict[str, Any]:

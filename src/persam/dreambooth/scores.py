@@ -11,7 +11,7 @@ As Custom Diffusion (arXiv 2212.04488) and DreamBooth (arXiv 2208.12242) measure
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,10 @@ class Scores:
     def keys(self) -> list[Key]:
         """Every run over all prompts, then every run by prompt."""
         return list(self.means)
+
+    def with_note(self, note: str) -> Scores:
+        """The same with one more sentence below."""
+        return replace(self, notes=(*self.notes, note))
 
 
 @dataclass(frozen=True)
@@ -252,7 +256,9 @@ def _changes(scored: Sequence[PictureScore], runs: Sequence[str]) -> dict[str, d
         prompts = {pair: pair[0] for pair in both}
         clusters = prompts if len(set(prompts.values())) > 1 else None
         found[run] = {
-            figure: paired_test(*({pair: getattr(own[pair], figure) for pair in both} for own in (first, by_run[run])), clusters)
+            figure: paired_test(
+                *({pair: getattr(own[pair], figure) for pair in both} for own in (first, by_run[run])), clusters
+            )
             for figure in ((*FIGURES, "clip_score") if both else ())
         }
     return found
