@@ -17,12 +17,31 @@ _MOST_OF_PHOTO, _MOST_OF_BORDER = 0.5, 0.9
 _SMALLEST_SIDE = 3  # of a box, pixels
 _ALIKE = 0.95  # share of both masks that two placements have in common, from which on it makes no difference
 _CLEARLY = 1.5  # so much stronger are the edges under one outline than under another
+SMALLEST_PART = 0.05  # share of a mask from which on a separate piece of it counts
+
+
+def border_of(mask: np.ndarray) -> np.ndarray:
+    """A mask (H, W) bool along the photo's border, (N,) bool."""
+    return np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+
+
+def cut_off(mask: np.ndarray) -> float:
+    """Share of a mask's outline that is the photo's border, which may cut the object off, 0 to 1."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    outline = int((padded - cv2.erode(padded, np.ones((3, 3), np.uint8))).sum())
+    return int(border_of(mask).sum()) / max(1, outline)
+
+
+def pieces_of(mask: np.ndarray) -> list[float]:
+    """Shares of a mask in its separate pieces that count, the largest first."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    shares = sorted((stats[1:, cv2.CC_STAT_AREA] / max(1, int(mask.sum()))).tolist(), reverse=True)
+    return [share for share in shares if share >= SMALLEST_PART] or shares[:1]
 
 
 def doubt_of_mask(mask: np.ndarray, name: str, photo: str = "photo") -> str | None:
     """Of a mask (H, W) bool at the photo's size: next to nothing, or inverted. `photo` is the word for that."""
-    count, share = int(mask.sum()), float(mask.mean())
-    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
+    count, share, border = int(mask.sum()), float(mask.mean()), float(border_of(mask).mean())
     if count < _FEWEST_PIXELS or share < _SMALLEST_SHARE:
         pixels = "1 pixel" if count == 1 else f"{count} pixels"
         return f"{name} marks {pixels} of the {photo}, hardly enough to learn from; paint all of the object."

@@ -165,6 +165,21 @@ class Ledger(Held):
                 except OSError as error:
                     raise write_error(file, error) from error
 
+    def take_back(self) -> None:
+        """Remove all that was written here, for a job that failed in a folder where nothing was noted before."""
+        folders = set()
+        for place in self._stamps:
+            if self.is_own(place):
+                with contextlib.suppress(OSError):
+                    (self._home / place).unlink(missing_ok=True)
+            folders.update(part for part in (self._home / place).parents if part != self._home)
+        for folder in sorted(folders, key=lambda each: -len(each.parts)):
+            if folder.is_relative_to(self._home):
+                with contextlib.suppress(OSError):  # files of others are in it
+                    folder.rmdir()
+        with contextlib.suppress(OSError):
+            self._journal.path.unlink(missing_ok=True)
+
     def sweep(self, folders: Iterable[str]) -> None:
         """Remove half-written files of a run that was killed from the folder and from these in it."""
         places = [*self._home.glob(".*.tmp*"), *(path for name in folders for path in (self._home / name).rglob(".*"))]

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from persam import __version__
-from persam.cli import album, bench, check, demo, export, learn, models, segment, show, study, video
+from persam.cli import album, bench, check, demo, dreambooth, export, learn, models, segment, show, study, video
 from persam.cli.console import complain, print_json, say
 from persam.cli.stopping import exit_code_of, sigterm_stops
 from persam.cli.streams import lasting_streams, nothing_is_printed
@@ -154,6 +154,7 @@ app.command("demo")(demo.demo)
 app.add_typer(album.app, name="album")
 app.add_typer(bench.app, name="bench")
 app.add_typer(study.app, name="study")
+app.add_typer(dreambooth.app, name="dreambooth")
 
 if __name__ == "__main__":
     app()

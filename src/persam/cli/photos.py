@@ -97,12 +97,12 @@ def refuse_stopped(stop: KeyboardInterrupt, done: int, total: int, output: Place
     raise type(stop)(f"{done} of {total} photos are done and kept in {output}/; run the same command again to go on.")
 
 
-def refuse_failures(failures: Sequence[tuple[str, str]], total: int) -> None:
-    """Say that photos could not be done, if there are any.
+def refuse_failures(failures: Sequence[tuple[str, str]], total: int, done: str = "segmented") -> None:
+    """Say that photos could not be `done`, if there are any.
 
     Raises:
         PersamError: There are.
     """
     if failures:
         names = ", ".join(photo for photo, _ in failures[:5]) + (", ..." if len(failures) > 5 else "")
-        raise PersamError(f"{len(failures)} of {total} photos could not be segmented: {names}.")
+        raise PersamError(f"{len(failures)} of {total} photos could not be {done}: {names}.")

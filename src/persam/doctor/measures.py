@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from persam.doubts import border_of, cut_off, pieces_of
 from persam.geometry import fit_mask, shrink
 from persam.instance import mask_box
 from persam.method.cues import COLOUR_SIDE, histogram
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from persam.persam import PerSAM
     from persam.reference import Reference
 
-SMALLEST_PART = 0.05  # share of the object from which on a separate piece of it counts
 _DARKEST, _BRIGHTEST = 10, 245  # grey values beyond which a pixel shows nothing
 EDGE_SIDE = 256  # pixels of the photo's longest side at which edges are looked at
 _NEAR = 31  # pixels across, at that size, of what is near an outline
@@ -39,7 +39,7 @@ class Measures:
         area: share of the photo that the mask covers.
         border: share of the photo's border that the mask covers.
         cut: share of the mask's outline that is the photo's border.
-        parts: separate pieces of the mask, each at least `SMALLEST_PART` of it.
+        parts: separate pieces of the mask, each at least `persam.doubts.SMALLEST_PART` of it.
         main_part: share of the mask in the largest one.
         edges: strength of the photo's edges under the mask's outline, in multiples of those near it; 1: it follows
             none of them, or is the photo's border alone.
@@ -113,14 +113,13 @@ def examine(model: PerSAM, reference: Reference) -> Examined:
     photo, mirrored_mask = np.ascontiguousarray(reference.image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
     mirrored = model.segment(photo, concept, explain=True)
     separation, mistaken = _told_apart(mirrored, mirrored_mask)
-    outline = _outline(mask)
-    pieces = _pieces(mask)
+    pieces = pieces_of(mask)
     matching = learned.image.other or learned.image
     measures = Measures(
         cells=float(matching.frame.cover(learned.mask).sum()),
         area=float(mask.mean()),
-        border=float(_border_of(mask).mean()),
-        cut=int(_border_of(mask).sum()) / max(1, outline),
+        border=float(border_of(mask).mean()),
+        cut=cut_off(mask),
         parts=len(pieces),
         main_part=pieces[0],
         edges=_edges_under_outline(reference.image, mask),
@@ -135,27 +134,6 @@ def examine(model: PerSAM, reference: Reference) -> Examined:
         score=mirrored.score,
     )
     return Examined(reference, learned.image, mask, concept, found, measures)
-
-
-# ------------------------------------------------------------------------------------------------------ the mask
-
-
-def _border_of(mask: np.ndarray) -> np.ndarray:
-    """The mask along the photo's border, (N,) bool."""
-    return np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
-
-
-def _outline(mask: np.ndarray) -> int:
-    """Number of the mask's pixels that lie on its outline, the photo's border included."""
-    padded = np.pad(mask.astype(np.uint8), 1)
-    return int((padded - cv2.erode(padded, np.ones((3, 3), np.uint8))).sum())
-
-
-def _pieces(mask: np.ndarray) -> list[float]:
-    """Shares of the mask in its separate pieces that count, the largest first."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    shares = sorted((stats[1:, cv2.CC_STAT_AREA] / max(1, int(mask.sum()))).tolist(), reverse=True)
-    return [share for share in shares if share >= SMALLEST_PART] or shares[:1]
 
 
 # ----------------------------------------------------------------------------------------------------- the photo

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from persam.errors import PersamError, UsageError, first_line
-from persam.files import stays_below, write_text
+from persam.files import stays_below, writable, write_text
 
 PREPARED = "dreambooth.json"
 FORMAT = 1
@@ -21,11 +21,23 @@ IDENTIFIER = "t@y"  # a rare token, as published
 
 @dataclass(frozen=True)
 class TrainingPhoto:
-    """A photo of a subject, its mask (a PNG of the same size: white is the subject) and its caption."""
+    """A photo of a subject, its mask (a PNG of the same size: white is the subject) and its caption.
+
+    Attributes:
+        image: lies in the prepared folder, as do all of them.
+        mask: likewise.
+        caption: what is seen in it, with the subject's identifier.
+        source: where the photo came from, or "" for one that was put into the folder by hand.
+        score: how sure persam was that the subject is there, 0 to 1; None for a mask that it did not make.
+        corrected: whether a person changed the mask, which is then never replaced unasked.
+    """
 
     image: Path
     mask: Path
     caption: str
+    source: str = ""
+    score: float | None = None
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,14 +83,15 @@ def write_prepared(folder: Path, subjects: Sequence[Subject]) -> Path:
             "identifier": subject.identifier,
             "class_word": subject.class_word,
             "photos": [
-                {"image": relative(photo.image), "mask": relative(photo.mask), "caption": photo.caption}
+                asdict(photo) | {"image": relative(photo.image), "mask": relative(photo.mask)}
                 for photo in subject.photos
             ],
         }
         for subject in subjects
     ]
     file = folder / PREPARED
-    write_text(file, json.dumps({"format": FORMAT, "subjects": listed}, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps({"format": FORMAT, "subjects": listed}, indent=1, ensure_ascii=False) + "\n"
+    write_text(file, writable(text))
     return file
 
 
@@ -89,22 +102,8 @@ def read_prepared(folder: Path) -> list[Subject]:
         UsageError: it is none.
         PersamError: its list is damaged, or names a file that is not there.
     """
+    subjects = listed_subjects(folder)
     file = folder / PREPARED
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}: make one with persam dreambooth prepare PHOTOS -o {folder}.")
-    if not file.is_file():
-        how = "persam dreambooth prepare PHOTOS -o FOLDER makes one"
-        raise UsageError(f"{folder} has no {PREPARED}, so it is no prepared folder: {how}.")
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PersamError(f"{file} cannot be read ({first_line(error)}): prepare the folder again.") from error
-    try:
-        if told["format"] != FORMAT:
-            raise PersamError(f"{file} has the format {told['format']!r}; this version of persam reads {FORMAT}.")
-        subjects = [_subject(folder, subject) for subject in told["subjects"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise PersamError(f"{file} is damaged ({error!r}): prepare the folder again.") from error
     missing = [
         path
         for subject in subjects
@@ -115,16 +114,49 @@ def read_prepared(folder: Path) -> list[Subject]:
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise PersamError(
-            f"{file} names {missing[0]}{more}, which is not there: put it back, or prepare the folder again."
+            f"{file} names {missing[0]}{more}, which is not there: put it back, or say persam dreambooth prepare "
+            f"{folder}, which reads the folder again."
         )
     if not any(subject.photos for subject in subjects):
         raise PersamError(f"{file} lists no photo: prepare the folder again.")
     return subjects
 
 
+def listed_subjects(folder: Path) -> list[Subject]:
+    """What a prepared folder's list says, whether its photos and masks are still there or not.
+
+    Raises:
+        UsageError: it is none.
+        PersamError: its list is damaged.
+    """
+    file = folder / PREPARED
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}: make one with persam dreambooth prepare PHOTOS -o {folder}.")
+    if not file.is_file():
+        how = "persam dreambooth prepare PHOTOS -o FOLDER makes one"
+        raise UsageError(f"{folder} has no {PREPARED}, so it is no prepared folder: {how}.")
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PersamError(f"{file} cannot be read ({first_line(error)}): prepare the folder again.") from error
+    try:
+        if told["format"] != FORMAT:
+            raise PersamError(f"{file} has the format {told['format']!r}; this version of persam reads {FORMAT}.")
+        return [_subject(folder, subject) for subject in told["subjects"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise PersamError(f"{file} is damaged ({error!r}): prepare the folder again.") from error
+
+
 def _subject(folder: Path, told: dict[str, Any]) -> Subject:
     photos = tuple(
-        TrainingPhoto(_below(folder, photo["image"]), _below(folder, photo["mask"]), str(photo["caption"]))
+        TrainingPhoto(
+            _below(folder, photo["image"]),
+            _below(folder, photo["mask"]),
+            str(photo["caption"]),
+            str(photo.get("source", "")),
+            None if photo.get("score") is None else float(photo["score"]),
+            bool(photo.get("corrected", False)),
+        )
         for photo in told["photos"]
     )
     return Subject(str(told["name"]), str(told["identifier"]), str(told["class_word"]), photos)

@@ -1,0 +1,252 @@
+"""`persam dreambooth prepare` and `enlarge`: photos and masks for training, and a data set of what was generated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from persam.cli.console import complain, out, print_json, say, table
+from persam.cli.options import CONCEPT_SUFFIX, Backend, Device, Dtype, Json, load_model, model_of
+from persam.cli.photos import (
+    ConceptsEncoder,
+    ConceptsModel,
+    Threshold,
+    concepts_in,
+    photo_bar,
+    refuse_failures,
+)
+from persam.cli.progress import progress_bar
+from persam.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from persam.dreambooth import Prepared
+
+_SHOWN = 60
+
+ConceptFile = Annotated[
+    list[str] | None,
+    typer.Option("-c", "--concept", metavar="FILE", help="What is taught, made by persam learn; again for another."),
+]
+
+
+def prepare(
+    photos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PHOTOS...",
+            help="Files, folders or quoted globs; or a folder that was prepared, to read it again.",
+            show_default=False,
+        ),
+    ],
+    concept: ConceptFile = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Instead of a concept: masks that are there, named like their photos."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the subject, with --masks. Default: the name of DIR.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for the result. Default: dreambooth.")
+    ] = None,
+    identifier: Annotated[
+        list[str] | None,
+        typer.Option(help="The rare word that will mean it; again for each concept. Default: t@y, s@z, ..."),
+    ] = None,
+    class_word: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="What it is, such as mug; again for each concept. Default: the concept's name."),
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(help="Of every photo. Default: 'a photo of {identifier} {class}'.")
+    ] = None,
+    crop: Annotated[str, typer.Option(help="subject: a square around it; whole: the photo as it is.")] = "subject",
+    resolution: Annotated[int, typer.Option(help="Pixels of the square, or of a whole photo's shorter side.")] = 512,
+    margin: Annotated[float, typer.Option(help="Around the subject, as a share of its longer side.")] = 0.25,
+    threshold: Threshold = 0.5,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace corrected masks too, and files that are in the way.")
+    ] = False,
+    model: ConceptsModel = None,
+    encoder: ConceptsEncoder = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    backend: Backend = "torch",
+    json: Json = False,
+) -> None:
+    """Find a subject in photos, and write photos, masks and captions for training, with a sheet to look at.
+
+    Correct what is wrong by painting over masks, and name the folder: it is read again, and its lists are written anew.
+    kohya's and diffusers' scripts read it, too.
+
+    [bold]Examples[/bold]
+
+    persam dreambooth prepare photos/ --concept mug.safetensors --class mug -o my-mug
+
+    persam dreambooth prepare photos/ --masks found/masks/mug --class mug -o my-mug
+
+    persam dreambooth prepare my-mug
+    """
+    from persam.dreambooth import Framing, prepare, prepare_masked
+
+    files = [*(concept or []), *(item for item in photos if item.lower().endswith(CONCEPT_SUFFIX))]
+    others = [item for item in photos if item not in files]
+    if masks is None and not files and output is None and _is_prepared(others):
+        _read_again(others[0], identifier or [], class_word or [], caption, overwrite=overwrite, json=json)
+        return
+    framing = Framing(crop, resolution, margin)  # type: ignore[arg-type]
+    folder = output or Path("dreambooth")
+    if masks is not None:
+        if files:
+            raise UsageError("Give --concept, to find the subject, or --masks that are there; not both.")
+        words = [_only(each, option) for option, each in (("--identifier", identifier), ("--class", class_word))]
+        with photo_bar(len(_found(others))) as (_, on_photo):
+            done = prepare_masked(
+                others,
+                masks,
+                folder,
+                name=name or words[1] or Path(masks).name,
+                identifier=words[0],
+                class_word=words[1],
+                caption=caption,
+                framing=framing,
+                overwrite=overwrite,
+                on_photo=on_photo,
+            )
+    else:
+        if name is not None:
+            raise UsageError("--name is for --masks; a concept has its own name.")
+        concepts, strange = concepts_in(files)
+        if strange:
+            raise UsageError(f"{strange[0]} is no concept; give a file that ends in {CONCEPT_SUFFIX}.")
+        places = _found(others)
+        called, other = model_of(concepts[0], model, encoder)
+        loaded = load_model(called, device=device, dtype=dtype, backend=backend, encoder=other)
+        with photo_bar(len(places)) as (_, on_photo):
+            done = prepare(
+                loaded,
+                places,
+                concepts,
+                folder,
+                identifiers=identifier or (),
+                class_words=class_word or (),
+                caption=caption,
+                framing=framing,
+                threshold=threshold,
+                overwrite=overwrite,
+                on_photo=on_photo,
+            )
+    _tell(done, json=json)
+    refuse_failures(done.failures, len(_found(others)), "read")
+
+
+def _found(photos: Sequence[str]) -> list[Any]:
+    from persam.finding import find_images
+
+    return find_images(photos)
+
+
+def _is_prepared(photos: Sequence[str]) -> bool:
+    from persam.dreambooth.subjects import PREPARED
+
+    return len(photos) == 1 and (Path(photos[0]).expanduser() / PREPARED).is_file()
+
+
+def _only(words: list[str] | None, option: str) -> str | None:
+    if words and len(words) > 1:
+        raise UsageError(f"{option} was given {len(words)} times for one subject; with --masks give it once.")
+    return words[0] if words else None
+
+
+def _read_again(
+    folder: str, identifiers: list[str], class_words: list[str], caption: str | None, *, overwrite: bool, json: bool
+) -> None:
+    from persam.dreambooth import recheck
+
+    with progress_bar("Photos") as advance:
+        done = recheck(
+            folder,
+            identifiers=identifiers,
+            class_words=class_words,
+            caption=caption,
+            overwrite=overwrite,
+            on_photo=advance,
+        )
+    if not done.problems:
+        _tell(done, json=json)
+        return
+    if json:
+        print_json(_summary(done))
+    for problem in done.problems:
+        complain(problem)
+    say(f"Nothing was changed in {done.folder}; put that right, and say the same again.")
+    raise typer.Exit(1)
+
+
+# ------------------------------------------------------------------------------------------------ what is told
+
+
+def _tell(done: Prepared, *, json: bool) -> None:
+    if json:
+        print_json(_summary(done))
+        return
+    grid = table("subject", "photo", "mask", "score", "look at", right=("score",))
+    rows = 0
+    for subject in done.subjects:
+        for photo in subject.photos:
+            rows += 1
+            if rows <= _SHOWN:
+                how = "corrected" if photo.corrected else "given" if photo.score is None else "found"
+                score = "" if photo.score is None else f"{photo.score:.2f}"
+                doubts = " ".join(done.doubts.get(photo.image, ()))
+                grid.add_row(*map(escape, map(printable, (subject.name, photo.image.name, how, score, doubts))))
+    console = out()
+    console.print(grid)
+    if rows > _SHOWN:
+        console.print(f"... and {rows - _SHOWN} more on the sheet")
+    for left in done.left_out:
+        say(f"Left out of {left.subject}: {Path(left.photo).name}. {left.why}")
+    for mask in done.kept:
+        say(f"Corrected by you and kept: {mask} (--overwrite replaces it).")
+    for photo in done.gone:
+        say(f"Removed by you: {photo}.")
+    for subject in done.subjects:
+        count = len(subject.photos)
+        say(f"{subject.name}: {count} photo{'' if count == 1 else 's'}, taught as: {subject.prompt}.")
+    say(f"Look at {done.sheet}, correct masks or remove photos, and say: persam dreambooth prepare {done.folder}")
+
+
+def _summary(done: Prepared) -> dict[str, Any]:
+    return {
+        "folder": str(done.folder),
+        "sheet": str(done.sheet),
+        "subjects": [
+            {
+                "name": subject.name,
+                "identifier": subject.identifier,
+                "class_word": subject.class_word,
+                "photos": [
+                    {
+                        "image": str(photo.image),
+                        "mask": str(photo.mask),
+                        "caption": photo.caption,
+                        "score": photo.score,
+                        "corrected": photo.corrected,
+                        "doubts": done.doubts.get(photo.image, ()),
+                    }
+                    for photo in subject.photos
+                ],
+            }
+            for subject in done.subjects
+        ],
+        "left_out": [
+            {"subject": left.subject, "photo": left.photo, "score": left.score, "why": left.why}
+            for left in done.left_out
+        ],
+        "kept": [str(mask) for mask in done.kept],
+        "gone": done.gone,
+        "failed": [{"image": photo, "error": problem} for photo, problem in done.failures],
+        "problems": done.problems,
+    }

@@ -1,0 +1,253 @@
+"""A prepared folder as it is now: read again after a person corrected it, checked, and its lists and sheet written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from persam.dreambooth.framing import Framed, doubts_of
+from persam.dreambooth.layouts import DIFFUSERS, KOHYA, layout_files, write_layouts
+from persam.dreambooth.sheet import PAGE, PICTURE, TrainingSheet
+from persam.dreambooth.subjects import PREPARED, Subject, TrainingPhoto, listed_subjects, write_prepared
+from persam.dreambooth.wording import reworded
+from persam.errors import PersamError
+from persam.files import expanded
+from persam.images import IMAGE_SUFFIXES, read_image
+from persam.ledger import Ledger, written_in
+from persam.masks import read_mask
+from persam.reports.pictures import write_mask
+from persam.segmentation import UNSURE
+
+IMAGES, MASKS = "images", "masks"
+ADVICE = "move it away, or replace it with --overwrite"
+_WHITE = 250  # a mask whose brightest grey is above it is white enough for every trainer
+_LEAD = (
+    "Only what is bright teaches the model. Where a mask is wrong, paint over its file in {masks} (the subject white, "
+    "all else black, of the same size); a photo that is no good, delete from {images}. Then say: "
+    "persam dreambooth prepare {folder}"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """A photo that is not trained on.
+
+    Attributes:
+        subject: in whose photos it is not.
+        photo: where it is.
+        why: a sentence.
+        image: (h, w, 3) uint8, small, for the sheet; None where there are many.
+        guess: (h, w) bool, where the subject might be.
+        score: how sure persam was that it is there, 0 to 1.
+    """
+
+    subject: str
+    photo: str
+    why: str
+    image: np.ndarray | None = None
+    guess: np.ndarray | None = None
+    score: float | None = None
+
+
+@dataclass
+class Prepared:
+    """A prepared folder, and what is to be said of it.
+
+    Attributes:
+        folder: where it is.
+        subjects: what it holds now.
+        doubts: sentences on photos at which one should look, by image.
+        left_out: photos that are not in it.
+        kept: masks that a person corrected, which were not replaced.
+        failures: photo and sentence for each that could not be read.
+        gone: names of photos that a person removed.
+        problems: what is wrong with the folder, each in a sentence; if there is any, nothing was written.
+    """
+
+    folder: Path
+    subjects: list[Subject] = field(default_factory=list)
+    doubts: dict[Path, tuple[str, ...]] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def sheet(self) -> Path:
+        """The page to look at."""
+        return self.folder / PAGE
+
+
+def recheck(
+    folder: str | Path,
+    *,
+    identifiers: Sequence[str] = (),
+    class_words: Sequence[str] = (),
+    caption: str | None = None,
+    overwrite: bool = False,
+    on_photo: Callable[[], object] = lambda: None,
+) -> Prepared:
+    """Read a prepared folder again, after its masks, photos or captions were changed by hand.
+
+    A mask that was painted over counts as corrected from then on; a photo that was removed is out; one that was put
+    into ``SUBJECT/images`` together with its mask is in.  Captions are those in ``dreambooth.json``.
+
+    Args:
+        folder: that `prepare` made.
+        identifiers: other ones, one a subject; captions change with them.
+        class_words: likewise.
+        caption: of all photos, with ``{identifier}`` and ``{class}``.
+        overwrite: replace files that are in the way of the layouts.
+        on_photo: called after each photo.
+
+    Returns:
+        What there is now. If it has `problems`, nothing was written.
+
+    Raises:
+        UsageError: it is no prepared folder.
+        PersamError: its list is damaged, no photo is left, or it cannot be written.
+    """
+    root = expanded(folder)
+    known = reworded(listed_subjects(root), identifiers, class_words, caption)
+    with Ledger(root, overwrite=overwrite, advice=ADVICE) as ledger:
+        ledger.adopt([PREPARED])  # captions may have been changed there
+        done = Prepared(root)
+        for subject in known:
+            photos = tuple(_photos_now(ledger, subject, done, on_photo))
+            done.gone += [
+                f"{subject.name}/{IMAGES}/{photo.image.name}"
+                for photo in subject.photos
+                if photo.image not in {each.image for each in photos} and not photo.image.is_file()
+            ]
+            done.subjects.append(replace(subject, photos=photos))
+        if done.problems:
+            done.subjects = known
+            return done
+        settle(ledger, done, known)
+    return done
+
+
+def settle(ledger: Ledger, done: Prepared, before: Sequence[Subject] = ()) -> None:
+    """Write all that follows from a folder's photos and masks, which are there: layouts, sheet and, last, the list.
+
+    Args:
+        ledger: of the folder.
+        done: with its subjects; those without photos are dropped. Gets the doubts.
+        before: what it held, of which the files that are of no use now are removed.
+
+    Raises:
+        PersamError: there is no photo, or something cannot be written.
+        UsageError: a file of others is in the way.
+    """
+    done.subjects = [subject for subject in done.subjects if subject.photos]
+    if not done.subjects:
+        raise PersamError(f"No photo is left in {done.folder}: prepare it again, from photos.")
+    wanted = [*layout_files(done.subjects), PAGE, PICTURE, PREPARED]
+    ledger.check(wanted)
+    used = {file for subject in done.subjects for photo in subject.photos for file in (photo.image, photo.mask)}
+    unused = [
+        file for subject in before for photo in subject.photos for file in (photo.image, photo.mask) if file not in used
+    ]
+    layouts = [name for name in written_in(done.folder) if name.startswith((f"{KOHYA}/", f"{DIFFUSERS}/"))]
+    ledger.remove([*(file.relative_to(done.folder) for file in unused), *sorted(set(layouts) - set(wanted))])
+    write_layouts(done.folder, done.subjects)
+    _write_sheet(done)
+    write_prepared(done.folder, done.subjects)
+
+
+def _photos_now(
+    ledger: Ledger, subject: Subject, done: Prepared, on_photo: Callable[[], object]
+) -> Iterator[TrainingPhoto]:
+    """The photos of a subject that are in its folder and can be used; what is wrong with others joins the problems."""
+    home = done.folder / subject.name
+    known = {photo.image.name: photo for photo in subject.photos}
+    files = sorted((home / IMAGES).iterdir()) if (home / IMAGES).is_dir() else []
+    order = {name: number for number, name in enumerate(known)}
+    stems: dict[str, Path] = {}
+    for file in sorted(files, key=lambda each: order.get(each.name, len(order))):
+        mask = home / MASKS / f"{file.stem}.png"
+        try:
+            is_plain = _checked(file, mask, stems.setdefault(file.stem, file))
+        except PersamError as problem:
+            done.problems.append(str(problem))
+        else:
+            photo = known.get(file.name, TrainingPhoto(file, mask, subject.prompt, corrected=True))
+            photo = replace(photo, corrected=photo.corrected or not ledger.is_own(mask))
+            if not is_plain:  # as persam understands it, so that every trainer does
+                ledger.adopt([mask])
+                write_mask(mask, read_mask(mask))
+            yield photo
+        on_photo()
+
+
+def _checked(file: Path, mask: Path, first: Path) -> bool:
+    """See that a photo and its mask belong together, and that it is the `first` with that mask.
+
+    Returns:
+        Whether the mask is grey, with white in it. Colours, labels and transparency are read in many ways.
+
+    Raises:
+        PersamError: they do not.
+    """
+    if file.name.startswith(".") or file.suffix.lower() not in IMAGE_SUFFIXES:
+        raise PersamError(f"{file} is no photo, and some trainers open every file there; move it away.")
+    if first is not file:
+        raise PersamError(f"{first} and {file.name} would have one mask; keep one of them.")
+    height, width = read_image(file).shape[:2]
+    if not mask.is_file():
+        raise PersamError(f"{file} has no mask: looked for {mask}; put it there, or remove the photo.")
+    found = read_mask(mask)
+    if found.shape != (height, width):
+        raise PersamError(
+            f"The mask {mask} is {found.shape[1]} x {found.shape[0]} pixels, its photo {width} x {height}; save it at "
+            "the photo's size."
+        )
+    with Image.open(mask) as picture:
+        return picture.mode == "L" and int(np.asarray(picture).max()) >= _WHITE
+
+
+# ----------------------------------------------------------------------------------------------------- the sheet
+
+
+def _write_sheet(done: Prepared) -> None:
+    sheet = TrainingSheet(", ".join(subject.name for subject in done.subjects))
+    for subject in done.subjects:
+        count = len(subject.photos)
+        photos = "1 photo" if count == 1 else f"{count} photos"
+        sheet.begin(f"{subject.name}: {photos}", f"The model is taught: {subject.identifier} {subject.class_word}.")
+        for photo in subject.photos:
+            image = read_image(photo.image)
+            mask = read_mask(photo.mask, (image.shape[0], image.shape[1]))
+            here = doubts_of(Framed(image, mask), None if photo.corrected else photo.score)
+            doubts = tuple(dict.fromkeys([*here, *done.doubts.get(photo.image, ())]))
+            if subject.identifier not in photo.caption:
+                doubts += (f"Its caption does not name {subject.identifier}.",)
+            if doubts:
+                done.doubts[photo.image] = doubts
+            word, kind = _in_a_word(photo, doubts)
+            sheet.add(image, mask, photo.image.name, word, kind, caption=photo.caption, doubts=doubts)
+    shown = [each for each in done.left_out if each.image is not None]
+    sheet.begin("Left out", "The outline is the best guess, if there was one.")
+    for each in shown:
+        assert each.image is not None
+        guess = np.zeros(each.image.shape[:2], bool) if each.guess is None else each.guess
+        word = "left out" if each.score is None else f"left out {each.score:.2f}"
+        sheet.add(each.image, guess, f"{each.subject}: {Path(each.photo).name}", word, "poor", doubts=(each.why,))
+    names = [subject.name for subject in done.subjects]
+    homes = {kind: " or ".join(f"{name}/{kind}" for name in names) for kind in (IMAGES, MASKS)}
+    sheet.write(done.folder, _LEAD.format(folder=done.folder, masks=homes[MASKS], images=homes[IMAGES]))
+
+
+def _in_a_word(photo: TrainingPhoto, doubts: Sequence[str]) -> tuple[str, str]:
+    if photo.corrected:
+        word = "corrected"
+    elif photo.score is None:
+        word = "given mask"
+    else:
+        word = f"{'sure' if photo.score >= UNSURE[1] else 'unsure'} {photo.score:.2f}"
+    return word, "fair" if doubts else "good"
