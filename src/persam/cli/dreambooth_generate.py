@@ -62,8 +62,8 @@ def generate(
     """
     quiet_libraries()
     from persam.dreambooth import gallery, generated
-    from persam.dreambooth.generate import SamplingChoice, plan
-    from persam.dreambooth.generate import generate as make
+    from persam.dreambooth.generation import SamplingChoice, plan
+    from persam.dreambooth.generation import generate as make
     from persam.dreambooth.prompts import DEFAULT_PROMPTS, check_prompts, read_prompts
     from persam.dreambooth.sources import read_sources
     from persam.files import check_folder, expanded
@@ -165,3 +165,42 @@ def score(
         out().print()
     if files:
         say(f"The tables are in {folder}.")
+
+
+def leak(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for models, pictures and the table.")],
+    seeds: Annotated[int, typer.Option(min=2, help="Pictures of every prompt by every run.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Of every personalisation.")] = 400,
+    floor: Annotated[float, typer.Option(min=0, max=1, help="Of the background in the run with a soft floor.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Measure in small what masks are for: how much of its photos' background comes out with a subject.
+
+    A small model is trained from nothing, personalised with masks and without, and asked for pictures: a few minutes
+    on a CPU, and nothing is downloaded. A call that was cut short goes on.
+
+    [bold]Example[/bold]
+
+    persam dreambooth leak -o leak
+    """
+    quiet_libraries()
+    from persam.dreambooth.background_leak import FILES, RESULTS, LeakSettings, table, to_json, write_leak
+    from persam.dreambooth.background_leak import leak as measure
+    from persam.dreambooth.small_world import SmallTraining
+    from persam.files import check_folder, expanded
+    from persam.ledger import claimed
+
+    how = LeakSettings(SmallTraining(seed=seed), steps=steps, floor=floor, seeds=seeds, seed=seed)
+    folder = expanded(output)
+    check_folder(folder)
+    ours = claimed(folder, FILES, is_ours=lambda home: (home / RESULTS).is_file(), overwrite=overwrite)
+    with ours, progress_bar("Training a small model", how.small.steps) as advance:
+        found = measure(folder, how, advance)
+        files = write_leak(found, folder)
+    if json:
+        print_json(to_json(found))
+        return
+    table(found).print(out())
+    say(f"Look at {files[-1]}.")

@@ -13,31 +13,67 @@ from typing import TYPE_CHECKING
 from persam.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from persam.dreambooth.features import ClipFeatures, DinoFeatures, InceptionFeatures
     from persam.dreambooth.framing import Framing
+    from persam.dreambooth.gallery import write_gallery_of
+    from persam.dreambooth.generated import GeneratedFolder, GeneratedPicture, read_generated
+    from persam.dreambooth.generation import Plan, SamplingChoice, generate, plan
+    from persam.dreambooth.kid import KernelDistance, kernel_distance
     from persam.dreambooth.preparation import prepare, prepare_masked
     from persam.dreambooth.review import LeftOut, Prepared, recheck
+    from persam.dreambooth.score_report import write_scores
+    from persam.dreambooth.scores import Networks, PictureScore, Scores, score
+    from persam.dreambooth.sources import PictureSource, read_sources
     from persam.dreambooth.subjects import Subject, TrainingPhoto, read_prepared, write_prepared
 
 __all__ = [
+    "ClipFeatures",
+    "DinoFeatures",
     "Framing",
+    "GeneratedFolder",
+    "GeneratedPicture",
+    "InceptionFeatures",
+    "KernelDistance",
     "LeftOut",
+    "Networks",
+    "PictureScore",
+    "PictureSource",
+    "Plan",
     "Prepared",
+    "SamplingChoice",
+    "Scores",
     "Subject",
     "TrainingPhoto",
+    "generate",
+    "kernel_distance",
+    "plan",
     "prepare",
     "prepare_masked",
+    "read_generated",
     "read_prepared",
+    "read_sources",
     "recheck",
+    "score",
+    "write_gallery_of",
     "write_prepared",
+    "write_scores",
 ]
 
 # Loaded on first use: diffusers takes seconds, and preparing photos does not need it.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "persam.dreambooth.features": "ClipFeatures DinoFeatures InceptionFeatures",
         "persam.dreambooth.framing": "Framing",
+        "persam.dreambooth.gallery": "write_gallery_of",
+        "persam.dreambooth.generated": "GeneratedFolder GeneratedPicture read_generated",
+        "persam.dreambooth.generation": "Plan SamplingChoice generate plan",
+        "persam.dreambooth.kid": "KernelDistance kernel_distance",
         "persam.dreambooth.preparation": "prepare prepare_masked",
         "persam.dreambooth.review": "LeftOut Prepared recheck",
+        "persam.dreambooth.score_report": "write_scores",
+        "persam.dreambooth.scores": "Networks PictureScore Scores score",
+        "persam.dreambooth.sources": "PictureSource read_sources",
         "persam.dreambooth.subjects": "Subject TrainingPhoto read_prepared write_prepared",
     },
 )

@@ -18,12 +18,11 @@ from persam.reports.page import write_page
 from persam.reports.pictures import INK, PAPER, SOFT, embedded, write_image
 
 GRID, PAGE = "grid.png", "generated.html"
-_CELL, _SMALLEST_CELL = 160, 48  # pixels
+_SMALLEST_CELL = 48  # pixels
 _TILE = 256  # of the page
 _WIDEST = 6000  # pixels of the whole picture, for which cells become smaller
 _GAP, _GROUP_GAP, _EDGE = 6, 26, 20
 _TITLE, _HEAD, _LABEL = 22, 17, 15  # letters
-_EMPTY = np.full((8, 8, 3), 228, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class PictureGrid:
         groups: words above each group of columns.
         columns: of each group, what stands above them.
         picture: the one of a row, group and column, (H, W, 3) uint8; None: an empty place.
+        cell: side of a picture, pixels; smaller, where the whole would become too wide.
+        sharp: whether the pixels of small pictures are to be seen.
     """
 
     title: str
@@ -43,12 +44,14 @@ class PictureGrid:
     groups: Sequence[str]
     columns: Sequence[str]
     picture: Callable[[int, int, int], np.ndarray | None]
+    cell: int = 160
+    sharp: bool = False
 
     def draw(self) -> np.ndarray:
         """The whole as one picture, (H, W, 3) uint8."""
         count = len(self.groups) * len(self.columns)
         between = len(self.groups) * _GROUP_GAP + count * _GAP + 2 * _EDGE
-        cell = int(np.clip((_WIDEST - between) // count, _SMALLEST_CELL, _CELL))
+        cell = int(np.clip((_WIDEST - between) // count, _SMALLEST_CELL, self.cell))
         group = len(self.columns) * (cell + _GAP) - _GAP
         row = _LABEL + 12 + cell + 2 * _GAP
         top = _EDGE + _TITLE + 16 + _HEAD + 10 + _LABEL + 10
@@ -69,11 +72,16 @@ class PictureGrid:
                 write(x, top - _LABEL - 10, words, cell, _LABEL, SOFT)
                 for line in range(len(self.rows)):
                     found = self.picture(line, at, column)
-                    pixels = fit(_EMPTY if found is None else found, cell)
-                    page.paste(Image.fromarray(pixels), (x, top + line * row + _LABEL + 12))
+                    if found is not None:
+                        page.paste(self._fitted(found, cell), (x, top + line * row + _LABEL + 12))
         for line, words in enumerate(self.rows):
             write(_EDGE, top + line * row + 4, words, width - 2 * _EDGE, _LABEL, INK)
         return np.asarray(page)
+
+    def _fitted(self, pixels: np.ndarray, cell: int) -> Image.Image:
+        if self.sharp and max(pixels.shape[:2]) < cell:
+            return Image.fromarray(pixels).resize((cell, cell), Image.Resampling.NEAREST)
+        return Image.fromarray(fit(pixels, cell))
 
 
 def write_gallery_of(generated: GeneratedFolder) -> list[Path]:

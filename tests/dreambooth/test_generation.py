@@ -16,10 +16,10 @@ from PIL import Image
 from tests.dreambooth.score_fixtures import generated
 from tests.dreambooth.test_runs import run_in
 
-from persam.dreambooth import generate as module
+from persam.dreambooth import generation as module
 from persam.dreambooth.gallery import GRID, PAGE, PictureGrid, write_gallery_of
-from persam.dreambooth.generate import Plan, Sampling, SamplingChoice, generate, plan
 from persam.dreambooth.generated import read_generated
+from persam.dreambooth.generation import Plan, Sampling, SamplingChoice, generate, plan
 from persam.dreambooth.pipelines import load_pipeline, quiet
 from persam.dreambooth.prompts import DEFAULT_PROMPTS, check_prompts, fill, read_prompts
 from persam.dreambooth.runs import Run, write_run
