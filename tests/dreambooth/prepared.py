@@ -11,7 +11,9 @@ from tests.conftest import draw_scene
 from persam.dreambooth.subjects import Subject, TrainingPhoto, write_prepared
 
 
-def make_prepared(folder: Path, *subjects: tuple[str, str, str], photos: int = 3, captions: bool = True) -> list[Subject]:
+def make_prepared(
+    folder: Path, *subjects: tuple[str, str, str], photos: int = 3, captions: bool = True
+) -> list[Subject]:
     """A prepared folder, each subject a name, an identifier and a class word; discs on a noisy ground."""
     made = []
     for number, (name, identifier, word) in enumerate(subjects or (("mug", "t@y", "mug"),)):

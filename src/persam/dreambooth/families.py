@@ -42,7 +42,7 @@ class Noised:
     Attributes:
         latents: (1, C, h, w) with noise.
         timestep: (1,), in the numbers that the network is told.
-        target: (1, C, h, w), what it should find.
+        target: (1, C, h, w), what it should find: the noise, a velocity, or for Stable Diffusion 3 the clean latents.
         sigma: (1, 1, 1, 1), the share of noise in flow matching.
     """
 
@@ -102,7 +102,8 @@ class Objective:
         if self.flows:
             timestep = self.scheduler.timesteps[time].to(clean.device)
             sigma = self.scheduler.sigmas[time].to(clean)[:, None, None, None]
-            return Noised((1 - sigma) * clean + sigma * noise, timestep, noise - clean, sigma)
+            target = clean if self.family == "sd3" else noise - clean
+            return Noised((1 - sigma) * clean + sigma * noise, timestep, target, sigma)
         timestep = time.to(clean.device)
         noisy = self.scheduler.add_noise(clean, noise, timestep)
         asks_velocity = self.predicts == "v_prediction"
@@ -126,12 +127,14 @@ class Objective:
         return found.float()
 
     def error(self, prediction: torch.Tensor, noised: Noised) -> torch.Tensor:
-        """The squared error of each latent, (1, C, h, w), as its family weights it.
+        """The squared error of each latent, (1, C, h, w).
 
-        Stable Diffusion 3's is that of the clean latents (x - sigma v), as by default in diffusers' script.
+        Stable Diffusion 3 predicts a velocity v, and is rated by the clean latents that follow from it, x - sigma v, as
+        by default in diffusers' script.
         """
-        error = (prediction - noised.target) ** 2
-        return error * noised.sigma**2 if self.family == "sd3" and noised.sigma is not None else error
+        if self.family == "sd3":
+            prediction = noised.latents - noised.sigma * prediction
+        return (prediction - noised.target) ** 2
 
 
 def _ask_sd(network: Any, latents: torch.Tensor, time: torch.Tensor, words: Words, ids: Sequence[int]) -> Any:

@@ -1,7 +1,7 @@
 """The masked loss (paper, section 2.4): the subject's pixels teach, its background does not.
 
-A latent is a place of 8 x 8 pixels, so a mask becomes the share of each place that the subject covers. The squared error
-of each latent is weighted with it:
+A latent is a place of 8 x 8 pixels, so a mask becomes the share of each place that the subject covers. The squared
+error of each latent is weighted with it:
 
     w = floor + (1 - floor) * share        loss = sum(w * error) / (channels * sum(w))
 

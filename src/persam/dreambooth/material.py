@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -90,23 +90,34 @@ def cropped(photo: np.ndarray, mask: np.ndarray | None, resolution: int) -> Squa
 def read_square(photo: TrainingPhoto, resolution: int, *, masked: bool) -> Square:
     """Read a photo and its mask, and crop them.
 
+    Without masks the crop is the same, where there is a mask that can be read: the two trainings are to be compared.
+
     Raises:
         PersamError: one of them cannot be read, or the mask has no subject.
     """
     pixels = read_image(photo.image)
-    mask = None
-    if masked:
-        # A mask of every pixel is fine: the photo may be the subject alone.
-        mask = read_mask(photo.mask, pixels.shape[:2], may_be_trivial=True)
-        if not mask.any():
-            raise PersamError(f"The mask {photo.mask} is empty; draw the subject, or take the photo out of the list.")
+    try:
+        mask = _read_subject(photo, (pixels.shape[0], pixels.shape[1]))
+    except PersamError:
+        if masked:
+            raise
+        return cropped(pixels, None, resolution)
     square = cropped(pixels, mask, resolution)
+    if not masked:
+        return replace(square, mask=None)
     if square.mask is not None and square.mask.mean() * resolution**2 < _SMALLEST:
         raise PersamError(
-            f"The subject is too small in {photo.image} to be learned at {resolution} pixels; crop the photo around it, "
-            "or take it out of the list."
+            f"The subject is too small in {photo.image} to be learned at {resolution} pixels; crop the photo around "
+            "it, or take it out of the list."
         )
     return square
+
+
+def _read_subject(photo: TrainingPhoto, size: tuple[int, int]) -> np.ndarray:
+    mask = read_mask(photo.mask, size, may_be_trivial=True)  # of every pixel: the photo may be the subject alone
+    if not mask.any():
+        raise PersamError(f"The mask {photo.mask} is empty; draw the subject, or take the photo out of the list.")
+    return mask
 
 
 @torch.no_grad()
@@ -140,7 +151,9 @@ def check_resolution(pipeline: Any, resolution: int) -> None:
     unit = pipeline.vae_scale_factor * levels
     if resolution < unit or resolution % unit:
         near = max(unit, round(resolution / unit) * unit)
-        raise UsageError(f"The resolution {resolution} does not fit this model: take a multiple of {unit}, such as {near}.")
+        raise UsageError(
+            f"The resolution {resolution} does not fit this model: take a multiple of {unit}, such as {near}."
+        )
 
 
 def caption_of(subject: Subject, photo: TrainingPhoto) -> str:
@@ -167,12 +180,12 @@ def check_subjects(subjects: Sequence[Subject]) -> None:
         of_words[words] = subject.name
 
 
-def content_of(subjects: Sequence[Subject], *, masked: bool) -> str:
-    """A hash of all that is trained on: photos, captions and, unless it is without, masks."""
+def content_of(subjects: Sequence[Subject]) -> str:
+    """A hash of all that is trained on: photos, masks and captions."""
     found = hashlib.sha256()
     for subject in subjects:
         for photo in subject.photos:
             found.update(caption_of(subject, photo).encode())
-            for file in (photo.image, photo.mask) if masked else (photo.image,):
+            for file in (photo.image, photo.mask):
                 found.update(hashlib.sha256(file.read_bytes()).digest())
     return found.hexdigest()

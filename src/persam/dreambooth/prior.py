@@ -1,4 +1,4 @@
-"""Prior preservation: pictures of other things of the subject's kind, so that a model does not take all for the subject."""
+"""Prior preservation: pictures of other things of the subject's kind, lest a model take all of them for the subject."""
 
 from __future__ import annotations
 
@@ -48,9 +48,14 @@ def class_pictures(folder: Path, count: int) -> tuple[list[Path], list[tuple[int
 
 @torch.no_grad()
 def make_class_pictures(
-    pipeline: Any, words: Words, missing: list[tuple[int, Path]], resolution: int, seed: int, progress: Callable[..., Any]
+    pipeline: Any,
+    words: Words,
+    missing: list[tuple[int, Path]],
+    resolution: int,
+    seed: int,
+    progress: Callable[..., Any],
 ) -> None:
-    """Let the base model draw a kind. A picture that is made stays, so that a run that is stopped goes on with the next.
+    """Let the base model draw a kind. A picture that is made stays: a run that was stopped goes on with the next.
 
     Args:
         pipeline: the base, not trained yet.
@@ -69,6 +74,8 @@ def make_class_pictures(
             f"There is too little memory to draw class images at {resolution} pixels",
             "take a lower resolution, bring your own with --class-images DIR, or leave them out with --prior 0",
         ):
-            made = pipeline(**words, height=resolution, width=resolution, generator=generator, output_type="np").images[0]
+            made = pipeline(**words, height=resolution, width=resolution, generator=generator, output_type="np").images[
+                0
+            ]
         write_image(file, np.round(made * 255).astype(np.uint8))
         progress()

@@ -56,5 +56,7 @@ def _sheet(folder: Path, prompts: list[str]) -> np.ndarray:
     rows = []
     for step, files in sorted(by_step.items()):
         shown = {number: file for number, file in sorted(files.items()) if number < len(prompts)}
-        rows.append([Tile(shrink(read_image(file), _STYLE.cell), prompts[n], f"step {step}") for n, file in shown.items()])
+        rows.append(
+            [Tile(shrink(read_image(file), _STYLE.cell), prompts[n], f"step {step}") for n, file in shown.items()]
+        )
     return draw_grid("Samples while training", rows, _STYLE)

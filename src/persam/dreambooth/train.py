@@ -33,7 +33,6 @@ from persam.dreambooth.pipelines import (
     DEFAULT_MODEL,
     enough_memory,
     family_named,
-    family_of,
     load_pipeline,
     network_of,
     quiet,
@@ -45,17 +44,17 @@ from persam.dreambooth.samples import draw_samples
 from persam.dreambooth.subjects import Subject, read_prepared
 from persam.dreambooth.trainer import Material, Training, choose_trained
 from persam.errors import PersamError, write_error
-from persam.files import expanded, write_csv, write_text
+from persam.files import atomic_path, expanded, write_csv, write_text
 from persam.images import read_image
-from persam.ledger import HIDDEN, Ledger, holds_json
 from persam.lazy import library
+from persam.ledger import HIDDEN, Ledger, holds_json
 from persam.models.loading import choose_device, choose_dtype
 from persam.reports.provenance import versions
 
 LOSSES = "losses.csv"
 _ASKED = f"{HIDDEN}/training.json"
 _RECENT = 50  # steps over which the loss that is shown is averaged: one step's depends on its noise above all
-_KNOWN = ("subjects", "content", "model", "family")
+_TOLD = ("model", "subjects", "method", "masked", "resolution")  # in run.json by themselves
 
 Progress = Callable[..., Any]
 
@@ -82,7 +81,7 @@ def train(
         output: the run's folder.
         model: the base, a hub id or a folder in diffusers' form.
         overwrite: begin anew where `output` holds another training.
-        progress: called with ``done``, ``total``, ``before`` and ``what``, as `persam.cli.progress.progress_bar` gives it.
+        progress: called as what `persam.cli.progress.progress_bar` gives is.
         options: see `persam.dreambooth.options.TrainOptions`.
 
     Returns:
@@ -109,7 +108,7 @@ def train(
         asked = {
             "model": base,
             "subjects": ", ".join(f"{subject.name} ({subject.prompt})" for subject in subjects),
-            "photos": content_of(subjects, masked=chosen.masked),
+            "photos": content_of(subjects),
             **chosen.consequential(),
             "device": place.type,
             "dtype": str(form).removeprefix("torch."),
@@ -256,7 +255,9 @@ class _Conduct:
     def _encode_photos(self, squares: list[list[Square]], words: dict[str, Words]) -> list[Material]:
         """Photos and class images as latents; the class images are drawn where there are none."""
         pictures = [self._class_images(subject, words) for subject in self.subjects]
-        vae = self.pipeline.vae.to(self.device, torch.float32)
+        form = self.pipeline.vae.dtype
+        with quiet():
+            vae = self.pipeline.vae.to(self.device, torch.float32)
         total = sum(map(len, squares)) + sum(map(len, pictures))
         self.progress(done=0, total=total, what="Encoding photos")
         material = []
@@ -271,7 +272,8 @@ class _Conduct:
                     ],
                 )
             )
-        self.pipeline.vae.to("cpu", network_of(self.pipeline).dtype)
+        with quiet():
+            vae.to("cpu", form)
         self._tidy()
         return material
 
@@ -291,9 +293,7 @@ class _Conduct:
             self.progress(before=len(pictures) - len(missing))
             with quiet():
                 encoded = {name: tensor.to(self.device) for name, tensor in words[subject.class_prompt].items()}
-                make_class_pictures(
-                    self.pipeline, encoded, missing, self.resolution, self.options.seed, self.progress
-                )
+                make_class_pictures(self.pipeline, encoded, missing, self.resolution, self.options.seed, self.progress)
         return pictures
 
     def _prepare(self, material: list[Material], words: dict[str, Words]) -> Training:
@@ -336,13 +336,17 @@ class _Conduct:
                 if done % self.options.checkpoint_every == 0 or done == self.steps:
                     self._keep(training)
                     kept = done
-                if samples and (done == self.steps or (self.options.sample_every and done % self.options.sample_every == 0)):
+                if samples and (
+                    done == self.steps or (self.options.sample_every and done % self.options.sample_every == 0)
+                ):
                     self._sample(training, samples)
         except KeyboardInterrupt as stop:
             if training.is_whole and training.step > kept:
                 self._keep(training)
                 kept = training.step
-            stop.args = (f"{kept} of {self.steps} steps are kept in {self.folder}; the same command goes on from there.",)
+            stop.args = (
+                f"{kept} of {self.steps} steps are kept in {self.folder}; the same command goes on from there.",
+            )
             raise
 
     def _keep(self, training: Training) -> None:
@@ -388,7 +392,7 @@ class _Conduct:
         tenth = max(1, self.steps // 10)
         losses = [row.subject for row in training.losses]
         more = {
-            **{name: value for name, value in self.asked.items() if name not in ("model", "subjects", "method", "masked", "resolution")},
+            **{name: value for name, value in self.asked.items() if name not in _TOLD},
             "loss_of_first_tenth": sum(losses[:tenth]) / tenth,
             "loss_of_last_tenth": sum(losses[-tenth:]) / tenth,
             "seconds": round(monotonic() - self.start, 1),
@@ -412,8 +416,6 @@ class _Conduct:
     def _save_lora(self) -> None:
         with tempfile.TemporaryDirectory(dir=self.folder / HIDDEN) as draft:
             save_lora(self.pipeline, Path(draft), LORA, words=self.options.text_encoder)
-            from persam.files import atomic_path
-
             with atomic_path(self.folder / LORA) as temporary:
                 (Path(draft) / LORA).replace(temporary)
 
@@ -428,8 +430,9 @@ class _Conduct:
             raise write_error(target, error) from error
 
     def _tidy(self) -> None:
-        gc.collect()
+        """Give back what PyTorch keeps of a GPU's memory, where the next part is going to need it."""
         if self.device.type == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
 
 
