@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,7 @@ from persam.cli.progress import progress_bar
 from persam.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from persam.dreambooth import Prepared
+    from persam.dreambooth import Enlarged, Prepared
 
 _SHOWN = 60
 
@@ -185,7 +186,83 @@ def _read_again(
     raise typer.Exit(1)
 
 
+def enlarge(
+    photos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="GENERATED...",
+            help="A folder that persam dreambooth generate made, or any folders and files of pictures.",
+            show_default=False,
+        ),
+    ],
+    concept: Annotated[str, typer.Option("-c", "--concept", metavar="FILE", help="The object.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the data set.")] = Path("perseg"),
+    name: Annotated[str | None, typer.Option(help="Of the object in the data set. Default: the concept's.")] = None,
+    keep_unsure: Annotated[
+        bool, typer.Option("--keep-unsure", help="Take photos, too, in which persam is unsure of it.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace corrected masks too, and files that are in the way.")
+    ] = False,
+    model: ConceptsModel = None,
+    encoder: ConceptsEncoder = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    backend: Backend = "torch",
+    json: Json = False,
+) -> None:
+    """Make a data set in PerSeg's layout of generated photos, with masks to be reviewed. Further objects are added.
+
+    Photo 00, which methods are shown, is the real one if the concept keeps it (persam learn --keep-reference).
+
+    [bold]Example[/bold]
+
+    persam dreambooth enlarge generated --concept mug.safetensors -o perseg-more
+    """
+    from persam.dreambooth import enlarge
+    from persam.dreambooth.perseg_set import generated_photos
+
+    (given,), strange = concepts_in([concept])
+    if strange:
+        raise UsageError(f"{strange[0]} is no concept; give a file that ends in {CONCEPT_SUFFIX}.")
+    places = generated_photos(photos)
+    called, other = model_of(given, model, encoder)
+    loaded = load_model(called, device=device, dtype=dtype, backend=backend, encoder=other)
+    with photo_bar(len(places)) as (_, on_photo):
+        done = enlarge(
+            loaded, places, given, output, name=name, keep_unsure=keep_unsure, overwrite=overwrite, on_photo=on_photo
+        )
+    if json:
+        print_json(
+            {
+                "folder": str(done.folder),
+                "object": done.object,
+                "sheet": str(done.sheet),
+                "list": str(done.listed),
+                "photos": [asdict(photo) | {"used": photo.used} for photo in done.photos],
+                "failed": [{"image": photo, "error": problem} for photo, problem in done.failures],
+            }
+        )
+    else:
+        _tell_enlarged(done)
+    refuse_failures(done.failures, len(places), "read")
+
+
 # ------------------------------------------------------------------------------------------------ what is told
+
+
+def _tell_enlarged(done: Enlarged) -> None:
+    used = [photo for photo in done.photos if photo.used]
+    real = sum(photo.verdict == "reference" for photo in used)
+    out_of_it = [photo for photo in done.photos if not photo.used]
+    for photo in out_of_it[:_SHOWN]:
+        say(f"Left out: {photo.source} ({photo.verdict}, score {photo.score:.2f}).")
+    if len(out_of_it) > _SHOWN:
+        say(f"... and {len(out_of_it) - _SHOWN} more in {done.listed}")
+    first = f"{real} real, 00 among them" if real else "00 is the surest of them"
+    say(f"{done.object}: {len(used)} photos ({first}) in {done.folder}/, {len(out_of_it)} left out.")
+    say(f"The masks are persam's own and nobody has reviewed them: look at {done.sheet}, and paint over what is wrong.")
+    say(f"Then: persam bench perseg --data {done.folder}")
 
 
 def _tell(done: Prepared, *, json: bool) -> None:
@@ -210,8 +287,8 @@ def _tell(done: Prepared, *, json: bool) -> None:
         say(f"Left out of {left.subject}: {Path(left.photo).name}. {left.why}")
     for mask in done.kept:
         say(f"Corrected by you and kept: {mask} (--overwrite replaces it).")
-    for photo in done.gone:
-        say(f"Removed by you: {photo}.")
+    for gone in done.gone:
+        say(f"Removed by you: {gone}.")
     for subject in done.subjects:
         count = len(subject.photos)
         say(f"{subject.name}: {count} photo{'' if count == 1 else 's'}, taught as: {subject.prompt}.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from persam.dreambooth.generated import GeneratedFolder, GeneratedPicture, read_generated
     from persam.dreambooth.generation import Plan, SamplingChoice, generate, plan
     from persam.dreambooth.kid import KernelDistance, kernel_distance
+    from persam.dreambooth.perseg_set import Enlarged, ReviewedPhoto, enlarge
     from persam.dreambooth.preparation import prepare, prepare_masked
     from persam.dreambooth.review import LeftOut, Prepared, recheck
     from persam.dreambooth.score_report import write_scores
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClipFeatures",
     "DinoFeatures",
+    "Enlarged",
     "Framing",
     "GeneratedFolder",
     "GeneratedPicture",
@@ -40,10 +42,12 @@ __all__ = [
     "PictureSource",
     "Plan",
     "Prepared",
+    "ReviewedPhoto",
     "SamplingChoice",
     "Scores",
     "Subject",
     "TrainingPhoto",
+    "enlarge",
     "generate",
     "kernel_distance",
     "plan",
@@ -69,6 +73,7 @@ __getattr__, __dir__ = lazy_names(
         "persam.dreambooth.generated": "GeneratedFolder GeneratedPicture read_generated",
         "persam.dreambooth.generation": "Plan SamplingChoice generate plan",
         "persam.dreambooth.kid": "KernelDistance kernel_distance",
+        "persam.dreambooth.perseg_set": "Enlarged ReviewedPhoto enlarge",
         "persam.dreambooth.preparation": "prepare prepare_masked",
         "persam.dreambooth.review": "LeftOut Prepared recheck",
         "persam.dreambooth.score_report": "write_scores",

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from persam.doubts import cut_off, doubt_of_mask, pieces_of
+from persam.doubts import border_of, cut_off, pieces_of
 from persam.errors import UsageError
 from persam.geometry import fit, fit_mask
 from persam.instance import mask_box
@@ -19,6 +19,7 @@ CROPS: tuple[Crop, ...] = get_args(Crop)
 LATENT_CELL = 8  # pixels across of a place of the latent image, at which the loss is masked
 _FEWEST_CELLS = 40  # places of the latent image below which little of a subject is learned: 1 % of 64 x 64
 _CUT_OFF = 0.10  # share of the outline along the border, from which on something is missing (as the doctor has it)
+_MOST_OF_BORDER = 0.9  # share of the border: the mask is perhaps that of the background
 _CROPPED_OFF = 0.02  # share of the subject that the square leaves out
 
 
@@ -105,15 +106,22 @@ def doubts_of(framed: Framed, score: float | None = None) -> tuple[str, ...]:
     mask, found = framed.mask, []
     if score is not None and score < UNSURE[1]:
         found.append(f"persam is unsure that this is the subject (score {score:.2f}).")
-    if doubt := doubt_of_mask(mask, "The mask", "picture"):
-        found.append(doubt)
-    elif (cells := mask.sum() / LATENT_CELL**2) < _FEWEST_CELLS:
+    cells = mask.sum() / LATENT_CELL**2
+    if cells < _FEWEST_CELLS:
         found.append(
             f"The subject covers {cells:.0f} of the {mask.size // LATENT_CELL**2} places that the loss sees, so little "
             "is learned from it; take a photo in which it is larger."
         )
     if framed.left < 1 - _CROPPED_OFF:
-        found.append(f"The square leaves out {1 - framed.left:.0%} of the subject, which is longer than it.")
+        found.append(
+            f"The square leaves out {1 - framed.left:.0%} of the subject, which is longer than it; --crop whole takes "
+            "all of the photo."
+        )
+    elif (border := float(border_of(mask).mean())) > _MOST_OF_BORDER:
+        found.append(
+            f"The mask covers {mask.mean():.0%} of the picture and {border:.0%} of its border; see that it is not "
+            "inverted."
+        )
     elif (cut := cut_off(mask)) > _CUT_OFF:
         found.append(f"The border cuts the subject off along {cut:.0%} of its outline.")
     if (parts := len(pieces_of(mask))) > 1:

@@ -5,8 +5,7 @@ Nothing is written before all photos were looked at; what goes wrong in a new fo
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +14,8 @@ import numpy as np
 
 from persam.dreambooth.framing import Framing, doubts_of, framed
 from persam.dreambooth.layouts import DIFFUSERS, KOHYA
-from persam.dreambooth.review import ADVICE, IMAGES, MASKS, LeftOut, Prepared, settle
-from persam.dreambooth.subjects import PREPARED, Subject, TrainingPhoto, listed_subjects
+from persam.dreambooth.review import IMAGES, MASKS, LeftOut, Prepared, held, is_as_written, settle
+from persam.dreambooth.subjects import Subject, TrainingPhoto
 from persam.dreambooth.wording import caption_of, check_counts, check_words, class_word_of, next_identifier, reworded
 from persam.errors import PersamError, UsageError
 from persam.files import UniqueNames, expanded, safe_name, write_bytes
@@ -98,7 +97,7 @@ def prepare(
         model.check(concept)
     places = find_images(photos)
     words = [concept.text for concept in given]
-    with _folder(folder, overwrite) as (ledger, known):
+    with held(folder, overwrite=overwrite) as (ledger, known):
         subjects = _subjects([concept.name for concept in given], known, identifiers, class_words, words, caption)
         gathered = {subject.name: _Gathered() for subject in subjects}
 
@@ -145,9 +144,9 @@ def prepare_masked(
         UsageError, PersamError: as `prepare`; no photo has a mask.
     """
     places, by_stem = find_images(photos), masks_in(masks)
-    words = [[each] if each is not None else [] for each in (identifier, class_word)]
-    with _folder(folder, overwrite) as (ledger, known):
-        (subject,) = _subjects([name], known, *words, [None], caption)
+    identifiers, class_words = ([each] if each is not None else [] for each in (identifier, class_word))
+    with held(folder, overwrite=overwrite) as (ledger, known):
+        (subject,) = _subjects([name], known, identifiers, class_words, [None], caption)
         gathered = _Gathered()
 
         def look(place: Place) -> None:
@@ -296,23 +295,6 @@ def _check_found(
 # ---------------------------------------------------------------------------------------------------- the folder
 
 
-@contextlib.contextmanager
-def _folder(folder: str | Path, overwrite: bool) -> Iterator[tuple[Ledger, list[Subject]]]:
-    """Hold the folder and read what was prepared in it; if nothing was, and the work fails, nothing is left."""
-    root = expanded(folder)
-    with Ledger(root, overwrite=overwrite, advice=ADVICE) as ledger:
-        is_known = (root / PREPARED).exists()
-        known = listed_subjects(root) if is_known else []
-        if is_known:
-            ledger.adopt([PREPARED])  # captions may have been changed there
-        try:
-            yield ledger, known
-        except BaseException:
-            if not is_known and ledger.is_new:
-                ledger.take_back()
-            raise
-
-
 def _written(
     ledger: Ledger,
     subjects: Sequence[Subject],
@@ -358,7 +340,7 @@ def _merged(
     for number, photo in enumerate(subject.photos):
         key = photo.source or f"by hand {number}"
         names.keep(key, photo.image.stem)
-        photos[key] = replace(photo, corrected=photo.corrected or not ledger.is_own(photo.mask))
+        photos[key] = replace(photo, corrected=photo.corrected or not is_as_written(ledger, photo.mask))
     for source in [source for source in gathered.left_out if source in photos and not photos[source].corrected]:
         del photos[source]
     for source, taken in gathered.taken.items():
@@ -371,6 +353,5 @@ def _merged(
         files[image], files[mask] = taken.image, taken.mask
         told = photos[source].caption if source in photos else caption_of(subject, caption)
         photos[source] = TrainingPhoto(image, mask, told, source, taken.score)
-        if taken.doubts:
-            done.doubts[image] = taken.doubts
+        done.doubts[image] = taken.doubts
     return replace(subject, photos=tuple(photos.values()))

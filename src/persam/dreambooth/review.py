@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 from persam.dreambooth.framing import Framed, doubts_of
 from persam.dreambooth.layouts import DIFFUSERS, KOHYA, layout_files, write_layouts
-from persam.dreambooth.sheet import PAGE, PICTURE, TrainingSheet
+from persam.dreambooth.sheet import SHEET, TrainingSheet
 from persam.dreambooth.subjects import PREPARED, Subject, TrainingPhoto, listed_subjects, write_prepared
 from persam.dreambooth.wording import reworded
 from persam.errors import PersamError
@@ -23,6 +24,7 @@ from persam.reports.pictures import write_mask
 from persam.segmentation import UNSURE
 
 IMAGES, MASKS = "images", "masks"
+PAGE, PICTURE = f"{SHEET}.html", f"{SHEET}.png"
 ADVICE = "move it away, or replace it with --overwrite"
 _WHITE = 250  # a mask whose brightest grey is above it is white enough for every trainer
 _LEAD = (
@@ -60,7 +62,7 @@ class Prepared:
     Attributes:
         folder: where it is.
         subjects: what it holds now.
-        doubts: sentences on photos at which one should look, by image.
+        doubts: sentences on each photo, by its image; none on a sound one.
         left_out: photos that are not in it.
         kept: masks that a person corrected, which were not replaced.
         failures: photo and sentence for each that could not be read.
@@ -112,11 +114,10 @@ def recheck(
         UsageError: it is no prepared folder.
         PersamError: its list is damaged, no photo is left, or it cannot be written.
     """
-    root = expanded(folder)
-    known = reworded(listed_subjects(root), identifiers, class_words, caption)
-    with Ledger(root, overwrite=overwrite, advice=ADVICE) as ledger:
-        ledger.adopt([PREPARED])  # captions may have been changed there
-        done = Prepared(root)
+    listed_subjects(expanded(folder))  # says that it is none, before anything is made of it
+    with held(folder, overwrite=overwrite) as (ledger, listed):
+        known = reworded(listed, identifiers, class_words, caption)
+        done = Prepared(ledger.folder)
         for subject in known:
             photos = tuple(_photos_now(ledger, subject, done, on_photo))
             done.gone += [
@@ -130,6 +131,38 @@ def recheck(
             return done
         settle(ledger, done, known)
     return done
+
+
+@contextlib.contextmanager
+def held(folder: str | Path, *, overwrite: bool = False) -> Iterator[tuple[Ledger, list[Subject]]]:
+    """Hold a folder while it is prepared. If it is new and the work fails, nothing is left of it.
+
+    Yields:
+        Its ledger, and the subjects that are listed in it.
+
+    Raises:
+        PersamError: another command is writing there, it cannot be written, or its list is damaged.
+    """
+    root = expanded(folder)
+    with Ledger(root, overwrite=overwrite, advice=ADVICE) as ledger:
+        is_known = (root / PREPARED).exists()
+        known = listed_subjects(root) if is_known else []
+        if is_known and ledger.is_new:  # a copy without what is hidden in it
+            files = [file for subject in known for photo in subject.photos for file in (photo.image, photo.mask)]
+            ledger.adopt([*(file.relative_to(root) for file in files), *layout_files(known), PAGE, PICTURE])
+        if is_known:
+            ledger.adopt([PREPARED])  # captions may have been changed there
+        try:
+            yield ledger, known
+        except BaseException:
+            if not is_known and ledger.is_new:
+                ledger.take_back()
+            raise
+
+
+def is_as_written(ledger: Ledger, mask: Path) -> bool:
+    """Whether a mask in the folder is still the one that persam wrote."""
+    return ledger.is_own(mask.relative_to(ledger.folder))
 
 
 def settle(ledger: Ledger, done: Prepared, before: Sequence[Subject] = ()) -> None:
@@ -177,9 +210,9 @@ def _photos_now(
             done.problems.append(str(problem))
         else:
             photo = known.get(file.name, TrainingPhoto(file, mask, subject.prompt, corrected=True))
-            photo = replace(photo, corrected=photo.corrected or not ledger.is_own(mask))
+            photo = replace(photo, corrected=photo.corrected or not is_as_written(ledger, mask))
             if not is_plain:  # as persam understands it, so that every trainer does
-                ledger.adopt([mask])
+                ledger.adopt([mask.relative_to(done.folder)])
                 write_mask(mask, read_mask(mask))
             yield photo
         on_photo()
@@ -223,12 +256,12 @@ def _write_sheet(done: Prepared) -> None:
         for photo in subject.photos:
             image = read_image(photo.image)
             mask = read_mask(photo.mask, (image.shape[0], image.shape[1]))
-            here = doubts_of(Framed(image, mask), None if photo.corrected else photo.score)
-            doubts = tuple(dict.fromkeys([*here, *done.doubts.get(photo.image, ())]))
+            doubts = done.doubts.get(photo.image)
+            if doubts is None:  # of those that were written now, it is known what the square left out
+                doubts = doubts_of(Framed(image, mask), None if photo.corrected else photo.score)
             if subject.identifier not in photo.caption:
                 doubts += (f"Its caption does not name {subject.identifier}.",)
-            if doubts:
-                done.doubts[photo.image] = doubts
+            done.doubts[photo.image] = doubts
             word, kind = _in_a_word(photo, doubts)
             sheet.add(image, mask, photo.image.name, word, kind, caption=photo.caption, doubts=doubts)
     shown = [each for each in done.left_out if each.image is not None]

@@ -10,10 +10,10 @@ import numpy as np
 
 from persam.drawing import PALETTE, draw_overlay
 from persam.geometry import fit_mask, shrink
-from persam.reports.contact_sheet import ContactSheet, SheetEntry, sheet_pages
+from persam.reports.contact_sheet import ContactSheet, SheetEntry
 from persam.reports.page import write_page
 
-PAGE, PICTURE = "contact-sheet.html", "contact-sheet.png"
+SHEET = "contact-sheet"
 _TILE = 480  # pixels of a picture's longest side
 _DIM = 0.55  # how much darker all but the subject becomes
 
@@ -57,9 +57,11 @@ class TrainingSheet:
 
     Args:
         title: stands above.
+        name: of its files, without a suffix.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, name: str = SHEET) -> None:
+        self.name = name
         self.sheet = ContactSheet(title)
         self.groups: list[SheetGroup] = []
 
@@ -87,12 +89,8 @@ class TrainingSheet:
             if drawn.any()
             else small
         )
-        self.sheet.add_picture(picture, name, " · ".join([word, *doubts[:1]]), found=kind != "poor")
+        self.sheet.add_picture(picture, name, f"{word} · look at it" if kind == "fair" else word)
         self.groups[-1].cards.append(SheetCard(self.sheet.entries[-1], word, kind, caption, tuple(doubts)))
-
-    def files(self) -> list[str]:
-        """Names of the files that `write` makes."""
-        return [PAGE, *(str(page) for page in sheet_pages(PICTURE, len(self.sheet)))]
 
     def write(self, folder: Path, lead: str) -> Path:
         """Write the page and its PNG.
@@ -104,7 +102,8 @@ class TrainingSheet:
         Returns:
             The page.
         """
-        self.sheet.write_png(folder / PICTURE)
+        self.sheet.write_png(folder / f"{self.name}.png")
+        page = folder / f"{self.name}.html"
         groups = [group for group in self.groups if group.cards]
-        write_page(folder / PAGE, "dreambooth/contact_sheet.html.j2", title=self.sheet.title, lead=lead, groups=groups)
-        return folder / PAGE
+        write_page(page, "dreambooth/contact_sheet.html.j2", title=self.sheet.title, lead=lead, groups=groups)
+        return page
