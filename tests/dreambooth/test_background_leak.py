@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from persam.dreambooth.background_leak import (
     BACKGROUND,
@@ -21,7 +23,7 @@ from persam.dreambooth.background_leak import (
     write_leak,
 )
 from persam.dreambooth.pipelines import family_of, load_pipeline
-from persam.dreambooth.small_world import KINDS, SIDE, SmallTraining, _tokenizer, draw, scene, small_model
+from persam.dreambooth.small_world import KINDS, SIDE, SmallTraining, _autoencoder, _tokenizer, draw, scene, small_model
 
 
 def test_colours_are_told_apart_whatever_the_light() -> None:
@@ -54,6 +56,19 @@ def test_a_caption_says_what_is_there() -> None:
     assert scene(rng, "kite").caption.startswith("a photo of kite")
     words = _tokenizer().tokenize("a photo of t@y ball on red")
     assert words == ["a</w>", "photo</w>", "of</w>", "t</w>", "@</w>", "y</w>", "ball</w>", "on</w>", "red</w>"]
+
+
+def test_a_latent_is_the_mean_colour_of_its_pixels() -> None:
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(np.stack([scene(rng).pixels for _ in range(8)])).permute(0, 3, 1, 2) / 127.5 - 1
+    vae = _autoencoder()
+    with torch.no_grad():
+        found = vae.encode(pixels).latent_dist
+        back = vae.decode(found.sample()).sample
+    means = F.avg_pool2d(pixels, 2)
+    torch.testing.assert_close(found.mean, means, atol=2e-3, rtol=0)
+    torch.testing.assert_close(back, F.interpolate(means, scale_factor=2), atol=2e-3, rtol=0)
+    assert 0.7 < float(found.mean.std()) * vae.config.scaling_factor < 1.3
 
 
 def test_all_of_it_in_miniature(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def score(
 def leak(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for models, pictures and the table.")],
     seeds: Annotated[int, typer.Option(min=2, help="Pictures of every prompt by every run.")] = 32,
-    steps: Annotated[int, typer.Option(min=1, help="Of every personalisation.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Of every personalisation.")] = 500,
     floor: Annotated[float, typer.Option(min=0, max=1, help="Of the background in the run with a soft floor.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
     overwrite: Overwrite = False,

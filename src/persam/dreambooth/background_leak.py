@@ -62,12 +62,12 @@ class LeakSettings:
 
     small: SmallTraining = field(default_factory=SmallTraining)
     photos: int = 5
-    steps: int = 400
-    learning_rate: float = 1e-4
+    steps: int = 500
+    learning_rate: float = 2e-4
     floor: float = 0.1
     class_count: int = 40
     seeds: int = 32
-    sampling_steps: int = 25
+    sampling_steps: int = 20
     guidance: float = 2.0
     seed: int = 0
 
