@@ -17,14 +17,20 @@ from safetensors.torch import load_file
 from tests.dreambooth.prepared import make_prepared
 from tests.dreambooth.tiny_pipelines import FAMILIES, RESOLUTION
 
+from persam.dreambooth import train
 from persam.dreambooth.pipelines import load_pipeline, network_of
 from persam.dreambooth.runs import load_run
-from persam.dreambooth.train import train
 from persam.dreambooth.trainer import Training
 from persam.errors import PersamError, UsageError
 
 Tiny = Callable[[str], Path]
 LORA = "pytorch_lora_weights.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate of the memory takes as long as these trainings, and has tests of its own."""
+    monkeypatch.setattr("persam.dreambooth.training.check_memory", lambda *_: None)
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ class _Conduct:
     def run(self, family: str) -> Run:
         """Do all of it."""
         full = self.options.method == "full"
-        self.progress(done=0, total=self.steps, what="Loading the model")
+        self._begin("Loading the model", self.steps)
         check_memory(self.base, self.options, self.device, self.dtype)
         self.pipeline = load_pipeline(self.base, device="cpu", dtype=torch.float32 if full else self.dtype)
         self.resolution = self.options.resolution or resolution_of(self.pipeline)
@@ -215,6 +215,10 @@ class _Conduct:
             with quiet():
                 self._steps(training, samples)
                 return self._finish(training, family)
+
+    def _begin(self, what: str, total: int, done: int = 0) -> None:
+        self.progress(done=done, total=total, what=what)
+        self.progress(before=done)
 
     # ----------------------------------------------------------------------------------------- before the steps
 
@@ -259,7 +263,7 @@ class _Conduct:
         with quiet():
             vae = self.pipeline.vae.to(self.device, torch.float32)
         total = sum(map(len, squares)) + sum(map(len, pictures))
-        self.progress(done=0, total=total, what="Encoding photos")
+        self._begin("Encoding photos", total)
         material = []
         for subject, photos, others in zip(self.subjects, squares, pictures, strict=True):
             captions = [caption_of(subject, photo) for photo in subject.photos]
@@ -289,8 +293,7 @@ class _Conduct:
         pictures, missing = class_pictures(class_folder(home, subject), self.options.class_count)
         if missing:
             self.pipeline.to(self.device)
-            self.progress(done=0, total=len(pictures), what=f"Drawing class images of {subject.class_word}")
-            self.progress(before=len(pictures) - len(missing))
+            self._begin(f"Class images of {subject.class_word}", len(pictures), len(pictures) - len(missing))
             with quiet():
                 encoded = {name: tensor.to(self.device) for name, tensor in words[subject.class_prompt].items()}
                 make_class_pictures(self.pipeline, encoded, missing, self.resolution, self.options.seed, self.progress)
@@ -322,9 +325,7 @@ class _Conduct:
     # ------------------------------------------------------------------------------------------------ the steps
 
     def _steps(self, training: Training, samples: dict[str, Words]) -> None:
-        self.progress(done=training.step, total=self.steps, what="Training")
-        if training.step:
-            self.progress(before=training.step)
+        self._begin("Training", self.steps, training.step)
         kept = training.step
         try:
             while training.step < self.steps:
