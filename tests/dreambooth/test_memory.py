@@ -99,10 +99,10 @@ def test_too_little_memory_is_said_with_what_would_do(tiny: Tiny, monkeypatch: p
     ):
         monkeypatch.setattr(memory, "free_memory", lambda _, free=free: free)
         with pytest.raises(PersamError, match=r"To train .* \(full\) needs about .* and cpu has .* free; ") as error:
-            check_memory(tiny("sd3"), options, cpu, form)
+            check_memory("model", anatomy, options, cpu, form)
         assert said in str(error.value)
     monkeypatch.setattr(memory, "free_memory", lambda _: bytes_of())
-    check_memory(tiny("sd3"), options, cpu, form)
+    check_memory("model", anatomy, options, cpu, form)
 
 
 def test_a_training_asks_before_it_loads(

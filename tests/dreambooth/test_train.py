@@ -343,3 +343,12 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     kept.write_bytes(kept.read_bytes()[:1000])
     with pytest.raises(PersamError, match="step_000003.pt cannot be read; begin anew with --overwrite"):
         train(prepared, tmp_path / "run", tiny("sd15"), **options)
+
+
+def test_a_mistake_leaves_nothing_that_a_second_try_would_stumble_over(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="resolution 30"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "resolution": 30})
+    assert not (tmp_path / "run").exists()
+    assert train(prepared, tmp_path / "run", tiny("sd15"), **short).steps == 3

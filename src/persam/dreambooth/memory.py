@@ -1,4 +1,4 @@
-"""How much memory a training needs, told before anything large is loaded.
+"""What a pipeline is made of, and how much memory its training needs, told before anything large is loaded.
 
 The networks are built without values, from their configurations, and a step is walked through with them: what it would
 keep for the gradients is added up. That is a fair estimate, not a measurement: kernels need room of their own.
@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from persam.dreambooth.families import Words, ask, lora_layers
 from persam.dreambooth.options import TrainOptions
 from persam.dreambooth.pipelines import FAMILIES, PipelineFamily, diffusers, family_named, quiet
-from persam.errors import PersamError
+from persam.errors import PersamError, UsageError
 from persam.lazy import library
 from persam.models.hub import hub_call
 
@@ -50,6 +50,11 @@ class Anatomy:
     network: Any
     others: dict[str, int]
     latent: int
+
+    @property
+    def resolution(self) -> int:
+        """Side of a photo in training, pixels, unless one says otherwise."""
+        return self.family.resolution or int(self.network.config.sample_size * self.latent)
 
 
 def anatomy_of(name: str | Path) -> Anatomy:
@@ -98,7 +103,7 @@ def need(anatomy: Anatomy, options: TrainOptions, dtype: torch.dtype, *, on_cpu:
     loaded = 4 if full else _BYTES[dtype]
     network = _count(anatomy.network)
     loading = loaded * (network + sum(anatomy.others.values()))
-    resolution = options.resolution or anatomy.family.resolution or anatomy.network.config.sample_size * anatomy.latent
+    resolution = options.resolution or anatomy.resolution
     with quiet():
         adapted, kept = _walk(anatomy, options, dtype, max(1, resolution // anatomy.latent))
     trained = network if full else adapted
@@ -218,8 +223,33 @@ def free_memory(device: torch.device) -> float:
     return float(library("psutil", "DreamBooth", "dreambooth").virtual_memory().available)
 
 
-def check_memory(name: str | Path, options: TrainOptions, device: torch.device, dtype: torch.dtype) -> MemoryNeed:
+def check_resolution(anatomy: Anatomy, resolution: int) -> None:
+    """See that a network takes squares of this size.
+
+    Raises:
+        UsageError: it does not.
+    """
+    config = anatomy.network.config
+    levels = 2 ** (len(config.block_out_channels) - 1) if anatomy.family.network == "unet" else 2
+    unit = anatomy.latent * levels
+    if resolution < unit or resolution % unit:
+        near = max(unit, round(resolution / unit) * unit)
+        raise UsageError(
+            f"The resolution {resolution} does not fit this model: take a multiple of {unit}, such as {near}."
+        )
+
+
+def check_memory(
+    name: str | Path, anatomy: Anatomy, options: TrainOptions, device: torch.device, dtype: torch.dtype
+) -> MemoryNeed:
     """See before anything large is loaded that a training fits.
+
+    Args:
+        name: of the base, for the sentence.
+        anatomy: of it.
+        options: how it is trained.
+        device: that computes.
+        dtype: of the computation.
 
     Returns:
         What it needs.
@@ -227,7 +257,6 @@ def check_memory(name: str | Path, options: TrainOptions, device: torch.device, 
     Raises:
         PersamError: it does not fit; says what would.
     """
-    anatomy = anatomy_of(name)
     cpu = torch.device("cpu")
     there, here = free_memory(device), free_memory(cpu)
     needed = need(anatomy, options, dtype, on_cpu=device.type == "cpu")
@@ -256,9 +285,8 @@ def _ways(options: TrainOptions, anatomy: Anatomy) -> Iterator[tuple[TrainOption
     if options.method == "full":
         yield replace(options, method="lora"), "with --method lora it"
         yield replace(thrifty, method="lora"), "with --method lora --gradient-checkpointing it"
-    own = options.resolution or anatomy.family.resolution or anatomy.network.config.sample_size * anatomy.latent
     for resolution in (768, 512, 256):
-        if resolution < own:
+        if resolution < (options.resolution or anatomy.resolution):
             change = replace(thrifty, method="lora", resolution=resolution)
             yield change, f"with --method lora --gradient-checkpointing --resolution {resolution} it"
 

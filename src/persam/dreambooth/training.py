@@ -20,14 +20,13 @@ from persam.dreambooth.material import (
     LatentPhoto,
     Square,
     caption_of,
-    check_resolution,
     check_subjects,
     content_of,
     cropped,
     encode,
     read_square,
 )
-from persam.dreambooth.memory import check_memory
+from persam.dreambooth.memory import anatomy_of, check_memory, check_resolution
 from persam.dreambooth.options import TrainOptions, difference
 from persam.dreambooth.pipelines import (
     DEFAULT_MODEL,
@@ -36,7 +35,6 @@ from persam.dreambooth.pipelines import (
     load_pipeline,
     network_of,
     quiet,
-    resolution_of,
 )
 from persam.dreambooth.prior import FOLDER, class_folder, class_pictures, make_class_pictures
 from persam.dreambooth.runs import CHECKPOINTS, LORA, PIPELINE, RUN, SAMPLES, Run, load_run, write_run
@@ -159,7 +157,6 @@ def _look_back(ledger: Ledger, asked: dict[str, Any], steps: int, *, overwrite: 
             if run.steps > steps:
                 raise refuse_other(folder, f"steps was {run.steps} and is {steps}")
     ledger.check([RUN, LORA, LOSSES])
-    write_text(folder / _ASKED, json.dumps(asked, indent=1) + "\n")
     return None
 
 
@@ -168,7 +165,7 @@ def _clear(folder: Path) -> None:
     remove_checkpoints(folder / CHECKPOINTS)
     for name in (PIPELINE, SAMPLES):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (RUN, LORA, LOSSES):
+    for name in (RUN, LORA, LOSSES, _ASKED):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -199,11 +196,12 @@ class _Conduct:
         """Do all of it."""
         full = self.options.method == "full"
         self._begin("Loading the model", self.steps)
-        check_memory(self.base, self.options, self.device, self.dtype)
-        self.pipeline = load_pipeline(self.base, device="cpu", dtype=torch.float32 if full else self.dtype)
-        self.resolution = self.options.resolution or resolution_of(self.pipeline)
-        check_resolution(self.pipeline, self.resolution)
+        anatomy = anatomy_of(self.base)
+        self.resolution = self.options.resolution or anatomy.resolution
+        check_resolution(anatomy, self.resolution)
         squares = self._read_squares()
+        check_memory(self.base, anatomy, self.options, self.device, self.dtype)
+        self.pipeline = load_pipeline(self.base, device="cpu", dtype=torch.float32 if full else self.dtype)
         choose_trained(self.pipeline, words=self.options.text_encoder, full=full)
         with enough_memory(
             f"The memory of {self.device.type} does not suffice to train {self.base}", remedies(self.options)
@@ -351,6 +349,7 @@ class _Conduct:
             raise
 
     def _keep(self, training: Training) -> None:
+        write_text(self.folder / _ASKED, json.dumps(self.asked, indent=1) + "\n")
         save_checkpoint(self.folder / CHECKPOINTS, training.step, training.state())
         write_csv(
             self.folder / LOSSES,
