@@ -20,6 +20,7 @@ LORA = "pytorch_lora_weights.safetensors"  # as diffusers' own scripts name it
 PIPELINE = "pipeline"
 SAMPLES = "samples"
 CHECKPOINTS = "checkpoints"
+LOSSES = "losses.csv"
 FORMAT = 1
 METHODS = ("lora", "full")
 

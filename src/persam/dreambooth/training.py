@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shutil
 import tempfile
@@ -14,7 +13,13 @@ from typing import Any
 
 import torch
 
-from persam.dreambooth.checkpoints import load_checkpoint, refuse_other, remove_checkpoints, save_checkpoint
+from persam.dreambooth.checkpoints import (
+    load_checkpoint,
+    look_back,
+    refuse_other,
+    remove_checkpoints,
+    save_checkpoint,
+)
 from persam.dreambooth.families import Words, add_lora, encode_words, save_lora, text_encoders
 from persam.dreambooth.material import (
     LatentPhoto,
@@ -27,7 +32,7 @@ from persam.dreambooth.material import (
     read_square,
 )
 from persam.dreambooth.memory import anatomy_of, check_memory, check_resolution
-from persam.dreambooth.options import TrainOptions, difference
+from persam.dreambooth.options import TrainOptions
 from persam.dreambooth.pipelines import (
     DEFAULT_MODEL,
     enough_memory,
@@ -37,20 +42,18 @@ from persam.dreambooth.pipelines import (
     quiet,
 )
 from persam.dreambooth.prior import FOLDER, class_folder, class_pictures, make_class_pictures
-from persam.dreambooth.runs import CHECKPOINTS, LORA, PIPELINE, RUN, SAMPLES, Run, load_run, write_run
+from persam.dreambooth.runs import LORA, LOSSES, PIPELINE, SAMPLES, Run, write_run
 from persam.dreambooth.samples import draw_samples
 from persam.dreambooth.subjects import Subject, read_prepared
 from persam.dreambooth.trainer import Material, Training, choose_trained
 from persam.errors import PersamError, write_error
-from persam.files import atomic_path, expanded, write_csv, write_text
+from persam.files import atomic_path, expanded, write_csv
 from persam.images import read_image
 from persam.lazy import library
-from persam.ledger import HIDDEN, Ledger, holds_json
+from persam.ledger import HIDDEN, Ledger
 from persam.models.loading import choose_device, choose_dtype
 from persam.reports.provenance import versions
 
-LOSSES = "losses.csv"
-_ASKED = f"{HIDDEN}/training.json"
 _RECENT = 50  # steps over which the loss that is shown is averaged: one step's depends on its noise above all
 _TOLD = ("model", "subjects", "method", "masked", "resolution")  # in run.json by themselves
 
@@ -111,7 +114,7 @@ def train(
             "device": place.type,
             "dtype": str(form).removeprefix("torch."),
         }
-        done = _look_back(ledger, asked, chosen.steps_for(len(subjects)), overwrite=overwrite)
+        done = look_back(ledger, asked, chosen.steps_for(len(subjects)))
         if done is not None:
             return done
         return _Conduct(ledger.folder, subjects, base, chosen, place, form, asked, progress or _silent).run(family.key)
@@ -132,41 +135,6 @@ def _number_format(dtype: str, place: torch.device) -> torch.dtype:
         if place.type == "cuda" and form == torch.float32:
             return torch.float16
     return form
-
-
-def _look_back(ledger: Ledger, asked: dict[str, Any], steps: int, *, overwrite: bool) -> Run | None:
-    """What a folder holds of an earlier call: the run, where it is done; nothing where there is something to do.
-
-    Raises:
-        UsageError: it holds another training.
-    """
-    folder = ledger.folder
-    if overwrite:
-        _clear(folder)
-    elif (folder / _ASKED).is_file():
-        try:
-            before = json.loads((folder / _ASKED).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise PersamError(f"{folder / _ASKED} is damaged; begin anew with --overwrite.") from error
-        if differs := difference(before, asked):
-            raise refuse_other(folder, differs)
-        if holds_json(folder / RUN, "steps"):
-            run = load_run(folder)
-            if run.steps == steps:
-                return run
-            if run.steps > steps:
-                raise refuse_other(folder, f"steps was {run.steps} and is {steps}")
-    ledger.check([RUN, LORA, LOSSES])
-    return None
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier training left, but for class images, which took long to make."""
-    remove_checkpoints(folder / CHECKPOINTS)
-    for name in (PIPELINE, SAMPLES):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (RUN, LORA, LOSSES, _ASKED):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _silent(**_: Any) -> None:
@@ -307,7 +275,7 @@ class _Conduct:
             network.enable_gradient_checkpointing()
         network.to(self.device)
         training = Training(self.pipeline, material, words, options, self.device, self.dtype)
-        found = load_checkpoint(self.folder / CHECKPOINTS)
+        found = load_checkpoint(self.folder)
         if found is not None:
             step, state = found
             try:
@@ -326,6 +294,8 @@ class _Conduct:
         self._begin("Training", self.steps, training.step)
         kept = training.step
         try:
+            if kept and samples and self._is_due(kept):  # it may have been stopped between the two
+                self._sample(training, samples)
             while training.step < self.steps:
                 training.advance()
                 done = training.step
@@ -335,9 +305,7 @@ class _Conduct:
                 if done % self.options.checkpoint_every == 0 or done == self.steps:
                     self._keep(training)
                     kept = done
-                if samples and (
-                    done == self.steps or (self.options.sample_every and done % self.options.sample_every == 0)
-                ):
+                if samples and self._is_due(done):
                     self._sample(training, samples)
         except KeyboardInterrupt as stop:
             if training.is_whole and training.step > kept:
@@ -348,9 +316,12 @@ class _Conduct:
             )
             raise
 
+    def _is_due(self, step: int) -> bool:
+        every = self.options.sample_every
+        return step == self.steps or (every is not None and step % every == 0)
+
     def _keep(self, training: Training) -> None:
-        write_text(self.folder / _ASKED, json.dumps(self.asked, indent=1) + "\n")
-        save_checkpoint(self.folder / CHECKPOINTS, training.step, training.state())
+        save_checkpoint(self.folder, training.step, training.state(), self.asked)
         write_csv(
             self.folder / LOSSES,
             [
@@ -410,7 +381,7 @@ class _Conduct:
             more,
         )
         write_run(run)
-        remove_checkpoints(self.folder / CHECKPOINTS, keep=1)
+        remove_checkpoints(self.folder, keep=1)
         return run
 
     def _save_lora(self) -> None:
