@@ -17,14 +17,20 @@ from safetensors.torch import load_file
 from tests.dreambooth.prepared import make_prepared
 from tests.dreambooth.tiny_pipelines import FAMILIES, RESOLUTION
 
+from persam.dreambooth import train
 from persam.dreambooth.pipelines import load_pipeline, network_of
 from persam.dreambooth.runs import load_run
-from persam.dreambooth.train import train
 from persam.dreambooth.trainer import Training
 from persam.errors import PersamError, UsageError
 
 Tiny = Callable[[str], Path]
 LORA = "pytorch_lora_weights.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate of the memory takes as long as these trainings, and has tests of its own."""
+    monkeypatch.setattr("persam.dreambooth.training.check_memory", lambda *_: None)
 
 
 @pytest.fixture
@@ -337,3 +343,12 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     kept.write_bytes(kept.read_bytes()[:1000])
     with pytest.raises(PersamError, match="step_000003.pt cannot be read; begin anew with --overwrite"):
         train(prepared, tmp_path / "run", tiny("sd15"), **options)
+
+
+def test_a_mistake_leaves_nothing_that_a_second_try_would_stumble_over(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="resolution 30"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "resolution": 30})
+    assert not (tmp_path / "run").exists()
+    assert train(prepared, tmp_path / "run", tiny("sd15"), **short).steps == 3

@@ -4,6 +4,8 @@
 >>> model, mug = PerSAM.from_pretrained(), Concept.load("mug.safetensors")            # doctest: +SKIP
 >>> done = dreambooth.prepare(model, ["photos/"], mug, "my-mug", class_words=["mug"])  # doctest: +SKIP
 >>> done.sheet, done.doubts                                                            # doctest: +SKIP
+>>> run = dreambooth.train("my-mug", "my-mug-run")                                     # doctest: +SKIP
+>>> run.pipeline()("a photo of t@y mug on the beach").images[0].save("mug.png")        # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
     from persam.dreambooth.perseg_set import Enlarged, ReviewedPhoto, enlarge
     from persam.dreambooth.preparation import prepare, prepare_masked
     from persam.dreambooth.review import LeftOut, Prepared, recheck
+    from persam.dreambooth.runs import Run, load_run
     from persam.dreambooth.score_report import write_scores
     from persam.dreambooth.scores import Networks, PictureScore, Scores, score
     from persam.dreambooth.sources import PictureSource, read_sources
     from persam.dreambooth.subjects import Subject, TrainingPhoto, read_prepared, write_prepared
+    from persam.dreambooth.training import train
 
 __all__ = [
     "ClipFeatures",
@@ -43,6 +47,7 @@ __all__ = [
     "Plan",
     "Prepared",
     "ReviewedPhoto",
+    "Run",
     "SamplingChoice",
     "Scores",
     "Subject",
@@ -50,6 +55,7 @@ __all__ = [
     "enlarge",
     "generate",
     "kernel_distance",
+    "load_run",
     "plan",
     "prepare",
     "prepare_masked",
@@ -58,6 +64,7 @@ __all__ = [
     "read_sources",
     "recheck",
     "score",
+    "train",
     "write_gallery_of",
     "write_prepared",
     "write_scores",
@@ -76,9 +83,11 @@ __getattr__, __dir__ = lazy_names(
         "persam.dreambooth.perseg_set": "Enlarged ReviewedPhoto enlarge",
         "persam.dreambooth.preparation": "prepare prepare_masked",
         "persam.dreambooth.review": "LeftOut Prepared recheck",
+        "persam.dreambooth.runs": "Run load_run",
         "persam.dreambooth.score_report": "write_scores",
         "persam.dreambooth.scores": "Networks PictureScore Scores score",
         "persam.dreambooth.sources": "PictureSource read_sources",
         "persam.dreambooth.subjects": "Subject TrainingPhoto read_prepared write_prepared",
+        "persam.dreambooth.training": "train",
     },
 )

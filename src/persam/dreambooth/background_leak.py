@@ -26,7 +26,7 @@ from persam.dreambooth.generation import SamplingChoice, generate, plan
 from persam.dreambooth.small_world import COLOURS, SmallTraining, draw, scene, small_model
 from persam.dreambooth.sources import read_sources
 from persam.dreambooth.subjects import Subject, TrainingPhoto, write_prepared
-from persam.dreambooth.train import train
+from persam.dreambooth.training import train
 from persam.files import write_text
 from persam.images import read_image
 from persam.metrics import Interval, PairedTest, bootstrap_mean, paired_test

@@ -123,8 +123,7 @@ class Objective:
             (1, C, h, w) float32.
         """
         latents = noised.latents.to(next(network.parameters()).dtype)
-        found: torch.Tensor = _ASK[self.family](network, latents, noised.timestep, words, size_ids)
-        return found.float()
+        return ask(self.family, network, latents, noised.timestep, words, size_ids).float()
 
     def error(self, prediction: torch.Tensor, noised: Noised) -> torch.Tensor:
         """The squared error of each latent, (1, C, h, w).
@@ -179,6 +178,14 @@ def _ask_flux(network: Any, latents: torch.Tensor, time: torch.Tensor, words: Wo
 _ASK = {"sd15": _ask_sd, "sd21": _ask_sd, "sdxl": _ask_sdxl, "sd3": _ask_sd3, "flux": _ask_flux}
 
 
+def ask(
+    family: str, network: Any, latents: torch.Tensor, time: torch.Tensor, words: Words, ids: Sequence[int]
+) -> torch.Tensor:
+    """Call a family's network, with what `Objective.predict` is about."""
+    found: torch.Tensor = _ASK[family](network, latents, time, words, ids)
+    return found
+
+
 def encode_words(pipeline: Any, prompt: str, *, guided: bool = True) -> Words:
     """Encode a prompt as the pipeline itself does, with gradients where its text encoders are trained.
 
@@ -225,16 +232,19 @@ def trainable_text_encoders(pipeline: Any) -> dict[str, Any]:
 def add_lora(pipeline: Any, rank: int, *, words: bool) -> None:
     """Give the network, and with `words` CLIP's text encoders, low-rank layers to train (arXiv 2106.09685), on which
     PyTorch's random numbers decide."""
-    from peft import LoraConfig
-
-    def layers(names: list[str]) -> Any:
-        return LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=names)
-
     with quiet():
-        network_of(pipeline).add_adapter(layers(LORA_LAYERS[family_of(pipeline).key]))
+        network_of(pipeline).add_adapter(lora_layers(family_of(pipeline).key, rank))
         if words:
             for encoder in trainable_text_encoders(pipeline).values():
-                encoder.add_adapter(layers(LORA_LAYERS_OF_WORDS))
+                encoder.add_adapter(lora_layers(None, rank))
+
+
+def lora_layers(family: str | None, rank: int) -> Any:
+    """Peft's description of the low-rank layers of a family's network; None: of a text encoder."""
+    from peft import LoraConfig
+
+    names = LORA_LAYERS_OF_WORDS if family is None else LORA_LAYERS[family]
+    return LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=names)
 
 
 def save_lora(pipeline: Any, folder: Path, file: str, *, words: bool) -> None:

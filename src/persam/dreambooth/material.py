@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from persam.dreambooth.loss import latent_weights
-from persam.dreambooth.pipelines import family_of, network_of
 from persam.dreambooth.subjects import Subject, TrainingPhoto
 from persam.errors import PersamError, UsageError
 from persam.images import read_image
@@ -138,22 +137,6 @@ def encode(vae: Any, square: Square, caption: str, floor: float) -> LatentPhoto:
     if square.mask is not None:
         weights = latent_weights(square.mask, (int(mean.shape[-2]), int(mean.shape[-1])), floor)
     return LatentPhoto(mean, (found.std * scale).cpu(), weights, caption, square.size_ids)
-
-
-def check_resolution(pipeline: Any, resolution: int) -> None:
-    """See that a network takes squares of this size.
-
-    Raises:
-        UsageError: it does not.
-    """
-    config = network_of(pipeline).config
-    levels = 2 ** (len(config.block_out_channels) - 1) if family_of(pipeline).network == "unet" else 2
-    unit = pipeline.vae_scale_factor * levels
-    if resolution < unit or resolution % unit:
-        near = max(unit, round(resolution / unit) * unit)
-        raise UsageError(
-            f"The resolution {resolution} does not fit this model: take a multiple of {unit}, such as {near}."
-        )
 
 
 def caption_of(subject: Subject, photo: TrainingPhoto) -> str:

@@ -20,6 +20,7 @@ LORA = "pytorch_lora_weights.safetensors"  # as diffusers' own scripts name it
 PIPELINE = "pipeline"
 SAMPLES = "samples"
 CHECKPOINTS = "checkpoints"
+LOSSES = "losses.csv"
 FORMAT = 1
 METHODS = ("lora", "full")
 
@@ -80,7 +81,14 @@ def write_run(run: Run) -> Path:
     Returns:
         The file.
     """
-    told = {
+    file = run.folder / RUN
+    write_text(file, json.dumps(run_json(run), indent=1, ensure_ascii=False) + "\n")
+    return file
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """What run.json holds."""
+    return {
         "format": FORMAT,
         "model": run.model,
         "family": run.family,
@@ -91,9 +99,6 @@ def write_run(run: Run) -> Path:
         "subjects": subjects_json(run.subjects),
         **run.more,
     }
-    file = run.folder / RUN
-    write_text(file, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
-    return file
 
 
 def subjects_json(subjects: Sequence[Subject]) -> list[dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shutil
 import tempfile
@@ -14,21 +13,26 @@ from typing import Any
 
 import torch
 
-from persam.dreambooth.checkpoints import load_checkpoint, refuse_other, remove_checkpoints, save_checkpoint
+from persam.dreambooth.checkpoints import (
+    load_checkpoint,
+    look_back,
+    refuse_other,
+    remove_checkpoints,
+    save_checkpoint,
+)
 from persam.dreambooth.families import Words, add_lora, encode_words, save_lora, text_encoders
 from persam.dreambooth.material import (
     LatentPhoto,
     Square,
     caption_of,
-    check_resolution,
     check_subjects,
     content_of,
     cropped,
     encode,
     read_square,
 )
-from persam.dreambooth.memory import check_memory
-from persam.dreambooth.options import TrainOptions, difference
+from persam.dreambooth.memory import anatomy_of, check_memory, check_resolution
+from persam.dreambooth.options import TrainOptions
 from persam.dreambooth.pipelines import (
     DEFAULT_MODEL,
     enough_memory,
@@ -36,23 +40,20 @@ from persam.dreambooth.pipelines import (
     load_pipeline,
     network_of,
     quiet,
-    resolution_of,
 )
 from persam.dreambooth.prior import FOLDER, class_folder, class_pictures, make_class_pictures
-from persam.dreambooth.runs import CHECKPOINTS, LORA, PIPELINE, RUN, SAMPLES, Run, load_run, write_run
+from persam.dreambooth.runs import LORA, LOSSES, PIPELINE, SAMPLES, Run, write_run
 from persam.dreambooth.samples import draw_samples
 from persam.dreambooth.subjects import Subject, read_prepared
 from persam.dreambooth.trainer import Material, Training, choose_trained
 from persam.errors import PersamError, write_error
-from persam.files import atomic_path, expanded, write_csv, write_text
+from persam.files import atomic_path, expanded, write_csv
 from persam.images import read_image
 from persam.lazy import library
-from persam.ledger import HIDDEN, Ledger, holds_json
+from persam.ledger import HIDDEN, Ledger
 from persam.models.loading import choose_device, choose_dtype
 from persam.reports.provenance import versions
 
-LOSSES = "losses.csv"
-_ASKED = f"{HIDDEN}/training.json"
 _RECENT = 50  # steps over which the loss that is shown is averaged: one step's depends on its noise above all
 _TOLD = ("model", "subjects", "method", "masked", "resolution")  # in run.json by themselves
 
@@ -113,7 +114,7 @@ def train(
             "device": place.type,
             "dtype": str(form).removeprefix("torch."),
         }
-        done = _look_back(ledger, asked, chosen.steps_for(len(subjects)), overwrite=overwrite)
+        done = look_back(ledger, asked, chosen.steps_for(len(subjects)))
         if done is not None:
             return done
         return _Conduct(ledger.folder, subjects, base, chosen, place, form, asked, progress or _silent).run(family.key)
@@ -134,42 +135,6 @@ def _number_format(dtype: str, place: torch.device) -> torch.dtype:
         if place.type == "cuda" and form == torch.float32:
             return torch.float16
     return form
-
-
-def _look_back(ledger: Ledger, asked: dict[str, Any], steps: int, *, overwrite: bool) -> Run | None:
-    """What a folder holds of an earlier call: the run, where it is done; nothing where there is something to do.
-
-    Raises:
-        UsageError: it holds another training.
-    """
-    folder = ledger.folder
-    if overwrite:
-        _clear(folder)
-    elif (folder / _ASKED).is_file():
-        try:
-            before = json.loads((folder / _ASKED).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise PersamError(f"{folder / _ASKED} is damaged; begin anew with --overwrite.") from error
-        if differs := difference(before, asked):
-            raise refuse_other(folder, differs)
-        if holds_json(folder / RUN, "steps"):
-            run = load_run(folder)
-            if run.steps == steps:
-                return run
-            if run.steps > steps:
-                raise refuse_other(folder, f"steps was {run.steps} and is {steps}")
-    ledger.check([RUN, LORA, LOSSES])
-    write_text(folder / _ASKED, json.dumps(asked, indent=1) + "\n")
-    return None
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier training left, but for class images, which took long to make."""
-    remove_checkpoints(folder / CHECKPOINTS)
-    for name in (PIPELINE, SAMPLES):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (RUN, LORA, LOSSES):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _silent(**_: Any) -> None:
@@ -198,12 +163,13 @@ class _Conduct:
     def run(self, family: str) -> Run:
         """Do all of it."""
         full = self.options.method == "full"
-        self.progress(done=0, total=self.steps, what="Loading the model")
-        check_memory(self.base, self.options, self.device, self.dtype)
-        self.pipeline = load_pipeline(self.base, device="cpu", dtype=torch.float32 if full else self.dtype)
-        self.resolution = self.options.resolution or resolution_of(self.pipeline)
-        check_resolution(self.pipeline, self.resolution)
+        self._begin("Loading the model", self.steps)
+        anatomy = anatomy_of(self.base)
+        self.resolution = self.options.resolution or anatomy.resolution
+        check_resolution(anatomy, self.resolution)
         squares = self._read_squares()
+        check_memory(self.base, anatomy, self.options, self.device, self.dtype)
+        self.pipeline = load_pipeline(self.base, device="cpu", dtype=torch.float32 if full else self.dtype)
         choose_trained(self.pipeline, words=self.options.text_encoder, full=full)
         with enough_memory(
             f"The memory of {self.device.type} does not suffice to train {self.base}", remedies(self.options)
@@ -215,6 +181,10 @@ class _Conduct:
             with quiet():
                 self._steps(training, samples)
                 return self._finish(training, family)
+
+    def _begin(self, what: str, total: int, done: int = 0) -> None:
+        self.progress(done=done, total=total, what=what)
+        self.progress(before=done)
 
     # ----------------------------------------------------------------------------------------- before the steps
 
@@ -259,7 +229,7 @@ class _Conduct:
         with quiet():
             vae = self.pipeline.vae.to(self.device, torch.float32)
         total = sum(map(len, squares)) + sum(map(len, pictures))
-        self.progress(done=0, total=total, what="Encoding photos")
+        self._begin("Encoding photos", total)
         material = []
         for subject, photos, others in zip(self.subjects, squares, pictures, strict=True):
             captions = [caption_of(subject, photo) for photo in subject.photos]
@@ -289,8 +259,7 @@ class _Conduct:
         pictures, missing = class_pictures(class_folder(home, subject), self.options.class_count)
         if missing:
             self.pipeline.to(self.device)
-            self.progress(done=0, total=len(pictures), what=f"Drawing class images of {subject.class_word}")
-            self.progress(before=len(pictures) - len(missing))
+            self._begin(f"Class images of {subject.class_word}", len(pictures), len(pictures) - len(missing))
             with quiet():
                 encoded = {name: tensor.to(self.device) for name, tensor in words[subject.class_prompt].items()}
                 make_class_pictures(self.pipeline, encoded, missing, self.resolution, self.options.seed, self.progress)
@@ -306,7 +275,7 @@ class _Conduct:
             network.enable_gradient_checkpointing()
         network.to(self.device)
         training = Training(self.pipeline, material, words, options, self.device, self.dtype)
-        found = load_checkpoint(self.folder / CHECKPOINTS)
+        found = load_checkpoint(self.folder)
         if found is not None:
             step, state = found
             try:
@@ -322,11 +291,11 @@ class _Conduct:
     # ------------------------------------------------------------------------------------------------ the steps
 
     def _steps(self, training: Training, samples: dict[str, Words]) -> None:
-        self.progress(done=training.step, total=self.steps, what="Training")
-        if training.step:
-            self.progress(before=training.step)
+        self._begin("Training", self.steps, training.step)
         kept = training.step
         try:
+            if kept and samples and self._is_due(kept):  # it may have been stopped between the two
+                self._sample(training, samples)
             while training.step < self.steps:
                 training.advance()
                 done = training.step
@@ -336,9 +305,7 @@ class _Conduct:
                 if done % self.options.checkpoint_every == 0 or done == self.steps:
                     self._keep(training)
                     kept = done
-                if samples and (
-                    done == self.steps or (self.options.sample_every and done % self.options.sample_every == 0)
-                ):
+                if samples and self._is_due(done):
                     self._sample(training, samples)
         except KeyboardInterrupt as stop:
             if training.is_whole and training.step > kept:
@@ -349,8 +316,12 @@ class _Conduct:
             )
             raise
 
+    def _is_due(self, step: int) -> bool:
+        every = self.options.sample_every
+        return step == self.steps or (every is not None and step % every == 0)
+
     def _keep(self, training: Training) -> None:
-        save_checkpoint(self.folder / CHECKPOINTS, training.step, training.state())
+        save_checkpoint(self.folder, training.step, training.state(), self.asked)
         write_csv(
             self.folder / LOSSES,
             [
@@ -410,7 +381,7 @@ class _Conduct:
             more,
         )
         write_run(run)
-        remove_checkpoints(self.folder / CHECKPOINTS, keep=1)
+        remove_checkpoints(self.folder, keep=1)
         return run
 
     def _save_lora(self) -> None:
