@@ -271,7 +271,7 @@ def test_the_grid_has_every_picture_in_its_place() -> None:
             return None
         return np.full((4, 4, 3), (10 + row, 20 + group, 30 + column), np.uint8)
 
-    drawn = PictureGrid("title", ("first", "second"), ("a", "b"), ("seed 0", "seed 1"), picture).draw()
+    drawn = PictureGrid("title", ("first", "second"), ("a", "b"), [("seed 0", "seed 1")] * 2, picture).draw()
     places = {}
     for row, group, column in np.ndindex(2, 2, 2):
         seen = (drawn == (10 + row, 20 + group, 30 + column)).all(2)
@@ -286,7 +286,7 @@ def test_the_grid_has_every_picture_in_its_place() -> None:
 
 def test_a_grid_of_many_stays_narrow() -> None:
     names = [str(number) for number in range(10)]
-    drawn = PictureGrid("title", ("first",), names, names[:8], lambda *_: None).draw()
+    drawn = PictureGrid("title", ("first",), names, [names[:8]] * 10, lambda *_: None).draw()
     assert 5000 < drawn.shape[1] <= 6000
 
 

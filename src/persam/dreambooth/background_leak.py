@@ -68,7 +68,7 @@ class LeakSettings:
     class_count: int = 40
     seeds: int = 32
     sampling_steps: int = 20
-    guidance: float = 2.0
+    guidance: float = 1.5
     seed: int = 0
 
     @property
@@ -256,16 +256,15 @@ def samples(result: LeakResult) -> np.ndarray:
     files = {(each.run, each.prompt, each.seed): each.file for each in result.generated.pictures}
 
     def picture(row: int, group: int, column: int) -> np.ndarray | None:
-        if row == 0:
-            return result.photos[column] if group == 0 and column < len(result.photos) else None
-        return read_image(files[runs[group], row - 1, column])
+        if group == 0:
+            return result.photos[column] if row == 0 and column < len(result.photos) else None
+        return read_image(files[runs[group - 1], row, column])
 
     words = [prompt.replace("{subject}", "t@y ball") for prompt in PROMPTS]
-    seeds = [f"seed {seed}" for seed in range(shown)]
-    return PictureGrid(
-        "What comes out of the background", ["four of the photos that were trained on", *words], runs, seeds, picture,
-        cell=96, sharp=True,
-    ).draw()  # fmt: skip
+    seeds, photos = ([f"{what} {number}" for number in range(shown)] for what in ("seed", "photo"))
+    columns = [photos, *[seeds] * len(runs)]
+    groups = ["trained on", *(f"{run}, not trained" if run == BASE else run for run in runs)]
+    return PictureGrid("What comes out of the background", words, groups, columns, picture, cell=80, sharp=True).draw()
 
 
 def write_leak(result: LeakResult, folder: Path) -> list[Path]:

@@ -33,7 +33,7 @@ class PictureGrid:
         title: above all.
         rows: words above each row.
         groups: words above each group of columns.
-        columns: of each group, what stands above them.
+        columns: of each group, as many as of any other, what stands above them.
         picture: the one of a row, group and column, (H, W, 3) uint8; None: an empty place.
         cell: side of a picture, pixels; smaller, where the whole would become too wide.
         sharp: whether the pixels of small pictures are to be seen.
@@ -42,17 +42,18 @@ class PictureGrid:
     title: str
     rows: Sequence[str]
     groups: Sequence[str]
-    columns: Sequence[str]
+    columns: Sequence[Sequence[str]]
     picture: Callable[[int, int, int], np.ndarray | None]
     cell: int = 160
     sharp: bool = False
 
     def draw(self) -> np.ndarray:
         """The whole as one picture, (H, W, 3) uint8."""
-        count = len(self.groups) * len(self.columns)
+        across = len(self.columns[0])
+        count = len(self.groups) * across
         between = len(self.groups) * _GROUP_GAP + count * _GAP + 2 * _EDGE
         cell = int(np.clip((_WIDEST - between) // count, _SMALLEST_CELL, self.cell))
-        group = len(self.columns) * (cell + _GAP) - _GAP
+        group = across * (cell + _GAP) - _GAP
         row = _LABEL + 12 + cell + 2 * _GAP
         top = _EDGE + _TITLE + 16 + _HEAD + 10 + _LABEL + 10
         width = max(2 * _EDGE + len(self.groups) * (group + _GROUP_GAP) - _GROUP_GAP, 420)
@@ -67,7 +68,7 @@ class PictureGrid:
         for at, name in enumerate(self.groups):
             left = _EDGE + at * (group + _GROUP_GAP)
             write(left, _EDGE + _TITLE + 16, name, group, _HEAD, INK)
-            for column, words in enumerate(self.columns):
+            for column, words in enumerate(self.columns[at]):
                 x = left + column * (cell + _GAP)
                 write(x, top - _LABEL - 10, words, cell, _LABEL, SOFT)
                 for line in range(len(self.rows)):
@@ -98,7 +99,7 @@ def write_gallery_of(generated: GeneratedFolder) -> list[Path]:
         return None if file is None else read_image(file, what="picture")
 
     seeds = [f"seed {seed}" for seed in generated.seeds]
-    grid = PictureGrid(_title(generated), generated.prompts, runs, seeds, picture)
+    grid = PictureGrid(_title(generated), generated.prompts, runs, [seeds] * len(runs), picture)
     folder = generated.folder
     write_image(folder / GRID, grid.draw())
     write_page(
