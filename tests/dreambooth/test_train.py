@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 from safetensors.torch import load_file
 from tests.dreambooth.prepared import make_prepared
 from tests.dreambooth.tiny_pipelines import FAMILIES, RESOLUTION
+from transformers import CLIPConfig
 
 from persam.dreambooth import train
 from persam.dreambooth.pipelines import load_pipeline, network_of
 from persam.dreambooth.runs import load_run
 from persam.dreambooth.trainer import Training
-from persam.errors import PersamError, UsageError
+from persam.errors import PersamError, PersamWarning, UsageError
 
 Tiny = Callable[[str], Path]
 LORA = "pytorch_lora_weights.safetensors"
@@ -352,3 +354,28 @@ def test_a_mistake_leaves_nothing_that_a_second_try_would_stumble_over(
         train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "resolution": 30})
     assert not (tmp_path / "run").exists()
     assert train(prepared, tmp_path / "run", tiny("sd15"), **short).steps == 3
+
+
+def test_a_caption_without_the_identifier_is_warned_of(tiny: Tiny, tmp_path: Path, short: dict[str, Any]) -> None:
+    make_prepared(tmp_path / "prepared")
+    file = tmp_path / "prepared" / "dreambooth.json"
+    file.write_text(file.read_text().replace("a photo of t@y mug", "my mug", 1))
+    with pytest.warns(PersamWarning, match=r"The caption of .*0.png lacks 't@y', so that it will not come to mean mug"):
+        train(tmp_path / "prepared", tmp_path / "run", tiny("sd15"), **short)
+
+
+def test_a_safety_checker_does_not_black_out_what_is_drawn_and_is_saved_with_the_rest(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 32, "patch_size": 16, "projection_dim": 16}  # fmt: skip
+    pipeline = load_pipeline(tiny("sd15"), device="cpu", dtype="float32")
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=16))
+    pipeline.register_modules(safety_checker=checker)
+    monkeypatch.setattr(StableDiffusionSafetyChecker, "forward", None)
+    monkeypatch.setattr("persam.dreambooth.training.load_pipeline", lambda *_, **__: pipeline)
+    options = {**short, "method": "full", "sample_prompts": ("a mug",), "sample_steps": 1}
+    train(prepared, tmp_path / "run", tiny("sd15"), **options)
+    index = json.loads((tmp_path / "run" / "pipeline" / "model_index.json").read_text())
+    assert index["safety_checker"] == ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    assert index["text_encoder"] == ["transformers", "CLIPTextModel"]

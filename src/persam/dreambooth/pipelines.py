@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -104,28 +105,23 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging
 
-    verbosity, bars, no_downloads = (
-        logging.get_verbosity(),
-        logging.is_progress_bar_enabled(),
-        are_progress_bars_disabled(),
-    )
+    hub: Any = import_module("huggingface_hub.utils")
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    downloads = not hub.are_progress_bars_disabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # takes the hub's with it, which a download of gigabytes needs
-    if not no_downloads:
-        enable_progress_bars()
+    if downloads:
+        hub.enable_progress_bars()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-        if no_downloads:
-            from huggingface_hub.utils import disable_progress_bars
-
-            disable_progress_bars()
+        if not downloads:
+            hub.disable_progress_bars()
 
 
 def load_pipeline(name: str | Path, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Any:

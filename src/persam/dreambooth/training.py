@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -49,7 +50,6 @@ from persam.dreambooth.trainer import Material, Training, choose_trained
 from persam.errors import PersamError, write_error
 from persam.files import atomic_path, expanded, write_csv
 from persam.images import read_image
-from persam.lazy import library
 from persam.ledger import HIDDEN, Ledger
 from persam.models.loading import choose_device, choose_dtype
 from persam.reports.provenance import versions
@@ -96,8 +96,8 @@ def train(
     chosen = TrainOptions(**options)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise PersamError("A training runs in one process; start it without accelerate launch or torchrun.")
-    if chosen.eight_bit:
-        library("bitsandbytes", "Adam in 8 bits", "dreambooth")
+    if chosen.eight_bit and not find_spec("bitsandbytes"):
+        raise PersamError("Adam in 8 bits needs bitsandbytes, which is not installed: pip install bitsandbytes.")
     place = choose_device(chosen.device)
     form = _number_format(chosen.dtype, place)
     folder = expanded(prepared)
@@ -159,6 +159,7 @@ class _Conduct:
         self.device, self.dtype, self.asked, self.progress = device, dtype, asked, progress
         self.steps = options.steps_for(len(subjects))
         self.start = monotonic()
+        self.taken_out: dict[str, Any] = {}
 
     def run(self, family: str) -> Run:
         """Do all of it."""
@@ -170,6 +171,8 @@ class _Conduct:
         squares = self._read_squares()
         check_memory(self.base, anatomy, self.options, self.device, self.dtype)
         self.pipeline = load_pipeline(self.base, device="cpu", dtype=torch.float32 if full else self.dtype)
+        if getattr(self.pipeline, "safety_checker", None) is not None:  # it would black out class images at a whim
+            self._take_out({"safety_checker": self.pipeline.safety_checker})
         choose_trained(self.pipeline, words=self.options.text_encoder, full=full)
         with enough_memory(
             f"The memory of {self.device.type} does not suffice to train {self.base}", remedies(self.options)
@@ -209,18 +212,18 @@ class _Conduct:
                 prompt: {name: tensor.cpu() for name, tensor in encode_words(self.pipeline, prompt).items()}
                 for prompt in prompts
             }
-        self.encoders = encoders
         if not self.options.text_encoder:
             for encoder in encoders.values():
                 encoder.to("cpu")
-            self._set_encoders(dict.fromkeys(encoders))
-            if self.options.method == "lora":
-                self.encoders = {}
+            self._take_out(encoders)
             self._tidy()
         return words
 
-    def _set_encoders(self, encoders: dict[str, Any]) -> None:
-        self.pipeline.register_modules(**encoders)
+    def _take_out(self, parts: dict[str, Any]) -> None:
+        """Do without some parts of the pipeline, which are kept only where it is saved."""
+        self.pipeline.register_modules(**dict.fromkeys(parts))
+        if self.options.method == "full":
+            self.taken_out |= parts
 
     def _encode_photos(self, squares: list[list[Square]], words: dict[str, Words]) -> list[Material]:
         """Photos and class images as latents; the class images are drawn where there are none."""
@@ -354,11 +357,12 @@ class _Conduct:
 
     def _finish(self, training: Training, family: str) -> Run:
         self.progress(what="Saving")
-        network_of(self.pipeline).to("cpu")
         if self.options.method == "lora":
+            network_of(self.pipeline).to("cpu")
             self._save_lora()
         else:
-            self._set_encoders({name: encoder.to("cpu") for name, encoder in self.encoders.items()})
+            self.pipeline.to("cpu")
+            self.pipeline.register_modules(**self.taken_out)
             self._save_pipeline()
         tenth = max(1, self.steps // 10)
         losses = [row.subject for row in training.losses]
