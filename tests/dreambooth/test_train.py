@@ -84,7 +84,7 @@ def test_full_training_saves_a_whole_pipeline(
     assert network_of(run.pipeline("cpu", "float32")).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("method", "ending", "steps"), [("lora", "killed", 40), ("full", "stopped", 8)])
+@pytest.mark.parametrize(("method", "ending", "steps"), [("lora", "killed", 40), ("full", "stopped", 4)])
 def test_a_training_that_did_not_end_goes_on_and_ends_in_the_same_weights(
     method: str,
     ending: str,
@@ -206,13 +206,16 @@ def test_several_subjects_take_turns_and_have_their_class_images(
         return loss(self, photo, generator)
 
     monkeypatch.setattr(Training, "_loss", listen)
-    run = train(
-        tmp_path / "two", tmp_path / "run", tiny("sd15"), resolution=32, steps=4, class_count=1, device="cpu", rank=2
-    )
+    there = tmp_path / "run" / "class_images" / "dog" / "class_0000.png"
+    there.parent.mkdir(parents=True)
+    Image.new("RGB", (40, 30), "gray").save(there)
+    options = {"resolution": RESOLUTION, "steps": 4, "class_count": 1, "device": "cpu", "rank": 2}
+    run = train(tmp_path / "two", tmp_path / "run", tiny("sd15"), **options)
     assert asked == 2 * ["a photo of t@y mug", "a photo of mug", "a photo of x@z dog", "a photo of dog"]
     made = sorted(str(file.relative_to(run.folder)) for file in (run.folder / "class_images").rglob("*.png"))
     assert made == ["class_images/dog/class_0000.png", "class_images/mug/class_0000.png"]
-    assert Image.open(run.folder / made[0]).size == (RESOLUTION, RESOLUTION)
+    assert Image.open(run.folder / made[1]).size == (RESOLUTION, RESOLUTION)  # drawn by the model
+    assert Image.open(there).size == (40, 30)
     assert [subject.name for subject in run.subjects] == ["mug", "rex"]
 
 
@@ -220,41 +223,31 @@ def test_samples_are_drawn_while_it_is_trained(
     tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
 ) -> None:
     prompts = ("a photo of t@y mug", "a photo of t@y mug on the beach")
-    options = {**short, "steps": 4, "sample_every": 2, "sample_prompts": prompts, "sample_steps": 2}
+    options = {**short, "steps": 4, "sample_every": 2, "sample_prompts": prompts, "sample_steps": 1, "prior": 0.0}
     train(prepared, tmp_path / "run", tiny("sd15"), learning_rate=0.05, **options)
     plain = tmp_path / "plain"
-    train(prepared, plain, tiny("sd15"), learning_rate=0.05, **{**short, "steps": 4})
+    train(prepared, plain, tiny("sd15"), learning_rate=0.05, **{**short, "steps": 4, "prior": 0.0})
     samples = sorted(file.name for file in (tmp_path / "run" / "samples").iterdir())
     steps = [f"step_{step:06}_{number:02}.png" for step in (2, 4) for number in (0, 1)]
     assert samples == ["samples.png", *steps]
     assert (tmp_path / "run" / LORA).read_bytes() == (plain / LORA).read_bytes()  # they change nothing
 
 
-@pytest.mark.parametrize(
-    "more", [{"accumulate": 2}, {"gradient_checkpointing": True}, {"prior": 0.0}, {"dtype": "bf16"}]
-)
+@pytest.mark.parametrize("more", [{"accumulate": 2, "prior": 0.0}, {"gradient_checkpointing": True}, {"dtype": "bf16"}])
 def test_other_ways_to_train(
     more: dict[str, Any], tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
 ) -> None:
     random = torch.random.get_rng_state()
-    run = train(prepared, tmp_path / "run", tiny("sdxl"), **short, **more)
+    run = train(prepared, tmp_path / "run", tiny("sd15"), **short, **more)
     assert torch.equal(torch.random.get_rng_state(), random)
     with (tmp_path / "run" / "losses.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [int(row["step"]) for row in rows] == [1, 2, 3]
     assert all((float(row["prior_loss"]) > 0) == (run.more["prior"] > 0) for row in rows)
     if "gradient_checkpointing" in more:  # the same in other memory
-        train(prepared, tmp_path / "plain", tiny("sdxl"), **short)
+        train(prepared, tmp_path / "plain", tiny("sd15"), **short)
         one, other = (load_file(tmp_path / name / LORA) for name in ("run", "plain"))
         assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
-
-
-def test_it_learns_a_photo_by_heart(tiny: Tiny, tmp_path: Path) -> None:
-    """The loss on one photo falls, so that gradients, optimizer and steps belong together."""
-    make_prepared(tmp_path / "one", photos=1)
-    options = {"method": "full", "learning_rate": 1e-2, "steps": 40, "prior": 0.0, "device": "cpu", "resolution": 32}
-    run = train(tmp_path / "one", tmp_path / "run", tiny("sd15"), masked=False, **options)
-    assert run.more["loss_of_last_tenth"] < 0.75 * run.more["loss_of_first_tenth"]
 
 
 def damage(folder: Path, how: str) -> None:
@@ -321,7 +314,14 @@ def test_an_option_that_makes_no_sense_is_said(
 
 def test_a_loss_that_is_no_number_ends_it(tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]) -> None:
     with pytest.raises(PersamError, match="no number any more in step .*: take a lower learning rate than 1"):
-        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "steps": 30}, method="full", learning_rate=1.0)
+        train(
+            prepared,
+            tmp_path / "run",
+            tiny("sd15"),
+            **{**short, "steps": 30, "prior": 0.0},
+            method="full",
+            learning_rate=1.0,
+        )
 
 
 def test_the_memory_that_ran_out_is_one_sentence(
