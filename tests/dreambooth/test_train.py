@@ -165,6 +165,9 @@ def test_the_same_again_does_nothing_and_other_options_are_refused(
     make_prepared(other, photos=2)
     with pytest.raises(UsageError, match="photos was ........... and is"):
         train(other, tmp_path / "run", tiny("sd15"), **short)
+    with pytest.raises(UsageError, match="resolution 30"):
+        train(prepared, tmp_path / "run", tiny("sd15"), overwrite=True, **{**short, "resolution": 30})
+    assert learned() == before
     train(prepared, tmp_path / "run", tiny("sd15"), overwrite=True, learning_rate=0.01, **short)
     assert learned() != before
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from persam.dreambooth.checkpoints import (
+    clear,
     load_checkpoint,
     look_back,
     refuse_other,
@@ -117,7 +118,8 @@ def train(
         done = look_back(ledger, asked, chosen.steps_for(len(subjects)))
         if done is not None:
             return done
-        return _Conduct(ledger.folder, subjects, base, chosen, place, form, asked, progress or _silent).run(family.key)
+        conduct = _Conduct(ledger, subjects, base, chosen, place, form, asked, progress or _silent)
+        return conduct.run(family.key)
 
 
 def _base(model: str | Path) -> str:
@@ -146,7 +148,7 @@ class _Conduct:
 
     def __init__(
         self,
-        folder: Path,
+        ledger: Ledger,
         subjects: Sequence[Subject],
         base: str,
         options: TrainOptions,
@@ -155,7 +157,8 @@ class _Conduct:
         asked: dict[str, Any],
         progress: Progress,
     ) -> None:
-        self.folder, self.subjects, self.base, self.options = folder, subjects, base, options
+        self.folder, self.overwrite = ledger.folder, ledger.overwrite
+        self.subjects, self.base, self.options = subjects, base, options
         self.device, self.dtype, self.asked, self.progress = device, dtype, asked, progress
         self.steps = options.steps_for(len(subjects))
         self.start = monotonic()
@@ -179,6 +182,8 @@ class _Conduct:
         ):
             words = self._encode_words()
             material = self._encode_photos(squares, words)
+            if self.overwrite:  # not before: till here something may be wrong with the call
+                clear(self.folder)
             training = self._prepare(material, words)
             samples = {prompt: words[prompt] for prompt in self.options.sample_prompts}
             with quiet():
@@ -261,9 +266,9 @@ class _Conduct:
         home = self.options.class_images or self.folder / FOLDER
         pictures, missing = class_pictures(class_folder(home, subject), self.options.class_count)
         if missing:
-            self.pipeline.to(self.device)
             self._begin(f"Class images of {subject.class_word}", len(pictures), len(pictures) - len(missing))
             with quiet():
+                self.pipeline.to(self.device)
                 encoded = {name: tensor.to(self.device) for name, tensor in words[subject.class_prompt].items()}
                 make_class_pictures(self.pipeline, encoded, missing, self.resolution, self.options.seed, self.progress)
         return pictures
