@@ -198,8 +198,10 @@ def test_a_floor_of_one_is_plain_training_and_without_masks_the_same_crops_are_s
 
 
 def test_several_subjects_take_turns_and_have_their_class_images(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
+    model = tiny("sd15")
+    capfd.readouterr()
     make_prepared(tmp_path / "two", ("mug", "t@y", "mug"), ("rex", "x@z", "dog"), photos=2)
     asked: list[str] = []
     loss = Training._loss
@@ -213,7 +215,8 @@ def test_several_subjects_take_turns_and_have_their_class_images(
     there.parent.mkdir(parents=True)
     Image.new("RGB", (40, 30), "gray").save(there)
     options = {"resolution": RESOLUTION, "steps": 4, "class_count": 1, "device": "cpu", "rank": 2}
-    run = train(tmp_path / "two", tmp_path / "run", tiny("sd15"), **options)
+    run = train(tmp_path / "two", tmp_path / "run", model, **options)
+    assert capfd.readouterr() == ("", "")
     assert asked == 2 * ["a photo of t@y mug", "a photo of mug", "a photo of x@z dog", "a photo of dog"]
     made = sorted(str(file.relative_to(run.folder)) for file in (run.folder / "class_images").rglob("*.png"))
     assert made == ["class_images/dog/class_0000.png", "class_images/mug/class_0000.png"]

@@ -361,7 +361,7 @@ class _Conduct:
     # -------------------------------------------------------------------------------------------------- the end
 
     def _finish(self, training: Training, family: str) -> Run:
-        self.progress(what="Saving")
+        self.progress(done=self.steps, what="Saving")
         if self.options.method == "lora":
             network_of(self.pipeline).to("cpu")
             self._save_lora()
