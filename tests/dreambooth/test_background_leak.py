@@ -82,7 +82,7 @@ def test_all_of_it_in_miniature(tmp_path: Path) -> None:
     pictures = found.generated.of("mask", 0)
     shares = [colour_share(np.asarray(Image.open(each.file)), COLOURS[BACKGROUND]) for each in pictures]
     assert found.shares["mask"]["plain"].mean == pytest.approx(np.mean(shares))
-    assert set(found.changes) == {"mask", "mask, floor 0.1"}
+    assert set(found.changes) == {"base", "mask", "mask, floor 0.1"}
     write_leak(found, tmp_path)
     assert Image.open(tmp_path / "leak.png").width > 4 * 4 * 96
     assert json.loads((tmp_path / "leak.json").read_text()) == json.loads(json.dumps(to_json(found)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,16 @@ def test_it_is_a_mean_over_the_subject() -> None:
     assert torch.equal(weighted_mean(error), error.mean())
 
 
+@pytest.fixture(scope="module")
+def loaded(tiny: Tiny) -> Callable[[str], Any]:
+    """A function that gives the pipeline of a family, loaded once."""
+    return cache(lambda family: load_pipeline(tiny(family), device="cpu", dtype="float32"))
+
+
 @pytest.fixture
-def asked(request: pytest.FixtureRequest, tiny: Tiny) -> dict[str, Any]:
+def asked(request: pytest.FixtureRequest, loaded: Callable[[str], Any]) -> dict[str, Any]:
     """A pipeline, latents, noise, words and time of a family."""
-    pipeline = load_pipeline(tiny(request.param), device="cpu", dtype="float32")
+    pipeline = loaded(request.param)
     generator = torch.Generator().manual_seed(3)
     clean, noise = (torch.randn(1, 4, LATENT, LATENT, generator=generator) for _ in range(2))
     words = {name: each.detach() for name, each in encode_words(pipeline, "a photo of t@y mug", guided=False).items()}
@@ -136,10 +143,11 @@ def test_what_a_network_predicts_of_the_background_has_no_gradient(asked: dict[s
         output[0].retain_grad()
         outputs.append(output[0])
 
-    network.register_forward_hook(keep)
+    hook = network.register_forward_hook(keep)
     noised = objective.noised(asked["clean"], asked["noise"], asked["time"])
     error = objective.error(objective.predict(network, noised, asked["words"], IDS), noised)
     weighted_mean(error, latent_weights(mask, (LATENT, LATENT), floor)).backward()
+    hook.remove()
     gradient = outputs[0].grad
     assert gradient is not None
     if asked["family"] == "flux":  # whose tokens are squares of 2 x 2 latents
@@ -149,11 +157,11 @@ def test_what_a_network_predicts_of_the_background_has_no_gradient(asked: dict[s
     assert torch.all((gradient[..., ~inside] != 0) == (floor > 0))
 
 
-def test_time_is_drawn_as_the_family_is_trained(tiny: Tiny) -> None:
+def test_time_is_drawn_as_the_family_is_trained(loaded: Callable[[str], Any]) -> None:
     def drawn(family: str) -> torch.Tensor:
-        objective = Objective(load_pipeline(tiny(family), device="cpu", dtype="float32"))
+        objective = Objective(loaded(family))
         generator = torch.Generator().manual_seed(0)
-        return torch.cat([objective.draw_time(generator) for _ in range(2000)]) / 1000
+        return torch.cat([objective.draw_time(generator) for _ in range(1500)]) / 1000
 
     quarters = torch.tensor([0.25, 0.5, 0.75])
     for family in ("sd15", "flux"):  # evenly

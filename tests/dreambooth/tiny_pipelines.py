@@ -63,7 +63,7 @@ def make_tiny(family: str, folder: Path, *, seed: int = 0, channels: tuple[int, 
 def _sd(second: bool, channels: tuple[int, int]) -> StableDiffusionPipeline:
     tokenizer = clip_tokenizer()
     return StableDiffusionPipeline(
-        vae=_vae(scaling_factor=0.18215),
+        vae=tiny_vae(scaling_factor=0.18215),
         text_encoder=CLIPTextModel(_clip_config(tokenizer)),
         tokenizer=tokenizer,
         unet=_unet(channels, use_linear_projection=second, cross_attention_dim=_WIDTH),
@@ -80,7 +80,7 @@ def _sdxl(channels: tuple[int, int]) -> StableDiffusionXLPipeline:
     tokenizer = clip_tokenizer()
     ids, id_width = 6, 8  # SDXL is told the size of a photo and its crop, six numbers
     return StableDiffusionXLPipeline(
-        vae=_vae(scaling_factor=0.13025),
+        vae=tiny_vae(scaling_factor=0.13025),
         text_encoder=CLIPTextModel(_clip_config(tokenizer)),
         text_encoder_2=CLIPTextModelWithProjection(_clip_config(tokenizer)),
         tokenizer=tokenizer,
@@ -117,7 +117,7 @@ def _sd3(_: tuple[int, int]) -> StableDiffusion3Pipeline:
             qk_norm="rms_norm",
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_vae(scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+        vae=tiny_vae(scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=CLIPTextModelWithProjection(_clip_config(tokenizer)),
         tokenizer=tokenizer,
         text_encoder_2=CLIPTextModelWithProjection(_clip_config(tokenizer)),
@@ -143,7 +143,7 @@ def _flux(_: tuple[int, int]) -> FluxPipeline:
             guidance_embeds=True,
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        vae=_vae(scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        vae=tiny_vae(scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=CLIPTextModel(_clip_config(tokenizer)),
         tokenizer=tokenizer,
         text_encoder_2=T5EncoderModel(_t5_config(words, _WIDTH)),
@@ -151,7 +151,8 @@ def _flux(_: tuple[int, int]) -> FluxPipeline:
     )
 
 
-def _vae(**more: Any) -> AutoencoderKL:
+def tiny_vae(**more: Any) -> AutoencoderKL:
+    """An autoencoder whose latents are places of 4 x 4 pixels; `more` as its configuration has it."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 16),
         down_block_types=("DownEncoderBlock2D",) * 3,

@@ -34,7 +34,7 @@ def look_back(ledger: Ledger, asked: Mapping[str, Any], steps: int) -> Run | Non
     """What a run's folder holds of an earlier call.
 
     Args:
-        ledger: of the folder; where it may overwrite, the folder is cleared.
+        ledger: of the folder; where it may overwrite, what is there does not matter.
         asked: all that the weights after so many steps depend on.
         steps: that are asked for.
 
@@ -46,9 +46,7 @@ def look_back(ledger: Ledger, asked: Mapping[str, Any], steps: int) -> Run | Non
         PersamError: what it holds is damaged.
     """
     folder = ledger.folder
-    if ledger.overwrite:
-        _clear(folder)
-    elif (folder / _ASKED).is_file():
+    if not ledger.overwrite and (folder / _ASKED).is_file():
         try:
             before = json.loads((folder / _ASKED).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -65,8 +63,8 @@ def look_back(ledger: Ledger, asked: Mapping[str, Any], steps: int) -> Run | Non
     return None
 
 
-def _clear(folder: Path) -> None:
-    """Remove what an earlier training left, but for class images, which took long to make."""
+def clear(folder: Path) -> None:
+    """Remove what an earlier training left in a run's folder, but for class images, which took long to make."""
     remove_checkpoints(folder)
     for name in (PIPELINE, SAMPLES):
         shutil.rmtree(folder / name, ignore_errors=True)

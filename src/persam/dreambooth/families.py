@@ -131,7 +131,7 @@ class Objective:
         Stable Diffusion 3 predicts a velocity v, and is rated by the clean latents that follow from it, x - sigma v, as
         by default in diffusers' script.
         """
-        if self.family == "sd3":
+        if self.family == "sd3" and noised.sigma is not None:
             prediction = noised.latents - noised.sigma * prediction
         return (prediction - noised.target) ** 2
 
@@ -202,20 +202,24 @@ def encode_words(pipeline: Any, prompt: str, *, guided: bool = True) -> Words:
     with quiet():
         if family in ("sd15", "sd21"):
             found = pipeline.encode_prompt(prompt, place, 1, guided)
-            names = ("prompt_embeds", "negative_prompt_embeds")
         elif family == "flux":
             found = pipeline.encode_prompt(prompt, None, device=place)[:2]
-            names = ("prompt_embeds", "pooled_prompt_embeds")
         else:
             more = {"prompt_3": None} if family == "sd3" else {}
             found = pipeline.encode_prompt(
                 prompt=prompt, prompt_2=None, device=place, do_classifier_free_guidance=guided, **more
             )
-            names = (
-                *("prompt_embeds", "negative_prompt_embeds"),
-                *("pooled_prompt_embeds", "negative_pooled_prompt_embeds"),
-            )
+    names = _ENCODED.get(family, ("prompt_embeds", "negative_prompt_embeds", *_POOLED))
     return {name: tensor for name, tensor in zip(names, found, strict=True) if tensor is not None}
+
+
+_POOLED = ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+# What a pipeline's `encode_prompt` gives, in its order.
+_ENCODED = {
+    "sd15": ("prompt_embeds", "negative_prompt_embeds"),
+    "sd21": ("prompt_embeds", "negative_prompt_embeds"),
+    "flux": ("prompt_embeds", "pooled_prompt_embeds"),
+}
 
 
 def text_encoders(pipeline: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 
 from persam.dreambooth.loss import latent_weights
 from persam.dreambooth.subjects import Subject, TrainingPhoto
-from persam.errors import PersamError, UsageError
+from persam.errors import PersamError, PersamWarning, UsageError
 from persam.images import read_image
 from persam.masks import read_mask
 
@@ -147,6 +148,8 @@ def caption_of(subject: Subject, photo: TrainingPhoto) -> str:
 def check_subjects(subjects: Sequence[Subject]) -> None:
     """See that each subject has photos and words of its own.
 
+    Warns with a `PersamWarning` of a caption without the identifier, which teaches it nothing.
+
     Raises:
         UsageError: two are asked for by the same words, or one has no photo.
     """
@@ -161,6 +164,15 @@ def check_subjects(subjects: Sequence[Subject]) -> None:
                 "of its own, when the folder is prepared."
             )
         of_words[words] = subject.name
+        without = [photo for photo in subject.photos if subject.identifier not in caption_of(subject, photo)]
+        if without:
+            more = f" (and {len(without) - 1} more)" if len(without) > 1 else ""
+            warnings.warn(
+                f"The caption of {without[0].image}{more} lacks {subject.identifier!r}, so that it will not come to "
+                f"mean {subject.name}.",
+                PersamWarning,
+                stacklevel=3,
+            )
 
 
 def content_of(subjects: Sequence[Subject]) -> str:

@@ -70,7 +70,7 @@ def anatomy_of(name: str | Path) -> Anatomy:
     with quiet(), torch.device("meta"):
         index = _call(name, diffusers().DiffusionPipeline.load_config)
         for part, entry in index.items():
-            home, kind = entry if isinstance(entry, (list, tuple)) and len(entry) == 2 else (None, None)
+            home, kind = map(str, entry if isinstance(entry, (list, tuple)) and len(entry) == 2 else ("", ""))
             if part in (family.network, "vae"):
                 made = getattr(diffusers(), kind)
                 found[part] = made.from_config(_call(name, made.load_config, subfolder=part))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +74,14 @@ FAMILIES = {
 }
 
 
+@cache
 def diffusers() -> Any:
     """Import diffusers, quietly.
 
     Raises:
         PersamError: it is not installed.
     """
-    with _quiet_transformers():
+    with _quiet("transformers"):
         for other in ("accelerate", "peft"):  # diffusers does without them, and fails late
             library(other, "DreamBooth", "dreambooth")
         return library("diffusers", "DreamBooth", "dreambooth")
@@ -88,44 +91,35 @@ def diffusers() -> Any:
 def quiet() -> Iterator[None]:
     """Without the reports and progress bars of diffusers and transformers, but for a download's on a terminal."""
     diffusers()
-    from diffusers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with _quiet_transformers():
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+    with _quiet("diffusers"), _quiet("transformers"):
+        yield
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
-    from transformers.utils import logging
-
-    verbosity, bars, no_downloads = (
+def _quiet(name: str) -> Iterator[None]:
+    """Set a library's own logging so; both have the same."""
+    hub: Any = import_module("huggingface_hub.utils")
+    logging: Any = import_module(f"{name}.utils.logging")
+    verbosity, bars, downloads = (
         logging.get_verbosity(),
         logging.is_progress_bar_enabled(),
-        are_progress_bars_disabled(),
+        not hub.are_progress_bars_disabled(),
     )
+    if verbosity == logging.ERROR and not bars:  # a block within a block; and to set it costs time
+        yield
+        return
     logging.set_verbosity_error()
-    logging.disable_progress_bar()  # takes the hub's with it, which a download of gigabytes needs
-    if not no_downloads:
-        enable_progress_bars()
+    logging.disable_progress_bar()  # that of transformers takes the hub's with it, which a long download needs
+    if downloads:
+        hub.enable_progress_bars()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-        if no_downloads:
-            from huggingface_hub.utils import disable_progress_bars
-
-            disable_progress_bars()
+        if not downloads:
+            hub.disable_progress_bars()
 
 
 def load_pipeline(name: str | Path, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Any:
@@ -157,7 +151,8 @@ def load_pipeline(name: str | Path, *, device: str | torch.device = "auto", dtyp
     if lost := _made_up(pipeline):
         raise PersamError(f"{name} lacks some of the model's tensors, such as {lost}; get it again, or name another.")
     pipeline.set_progress_bar_config(disable=True)
-    with enough_memory(f"{name} does not fit into the memory of {place.type}", "use a smaller model, or dtype bf16"):
+    remedy = "use a smaller model, or dtype bf16"
+    with quiet(), enough_memory(f"{name} does not fit into the memory of {place.type}", remedy):
         return pipeline.to(place)
 
 

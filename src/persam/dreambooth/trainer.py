@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,7 +29,6 @@ from persam.dreambooth.material import LatentPhoto
 from persam.dreambooth.options import TrainOptions
 from persam.dreambooth.pipelines import family_of, network_of
 from persam.errors import PersamError
-from persam.lazy import library
 
 _LARGEST_GRADIENT = 1.0  # norm, as in diffusers' scripts
 
@@ -83,7 +82,8 @@ class Training:
         self.device, self.dtype = device, dtype
         self.network = network_of(pipeline)
         self.objective = Objective(pipeline)
-        self.step, self.losses, self.is_whole = 0, [], True  # type: int, list[Losses], bool
+        self.step, self.is_whole = 0, True
+        self.losses: list[Losses] = []
         self.trained = trained_tensors(pipeline, words=options.text_encoder)
         decay = WEIGHT_DECAY[family_of(pipeline).key]
         self.optimizer = _adam(options.eight_bit)(list(self.trained.values()), lr=options.rate, weight_decay=decay)
@@ -203,7 +203,7 @@ class Training:
         return torch.random.fork_rng(devices=devices)
 
     def _autocast(self) -> Any:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
     def _set_training(self, on: bool) -> None:
         self.network.train(on)
@@ -241,5 +241,7 @@ def choose_trained(pipeline: Any, *, words: bool, full: bool) -> None:
 
 def _adam(eight_bit: bool) -> Any:
     if eight_bit:
-        return library("bitsandbytes", "Adam in 8 bits", "dreambooth").optim.AdamW8bit
+        import bitsandbytes
+
+        return bitsandbytes.optim.AdamW8bit
     return torch.optim.AdamW

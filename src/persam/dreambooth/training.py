@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from persam.dreambooth.checkpoints import (
+    clear,
     load_checkpoint,
     look_back,
     refuse_other,
@@ -49,7 +51,6 @@ from persam.dreambooth.trainer import Material, Training, choose_trained
 from persam.errors import PersamError, write_error
 from persam.files import atomic_path, expanded, write_csv
 from persam.images import read_image
-from persam.lazy import library
 from persam.ledger import HIDDEN, Ledger
 from persam.models.loading import choose_device, choose_dtype
 from persam.reports.provenance import versions
@@ -96,8 +97,8 @@ def train(
     chosen = TrainOptions(**options)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise PersamError("A training runs in one process; start it without accelerate launch or torchrun.")
-    if chosen.eight_bit:
-        library("bitsandbytes", "Adam in 8 bits", "dreambooth")
+    if chosen.eight_bit and not find_spec("bitsandbytes"):
+        raise PersamError("Adam in 8 bits needs bitsandbytes, which is not installed: pip install bitsandbytes.")
     place = choose_device(chosen.device)
     form = _number_format(chosen.dtype, place)
     folder = expanded(prepared)
@@ -117,7 +118,8 @@ def train(
         done = look_back(ledger, asked, chosen.steps_for(len(subjects)))
         if done is not None:
             return done
-        return _Conduct(ledger.folder, subjects, base, chosen, place, form, asked, progress or _silent).run(family.key)
+        conduct = _Conduct(ledger, subjects, base, chosen, place, form, asked, progress or _silent)
+        return conduct.run(family.key)
 
 
 def _base(model: str | Path) -> str:
@@ -146,7 +148,7 @@ class _Conduct:
 
     def __init__(
         self,
-        folder: Path,
+        ledger: Ledger,
         subjects: Sequence[Subject],
         base: str,
         options: TrainOptions,
@@ -155,10 +157,12 @@ class _Conduct:
         asked: dict[str, Any],
         progress: Progress,
     ) -> None:
-        self.folder, self.subjects, self.base, self.options = folder, subjects, base, options
+        self.folder, self.overwrite = ledger.folder, ledger.overwrite
+        self.subjects, self.base, self.options = subjects, base, options
         self.device, self.dtype, self.asked, self.progress = device, dtype, asked, progress
         self.steps = options.steps_for(len(subjects))
         self.start = monotonic()
+        self.taken_out: dict[str, Any] = {}
 
     def run(self, family: str) -> Run:
         """Do all of it."""
@@ -170,12 +174,16 @@ class _Conduct:
         squares = self._read_squares()
         check_memory(self.base, anatomy, self.options, self.device, self.dtype)
         self.pipeline = load_pipeline(self.base, device="cpu", dtype=torch.float32 if full else self.dtype)
+        if getattr(self.pipeline, "safety_checker", None) is not None:  # it would black out class images at a whim
+            self._take_out({"safety_checker": self.pipeline.safety_checker})
         choose_trained(self.pipeline, words=self.options.text_encoder, full=full)
         with enough_memory(
             f"The memory of {self.device.type} does not suffice to train {self.base}", remedies(self.options)
         ):
             words = self._encode_words()
             material = self._encode_photos(squares, words)
+            if self.overwrite:  # not before: till here something may be wrong with the call
+                clear(self.folder)
             training = self._prepare(material, words)
             samples = {prompt: words[prompt] for prompt in self.options.sample_prompts}
             with quiet():
@@ -209,18 +217,18 @@ class _Conduct:
                 prompt: {name: tensor.cpu() for name, tensor in encode_words(self.pipeline, prompt).items()}
                 for prompt in prompts
             }
-        self.encoders = encoders
         if not self.options.text_encoder:
             for encoder in encoders.values():
                 encoder.to("cpu")
-            self._set_encoders(dict.fromkeys(encoders))
-            if self.options.method == "lora":
-                self.encoders = {}
+            self._take_out(encoders)
             self._tidy()
         return words
 
-    def _set_encoders(self, encoders: dict[str, Any]) -> None:
-        self.pipeline.register_modules(**encoders)
+    def _take_out(self, parts: dict[str, Any]) -> None:
+        """Do without some parts of the pipeline, which are kept only where it is saved."""
+        self.pipeline.register_modules(**dict.fromkeys(parts))
+        if self.options.method == "full":
+            self.taken_out |= parts
 
     def _encode_photos(self, squares: list[list[Square]], words: dict[str, Words]) -> list[Material]:
         """Photos and class images as latents; the class images are drawn where there are none."""
@@ -258,9 +266,9 @@ class _Conduct:
         home = self.options.class_images or self.folder / FOLDER
         pictures, missing = class_pictures(class_folder(home, subject), self.options.class_count)
         if missing:
-            self.pipeline.to(self.device)
             self._begin(f"Class images of {subject.class_word}", len(pictures), len(pictures) - len(missing))
             with quiet():
+                self.pipeline.to(self.device)
                 encoded = {name: tensor.to(self.device) for name, tensor in words[subject.class_prompt].items()}
                 make_class_pictures(self.pipeline, encoded, missing, self.resolution, self.options.seed, self.progress)
         return pictures
@@ -353,12 +361,13 @@ class _Conduct:
     # -------------------------------------------------------------------------------------------------- the end
 
     def _finish(self, training: Training, family: str) -> Run:
-        self.progress(what="Saving")
-        network_of(self.pipeline).to("cpu")
+        self.progress(done=self.steps, what="Saving")
         if self.options.method == "lora":
+            network_of(self.pipeline).to("cpu")
             self._save_lora()
         else:
-            self._set_encoders({name: encoder.to("cpu") for name, encoder in self.encoders.items()})
+            self.pipeline.to("cpu")
+            self.pipeline.register_modules(**self.taken_out)
             self._save_pipeline()
         tenth = max(1, self.steps // 10)
         losses = [row.subject for row in training.losses]
