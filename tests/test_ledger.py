@@ -194,3 +194,26 @@ class TestLock:
         (tmp_path / "out").write_text("x")
         with pytest.raises(PersamError, match="Cannot write .*out"):
             Ledger(tmp_path / "out")
+
+
+class TestTakingBack:
+    """What a failed job wrote into a new folder goes; what is somebody else's stays."""
+
+    def test_a_folder_that_was_made_goes(self, tmp_path):
+        with Ledger(tmp_path / "new" / "out") as ledger:
+            write_text(ledger.folder / "a" / "b" / "mine.txt", "persam's")
+            (ledger.folder / "c").mkdir()
+            ledger.take_back()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_files_of_others_stay(self, tmp_path):
+        (tmp_path / "theirs").mkdir()
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "theirs" / "a.txt").write_text("theirs")
+        with Ledger(tmp_path) as ledger:
+            write_text(tmp_path / "theirs" / "mine.txt", "persam's")
+            write_text(tmp_path / "made" / "changed.txt", "persam's")
+            (tmp_path / "made" / "changed.txt").write_text("theirs now")
+            ledger.take_back()
+        left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+        assert left == ["empty", "made", "made/changed.txt", "theirs", "theirs/a.txt"]

@@ -167,16 +167,16 @@ class Ledger(Held):
 
     def take_back(self) -> None:
         """Remove all that was written here, for a job that failed in a folder where nothing was noted before."""
-        folders = set()
-        for place in self._stamps:
-            if self.is_own(place):
-                with contextlib.suppress(OSError):
-                    (self._home / place).unlink(missing_ok=True)
-            folders.update(part for part in (self._home / place).parents if part != self._home)
-        for folder in sorted(folders, key=lambda each: -len(each.parts)):
-            if folder.is_relative_to(self._home):
-                with contextlib.suppress(OSError):  # files of others are in it
-                    folder.rmdir()
+        written = [self._home / place for place in self._stamps]
+        for file in filter(self.is_own, written):
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+        made = {folder for file in written for folder in file.parents if self._home in folder.parents}
+        if self._home in self._new_folders:  # then all folders in it are
+            made.update(folder for folder in self._home.rglob("*/") if folder.name != HIDDEN)
+        for folder in sorted(made, key=lambda each: -len(each.parts)):
+            with contextlib.suppress(OSError):  # files of others are in it
+                folder.rmdir()
         with contextlib.suppress(OSError):
             self._journal.path.unlink(missing_ok=True)
 

@@ -42,6 +42,9 @@ def test_from_photos_to_a_corrected_folder_and_a_data_set(run: Run, learned: Pat
     assert again.exit_code == 0, again.output
     assert "Removed by you: my disc/images/2.png." in again.stderr
     assert "corrected" in again.stdout
+    assert "my disc: 2 photos" in again.stderr
+    assert "More photos teach it better" in again.stderr
+    assert "is read again as it is" in run("dreambooth", "prepare", "ready", "--resolution", "256").stderr
     Image.fromarray(painted[:100]).save(mask)
     wrong = run("dreambooth", "prepare", "ready")
     assert wrong.exit_code == 1

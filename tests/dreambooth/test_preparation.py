@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from tests.dreambooth.drawn_subjects import SMALL, pixels_of, prepared, write_ph
 from persam import Concept, PerSAM, dreambooth
 from persam.dreambooth import Framing, prepare, prepare_masked, read_prepared
 from persam.errors import PersamError, UsageError
-from persam.files import write_bytes
 from persam.metrics import iou
 
 
@@ -41,7 +41,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def test_masks_are_found_by_the_model(model: PerSAM, disc: Concept, beach: Path, tmp_path: Path) -> None:
-    done = prepare(model, [beach / "photos"], disc, tmp_path / "ready", framing=Framing("whole", 512))
+    done = prepare(model, beach / "photos", disc, tmp_path / "ready", framing=Framing("whole", 512))
     (subject,) = read_prepared(tmp_path / "ready")
     assert (subject.name, subject.identifier, subject.class_word) == ("disc", "t@y", "disc")
     assert [photo.image.name for photo in subject.photos] == ["0.png", "1.png", "2.png"]
@@ -85,6 +85,13 @@ def test_a_subject_that_is_nowhere_leaves_nothing(model: PerSAM, disc: Concept, 
     assert not (tmp_path / "ready").exists()
 
 
+def test_what_is_no_concept_is_refused(model: PerSAM, beach: Path, tmp_path: Path) -> None:
+    for wrong, said in (("disc.safetensors", "read a file with Concept.load"), ([], "No concept was given")):
+        with pytest.raises(UsageError, match=said):
+            prepare(model, beach / "photos", wrong, tmp_path / "ready")
+    assert not (tmp_path / "ready").exists()
+
+
 def test_a_stop_leaves_nothing(model: PerSAM, disc: Concept, beach: Path, tmp_path: Path) -> None:
     def stop(*seen: object) -> None:
         raise KeyboardInterrupt
@@ -94,20 +101,18 @@ def test_a_stop_leaves_nothing(model: PerSAM, disc: Concept, beach: Path, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("written", [0, 3, 11])
-def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
-    files = []
+@pytest.mark.parametrize("fitting", [0, 3, 11, 19])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int) -> None:
+    """Photos and masks are files 1 to 6, then come the layouts, the sheet and the list."""
+    left = iter(range(fitting))
 
-    def fill(path: Path, data: bytes) -> None:
-        files.append(path)
-        if len(files) > written:
-            raise PersamError(f"Cannot write {path}: there is no room left on the disk.")
-        write_bytes(path, data)
+    def fill(file: Path) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    for module in ("preparation", "layouts"):
-        monkeypatch.setattr(f"persam.dreambooth.{module}.write_bytes", fill)
-    monkeypatch.setattr("persam.files.write_bytes", fill)
-    with pytest.raises(PersamError, match="no room"):
+    write_photos(tmp_path / "disc")
+    monkeypatch.setattr("persam.files._to_disk", fill)
+    with pytest.raises(PersamError, match="no room left on the disk"):
         prepared(tmp_path)
     assert not (tmp_path / "ready").exists()
 
@@ -124,6 +129,16 @@ def test_masks_that_are_there_need_no_model(tmp_path: Path) -> None:
         "Its mask is black: the subject is not there.",
         f"There is no mask of that name in {home / 'masks'}.",
     ]
+
+
+def test_photos_none_of_which_has_a_mask_leave_nothing(tmp_path: Path) -> None:
+    home = write_photos(tmp_path)
+    (home / "others").mkdir()
+    Image.new("L", (8, 8)).save(home / "others" / "x.png")
+    for masks, said in (("others", "None of the 3 photos has a mask"), ("photos", "can be used: The mask .* a photo")):
+        with pytest.raises(PersamError, match=said):
+            prepare_masked(home / "photos", home / masks, tmp_path / "ready", name="disc")
+    assert not (tmp_path / "ready").exists()
 
 
 def test_a_turned_photo_takes_its_mask_along(tmp_path: Path) -> None:

@@ -34,6 +34,12 @@ def paint(file: Path, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     return painted
 
 
+def turned(file: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(pixels_of(file)).save(file, exif=exif)
+
+
 def more(mask: np.ndarray) -> np.ndarray:
     mask[:20, :20] = 255
     return mask
@@ -145,17 +151,19 @@ def test_captions_are_changed_in_the_list_or_by_words(ready: Path) -> None:
         (lambda home: (home / "images/.DS_Store").touch(), "some trainers open every file there"),
         (lambda home: (home / "images/notes.txt").touch(), "is no photo"),
         (lambda home: Image.new("RGB", (64, 64)).save(home / "images/0.jpg"), "would have one mask"),
+        (lambda home: turned(home / "images/0.png"), "is turned when it is shown (EXIF)"),
     ],
 )
 def test_what_cannot_be_trained_on_is_said_and_nothing_is_changed(
     ready: Path, harm: Callable[[Path], object], said: str
 ) -> None:
+    paint(ready / "disc" / "masks" / "1.png", lambda mask: mask // 255)  # would be written as white on black
     harm(ready / "disc")
-    before = (ready / "dreambooth.json").read_bytes(), (ready / "contact-sheet.html").stat().st_mtime_ns
+    before = {file: file.stat().st_mtime_ns for file in ready.rglob("*.*") if ".persam" not in file.parts}
     done = recheck(ready)
     (problem,) = done.problems
     assert said in problem
-    assert before == ((ready / "dreambooth.json").read_bytes(), (ready / "contact-sheet.html").stat().st_mtime_ns)
+    assert before == {file: file.stat().st_mtime_ns for file in before}
 
 
 def test_what_other_trainers_were_given_is_not_lost_if_it_was_changed(ready: Path) -> None:
@@ -173,6 +181,13 @@ def test_a_copy_without_what_is_hidden_in_it_is_known(ready: Path) -> None:
     recheck(ready)
     shutil.rmtree(ready / ".persam")
     assert [photo.corrected for photo in recheck(ready).subjects[0].photos] == [True, False, False]
+
+
+def test_what_a_killed_run_left_half_written_goes(ready: Path) -> None:
+    for folder in ("disc/images", "disc/masks", "kohya/disc", "diffusers/train"):
+        (ready / folder / ".123-4560007.tmp.png").write_bytes(b"half")
+    assert recheck(ready).problems == []
+    assert not list(ready.rglob("*.tmp*"))
 
 
 def test_a_folder_without_photos_or_list(ready: Path, tmp_path: Path) -> None:

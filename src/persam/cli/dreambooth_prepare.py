@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,10 +28,15 @@ if TYPE_CHECKING:
     from persam.dreambooth import Enlarged, Prepared
 
 _SHOWN = 60
+_FEW = 3  # photos of a subject, fewer than which are few
 
 ConceptFile = Annotated[
     list[str] | None,
     typer.Option("-c", "--concept", metavar="FILE", help="What is taught, made by persam learn; again for another."),
+]
+
+OverwriteCorrected = Annotated[
+    bool, typer.Option("--overwrite", help="Replace corrected masks too, and files that are in the way.")
 ]
 
 
@@ -48,7 +54,9 @@ def prepare(
         str | None,
         typer.Option(metavar="DIR", help="Instead of a concept: masks that are there, named like their photos."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the subject, with --masks. Default: the name of DIR.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the subject, with --masks. Default: its class, or the name of DIR.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the result. Default: dreambooth.")
     ] = None,
@@ -67,9 +75,7 @@ def prepare(
     resolution: Annotated[int, typer.Option(help="Pixels of the square, or of a whole photo's shorter side.")] = 512,
     margin: Annotated[float, typer.Option(help="Around the subject, as a share of its longer side.")] = 0.25,
     threshold: Threshold = 0.5,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace corrected masks too, and files that are in the way.")
-    ] = False,
+    overwrite: OverwriteCorrected = False,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
@@ -95,6 +101,10 @@ def prepare(
     files = [*(concept or []), *(item for item in photos if item.lower().endswith(CONCEPT_SUFFIX))]
     others = [item for item in photos if item not in files]
     if masks is None and not files and output is None and _is_prepared(others):
+        if (name, crop, resolution, margin, threshold) != (None, "subject", 512, 0.25, 0.5):
+            raise UsageError(
+                f"{others[0]} is read again as it is; to cut or find anew, name the photos, and it with --output."
+            )
         _read_again(others[0], identifier or [], class_word or [], caption, overwrite=overwrite, json=json)
         return
     framing = Framing(crop, resolution, margin)  # type: ignore[arg-type]
@@ -201,9 +211,7 @@ def enlarge(
     keep_unsure: Annotated[
         bool, typer.Option("--keep-unsure", help="Take photos, too, in which persam is unsure of it.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace corrected masks too, and files that are in the way.")
-    ] = False,
+    overwrite: OverwriteCorrected = False,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
     device: Device = "auto",
@@ -262,7 +270,7 @@ def _tell_enlarged(done: Enlarged) -> None:
     first = f"{real} real, 00 among them" if real else "00 is the surest of them"
     say(f"{done.object}: {len(used)} photos ({first}) in {done.folder}/, {len(out_of_it)} left out.")
     say(f"The masks are persam's own and nobody has reviewed them: look at {done.sheet}, and paint over what is wrong.")
-    say(f"Then: persam bench perseg --data {done.folder}")
+    say(f"Then: persam bench perseg --data {quote(str(done.folder))}")
 
 
 def _tell(done: Prepared, *, json: bool) -> None:
@@ -283,16 +291,24 @@ def _tell(done: Prepared, *, json: bool) -> None:
     console.print(grid)
     if rows > _SHOWN:
         console.print(f"... and {rows - _SHOWN} more on the sheet")
-    for left in done.left_out:
+    for left in done.left_out[:_SHOWN]:
         say(f"Left out of {left.subject}: {Path(left.photo).name}. {left.why}")
+    if len(done.left_out) > _SHOWN:
+        say(f"... and {len(done.left_out) - _SHOWN} more.")
     for mask in done.kept:
         say(f"Corrected by you and kept: {mask} (--overwrite replaces it).")
     for gone in done.gone:
         say(f"Removed by you: {gone}.")
     for subject in done.subjects:
         count = len(subject.photos)
-        say(f"{subject.name}: {count} photo{'' if count == 1 else 's'}, taught as: {subject.prompt}.")
-    say(f"Look at {done.sheet}, correct masks or remove photos, and say: persam dreambooth prepare {done.folder}")
+        few = (
+            f" More photos teach it better; {_FEW} to 6, each with another background, are usual."
+            if count < _FEW
+            else ""
+        )
+        say(f"{subject.name}: {count} photo{'' if count == 1 else 's'}, taught as: {subject.prompt}.{few}")
+    again = f"persam dreambooth prepare {quote(str(done.folder))}"
+    say(f"Look at {done.sheet}, correct masks or remove photos, and say: {again}")
 
 
 def _summary(done: Prepared) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +39,7 @@ _LEFT_OUT_SHOWN = 60  # pictures of photos that are left out
 _COLUMNS = ("photo", "source", "score", "verdict", "used", "doubts")
 _LEAD = (
     "Every mask is what persam found, and none was looked at by a person. Paint over those that are wrong in {masks} "
-    "(the object white, all else black, of the same size); delete the photo and the mask of those that are no good."
+    "(the object white, all else black, of the same size); delete photo and mask of those that are no good. Then:"
 )
 
 
@@ -166,7 +167,7 @@ def generated_photos(given: Iterable[str | Place]) -> list[Place]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _SeenPhoto:
     """A photo that was looked at; photo and mask as files, small pictures for what is left out."""
 
     review: ReviewedPhoto
@@ -179,13 +180,13 @@ class _Seen:
         return self.review.verdict == "unsure" and self.mask is not None
 
 
-def _seen(photo: np.ndarray, mask: np.ndarray, review: ReviewedPhoto) -> _Seen:
-    return _Seen(review, encoded(photo, "JPEG", quality=95), mask_file(mask) if mask.any() else None)
+def _seen(photo: np.ndarray, mask: np.ndarray, review: ReviewedPhoto) -> _SeenPhoto:
+    return _SeenPhoto(review, encoded(photo, "JPEG", quality=95), mask_file(mask) if mask.any() else None)
 
 
 def _looked_at(
     model: PerSAM, concept: Concept, places: Sequence[Place], failures: list[tuple[str, str]], on_photo: OnPhoto
-) -> Iterator[_Seen]:
+) -> Iterator[_SeenPhoto]:
     for place in places:
         problem = None
         try:
@@ -202,7 +203,7 @@ def _looked_at(
         on_photo(place, problem)
 
 
-def _references(concept: Concept) -> list[_Seen]:
+def _references(concept: Concept) -> list[_SeenPhoto]:
     """The real photos that the concept keeps, with the masks that it was shown."""
     kept = concept.kept_references() if concept.keeps_references else []
     return [
@@ -215,8 +216,8 @@ def _references(concept: Concept) -> list[_Seen]:
 def _check_found(
     concept: Concept,
     places: Sequence[Place],
-    seen: Sequence[_Seen],
-    used: Sequence[_Seen],
+    seen: Sequence[_SeenPhoto],
+    used: Sequence[_SeenPhoto],
     failures: Sequence[tuple[str, str]],
 ) -> None:
     if used:
@@ -234,7 +235,7 @@ def _check_found(
 # --------------------------------------------------------------------------------------------- what is written
 
 
-def _write(ledger: Ledger, done: Enlarged, used: Sequence[_Seen], left_out: Sequence[_Seen]) -> None:
+def _write(ledger: Ledger, done: Enlarged, used: Sequence[_SeenPhoto], left_out: Sequence[_SeenPhoto]) -> None:
     if used[0].review.verdict != "reference":  # photo 00 is what methods are shown: the surest
         surest = max(used, key=lambda one: one.review.score or 0.0)
         used = [surest, *(one for one in used if one is not surest)]
@@ -248,6 +249,7 @@ def _write(ledger: Ledger, done: Enlarged, used: Sequence[_Seen], left_out: Sequ
     done.photos += [one.review for one in left_out]
     reports = [Path(REVIEW, f"{done.object}{suffix}") for suffix in (".html", ".png", ".csv")]
     ledger.check([*files, *reports])
+    ledger.sweep([IMAGES, ANNOTATIONS, REVIEW])
     earlier = [Path(file) for file in written_in(done.folder) if Path(file).parent in (images, masks)]
     ledger.remove(set(earlier) - set(files))
     for file, data in files.items():
@@ -257,8 +259,8 @@ def _write(ledger: Ledger, done: Enlarged, used: Sequence[_Seen], left_out: Sequ
     write_csv(done.listed, [_COLUMNS, *(["" if cell is None else cell for cell in row] for row in rows)])
 
 
-def _write_sheet(done: Enlarged, left_out: Sequence[_Seen]) -> None:
-    sheet = TrainingSheet(done.object, done.object)
+def _write_sheet(done: Enlarged, left_out: Sequence[_SeenPhoto]) -> None:
+    sheet = TrainingSheet(f"Masks to be reviewed: {done.object}", done.object)
     used = [one for one in done.photos if one.used]
     sheet.begin(f"{done.object}: {len(used)} photos", "Photo 00 is what a method is shown; it looks for it in others.")
     for one in used:
@@ -273,4 +275,5 @@ def _write_sheet(done: Enlarged, left_out: Sequence[_Seen]) -> None:
         mask = np.zeros(photo.shape[:2], bool) if each.mask is None else read_mask(Image.open(io.BytesIO(each.mask)))
         word = f"{each.review.verdict} {each.review.score:.2f}"
         sheet.add(photo, mask, Path(each.review.source).name, word, "poor")
-    sheet.write(done.folder / REVIEW, _LEAD.format(masks=f"{ANNOTATIONS}/{done.object}"))
+    lead = _LEAD.format(masks=done.folder / ANNOTATIONS / done.object)
+    sheet.write(done.folder / REVIEW, lead, f"persam bench perseg --data {quote(str(done.folder))}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from persam.concept import Concept
 from persam.dreambooth.framing import Framing, doubts_of, framed
 from persam.dreambooth.layouts import DIFFUSERS, KOHYA
 from persam.dreambooth.review import IMAGES, MASKS, LeftOut, Prepared, held, is_as_written, settle
@@ -29,7 +30,6 @@ from persam.reports.pictures import encoded, mask_file
 from persam.segmentation import SURE_ENOUGH, Segmentation
 
 if TYPE_CHECKING:
-    from persam.concept import Concept
     from persam.persam import PerSAM
 
 OnPhoto = Callable[[Place, str | None], object]
@@ -57,7 +57,7 @@ class _Gathered:
 
 def prepare(
     model: PerSAM,
-    photos: Iterable[str | Place],
+    photos: str | Path | Iterable[str | Place],
     concepts: Concept | Sequence[Concept],
     folder: str | Path,
     *,
@@ -90,12 +90,14 @@ def prepare(
         UsageError: there are no photos, or names or words will not do; a file of others is in the way.
         PersamError: a concept is of another model, a subject is in none of the photos, or it cannot be written.
     """
-    given = [concepts] if not isinstance(concepts, Sequence) else list(concepts)
+    given: list[Concept] = [concepts] if isinstance(concepts, Concept) else [*concepts]
     if not given:
         raise UsageError("No concept was given; learn one first, or give masks.")
     for concept in given:
+        if not isinstance(concept, Concept):
+            raise UsageError(f"A concept is wanted, not {concepts!r}; read a file with Concept.load(...).")
         model.check(concept)
-    places = find_images(photos)
+    places = find_images([photos] if isinstance(photos, str | Path) else photos)
     words = [concept.text for concept in given]
     with held(folder, overwrite=overwrite) as (ledger, known):
         subjects = _subjects([concept.name for concept in given], known, identifiers, class_words, words, caption)
@@ -114,7 +116,7 @@ def prepare(
 
 
 def prepare_masked(
-    photos: Iterable[str | Place],
+    photos: str | Path | Iterable[str | Place],
     masks: str | Path,
     folder: str | Path,
     *,
@@ -143,7 +145,7 @@ def prepare_masked(
     Raises:
         UsageError, PersamError: as `prepare`; no photo has a mask.
     """
-    places, by_stem = find_images(photos), masks_in(masks)
+    places, by_stem = find_images([photos] if isinstance(photos, str | Path) else photos), masks_in(masks)
     identifiers, class_words = ([each] if each is not None else [] for each in (identifier, class_word))
     with held(folder, overwrite=overwrite) as (ledger, known):
         (subject,) = _subjects([name], known, identifiers, class_words, [None], caption)
@@ -166,7 +168,9 @@ def prepare_masked(
             _take(gathered, _source(place), photo, mask, None, framing or Framing())
 
         failures = _each(places, look, on_photo)
-        if not gathered.taken and not failures:
+        if failures and not gathered.taken:
+            raise PersamError(f"None of the {len(places)} photos can be used: {failures[0][1]}")
+        if not gathered.taken:
             raise UsageError(
                 f"None of the {len(places)} photos has a mask in {expanded(masks)} that shows something; masks are "
                 "named like their photos, mug.png for mug.jpg."

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from PIL import Image
@@ -17,7 +18,7 @@ from persam.dreambooth.subjects import PREPARED, Subject, TrainingPhoto, listed_
 from persam.dreambooth.wording import reworded
 from persam.errors import PersamError
 from persam.files import expanded
-from persam.images import IMAGE_SUFFIXES, read_image
+from persam.images import IMAGE_SUFFIXES, read_image, read_orientation
 from persam.ledger import Ledger, written_in
 from persam.masks import read_mask
 from persam.reports.pictures import write_mask
@@ -29,8 +30,11 @@ ADVICE = "move it away, or replace it with --overwrite"
 _WHITE = 250  # a mask whose brightest grey is above it is white enough for every trainer
 _LEAD = (
     "Only what is bright teaches the model. Where a mask is wrong, paint over its file in {masks} (the subject white, "
-    "all else black, of the same size); a photo that is no good, delete from {images}. Then say: "
-    "persam dreambooth prepare {folder}"
+    "all else black, of the same size); a photo that is no good, delete from {images}. Then say:"
+)
+_LEFT_OUT = (
+    "Nothing is learned from these. The outline is the best guess, if there was one. To take one all the same, draw "
+    "its mask and prepare it with --masks and --name, or prepare with a lower --threshold."
 )
 
 
@@ -129,6 +133,7 @@ def recheck(
         if done.problems:
             done.subjects = known
             return done
+        _whiten(ledger, done.subjects)
         settle(ledger, done, known)
     return done
 
@@ -147,6 +152,7 @@ def held(folder: str | Path, *, overwrite: bool = False) -> Iterator[tuple[Ledge
     with Ledger(root, overwrite=overwrite, advice=ADVICE) as ledger:
         is_known = (root / PREPARED).exists()
         known = listed_subjects(root) if is_known else []
+        ledger.sweep([KOHYA, DIFFUSERS, *(subject.name for subject in known)])
         if is_known and ledger.is_new:  # a copy without what is hidden in it
             files = [file for subject in known for photo in subject.photos for file in (photo.image, photo.mask)]
             ledger.adopt([*(file.relative_to(root) for file in files), *layout_files(known), PAGE, PICTURE])
@@ -182,6 +188,7 @@ def settle(ledger: Ledger, done: Prepared, before: Sequence[Subject] = ()) -> No
         raise PersamError(f"No photo is left in {done.folder}: prepare it again, from photos.")
     wanted = [*layout_files(done.subjects), PAGE, PICTURE, PREPARED]
     ledger.check(wanted)
+    ledger.sweep(subject.name for subject in done.subjects)
     used = {file for subject in done.subjects for photo in subject.photos for file in (photo.image, photo.mask)}
     unused = [
         file for subject in before for photo in subject.photos for file in (photo.image, photo.mask) if file not in used
@@ -205,24 +212,17 @@ def _photos_now(
     for file in sorted(files, key=lambda each: order.get(each.name, len(order))):
         mask = home / MASKS / f"{file.stem}.png"
         try:
-            is_plain = _checked(file, mask, stems.setdefault(file.stem, file))
+            _check(file, mask, stems.setdefault(file.stem, file))
         except PersamError as problem:
             done.problems.append(str(problem))
         else:
             photo = known.get(file.name, TrainingPhoto(file, mask, subject.prompt, corrected=True))
-            photo = replace(photo, corrected=photo.corrected or not is_as_written(ledger, mask))
-            if not is_plain:  # as persam understands it, so that every trainer does
-                ledger.adopt([mask.relative_to(done.folder)])
-                write_mask(mask, read_mask(mask))
-            yield photo
+            yield replace(photo, corrected=photo.corrected or not is_as_written(ledger, mask))
         on_photo()
 
 
-def _checked(file: Path, mask: Path, first: Path) -> bool:
+def _check(file: Path, mask: Path, first: Path) -> None:
     """See that a photo and its mask belong together, and that it is the `first` with that mask.
-
-    Returns:
-        Whether the mask is grey, with white in it. Colours, labels and transparency are read in many ways.
 
     Raises:
         PersamError: they do not.
@@ -231,6 +231,8 @@ def _checked(file: Path, mask: Path, first: Path) -> bool:
         raise PersamError(f"{file} is no photo, and some trainers open every file there; move it away.")
     if first is not file:
         raise PersamError(f"{first} and {file.name} would have one mask; keep one of them.")
+    if read_orientation(file) != 1:
+        raise PersamError(f"{file} is turned when it is shown (EXIF), which some trainers do not do; save it upright.")
     height, width = read_image(file).shape[:2]
     if not mask.is_file():
         raise PersamError(f"{file} has no mask: looked for {mask}; put it there, or remove the photo.")
@@ -240,15 +242,23 @@ def _checked(file: Path, mask: Path, first: Path) -> bool:
             f"The mask {mask} is {found.shape[1]} x {found.shape[0]} pixels, its photo {width} x {height}; save it at "
             "the photo's size."
         )
-    with Image.open(mask) as picture:
-        return picture.mode == "L" and int(np.asarray(picture).max()) >= _WHITE
+
+
+def _whiten(ledger: Ledger, subjects: Sequence[Subject]) -> None:
+    """Write masks in colours, with labels or transparency as persam understands them, so that every trainer does."""
+    for mask in (photo.mask for subject in subjects for photo in subject.photos):
+        with Image.open(mask) as picture:
+            is_plain = picture.mode == "L" and int(np.asarray(picture).max()) >= _WHITE
+        if not is_plain:
+            ledger.adopt([mask.relative_to(ledger.folder)])
+            write_mask(mask, read_mask(mask))
 
 
 # ----------------------------------------------------------------------------------------------------- the sheet
 
 
 def _write_sheet(done: Prepared) -> None:
-    sheet = TrainingSheet(", ".join(subject.name for subject in done.subjects))
+    sheet = TrainingSheet(f"Photos for training: {', '.join(subject.name for subject in done.subjects)}")
     for subject in done.subjects:
         count = len(subject.photos)
         photos = "1 photo" if count == 1 else f"{count} photos"
@@ -265,15 +275,16 @@ def _write_sheet(done: Prepared) -> None:
             word, kind = _in_a_word(photo, doubts)
             sheet.add(image, mask, photo.image.name, word, kind, caption=photo.caption, doubts=doubts)
     shown = [each for each in done.left_out if each.image is not None]
-    sheet.begin("Left out", "The outline is the best guess, if there was one.")
+    sheet.begin("Left out", _LEFT_OUT)
     for each in shown:
         assert each.image is not None
         guess = np.zeros(each.image.shape[:2], bool) if each.guess is None else each.guess
         word = "left out" if each.score is None else f"left out {each.score:.2f}"
         sheet.add(each.image, guess, f"{each.subject}: {Path(each.photo).name}", word, "poor", doubts=(each.why,))
     names = [subject.name for subject in done.subjects]
-    homes = {kind: " or ".join(f"{name}/{kind}" for name in names) for kind in (IMAGES, MASKS)}
-    sheet.write(done.folder, _LEAD.format(folder=done.folder, masks=homes[MASKS], images=homes[IMAGES]))
+    homes = {kind: " or ".join(str(done.folder / name / kind) for name in names) for kind in (IMAGES, MASKS)}
+    lead = _LEAD.format(masks=homes[MASKS], images=homes[IMAGES])
+    sheet.write(done.folder, lead, f"persam dreambooth prepare {quote(str(done.folder))}")
 
 
 def _in_a_word(photo: TrainingPhoto, doubts: Sequence[str]) -> tuple[str, str]:

@@ -92,12 +92,13 @@ class TrainingSheet:
         self.sheet.add_picture(picture, name, f"{word} · look at it" if kind == "fair" else word)
         self.groups[-1].cards.append(SheetCard(self.sheet.entries[-1], word, kind, caption, tuple(doubts)))
 
-    def write(self, folder: Path, lead: str) -> Path:
+    def write(self, folder: Path, lead: str, command: str) -> Path:
         """Write the page and its PNG.
 
         Args:
             folder: where.
             lead: a paragraph that says what to do with it.
+            command: to be said then.
 
         Returns:
             The page.
@@ -105,5 +106,6 @@ class TrainingSheet:
         self.sheet.write_png(folder / f"{self.name}.png")
         page = folder / f"{self.name}.html"
         groups = [group for group in self.groups if group.cards]
-        write_page(page, "dreambooth/contact_sheet.html.j2", title=self.sheet.title, lead=lead, groups=groups)
+        told = {"title": self.sheet.title, "lead": lead, "command": command, "groups": groups}
+        write_page(page, "dreambooth/contact_sheet.html.j2", **told)
         return page

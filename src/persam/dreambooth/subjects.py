@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from persam.errors import PersamError, UsageError, first_line
-from persam.files import stays_below, writable, write_text
+from persam.files import expanded, stays_below, writable, write_text
 
 PREPARED = "dreambooth.json"
 FORMAT = 1
@@ -95,7 +95,7 @@ def write_prepared(folder: Path, subjects: Sequence[Subject]) -> Path:
     return file
 
 
-def read_prepared(folder: Path) -> list[Subject]:
+def read_prepared(folder: str | Path) -> list[Subject]:
     """Read a prepared folder.
 
     Raises:
@@ -103,7 +103,7 @@ def read_prepared(folder: Path) -> list[Subject]:
         PersamError: its list is damaged, or names a file that is not there.
     """
     subjects = listed_subjects(folder)
-    file = folder / PREPARED
+    file = expanded(folder) / PREPARED
     missing = [
         path
         for subject in subjects
@@ -122,19 +122,20 @@ def read_prepared(folder: Path) -> list[Subject]:
     return subjects
 
 
-def listed_subjects(folder: Path) -> list[Subject]:
+def listed_subjects(folder: str | Path) -> list[Subject]:
     """What a prepared folder's list says, whether its photos and masks are still there or not.
 
     Raises:
         UsageError: it is none.
         PersamError: its list is damaged.
     """
-    file = folder / PREPARED
-    if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}: make one with persam dreambooth prepare PHOTOS -o {folder}.")
+    home = expanded(folder)
+    file = home / PREPARED
+    if not home.is_dir():
+        raise UsageError(f"There is no folder {home}: make one with persam dreambooth prepare PHOTOS -o {home}.")
     if not file.is_file():
         how = "persam dreambooth prepare PHOTOS -o FOLDER makes one"
-        raise UsageError(f"{folder} has no {PREPARED}, so it is no prepared folder: {how}.")
+        raise UsageError(f"{home} has no {PREPARED}, so it is no prepared folder: {how}.")
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -142,7 +143,7 @@ def listed_subjects(folder: Path) -> list[Subject]:
     try:
         if told["format"] != FORMAT:
             raise PersamError(f"{file} has the format {told['format']!r}; this version of persam reads {FORMAT}.")
-        return [_subject(folder, subject) for subject in told["subjects"]]
+        return [_subject(home, subject) for subject in told["subjects"]]
     except (KeyError, TypeError, ValueError) as error:
         raise PersamError(f"{file} is damaged ({error!r}): prepare the folder again.") from error
 
