@@ -159,7 +159,8 @@ PHOTOS = "mug 1 2 3 kitchen a b album/one album/two holiday/day/one frames/1 fra
 STUDY = "photos/horses/one photos/horses/two photos/mugs/one photos/mugs/two"
 MASKS = "mug_mask kitchen_mask 1 2 3 strokes first frame12 mended corrected"
 ELSEWHERE = ("facebook/", ".pth", "persam bench", "s3://", "--address")  # downloads, buckets, clusters, data sets
-TRAINED = ("dreambooth generate", "dreambooth score", "dreambooth leak", "read_sources(")  # text-to-image models
+# With text-to-image models.
+TRAINED = ("dreambooth train", "dreambooth generate", "dreambooth score", "dreambooth leak", "read_sources(")
 
 
 @pytest.fixture

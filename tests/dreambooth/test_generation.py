@@ -19,7 +19,7 @@ from tests.dreambooth.test_runs import run_in
 from persam.dreambooth import generation as module
 from persam.dreambooth.gallery import GRID, PAGE, PictureGrid, write_gallery_of
 from persam.dreambooth.generated import read_generated
-from persam.dreambooth.generation import Plan, Sampling, SamplingChoice, generate, plan
+from persam.dreambooth.generation import PicturePlan, Sampling, SamplingChoice, generate, plan
 from persam.dreambooth.pipelines import load_pipeline, quiet
 from persam.dreambooth.prompts import DEFAULT_PROMPTS, check_prompts, fill, read_prompts
 from persam.dreambooth.runs import Run, write_run
@@ -45,7 +45,7 @@ def runs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def planned(sources: list[PictureSource], folder: Path, seeds: int = 2, **more: Any) -> Plan:
+def planned(sources: list[PictureSource], folder: Path, seeds: int = 2, **more: Any) -> PicturePlan:
     choice = more.pop("choice", SamplingChoice(steps=3))
     return plan(sources, PROMPTS, range(seeds), folder, choice=choice, device="cpu", dtype="float32", **more)
 

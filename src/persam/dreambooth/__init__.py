@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from persam.dreambooth.framing import Framing
     from persam.dreambooth.gallery import write_gallery_of
     from persam.dreambooth.generated import GeneratedFolder, GeneratedPicture, read_generated
-    from persam.dreambooth.generation import Plan, SamplingChoice, generate, plan
+    from persam.dreambooth.generation import PicturePlan, SamplingChoice, generate, plan
     from persam.dreambooth.kid import KernelDistance, kernel_distance
     from persam.dreambooth.perseg_set import Enlarged, ReviewedPhoto, enlarge
     from persam.dreambooth.preparation import prepare, prepare_masked
@@ -42,9 +42,9 @@ __all__ = [
     "KernelDistance",
     "LeftOut",
     "Networks",
+    "PicturePlan",
     "PictureScore",
     "PictureSource",
-    "Plan",
     "Prepared",
     "ReviewedPhoto",
     "Run",
@@ -78,7 +78,7 @@ __getattr__, __dir__ = lazy_names(
         "persam.dreambooth.framing": "Framing",
         "persam.dreambooth.gallery": "write_gallery_of",
         "persam.dreambooth.generated": "GeneratedFolder GeneratedPicture read_generated",
-        "persam.dreambooth.generation": "Plan SamplingChoice generate plan",
+        "persam.dreambooth.generation": "PicturePlan SamplingChoice generate plan",
         "persam.dreambooth.kid": "KernelDistance kernel_distance",
         "persam.dreambooth.perseg_set": "Enlarged ReviewedPhoto enlarge",
         "persam.dreambooth.preparation": "prepare prepare_masked",

@@ -131,7 +131,7 @@ class PlannedPicture:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PicturePlan:
     """All that is to be made.
 
     Attributes:
@@ -187,7 +187,7 @@ def plan(
     subject: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
-) -> Plan:
+) -> PicturePlan:
     """Fill in all that the user leaves open.
 
     Args:
@@ -226,7 +226,7 @@ def plan(
         ]
         for source in sources
     }
-    return Plan(folder, tuple(sources), samplings, tuple(prompts), tuple(seeds), pictures, place, numbers)
+    return PicturePlan(folder, tuple(sources), samplings, tuple(prompts), tuple(seeds), pictures, place, numbers)
 
 
 def _planned(
@@ -256,7 +256,7 @@ def _planned(
 
 
 def generate(
-    planned: Plan, *, batch: int = 1, progress: Callable[..., object] | None = None
+    planned: PicturePlan, *, batch: int = 1, progress: Callable[..., object] | None = None
 ) -> tuple[GeneratedFolder, list[str]]:
     """Make the pictures that are not there yet, and write the list.
 
@@ -296,7 +296,7 @@ def generate(
 
 
 def _generate_with(
-    source: PictureSource, planned: Plan, todo: Sequence[PlannedPicture], batch: int, tell: Callable[..., object]
+    source: PictureSource, planned: PicturePlan, todo: Sequence[PlannedPicture], batch: int, tell: Callable[..., object]
 ) -> list[Path]:
     """Make a source's pictures; those that its model withheld."""
     pipeline = source.pipeline(planned.device, planned.dtype)

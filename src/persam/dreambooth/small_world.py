@@ -36,7 +36,7 @@ _TOKENS = 12  # of a prompt: the longest here has eight
 
 
 @dataclass(frozen=True)
-class Scene:
+class DrawnScene:
     """A drawn picture.
 
     Attributes:
@@ -80,7 +80,7 @@ def draw(
     return np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).round().astype(np.uint8), inside
 
 
-def scene(rng: np.random.Generator, kind: str | None = None) -> Scene:
+def scene(rng: np.random.Generator, kind: str | None = None) -> DrawnScene:
     """Any thing, or one of a kind, in any colours before any background."""
     kind = kind or str(rng.choice(KINDS))
     colours = rng.uniform(20, 235, (2, 3))
@@ -91,7 +91,7 @@ def scene(rng: np.random.Generator, kind: str | None = None) -> Scene:
     else:
         background = rng.uniform(20, 235, 3)
     pixels, mask = draw(kind, colours, background, rng)
-    return Scene(pixels, mask, caption)
+    return DrawnScene(pixels, mask, caption)
 
 
 @dataclass(frozen=True)
