@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -128,7 +129,7 @@ class InceptionFeatures:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+            home = import_module("torch_fidelity.feature_extractor_inceptionv3")
         except (ImportError, RuntimeError) as error:  # torchvision beside another build of PyTorch: RuntimeError
             raise PersamError(
                 f"InceptionV3 needs torch-fidelity and torchvision ({first_line(error)}): pip install torch-fidelity "
@@ -136,7 +137,7 @@ class InceptionFeatures:
             ) from error
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+                network = home.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
         except (OSError, RuntimeError) as error:
             raise PersamError(
                 f"The weights of InceptionV3 cannot be downloaded ({first_line(error)}); check the network, or take "

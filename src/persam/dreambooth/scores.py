@@ -250,18 +250,22 @@ def _changes(scored: Sequence[PictureScore], runs: Sequence[str]) -> dict[str, d
     by_run: dict[str, dict[tuple[int, int], PictureScore]] = {run: {} for run in runs}
     for each in scored:
         by_run[each.picture.run][each.picture.prompt, each.picture.seed] = each
-    first, found = by_run[runs[0]], {}
-    for run in runs[1:]:
-        both = [pair for pair in by_run[run] if pair in first]
+    first = by_run[runs[0]]
+
+    def change(own: Mapping[tuple[int, int], PictureScore], figure: str) -> PairedTest:
+        both = [pair for pair in own if pair in first]
         prompts = {pair: pair[0] for pair in both}
-        clusters = prompts if len(set(prompts.values())) > 1 else None
-        found[run] = {
-            figure: paired_test(
-                *({pair: getattr(own[pair], figure) for pair in both} for own in (first, by_run[run])), clusters
-            )
-            for figure in ((*FIGURES, "clip_score") if both else ())
+        before, after = ({pair: getattr(scores[pair], figure) for pair in both} for scores in (first, own))
+        return paired_test(before, after, prompts if len(set(prompts.values())) > 1 else None)
+
+    return {
+        run: {
+            figure: change(by_run[run], figure)
+            for figure in (*FIGURES, "clip_score")
+            if not first.keys().isdisjoint(by_run[run])
         }
-    return found
+        for run in runs[1:]
+    }
 
 
 def _few(kid: Mapping[Key, KernelDistance | None], photos: int) -> tuple[str, ...]:
