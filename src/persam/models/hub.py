@@ -49,10 +49,11 @@ def _without_report() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, **arguments: Any) -> Any:
+def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, reader: str = "transformers", **arguments: Any) -> Any:
     """Call a `from_pretrained`, with one sentence for what people meet: a wrong name, no network, a gated model.
 
-    What is on this machine is taken without asking the network. `otherwise` is what one can do without the model.
+    What is on this machine is taken without asking the network. `otherwise` is what one can do without the model;
+    `reader` is the library whose function it is.
 
     Raises:
         PersamError: neither here nor to be had, or it needs a library that is not installed (as EdgeTAM's encoder
@@ -60,7 +61,7 @@ def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, **arguments: An
     """
     try:
         with _no_warnings():
-            return _hub_call(name, load, otherwise, arguments)
+            return _hub_call(name, load, otherwise, reader, arguments)
     except ImportError as error:
         library = error.name or next((word for word in _OPTIONAL if word in str(error)), first_line(error))
         raise PersamError(
@@ -81,7 +82,7 @@ def _no_warnings() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _hub_call(name: str, load: Any, otherwise: str, arguments: dict[str, Any]) -> Any:
+def _hub_call(name: str, load: Any, otherwise: str, reader: str, arguments: dict[str, Any]) -> Any:
     from safetensors import SafetensorError
 
     failures = (OSError, ValueError, RuntimeError, SafetensorError)  # the last two: damaged weights, wrong shapes
@@ -95,7 +96,7 @@ def _hub_call(name: str, load: Any, otherwise: str, arguments: dict[str, Any]) -
             reason = first_line(error)
             if "ignore_mismatched_sizes" in reason:  # transformers' word for it, which points to a page on stderr
                 reason = "its weights have other shapes than its config.json says"
-            raise PersamError(f"{name} is there, but holds no model that transformers can load: {reason}") from error
+            raise PersamError(f"{name} is there, but holds no model that {reader} can load: {reason}") from error
         if not _hub_answers():  # transformers would try for half a minute
             forbidden = next((variable for variable in _OFFLINE if os.environ.get(variable)), None)
             hub, mend = "the hub cannot be reached", "check the name and the network"

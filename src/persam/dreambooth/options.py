@@ -1,0 +1,123 @@
+"""How a model is trained: the options, what they are unless one says otherwise, and what differs between two sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from persam.dreambooth.runs import METHODS
+from persam.errors import UsageError
+
+_STEPS = {"lora": 500, "full": 1000}  # a subject; the latter as published
+_RATES = {"lora": 1e-4, "full": 1e-6}  # likewise
+#: Options that change what is seen of a training, but not its weights.
+_OF_NO_CONSEQUENCE = ("checkpoint_every", "sample_every", "sample_prompts", "sample_steps")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a model is trained.
+
+    Attributes:
+        method: ``lora`` trains low-rank layers beside the network's, ``full`` the network itself, as published.
+        masked: only the subject's pixels teach; without, it is plain DreamBooth.
+        floor: what the background counts beside the subject, 0 to 1.
+        resolution: side of a photo, pixels; None: the family's.
+        steps: of the optimizer; None: 500 for each subject, or 1,000 with ``full``.
+        learning_rate: None: 1e-4, or 1e-6 with ``full``.
+        rank: of LoRA's layers.
+        text_encoder: train CLIP's text encoders, too.
+        prior: how much prior preservation counts; 0: leave it out.
+        class_count: pictures of each kind for it.
+        class_images: folder of these pictures, made if there are none; None: in the run's folder.
+        gradient_checkpointing: less memory for more time.
+        accumulate: photos for each step of the optimizer.
+        eight_bit: Adam's state in 8 bits, by bitsandbytes.
+        flip: half of the photos are mirrored.
+        seed: of everything random.
+        device, dtype: as everywhere; the dtype ``auto`` is bf16, or fp16 on older GPUs, and float32 elsewhere.
+        checkpoint_every: steps.
+        sample_every: steps between samples; None: one at the end.
+        sample_prompts: of the samples; none: no samples.
+        sample_steps: of the sampler.
+    """
+
+    method: str = "lora"
+    masked: bool = True
+    floor: float = 0.0
+    resolution: int | None = None
+    steps: int | None = None
+    learning_rate: float | None = None
+    rank: int = 16
+    text_encoder: bool = False
+    prior: float = 1.0
+    class_count: int = 200
+    class_images: Path | None = None
+    gradient_checkpointing: bool = False
+    accumulate: int = 1
+    eight_bit: bool = False
+    flip: bool = False
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    checkpoint_every: int = 250
+    sample_every: int | None = None
+    sample_prompts: tuple[str, ...] = ()
+    sample_steps: int = 30
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UsageError(f'There is no method "{self.method}"; use {" or ".join(METHODS)}.')
+        if not 0 <= self.floor <= 1:
+            raise UsageError(f"The floor is a share from 0 to 1, not {self.floor:g}.")
+        if not 0 <= self.prior < 1000:
+            raise UsageError(f"The weight of prior preservation is 0 or more, not {self.prior:g}.")
+        if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
+            raise UsageError(f"The learning rate is above 0 and at most 1, not {self.learning_rate:g}.")
+        for name in ("steps", "resolution", "rank", "class_count", "accumulate", "checkpoint_every", "sample_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name.replace('_', ' ').capitalize()} must be at least 1, not {value}.")
+        if self.sample_every is not None and not self.sample_prompts:
+            raise UsageError("Samples need a prompt; give one with --sample-prompt, or leave --sample-every out.")
+
+    def steps_for(self, subjects: int) -> int:
+        """Steps of the optimizer for so many subjects."""
+        return self.steps if self.steps is not None else _STEPS[self.method] * subjects
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return self.learning_rate if self.learning_rate is not None else _RATES[self.method]
+
+    def consequential(self) -> dict[str, Any]:
+        """What the weights after so many steps depend on, as JSON values."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        told["learning_rate"] = self.rate
+        told["class_images"] = None if self.class_images is None else str(self.class_images.absolute())
+        if self.method == "full":
+            del told["rank"]
+        if not self.masked:
+            del told["floor"]
+        for name in (*_OF_NO_CONSEQUENCE, "steps"):
+            del told[name]
+        return told
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say in words how two sets of options differ; nothing where they do not."""
+    names = [*before, *(name for name in now if name not in before)]
+    return ", ".join(
+        f"{name.replace('_', ' ')} was {_said(before.get(name))} and is {_said(now.get(name))}"
+        for name in names
+        if before.get(name) != now.get(name)
+    )
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "not given"
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:8]}..."

@@ -1,0 +1,387 @@
+"""Training on tiny random pipelines of every family: what comes out, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from PIL import Image
+from safetensors.torch import load_file
+from tests.dreambooth.prepared import make_prepared
+from tests.dreambooth.tiny_pipelines import FAMILIES, RESOLUTION
+from transformers import CLIPConfig
+
+from persam.dreambooth import train
+from persam.dreambooth.pipelines import load_pipeline, network_of
+from persam.dreambooth.runs import load_run
+from persam.dreambooth.trainer import Training
+from persam.errors import PersamError, PersamWarning, UsageError
+
+Tiny = Callable[[str], Path]
+LORA = "pytorch_lora_weights.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate of the memory takes as long as these trainings, and has tests of its own."""
+    monkeypatch.setattr("persam.dreambooth.training.check_memory", lambda *_: None)
+
+
+@pytest.fixture
+def short(class_images: Path) -> dict[str, Any]:
+    """Options of a training that takes a moment."""
+    return {"resolution": RESOLUTION, "steps": 3, "class_images": class_images, "device": "cpu", "rank": 4}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lora_of_each_family_loads_in_a_plain_pipeline_and_changes_what_it_draws(
+    family: str, tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    words = family != "sd3"  # once with its text encoders frozen
+    run = train(prepared, tmp_path / "run", tiny(family), text_encoder=words, learning_rate=0.05, **short)
+    assert (run.family, run.method, run.masked, run.steps) == (family, "lora", True, 3)
+    assert load_run(tmp_path / "run") == run
+
+    plain = DiffusionPipeline.from_pretrained(tiny(family))
+    call = {"prompt": "a photo of t@y mug", "height": RESOLUTION, "width": RESOLUTION, "num_inference_steps": 2}
+
+    def drawn() -> np.ndarray:
+        return plain(**call, generator=torch.Generator().manual_seed(0), output_type="np").images
+
+    before = drawn()
+    plain.load_lora_weights(str(tmp_path / "run"))
+    after = drawn()
+    assert np.isfinite(after).all()
+    assert np.abs(after - before).max() > 1e-3
+    if family == "sd15":
+        plain = run.pipeline("cpu", "float32")
+        assert np.array_equal(drawn(), after)
+    parts = {name.split(".")[0] for name in load_file(tmp_path / "run" / LORA)}
+    assert ("text_encoder" in parts) == words
+
+
+@pytest.mark.parametrize("family", ["sd15", "flux"])
+def test_full_training_saves_a_whole_pipeline(
+    family: str, tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    del short["rank"]
+    run = train(prepared, tmp_path / "run", tiny(family), method="full", **short)
+    before = network_of(load_pipeline(tiny(family), device="cpu", dtype="float32")).state_dict()
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    after = network_of(pipeline).state_dict()
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert len(moved) > 0.9 * len(before)
+    assert max((after[name] - before[name]).abs().max().item() for name in moved) < 1e-5  # at a rate of 1e-6
+    assert pipeline.text_encoder is not None
+    assert network_of(run.pipeline("cpu", "float32")).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("method", "ending", "steps"), [("lora", "killed", 40), ("full", "stopped", 4)])
+def test_a_training_that_did_not_end_goes_on_and_ends_in_the_same_weights(
+    method: str,
+    ending: str,
+    steps: int,
+    tiny: Tiny,
+    prepared: Path,
+    tmp_path: Path,
+    short: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = {**short, "steps": steps, "checkpoint_every": steps // 4, "method": method, "flip": True}
+    if method == "full":
+        del options["rank"]
+    else:
+        options["prior"] = 0.0
+    whole, halting = tmp_path / "whole", tmp_path / "halting"
+    train(prepared, whole, tiny("sd15"), **options)
+
+    advance, stop_at = Training.advance, 3 * steps // 4 - 1
+
+    def halt(self: Training) -> Any:
+        if self.step == stop_at:
+            raise KeyboardInterrupt if ending == "stopped" else _KilledError
+        return advance(self)
+
+    monkeypatch.setattr(Training, "advance", halt)
+    with pytest.raises(KeyboardInterrupt if ending == "stopped" else _KilledError) as stop:
+        train(prepared, halting, tiny("sd15"), **options)
+    monkeypatch.undo()
+    assert not (halting / "run.json").exists()
+    kept = sorted((halting / "checkpoints").iterdir())[-1].name
+    if ending == "stopped":
+        assert f"{stop_at} of {steps} steps are kept in {halting}" in str(stop.value)
+        assert kept == f"step_{stop_at:06}.pt"
+    else:
+        assert kept == f"step_{steps // 2:06}.pt"
+    seen: list[dict[str, Any]] = []
+    train(prepared, halting, tiny("sd15"), progress=lambda **told: seen.append(told), **options)
+    assert sum("done" in told and "loss" in told.get("what", "") for told in seen) == steps - int(kept[5:11])
+
+    learned = LORA if method == "lora" else "pipeline/unet/diffusion_pytorch_model.safetensors"
+    assert (halting / learned).read_bytes() == (whole / learned).read_bytes()
+    assert (halting / "losses.csv").read_bytes() == (whole / "losses.csv").read_bytes()
+
+
+class _KilledError(BaseException):
+    """As a kill: nobody catches it."""
+
+
+def test_more_steps_go_on_from_the_last_and_fewer_are_refused(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    long, grown = tmp_path / "long", tmp_path / "grown"
+    train(prepared, long, tiny("sd15"), **{**short, "steps": 5})
+    train(prepared, grown, tiny("sd15"), **short)
+    train(prepared, grown, tiny("sd15"), **{**short, "steps": 5})
+    assert (grown / LORA).read_bytes() == (long / LORA).read_bytes()
+    with pytest.raises(UsageError, match="steps was 5 and is 3"):
+        train(prepared, grown, tiny("sd15"), **short)
+
+
+def test_the_same_again_does_nothing_and_other_options_are_refused(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learned() -> bytes:
+        return (tmp_path / "run" / LORA).read_bytes()
+
+    first = train(prepared, tmp_path / "run", tiny("sd15"), **short)
+    before = learned()
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "advance", None)
+        assert train(prepared, tmp_path / "run", tiny("sd15"), **short) == first
+    with pytest.raises(
+        UsageError, match=r"learning rate was 0.0001 and is 0.01; give the same to go on, choose another"
+    ):
+        train(prepared, tmp_path / "run", tiny("sd15"), learning_rate=0.01, **short)
+    other = tmp_path / "other"
+    make_prepared(other, photos=2)
+    with pytest.raises(UsageError, match="photos was ........... and is"):
+        train(other, tmp_path / "run", tiny("sd15"), **short)
+    with pytest.raises(UsageError, match="resolution 30"):
+        train(prepared, tmp_path / "run", tiny("sd15"), overwrite=True, **{**short, "resolution": 30})
+    assert learned() == before
+    train(prepared, tmp_path / "run", tiny("sd15"), overwrite=True, learning_rate=0.01, **short)
+    assert learned() != before
+
+
+def test_with_masks_of_ones_and_without_masks_the_weights_are_the_same(
+    tiny: Tiny, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    folder = tmp_path / "prepared"
+    for subject in make_prepared(folder):
+        for photo in subject.photos:
+            Image.new("L", Image.open(photo.mask).size, 255).save(photo.mask)
+    for name, masked in (("masked", True), ("plain", False)):
+        train(folder, tmp_path / name, tiny("sd15"), masked=masked, **short)
+    ones, plain = (load_file(tmp_path / name / LORA) for name in ("masked", "plain"))
+    assert all(torch.equal(ones[name], plain[name]) for name in plain)
+    assert load_run(tmp_path / "plain").masked is False
+
+
+def test_a_floor_of_one_is_plain_training_and_without_masks_the_same_crops_are_seen(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    losses = {}
+    for name, more in (("masked", {}), ("floor 1", {"floor": 1.0}), ("plain", {"masked": False})):
+        run = train(prepared, tmp_path / name, tiny("sd15"), **{**short, "prior": 0.0}, **more)
+        losses[name] = run.more["loss_of_first_tenth"]
+    assert losses["floor 1"] == pytest.approx(losses["plain"], rel=1e-5)
+    assert losses["masked"] != pytest.approx(losses["plain"], rel=1e-3)
+
+
+def test_several_subjects_take_turns_and_have_their_class_images(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    model = tiny("sd15")
+    capfd.readouterr()
+    make_prepared(tmp_path / "two", ("mug", "t@y", "mug"), ("rex", "x@z", "dog"), photos=2)
+    asked: list[str] = []
+    loss = Training._loss
+
+    def listen(self: Training, photo: Any, generator: Any) -> Any:
+        asked.append(photo.caption)
+        return loss(self, photo, generator)
+
+    monkeypatch.setattr(Training, "_loss", listen)
+    there = tmp_path / "run" / "class_images" / "dog" / "class_0000.png"
+    there.parent.mkdir(parents=True)
+    Image.new("RGB", (40, 30), "gray").save(there)
+    options = {"resolution": RESOLUTION, "steps": 4, "class_count": 1, "device": "cpu", "rank": 2}
+    run = train(tmp_path / "two", tmp_path / "run", model, **options)
+    assert capfd.readouterr() == ("", "")
+    assert asked == 2 * ["a photo of t@y mug", "a photo of mug", "a photo of x@z dog", "a photo of dog"]
+    made = sorted(str(file.relative_to(run.folder)) for file in (run.folder / "class_images").rglob("*.png"))
+    assert made == ["class_images/dog/class_0000.png", "class_images/mug/class_0000.png"]
+    assert Image.open(run.folder / made[1]).size == (RESOLUTION, RESOLUTION)  # drawn by the model
+    assert Image.open(there).size == (40, 30)
+    assert [subject.name for subject in run.subjects] == ["mug", "rex"]
+
+
+def test_samples_are_drawn_while_it_is_trained(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    prompts = ("a photo of t@y mug", "a photo of t@y mug on the beach")
+    options = {**short, "steps": 4, "sample_every": 2, "sample_prompts": prompts, "sample_steps": 1, "prior": 0.0}
+    train(prepared, tmp_path / "run", tiny("sd15"), learning_rate=0.05, **options)
+    plain = tmp_path / "plain"
+    train(prepared, plain, tiny("sd15"), learning_rate=0.05, **{**short, "steps": 4, "prior": 0.0})
+    samples = sorted(file.name for file in (tmp_path / "run" / "samples").iterdir())
+    steps = [f"step_{step:06}_{number:02}.png" for step in (2, 4) for number in (0, 1)]
+    assert samples == ["samples.png", *steps]
+    assert (tmp_path / "run" / LORA).read_bytes() == (plain / LORA).read_bytes()  # they change nothing
+
+
+@pytest.mark.parametrize("more", [{"accumulate": 2, "prior": 0.0}, {"gradient_checkpointing": True}, {"dtype": "bf16"}])
+def test_other_ways_to_train(
+    more: dict[str, Any], tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    random = torch.random.get_rng_state()
+    run = train(prepared, tmp_path / "run", tiny("sd15"), **short, **more)
+    assert torch.equal(torch.random.get_rng_state(), random)
+    with (tmp_path / "run" / "losses.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3]
+    assert all((float(row["prior_loss"]) > 0) == (run.more["prior"] > 0) for row in rows)
+    if "gradient_checkpointing" in more:  # the same in other memory
+        train(prepared, tmp_path / "plain", tiny("sd15"), **short)
+        one, other = (load_file(tmp_path / name / LORA) for name in ("run", "plain"))
+        assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+
+
+def damage(folder: Path, how: str) -> None:
+    mask, photo = folder / "mug" / "1_mask.png", folder / "mug" / "1.png"
+    if how == "empty mask":
+        Image.new("L", Image.open(mask).size, 0).save(mask)
+    elif how == "other size":
+        Image.new("L", (50, 50), 255).save(mask)
+    elif how == "tiny subject":
+        pixels = np.zeros((40, 56), np.uint8)
+        pixels[3, 4] = 255
+        Image.fromarray(pixels).save(mask)
+    elif how == "no photo":
+        photo.write_bytes(b"no")
+    elif how == "no list":
+        (folder / "dreambooth.json").unlink()
+    elif how == "same words":
+        told = json.loads((folder / "dreambooth.json").read_text())
+        told["subjects"].append({**told["subjects"][0], "name": "cup"})
+        (folder / "dreambooth.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("empty mask", "is empty; draw the subject"),
+        ("other size", "1_mask.png"),
+        ("tiny subject", "too small in .*1.png to be learned"),
+        ("no photo", "1.png"),
+        ("no list", "has no dreambooth.json"),
+        ("same words", "'mug' and 'cup' would both be 'a photo of t@y mug'"),
+    ],
+)
+def test_a_folder_that_cannot_be_learned_from_is_said_before_anything_is_made(
+    how: str, said: str, tiny: Tiny, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    make_prepared(tmp_path / "prepared")
+    damage(tmp_path / "prepared", how)
+    with pytest.raises(PersamError, match=said) as error:
+        train(tmp_path / "prepared", tmp_path / "run", tiny("sd15"), **short)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "lorax"}, 'no method "lorax"'),
+        ({"floor": 1.5}, "share from 0 to 1"),
+        ({"steps": 0}, "Steps must be at least 1"),
+        ({"learning_rate": -1.0}, "learning rate is above 0"),
+        ({"resolution": 30}, "does not fit this model: take a multiple of 8, such as 32"),
+        ({"sample_every": 3}, "Samples need a prompt"),
+        ({"eight_bit": True}, "needs bitsandbytes, which is not installed"),
+        ({"device": "tpu"}, 'no device "tpu"'),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_said(
+    options: dict[str, Any], said: str, tiny: Tiny, prepared: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(PersamError, match=said):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{"device": "cpu", "prior": 0.0, **options})
+
+
+def test_a_loss_that_is_no_number_ends_it(tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]) -> None:
+    with pytest.raises(PersamError, match="no number any more in step .*: take a lower learning rate than 1"):
+        train(
+            prepared,
+            tmp_path / "run",
+            tiny("sd15"),
+            **{**short, "steps": 30, "prior": 0.0},
+            method="full",
+            learning_rate=1.0,
+        )
+
+
+def test_the_memory_that_ran_out_is_one_sentence(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Training) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr(Training, "advance", fail)
+    with pytest.raises(PersamError, match="does not suffice to train .*; train LoRA .--method lora., or switch on"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **short, method="full")
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    options = {**short, "checkpoint_every": 1}
+    train(prepared, tmp_path / "run", tiny("sd15"), **options)
+    (tmp_path / "run" / "run.json").unlink()
+    kept = tmp_path / "run" / "checkpoints" / "step_000003.pt"
+    kept.write_bytes(kept.read_bytes()[:1000])
+    with pytest.raises(PersamError, match="step_000003.pt cannot be read; begin anew with --overwrite"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **options)
+
+
+def test_a_mistake_leaves_nothing_that_a_second_try_would_stumble_over(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="resolution 30"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "resolution": 30})
+    assert not (tmp_path / "run").exists()
+    assert train(prepared, tmp_path / "run", tiny("sd15"), **short).steps == 3
+
+
+def test_a_caption_without_the_identifier_is_warned_of(tiny: Tiny, tmp_path: Path, short: dict[str, Any]) -> None:
+    make_prepared(tmp_path / "prepared")
+    file = tmp_path / "prepared" / "dreambooth.json"
+    file.write_text(file.read_text().replace("a photo of t@y mug", "my mug", 1))
+    with pytest.warns(PersamWarning, match=r"The caption of .*0.png lacks 't@y', so that it will not come to mean mug"):
+        train(tmp_path / "prepared", tmp_path / "run", tiny("sd15"), **short)
+
+
+def test_a_safety_checker_does_not_black_out_what_is_drawn_and_is_saved_with_the_rest(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 32, "patch_size": 16, "projection_dim": 16}  # fmt: skip
+    pipeline = load_pipeline(tiny("sd15"), device="cpu", dtype="float32")
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=16))
+    pipeline.register_modules(safety_checker=checker)
+    monkeypatch.setattr(StableDiffusionSafetyChecker, "forward", None)
+    monkeypatch.setattr("persam.dreambooth.training.load_pipeline", lambda *_, **__: pipeline)
+    options = {**short, "method": "full", "sample_prompts": ("a mug",), "sample_steps": 1}
+    train(prepared, tmp_path / "run", tiny("sd15"), **options)
+    index = json.loads((tmp_path / "run" / "pipeline" / "model_index.json").read_text())
+    assert index["safety_checker"] == ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    assert index["text_encoder"] == ["transformers", "CLIPTextModel"]
