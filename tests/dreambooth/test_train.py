@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,33 @@ def test_a_training_that_did_not_end_goes_on_and_ends_in_the_same_weights(
     learned = LORA if method == "lora" else "pipeline/unet/diffusion_pytorch_model.safetensors"
     assert (halting / learned).read_bytes() == (whole / learned).read_bytes()
     assert (halting / "losses.csv").read_bytes() == (whole / "losses.csv").read_bytes()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_half_a_step_is_never_kept(
+    broken: bool, tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C amid a step waits for its end; whatever else ends it there leaves nothing of it."""
+    step = torch.optim.AdamW.step
+    calls: list[int] = []
+
+    def disturbed(self: torch.optim.AdamW, *_: Any, **__: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2 and broken:
+            raise KeyboardInterrupt
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        step(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", disturbed)
+    with pytest.raises(KeyboardInterrupt, match=f"{0 if broken else 2} of 3 steps are kept"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "prior": 0.0})
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (tmp_path / "run" / "checkpoints" / "step_000002.pt").exists() != broken
+    monkeypatch.undo()
+    train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "prior": 0.0})
+    train(prepared, tmp_path / "whole", tiny("sd15"), **{**short, "prior": 0.0})
+    assert (tmp_path / "run" / LORA).read_bytes() == (tmp_path / "whole" / LORA).read_bytes()
 
 
 class _KilledError(BaseException):
