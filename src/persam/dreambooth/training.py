@@ -34,7 +34,7 @@ from persam.dreambooth.material import (
     read_square,
 )
 from persam.dreambooth.memory import anatomy_of, check_memory, check_resolution
-from persam.dreambooth.options import TrainOptions
+from persam.dreambooth.options import CONTENT, TrainOptions
 from persam.dreambooth.pipelines import (
     DEFAULT_MODEL,
     enough_memory,
@@ -110,7 +110,7 @@ def train(
         asked = {
             "model": base,
             "subjects": ", ".join(f"{subject.name} ({subject.prompt})" for subject in subjects),
-            "photos": content_of(subjects),
+            CONTENT: content_of(subjects),
             **chosen.consequential(),
             "device": place.type,
             "dtype": str(form).removeprefix("torch."),
