@@ -413,3 +413,16 @@ def test_a_safety_checker_does_not_black_out_what_is_drawn_and_is_saved_with_the
     index = json.loads((tmp_path / "run" / "pipeline" / "model_index.json").read_text())
     assert index["safety_checker"] == ["stable_diffusion", "StableDiffusionSafetyChecker"]
     assert index["text_encoder"] == ["transformers", "CLIPTextModel"]
+
+
+def test_class_images_that_lie_elsewhere_are_said(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    home = tmp_path / "mugs"
+    home.mkdir()
+    Image.new("RGB", (32, 32)).save(home / "a.png")
+    with pytest.raises(UsageError, match="holds pictures, but not by their kind; move those of mug to .*mugs.mug"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "class_images": home})
+    (home / "mug").write_text("")
+    with pytest.raises(UsageError, match="is a file, where a folder of class images should be"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "class_images": home})
