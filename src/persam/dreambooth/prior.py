@@ -39,9 +39,7 @@ def check_class_images(home: Path, subjects: Sequence[Subject]) -> None:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file, where a folder of class images should be.")
         if not folder.exists() and home.is_dir() and _pictures(home):
-            raise UsageError(
-                f"{home} holds pictures, but not by their kind; move those of a {folder.name} to {folder}."
-            )
+            raise UsageError(f"{home} holds pictures, but not by their kind; move those of {folder.name} to {folder}.")
 
 
 def _pictures(folder: Path) -> list[Path]:
