@@ -35,8 +35,11 @@ def test_it_trains_and_says_where_it_is(call: list[str], tmp_path: Path) -> None
     assert told.exit_code == 0, told.output
     assert f"2 steps on mug ('a photo of t@y mug'); what was learned is in {out / LORA}." in told.stderr
     assert told.stdout == ""
-    again = CliRunner().invoke(app, [*call, "-o", str(out), "--steps", "2", "--json"])
-    assert json.loads(again.stdout) == json.loads((out / "run.json").read_text())
+    again = CliRunner().invoke(app, [*call, "-o", str(out), "--steps", "2"])
+    assert "2 steps on mug ('a photo of t@y mug'), done already;" in again.stderr
+    more = CliRunner().invoke(app, [*call, "-o", str(out), "--steps", "3", "--json"])
+    assert "It goes on after 2 steps." in more.stderr
+    assert json.loads(more.stdout) == json.loads((out / "run.json").read_text())
 
 
 @pytest.mark.slow  # three processes, each of which imports diffusers

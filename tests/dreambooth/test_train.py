@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,33 @@ def test_a_training_that_did_not_end_goes_on_and_ends_in_the_same_weights(
     assert (halting / "losses.csv").read_bytes() == (whole / "losses.csv").read_bytes()
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_half_a_step_is_never_kept(
+    broken: bool, tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C amid a step waits for its end; whatever else ends it there leaves nothing of it."""
+    step = torch.optim.AdamW.step
+    calls: list[int] = []
+
+    def disturbed(self: torch.optim.AdamW, *_: Any, **__: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2 and broken:
+            raise KeyboardInterrupt
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        step(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", disturbed)
+    with pytest.raises(KeyboardInterrupt, match=f"{0 if broken else 2} of 3 steps are kept"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "prior": 0.0})
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (tmp_path / "run" / "checkpoints" / "step_000002.pt").exists() != broken
+    monkeypatch.undo()
+    train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "prior": 0.0})
+    train(prepared, tmp_path / "whole", tiny("sd15"), **{**short, "prior": 0.0})
+    assert (tmp_path / "run" / LORA).read_bytes() == (tmp_path / "whole" / LORA).read_bytes()
+
+
 class _KilledError(BaseException):
     """As a kill: nobody catches it."""
 
@@ -163,7 +191,7 @@ def test_the_same_again_does_nothing_and_other_options_are_refused(
         train(prepared, tmp_path / "run", tiny("sd15"), learning_rate=0.01, **short)
     other = tmp_path / "other"
     make_prepared(other, photos=2)
-    with pytest.raises(UsageError, match="photos was ........... and is"):
+    with pytest.raises(UsageError, match="other options: photos, masks or captions were changed; give"):
         train(other, tmp_path / "run", tiny("sd15"), **short)
     with pytest.raises(UsageError, match="resolution 30"):
         train(prepared, tmp_path / "run", tiny("sd15"), overwrite=True, **{**short, "resolution": 30})
@@ -385,3 +413,16 @@ def test_a_safety_checker_does_not_black_out_what_is_drawn_and_is_saved_with_the
     index = json.loads((tmp_path / "run" / "pipeline" / "model_index.json").read_text())
     assert index["safety_checker"] == ["stable_diffusion", "StableDiffusionSafetyChecker"]
     assert index["text_encoder"] == ["transformers", "CLIPTextModel"]
+
+
+def test_class_images_that_lie_elsewhere_are_said(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
+) -> None:
+    home = tmp_path / "mugs"
+    home.mkdir()
+    Image.new("RGB", (32, 32)).save(home / "a.png")
+    with pytest.raises(UsageError, match="holds pictures, but not by their kind; move those of mug to .*mugs.mug"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "class_images": home})
+    (home / "mug").write_text("")
+    with pytest.raises(UsageError, match="is a file, where a folder of class images should be"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "class_images": home})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -94,13 +94,21 @@ def train(
     from persam.dreambooth.runs import LORA, PIPELINE
     from persam.dreambooth.training import train
 
+    phases: list[str] = []
     with progress_bar("Training") as advance:
+
+        def told(**what: Any) -> None:
+            phases.append(what.get("what", ""))
+            if what.get("what") == "Training" and what.get("done"):
+                say(f"It goes on after {what['done']} steps.")
+            advance(**what)
+
         run = train(
             prepared,
             output,
             model,
             overwrite=overwrite,
-            progress=advance,
+            progress=told,
             method=method,
             masked=not no_mask,
             floor=floor,
@@ -131,4 +139,5 @@ def train(
         return
     learned = run.folder / (PIPELINE if run.method == "full" else LORA)
     names = ", ".join(f"{subject.name} ({subject.prompt!r})" for subject in run.subjects)
-    say(f"{run.steps} steps on {names}; what was learned is in {learned}.")
+    before = "" if phases else ", done already"
+    say(f"{run.steps} steps on {names}{before}; what was learned is in {learned}.")

@@ -12,6 +12,8 @@ from persam.errors import UsageError
 
 _STEPS = {"lora": 500, "full": 1000}  # a subject; the latter as published
 _RATES = {"lora": 1e-4, "full": 1e-6}  # likewise
+#: Under this name a hash of all that is trained on stands beside the options.
+CONTENT = "photos"
 #: Options that change what is seen of a training, but not its weights.
 _OF_NO_CONSEQUENCE = ("checkpoint_every", "sample_every", "sample_prompts", "sample_steps")
 
@@ -109,15 +111,15 @@ class TrainOptions:
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Say in words how two sets of options differ; nothing where they do not."""
     names = [*before, *(name for name in now if name not in before)]
-    return ", ".join(
-        f"{name.replace('_', ' ')} was {_said(before.get(name))} and is {_said(now.get(name))}"
-        for name in names
-        if before.get(name) != now.get(name)
-    )
+    differ = [name for name in names if before.get(name) != now.get(name)]
+    return ", ".join(_difference(name, before.get(name), now.get(name)) for name in differ)
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == CONTENT:
+        return "photos, masks or captions were changed"
+    return f"{name.replace('_', ' ')} was {_said(before)} and is {_said(now)}"
 
 
 def _said(value: Any) -> str:
-    if value is None:
-        return "not given"
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:8]}..."
+    return "not given" if value is None else str(value)

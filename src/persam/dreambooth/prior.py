@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,31 @@ def class_folder(home: Path, subject: Subject) -> Path:
     return home / safe_name(subject.class_word)
 
 
+def check_class_images(home: Path, subjects: Sequence[Subject]) -> None:
+    """See that pictures that somebody brings lie where they are looked for.
+
+    Raises:
+        UsageError: they lie in `home` itself; nobody knows of which kind they are.
+    """
+    for subject in subjects:
+        folder = class_folder(home, subject)
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file, where a folder of class images should be.")
+        if not folder.exists() and home.is_dir() and _pictures(home):
+            raise UsageError(f"{home} holds pictures, but not by their kind; move those of {folder.name} to {folder}.")
+
+
+def _pictures(folder: Path) -> list[Path]:
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [file for file in there if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")]
+
+
 def class_pictures(folder: Path, count: int) -> tuple[list[Path], list[tuple[int, Path]]]:
     """The pictures of a kind: those that are there, and those to be made, with their numbers.
 
     A folder of somebody's own pictures is taken as it is.
-
-    Raises:
-        UsageError: it is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, where a folder of class images should be.")
-    there = sorted(folder.iterdir()) if folder.is_dir() else []
-    pictures = [file for file in there if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")]
+    pictures = _pictures(folder)
     if any(not _OURS.fullmatch(file.name) for file in pictures):
         return [file for file in find_images([folder]) if isinstance(file, Path)][:count], []
     wanted = [folder / f"class_{number:04}.png" for number in range(count)]

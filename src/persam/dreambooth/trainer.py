@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -66,7 +68,7 @@ class Training:
     Attributes:
         step: how many are done.
         losses: of each step.
-        is_whole: whether weights and optimizer belong to `step`; they do but for a moment in each step.
+        is_whole: whether weights and optimizer belong to `step`; they do not after an error within a step.
     """
 
     def __init__(
@@ -107,12 +109,13 @@ class Training:
                 )
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(list(self.trained.values()), _LARGEST_GRADIENT)
-            self.is_whole = False
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.step += 1
-            self.losses.append(losses)
-            self.is_whole = True
+            with _undisturbed():
+                self.is_whole = False
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                self.step += 1
+                self.losses.append(losses)
+                self.is_whole = True
         self.optimizer.zero_grad(set_to_none=True)
         return losses
 
@@ -210,6 +213,27 @@ class Training:
         if self.options.text_encoder:
             for part in trainable_text_encoders(self.pipeline).values():
                 part.train(on)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM off until the block has ended: half a step could not be kept."""
+    if threading.current_thread() is not threading.main_thread():  # where signals never arrive
+        yield
+        return
+    came: list[int] = []
+    before = {
+        each: signal.signal(each, lambda number, _: came.append(number))
+        for each in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(each) is not None
+    }
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def trained_tensors(pipeline: Any, *, words: bool) -> dict[str, torch.nn.Parameter]:

@@ -34,7 +34,7 @@ from persam.dreambooth.material import (
     read_square,
 )
 from persam.dreambooth.memory import anatomy_of, check_memory, check_resolution
-from persam.dreambooth.options import TrainOptions
+from persam.dreambooth.options import CONTENT, TrainOptions
 from persam.dreambooth.pipelines import (
     DEFAULT_MODEL,
     enough_memory,
@@ -43,7 +43,7 @@ from persam.dreambooth.pipelines import (
     network_of,
     quiet,
 )
-from persam.dreambooth.prior import FOLDER, class_folder, class_pictures, make_class_pictures
+from persam.dreambooth.prior import FOLDER, check_class_images, class_folder, class_pictures, make_class_pictures
 from persam.dreambooth.runs import LORA, LOSSES, PIPELINE, SAMPLES, Run, write_run
 from persam.dreambooth.samples import draw_samples
 from persam.dreambooth.subjects import Subject, read_prepared
@@ -110,7 +110,7 @@ def train(
         asked = {
             "model": base,
             "subjects": ", ".join(f"{subject.name} ({subject.prompt})" for subject in subjects),
-            "photos": content_of(subjects),
+            CONTENT: content_of(subjects),
             **chosen.consequential(),
             "device": place.type,
             "dtype": str(form).removeprefix("torch."),
@@ -163,6 +163,7 @@ class _Conduct:
         self.steps = options.steps_for(len(subjects))
         self.start = monotonic()
         self.taken_out: dict[str, Any] = {}
+        self.class_images = expanded(options.class_images or self.folder / FOLDER)
 
     def run(self, family: str) -> Run:
         """Do all of it."""
@@ -172,6 +173,8 @@ class _Conduct:
         self.resolution = self.options.resolution or anatomy.resolution
         check_resolution(anatomy, self.resolution)
         squares = self._read_squares()
+        if self.options.prior:
+            check_class_images(self.class_images, self.subjects)
         check_memory(self.base, anatomy, self.options, self.device, self.dtype)
         self.pipeline = load_pipeline(self.base, device="cpu", dtype=torch.float32 if full else self.dtype)
         if getattr(self.pipeline, "safety_checker", None) is not None:  # it would black out class images at a whim
@@ -263,8 +266,7 @@ class _Conduct:
     def _class_images(self, subject: Subject, words: dict[str, Words]) -> list[Path]:
         if not self.options.prior:
             return []
-        home = self.options.class_images or self.folder / FOLDER
-        pictures, missing = class_pictures(class_folder(home, subject), self.options.class_count)
+        pictures, missing = class_pictures(class_folder(self.class_images, subject), self.options.class_count)
         if missing:
             self._begin(f"Class images of {subject.class_word}", len(pictures), len(pictures) - len(missing))
             with quiet():
