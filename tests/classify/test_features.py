@@ -14,7 +14,7 @@ from tests.finders import CLIP_WORDS, clip_tokenizer
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPVisionConfig, Dinov2Config, Dinov2Model
 from transformers.utils import logging
 
-from persam.classify.features import ClipFeatures, PooledFeatures, load_features
+from persam.classify.features import ClipPhotoFeatures, PooledFeatures, load_features
 from persam.errors import PersamError, UsageError
 
 logging.disable_progress_bar()
@@ -36,13 +36,13 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clip(clip_folder: Path) -> ClipFeatures:
+def clip(clip_folder: Path) -> ClipPhotoFeatures:
     found = load_features(str(clip_folder), device="cpu", dtype="float32")
-    assert isinstance(found, ClipFeatures)
+    assert isinstance(found, ClipPhotoFeatures)
     return found
 
 
-def test_clip_gives_transformers_own_numbers(clip_folder: Path, clip: ClipFeatures) -> None:
+def test_clip_gives_transformers_own_numbers(clip_folder: Path, clip: ClipPhotoFeatures) -> None:
     """The documented use of `CLIPModel` by itself: its processor, its tokenizer, one forward pass for both."""
     photo = np.concatenate([draw((200, 40, 40), 1)[0]] * 2, axis=1)  # no square
     network = CLIPModel.from_pretrained(clip_folder).eval()
@@ -58,7 +58,7 @@ def test_clip_gives_transformers_own_numbers(clip_folder: Path, clip: ClipFeatur
     np.testing.assert_allclose(100 * clip.of(photo, [None]) @ found.T, scale * out.logits_per_image.detach(), atol=1e-3)
 
 
-def test_clip_sees_the_object_alone(clip: ClipFeatures) -> None:
+def test_clip_sees_the_object_alone(clip: ClipPhotoFeatures) -> None:
     """The ground does not matter, nor the place; and all of a photo is all of it."""
     photo, mask = draw((200, 40, 40), 1)
     other = photo.copy()

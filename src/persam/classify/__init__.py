@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from persam.classify.accuracy import ClassifyBench, bench
     from persam.classify.cache import Cache, fit_cache
     from persam.classify.descriptions import Described, describe
-    from persam.classify.features import ClipFeatures, PhotoFeatures, PooledFeatures, load_features
+    from persam.classify.features import ClipPhotoFeatures, PhotoFeatures, PooledFeatures, load_features
     from persam.classify.folder import ClassFolder, read_classes
     from persam.classify.naming import Classifier, NamedPhoto
     from persam.classify.report import write_report
@@ -29,7 +29,7 @@ __all__ = [
     "ClassFolder",
     "Classifier",
     "ClassifyBench",
-    "ClipFeatures",
+    "ClipPhotoFeatures",
     "Described",
     "NamedPhoto",
     "PhotoFeatures",
@@ -48,7 +48,7 @@ __getattr__, __dir__ = lazy_names(
         "persam.classify.accuracy": "ClassifyBench bench",
         "persam.classify.cache": "Cache fit_cache",
         "persam.classify.descriptions": "Described describe",
-        "persam.classify.features": "ClipFeatures PhotoFeatures PooledFeatures load_features",
+        "persam.classify.features": "ClipPhotoFeatures PhotoFeatures PooledFeatures load_features",
         "persam.classify.folder": "ClassFolder read_classes",
         "persam.classify.naming": "Classifier NamedPhoto",
         "persam.classify.report": "write_report",

@@ -86,7 +86,7 @@ class PooledFeatures:
         """None: it knows no words."""
 
 
-class ClipFeatures:
+class ClipPhotoFeatures:
     """CLIP's embeddings of photos and of words.
 
     Of an object alone: the photo with all else in the mean colour, which is 0 to the network, cut to a square around
@@ -130,7 +130,7 @@ class ClipFeatures:
     @classmethod
     def load(
         cls, name: str, device: torch.device, dtype: torch.dtype, *, words: bool = True, prompt: str = PROMPT
-    ) -> ClipFeatures:
+    ) -> ClipPhotoFeatures:
         """Load a CLIP by hub id or local folder.
 
         Raises:
@@ -224,7 +224,7 @@ def load_features(
     place = choose_device(device)
     kind = hub_call(asked.base, AutoConfig.from_pretrained, otherwise=_OTHERWISE).model_type
     if kind == "clip" and not asked.options:
-        return ClipFeatures.load(name, place, choose_dtype(dtype, place), words=words, prompt=prompt)
+        return ClipPhotoFeatures.load(name, place, choose_dtype(dtype, place), words=words, prompt=prompt)
     return PooledFeatures(load_encoder(name, device=device, dtype=dtype), name)
 
 
