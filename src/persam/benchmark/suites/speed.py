@@ -84,7 +84,7 @@ def measure_speed(
     persam = open_persam(name, device=device, dtype="float32", canvas=canvas)
     scenes = [read_image(photo) for photo in photos] or drawn_scenes()
     about = about_timing(persam) | {"canvas": canvas, "rounds": rounds, "quick": quick, "compared_on": len(scenes)}
-    order = {"device": persam.model.device.type, "dtype": "float32", "canvas": canvas}
+    order: dict[str, Any] = {"device": persam.model.device.type, "dtype": "float32", "canvas": canvas}
     plain = partial(compare_with_plain, persam, name, order, rounds, progress, memory=not quick)
     with contextlib.nullcontext() if quick else by_name(persam, name) as place:
         how = None if place is None else partial(open_persam, place, **order)

@@ -177,11 +177,12 @@ def compare_engines(
     with torch.inference_mode():
         wanted = [prompted_masks(persam.model, persam.model.encode(scene)) for scene in scenes]
     for engine, what in engines.items():
-        missed, row = Missed(), None
+        missed = Missed()
+        row: dict[str, Any] = {}
         with missed.over("not measured"):
             row = _measure_engine(persam.model, place, {**order, **what}, scenes, wanted, min(rounds, ENGINE_ROUNDS))
         progress()
-        if row is None:
+        if missed.reasons:
             cells.append((engine, "–", "–", "–", missed.reasons[0]))
             part.rows.append({"engine": engine, "failed": missed.reasons[0]})
             continue

@@ -47,10 +47,11 @@ class Part:
 
 def tried(what: str, measure: Callable[[], Part]) -> Part:
     """A part; if it fails, a row that says why, so that the others are measured nevertheless."""
-    missed = Missed()
+    missed, part = Missed(), Part()
     with missed.over(what):
-        return measure()
-    return Part(targets=[Target(what, f"not measured: {missed.reasons[0]}", "–", False)])
+        part = measure()
+    part.targets += [Target(what, f"not measured: {reason}", "–", False) for reason in missed.reasons]
+    return part
 
 
 def in_turns(
