@@ -15,19 +15,21 @@ import pytest
 import torch
 from PIL import Image
 from tests.conftest import draw_scene
+from tests.fakes import random_sam
 from typer.testing import CliRunner
 
 from persam import PerSAM
 from persam.cli.main import app
 from persam.errors import PersamError, PersamWarning, UsageError
-from persam.models import engines, int8
-from persam.models.backends import BACKENDS, backend_of
+from persam.models import backends, engines, int8
+from persam.models.backends import BACKENDS, backend_of, computes_in_bf16
 from persam.models.graphs import write_encoder
 from persam.models.int8 import PICTURES, drawn_picture
 from persam.models.loading import dtypes_of, load_model
 from persam.models.sam import Sam
 
-pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
 
@@ -42,6 +44,14 @@ def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model's encoder as ONNX."""
     path = tmp_path_factory.mktemp("onnx") / "encoder.onnx"
     write_encoder(tiny(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def vit_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The encoder of a small random SAM as ONNX; `tiny` has no linear layers."""
+    path = tmp_path_factory.mktemp("vit") / "encoder.onnx"
+    write_encoder(random_sam(), path)
     return path
 
 
@@ -227,7 +237,9 @@ class TestMistakes:
         return str(caught.value)
 
     def test_unknown(self):
-        assert "use torch, onnxruntime, onnxruntime-int8, openvino, openvino-int8." in self.refused(backend="tensorrt")
+        assert "use torch, onnxruntime, onnxruntime-int8, openvino, openvino-bf16, openvino-int8." in self.refused(
+            backend="tensorrt"
+        )
 
     def test_a_device_or_number_format_of_pytorch(self):
         assert "computes on the CPU" in self.refused(backend="openvino", device="cuda")
@@ -273,10 +285,67 @@ def test_the_pictures_that_8_bits_are_fitted_to():
     assert all(20 < picture.std() < 110 for picture in pictures)
 
 
-def test_a_large_canvas_in_8_bits_is_refused_before_it_takes_all_memory(home, exported):
-    model = tiny()
-    model.image_size = 1024
-    with pytest.raises(PersamError, match="sees 1024 pixels.*use the backend onnxruntime or openvino"):
-        engines.use_backend(model, BACKENDS["onnxruntime-int8"])
-    assert exported == []
-    assert not home.exists()
+def test_ranges_are_those_of_the_tensors(vit_file, tmp_path):
+    """Of one in the middle and of the input, over pictures; against the values themselves."""
+    source = onnx.load(vit_file)
+    node = next(node for node in source.graph.node if node.op_type == "MatMul")
+    file, names = tmp_path / "encoder.onnx", [source.graph.input[0].name, node.input[0]]
+    shutil.copy(vit_file, file)
+    pictures = [np.random.default_rng(seed).normal(seed, 1, (1, 3, 64, 64)).astype(np.float32) for seed in range(2)]
+    found = int8._ranges(file, names, pictures)
+    source.graph.output.append(onnx.helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(source.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = np.stack([session.run([node.input[0]], {names[0]: each})[0] for each in pictures])
+    for name, wanted in zip(names, (np.stack(pictures), values), strict=True):
+        np.testing.assert_allclose(found[name].range_value, (wanted.min(), wanted.max()), rtol=1e-5)
+
+
+def test_weights_in_8_bits(vit_file, tmp_path):
+    """Layers that widen, each channel to half a step; the others as they were."""
+    file = tmp_path / "weights.onnx"
+    int8.quantise_weights(vit_file, file, external=False)
+    before, after = onnx.load(vit_file).graph, onnx.load(file).graph
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in after.initializer}
+    was = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in before.initializer}
+    names = {node.name: node.input[1] for node in before.node if node.op_type == "MatMul"}
+    made = [node for node in after.node if node.op_type == "DequantizeLinear"]
+    wide = {name for name in names.values() if name in was and was[name].ndim == 2 and np.diff(was[name].shape) > 0}
+    assert made
+    assert len(made) == len(wide)
+    for node in made:
+        whole, scale, _ = (arrays[name] for name in node.input)
+        old = was[names[node.name.removesuffix(":int8")]]
+        assert np.all(np.abs(whole * scale - old) <= scale / 2 * 1.001)
+    assert not wide & set(arrays)
+    assert file.stat().st_size < vit_file.stat().st_size
+
+
+def test_large_canvases_have_weights_in_8_bits_and_need_no_pictures(home, vit_file, monkeypatch):
+    monkeypatch.setattr(engines, "LARGE", 32)
+    monkeypatch.setattr(engines, "quantise", None)
+    monkeypatch.setattr(engines, "write_encoder", lambda model, path: shutil.copy(vit_file, path))
+    model, photo = random_sam(), draw_scene()[0]
+    wanted = model.encode(photo).features
+    with pytest.warns(PersamWarning, match="is being made for openvino-int8"):
+        engines.use_backend(model, BACKENDS["openvino-int8"])
+    (folder,) = (each for each in (home / "encoders").glob("*-int8weights-*") if each.is_dir())
+    assert "onnxruntime" not in folder.name  # which does not make it
+    found = model.encode(photo).features
+    assert 1e-4 < float((found - wanted).norm() / wanted.norm()) < 0.1
+
+
+@pytest.mark.skipif(not computes_in_bf16(), reason="the processor has no bf16")
+def test_bf16_takes_the_file_of_float32(home, exported):
+    with_backend("openvino")
+    model = with_backend("openvino-bf16")
+    assert exported == ["tiny"]
+    photo = draw_scene()[0]
+    found, wanted = model.encode(photo).features, tiny().encode(photo).features
+    assert 1e-4 < float((found - wanted).norm() / wanted.norm()) < 0.05
+    assert dtypes_of("tiny", backend="openvino-bf16") == ("bfloat16",)
+
+
+def test_bf16_is_refused_where_it_is_only_emulated(monkeypatch):
+    monkeypatch.setattr(backends, "computes_in_bf16", lambda: False)
+    with pytest.raises(UsageError, match="does not compute in bf16; use the backend openvino, not openvino-bf16"):
+        load_model(backend="openvino-bf16")

@@ -32,8 +32,8 @@ Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", 
 Backend = Annotated[
     str,
     typer.Option(
-        help="What runs the image encoder: torch; onnxruntime or openvino, quicker on a CPU; either with -int8, still "
-        "quicker, finds a little else. The extras onnx and openvino bring them.",
+        help="What runs the image encoder: torch; onnxruntime or openvino, quicker on a CPU; openvino-bf16; either "
+        "with -int8, still quicker, finds a little else. The extras onnx and openvino bring them.",
         show_default=True,
     ),
 ]

@@ -1,8 +1,8 @@
-"""Other engines for the image encoder: ONNX Runtime and OpenVINO, in float32 or 8-bit integers.
+"""Other engines for the image encoder: ONNX Runtime and OpenVINO, in float32, bf16 or 8-bit integers.
 
-On a CPU the encoder is what takes the time, and in 8 bits, for small models also in float32, these run it faster than
-PyTorch does.  It is exported once, into a cache folder, under a name that says of which weights it was made and by
-what.  Prompts and masks stay with PyTorch: they take little, and they are where the guidance is.
+On a CPU the encoder is what takes the time, and in bf16 or 8 bits, for small models also in float32, these run it
+faster than PyTorch does.  It is exported once, into a cache folder, under a name that says of which weights it was made
+and by what.  Prompts and masks stay with PyTorch: they take little, and they are where the guidance is.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from persam import __version__
 from persam.errors import PersamError, PersamWarning, write_error
 from persam.files import cache_folder
 from persam.lazy import library
-from persam.models.backends import BACKENDS, Backend
+from persam.models.backends import BACKENDS, Backend, computes_in_bf16, onnx_session
 from persam.models.graphs import EncoderGraph, is_large, write_encoder
-from persam.models.int8 import PICTURES, drawn_picture, quantise
+from persam.models.int8 import LARGE, PICTURES, drawn_picture, quantise, quantise_weights
 from persam.models.sam import Sam
 
 _FILE = "encoder.onnx"
-_LARGEST_INT8 = 512  # side of the canvas; at 1024 ONNX Runtime's calibration of a ViT-B takes more than 24 GB of memory
-_FAR, _FAR_INT8 = 0.001, 0.5  # share of the features' length by which they may be off
+# Share of the features' length by which they may be off.
+_FAR = {torch.float32: 0.001, torch.bfloat16: 0.1, torch.int8: 0.5}
 
 
 def use_backend(model: Sam, backend: Backend) -> None:
@@ -40,11 +40,6 @@ def use_backend(model: Sam, backend: Backend) -> None:
     Raises:
         PersamError: it cannot be exported or written; or what the backend does is far from what PyTorch does.
     """
-    if backend.int8 and model.image_size > _LARGEST_INT8:
-        raise PersamError(
-            f"{model.name} sees {model.image_size} pixels, and an encoder of more than {_LARGEST_INT8} takes tens of "
-            "gigabytes of memory to be made in 8-bit integers; use the backend onnxruntime or openvino."
-        )
     model.use_engine(_cached_engine(model, backend), backend.numbers)
 
 
@@ -56,11 +51,7 @@ class OnnxRuntimeEncoder(nn.Module):
 
     def __init__(self, file: Path) -> None:
         super().__init__()
-        runtime = library("onnxruntime", "The backend onnxruntime", "onnx")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors alone
-        self._session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._session = onnx_session(file)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Prepared pixels (B, 3, S, S) to features (B, C, rows, columns), photo by photo."""
@@ -72,12 +63,14 @@ class OnnxRuntimeEncoder(nn.Module):
 class OpenVinoEncoder(nn.Module):
     """The same by OpenVINO."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, numbers: torch.dtype = torch.float32) -> None:
         super().__init__()
         openvino = library("openvino", "The backend openvino", "openvino")
         options = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "INFERENCE_PRECISION_HINT": "f32",  # where a CPU has bfloat16, it would take that
+            # Left alone, it would take bf16 for float32, too. In 8 bits it is of what stays in floating point.
+            "INFERENCE_PRECISION_HINT": "bf16" if numbers != torch.float32 and computes_in_bf16() else "f32",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "64",  # channels with a common scale, of layers with 8-bit weights
         }
         self._model = openvino.Core().compile_model(file, "CPU", options)
 
@@ -89,7 +82,7 @@ class OpenVinoEncoder(nn.Module):
 
 
 def _engine(backend: Backend, file: Path) -> nn.Module:
-    return OpenVinoEncoder(file) if backend.module == "openvino" else OnnxRuntimeEncoder(file)
+    return OpenVinoEncoder(file, backend.numbers) if backend.module == "openvino" else OnnxRuntimeEncoder(file)
 
 
 # ------------------------------------------------------------------------------------------------------- the cache
@@ -161,11 +154,18 @@ def not_kept(fingerprint: str) -> Iterator[None]:
 
 def _key(model: Sam, backend: Backend) -> str:
     """Name of an encoder in the cache: of which weights, for which canvas, in which numbers, made by what."""
+    kind = _kind(model, backend)
     makers = {"persam": __version__, "torch": version("torch")}
-    makers |= {"onnxruntime": version("onnxruntime")} if backend.int8 else {}
+    makers |= {"onnxruntime": version("onnxruntime")} if kind == "int8" else {}
     made_by = "-".join(f"{name}{number}" for name, number in makers.items())
-    numbers = str(backend.numbers).removeprefix("torch.")
-    return f"{model.fingerprint}-{model.image_size}-{numbers}-{made_by}"
+    return f"{model.fingerprint}-{model.image_size}-{kind}-{made_by}"
+
+
+def _kind(model: Sam, backend: Backend) -> str:
+    """Of the file: ``float32``, which serves bf16, too; ``int8``; or ``int8weights``, for OpenVINO."""
+    if not backend.int8:
+        return "float32"
+    return "int8weights" if backend.module == "openvino" and model.image_size > LARGE else "int8"
 
 
 def _make(model: Sam, backend: Backend, folder: Path) -> None:
@@ -178,12 +178,15 @@ def _make(model: Sam, backend: Backend, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-", ignore_cleanup_errors=True) as made:
         file = Path(made) / _FILE
         if backend.int8:
-            source = folder.with_name(_key(model, replace(backend, int8=False))) / _FILE
+            source = folder.with_name(_key(model, replace(backend, numbers=torch.float32))) / _FILE
             if not source.is_file():
                 source = Path(made) / "float32" / _FILE
                 source.parent.mkdir()
                 write_encoder(model, source)
-            quantise(source, file, lambda picture: _prepared(model, picture).numpy(), external=is_large(model))
+            if _kind(model, backend) == "int8weights":
+                quantise_weights(source, file, external=is_large(model))
+            else:
+                quantise(source, file, lambda picture: _prepared(model, picture).numpy(), external=is_large(model))
             shutil.rmtree(Path(made) / "float32", ignore_errors=True)
         else:
             write_encoder(model, file)
@@ -201,7 +204,7 @@ def _check(model: Sam, backend: Backend, engine: nn.Module) -> None:
     with torch.inference_mode():
         wanted, found = EncoderGraph(model)(pixels).double(), engine(pixels).double()
     off = float((found - wanted).norm() / wanted.norm())
-    if not off <= (_FAR_INT8 if backend.int8 else _FAR):
+    if not off <= _FAR[backend.numbers]:
         raise PersamError(
             f"The backend {backend.name} gives other features of {model.name} than PyTorch, off by {off:.0%}; "
             "use the backend torch."

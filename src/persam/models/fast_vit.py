@@ -25,6 +25,7 @@ from torch import Tensor, nn
 # By name, because importing a model's module of transformers only to compare takes a second.
 _ENCODERS = {"SamVisionEncoder", "SamHQVisionEncoder"}
 _TILE = 2**20  # similarities at a time: 4 MB in float32, what the cache of a core and its share of the common one hold
+_GRAPH_TILE = 2**25  # in a graph for another engine, where each tile is nodes of its own
 
 
 def quicken(encoder: nn.Module, dtype: torch.dtype) -> bool:
@@ -58,15 +59,18 @@ def _is_known(layer: Any) -> bool:
 
 def _forward_layer(layer: Any, hidden: Tensor) -> Tensor:
     """One layer: (B, H, W, C) float32 to the same."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
     learns = torch.is_grad_enabled() and (hidden.requires_grad or layer.attn.qkv.weight.requires_grad)
-    if learns or traced or layer.training:
+    if learns or layer.training:
         return _as_in_transformers(layer, hidden)
     numbers = layer.attn.qkv.weight.dtype
     hidden = hidden.contiguous()  # the patches come channel by channel; sums would stay so, to be sorted by every norm
     attended = _attention(layer.attn, layer.layer_norm1(hidden).to(numbers), layer.window_size)
     hidden = hidden + attended
     return hidden.add_(layer.mlp(layer.layer_norm2(hidden).to(numbers)))
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
 
 
 def _as_in_transformers(layer: Any, hidden: Tensor) -> Tensor:
@@ -89,7 +93,7 @@ def _attention(attention: Any, hidden: Tensor, side: int) -> Tensor:
     rows, columns = (side, side) if side else (height, width)  # of a window
     down, across = -(-height // rows), -(-width // columns)  # windows
     heads = attention.num_attention_heads
-    projected = _padded(attention.qkv(hidden), attention.qkv.bias, down * rows, across * columns)
+    projected = _projected(attention.qkv, hidden, down * rows, across * columns)
     query, key, value = (
         projected.view(batch, down, rows, across, columns, 3, heads, channels // heads)
         .permute(5, 0, 1, 3, 6, 2, 4, 7)
@@ -98,22 +102,26 @@ def _attention(attention: Any, hidden: Tensor, side: int) -> Tensor:
     )
     by_row = torch.einsum("grwc,rkc->grwk", query, attention.get_rel_pos(rows, rows, attention.rel_pos_h))
     by_column = torch.einsum("grwc,wkc->grwk", query, attention.get_rel_pos(columns, columns, attention.rel_pos_w))
-    found = _attend(query, key.mul_(attention.scale), value, by_row, by_column)
+    found = _attend(query, key * attention.scale, value, by_row, by_column)
     found = found.view(batch, down, across, heads, rows, columns, -1).permute(0, 1, 4, 2, 5, 3, 6)
     found = found.reshape(batch, down * rows, across * columns, channels)[:, :height, :width]
     projection: Tensor = attention.proj(found.contiguous())
     return projection
 
 
-def _padded(projected: Tensor, bias: Tensor | None, height: int, width: int) -> Tensor:
-    """Projected cells (B, h, w, C), and around them what the projection makes of zeros, to (B, height, width, C)."""
-    _, rows, columns, _ = projected.shape
-    if bias is None or (rows, columns) == (height, width):
-        return F.pad(projected, (0, 0, 0, width - columns, 0, height - rows))
-    padded = projected.new_empty(projected.shape[0], height, width, projected.shape[3])
+def _projected(layer: Any, hidden: Tensor, height: int, width: int) -> Tensor:
+    """Cells (B, h, w, C) projected, and around them what the layer makes of zeros, to (B, height, width, 3 C)."""
+    _, rows, columns, _ = hidden.shape
+    around = (0, 0, 0, width - columns, 0, height - rows)
+    if layer.bias is None or (rows, columns) == (height, width):
+        return F.pad(layer(hidden), around)
+    if _is_traced():  # filling in would be scattered writes in a graph
+        return F.pad(F.linear(hidden, layer.weight), around) + layer.bias
+    projected = layer(hidden)
+    padded = projected.new_empty(len(hidden), height, width, projected.shape[3])
     padded[:, :rows, :columns] = projected
-    padded[:, :rows, columns:] = bias
-    padded[:, rows:] = bias
+    padded[:, :rows, columns:] = layer.bias
+    padded[:, rows:] = layer.bias
     return padded
 
 
@@ -136,9 +144,12 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column
     if positions_as_channels:
         query = torch.cat([query, by_row, by_column], -1)
         key = torch.cat([key, _one_hot(rows, columns).to(key).expand(count, -1, -1, -1)], -1)
+    keys, values = key.flatten(1, 2).transpose(1, 2), value.flatten(1, 2)
+    positions = None if positions_as_channels else (by_row[:, :, :, :, None], by_column[:, :, :, None, :])
+    if _is_traced():
+        return _attend_in_graph(query, keys, values, positions).view(value.shape)
     groups = max(1, _TILE // cells**2)
     lines = min(rows, max(1, _TILE // (columns * cells)))
-    keys, values = key.flatten(1, 2).transpose(1, 2), value.flatten(1, 2)
     found = torch.empty_like(value)
     memory = query.new_empty(2, min(groups, count) * lines * columns * cells)
     for group in (slice(start, start + groups) for start in range(0, count, groups)):
@@ -146,15 +157,30 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, by_row: Tensor, by_column
             queries, out = query[group, line].flatten(1, 2), found[group, line].flatten(1, 2)
             shape = (len(queries), queries.shape[1], cells)
             logits, weights = (each[: shape[0] * shape[1] * cells].view(shape) for each in memory)
-            if positions_as_channels:
+            if positions is None:
                 torch.bmm(queries, keys[group], out=logits)
             else:
-                added = by_row[group, line, :, :, None], by_column[group, line, :, None, :]
+                added = (each[group, line] for each in positions)
                 torch.add(*added, out=logits.view(shape[0], -1, columns, rows, columns))
                 logits.baddbmm_(queries, keys[group])
             torch.softmax(logits, -1, out=weights)
             torch.bmm(weights, values[group], out=out)
     return found
+
+
+def _attend_in_graph(query: Tensor, keys: Tensor, values: Tensor, positions: tuple[Tensor, Tensor] | None) -> Tensor:
+    """The same as nodes of a graph for another engine: some lines of cells at a time, (G, rows * columns, c)."""
+    count, rows, columns, _ = query.shape
+    lines = min(rows, max(1, _GRAPH_TILE // (count * columns * rows * columns)))
+    found = []
+    for line in (slice(start, start + lines) for start in range(0, rows, lines)):
+        queries = query[:, line].flatten(1, 2)
+        logits = queries @ keys
+        if positions is not None:
+            by_row, by_column = (each[:, line] for each in positions)
+            logits = (logits.view(count, -1, columns, rows, columns) + by_row + by_column).view(logits.shape)
+        found.append(logits.softmax(-1) @ values)
+    return torch.cat(found, 1)
 
 
 def _one_hot(rows: int, columns: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from persam.errors import PersamError, UsageError
-from persam.models.backends import backend_of
+from persam.models.backends import backend_of, computes_in_bf16
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.fingerprint import check_file
 from persam.models.hub import hub_call, load_network
@@ -84,10 +84,8 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         if device.type == "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)
-        else:  # other CPUs only emulate bf16, slower than float32
-            native = device.type == "cpu" and (
-                torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-            )
+        else:
+            native = device.type == "cpu" and computes_in_bf16()
         return torch.bfloat16 if native else torch.float32
     known = {"bf16": torch.bfloat16, "bfloat16": torch.bfloat16, "fp16": torch.float16, "float16": torch.float16,
              "fp32": torch.float32, "float32": torch.float32}  # fmt: skip
@@ -141,8 +139,9 @@ def load_model(
         device: `auto`, `cpu`, `cuda` or `mps`.
         dtype: number format of the image encoder: `auto`, `float32`, `bfloat16`, `float16`.
         decoder_heads: attention heads of an original checkpoint's decoder, which its tensors do not show.
-        backend: what runs the image encoder: `torch`, `onnxruntime`, `openvino`, or, in 8-bit integers,
-            `onnxruntime-int8` or `openvino-int8`; all but torch on the CPU. The first time it is exported, and kept.
+        backend: what runs the image encoder: `torch`, `onnxruntime`, `openvino`, in bf16 `openvino-bf16`, or, in 8-bit
+            integers, `onnxruntime-int8` or `openvino-int8`; all but torch on the CPU. The first time it is exported,
+            and kept.
 
     Raises:
         PersamError: the model is not there, damaged, or of a kind that is not supported; or the backend's library is

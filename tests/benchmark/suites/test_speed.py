@@ -11,9 +11,12 @@ from tests.fakes import random_sam
 from tests.models.test_fast_vit import photos, random_encoder
 
 from persam import PerSAM
-from persam.benchmark.suites import several, speed, startup
+from persam.benchmark.suites import several, speed, speed_encoder, startup
 from persam.benchmark.suites.published_vit import encode_as_published, is_vit
-from persam.benchmark.suites.speed import in_turns, measure_speed, prompted_masks, ratio, steps_of, three_passes
+from persam.benchmark.suites.speed import measure_speed, steps_of, three_passes
+from persam.benchmark.suites.speed_encoder import prompted_masks
+from persam.benchmark.suites.speed_parts import ratio
+from persam.benchmark.suites.timing import in_turns
 from persam.benchmark.suites.timing import random_sam as random_size
 from persam.errors import PersamError
 from persam.models.backends import BACKENDS
@@ -42,14 +45,18 @@ def test_plain_cascade_and_prompted_masks():
     assert three_passes(model, encoding).shape == (40, 64)
     masks = prompted_masks(model, encoding)
     assert masks.shape == (8, *model.low_resolution)
-    assert speed.agreement([masks], [masks]) == [1.0] * 8
+    assert speed_encoder.agreement([masks], [masks]) == [1.0] * 8
+
+
+BOTH = (speed, speed_encoder)
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(speed, "PHOTO", 64)
     monkeypatch.setattr(several, "COUNTS", (2,))
-    monkeypatch.setattr(speed, "open_persam", lambda name, **order: PerSAM(random_sam()))
+    for module in BOTH:
+        monkeypatch.setattr(module, "PHOTO", 64)
+        monkeypatch.setattr(module, "open_persam", lambda name, **order: PerSAM(random_sam()))
 
 
 class TestFindings:
@@ -60,7 +67,7 @@ class TestFindings:
         targets = [row["target"]["name"] for row in found.rows if "target" in row]
         assert targets == [
             "image encoder, float32",
-            "image encoder, bf16",
+            "image encoder, the quickest",
             "time that PerSAM adds",
             "tiny: one photo, read to mask",
         ]
@@ -74,27 +81,66 @@ class TestFindings:
         json.dumps(found.to_dict())
 
     def test_with_processes(self, small, monkeypatch):
-        """What is started is not started here; the engines that there are not are told of in one sentence."""
+        """What is started is not started here; an engine that is not there is a row that says so."""
 
         def open_one(name: str, **order: object) -> PerSAM:
             if "backend" in order:
                 raise PersamError(f"The backend {order['backend']} needs it, which is not installed.")
             return PerSAM(random_sam())
 
-        monkeypatch.setattr(speed, "open_persam", open_one)
-        monkeypatch.setattr(speed, "peak_in_process", lambda name, *, job, **order: 10**8 + len(job))
+        for module in BOTH:
+            monkeypatch.setattr(module, "open_persam", open_one)
+            monkeypatch.setattr(module, "peak_in_process", lambda name, *, job, **order: 10**8 + len(job))
         monkeypatch.setattr(speed, "seconds_of_process", lambda call: 2.0)
         monkeypatch.setattr(speed, "imports_of_process", lambda call: {"torch": 3.0, "transformers": 1.0})
         steps: list[int] = []
         found = measure_speed("random", rounds=1, device="cpu", progress=lambda: steps.append(1))
-        assert len(steps) == steps_of(1, quick=False) - 4  # the engines that there are not
+        assert len(steps) == steps_of(1, quick=False)
         targets = {row["target"]["name"]: row["target"] for row in found.rows if "target" in row}
         assert targets["memory that PerSAM adds"]["found"] == "+0.0 MB"
         assert targets["tiny: persam segment of one photo"]["holds"]
-        assert [row["engine"] for row in found.rows if "engine" in row] == ["torch, float32", "torch, bf16"]
+        rows = {row["engine"]: row for row in found.rows if "engine" in row}
+        assert list(rows) == ["torch, float32", "torch, bf16", *BACKENDS]
+        assert min(rows["torch, float32"]["iou"]) == 1
+        assert rows["openvino"]["failed"].endswith("The backend openvino needs it, which is not installed")
+        (table,) = (table for table in found.tables if table.title.startswith("Engines"))
+        assert "not installed" in table.rows[-1][-1]
+        assert table.rows[0][3] == "100 MB"
         notes = " ".join(found.notes)
-        assert "4 engines or their memory could not be measured" in notes
+        assert "2 engines could not be had" in notes
         assert "torch 75%, transformers 25%" in notes
+        json.dumps(found.to_dict())
+
+    def test_a_part_that_fails_does_not_end_the_run(self, small, monkeypatch):
+        def full(*_: object) -> None:
+            raise MemoryError("not enough for 12 x 4096 x 4096 numbers")
+
+        monkeypatch.setattr(speed_encoder, "encode_as_published", full)
+        monkeypatch.setattr(speed_encoder, "is_vit", lambda encoder: True)
+        found = measure_speed("random", rounds=1, quick=True, device="cpu")
+        told = {cells[0]: cells[1] for cells in found.tables[0].rows}
+        assert told["image encoder"] == "not measured: image encoder: not enough for 12 x 4096 x 4096 numbers"
+        assert "tiny: one photo, read to mask" in told
+
+    @pytest.mark.parametrize(
+        ("seconds", "iou", "by", "holds"),
+        [(2.0, 0.995, "openvino-int8", True), (2.0, 0.98, "bf16", False), (4.0, 1.0, "bf16", False)],
+    )
+    def test_the_quickest_whose_masks_are_the_same_counts(self, monkeypatch, seconds, iou, by, holds):
+        """Seconds of one photo and masks are made up here."""
+        took = {"published arithmetic, float32": 9.0, "persam, float32": 6.0, "persam, bf16": 3.0}
+        took |= {"persam, openvino-bf16": 9.5, "persam, openvino-int8": seconds}
+        same = iter([1.0, 1.0, 0.999, 0.999, iou])
+        monkeypatch.setattr(speed_encoder, "in_turns", lambda jobs, *_: {name: [took[name]] for name in jobs})
+        monkeypatch.setattr(speed_encoder, "agreement", lambda *_: [next(same)])
+        part = speed_encoder.compare_encoders(
+            random_sam(), [draw_scene()[0]], 1, lambda: None, lambda **what: PerSAM(random_sam())
+        )
+        exact, quickest = part.targets
+        assert exact.found == "1.50 [1.50, 1.50] x by float32, mask IoU 1.0000"
+        assert exact.holds
+        assert f" x by {by}," in quickest.found
+        assert quickest.holds == holds
 
     def test_engines_compute_on_the_cpu_beside_a_gpu(self, small, monkeypatch):
         devices = {}
@@ -103,14 +149,14 @@ class TestFindings:
             devices[backend] = device
             return PerSAM(random_sam())
 
-        monkeypatch.setattr(speed, "open_persam", open_one)
-        monkeypatch.setattr(speed, "peak_in_process", lambda name, **order: 10**8)
+        monkeypatch.setattr(speed_encoder, "open_persam", open_one)
+        monkeypatch.setattr(speed_encoder, "peak_in_process", lambda name, **order: 10**8)
         order = {"device": "cuda", "dtype": "float32"}
         speed.compare_engines(PerSAM(random_sam()), "random", order, [draw_scene()[0]], 1, lambda: None)
         assert devices == {"torch": "cuda", **dict.fromkeys(BACKENDS, "cpu")}
 
     def test_another_encoder_is_compared_with_nothing(self):
-        part = speed.compare_encoders(PerSAM.from_pretrained(device="cpu").model, [], 1, lambda: None)
+        part = speed_encoder.compare_encoders(PerSAM.from_pretrained(device="cpu").model, [], 1, lambda: None)
         assert not part.targets
         assert "not the published one" in part.notes[0]
 

@@ -7,13 +7,11 @@ machine slows both.
 from __future__ import annotations
 
 import contextlib
-import copy
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import cv2
@@ -23,70 +21,31 @@ from PIL import Image
 
 from persam.benchmark.suites.efficiency import added_time, percent
 from persam.benchmark.suites.memory import peak_in_process
-from persam.benchmark.suites.published_vit import encode_as_published, is_vit
 from persam.benchmark.suites.several import time_concepts
+from persam.benchmark.suites.speed_encoder import PHOTO, QUICK_ENGINES, by_name, compare_encoders, compare_engines
+from persam.benchmark.suites.speed_parts import Part, Progress, Target, tried
 from persam.benchmark.suites.startup import imports_of_process, seconds_of_process
-from persam.benchmark.suites.suite import Findings, Missed, headline
+from persam.benchmark.suites.suite import Findings, headline
 from persam.benchmark.suites.timing import (
-    RANDOM_SIZES,
     Spread,
     about_timing,
     drawn_scene,
     in_turns,
     one_point,
     open_persam,
-    plain_mask,
     rounds_of,
 )
 from persam.images import read_image
-from persam.metrics import iou
 from persam.models.backends import BACKENDS
 from persam.models.base import EncodedImage, PromptableModel, Prompts
-from persam.models.engines import not_kept
-from persam.models.sam import Sam
 from persam.persam import PerSAM
 from persam.reports.tables import Table
 
 # What is aimed at.
-ENCODER_BF16, ENCODER_FLOAT32, SAME_MASKS = 4.0, 1.5, 0.99
 ADDED_TIME, ADDED_BYTES = 0.015, 20e6
 TINY_PHOTO, TINY_PROCESS = 0.15, 2.5  # seconds
 
 PACKAGES = 8  # that importing takes longest
-PHOTO = 1024  # side of the drawn photos, pixels
-
-Progress = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Target:
-    """Something that is aimed at, and what was found."""
-
-    name: str
-    found: str
-    limit: str
-    holds: bool
-
-    def cells(self) -> tuple[str, ...]:
-        """As a row."""
-        return self.name, self.found, self.limit, "yes" if self.holds else "no"
-
-
-@dataclass
-class Part:
-    """What one part of the suite found.
-
-    Attributes:
-        rows: the numbers, JSON values.
-        tables: the same for people.
-        targets: of this part.
-        notes: sentences for below.
-    """
-
-    rows: list[Mapping[str, Any]] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    targets: list[Target] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def steps_of(rounds: int, *, quick: bool) -> int:
@@ -94,8 +53,8 @@ def steps_of(rounds: int, *, quick: bool) -> int:
     whole = rounds + 1  # the first warms up
     if quick:
         return 2 * whole + 2  # encoders, and plain SAM against PerSAM; several concepts; the bundled model
-    engines = 2 + len(BACKENDS)
-    return 4 * whole + 3 + engines  # also engines, and processes of their own; also the memory of PerSAM and of engines
+    engines = 2 + len(BACKENDS)  # PyTorch's two number formats, too
+    return 3 * whole + 3 + engines + len(QUICK_ENGINES)  # also processes; the memory of PerSAM; engines, some twice
 
 
 def measure_speed(
@@ -126,14 +85,18 @@ def measure_speed(
     persam = open_persam(name, device=device, dtype="float32", canvas=canvas)
     scenes = [read_image(photo) for photo in photos] or drawn_scenes()
     about = about_timing(persam) | {"canvas": canvas, "rounds": rounds, "quick": quick, "compared_on": len(scenes)}
-    order = {"device": persam.model.device.type, "dtype": "float32", "canvas": canvas}
-    parts = [compare_encoders(persam.model, scenes, rounds, progress)]
-    parts.append(compare_with_plain(persam, name, order, rounds, progress, memory=not quick))
-    if not quick:
-        parts.append(compare_engines(persam, name, order, scenes, rounds, progress))
-    parts.append(several_concepts(persam, rounds, progress))
-    del persam
-    parts.append(time_bundled(rounds, progress, processes=not quick))
+    order: dict[str, Any] = {"device": persam.model.device.type, "dtype": "float32", "canvas": canvas}
+    plain = partial(compare_with_plain, persam, name, order, rounds, progress, memory=not quick)
+    with contextlib.nullcontext() if quick else by_name(persam, name) as place:
+        how = None if place is None else partial(open_persam, place, **order)
+        parts = [
+            tried("image encoder", partial(compare_encoders, persam.model, scenes, rounds, progress, how)),
+            tried("PerSAM over plain SAM", plain),
+        ]
+        if place is not None:
+            parts.append(tried("engines", partial(compare_engines, persam, place, order, scenes, rounds, progress)))
+    parts.append(tried("several concepts", partial(several_concepts, persam, rounds, progress)))
+    parts.append(tried("the bundled model", partial(time_bundled, rounds, progress, processes=not quick)))
     targets = [target for part in parts for target in part.targets]
     sheet = Table(
         f"Targets of speed: {headline(about)}, {about['machine']}",
@@ -152,92 +115,6 @@ def drawn_scenes() -> list[np.ndarray]:
     return [scene, 255 - scene[: 3 * PHOTO // 4]]
 
 
-def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
-    """How many times as fast, round by round."""
-    return Spread.of([one / other for one, other in zip(slow, fast, strict=True)])
-
-
-# ------------------------------------------------------------------------------------------------------------ masks
-
-
-def prompted_masks(model: PromptableModel, encoding: EncodedImage) -> np.ndarray:
-    """Masks of four clicks and four boxes spread over a photo, (8, h, w) bool at the decoder's own resolution."""
-    rows, columns = encoding.frame.content
-    size = torch.tensor([columns, rows], dtype=torch.float32, device=model.device)
-    places = torch.tensor([[x, y] for y in (0.3, 0.7) for x in (0.3, 0.7)], device=model.device)
-    corners = torch.cat([(places - 0.2) * size, (places + 0.25) * size], dim=1)
-    asked = (Prompts((places * size)[:, None], torch.ones(4, 1, device=model.device)), Prompts(boxes=corners))
-    with torch.inference_mode():
-        decoded = [model.decode(encoding, prompts, multimask=False).logits[:, 0] > 0 for prompts in asked]
-    masks: np.ndarray = torch.cat(decoded).cpu().numpy()
-    return masks
-
-
-def agreement(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[float]:
-    """IoU of every mask of every photo with its counterpart."""
-    return [
-        iou(one, other)
-        for masks, others in zip(first, second, strict=True)
-        for one, other in zip(masks, others, strict=True)
-    ]
-
-
-def same_masks(ious: Sequence[float]) -> str:
-    """``0.9987 (least 0.9934)``."""
-    return f"{mean(ious):.4f} (least {min(ious):.4f})"
-
-
-# ----------------------------------------------------------------------------------------------------- the encoder
-
-
-def compare_encoders(model: PromptableModel, scenes: Sequence[np.ndarray], rounds: int, progress: Progress) -> Part:
-    """Our image encoder in float32 and bf16 against the published arithmetic, on the same weights."""
-    if not isinstance(model, Sam) or not is_vit(model.network.vision_encoder):
-        return Part(notes=[f"The image encoder of {model.name} is not the published one; it is compared with nothing."])
-    half = Sam(
-        copy.deepcopy(model.network),
-        name=model.name,
-        image_size=model.image_size,
-        device=model.device,
-        encoder_dtype=torch.bfloat16,
-    )
-
-    def published(photo: np.ndarray) -> EncodedImage:
-        frame = model.frame((photo.shape[0], photo.shape[1]))
-        return EncodedImage(encode_as_published(model.network.vision_encoder, model.prepare(photo, frame)), frame)
-
-    encoders: dict[str, Callable[[np.ndarray], EncodedImage]] = {
-        "published arithmetic, float32": published,
-        "persam, float32": model.encode,
-        "persam, bf16": half.encode,
-    }
-    with torch.inference_mode():
-        seconds = in_turns(
-            {name: partial(encode, scenes[0]) for name, encode in encoders.items()},
-            rounds,
-            model,
-            progress,
-        )
-        masks = {name: [prompted_masks(model, encode(scene)) for scene in scenes] for name, encode in encoders.items()}
-    part = Part()
-    slow, cells = "published arithmetic, float32", []
-    for name, bound in ((slow, None), ("persam, float32", ENCODER_FLOAT32), ("persam, bf16", ENCODER_BF16)):
-        times, faster = Spread.of(seconds[name]), ratio(seconds[slow], seconds[name])
-        ious = agreement(masks[slow], masks[name])
-        cells.append((name, times.text(3), faster.text(2), same_masks(ious)))
-        part.rows.append({"encoder": name, "seconds": asdict(times), "times_as_fast": asdict(faster), "iou": ious})
-        if bound is not None:
-            holds = faster.median >= bound and mean(ious) >= SAME_MASKS
-            found = f"{faster.text(2)} x, mask IoU {mean(ious):.4f}"
-            limit = f"at least {bound} x the published arithmetic, mask IoU {SAME_MASKS}"
-            part.targets.append(Target(f"image encoder, {name.removeprefix('persam, ')}", found, limit, holds))
-    columns = ("image encoder", "seconds a photo", "times as fast", "mask IoU with published")
-    part.tables.append(Table(f"Image encoder of {model.name}", columns, tuple(cells)))
-    if "random" in model.name:
-        part.notes.append("Masks of random weights change at a touch: those of a trained model agree better.")
-    return part
-
-
 # ------------------------------------------------------------------------------------------ PerSAM over plain SAM
 
 
@@ -252,15 +129,20 @@ def compare_with_plain(
     part.targets.append(Target("time that PerSAM adds", percent(spread), limit, spread.median <= ADDED_TIME))
     part.rows.append({"added_time": asdict(spread), "plain_seconds": added.seconds("plain")})
     if memory:
-        peaks = {
-            job: [peak_in_process(name, **order, side=PHOTO, job=job) for _ in range(2)] for job in ("SAM", "PerSAM")
-        }
+        target = "memory that PerSAM adds"
+        more = tried(target, partial(_added_memory, target, name, order))
         progress()
-        more = min(peaks["PerSAM"]) - min(peaks["SAM"])
-        limit = f"at most +{ADDED_BYTES / 1e6:.0f} MB over plain SAM"
-        part.targets.append(Target("memory that PerSAM adds", f"{more / 1e6:+.1f} MB", limit, more <= ADDED_BYTES))
-        part.rows.append({"peak_bytes": peaks})
+        part.targets += more.targets
+        part.rows += more.rows
     return part
+
+
+def _added_memory(target: str, name: str, order: Mapping[str, Any]) -> Part:
+    peaks = {job: [peak_in_process(name, **order, side=PHOTO, job=job) for _ in range(2)] for job in ("SAM", "PerSAM")}
+    more = min(peaks["PerSAM"]) - min(peaks["SAM"])
+    limit = f"at most +{ADDED_BYTES / 1e6:.0f} MB over plain SAM"
+    found = Target(target, f"{more / 1e6:+.1f} MB", limit, more <= ADDED_BYTES)
+    return Part(rows=[{"peak_bytes": peaks}], targets=[found])
 
 
 def three_passes(model: PromptableModel, encoding: EncodedImage) -> np.ndarray:
@@ -282,80 +164,6 @@ def several_concepts(persam: PerSAM, rounds: int, progress: Progress) -> Part:
     rows, table = time_concepts(persam, image, persam.learn(image, mask, name="thing"), rounds)
     progress()
     return Part(rows, [table])
-
-
-# --------------------------------------------------------------------------------------------------------- engines
-
-
-def compare_engines(
-    persam: PerSAM,
-    name: str,
-    order: Mapping[str, Any],
-    scenes: Sequence[np.ndarray],
-    rounds: int,
-    progress: Progress,
-) -> Part:
-    """What else can run the image encoder: seconds of a photo with plain SAM, memory, and masks against float32."""
-    engines: dict[str, dict[str, Any]] = {
-        "torch, float32": {"dtype": "float32"},
-        "torch, bf16": {"dtype": "bfloat16"},
-        **{each: {"backend": each, "device": "cpu", "dtype": "auto"} for each in BACKENDS},
-    }
-    missed, models = Missed(), {}
-    cells: list[tuple[str, ...]] = []
-    part, first = Part(), "torch, float32"
-    with _by_name(persam, name) as (place, more):
-        for engine, what in engines.items():
-            with missed.over(engine):
-                models[engine] = open_persam(place, **{**order, **more, **what}).model
-        jobs = {
-            engine: lambda model=model: plain_mask(model, model.encode(scenes[0])) for engine, model in models.items()
-        }
-        with torch.inference_mode():
-            seconds = in_turns(jobs, rounds, persam.model, progress)
-            masks = {
-                engine: [prompted_masks(model, model.encode(scene)) for scene in scenes]
-                for engine, model in models.items()
-            }
-        reached = list(models)
-        models.clear()
-        for engine in reached:
-            peak: int | None = None
-            with missed.over(f"memory of {engine}"):
-                peak = peak_in_process(place, **{**order, **more, **engines[engine]}, side=PHOTO, job="SAM")
-            progress()
-            times, faster = Spread.of(seconds[engine]), ratio(seconds[first], seconds[engine])
-            ious = agreement(masks[first], masks[engine])
-            told = "–" if peak is None else f"{peak / 1e6:.0f} MB"
-            cells.append((engine, times.text(3), faster.text(2), told, same_masks(ious)))
-            part.rows.append(
-                {
-                    "engine": engine,
-                    "seconds": asdict(times),
-                    "times_as_fast": asdict(faster),
-                    "peak_bytes": peak,
-                    "iou": ious,
-                }
-            )
-    columns = ("engine", "seconds a photo", "times as fast", "peak memory", "mask IoU with float32")
-    part.tables.append(Table(f"Engines, one photo with plain SAM: {persam.model.name}", columns, tuple(cells)))
-    part.notes += missed.notes("engines or their memory could not be measured")
-    return part
-
-
-@contextlib.contextmanager
-def _by_name(persam: PerSAM, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A name under which engines, and processes of their own, can load the very model; and what they export is let go.
-
-    A model of random weights is written into a temporary folder.
-    """
-    if name not in RANDOM_SIZES:
-        yield name, {}
-        return
-    network: Any = persam.model
-    with tempfile.TemporaryDirectory(prefix="persam-speed-") as folder, not_kept(persam.model.fingerprint):
-        network.network.save_pretrained(Path(folder) / "model")
-        yield str(Path(folder) / "model"), {}
 
 
 # ------------------------------------------------------------------------------------------------ the bundled model
