@@ -73,7 +73,7 @@ def tables(scores: Scores) -> list[Table]:
     if len(scores.generated.prompts) > 1:
         rows = tuple((scores.generated.prompts[key[1] or 0], key[0], *_cells(scores, key)) for key in by_prompt)
         note = "[..] is a 95 % bootstrap interval over pictures: a rough guess with few of them."
-        found.append(Table("By prompt", ("prompt", "own", *heads), rows, notes=(note,)))
+        found.append(Table("By prompt", ("prompt", "run", *heads), rows, notes=(note,)))
     return found
 
 
