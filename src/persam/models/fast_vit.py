@@ -56,8 +56,9 @@ def compute_by(module: Any, forward: Callable[..., Any]) -> None:
     By another class, not by a method that the module holds: that would be a circle, and a model that nobody needs any
     more would stay in memory until Python looks for circles.
     """
-    if getattr(type(module), "quick_forward", None) is not forward:  # a copy has that class already
-        module.__class__ = _computing_by(type(module), forward)
+    kind: Any = type(module)
+    if getattr(kind, "quick_forward", None) is not forward:  # a copy has that class already
+        module.__class__ = _computing_by(kind, forward)
 
 
 @cache

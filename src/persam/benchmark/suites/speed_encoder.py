@@ -148,13 +148,16 @@ def compare_encoders(
         }
 
     found, missed = measured({exact: model, "persam, bf16": _in_bf16(model)}, progress), Missed()
-    for engine in () if with_backend is None else QUICK_ENGINES:
-        with missed.over(engine):
-            # by itself, and let go before the next one is loaded
-            beside = measured({f"persam, {engine}": with_backend(**_order_of(engine)).model}, lambda: None)
-            found = found | {name: each for name, each in beside.items() if name not in found}
-        progress()
+    if with_backend is not None:
+        for engine in QUICK_ENGINES:
+            with missed.over(engine):
+                # by itself, and let go before the next one is loaded
+                beside = measured({f"persam, {engine}": with_backend(**_order_of(engine)).model}, lambda: None)
+                found |= {name: each for name, each in beside.items() if name not in found}
+            progress()
     part = Part(notes=missed.notes("engines could not be measured"))
+    if with_backend is not None and len(missed.reasons) < len(QUICK_ENGINES):
+        part.notes.append("OpenVINO took turns with the published arithmetic later: compare ratios, not seconds.")
     part.rows += [each.row(name) for name, each in found.items()]
     ours = {name: each for name, each in found.items() if name not in (_PUBLISHED, exact)}
     quickest = max(ours, key=lambda name: (ours[name].same >= SAME_MASKS, ours[name].faster.median))
