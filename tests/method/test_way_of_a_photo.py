@@ -3,7 +3,8 @@
 Counted are the functions of the facade, of `encoding.py`, of `method/`, of SAM behind the protocol with the guidance
 in its decoder, and of `geometry.py` (`WAY`) that one call of `segment` enters, in the order in which it enters each for
 the first time; a change of file is where the next one lies in another file than the one before. Not counted: what reads
-and checks the photo and the concept, the network's own layers, and the forms of the answer.
+and checks the photo and the concept, the network's own layers (on a CPU in `models/fast_decoder.py`, records of its own
+included), and the forms of the answer.
 """
 
 from __future__ import annotations

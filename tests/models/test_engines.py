@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from tests.conftest import draw_scene
 from tests.fakes import random_sam
+from torch import nn
 from typer.testing import CliRunner
 
 from persam import PerSAM
 from persam.cli.main import app
 from persam.errors import PersamError, PersamWarning, UsageError
 from persam.models import backends, engines, int8
-from persam.models.backends import BACKENDS, backend_of, computes_in_bf16
+from persam.models.backends import BACKENDS, Backend, backend_of, computes_in_bf16
 from persam.models.graphs import write_encoder
 from persam.models.int8 import PICTURES, drawn_picture
 from persam.models.loading import dtypes_of, load_model
@@ -144,7 +145,44 @@ class TestCache:
         assert exported == ["tiny"]
         (folder,) = (path for path in (home / "encoders").iterdir() if path.is_dir())
         assert folder.name.startswith(f"{tiny().fingerprint}-224-float32-persam")
-        assert [file.name for file in folder.iterdir()] == ["encoder.onnx"]
+        marks = ["onnxruntime.checked", "openvino.checked"]
+        assert sorted(file.name for file in folder.iterdir()) == ["encoder.onnx", *marks]
+
+    def test_made_anew_when_it_is_made_in_another_way(self, exported, home, monkeypatch):
+        with_backend("onnxruntime")
+        monkeypatch.setattr(engines, "_RECIPE", engines._RECIPE + 1)
+        with_backend("onnxruntime")
+        assert exported == ["tiny"] * 2
+
+    def test_each_backend_is_compared_with_pytorch_once(self, home, monkeypatch):
+        """One file serves them; who makes it for bf16 is held to float32, for the others will take it."""
+        compared: list[str] = []
+        check = engines._check
+
+        def watched(model: Sam, backend: Backend, engine: nn.Module) -> None:
+            compared.append(backend.name)
+            check(model, backend, engine)
+
+        monkeypatch.setattr(engines, "_check", watched)
+        for name in ("openvino-bf16", "openvino-bf16", "openvino", "onnxruntime", "onnxruntime"):
+            with_backend(name)
+        assert compared == ["openvino", "openvino-bf16", "onnxruntime"]
+
+    def test_what_is_far_only_for_float32_is_not_made_for_bf16(self, home):
+        model = tiny()
+        for parameter in model.network.vision_encoder.neck.out[-1].parameters():
+            parameter *= 1.01
+        with pytest.warns(PersamWarning), pytest.raises(PersamError, match="openvino gives other features of tiny"):
+            engines.use_backend(model, BACKENDS["openvino-bf16"])
+        assert not list((home / "encoders").glob("*/"))
+
+    def test_one_that_others_can_use_stays(self, home, monkeypatch):
+        with_backend("openvino")
+        monkeypatch.setitem(engines._FAR, torch.bfloat16, 1e-9)
+        for _ in range(2):  # it is not taken for compared
+            with pytest.raises(PersamError, match="openvino-bf16 gives other features of tiny"):
+                with_backend("openvino-bf16")
+        assert list((home / "encoders").glob("*/encoder.onnx"))
 
     @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
     def test_what_is_damaged_is_made_anew(self, exported, home, backend):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.fakes import CPU, random_network
 from tests.models.promptables import random_promptable
-from torch import Tensor
+from torch import Tensor, nn
 
 from persam.geometry import Frame
 from persam.models import fast_decoder
@@ -22,6 +25,7 @@ from persam.models.tiny.architecture import TinyConfig, TinySam
 
 CHANNELS, GRID, SIDE = 32, (8, 8), 64
 FRAME = Frame.padded((40, 64), SIDE, GRID)
+IS_SLOWER = fast_decoder._is_slower
 
 
 def random(seed: int, *shape: int) -> Tensor:
@@ -89,7 +93,8 @@ def prompts(
     logits = 3 * random(5, count, 1, *model.low_resolution)
     labels = torch.ones(count, points)
     labels[:, 1:] = 0
-    return Prompts(places, labels, corners if box else None, logits if mask else None)
+    clicks = (places, labels) if points else (None, None)
+    return Prompts(*clicks, corners if box else None, logits if mask else None)
 
 
 def guidances(model: PromptedNetwork) -> dict[str, Guidance | None]:
@@ -134,6 +139,65 @@ def test_equals_the_networks_own_way(model, given, guidance, quick):
         assert looks >= 3
         assert_same(found, own_way(model, photo(model), asked, **more))
         assert len(quick) == looks  # the comparison went the other way
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("given", [{"mask": True}, {"box": True}, {"box": True, "mask": True}], ids=str)
+def test_without_points(sam, given, count, quick):
+    asked = prompts(sam, count, points=0, **given)
+    found = decode(sam, photo(sam), asked)
+    assert quick
+    assert_same(found, own_way(sam, photo(sam), asked))
+
+
+def test_several_prompts_with_one_mask(sam, quick):
+    """As the network itself may be asked; `decode` ties a mask to a prompt."""
+    given, network = prompts(sam, 2, mask=True), sam.network
+
+    def asked() -> tuple[Tensor, Tensor]:
+        sparse, dense = network.prompt_encoder(given.points[None], given.labels[None], None, given.logits[:1])
+        found: tuple[Tensor, Tensor] = network.mask_decoder(photo(sam).features, sam._positions, sparse, dense, True)
+        return found
+
+    with torch.inference_mode():
+        found = asked()
+        looks = len(quick)
+        assert looks
+        with fast_decoder.as_published():
+            expected = asked()
+    assert len(quick) == looks
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("given", [{}, {"box": True}, {"mask": True}], ids=str)
+def test_no_prompts_give_no_masks(given):
+    """As the bundled model's own classes have it; those of transformers refuse it."""
+    model = model_of("tiny")
+    found = decode(model, photo(model), prompts(model, 0, **given))
+    assert found.logits.shape == (0, 3, *model.low_resolution)
+    assert found.scores.shape == (0, 3)
+
+
+def test_autocast_goes_the_networks_way(model, quick):
+    asked = prompts(model, mask=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = decode(model, photo(model), asked)
+        assert not quick
+        assert torch.equal(found.logits, own_way(model, photo(model), asked).logits)
+
+
+def test_numbers_are_those_of_the_network_whatever_the_process_makes_by_default(sam):
+    asked = prompts(sam, mask=True)
+    expected = decode(sam, photo(sam), asked)
+    encoding = photo(sam)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = decode(sam, encoding, asked)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.logits.dtype == torch.float32
+    assert_same(found, expected)
 
 
 @pytest.mark.parametrize("mask", [False, True])
@@ -211,10 +275,10 @@ def test_who_learns_goes_the_networks_way(sam, learning, quick):
 
 def test_many_tokens_go_the_networks_way(sam, monkeypatch, quick):
     """Then taking them to the cells is no less than projecting these; masks are drawn quickly all the same."""
-    monkeypatch.undo()
+    monkeypatch.setattr(fast_decoder, "_is_slower", IS_SLOWER)
     asked = prompts(sam, points=9, mask=True)
-    assert fast_decoder._is_slower(sam.network.mask_decoder.transformer, 15)
-    assert not fast_decoder._is_slower(sam.network.mask_decoder.transformer, 4)
+    assert IS_SLOWER(sam.network.mask_decoder.transformer, 15)
+    assert not IS_SLOWER(sam.network.mask_decoder.transformer, 4)
     drawn: list[int] = []
     draw = fast_decoder._draw
     monkeypatch.setattr(fast_decoder, "_draw", lambda *given: (drawn.append(1), draw(*given))[1])
@@ -230,3 +294,19 @@ def test_parameters_keep_their_names_and_copies_their_own(sam):
     copied = copy.deepcopy(sam.network)
     assert copied.mask_decoder.forward.__self__ is copied.mask_decoder
     assert copied.mask_decoder.transformer.forward.__self__ is copied.mask_decoder.transformer
+
+
+def test_memory_is_given_back_at_once():
+    """Nothing waits for Python to look for circles."""
+    model = model_of("sam")
+    decode(model, model.encode(np.zeros((40, 64, 3), np.uint8)), prompts(model, mask=True))
+    weights = [weakref.ref(each) for each in model.network.parameters()]
+    encoders = [weakref.ref(each) for each in model.network.vision_encoder.parameters()]
+    gc.disable()
+    try:
+        model.use_engine(nn.Identity(), torch.float32)
+        assert not any(each() is not None for each in encoders)
+        del model
+        assert not any(each() is not None for each in weights)
+    finally:
+        gc.enable()

@@ -145,4 +145,7 @@ def test_same_names_and_others_are_left_alone():
 
 def test_a_sam_on_the_cpu_has_it():
     sam = Sam(random_network(), name="r", image_size=64, device=CPU)
-    assert all(layer.forward.__func__ is fast_vit._forward_layer for layer in sam.network.vision_encoder.layers)
+    layers = sam.network.vision_encoder.layers
+    assert all(type(layer).quick_forward is fast_vit._forward_layer for layer in layers)
+    again = Sam(copy.deepcopy(sam.network), name="r", image_size=64, device=CPU).network.vision_encoder.layers
+    assert [type(layer) for layer in again] == [type(layer) for layer in layers]  # not made quick twice

@@ -24,7 +24,8 @@ class EncodedImage:
     """One photo, encoded once for every concept, instance and refinement; or, to train, B photos with one frame.
 
     Attributes:
-        features: what the decoder attends to and what concepts are made of, (1, C, rows, columns) or (B, C, ...).
+        features: what the decoder attends to and what concepts are made of, (1, C, rows, columns) or (B, C, ...). Not
+            to be written into: a model keeps what it made of those that it decoded last.
         frame: the photo's place on the model's canvas.
         extras: whatever else the model's decoder wants (SAM 2's finer features, SAM-HQ's early ones), as tensors.
         other: the same photo as another encoder sees it, for the confidence map; None: these features serve for both.

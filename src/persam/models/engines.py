@@ -30,6 +30,7 @@ from persam.models.int8 import LARGE, PICTURES, drawn_picture, quantise, quantis
 from persam.models.sam import Sam
 
 _FILE = "encoder.onnx"
+_RECIPE = 2  # how the file is made; another number where that changes within a version
 # Share of the features' length by which they may be off.
 _FAR = {torch.float32: 0.001, torch.bfloat16: 0.1, torch.int8: 0.5}
 
@@ -91,7 +92,8 @@ def _engine(backend: Backend, file: Path) -> nn.Module:
 def _cached_engine(model: Sam, backend: Backend) -> nn.Module:
     """The engine with the model's encoder from the cache; made, with a warning that says so, where it is not there.
 
-    What the engine cannot read is taken for damaged, and made anew.
+    What the engine cannot read is taken for damaged, and made anew.  One file serves several backends; each is compared
+    with PyTorch when it first runs it.
     """
     from filelock import FileLock
 
@@ -99,19 +101,27 @@ def _cached_engine(model: Sam, backend: Backend) -> nn.Module:
     folder = home / _key(model, backend)
     try:
         found = _read(backend, folder / _FILE)
-        if found is not None:  # no lock is needed, which a cache that is only to be read would not give
-            return found
-        home.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):  # several processes may begin at once
-            found = _read(backend, folder / _FILE)
-            if found is not None:
-                return found
-            if folder.exists():
-                shutil.rmtree(folder)
-            _make(model, backend, folder)
-            return _engine(backend, folder / _FILE)
+        if found is None:  # else no lock is needed, which a cache that is only to be read would not give
+            home.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{folder}.lock"):  # several processes may begin at once
+                found = _read(backend, folder / _FILE)
+                if found is None:
+                    if folder.exists():
+                        shutil.rmtree(folder)
+                    _make(model, backend, folder)
+                    found = _engine(backend, folder / _FILE)
     except OSError as error:
         raise write_error(folder, error) from error
+    if not _mark(folder, backend).exists():
+        _check(model, backend, found)
+        with contextlib.suppress(OSError):  # only to be read: it is compared every time
+            _mark(folder, backend).touch()
+    return found
+
+
+def _mark(folder: Path, backend: Backend) -> Path:
+    """A file that is there if a backend was compared with PyTorch on what is in a folder of the cache."""
+    return folder / f"{backend.name}.checked"
 
 
 def _home(backend: Backend) -> Path:
@@ -155,7 +165,7 @@ def not_kept(fingerprint: str) -> Iterator[None]:
 def _key(model: Sam, backend: Backend) -> str:
     """Name of an encoder in the cache: of which weights, for which canvas, in which numbers, made by what."""
     kind = _kind(model, backend)
-    makers = {"persam": __version__, "torch": version("torch")}
+    makers = {"persam": __version__, "recipe": str(_RECIPE), "torch": version("torch")}
     makers |= {"onnxruntime": version("onnxruntime")} if kind == "int8" else {}
     made_by = "-".join(f"{name}{number}" for name, number in makers.items())
     return f"{model.fingerprint}-{model.image_size}-{kind}-{made_by}"
@@ -190,7 +200,10 @@ def _make(model: Sam, backend: Backend, folder: Path) -> None:
             shutil.rmtree(Path(made) / "float32", ignore_errors=True)
         else:
             write_encoder(model, file)
-        _check(model, backend, _engine(backend, file))
+        # What serves float32, too, is held to that.
+        maker = BACKENDS[backend.module] if backend.numbers == torch.bfloat16 else backend
+        _check(model, maker, _engine(maker, file))
+        _mark(Path(made), maker).touch()
         Path(made).rename(folder)
 
 

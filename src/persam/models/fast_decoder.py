@@ -32,7 +32,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import MethodType
 from typing import Any
 
 import torch
@@ -40,6 +39,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from persam.models.base import Guidance
+from persam.models.fast_vit import compute_by
 from persam.models.sam import current_guidance, steered, with_semantic
 
 # By name, as in `fast_vit`: those whose masks are drawn from cells and tokens alone.
@@ -53,18 +53,17 @@ _published: ContextVar[bool] = ContextVar("persam_published_decoder", default=Fa
 def quicken_decoder(network: Any) -> None:
     """Let the frozen mask decoder of a promptable network compute quickly on the CPU; its parameters keep their names.
 
-    Training, exporting and compiling go the network's own way.
+    Training, exporting, compiling and `torch.autocast` go the network's own way.
 
     Args:
         network: of transformers, or the bundled model, prepared for guidance. Of one whose decoder has further parts
             (SAM-HQ, SAM 2) only the transformer gets quicker.
     """
     decoder = network.mask_decoder
-    decoder.transformer.forward = MethodType(_two_way, decoder.transformer)
+    compute_by(decoder.transformer, _two_way)
     if type(decoder).__name__ in _DECODERS:
-        decoder.forward = MethodType(_decode, decoder)
-        last = network.prompt_encoder.mask_embed.conv3
-        last.forward = MethodType(_add, last)
+        compute_by(decoder, _decode)
+        compute_by(network.prompt_encoder.mask_embed.conv3, _add)
 
 
 @contextmanager
@@ -80,7 +79,7 @@ def as_published() -> Iterator[None]:
 def _add(layer: Any, channels: Tensor) -> Tensor:
     """What a mask prompt adds to the image, (N, r, h, w) -> (N, C, h, w); it remembers what it was made of."""
     if _goes_its_own_way(layer, channels):
-        own: Tensor = type(layer).forward(layer, channels)
+        own: Tensor = layer.published_forward(channels)
         return own
     added = F.linear(channels.permute(0, 2, 3, 1), layer.weight[:, :, 0, 0], layer.bias).permute(0, 3, 1, 2)
     setattr(added, _ADDED_BY, (channels, layer))
@@ -88,9 +87,11 @@ def _add(layer: Any, channels: Tensor) -> Tensor:
 
 
 def _goes_its_own_way(module: nn.Module, *tensors: Tensor | None) -> bool:
-    """Whether a module has to compute as its class does: someone learns, or records it."""
+    """Whether a module has to compute as its class does: someone learns, records it or mixes number formats."""
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-    if module.training or recorded or _published.get():
+    if module.training or recorded or _published.get() or torch.is_autocast_enabled("cpu"):
+        return True
+    if any(each is not None and not each.numel() for each in tensors):  # no prompts
         return True
     if not torch.is_grad_enabled():
         return False
@@ -212,15 +213,17 @@ class _Photo:
             for layer, each in zip(layers, (placed, cells, placed), strict=True)
         }
         photo = cls(features, cells, at, projected)
-        decoder._persam_photo = (
-            state,
-            photo,
-        )  # with its features: as long as they are there, no others lie in their place
+        # with its features: as long as they are there, no others lie in their place
+        decoder._persam_photo = (state, photo)
         return photo
 
 
 def _state(tensor: Tensor) -> tuple[int, torch.Size, int]:
-    """What changes when a tensor is another one, or was written into."""
+    """What changes when a tensor is another one, or was written into.
+
+    Two ways of writing leave no trace: into a tensor that was made under `torch.inference_mode`, as features are that
+    `encode` gives there, and through `.data`.
+    """
     return tensor.data_ptr(), tensor.shape, 0 if tensor.is_inference() else tensor._version
 
 
@@ -291,7 +294,7 @@ def _two_way(
     if prompted is None:
         is_other = isinstance(attention_similarity, Tensor) or any(each is not None for each in more.values())
         if is_other or _is_slower(transformer, point_embeddings.shape[2]) or _goes_its_own_way(transformer, *given):
-            return type(transformer).forward(transformer, *given, attention_similarity, **more)
+            return transformer.published_forward(*given, attention_similarity, **more)
     guidance = attention_similarity if isinstance(attention_similarity, Guidance) else None
     tokens = point_embeddings
     cells: _Cells | _Prompted = prompted or _cells_of(image_embeddings, image_positional_embeddings)
@@ -357,7 +360,7 @@ def _decode(
     """Arguments and results of the decoder's own forward: logits (B, P, M, 4h, 4w) and predicted IoU (B, P, M)."""
     given = (image_embeddings, image_positional_embeddings, sparse_prompt_embeddings, dense_prompt_embeddings)
     if more or _is_watched(decoder) or _goes_its_own_way(decoder, *given):
-        return type(decoder).forward(decoder, *given, multimask_output, **more)
+        return decoder.published_forward(*given, multimask_output, **more)
     batch, sparse = len(image_embeddings), sparse_prompt_embeddings
     prompts = 1 if sparse is None else sparse.shape[1]
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(batch, prompts, -1, -1)
@@ -374,7 +377,7 @@ def _decode(
     heads = list(enumerate(decoder.output_hypernetworks_mlps, start=1))[chosen]
     kernels = torch.stack([head(tokens[:, :, number]) for number, head in heads], 2)  # (B, P, M, c)
     rows, columns = image.shape[-2:]
-    logits = torch.empty(batch * prompts, len(heads), 4 * rows, 4 * columns)
+    logits = cells.new_empty(batch * prompts, len(heads), 4 * rows, 4 * columns)
     for one, kernel, masks in zip(cells.flatten(0, 1), kernels.flatten(0, 1), logits, strict=True):
         _draw(decoder, one, kernel, masks)
     return logits.unflatten(0, (batch, prompts)), decoder.iou_prediction_head(tokens[:, :, 0])[:, :, chosen]

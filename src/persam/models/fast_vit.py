@@ -15,7 +15,8 @@ in float32: that costs no time, and the sums of twelve layers keep their digits.
 
 from __future__ import annotations
 
-from types import MethodType
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ _GRAPH_TILE = 2**25  # in a graph for another engine, where each tile is nodes o
 def quicken(encoder: nn.Module, dtype: torch.dtype) -> bool:
     """Let a frozen image encoder of SAM or SAM-HQ compute quickly on the CPU; its parameters keep their names.
 
-    Training, exporting and compiling go the way of transformers.
+    Only training goes the way of transformers; what is exported or compiled is the quick way, in larger tiles.
 
     Args:
         encoder: `vision_encoder` of a network of transformers, in float32; other networks are left as they are.
@@ -45,8 +46,32 @@ def quicken(encoder: nn.Module, dtype: torch.dtype) -> bool:
     for layer in _layers(encoder):
         layer.attn.to(dtype)
         layer.mlp.to(dtype)
-        layer.forward = MethodType(_forward_layer, layer)
+        compute_by(layer, _forward_layer)
     return True
+
+
+def compute_by(module: Any, forward: Callable[..., Any]) -> None:
+    """Let a module compute by another function from now on; as before it does by its `published_forward`.
+
+    By another class, not by a method that the module holds: that would be a circle, and a model that nobody needs any
+    more would stay in memory until Python looks for circles.
+    """
+    kind: Any = type(module)
+    if getattr(kind, "quick_forward", None) is not forward:  # a copy has that class already
+        module.__class__ = _computing_by(kind, forward)
+
+
+@cache
+def _computing_by(kind: Any, forward: Callable[..., Any]) -> type:
+    """A class like another, of the same name, but for its `forward`."""
+    own = {
+        "forward": forward,
+        "quick_forward": forward,  # transformers wraps that of some layers
+        "published_forward": kind.forward,
+        "__module__": kind.__module__,
+        "__doc__": kind.__doc__,
+    }
+    return type(kind.__name__, (kind,), own)
 
 
 def _layers(encoder: Any) -> list[Any]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import weakref
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.conftest import draw_scene
@@ -12,6 +15,7 @@ from tests.models.test_fast_vit import photos, random_encoder
 
 from persam import PerSAM
 from persam.benchmark.suites import several, speed, speed_encoder, startup
+from persam.benchmark.suites.efficiency import added_time
 from persam.benchmark.suites.published_vit import encode_as_published, is_vit
 from persam.benchmark.suites.speed import measure_speed, steps_of, three_passes
 from persam.benchmark.suites.speed_encoder import prompted_masks
@@ -19,7 +23,10 @@ from persam.benchmark.suites.speed_parts import ratio
 from persam.benchmark.suites.timing import in_turns
 from persam.benchmark.suites.timing import random_sam as random_size
 from persam.errors import PersamError
+from persam.models import fast_decoder
 from persam.models.backends import BACKENDS
+from persam.models.base import EncodedImage
+from persam.models.sam import Sam
 
 
 @pytest.mark.parametrize(("grid", "window"), [(16, 7), (14, 7)])
@@ -107,7 +114,7 @@ class TestFindings:
         assert "not installed" in table.rows[-1][-1]
         assert table.rows[0][3] == "100 MB"
         notes = " ".join(found.notes)
-        assert "2 engines could not be had" in notes
+        assert "2 engines could not be measured" in notes
         assert "torch 75%, transformers 25%" in notes
         json.dumps(found.to_dict())
 
@@ -130,7 +137,7 @@ class TestFindings:
         """Seconds of one photo and masks are made up here."""
         took = {"published arithmetic, float32": 9.0, "persam, float32": 6.0, "persam, bf16": 3.0}
         took |= {"persam, openvino-bf16": 9.5, "persam, openvino-int8": seconds}
-        same = iter([1.0, 1.0, 0.999, 0.999, iou])
+        same = iter([1.0, 1.0, 0.999, 1.0, 0.999, 1.0, iou])  # each run of turns begins with the published arithmetic
         monkeypatch.setattr(speed_encoder, "in_turns", lambda jobs, *_: {name: [took[name]] for name in jobs})
         monkeypatch.setattr(speed_encoder, "agreement", lambda *_: [next(same)])
         part = speed_encoder.compare_encoders(
@@ -141,6 +148,47 @@ class TestFindings:
         assert exact.holds
         assert f" x by {by}," in quickest.found
         assert quickest.holds == holds
+
+    def test_an_engine_decodes_what_it_encodes_and_is_let_go(self, monkeypatch):
+        """The decoder of a model on a GPU does not take what an engine gives on the CPU."""
+        decoded: list[str] = []
+        engines: list[weakref.ref[object]] = []
+        masks = speed_encoder.prompted_masks
+
+        def with_backend(**order: str) -> PerSAM:
+            assert not any(each() is not None for each in engines)
+            persam = PerSAM(random_sam())
+            persam.model.name = order["backend"]
+            engines.append(weakref.ref(persam.model))
+            return persam
+
+        def watched(model: Sam, encoding: EncodedImage) -> np.ndarray:
+            decoded.append(model.name)
+            return masks(model, encoding)
+
+        monkeypatch.setattr(speed_encoder, "prompted_masks", watched)
+        speed_encoder.compare_encoders(random_sam(), [draw_scene()[0]], 1, lambda: None, with_backend)
+        assert decoded == ["random"] * 3 + list(speed_encoder.QUICK_ENGINES)
+
+    @pytest.mark.parametrize("fails", speed_encoder.QUICK_ENGINES)
+    def test_an_engine_that_fails_is_left_out_by_itself(self, monkeypatch, fails):
+        def with_backend(**order: str) -> PerSAM:
+            persam = PerSAM(random_sam())
+            if order["backend"] == fails:
+                monkeypatch.setattr(persam.model, "encode", full)
+            return persam
+
+        def full(photo: np.ndarray) -> EncodedImage:
+            raise MemoryError("not enough")
+
+        part = speed_encoder.compare_encoders(random_sam(), [draw_scene()[0]], 1, lambda: None, with_backend)
+        (other,) = set(speed_encoder.QUICK_ENGINES) - {fails}
+        ours = ["published arithmetic, float32", "persam, float32", "persam, bf16", f"persam, {other}"]
+        assert [row["encoder"] for row in part.rows] == ours
+        assert len(part.targets) == 2
+        assert part.notes[0].startswith(
+            f"1 engines could not be measured and are left out, such as {fails}: not enough"
+        )
 
     def test_engines_compute_on_the_cpu_beside_a_gpu(self, small, monkeypatch):
         devices = {}
@@ -159,6 +207,28 @@ class TestFindings:
         part = speed_encoder.compare_encoders(PerSAM.from_pretrained(device="cpu").model, [], 1, lambda: None)
         assert not part.targets
         assert "not the published one" in part.notes[0]
+
+
+def test_every_measurement_of_concepts_prepares_its_photo(monkeypatch):
+    """Else one concept by itself would find what an earlier call has left, and a further one could not be cheaper."""
+    prepared: list[object] = []
+
+    class Counted(fast_decoder._Photo):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            prepared.append(self)
+
+    monkeypatch.setattr(fast_decoder, "_Photo", Counted)
+    monkeypatch.setattr(fast_decoder, "_is_slower", lambda *_: False)  # heads of tiny networks have few channels
+    monkeypatch.setattr(several, "COUNTS", (3,))
+    persam, (image, mask) = PerSAM(random_sam()), draw_scene()
+    concept = persam.learn(image, mask, name="thing")
+    prepared.clear()
+    several.time_concepts(persam, image, concept, rounds=1)
+    assert len(prepared) == 2 * 2  # one and three concepts in two rounds
+    prepared.clear()
+    added_time(persam, concept, image, rounds=1)
+    assert len(prepared) == 1 + 2 * 3 * 3  # tuning; plain SAM, PerSAM and PerSAM-F, three times each in two rounds
 
 
 @pytest.mark.slow

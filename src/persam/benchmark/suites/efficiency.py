@@ -16,6 +16,7 @@ from persam.benchmark.suites.timing import (
     Spread,
     about_timing,
     drawn_scene,
+    fresh,
     now,
     open_persam,
     plain_mask,
@@ -163,8 +164,9 @@ def time_stages(
         encoded, encode = timed(lambda: persam.encode(image), persam.model)
         for each, kept in ((concept, times.photo), (tuned, times.tuned_photo)):
             watched.passes.clear()
+            photo = fresh(encoded)
             begin = now(persam.model)
-            persam.segment(encoded, each)
+            persam.segment(photo, each)
             stages = (encode, *_split(begin, watched.passes, now(persam.model)))
             if number:
                 for stage, seconds in zip(STAGES, stages, strict=True):
@@ -290,12 +292,12 @@ def added_time(
 
     def plain() -> tuple[float, float]:
         encoding, seconds = timed(lambda: model.encode(image), model)
-        return seconds, _shortest(lambda: plain_job(model, encoding), model)
+        return seconds, _shortest(lambda photo: plain_job(model, photo), encoding, model)
 
     def personal() -> tuple[float, float, float]:
         encoded, seconds = timed(lambda: persam.encode(image), model)
-        rest = _shortest(lambda: persam.segment(encoded, concept), model)
-        return seconds, rest, _shortest(lambda: persam.segment(encoded, tuned), model)
+        rest = _shortest(lambda photo: persam.segment(photo, concept), encoded, model)
+        return seconds, rest, _shortest(lambda photo: persam.segment(photo, tuned), encoded, model)
 
     measured = []
     for number in rounds_of(rounds, progress):
@@ -309,9 +311,9 @@ def added_time(
     return AddedTime(tuple(measured))
 
 
-def _shortest(job: Callable[[], Any], model: PromptableModel) -> float:
-    """Least of a few times: what the work takes when nothing else happens."""
-    return min(timed(job, model)[1] for _ in range(REPEATS_AFTER_ENCODING))
+def _shortest(job: Callable[[EncodedImage], Any], encoding: EncodedImage, model: PromptableModel) -> float:
+    """Least of a few times that a job on an encoded photo takes: what the work takes when nothing else happens."""
+    return min(timed(partial(job, fresh(encoding)), model)[1] for _ in range(REPEATS_AFTER_ENCODING))
 
 
 def measure_overhead(

@@ -1,7 +1,7 @@
-"""What a further concept costs in a photo: less than one by itself, as the photo is prepared for all of them once.
+"""What a further concept costs in a photo that is encoded, beside one by itself.
 
-The photo is encoded already.  One by itself is also timed as the network's own classes decode, which share nothing
-between concepts (`models/fast_decoder.py`).
+Every call gets a photo that the decoder has not seen, so that it pays for what is then kept of it for all concepts. One
+by itself is also timed as the network's own classes decode, which keep nothing (`models/fast_decoder.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from persam.benchmark.suites.timing import Spread, in_turns
+from persam.benchmark.suites.timing import Spread, fresh, in_turns
 from persam.concept import Concept
 from persam.models.fast_decoder import as_published
 from persam.persam import PerSAM
@@ -39,7 +39,7 @@ def time_concepts(
     encoding = persam.encode(image)
 
     def segment(count: int) -> None:
-        persam.segment(encoding, [concept] * count)
+        persam.segment(fresh(encoding), [concept] * count)
 
     def as_its_classes() -> None:
         with as_published():

@@ -1,4 +1,4 @@
-"""What the parts of the suite of speed share: what one found, what is aimed at, and turns."""
+"""What the parts of the suite of speed share: what one found, what is aimed at, and how many times as fast it is."""
 
 from __future__ import annotations
 

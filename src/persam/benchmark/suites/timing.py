@@ -6,7 +6,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,6 +116,11 @@ def plain_mask(model: PromptableModel, encoding: EncodedImage) -> np.ndarray:
         decoded = model.decode(encoding, one_point(model, encoding), multimask=True)
         mask: np.ndarray = encoding.frame.to_photo_mask(decoded.best()[0, 0]).cpu().numpy()
         return mask
+
+
+def fresh(encoding: EncodedImage) -> EncodedImage:
+    """The same photo in other memory: what a model kept of it when it decoded it is not found again."""
+    return replace(encoding, features=encoding.features.clone())
 
 
 def one_point(model: PromptableModel, encoding: EncodedImage) -> Prompts:
