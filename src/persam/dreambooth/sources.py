@@ -56,7 +56,7 @@ class PictureSource:
 
     def to_json(self) -> dict[str, Any]:
         """What ``generated.json`` says of it."""
-        told = {"folder": None, "model": self.model, "family": self.family, "run": None}
+        told: dict[str, Any] = {"folder": None, "model": self.model, "family": self.family, "run": None}
         if self.run is not None:
             told |= {"folder": str(self.run.folder.absolute()), "run": run_json(self.run)}
         return told
