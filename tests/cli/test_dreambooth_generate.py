@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.dreambooth.test_runs import run_in
 from tests.dreambooth.tiny_pipelines import make_tiny
 
 from persam.cli.dreambooth import app
+from persam.dreambooth import background_leak, small_world
 from persam.dreambooth.runs import write_run
 
 
@@ -70,6 +72,8 @@ def test_generate_then_score(home: Path, run: Run, tmp_path: Path) -> None:
         (("generate", "{home}/base", "-o", "out"), 2, "Nothing says what {subject} in the prompt"),
         (("generate", "{home}/masked", "-o", "out", "--subject", "dog"), 2, "know no subject dog; they know: mug"),
         (("generate", "{home}/masked", "-o", "out", "--steps", "0"), 2, "0 steps make no picture"),
+        (("generate", "{home}/masked", "-o", "out", "--steps", "600"), 2, "600 steps do not spread"),
+        (("generate", "{home}/masked", "-o", "out", "--first-seed", str(2**63 - 1)), 2, "is out of range; give 0 to"),
         (("generate", "{home}/masked", "-o", "empty.txt"), 2, "empty.txt is a file; give a folder"),
         (("score", "{home}/photos", "--references", "{home}/photos"), 2, "has no generated.json"),
         (("score", "made", "--references", "made"), 2, "has no dreambooth.json"),
@@ -107,5 +111,33 @@ def test_a_picture_that_somebody_changed_is_not_replaced(home: Path, run: Run, t
     assert run(*arguments, "--steps", 2, "--overwrite").exit_code == 0
 
 
+def test_leak_goes_on_or_begins_anew(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_world, "SmallTraining", partial(small_world.SmallTraining, steps=1, batch=2))
+    less = {"photos": 1, "class_count": 1, "sampling_steps": 1}
+    monkeypatch.setattr(background_leak.LeakSettings, "runs", {"mask": {"masked": True}})
+    monkeypatch.setattr(background_leak, "LeakSettings", partial(background_leak.LeakSettings, **less))
+    arguments = ("dreambooth", "leak", "-o", "leak", "--seeds", 2, "--steps", 1)
+    made = run(*arguments)
+    assert made.exit_code == 0, made.output
+    assert "base, not trained" in made.stdout
+    assert Image.open(tmp_path / "leak" / "leak.png").width > 100
+
+    def content() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for kind in ("*.png", "*.safetensors") for file in tmp_path.rglob(kind)}
+
+    before = content()
+    refused = run(*arguments, "--seed", 1)
+    assert refused.exit_code == 2
+    assert "seed was 0 and is 1; give the same to go on" in refused.stderr
+    assert content() == before
+    anew = run(*arguments, "--seed", 1, "--overwrite")
+    assert anew.exit_code == 0, anew.output
+    after = content()
+    assert after.keys() == before.keys()
+    weights = [file for file in after if "unet" in file.parts]
+    assert len(weights) == 2
+    assert all(after[file] != before[file] for file in weights)
+
+
 def test_the_commands_are_there() -> None:
-    assert {"generate", "score"} <= {each.name for each in app.registered_commands}
+    assert {"generate", "score", "leak"} <= {each.name for each in app.registered_commands}

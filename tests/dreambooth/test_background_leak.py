@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch.nn import functional as F
 
@@ -24,6 +26,7 @@ from persam.dreambooth.background_leak import (
 )
 from persam.dreambooth.pipelines import family_of, load_pipeline
 from persam.dreambooth.small_world import KINDS, SIDE, SmallTraining, _autoencoder, _tokenizer, draw, scene, small_model
+from persam.errors import UsageError
 
 
 def test_colours_are_told_apart_whatever_the_light() -> None:
@@ -93,6 +96,35 @@ def test_all_of_it_in_miniature(tmp_path: Path) -> None:
     assert again.shares == found.shares
     assert (tmp_path / "base" / "unet" / "diffusion_pytorch_model.safetensors").stat().st_mtime_ns == before
     assert small_model(tmp_path / "base", small) == tmp_path / "base"
+
+
+def test_a_folder_of_others_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "model_index.json").write_text("somebody's")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="base holds files that are not of the small model"):
+            leak(tmp_path, LeakSettings(SmallTraining(steps=1)), overwrite=overwrite)
+    assert [file.name for file in tmp_path.rglob("*")] == ["base", "model_index.json"]
+
+
+def test_a_save_that_was_killed_leaves_no_half_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other = SmallTraining(steps=1, batch=2), SmallTraining(steps=1, batch=2, seed=1)
+    home = small_model(tmp_path / "base", first)
+    weights = {file: file.read_bytes() for file in home.rglob("*.safetensors")}
+    save = StableDiffusionPipeline.save_pretrained
+
+    def killed(*arguments: Any) -> None:
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StableDiffusionPipeline, "save_pretrained", killed)
+        with pytest.raises(KeyboardInterrupt):
+            small_model(home, other)
+    assert {file: file.read_bytes() for file in home.rglob("*.safetensors")} == weights
+    small_model(home, other)
+    assert {file: file.read_bytes() for file in home.rglob("*.safetensors")} != weights
+    assert not list((tmp_path / ".persam").iterdir())
 
 
 @pytest.mark.slow

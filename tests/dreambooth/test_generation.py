@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from persam.dreambooth.gallery import GRID, PAGE, PictureGrid, write_gallery_of
 from persam.dreambooth.generated import read_generated
 from persam.dreambooth.generation import PicturePlan, Sampling, SamplingChoice, generate, plan
 from persam.dreambooth.pipelines import load_pipeline, quiet
-from persam.dreambooth.prompts import DEFAULT_PROMPTS, check_prompts, fill, read_prompts
+from persam.dreambooth.prompts import DEFAULT_PROMPTS, FilledPrompt, check_prompts, fill, read_prompts
 from persam.dreambooth.runs import Run, write_run
 from persam.dreambooth.sources import PictureSource, read_sources
 from persam.dreambooth.subjects import Subject
@@ -92,11 +92,11 @@ def test_what_is_there_is_not_made_again(runs: Path, tmp_path: Path, monkeypatch
     made: list[str] = []
     write = module._write
 
-    def counted(each: Any, pixels: np.ndarray) -> None:
+    def counted(each: Any, pixels: np.ndarray, **more: Any) -> None:
         if len(made) == 3:
             raise KeyboardInterrupt
         made.append(each.picture.file.name)
-        write(each, pixels)
+        write(each, pixels, **more)
 
     monkeypatch.setattr(module, "_write", counted)
     with pytest.raises(KeyboardInterrupt):
@@ -173,11 +173,70 @@ def test_a_withheld_picture_is_told(runs: Path, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(PictureSource, "pipeline", lambda *_: Checked())
     own = SamplingChoice("own", steps=1)
-    _, notes = generate(planned(read_sources([str(runs / "one")]), tmp_path, choice=own))
-    assert "safety checker withheld 4 pictures, which are black, such as images" in notes[0]
+    for _ in range(2):  # the second time nothing is made
+        found, notes = generate(planned(read_sources([str(runs / "one")]), tmp_path, choice=own))
+        assert "safety checker withheld 4 of 4 pictures, which are black, such as images" in notes[0]
+        assert found.shown == ()
+        assert all(each.withheld for each in read_generated(tmp_path).pictures)
+    assert "seed 1, withheld" in write_gallery_of(found)[1].read_text(encoding="utf-8")
     Checked.__call__ = lambda self, prompt, **_: type("Made", (), {"images": np.full((len(prompt), 8, 8, 3), np.nan)})
     with pytest.raises(PersamError, match="gives NaN or infinity for the picture 'a photo of t@y mug'"):
         generate(planned(read_sources([str(runs / "one")]), tmp_path / "other", choice=own))
+
+
+class Drawing:
+    """A pipeline that draws grey, and has `seen` what is listed before it begins."""
+
+    def __init__(self, folder: Path, seen: list[int]) -> None:
+        self.folder, self.seen = folder, seen
+
+    def __call__(self, prompt: list[str], **_: Any) -> Any:
+        self.seen.append(len(read_generated(self.folder).pictures) if (self.folder / "generated.json").exists() else 0)
+        return type("Made", (), {"images": np.full((len(prompt), 8, 8, 3), 0.5)})
+
+
+def test_the_list_is_written_after_every_source(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        shutil.copy(runs / name / "run.json", tmp_path / name)
+    seen: list[int] = []
+    monkeypatch.setattr(PictureSource, "pipeline", lambda *_: Drawing(tmp_path / "out", seen))
+    asked = planned(
+        read_sources([str(tmp_path / "one"), str(tmp_path / "other")]), tmp_path / "out", choice=SamplingChoice("own")
+    )
+    (tmp_path / "one" / "run.json").write_text("changed meanwhile")
+    found, notes = generate(asked, batch=2)
+    assert seen == [0, 0, 4, 4]
+    assert found.runs["one"]["run"]["steps"] == 40
+    assert notes == []
+
+
+def test_other_sizes_begin_with_other_noise(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = read_sources([str(runs / "one"), str(runs / "other")])
+    assert isinstance(other.run, Run)
+    monkeypatch.setattr(PictureSource, "pipeline", lambda *_: Drawing(tmp_path, []))
+    larger = replace(other, run=replace(other.run, resolution=64))
+    found, notes = generate(planned([one, larger], tmp_path, choice=SamplingChoice("own")))
+    assert not found.same_noise
+    assert "one seed gives each of them other start noise" in notes[0]
+    assert "begin with the same noise" not in write_gallery_of(found)[1].read_text(encoding="utf-8")
+
+
+def test_a_model_that_was_trained_anew_makes_other_pictures(tiny: Tiny, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny("sd15"), tmp_path / "base")
+    lora, full = run_in(tmp_path / "lora", base), run_in(tmp_path / "full", base, "full")
+    for each in (lora, full):
+        write_run(each)
+
+    def notes() -> list[str]:
+        asked = planned(read_sources([str(base), str(lora.folder), str(full.folder)]), tmp_path / "out", seeds=1)
+        return [asked.pictures[name][0].note for name in ("base", "lora", "full")]
+
+    before = notes()
+    assert before == notes()
+    next(base.rglob("*.safetensors")).touch()
+    changed = [old != new for old, new in zip(before, notes(), strict=True)]
+    assert changed == [True, True, False]  # the full run has all of its model
 
 
 # ------------------------------------------------------------------------------------------- names and words
@@ -189,6 +248,14 @@ def test_sources_have_names_of_their_own(runs: Path, tiny: Tiny, tmp_path: Path)
     (again / "run.json").write_bytes((runs / "one" / "run.json").read_bytes())
     named = read_sources([str(runs / "one"), str(again), str(tiny("sd15"))], base=True)
     assert [each.name for each in named] == ["one", "one_2", "sd15"]  # the base is named already
+
+
+def test_a_base_is_known_by_any_path(runs: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny("sd15").parent)
+    for name in ("sd15", "../" + tiny("sd15").parent.name + "/sd15"):
+        named = read_sources([str(runs / "one"), name], base=True)
+        assert [each.name for each in named] == ["one", "sd15"]
+        assert named[1].model == str(tiny("sd15"))
 
 
 @pytest.mark.parametrize(
@@ -228,6 +295,7 @@ def test_prompts_are_filled() -> None:
     assert set(both.subjects) == {"mug", "tom"}
     assert fill("a t@y mug", [MUG, CAT]).subjects == ("mug",)
     assert fill("pet@y mug", [MUG]).caption == "pet@y mug"
+    assert fill("a photo of t@y", [MUG]).caption == "a photo of mug"
     assert fill("a lake", []).subjects == ()
     for prompt, subjects, said in (
         ("a {mag}", [MUG], "has the place {mag}, which stands for nothing; use: {subject}, {mug}"),
@@ -237,6 +305,21 @@ def test_prompts_are_filled() -> None:
         with pytest.raises(UsageError, match=said):
             fill(prompt, subjects)
     assert all("{subject}" in prompt for prompt in DEFAULT_PROMPTS)
+
+
+def test_subjects_that_were_prepared_apart_have_one_identifier() -> None:
+    cat = Subject("tom", "t@y", "cat", ())
+    assert fill("a photo of {mug}", [MUG, cat]) == FilledPrompt("a photo of t@y mug", "a photo of mug", ("mug",))
+    assert fill("a t@y cat in snow", [MUG, cat]) == FilledPrompt("a t@y cat in snow", "a cat in snow", ("tom",))
+    assert fill("a t@y thing", [MUG, cat]) == FilledPrompt("a t@y thing", "a thing", ())
+
+
+def test_places_and_identifiers_within_quotes_and_brackets() -> None:
+    for prompt in ('a book titled "{subject}", and ({subject})', 'a book titled "t@y mug", and (t@y mug)'):
+        filled = fill(prompt, [MUG])
+        assert filled.asked == 'a book titled "t@y mug", and (t@y mug)'
+        assert filled.caption == 'a book titled "mug", and (mug)'
+        assert filled.subjects == ("mug",)
 
 
 def test_a_file_of_prompts(tmp_path: Path) -> None:
@@ -260,6 +343,43 @@ def test_a_file_of_prompts(tmp_path: Path) -> None:
 def test_values_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         SamplingChoice(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("family", "choice", "said"),
+    [
+        ("sd15", {"steps": 1001}, "1001 steps do not spread over the 1000 times .* give 500"),
+        ("sd15", {"steps": 1000}, "give 500"),
+        ("sdxl", {"steps": 600}, "give 500"),
+        ("sd15", {"steps": 350}, "give 333 or 500"),
+        ("sd3", {"size": 520}, "sd3 cannot make a picture of 520 pixels; give a --size that is a multiple of 16"),
+        ("flux", {"size": 520}, "multiple of 16"),
+    ],
+)
+def test_what_a_family_cannot_make(family: str, choice: dict[str, int], said: str, tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan(read_sources([str(tiny(family))]), ["a mug"], [0], tmp_path, choice=SamplingChoice(**choice))
+
+
+def test_all_other_steps_begin_near_the_largest_noise() -> None:
+    for steps in range(1, 501):
+        scheduler = DDIMScheduler(steps_offset=1)
+        scheduler.set_timesteps(steps)
+        apart = 1000 // steps
+        begins = int(scheduler.timesteps[0]) + apart - 1
+        try:
+            module._check_spread(steps, "model")
+        except UsageError:
+            assert begins < 800
+        else:
+            assert 800 <= begins <= 1000
+            assert int(scheduler.timesteps[0]) < 1000
+
+
+def test_seeds_that_torch_does_not_know(runs: Path, tmp_path: Path) -> None:
+    sources = read_sources([str(runs / "one")])
+    with pytest.raises(UsageError, match=f"The seed {2**63} is out of range; give 0 to {2**63 - 1}"):
+        plan(sources, PROMPTS, [2**63 - 1, 2**63], tmp_path)
 
 
 # ------------------------------------------------------------------------------------------- to look at
@@ -302,4 +422,5 @@ def test_the_page_shows_all_and_links_to_the_files(tmp_path: Path) -> None:
     assert page.count("<img ") == len(made.pictures)
     assert page.count('href="images/') == len(made.pictures)
     assert "a &lt;b&gt;{subject}" in page
-    json.dumps(made.runs)
+    assert f"<b>{next(iter(runs))}</b>: tiny as it is, asked without identifiers; ddim, 100 steps" in page
+    assert "begin with the same noise in every run" in page

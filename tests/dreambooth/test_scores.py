@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,7 @@ from transformers import CLIPModel, CLIPProcessor, ViTImageProcessorPil, ViTMode
 from persam.dreambooth.features import ClipFeatures, DinoFeatures, kid_features
 from persam.dreambooth.generated import LIST, read_generated
 from persam.dreambooth.kid import kernel_distance
-from persam.dreambooth.score_report import to_json
+from persam.dreambooth.score_report import tables, to_json
 from persam.dreambooth.scores import Networks, score, steps_of
 from persam.errors import PersamError, UsageError
 
@@ -114,6 +115,55 @@ def test_photos_of_others_for_kid(networks: Networks, tmp_path: Path) -> None:
     assert not found.notes
 
 
+def test_photos_of_others_that_cannot_be_read_are_left_out(networks: Networks, tmp_path: Path) -> None:
+    made, subject = generated(tmp_path / "made", runs=["one"]), prepared(tmp_path / "photos")
+    real = [photo.image for photo in prepared(tmp_path / "others", photos=4).photos]
+    whole = score(made, [subject], networks, real=[*real[:1], *real[2:]])
+    real[1].write_bytes(b"no photo")
+    calls: list[int] = []
+    found = score(made, [subject], networks, real=real, progress=lambda: calls.append(1))
+    assert len(calls) == steps_of(made, [subject], real)
+    assert found.kid == whole.kid
+    assert found.about["real"] == 3
+    assert found.notes == (f"Left out: real photos that cannot be read (1 of 4), such as {real[1]}.",)
+    with pytest.raises(PersamError, match="None of the 1 other real photos can be read: "):
+        score(made, [subject], networks, real=real[1:2])
+
+
+def test_withheld_pictures_are_left_out(networks: Networks, tmp_path: Path) -> None:
+    made, subject = generated(tmp_path / "made"), prepared(tmp_path / "photos")
+    black = [replace(each, withheld=each.seed == 0) for each in made.pictures]
+    calls: list[int] = []
+    some = replace(made, pictures=tuple(black))
+    found = score(some, [subject], networks, progress=lambda: calls.append(1))
+    assert len(calls) == steps_of(some, [subject]) == 8 + 4
+    left = replace(made, pictures=tuple(each for each in made.pictures if each.seed != 0))
+    assert found.means == score(left, [subject], networks).means
+    assert found.notes[0] == "Left out: pictures that the model's safety checker withheld (4)."
+    assert tables(found)[0].rows[0][-1] == "4"
+    with pytest.raises(PersamError, match="All pictures in .* were withheld"):
+        score(replace(made, pictures=(black[0],)), [subject], networks)
+
+
+def test_a_mask_of_the_whole_photo_is_taken_as_training_takes_it(networks: Networks, tmp_path: Path) -> None:
+    made, subject = generated(tmp_path / "made", runs=["one"]), prepared(tmp_path / "photos")
+    for photo in subject.photos:
+        Image.new("L", (48, 40), 255).save(photo.mask)
+    alone, whole = (score(made, [subject], networks, foreground=wanted) for wanted in (True, False))
+    assert alone.pictures == whole.pictures
+    Image.new("L", (48, 40), 0).save(subject.photos[1].mask)
+    with pytest.raises(PersamError, match="1_mask.png is empty; draw the subject"):
+        score(made, [subject], networks, foreground=True)
+
+
+def test_the_same_noise_is_claimed_where_it_is_the_same(networks: Networks, tmp_path: Path) -> None:
+    found = score(generated(tmp_path / "made"), [prepared(tmp_path / "photos")], networks)
+    assert "begin with the same noise" in tables(found)[1].notes[0]
+    runs = {name: run | {"size": 32 * (1 + number)} for number, (name, run) in enumerate(found.generated.runs.items())}
+    other = replace(found, generated=replace(found.generated, runs=runs))
+    assert "begin with other (the runs differ in family or size) noise" in tables(other)[1].notes[0]
+
+
 @pytest.mark.parametrize(
     ("seeds", "photos", "said"),
     [(1, 4, "a run has a single picture of a prompt: generate more seeds"), (3, 1, "there is 1 real photo: prepare")],
@@ -167,6 +217,19 @@ def test_inception_where_it_is_to_be_had(networks: Networks, monkeypatch: pytest
     features, note = kid_features("inception", networks.clip, networks.dino, CPU)
     assert note is None
     assert features.of_pictures([np.full((5, 7, 3), 9, np.uint8)]) == pytest.approx(np.full((1, 3), 9))
+
+    def fails(*_: Any) -> None:
+        raise OSError("<urlopen error: no network>")
+
+    monkeypatch.setattr("persam.dreambooth.features.find_spec", lambda _: True)
+    home.FeatureExtractorInceptionV3 = fails
+    _, note = kid_features("auto", networks.clip, networks.dino, CPU)
+    assert note is not None
+    assert "not of InceptionV3 (its weights cannot be downloaded): another scale." in note
+    monkeypatch.setitem(sys.modules, home.__name__, None)
+    _, note = kid_features("auto", networks.clip, networks.dino, CPU)
+    assert note is not None
+    assert "not of InceptionV3 (torch-fidelity or torchvision cannot be imported): another scale." in note
 
 
 def test_a_picture_of_a_subject_without_photos(networks: Networks, tmp_path: Path) -> None:

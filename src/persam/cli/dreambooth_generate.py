@@ -12,6 +12,7 @@ from persam.cli.options import Device, Dtype, Json, quiet_libraries
 from persam.cli.progress import progress_bar
 from persam.errors import UsageError
 
+_LARGEST_SEED = 2**63 - 1
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that persam did not write, too.")]
 
 
@@ -31,7 +32,7 @@ def generate(
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="Text file with one prompt a line.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Pictures of every prompt.")] = 4,
-    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first of them.")] = 0,
+    first_seed: Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of the first of them.")] = 0,
     subject: Annotated[
         str | None, typer.Option(help="Which one {subject} means, where a run knows several; {NAME} means one by name.")
     ] = None,
@@ -172,8 +173,10 @@ def leak(
     seeds: Annotated[int, typer.Option(min=2, help="Pictures of every prompt by every run.")] = 32,
     steps: Annotated[int, typer.Option(min=1, help="Of every personalisation.")] = 500,
     floor: Annotated[float, typer.Option(min=0, max=1, help="Of the background in the run with a soft floor.")] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
-    overwrite: Overwrite = False,
+    seed: Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Of all that is random.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew, and replace files that persam did not write, too.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Measure in small what masks are for: how much of its photos' background comes out with a subject.
@@ -197,7 +200,7 @@ def leak(
     check_folder(folder)
     ours = claimed(folder, FILES, is_ours=lambda home: (home / RESULTS).is_file(), overwrite=overwrite)
     with ours, progress_bar("Training a small model", how.small.steps) as advance:
-        found = measure(folder, how, advance)
+        found = measure(folder, how, advance, overwrite=overwrite)
         files = write_leak(found, folder)
     if json:
         print_json(to_json(found))

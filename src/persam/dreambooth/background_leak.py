@@ -20,15 +20,19 @@ from typing import Any
 import cv2
 import numpy as np
 
+from persam.dreambooth.checkpoints import clear, refuse_other
 from persam.dreambooth.gallery import PictureGrid
 from persam.dreambooth.generated import GeneratedFolder
 from persam.dreambooth.generation import SamplingChoice, generate, plan
-from persam.dreambooth.small_world import COLOURS, SmallTraining, draw, scene, small_model
+from persam.dreambooth.options import difference
+from persam.dreambooth.small_world import COLOURS, SmallTraining, check_home, draw, scene, small_model
 from persam.dreambooth.sources import read_sources
 from persam.dreambooth.subjects import Subject, TrainingPhoto, write_prepared
 from persam.dreambooth.training import train
+from persam.errors import PersamError
 from persam.files import write_text
 from persam.images import read_image
+from persam.ledger import HIDDEN
 from persam.metrics import Interval, PairedTest, bootstrap_mean, paired_test
 from persam.reports.pictures import write_image, write_mask
 from persam.reports.provenance import versions
@@ -36,13 +40,21 @@ from persam.reports.tables import Table
 
 RESULTS, TABLE, SAMPLES = "leak.json", "leak.md", "leak.png"
 FILES = (RESULTS, TABLE, SAMPLES)
-BASE = "base"
+BASE, PHOTOS, CLASS_IMAGES, RUNS = "base", "photos", "class_images", "runs"
 BACKGROUND = "green"
 STRIPES = np.array([(150, 45, 175), (240, 235, 225)])  # violet and white, which no background is
 ELSEWHERE = ("red", "blue")
 PROMPTS = ("a photo of {subject}", *(f"a photo of {{subject}} on {colour}" for colour in ELSEWHERE))
 _NEAR = 20.0  # CIE76 colour difference: a shade of it, whatever the light
 _SHOWN = 4  # seeds in the picture
+_ASKED = f"{HIDDEN}/leak.json"  # the settings, from the beginning on
+# On these all that is trained depends. The floor is in a run's name, and more steps go on where the run ended.
+_OF_ALL_RUNS = {
+    "photos": "number of photos",
+    "learning_rate": "learning rate",
+    "class_count": "class count",
+    "seed": "seed",
+}
 
 
 @dataclass(frozen=True)
@@ -115,28 +127,41 @@ def colour_share(pixels: np.ndarray, colour: Sequence[float]) -> float:
     return float((np.linalg.norm(own - wanted, axis=1) <= _NEAR).mean())
 
 
-def leak(folder: Path, settings: LeakSettings | None = None, progress: Callable[..., Any] | None = None) -> LeakResult:
+def leak(
+    folder: Path,
+    settings: LeakSettings | None = None,
+    progress: Callable[..., Any] | None = None,
+    *,
+    overwrite: bool = False,
+) -> LeakResult:
     """Do the experiment; what an earlier call with the same settings left in the folder is taken as it is.
 
     Args:
         folder: for the base model, the photos, the runs and the pictures.
         settings: of it.
         progress: called with ``done``, ``total`` and ``what``, as `persam.cli.progress.progress_bar` gives it.
+        overwrite: train all runs anew, and the base model if it was trained with other settings.
+
+    Raises:
+        UsageError: the folder holds an experiment with other settings, or another model.
+        PersamError: what it holds is damaged, or it cannot be written.
     """
     how, tell = settings or LeakSettings(), progress or (lambda **_: None)
+    _begin(folder, how, overwrite)
     tell(done=0, total=how.small.steps, what="Training a small model")
     base = small_model(folder / BASE, how.small, tell)
-    photos = _photograph(folder / "photos", folder / "class_images", how)
+    photos = _photograph(folder / PHOTOS, folder / CLASS_IMAGES, how)
     for name, special in how.runs.items():
         tell(done=0, total=how.steps, what=f"Training with {name}")
         train(
-            folder / "photos",
-            folder / "runs" / name,
+            folder / PHOTOS,
+            folder / RUNS / name,
             base,
+            overwrite=overwrite,
             method="full",
             steps=how.steps,
             learning_rate=how.learning_rate,
-            class_images=folder / "class_images",
+            class_images=folder / CLASS_IMAGES,
             class_count=how.class_count,
             seed=how.seed,
             device="cpu",
@@ -144,7 +169,7 @@ def leak(folder: Path, settings: LeakSettings | None = None, progress: Callable[
             progress=tell,
             **special,
         )
-    sources = read_sources([str(folder / "runs" / name) for name in how.runs], base=True)
+    sources = read_sources([str(folder / RUNS / name) for name in how.runs], base=True)
     choice = SamplingChoice("ddim", how.sampling_steps, how.guidance)
     planned = plan(
         [sources[-1], *sources[:-1]], PROMPTS, range(how.seeds), folder / "pictures", choice=choice,
@@ -153,6 +178,33 @@ def leak(folder: Path, settings: LeakSettings | None = None, progress: Callable[
     tell(done=0, total=planned.count, what="Pictures")
     generated, _ = generate(planned, batch=16, progress=tell)
     return _measured(how, generated, photos)
+
+
+def _begin(folder: Path, how: LeakSettings, overwrite: bool) -> None:
+    """See before anything is trained or drawn that what is there is of the same settings; or clear it away."""
+    now = _trained_with(asdict(how))
+    if not overwrite and (differs := difference(_asked_before(folder) or now, now)):
+        raise refuse_other(folder, differs)
+    check_home(folder / BASE)
+    if overwrite:  # all at once: were this call cut short, the same without --overwrite goes on
+        for name in how.runs:
+            clear(folder / RUNS / name)
+    write_text(folder / _ASKED, json.dumps(asdict(how), indent=1) + "\n")
+
+
+def _asked_before(folder: Path) -> dict[str, Any] | None:
+    file = next((each for each in (folder / _ASKED, folder / RESULTS) if each.is_file()), None)
+    if file is None:
+        return None
+    try:
+        return _trained_with(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PersamError(f"{file} is damaged; begin anew with --overwrite.") from error
+
+
+def _trained_with(settings: Mapping[str, Any]) -> dict[str, Any]:
+    base = {f"the small model's {name}": value for name, value in settings["small"].items()}
+    return base | {words: settings[name] for name, words in _OF_ALL_RUNS.items()}
 
 
 def _photograph(folder: Path, others: Path, how: LeakSettings) -> tuple[np.ndarray, ...]:

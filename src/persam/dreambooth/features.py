@@ -114,6 +114,14 @@ class DinoFeatures:
         return _checked(self.network(pixel_values=pixels).last_hidden_state[:, 0], self.name)
 
 
+class NoInceptionError(PersamError):
+    """InceptionV3 cannot be had; `why` says so in few words, for the note under a table."""
+
+    def __init__(self, sentence: str, why: str) -> None:
+        super().__init__(sentence)
+        self.why = why
+
+
 class InceptionFeatures:
     """The Inception v3 of FID and KID, 2048 numbers a picture, from torch-fidelity.
 
@@ -121,7 +129,7 @@ class InceptionFeatures:
         device: where it computes.
 
     Raises:
-        PersamError: torch-fidelity or torchvision cannot be imported, or the weights are not to be had.
+        NoInceptionError: torch-fidelity or torchvision cannot be imported, or the weights are not to be had.
     """
 
     name = "InceptionV3"
@@ -131,17 +139,19 @@ class InceptionFeatures:
         try:
             home = import_module("torch_fidelity.feature_extractor_inceptionv3")
         except (ImportError, RuntimeError) as error:  # torchvision beside another build of PyTorch: RuntimeError
-            raise PersamError(
+            raise NoInceptionError(
                 f"InceptionV3 needs torch-fidelity and torchvision ({first_line(error)}): pip install torch-fidelity "
-                "with a torchvision that fits PyTorch, or take --kid clip."
+                "with a torchvision that fits PyTorch, or take --kid clip.",
+                "torch-fidelity or torchvision cannot be imported",
             ) from error
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 network = home.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
         except (OSError, RuntimeError) as error:
-            raise PersamError(
+            raise NoInceptionError(
                 f"The weights of InceptionV3 cannot be downloaded ({first_line(error)}); check the network, or take "
-                "--kid clip."
+                "--kid clip.",
+                "its weights cannot be downloaded",
             ) from error
         self.network = network.eval().requires_grad_(False).to(device)
         self.fingerprint = fingerprint_of(self.network)
@@ -195,10 +205,10 @@ def kid_features(
         else:
             try:
                 return InceptionFeatures(device), None
-            except PersamError as error:
+            except NoInceptionError as error:
                 if wanted == "inception":
                     raise
-                why = str(error).partition(":")[0]
+                why = error.why
     features = dino if wanted == "dino" else clip
     return features, f"KID is computed with features of {features.name}, not of InceptionV3 ({why}): another scale."
 

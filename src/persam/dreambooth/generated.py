@@ -32,6 +32,7 @@ class GeneratedPicture:
         asked: the words that the model was given: ``a photo of t@y mug in the snow``.
         caption: the same without identifiers, in words that any model knows: ``a photo of mug in the snow``.
         subjects: names of the subjects that it was asked for.
+        withheld: whether the model's safety checker withheld it, so that it is black.
     """
 
     file: Path
@@ -41,6 +42,7 @@ class GeneratedPicture:
     asked: str
     caption: str
     subjects: tuple[str, ...] = ()
+    withheld: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,17 @@ class GeneratedFolder:
     def of(self, run: str, prompt: int | None = None) -> list[GeneratedPicture]:
         """The pictures of a run, or those that answer one prompt."""
         return [each for each in self.pictures if each.run == run and prompt in (None, each.prompt)]
+
+    @property
+    def shown(self) -> tuple[GeneratedPicture, ...]:
+        """The pictures without those that were withheld."""
+        return tuple(each for each in self.pictures if not each.withheld)
+
+    @property
+    def same_noise(self) -> bool:
+        """Whether a seed gave the same start noise to all runs: it is drawn in latents, whose shape the family and the
+        size decide."""
+        return len({(run.get("family"), run.get("size")) for run in self.runs.values()}) <= 1
 
 
 def picture_file(folder: Path, run: str, prompt: int, seed: int) -> Path:
@@ -136,7 +149,16 @@ def _picture(
         raise ValueError(f"{name!r} is of a run or a prompt that is not listed")
     file = folder.joinpath(*PurePosixPath(name).parts)
     subjects = tuple(map(str, told["subjects"]))
-    return GeneratedPicture(file, run, prompt, int(told["seed"]), str(told["asked"]), str(told["caption"]), subjects)
+    return GeneratedPicture(
+        file,
+        run,
+        prompt,
+        int(told["seed"]),
+        str(told["asked"]),
+        str(told["caption"]),
+        subjects,
+        bool(told.get("withheld", False)),
+    )
 
 
 def _check_there(file: Path, pictures: Sequence[GeneratedPicture]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,12 @@ SAMPLERS = {
     "euler": "EulerDiscreteScheduler",
 }
 _FLOW = ("sd3", "flux")  # families that were trained by flow matching
+_TIMES = 1000  # of noise, that all others were trained with
 _NOTE = "persam"  # of a picture's file: what it was made with, by which it is known when generation goes on
-_MULTIPLE = 8  # sides of pictures; FLUX rounds to 16 itself
+_WITHHELD = "withheld"  # likewise: the model's safety checker made it black
+_MULTIPLE = 8  # sides of pictures
+_FLOW_MULTIPLE = 16  # those models see squares of 2 x 2 latents
+_LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -87,20 +91,42 @@ class SamplingChoice:
         """The sampling for a run or model.
 
         Raises:
-            UsageError: a sampler that its family does not have.
+            UsageError: a sampler that its family does not have, or steps that it cannot take.
         """
         usual = _USUAL.get(source.family, _PUBLISHED)
-        if source.family == "flux" and "schnell" in source.model.lower():
+        if source.family == "flux" and "schnell" in Path(source.model).name.lower():
             usual = _DISTILLED
         sampler = self.sampler or usual.sampler
         if source.family in _FLOW and sampler != "own":
             raise UsageError(f"{source.name} was trained by flow matching, for which there is no {sampler}; use own.")
+        steps = self.steps or usual.steps
+        if source.family not in _FLOW:
+            _check_spread(steps, source.name)
         size = self.size or (None if source.run is None else source.run.resolution)
-        return Sampling(
-            sampler,
-            self.steps or usual.steps,
-            usual.guidance if self.guidance is None else self.guidance,
-            size,
+        return Sampling(sampler, steps, usual.guidance if self.guidance is None else self.guidance, size)
+
+
+def _check_spread(steps: int, name: str) -> None:
+    """See that steps reach nearly to the largest noise: diffusers puts them a whole number of times apart, rounded
+    down, so that 600 steps of 1,000 times would begin with the noise of the 600th.
+
+    Raises:
+        UsageError: they do not.
+    """
+    apart = _TIMES // steps
+    if apart < 2 or steps * apart < 0.8 * _TIMES:
+        near = [_TIMES // 2] if apart < 2 else [_TIMES // (apart + 1), _TIMES // apart]
+        raise UsageError(
+            f"{steps} steps do not spread over the {_TIMES} times that {name} was trained with; give "
+            f"{' or '.join(map(str, near))}."
+        )
+
+
+def _check_size(sampling: Sampling, source: PictureSource) -> None:
+    if source.family in _FLOW and sampling.size is not None and sampling.size % _FLOW_MULTIPLE:
+        raise UsageError(
+            f"{source.name} cannot make a picture of {sampling.size} pixels; give a --size that is a multiple of "
+            f"{_FLOW_MULTIPLE}."
         )
 
 
@@ -121,13 +147,14 @@ class PlannedPicture:
     words: str
     note: str
 
-    def is_there(self) -> bool:
-        """Whether its file is there, made with the same."""
+    def stored(self) -> GeneratedPicture | None:
+        """The picture, where its file is there, made with the same; with whether it was withheld."""
         try:
-            with Image.open(self.picture.file) as stored:
-                return stored.info.get(_NOTE) == self.note
+            with Image.open(self.picture.file) as file:
+                is_own, is_withheld = file.info.get(_NOTE) == self.note, _WITHHELD in file.info
         except OSError:
-            return False
+            return None
+        return replace(self.picture, withheld=is_withheld) if is_own else None
 
 
 @dataclass(frozen=True)
@@ -171,7 +198,8 @@ class PicturePlan:
             | {"dtype": str(self.dtype).removeprefix("torch.")}
             for source in self.sources
         }
-        there = tuple(planned.picture for each in self.pictures.values() for planned in each if planned.is_there())
+        stored = (planned.stored() for each in self.pictures.values() for planned in each)
+        there = tuple(each for each in stored if each is not None)
         return GeneratedFolder(
             self.folder, self.prompts, self.seeds, runs, there, versions("diffusers", "peft", "accelerate")
         )
@@ -202,10 +230,12 @@ def plan(
 
     Raises:
         UsageError: nothing to be asked, a place of a prompt that stands for nothing, a sampler, device or dtype that
-            there is not.
+            there is not, a size, number of steps or seed that cannot be.
     """
     if not prompts or not seeds:
         raise UsageError("There is nothing to generate; give a prompt and a seed at least.")
+    if wrong := [seed for seed in seeds if not 0 <= seed <= _LARGEST_SEED]:
+        raise UsageError(f"The seed {wrong[0]} is out of range; give 0 to {_LARGEST_SEED}.")
     subjects, place = subjects_of(sources), choose_device(device)
     if subject is not None and subject not in {each.name for each in subjects}:
         known = ", ".join(each.name for each in subjects) or "none"
@@ -218,19 +248,22 @@ def plan(
         samplings = {
             name: Sampling(each.sampler, each.steps, each.guidance, *sizes) for name, each in samplings.items()
         }
+    for source in sources:
+        _check_size(samplings[source.name], source)
     pictures = {
         source.name: [
-            _planned(source, samplings[source.name], numbers, folder, number, words, seed)
+            _planned(source, stamp, samplings[source.name], numbers, folder, number, words, seed)
             for number, words in enumerate(filled)
             for seed in seeds
         ]
-        for source in sources
+        for source, stamp in ((each, each.stamp) for each in sources)
     }
     return PicturePlan(folder, tuple(sources), samplings, tuple(prompts), tuple(seeds), pictures, place, numbers)
 
 
 def _planned(
     source: PictureSource,
+    stamp: list[list[Any]],
     sampling: Sampling,
     dtype: torch.dtype,
     folder: Path,
@@ -241,7 +274,7 @@ def _planned(
     words = filled.asked if source.run is not None else filled.caption
     decides = {
         "model": source.model,
-        "run": source.stamp,
+        "run": stamp,
         "prompt": words,
         "seed": seed,
         **asdict(sampling),
@@ -275,33 +308,46 @@ def generate(
         PersamError: a model is not to be had, does not fit into the memory, or makes no numbers; no room on the disk.
     """
     tell = progress or (lambda **_: None)
-    todo = {name: [each for each in pictures if not each.is_there()] for name, pictures in planned.pictures.items()}
+    todo = {name: [each for each in pictures if each.stored() is None] for name, pictures in planned.pictures.items()}
     done = planned.count - sum(map(len, todo.values()))
     if done:
         tell(before=done)
-    withheld: list[Path] = []
     try:
         for source in planned.sources:
             if todo[source.name]:
-                withheld += _generate_with(source, planned, todo[source.name], batch, tell)
+                _generate_with(source, planned, todo[source.name], batch, tell)
+                _list(planned)
     finally:
-        listed = planned.listed()
-        if listed.pictures:
-            write_generated(listed)
+        listed = _list(planned)
+    return listed, _notes(listed)
+
+
+def _list(planned: PicturePlan) -> GeneratedFolder:
+    listed = planned.listed()
+    if listed.pictures:
+        write_generated(listed)
+    return listed
+
+
+def _notes(listed: GeneratedFolder) -> list[str]:
     notes = []
+    withheld = [each.file.relative_to(listed.folder) for each in listed.pictures if each.withheld]
     if withheld:
-        more = f", such as {withheld[0].relative_to(planned.folder)}"
-        notes.append(f"The model's safety checker withheld {len(withheld)} pictures, which are black{more}.")
-    return listed, notes
+        notes.append(
+            f"The model's safety checker withheld {len(withheld)} of {len(listed.pictures)} pictures, which are black, "
+            f"such as {withheld[0]}; scoring leaves them out."
+        )
+    if not listed.same_noise:
+        notes.append("The runs differ in family or size, so one seed gives each of them other start noise.")
+    return notes
 
 
 def _generate_with(
     source: PictureSource, planned: PicturePlan, todo: Sequence[PlannedPicture], batch: int, tell: Callable[..., object]
-) -> list[Path]:
-    """Make a source's pictures; those that its model withheld."""
-    pipeline = source.pipeline(planned.device, planned.dtype)
-    sampling = _ready(pipeline, source, planned.samplings[source.name])
-    withheld = []
+) -> None:
+    """Make a source's pictures."""
+    pipeline, sampling = source.pipeline(planned.device, planned.dtype), planned.samplings[source.name]
+    _set_sampler(pipeline, sampling)
     for together in _batches(todo, batch):
         remedy = "use a smaller --batch, a smaller --size, or --dtype bf16"
         with (
@@ -321,21 +367,17 @@ def _generate_with(
         for each, pixels, is_withheld in zip(together, made.images, black, strict=True):
             if not np.isfinite(pixels).all():
                 raise no_numbers(source.name, f"the picture {each.picture.asked!r}")
-            _write(each, (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8))
-            withheld += [each.picture.file] if is_withheld else []
+            _write(each, (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8), withheld=is_withheld)
             tell()
-    return withheld
 
 
-def _ready(pipeline: Any, source: PictureSource, sampling: Sampling) -> Sampling:
-    """Give a pipeline its sampler."""
+def _set_sampler(pipeline: Any, sampling: Sampling) -> None:
     name = SAMPLERS[sampling.sampler]
     if name is not None:
         # Latents are not in [-1, 1]: DDIM, which was made for pixels, would cut them where the file does not forbid it.
         more = {"clip_sample": False} if sampling.sampler == "ddim" else {}
         with quiet():
             pipeline.scheduler = getattr(diffusers(), name).from_config(pipeline.scheduler.config, **more)
-    return sampling
 
 
 def _batches(todo: Sequence[PlannedPicture], size: int) -> Iterator[list[PlannedPicture]]:
@@ -350,8 +392,10 @@ def _batches(todo: Sequence[PlannedPicture], size: int) -> Iterator[list[Planned
         yield together
 
 
-def _write(planned: PlannedPicture, pixels: np.ndarray) -> None:
+def _write(planned: PlannedPicture, pixels: np.ndarray, *, withheld: bool) -> None:
     note = PngInfo()
     note.add_text(_NOTE, planned.note)
+    if withheld:
+        note.add_text(_WITHHELD, "by the model's safety checker")
     with atomic_path(planned.picture.file) as temporary:
         Image.fromarray(pixels).save(temporary, "PNG", pnginfo=note)

@@ -49,13 +49,16 @@ class FilledPrompt:
 def fill(prompt: str, subjects: Sequence[Subject], main: str | None = None) -> FilledPrompt:
     """Put subjects into a prompt.
 
-    An identifier that somebody wrote out, ``a photo of t@y mug``, is found, too.
+    An identifier that somebody wrote out, ``a photo of t@y mug``, is found, too, and left out of the caption. Subjects
+    that were prepared apart may have one identifier, so the class word behind it says whose it is.
 
     >>> mug = Subject("my_mug", "t@y", "mug", ())
     >>> fill("a photo of {subject} in the snow", [mug]).asked
     'a photo of t@y mug in the snow'
     >>> fill("a t@y mug on a table", [mug]).caption
     'a mug on a table'
+    >>> fill('a book titled "{subject}"', [mug]).caption
+    'a book titled "mug"'
 
     Args:
         prompt: with any number of places.
@@ -79,17 +82,47 @@ def fill(prompt: str, subjects: Sequence[Subject], main: str | None = None) -> F
         return named[name]
 
     asked = _PLACE.sub(lambda found: _words(subject_of(found[1])), prompt)
-    caption = asked
-    for each in sorted(subjects, key=lambda one: -len(one.identifier)):
-        whole = re.compile(rf"(?<!\S){re.escape(each.identifier)}\s+")
-        if whole.search(caption):
-            used[each.name] = None
-            caption = whole.sub("", caption)
-    return FilledPrompt(asked, caption, tuple(used))
+    parts = _PLACE.split(prompt)  # what somebody wrote out, and places, in turn
+    for number, part in enumerate(parts):
+        if number % 2:
+            parts[number] = subject_of(part).class_word
+        else:
+            parts[number], named_here = _without_identifiers(part, asked, subjects)
+            used |= dict.fromkeys(named_here)
+    return FilledPrompt(asked, "".join(parts).strip(), tuple(used))
 
 
 def _words(subject: Subject) -> str:
     return f"{subject.identifier} {subject.class_word}"
+
+
+def _without_identifiers(text: str, asked: str, subjects: Sequence[Subject]) -> tuple[str, list[str]]:
+    """A part of a prompt without the identifiers in it, and the names of the subjects that they stand for."""
+    found: list[str] = []
+    for words in sorted({_words(each) for each in subjects}, key=len, reverse=True):
+        alike = [each for each in subjects if _words(each) == words]
+        whole = _alone(rf"{re.escape(alike[0].identifier)}\s+{re.escape(alike[0].class_word)}")
+        if whole.search(text):
+            found += [each.name for each in alike]
+            text = _put(whole, alike[0].class_word, text)
+    for identifier in sorted({each.identifier for each in subjects}, key=len, reverse=True):
+        bare = _alone(re.escape(identifier))
+        if bare.search(text):
+            alike = [each for each in subjects if each.identifier == identifier]
+            word = alike[0].class_word if len(alike) == 1 else ""
+            found += [alike[0].name] if word else []
+            is_said = not word or _alone(re.escape(word)).search(asked)  # ``a t@y red mug``, not ``a photo of t@y``
+            text = re.sub(rf"{bare.pattern}\s*", "", text) if is_said else _put(bare, word, text)
+    return text, found
+
+
+def _alone(pattern: str) -> re.Pattern[str]:
+    """What no letter touches: quotes and brackets may."""
+    return re.compile(rf"(?<!\w){pattern}(?!\w)")
+
+
+def _put(pattern: re.Pattern[str], words: str, text: str) -> str:
+    return pattern.sub(lambda _: words, text)
 
 
 def _only(prompt: str, subjects: Sequence[Subject]) -> str:

@@ -30,9 +30,10 @@ PAPER = {
     "+ PerSAM-F (paper)": (0.834, 0.818, 28.9),
 }
 _PAIRED = (
-    "Over pictures of the same prompt and seed, which begin with the same noise; [..] is a 95 % bootstrap interval, p "
+    "Over pictures of the same prompt and seed, which begin with {noise} noise; [..] is a 95 % bootstrap interval, p "
     "that of a permutation test, both with whole prompts drawn (pictures, if there is one prompt)."
 )
+_OTHER_NOISE = "other (the runs differ in family or size)"
 _ALIGN = (
     "Text-Align: the picture and its prompt without the identifier; CLIPScore is 2.5 × the cosine, 0 below 0. "
     "Image-Align: mean cosine with all photos of the subject."
@@ -98,7 +99,8 @@ def _changes(scores: Scores, first: str) -> Table:
         return f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}] p {test.p_value:.2g}"
 
     rows = tuple((run, *(cell(tests.get(figure)) for figure in _COLUMNS)) for run, tests in scores.changes.items())
-    return Table(f"Change against {first}", ("run", *_COLUMNS.values()), rows, notes=(_PAIRED,))
+    note = _PAIRED.format(noise="the same" if scores.generated.same_noise else _OTHER_NOISE)
+    return Table(f"Change against {first}", ("run", *_COLUMNS.values()), rows, notes=(note,))
 
 
 def _notes(scores: Scores) -> list[str]:

@@ -57,7 +57,7 @@ class Scores:
     """What was measured.
 
     Attributes:
-        generated: the pictures.
+        generated: the pictures that were scored.
         pictures: of each, in the order of `generated.pictures`.
         means: by run and prompt (None: all prompts): the figures' means with intervals of 95 %, and ``clip_score``.
         kid: by run and prompt; None where there are too few pictures.
@@ -103,24 +103,30 @@ def score(
     foreground: bool = False,
     progress: Callable[[], object] | None = None,
 ) -> Scores:
-    """Score all pictures of a folder.
+    """Score all pictures of a folder, but for those that the model's safety checker withheld, which are black.
 
     Args:
         generated: the pictures.
         references: the real photos, of all subjects that were asked for.
         networks: what looks at them.
-        real: photos that KID compares with, such as other things of the subject's kind; else the references.
+        real: photos that KID compares with, such as other things of the subject's kind; else the references. One that
+            cannot be read is left out, which a note says.
         foreground: of the references, compare the subject alone, cut out with its mask, before grey. KID is computed
             with whole photos all the same.
         progress: called after every picture and photo, `steps_of` times.
 
     Raises:
         UsageError: a picture shows a subject that `references` does not have.
-        PersamError: a picture or photo cannot be read.
+        PersamError: a picture, a photo of the references, or none of the other photos can be read; all pictures were
+            withheld; a mask shows nothing.
     """
+    withheld = len(generated.pictures) - len(generated.shown)
+    generated = replace(generated, pictures=generated.shown)
+    if not generated.pictures:
+        raise PersamError(f"All pictures in {generated.folder} were withheld by the model's safety checker.")
     shown = {each: _subjects_of(each, references) for each in generated.pictures}
     photos = {subject.name: _of_photos(subject, networks, foreground, progress) for subject in references}
-    others = _features((read_image(file) for file in real), (networks.kid,), progress)[0] if real else None
+    others, unread = _of_others(real, networks.kid, progress) if real else (None, [])
     texts = list(dict.fromkeys(each.caption for each in generated.pictures))
     words = dict(zip(texts, _unit(networks.clip.of_texts(texts)), strict=True))
     pictures = (read_image(each.file, what="picture") for each in generated.pictures)
@@ -147,14 +153,17 @@ def score(
         {key: _means([each for each in scored if _answers(each, key)]) for key in keys},
         kid,
         _changes(scored, list(dict.fromkeys(run for run, _ in keys))),
-        _about(generated, references, networks, real, foreground),
-        _few(kid, len(real) or min(len(subject.photos) for subject in references)),
+        _about(generated, references, networks, len(real) - len(unread), foreground),
+        (
+            *_left_out(withheld, unread, len(real)),
+            *_few(kid, (len(real) - len(unread)) or min(len(subject.photos) for subject in references)),
+        ),
     )
 
 
 def steps_of(generated: GeneratedFolder, references: Sequence[Subject], real: Sequence[Path] = ()) -> int:
     """How often `score` calls its progress."""
-    return len(generated.pictures) + len(real) + sum(len(subject.photos) for subject in references)
+    return len(generated.shown) + len(real) + sum(len(subject.photos) for subject in references)
 
 
 def _keys(generated: GeneratedFolder) -> list[Key]:
@@ -201,6 +210,28 @@ def _features(
     return [np.stack(found[network]) for network in networks]
 
 
+def _of_others(
+    files: Sequence[Path], network: PictureFeatures, progress: Callable[[], object] | None
+) -> tuple[np.ndarray, list[Path]]:
+    """Vectors (N, d) of the photos of others that can be read, and the files of those that cannot."""
+    unread: list[Path] = []
+
+    def readable() -> Iterator[np.ndarray]:
+        for file in files:
+            try:
+                photo = read_image(file)
+            except PersamError as error:
+                unread.append(file)
+                if len(unread) == len(files):
+                    raise PersamError(f"None of the {len(files)} other real photos can be read: {error}") from error
+                if progress is not None:
+                    progress()
+            else:
+                yield photo
+
+    return _features(readable(), (network,), progress)[0], unread
+
+
 def _of_photos(
     subject: Subject, networks: Networks, foreground: bool, progress: Callable[[], object] | None
 ) -> list[np.ndarray]:
@@ -217,9 +248,10 @@ def _of_photos(
 def _alone(photo: TrainingPhoto) -> np.ndarray:
     """The subject before grey, and little of that around it."""
     image = read_image(photo.image)
-    mask = read_mask(photo.mask, (image.shape[0], image.shape[1]))
+    mask = read_mask(photo.mask, (image.shape[0], image.shape[1]), may_be_trivial=True)  # as training takes it
     box = mask_box(mask)
-    assert box is not None  # read_mask has seen to it
+    if box is None:
+        raise PersamError(f"The mask {photo.mask} is empty; draw the subject, or take the photo out of the list.")
     margin = round(_MARGIN * max(box[2] - box[0], box[3] - box[1]))
     left, top = (max(0, start - margin) for start in box[:2])
     part = slice(top, box[3] + margin), slice(left, box[2] + margin)
@@ -268,6 +300,13 @@ def _changes(scored: Sequence[PictureScore], runs: Sequence[str]) -> dict[str, d
     }
 
 
+def _left_out(withheld: int, unread: Sequence[Path], real: int) -> Iterator[str]:
+    if withheld:
+        yield f"Left out: pictures that the model's safety checker withheld ({withheld})."
+    if unread:
+        yield f"Left out: real photos that cannot be read ({len(unread)} of {real}), such as {unread[0]}."
+
+
 def _few(kid: Mapping[Key, KernelDistance | None], photos: int) -> tuple[str, ...]:
     """What is to be said where there are too few pictures for KID."""
     missing = sum(each is None for each in kid.values())
@@ -285,7 +324,7 @@ def _about(
     generated: GeneratedFolder,
     references: Sequence[Subject],
     networks: Networks,
-    real: Sequence[Path],
+    real: int,
     foreground: bool,
 ) -> dict[str, Any]:
     named = {"clip": networks.clip, "dino": networks.dino, "kid": networks.kid}
@@ -294,7 +333,7 @@ def _about(
         "pictures": len(generated.pictures),
         "prompts": len(generated.prompts),
         "references": {subject.name: len(subject.photos) for subject in references},
-        "real": len(real),
+        "real": real,
         "foreground": foreground,
         **{key: network.name for key, network in named.items()},
         **{f"{key}_fingerprint": network.fingerprint for key, network in named.items()},

@@ -8,6 +8,7 @@ colours in stripes, before a background of any colour, or of the colour that the
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ import torch
 from torch.nn import functional as F
 
 from persam.dreambooth.pipelines import diffusers, quiet
+from persam.errors import UsageError, write_error
 from persam.files import write_text
+from persam.ledger import HIDDEN
 
 SIDE = 24  # pixels
 KINDS = ("ball", "box", "kite")
@@ -29,7 +32,7 @@ COLOURS = {
     "yellow": (225, 200, 70),
     "grey": (130, 130, 130),
 }
-_READY = "small_world.json"  # written last, with what it was made with
+_READY = "small_world.json"  # with what the model was made with; by it a folder is known for one of ours
 _NAMED = 0.5  # of the captions name the background's colour
 _NO_WORDS = 0.1  # of them are empty, for guidance
 _TOKENS = 12  # of a prompt: the longest here has eight
@@ -119,7 +122,12 @@ def small_model(folder: Path, how: SmallTraining, progress: Callable[[], object]
 
     Returns:
         The folder.
+
+    Raises:
+        UsageError: it holds something else.
+        PersamError: it cannot be written.
     """
+    check_home(folder)
     settings = json.dumps(asdict(how))
     if (folder / _READY).is_file() and (folder / _READY).read_text(encoding="utf-8") == settings:
         for _ in range(how.steps if progress is not None else 0):
@@ -130,9 +138,35 @@ def small_model(folder: Path, how: SmallTraining, progress: Callable[[], object]
         pipeline = _pipeline()
         tell = progress or (lambda: None)
         _train(pipeline, how, tell)
-        pipeline.save_pretrained(folder)
-    write_text(folder / _READY, settings)
+        _save(pipeline, folder, settings)
     return folder
+
+
+def check_home(folder: Path) -> None:
+    """See that a folder is free for the model, or holds one of an earlier call.
+
+    Raises:
+        UsageError: it holds something else, which the model would replace.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _READY).is_file():
+        raise UsageError(
+            f"{folder} holds files that are not of the small model, which would be saved there; choose another "
+            "--output, or move them away."
+        )
+
+
+def _save(pipeline: Any, folder: Path, settings: str) -> None:
+    """Beside the folder, which it then replaces: of a save that was killed nothing is taken for a model."""
+    draft = folder.parent / HIDDEN / folder.name
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        pipeline.save_pretrained(draft)
+        write_text(draft / _READY, settings)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        draft.replace(folder)
+    except OSError as error:
+        raise write_error(folder, error) from error
 
 
 def _pipeline() -> Any:

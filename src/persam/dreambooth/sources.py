@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persam.dreambooth.pipelines import INDEX, family_named, load_pipeline
-from persam.dreambooth.runs import PIPELINE, RUN, Run, load_run
+from persam.dreambooth.runs import PIPELINE, RUN, Run, load_run, run_json
 from persam.dreambooth.subjects import Subject
 from persam.errors import UsageError
 from persam.files import UniqueNames, safe_name
 
 if TYPE_CHECKING:
     import torch
+
+_WEIGHTS = ("*.safetensors", "*.bin")  # the latter of old models
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ class PictureSource:
 
     @property
     def stamp(self) -> list[list[Any]]:
-        """By what it is known that a run was trained anew: the files of its folder, their sizes and times."""
-        if self.run is None:
-            return []
-        files = [file for file in sorted(self.run.folder.glob("*.safetensors")) if file.is_file()]
-        files += sorted((self.run.folder / PIPELINE).rglob("*.safetensors"))
-        status = [(file, file.stat()) for file in (self.run.folder / RUN, *files)]
-        return [[file.relative_to(self.run.folder).as_posix(), each.st_size, each.st_mtime_ns] for file, each in status]
+        """By what it is known that a run or its base was trained anew: files of weights, their sizes and times."""
+        found = []
+        if self.run is not None:
+            home = self.run.folder
+            found += _status(home, [home / RUN, *home.glob("*.safetensors"), *(home / PIPELINE).rglob("*.safetensors")])
+        base = Path(self.model)
+        if base.is_dir() and (self.run is None or self.run.method == "lora"):  # a full run has all of it
+            found += _status(base, [file for kind in _WEIGHTS for file in base.rglob(kind)])
+        return found
 
     def pipeline(self, device: torch.device, dtype: torch.dtype) -> Any:
         """Load it; see `persam.dreambooth.pipelines.load_pipeline`."""
@@ -53,11 +56,15 @@ class PictureSource:
 
     def to_json(self) -> dict[str, Any]:
         """What ``generated.json`` says of it."""
-        told = {"folder": None, "model": self.model, "family": self.family, "run": None}
+        told: dict[str, Any] = {"folder": None, "model": self.model, "family": self.family, "run": None}
         if self.run is not None:
-            run = json.loads((self.run.folder / RUN).read_text(encoding="utf-8"))
-            told |= {"folder": str(self.run.folder.absolute()), "run": run}
+            told |= {"folder": str(self.run.folder.absolute()), "run": run_json(self.run)}
         return told
+
+
+def _status(home: Path, files: Iterable[Path]) -> list[list[Any]]:
+    status = [(file, file.stat()) for file in sorted(files) if file.is_file()]
+    return [[file.relative_to(home).as_posix(), each.st_size, each.st_mtime_ns] for file, each in status]
 
 
 def read_sources(names: Sequence[str], *, base: bool = False) -> list[PictureSource]:
@@ -78,15 +85,20 @@ def read_sources(names: Sequence[str], *, base: bool = False) -> list[PictureSou
     for name in dict.fromkeys(names):
         run = load_run(name) if _is_run(name) else None
         label = safe_name(Path(name).resolve().name if run is not None else name.rstrip("/").rpartition("/")[2])
-        model, family = (name, family_named(name).key) if run is None else (run.model, run.family)
+        model, family = (_whole(name), family_named(name).key) if run is None else (run.model, run.family)
         sources.append(PictureSource(unique.of(name, [label], label), model, family, run))
     if base:
-        as_they_are = {source.model for source in sources if source.run is None}
-        models = {source.model: source.family for source in sources if source.model not in as_they_are}
+        as_they_are = {_whole(source.model) for source in sources if source.run is None}
+        models = {source.model: source.family for source in sources if _whole(source.model) not in as_they_are}
         sources += [
             PictureSource(unique.of(f"base {model}", ["base"], "base"), model, models[model]) for model in models
         ]
     return sources
+
+
+def _whole(model: str) -> str:
+    """A folder by its one path, however it was named, and a hub id as it is."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def _is_run(name: str) -> bool:
