@@ -272,7 +272,7 @@ def _tell_enlarged(done: Enlarged) -> None:
     out_of_it = [photo for photo in done.photos if not photo.used]
     for photo in out_of_it[:_SHOWN]:
         score = "" if photo.score is None else f", score {photo.score:.2f}"
-        say(f"Left out: {photo.source} ({photo.verdict}{score}). {' '.join(photo.doubts)}".rstrip())
+        say(f"Left out: {photo.source} ({photo.verdict}{score}). {' '.join(photo.reasons)}".rstrip())
     if len(out_of_it) > _SHOWN:
         say(f"... and {len(out_of_it) - _SHOWN} more in {done.listed}")
     first = f"{real} real, 00 among them" if real else "00 is the surest of them"

@@ -76,6 +76,11 @@ class ReviewedPhoto:
         """Whether it is in the data set."""
         return bool(self.name)
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is left out though the object is there, in sentences."""
+        return () if self.used or self.verdict in ("unsure", "absent") else self.doubts
+
 
 @dataclass
 class Enlarged:
@@ -144,7 +149,9 @@ def enlarge(
             shelf = _Shelf()
             references = _references(concept, shelf)
             shown = {record.sha256 for record in concept.references} if references else set()
-            seen = list(_looked_at(_Look(model, concept, keep_unsure, shown), places, shelf, done.failures, on_photo))
+            seen = list(
+                _looked_at(_PhotoLook(model, concept, keep_unsure, shown), places, shelf, done.failures, on_photo)
+            )
             used = [one for one in seen if one.is_taken]
             _check_found(concept, places, seen, done.failures)
             _write(ledger, done, shelf, [*references, *used], [one for one in seen if not one.is_taken])
@@ -233,7 +240,7 @@ class _Shelf:
 
 
 @dataclass(frozen=True, eq=False)
-class _Look:
+class _PhotoLook:
     """How photos are looked at: for what, whether unsure finds are taken, and which photos are references."""
 
     model: PerSAM
@@ -258,7 +265,7 @@ class _Look:
 
 
 def _looked_at(
-    look: _Look, places: Sequence[Place], shelf: _Shelf, failures: list[tuple[str, str]], on_photo: OnPhoto
+    look: _PhotoLook, places: Sequence[Place], shelf: _Shelf, failures: list[tuple[str, str]], on_photo: OnPhoto
 ) -> Iterator[_SeenPhoto]:
     left_out = 0
     for place in places:
@@ -361,6 +368,6 @@ def _write_sheet(done: Enlarged, shelf: _Shelf, left_out: Sequence[_SeenPhoto]) 
             mask = read_mask(Image.open(io.BytesIO(each.mask)), may_be_trivial=True)
         score = "" if each.review.score is None else f" {each.review.score:.2f}"
         word = f"{each.review.verdict}{score}"
-        sheet.add(photo, mask, Path(each.review.source).name, word, "poor", doubts=each.review.doubts)
+        sheet.add(photo, mask, Path(each.review.source).name, word, "poor", doubts=each.review.reasons)
     lead = _LEAD.format(masks=done.folder / ANNOTATIONS / done.object)
     sheet.write(done.folder / REVIEW, lead, f"persam bench perseg --data {quote(str(done.folder))}")
