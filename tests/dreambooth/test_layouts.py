@@ -129,6 +129,15 @@ def test_the_datasets_library_reads_it_too(two: Prepared, copy: Path, tmp_path: 
     assert list(found["text"]) == [caption for _, _, caption in photos_of(two)]
 
 
+def test_one_large_photo_does_not_set_the_resolution_of_all(copy: Path) -> None:
+    Image.fromarray(np.full((640, 900, 3), 90, np.uint8)).save(copy / "disc" / "images" / "own.png")
+    Image.fromarray(np.pad(np.full((300, 300), 255, np.uint8), ((170, 170), (300, 300)))).save(
+        copy / "disc" / "masks" / "own.png"
+    )
+    assert recheck(copy).problems == []
+    assert {sample["resolution"] for sample in read_as_kohya(copy / "kohya" / "dataset.toml")} == {64}
+
+
 def test_a_mask_that_is_painted_over_counts_for_kohya_at_once(copy: Path) -> None:
     mask = copy / "disc" / "masks" / "0.png"
     Image.fromarray(255 - pixels_of(mask)).save(mask)

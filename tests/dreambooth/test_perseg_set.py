@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,13 @@ from tests.dreambooth.drawn_subjects import pixels_of
 
 from persam import Concept, PerSAM, Segmentation
 from persam.benchmark.datasets.perseg import read_perseg
-from persam.dreambooth import enlarge
+from persam.dreambooth import GeneratedFolder, GeneratedPicture, enlarge, read_generated
+from persam.dreambooth.generated import picture_file, write_generated
 from persam.dreambooth.perseg_set import generated_photos
-from persam.errors import PersamError, UsageError
+from persam.errors import PersamError, PersamWarning, UsageError
+from persam.files import write_text
 from persam.instance import Instance
+from persam.ledger import Ledger
 
 SCORES = {"0": 0.8, "1": 0.95, "2": 0.6, "3": 0.4, "4": 0.02}
 
@@ -30,15 +35,21 @@ def model() -> PerSAM:
 def generated(tmp_path: Path) -> Path:
     """A folder as `persam dreambooth generate` makes it; the grey of a picture's first pixel says which it is."""
     home = tmp_path / "generated"
+    pictures = []
     for number in range(5):
         photo, _ = draw_scene(64, 96, center=(40, 30), radius=16, seed=number)
         photo[:8, :8] = 10 * number
-        file = home / "images" / "run" / f"prompt_{number % 2:02}" / f"seed_{number:04}.png"
+        file = picture_file(home, "run", number % 2, number)
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo).save(file)
-    (home / "generated.json").write_text("{}")
+        pictures.append(GeneratedPicture(file, "run", number % 2, number, "a t@y disc", "a disc"))
+    write_listed(home, pictures)
     Image.new("RGB", (8, 8)).save(home / "grid.png")
     return home
+
+
+def write_listed(home: Path, pictures: Sequence[GeneratedPicture]) -> None:
+    write_generated(GeneratedFolder(home, ("one", "other"), tuple(range(5)), {"run": {}}, tuple(pictures)))
 
 
 @pytest.fixture
@@ -110,14 +121,62 @@ def test_a_mask_that_was_corrected_is_not_replaced(scored: PerSAM, generated: Pa
 
 
 def test_nothing_that_is_sure_leaves_nothing(scored: PerSAM, generated: Path, tmp_path: Path) -> None:
-    for name in ("0", "1"):
-        (generated / "images" / "run" / f"prompt_0{name}" / f"seed_000{name}.png").unlink()
+    write_listed(generated, [each for each in read_generated(generated).pictures if each.seed > 1])
     concept = scored.learn(*draw_scene(64, 96), name="disc")
-    with pytest.raises(
-        PersamError, match="sure of disc in none of 3 pictures; in 2 of them it is unsure, which --keep"
+    with (
+        pytest.warns(PersamWarning, match="Left out of .*: 2 pictures of earlier calls"),
+        pytest.raises(PersamError, match="sure of disc in none of 3 pictures; in 2 of them it is unsure, which --keep"),
     ):
         enlarge(scored, generated, concept, tmp_path / "set")
     assert not (tmp_path / "set").exists()
+
+
+def test_a_mask_of_all_of_a_photo_is_left_out(
+    scored: PerSAM, generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    concept, found = scored.learn(*draw_scene(64, 96), name="disc"), PerSAM.segment
+
+    def segment(self: PerSAM, photo: np.ndarray, concept: Concept) -> Segmentation:
+        if photo[2, 2, 0] != 10:
+            return found(self, photo, concept)
+        none = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+        return Segmentation.of(concept.name, None, (Instance(np.ones((64, 96), bool), 0.99),), 0.5, *none)
+
+    monkeypatch.setattr(PerSAM, "segment", segment)
+    done = enlarge(scored, generated, concept, tmp_path / "set", keep_unsure=True)
+    assert [Path(photo.source).name for photo in done.photos if photo.used] == [
+        "seed_0000.png",
+        "seed_0002.png",
+        "seed_0003.png",
+    ]
+    (full,) = (photo for photo in done.photos if Path(photo.source).name == "seed_0001.png")
+    assert "covers all of the photo" in full.doubts[0]
+    assert "covers all of the photo" in done.sheet.read_text(encoding="utf-8")
+
+
+def test_a_kept_reference_is_not_its_own_test(scored: PerSAM, generated: Path, tmp_path: Path) -> None:
+    mask = draw_scene(64, 96, center=(40, 30), radius=16)[1]
+    photo = shutil.copy(read_generated(generated).pictures[0].file, tmp_path / "mug.png")
+    concept = scored.learn(photo, mask, name="disc", keep_references=True)
+    done = enlarge(scored, generated, concept, tmp_path / "set")
+    assert [(photo.verdict, photo.used) for photo in done.photos[:3]] == [
+        ("reference", True),
+        ("present", True),
+        ("reference", False),
+    ]
+    assert [Path(photo.source).name for photo in done.photos[:3]] == ["mug.png", "seed_0001.png", "seed_0000.png"]
+    assert ',0,"It is there already, as a reference."' in done.listed.read_text(encoding="utf-8")
+
+
+def test_what_persam_wrote_is_no_photo(generated: Path, tmp_path: Path) -> None:
+    album = tmp_path / "al[b]um"
+    (album / "trip").mkdir(parents=True)
+    photo = shutil.copy(generated / "grid.png", album / "trip" / "0.png")
+    for own in (album / "found", album):
+        with Ledger(own):
+            write_text(own / "masks" / "disc" / "0.png", "a mask")
+        with pytest.warns(PersamWarning, match="persam wrote"):
+            assert generated_photos([album]) == [Path(photo)]
 
 
 def test_any_pictures_will_do(generated: Path, tmp_path: Path) -> None:

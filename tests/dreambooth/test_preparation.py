@@ -12,9 +12,11 @@ from PIL import Image
 from tests.conftest import draw_scene
 from tests.dreambooth.drawn_subjects import SMALL, pixels_of, prepared, write_photos
 
-from persam import Concept, PerSAM, dreambooth
-from persam.dreambooth import Framing, prepare, prepare_masked, read_prepared
+from persam import Concept, PerSAM, Segmentation, dreambooth
+from persam.album.outputs import OutputFolder
+from persam.dreambooth import Framing, prepare, prepare_masked, read_prepared, recheck
 from persam.errors import PersamError, UsageError
+from persam.instance import Instance
 from persam.metrics import iou
 
 
@@ -38,6 +40,11 @@ def beach(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def files_in(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def shown_in(folder: Path) -> dict[str, bytes]:
+    """Without persam's own notes."""
+    return {name: data for name, data in files_in(folder).items() if not name.startswith(".persam")}
 
 
 def test_masks_are_found_by_the_model(model: PerSAM, disc: Concept, beach: Path, tmp_path: Path) -> None:
@@ -169,13 +176,181 @@ def test_masks_of_an_albums_folder_are_found(tmp_path: Path) -> None:
 
 
 def test_two_photos_of_one_name_are_both_kept(tmp_path: Path) -> None:
-    for day in ("a", "b"):
-        write_photos(tmp_path / day, 1)
-    photos = [tmp_path / day / "photos" for day in ("b", "a")]
-    done = prepare_masked(photos, tmp_path / "a" / "masks", tmp_path / "ready", name="disc", framing=SMALL)
+    photos, masks = [], []
+    for day in ("b", "a"):
+        home = write_photos(tmp_path / day, 1)
+        photos.append(home / "photos")
+        masks.append(home / "masks")
+    with pytest.raises(UsageError, match=r"b/photos/0.jpg and .*a/photos/0.jpg have one name, and .*0.png may be of"):
+        prepare_masked(photos, masks[0], tmp_path / "ready", name="disc", framing=SMALL)
+    assert not (tmp_path / "ready").exists()
+    for some, their in zip(photos, masks, strict=True):
+        done = prepare_masked(some, their, tmp_path / "ready", name="disc", framing=SMALL)
     assert [photo.image.name for photo in done.subjects[0].photos] == ["0.png", "0_2.png"]
-    again = prepare_masked(photos[1:], tmp_path / "a" / "masks", tmp_path / "ready", name="disc", framing=SMALL)
+    again = prepare_masked(photos[1], masks[1], tmp_path / "ready", name="disc", framing=SMALL)
     assert again.subjects == done.subjects
+
+
+def test_results_say_which_photo_a_mask_is_of(model: PerSAM, disc: Concept, tmp_path: Path) -> None:
+    """As `persam segment a/ b/` names them, the mask of the second 0.jpg is 0_jpg.png."""
+    photos = {}
+    for day, center in (("a", (50, 60)), ("b", (100, 50))):
+        (tmp_path / day).mkdir()
+        photo, mask = draw_scene(120, 160, center=center, radius=30)
+        Image.fromarray(photo).save(tmp_path / day / "0.jpg")
+        photos[tmp_path / day / "0.jpg"] = mask
+    with OutputFolder(tmp_path / "found") as folder:
+        for place, mask in photos.items():
+            none = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+            folder.write(Segmentation.of("disc", str(place), (Instance(mask, 0.9),), 0.5, *none))
+    assert sorted(file.name for file in (tmp_path / "found" / "masks" / "disc").iterdir()) == ["0.png", "0_jpg.png"]
+    whole = Framing("whole", 512)
+    for masks in ("found", "found/masks/disc"):
+        for given in ([tmp_path / "b", tmp_path / "a"], [tmp_path / "b"]):
+            done = prepare_masked(
+                given, tmp_path / masks, tmp_path / "ready", name="disc", framing=whole, overwrite=True
+            )
+            for photo in done.subjects[0].photos:
+                assert np.array_equal(pixels_of(photo.mask) > 0, photos[Path(photo.source)])
+    (tmp_path / "moved").mkdir()
+    shutil.move(tmp_path / "b" / "0.jpg", tmp_path / "moved" / "0.jpg")
+    with pytest.raises(UsageError, match=r"0.png and .*0_jpg.png may both be of .*moved/0.jpg"):
+        prepare_masked(tmp_path / "moved", tmp_path / "found", tmp_path / "other", name="disc")
+
+
+def test_two_masks_of_one_name_are_refused(tmp_path: Path) -> None:
+    home = write_photos(tmp_path, 1)
+    Image.new("L", (160, 120)).save(home / "masks" / "0.bmp")
+    with pytest.raises(UsageError, match=r"0.bmp and .*0.png may both be of .*0.jpg"):
+        prepare_masked(home / "photos", home / "masks", tmp_path / "ready", name="disc")
+
+
+def test_a_subject_that_fills_its_square_is_left_out(tmp_path: Path) -> None:
+    home = write_photos(tmp_path, 2)
+    wide = np.zeros((120, 400), np.uint8)
+    wide[:, 60:340] = 255
+    Image.fromarray(np.dstack([wide] * 3)).save(home / "photos" / "book.jpg")
+    Image.fromarray(wide).save(home / "masks" / "book.png")
+    Image.new("L", (160, 120), 255).save(home / "masks" / "1.png")
+    done = prepare_masked(home / "photos", home / "masks", tmp_path / "ready", name="disc", framing=SMALL)
+    assert [photo.image.name for photo in done.subjects[0].photos] == ["0.png"]
+    assert [Path(left.photo).name for left in done.left_out] == ["1.jpg", "book.jpg"]
+    assert "fills all of what is cut out" in done.left_out[0].why
+    assert recheck(tmp_path / "ready").problems == []
+    with pytest.raises(PersamError, match="No photo is left to train on, .*book.jpg for one. The subject fills all"):
+        prepare_masked(home / "photos" / "book.jpg", home / "masks", tmp_path / "other", name="disc", framing=SMALL)
+    whole = Framing("whole", 64)
+    kept = prepare_masked(home / "photos" / "book.jpg", home / "masks", tmp_path / "other", name="disc", framing=whole)
+    assert len(kept.subjects[0].photos) == 1
+
+
+def test_what_is_in_the_way_stops_it_before_anything_is_written(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    caption = tmp_path / "ready" / "kohya" / "disc" / "0.txt"
+    caption.write_text("mine")
+    (tmp_path / "more").mkdir()
+    for folder, name in (("photos", "0.jpg"), ("masks", "0.png")):
+        shutil.copy(tmp_path / "disc" / folder / name, tmp_path / "more" / f"n1{name[1:]}")
+    before = shown_in(tmp_path / "ready")
+    with pytest.raises(UsageError, match="0.txt was changed after persam wrote it"):
+        prepare_masked(tmp_path / "more" / "n1.jpg", tmp_path / "more", tmp_path / "ready", name="disc", framing=SMALL)
+    assert shown_in(tmp_path / "ready") == before
+
+
+def test_a_run_that_is_stopped_while_it_adds_photos_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(tmp_path)
+    write_photos(tmp_path / "disc", 4)
+    home = tmp_path / "disc"
+    add = (home / "photos" / "3.jpg", home / "masks", tmp_path / "ready")
+    with monkeypatch.context() as patch:
+        patch.setattr("persam.dreambooth.preparation.settle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare_masked(*add, name="disc", framing=SMALL)
+    assert not recheck(shutil.copytree(tmp_path / "ready", tmp_path / "copy")).subjects[0].photos[3].corrected
+    done = prepare_masked(*add, name="disc", framing=SMALL)
+    assert [photo.image.name for photo in done.subjects[0].photos] == ["0.png", "1.png", "2.png", "3.png"]
+    assert not done.subjects[0].photos[3].corrected
+
+
+def test_a_folder_is_checked_before_photos_are_added(tmp_path: Path) -> None:
+    masks = prepared(tmp_path).folder / "disc" / "masks"
+    write_photos(tmp_path / "disc", 4)
+    home = tmp_path / "disc"
+    add = (home / "photos" / "3.jpg", home / "masks", tmp_path / "ready")
+    good = masks / "1.png"
+    pixels = pixels_of(good)
+    good.unlink()  # to be drawn anew
+    (masks / "2.png").write_bytes(b"x")
+    before = shown_in(tmp_path / "ready")
+    with pytest.raises(
+        PersamError, match=r"1.png has no mask: looked for .* \(and 1 more, see: persam dreambooth prep"
+    ):
+        prepare_masked(*add, name="disc", framing=SMALL)
+    assert shown_in(tmp_path / "ready") == before
+    Image.fromarray(np.dstack([0 * pixels, pixels, 0 * pixels])).save(good)
+    (masks / "2.png").unlink()
+    (masks.parent / "images" / "2.png").unlink()
+    done = prepare_masked(*add, name="disc", framing=SMALL)
+    assert done.gone == ["disc/images/2.png"]
+    assert [(photo.image.name, photo.corrected) for photo in done.subjects[0].photos] == [
+        ("0.png", False),
+        ("1.png", True),
+        ("3.png", False),
+    ]
+    assert np.array_equal(pixels_of(good), pixels)  # white, as every trainer reads it
+
+
+def test_a_mask_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    mask = prepared(tmp_path).subjects[0].photos[1].mask
+    pixels = pixels_of(mask)
+    mask.unlink()
+    assert len(prepared(tmp_path).subjects[0].photos) == 3
+    assert np.array_equal(pixels_of(mask), pixels)
+
+
+def test_a_correction_stays_however_the_album_is_named(tmp_path: Path) -> None:
+    mask = prepared(tmp_path).subjects[0].photos[0].mask
+    painted = pixels_of(mask).copy()
+    painted[:9] = 255
+    Image.fromarray(painted).save(mask)
+    (tmp_path / "link").symlink_to(tmp_path / "disc" / "photos")
+    for named in (tmp_path / "disc" / "masks" / ".." / "photos", tmp_path / "link"):
+        done = prepare_masked(named, tmp_path / "disc" / "masks", tmp_path / "ready", name="disc", framing=SMALL)
+        assert done.kept == [mask]
+        assert len(done.subjects[0].photos) == 3
+    assert np.array_equal(pixels_of(mask), painted)
+
+
+def test_a_caption_is_that_of_the_photos_that_are_named(tmp_path: Path) -> None:
+    prepared(tmp_path, caption="{identifier}, by hand")
+    write_photos(tmp_path / "disc", 4)
+    home, told = tmp_path / "disc", {"name": "disc", "framing": SMALL, "caption": "{identifier} at sea"}
+    done = prepare_masked(home / "photos" / "3.jpg", home / "masks", tmp_path / "ready", **told)
+    assert [photo.caption for photo in done.subjects[0].photos] == ["t@y, by hand"] * 3 + ["t@y at sea"]
+
+
+def test_photos_that_are_looked_at_again_and_all_dropped_are_refused(
+    model: PerSAM, disc: Concept, tmp_path: Path
+) -> None:
+    home = write_photos(tmp_path, 1)
+    prepare(model, home / "photos", disc, tmp_path / "ready", framing=SMALL)
+    before = shown_in(tmp_path / "ready")
+    with pytest.raises(PersamError, match="disc was found in none of 1 photos"):
+        prepare(model, home / "photos", disc, tmp_path / "ready", framing=SMALL, threshold=1.0)
+    assert shown_in(tmp_path / "ready") == before
+
+
+def test_only_the_first_of_many_that_are_left_out_are_kept_as_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("persam.dreambooth.preparation._LEFT_OUT_SHOWN", 2)
+    home = write_photos(tmp_path, 5)
+    for number in range(1, 5):
+        Image.new("L", (160, 120)).save(home / "masks" / f"{number}.png")
+    done = prepare_masked(home / "photos", home / "masks", tmp_path / "ready", name="disc", framing=SMALL)
+    assert [left.image is not None for left in done.left_out] == [True, True, False, False]
 
 
 def test_photos_and_subjects_are_added_to_a_folder(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,21 @@ def test_a_mask_in_any_form_becomes_white_on_black(ready: Path, painted: Callabl
     assert np.array_equal(pixels_of(file), meant)
 
 
+def test_a_photo_that_is_retouched_in_place_is_new_everywhere_and_stays(ready: Path, made: Prepared) -> None:
+    file = ready / "disc" / "images" / "0.png"
+    with file.open("rb+") as stream:  # as programs do that keep the file and write its bytes
+        retouched = 255 - pixels_of(made.subjects[0].photos[0].image)
+        Image.fromarray(retouched).save(stream, "PNG")
+        stream.truncate()
+    done = recheck(ready)
+    assert [photo.corrected for photo in done.subjects[0].photos] == [True, False, False]
+    home = made.folder.parent / "disc"
+    again = prepare_masked([home / "photos"], home / "masks", ready, name="disc", framing=SMALL)
+    assert again.kept == [ready / "disc" / "masks" / "0.png"]
+    for place in ("disc/images/0.png", "kohya/disc/0.png", "diffusers/train/0000.png"):
+        assert np.array_equal(pixels_of(ready / place), retouched)
+
+
 def test_soft_edges_stay(ready: Path) -> None:
     file = ready / "disc" / "masks" / "0.png"
     with Image.open(file) as mask:
@@ -123,6 +139,13 @@ def test_a_photo_that_is_put_in_with_its_mask_is_in(ready: Path) -> None:
     )
     assert (ready / "kohya" / "disc" / "own.txt").read_text() == "a photo of t@y disc\n"
     assert (ready / "diffusers" / "train" / "0003.jpg").is_file()
+
+
+def test_a_caption_for_all_is_that_of_photos_put_in_too(ready: Path) -> None:
+    for folder in ("images", "masks"):
+        shutil.copy(ready / "disc" / folder / "0.png", ready / "disc" / folder / "own.png")
+    done = recheck(ready, caption="{identifier} by the sea")
+    assert [photo.caption for photo in done.subjects[0].photos] == ["t@y by the sea"] * 4
 
 
 def test_captions_are_changed_in_the_list_or_by_words(ready: Path) -> None:
@@ -164,6 +187,47 @@ def test_what_cannot_be_trained_on_is_said_and_nothing_is_changed(
     (problem,) = done.problems
     assert said in problem
     assert before == {file: file.stat().st_mtime_ns for file in before}
+
+
+def change_list(ready: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    told = json.loads((ready / "dreambooth.json").read_text(encoding="utf-8"))
+    change(told["subjects"][0])
+    (ready / "dreambooth.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda subject: subject["photos"][0].update(mask=None), "'mask' is null, not a text in quotes"),
+        (lambda subject: subject["photos"][0].update(caption=3), "'caption' is 3, not a text"),
+        (lambda subject: subject["photos"][0].update(image="../x.png"), "'../x.png' leads out of the folder"),
+        (lambda subject: subject.pop("photos"), "there is no 'photos' in one of its entries"),
+        (lambda subject: subject.update(photos=3), "correct that entry"),
+        (lambda subject: subject.update(name="../../out"), "a subject cannot be called '../../out'"),
+        (lambda subject: subject.update(name="Kohya"), "a subject cannot be called 'Kohya'"),
+    ],
+)
+def test_a_mistake_in_the_list_is_said(ready: Path, change: Callable[[dict[str, Any]], object], said: str) -> None:
+    change_list(ready, change)
+    for read in (recheck, read_prepared):
+        with pytest.raises(PersamError, match="is damaged") as refusal:
+            read(ready)
+        assert said in str(refusal.value)
+
+
+def test_a_slip_in_the_list_is_said_with_its_line(ready: Path) -> None:
+    file = ready / "dreambooth.json"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('"class_word": "disc",', '"class_word": "disc"'), encoding="utf-8")
+    with pytest.raises(PersamError, match=r"cannot be read \(.* line 8 column \d+ .*\): correct that line, or"):
+        recheck(ready)
+    file.write_text(text, encoding="utf-8-sig")  # as an editor saves it that marks UTF-8
+    assert recheck(ready).problems == []
+    told = json.loads(file.read_text(encoding="utf-8"))
+    told["subjects"].append(told["subjects"][0] | {"name": "DISC"})
+    file.write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(PersamError, match="two subjects have one name: disc, DISC"):
+        read_prepared(ready)
 
 
 def test_what_other_trainers_were_given_is_not_lost_if_it_was_changed(ready: Path) -> None:

@@ -52,7 +52,9 @@ def prepare(
     concept: ConceptFile = None,
     masks: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Instead of a concept: masks that are there, named like their photos."),
+        typer.Option(
+            metavar="DIR", help="Instead of a concept: masks that are there, of persam or named like their photos."
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Of the subject, with --masks. Default: its class, or the name of DIR.")
@@ -66,10 +68,13 @@ def prepare(
     ] = None,
     class_word: Annotated[
         list[str] | None,
-        typer.Option("--class", help="What it is, such as mug; again for each concept. Default: the concept's name."),
+        typer.Option(
+            "--class",
+            help="What it is, such as mug; again for each concept. Default: words it was learned with, or its name.",
+        ),
     ] = None,
     caption: Annotated[
-        str | None, typer.Option(help="Of every photo. Default: 'a photo of {identifier} {class}'.")
+        str | None, typer.Option(help="Of each of these photos. Default: 'a photo of {identifier} {class}'.")
     ] = None,
     crop: Annotated[str, typer.Option(help="subject: a square around it; whole: the photo as it is.")] = "subject",
     resolution: Annotated[int, typer.Option(help="Pixels of the square, or of a whole photo's shorter side.")] = 512,
@@ -109,13 +114,15 @@ def prepare(
         return
     framing = Framing(crop, resolution, margin)  # type: ignore[arg-type]
     folder = output or Path("dreambooth")
+    places: list[Any]
     if masks is not None:
         if files:
             raise UsageError("Give --concept, to find the subject, or --masks that are there; not both.")
         words = [_only(each, option) for option, each in (("--identifier", identifier), ("--class", class_word))]
-        with photo_bar(len(_found(others))) as (_, on_photo):
+        places = _found(others)
+        with photo_bar(len(places)) as (_, on_photo):
             done = prepare_masked(
-                others,
+                places,
                 masks,
                 folder,
                 name=name or words[1] or Path(masks).name,
@@ -150,7 +157,7 @@ def prepare(
                 on_photo=on_photo,
             )
     _tell(done, json=json)
-    refuse_failures(done.failures, len(_found(others)), "read")
+    refuse_failures(done.failures, len(places), "read")
 
 
 def _found(photos: Sequence[str]) -> list[Any]:
@@ -264,7 +271,8 @@ def _tell_enlarged(done: Enlarged) -> None:
     real = sum(photo.verdict == "reference" for photo in used)
     out_of_it = [photo for photo in done.photos if not photo.used]
     for photo in out_of_it[:_SHOWN]:
-        say(f"Left out: {photo.source} ({photo.verdict}, score {photo.score:.2f}).")
+        score = "" if photo.score is None else f", score {photo.score:.2f}"
+        say(f"Left out: {photo.source} ({photo.verdict}{score}). {' '.join(photo.reasons)}".rstrip())
     if len(out_of_it) > _SHOWN:
         say(f"... and {len(out_of_it) - _SHOWN} more in {done.listed}")
     first = f"{real} real, 00 among them" if real else "00 is the surest of them"

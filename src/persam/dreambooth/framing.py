@@ -21,6 +21,7 @@ _FEWEST_CELLS = 40  # places of the latent image below which little of a subject
 _CUT_OFF = 0.10  # share of the outline along the border, from which on something is missing (as the doctor has it)
 _MOST_OF_BORDER = 0.9  # share of the border: the mask is perhaps that of the background
 _CROPPED_OFF = 0.02  # share of the subject that the square leaves out
+_ENLARGED = 1.1  # times, from which on a photo is made larger than it is
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Framing:
         crop: ``subject``: a square around the subject; ``whole``: all of the photo, in its own proportions.
         resolution: side of the square, or the shorter side of the whole photo (which is not enlarged), pixels.
         margin: around the subject on each side, as a share of its longer side. A square smaller than the resolution
-            takes in more of the photo, rather than being enlarged.
+            takes in more of the photo, as far as that reaches, rather than being enlarged.
 
     Raises:
         UsageError: a value is out of range.
@@ -61,11 +62,13 @@ class Framed:
         image: (h, w, 3) uint8.
         mask: (h, w) bool, the subject in it; not empty.
         left: share of the subject that is still in it, 0 to 1.
+        enlarged: how many times as large as in the photo it is.
     """
 
     image: np.ndarray
     mask: np.ndarray
     left: float = 1.0
+    enlarged: float = 1.0
 
 
 def framed(photo: np.ndarray, mask: np.ndarray, framing: Framing) -> Framed:
@@ -78,7 +81,8 @@ def framed(photo: np.ndarray, mask: np.ndarray, framing: Framing) -> Framed:
     top, left, side = _square_around(mask, framing)
     square = (slice(top, top + side), slice(left, left + side))
     image = fit(np.ascontiguousarray(photo[square]), framing.resolution)
-    return Framed(image, fit_mask(mask[square], image), float(mask[square].sum() / mask.sum()))
+    left_in = float(mask[square].sum() / mask.sum())
+    return Framed(image, fit_mask(mask[square], image), left_in, framing.resolution / side)
 
 
 def _square_around(mask: np.ndarray, framing: Framing) -> tuple[int, int, int]:
@@ -124,6 +128,11 @@ def doubts_of(framed: Framed, score: float | None = None) -> tuple[str, ...]:
         )
     elif (cut := cut_off(mask)) > _CUT_OFF:
         found.append(f"The border cuts the subject off along {cut:.0%} of its outline.")
+    if framed.enlarged > _ENLARGED:
+        found.append(
+            f"The photo is so small that it was enlarged {framed.enlarged:.1f} times, and blur is learned; take a "
+            "larger one, or a lower --resolution."
+        )
     if (parts := len(pieces_of(mask))) > 1:
         found.append(f"The mask has {parts} separate parts; see that each belongs to the subject.")
     return tuple(found)

@@ -12,18 +12,17 @@ They get the same photos and masks, in the places and with the lists that they l
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median_low
 
 from PIL import Image
 
-from persam.dreambooth.subjects import Subject, TrainingPhoto
+from persam.dreambooth.subjects import DIFFUSERS, KOHYA, Subject, TrainingPhoto
 from persam.files import atomic_path, write_bytes, write_text
 from persam.journal import json_line
 
-KOHYA, DIFFUSERS = "kohya", "diffusers"
 DATASET_TOML = f"{KOHYA}/dataset.toml"
 _TRAIN = f"{DIFFUSERS}/train"
 _METADATA = f"{_TRAIN}/metadata.jsonl"
@@ -46,12 +45,12 @@ def write_layouts(folder: Path, subjects: Sequence[Subject]) -> None:
         PersamError: something cannot be written.
     """
     for _, photo, place in _kohya(subjects):
-        _same_file(photo.image, folder / f"{place}{photo.image.suffix}")
+        _copy(photo.image, folder / f"{place}{photo.image.suffix}")
         write_text(folder / f"{place}.txt", photo.caption + "\n")
     write_text(folder / DATASET_TOML, _dataset_toml(folder.absolute(), subjects))
     lines = []
     for place, photo in _numbered(subjects):
-        _same_file(photo.image, folder / place)
+        _copy(photo.image, folder / place)
         lines.append(json_line({"file_name": Path(place).name, CAPTION_COLUMN: photo.caption}))
     write_bytes(folder / _METADATA, b"".join(lines))
 
@@ -96,13 +95,16 @@ max_bucket_reso = {2 * side}
 
 
 def _resolution(subjects: Sequence[Subject]) -> int:
-    """The shorter side of the largest photo, as the buckets' steps allow."""
+    """The shorter side that most photos have or exceed, as the buckets' steps allow.
+
+    It is not the largest one's: a single large photo, put in by hand, would set the resolution of all.
+    """
     sides = []
     for subject in subjects:
         for photo in subject.photos:
             with Image.open(photo.image) as picture:
                 sides.append(min(picture.size))
-    return max(_STEP, max(sides) // _STEP * _STEP)
+    return max(_STEP, median_low(sides) // _STEP * _STEP)
 
 
 def _toml(path: Path) -> str:
@@ -110,10 +112,7 @@ def _toml(path: Path) -> str:
     return json.dumps(str(path), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _same_file(photo: Path, place: Path) -> None:
-    """Put a photo at a second place: a link to the same bytes where the disk has such links, else a copy."""
+def _copy(photo: Path, place: Path) -> None:
+    """Put a photo at a second place. As a link it would change there whenever a program saves the photo in place."""
     with atomic_path(place) as temporary:
-        try:
-            os.link(photo, temporary)
-        except OSError:
-            shutil.copyfile(photo, temporary)
+        shutil.copyfile(photo, temporary)

@@ -8,21 +8,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from persam.concept import Concept
 from persam.dreambooth.framing import Framing, doubts_of, framed
-from persam.dreambooth.layouts import DIFFUSERS, KOHYA
-from persam.dreambooth.review import IMAGES, MASKS, LeftOut, Prepared, held, is_as_written, settle
-from persam.dreambooth.subjects import Subject, TrainingPhoto
+from persam.dreambooth.given_masks import MASKS, masks_for, photo_key
+from persam.dreambooth.review import (
+    IMAGES,
+    LeftOut,
+    Prepared,
+    check_settling,
+    held,
+    is_as_written,
+    settle,
+    subjects_now,
+)
+from persam.dreambooth.subjects import Subject, TrainingPhoto, may_name_subject
 from persam.dreambooth.wording import caption_of, check_counts, check_words, class_word_of, next_identifier, reworded
 from persam.errors import PersamError, UsageError
 from persam.files import UniqueNames, expanded, safe_name, write_bytes
 from persam.finding import find_images
 from persam.geometry import fit_mask, shrink
-from persam.images import IMAGE_SUFFIXES, open_picture, read_image, read_orientation
+from persam.images import open_picture, read_image, read_orientation
 from persam.ledger import Ledger
 from persam.masks import read_mask
 from persam.places import Place
@@ -35,12 +45,17 @@ if TYPE_CHECKING:
 OnPhoto = Callable[[Place, str | None], object]
 _SMALL = 480  # pixels of a picture on the sheet
 _LEFT_OUT_SHOWN = 60  # pictures of photos that are left out
+_FULL = (
+    "The subject fills all of what is cut out, so there is no background to tell it from; try --crop whole, or see "
+    "that the mask is right."
+)
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """A photo that is trained on, as files."""
+    """A photo that is trained on, as files, and the name that it has."""
 
+    stem: str
     image: bytes
     mask: bytes
     score: float | None
@@ -49,10 +64,24 @@ class _Taken:
 
 @dataclass
 class _Gathered:
-    """The photos of one subject, by where they came from, in their order."""
+    """The photos of one subject, by `photo_key`, in their order."""
 
+    subject: str
     taken: dict[str, _Taken] = field(default_factory=dict)
     left_out: dict[str, LeftOut] = field(default_factory=dict)
+
+    def leave_out(
+        self,
+        place: Place,
+        why: str,
+        photo: np.ndarray | None = None,
+        guess: np.ndarray | None = None,
+        score: float | None = None,
+    ) -> None:
+        """Leave out a photo; if it is given, the sheet shows it, but for those beyond the first."""
+        small = shrink(photo, _SMALL) if photo is not None and len(self.left_out) < _LEFT_OUT_SHOWN else None
+        outline = fit_mask(guess, small) if small is not None and guess is not None and guess.any() else None
+        self.left_out[photo_key(place)] = LeftOut(self.subject, str(place), why, small, outline, score)
 
 
 def prepare(
@@ -80,7 +109,7 @@ def prepare(
         folder: of the result.
         identifiers: a rare word for each subject; by default ``t@y``, ``s@z``, ...
         class_words: what kind of thing each is, such as ``mug``; by default the words it was learned with, or its name.
-        caption: of each photo, with ``{identifier}`` and ``{class}`` to be filled in.
+        caption: of each of these photos, with ``{identifier}`` and ``{class}`` to be filled in.
         framing: how photos are cut; by default a square of 512 pixels around the subject.
         threshold: score from which on a photo is taken, 0 to 1.
         overwrite: replace corrected masks, too, and files of others.
@@ -88,7 +117,8 @@ def prepare(
 
     Raises:
         UsageError: there are no photos, or names or words will not do; a file of others is in the way.
-        PersamError: a concept is of another model, a subject is in none of the photos, or it cannot be written.
+        PersamError: a concept is of another model, a subject is in none of the photos, something is wrong with a photo
+            or a mask that is in the folder, or it cannot be written.
     """
     given: list[Concept] = [concepts] if isinstance(concepts, Concept) else [*concepts]
     if not given:
@@ -101,17 +131,17 @@ def prepare(
     words = [concept.text for concept in given]
     with held(folder, overwrite=overwrite) as (ledger, known):
         subjects = _subjects([concept.name for concept in given], known, identifiers, class_words, words, caption)
-        gathered = {subject.name: _Gathered() for subject in subjects}
+        again = set(map(photo_key, places))
+        _now(ledger, known, Prepared(ledger.folder), lambda photo: photo_key(photo.source) in again)  # before the work
+        gathered = {subject.name: _Gathered(subject.name) for subject in subjects}
 
         def look(place: Place) -> None:
             photo = read_image(place)
             found = model.segment(photo, given, threshold=threshold)
             for subject, one in zip(subjects, found, strict=True):
-                _sort_in(gathered[subject.name], subject, _source(place), photo, one, framing or Framing())
+                _sort_in(gathered[subject.name], place, photo, one, framing or Framing())
 
         failures = _each(places, look, on_photo)
-        for subject in subjects:
-            _check_found(subject, gathered[subject.name], known, failures)
         return _written(ledger, subjects, gathered, known, caption, failures)
 
 
@@ -132,7 +162,8 @@ def prepare_masked(
 
     Args:
         photos: files, folders and globs.
-        masks: a folder of masks that are named like the photos; or one of results, with one concept.
+        masks: a folder of masks that are named like the photos; or one of results, with one concept, of which
+            ``results.jsonl`` tells the photos.
         folder: of the result.
         name: of the subject.
         identifier: the rare word for it; by default ``t@y``.
@@ -143,59 +174,41 @@ def prepare_masked(
         on_photo: likewise.
 
     Raises:
-        UsageError, PersamError: as `prepare`; no photo has a mask.
+        UsageError, PersamError: as `prepare`; no photo has a mask, or it is not known which mask is of which photo.
     """
-    places, by_stem = find_images([photos] if isinstance(photos, str | Path) else photos), masks_in(masks)
+    places = find_images([photos] if isinstance(photos, str | Path) else photos)
+    there = masks_for(places, masks)
     identifiers, class_words = ([each] if each is not None else [] for each in (identifier, class_word))
     with held(folder, overwrite=overwrite) as (ledger, known):
         (subject,) = _subjects([name], known, identifiers, class_words, [None], caption)
-        gathered = _Gathered()
+        gathered = _Gathered(subject.name)
 
         def look(place: Place) -> None:
-            file = by_stem.get(Path(place.name).stem)
+            file = there.get(photo_key(place))
             if file is None:
-                why = f"There is no mask of that name in {expanded(masks)}."
-                gathered.left_out[_source(place)] = LeftOut(subject.name, str(place), why)
+                gathered.leave_out(place, f"There is no mask of that name in {expanded(masks)}.")
                 return
             picture = open_picture(place)
             photo = read_image(picture)
             height, width = photo.shape[:2]
             mask = read_mask(file, (height, width), photo_orientation=read_orientation(picture), may_be_trivial=True)
             if not mask.any():
-                why = "Its mask is black: the subject is not there."
-                gathered.left_out[_source(place)] = LeftOut(subject.name, str(place), why, shrink(photo, _SMALL))
+                gathered.leave_out(place, "Its mask is black: the subject is not there.", photo)
                 return
-            _take(gathered, _source(place), photo, mask, None, framing or Framing())
+            _take(gathered, place, photo, mask, None, framing or Framing())
 
         failures = _each(places, look, on_photo)
         if failures and not gathered.taken:
             raise PersamError(f"None of the {len(places)} photos can be used: {failures[0][1]}")
+        full = [each for each in gathered.left_out.values() if each.why == _FULL]
+        if full and not gathered.taken:
+            raise PersamError(f"No photo is left to train on, {full[0].photo} for one. {_FULL}")
         if not gathered.taken:
             raise UsageError(
                 f"None of the {len(places)} photos has a mask in {expanded(masks)} that shows something; masks are "
                 "named like their photos, mug.png for mug.jpg."
             )
         return _written(ledger, [subject], {subject.name: gathered}, known, caption, failures)
-
-
-def masks_in(folder: str | Path) -> dict[str, Path]:
-    """The masks in a folder, by the stem of their names; of a folder of results those of its one concept.
-
-    Raises:
-        UsageError: there are none, or of several concepts.
-    """
-    home = expanded(folder)
-    if not home.is_dir():
-        raise UsageError(f"There is no folder {home}; give the folder of the masks.")
-    if (home / MASKS).is_dir():
-        inner = sorted(each for each in (home / MASKS).iterdir() if each.is_dir())
-        if len(inner) > 1:
-            raise UsageError(f"{home} has masks of several concepts; give one folder, such as {inner[0]}.")
-        home = inner[0] if inner else home / MASKS
-    found = {file.stem: file for file in sorted(home.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES}
-    if not found:
-        raise UsageError(f"There are no masks in {home}; they are pictures that are named like their photos.")
-    return found
 
 
 # ------------------------------------------------------------------------------------------------- the subjects
@@ -231,16 +244,12 @@ def _subjects(
 
 def _folder_name(name: str) -> str:
     safe = safe_name(name)
-    if safe.casefold() in (KOHYA, DIFFUSERS) or safe.startswith("."):
-        raise UsageError(f"A subject cannot be called {name!r}, which names a folder for other trainers; say --name.")
+    if not may_name_subject(safe):
+        raise UsageError(f"A subject cannot be called {name!r}, as something else in the folder is; say --name.")
     return safe
 
 
 # --------------------------------------------------------------------------------------------------- the photos
-
-
-def _source(place: Place) -> str:
-    return str(place.absolute()) if isinstance(place, Path) else str(place)
 
 
 def _each(places: Sequence[Place], look: Callable[[Place], None], on_photo: OnPhoto) -> list[tuple[str, str]]:
@@ -257,38 +266,39 @@ def _each(places: Sequence[Place], look: Callable[[Place], None], on_photo: OnPh
     return failures
 
 
-def _sort_in(
-    gathered: _Gathered, subject: Subject, source: str, photo: np.ndarray, found: Segmentation, framing: Framing
-) -> None:
+def _sort_in(gathered: _Gathered, place: Place, photo: np.ndarray, found: Segmentation, framing: Framing) -> None:
     if found.found:
-        _take(gathered, source, photo, found.mask, found.score, framing)
+        _take(gathered, place, photo, found.mask, found.score, framing)
         return
     guess = found.assumed_mask
     where = " there is a guess, drawn as an outline" if guess.any() else " nothing like it was found"
     why = f"persam does not think that it is there (score {found.score:.2f});{where}."
-    small = shrink(photo, _SMALL) if len(gathered.left_out) < _LEFT_OUT_SHOWN else None
-    outline = fit_mask(guess, small) if small is not None and guess.any() else None
-    gathered.left_out[source] = LeftOut(subject.name, source, why, small, outline, found.score)
+    gathered.leave_out(place, why, photo, guess, found.score)
 
 
 def _take(
-    gathered: _Gathered, source: str, photo: np.ndarray, mask: np.ndarray, score: float | None, framing: Framing
+    gathered: _Gathered, place: Place, photo: np.ndarray, mask: np.ndarray, score: float | None, framing: Framing
 ) -> None:
     made = framed(photo, mask, framing)
+    if made.mask.all():  # such a mask masks nothing, and is refused wherever the folder is read
+        gathered.leave_out(place, _FULL, photo, score=score)
+        return
+    stem = safe_name(Path(place.name).stem, otherwise="photo")
     files = encoded(made.image, "PNG", compress_level=4), mask_file(made.mask)
-    gathered.taken[source] = _Taken(*files, score, doubts_of(made, score))
+    gathered.taken[photo_key(place)] = _Taken(stem, *files, score, doubts_of(made, score))
 
 
-def _check_found(
-    subject: Subject, gathered: _Gathered, known: Sequence[Subject], failures: Sequence[tuple[str, str]]
-) -> None:
-    if gathered.taken or any(old.name == subject.name and old.photos for old in known):
+def _check_left(subject: Subject, gathered: _Gathered, failures: Sequence[tuple[str, str]]) -> None:
+    """See that a subject has a photo, of those that were looked at or of those of before."""
+    if subject.photos:
         return
     looked = list(gathered.left_out.values())
     if not looked:
         first = f": {failures[0][1]}" if failures else "."
         raise PersamError(f"None of the photos can be read{first}")
     best = max(looked, key=lambda each: each.score or 0.0)
+    if best.why == _FULL:
+        raise PersamError(f"No photo of {subject.name} is left to train on, {best.photo} for one. {_FULL}")
     raise PersamError(
         f"{subject.name} was found in none of {len(looked)} photos (the best score is {best.score:.2f}, in "
         f"{Path(best.photo).name}); see with `persam segment --sheet` what is found, learn it from more references, or "
@@ -307,26 +317,59 @@ def _written(
     caption: str | None,
     failures: list[tuple[str, str]],
 ) -> Prepared:
-    """Write what was gathered, beside what was there."""
+    """Write what was gathered, beside what was there; nothing, if anything is in the way."""
     done = Prepared(ledger.folder, failures=failures)
-    before = {subject.name: _without_removed(subject) for subject in known}
+    before = {subject.name: _now_but_for(ledger, subject, gathered.get(subject.name), done) for subject in known}
     files: dict[Path, bytes] = {}
     for subject in subjects:
         old = before.get(subject.name, subject)
-        words = reworded([old], [subject.identifier], [subject.class_word], caption)[0]
+        words = reworded([old], [subject.identifier], [subject.class_word], None)[0]
         before[subject.name] = _merged(ledger, words, gathered[subject.name], caption, files, done)
+        _check_left(before[subject.name], gathered[subject.name], failures)
         done.left_out += gathered[subject.name].left_out.values()
-    ledger.check(file.relative_to(ledger.folder) for file in files)
+    done.subjects = list(before.values())
+    check_settling(ledger, done, list(files))
     for file, data in files.items():
         write_bytes(file, data)
-    done.subjects = list(before.values())
     settle(ledger, done, known)
     return done
 
 
-def _without_removed(subject: Subject) -> Subject:
-    photos = (photo for photo in subject.photos if photo.image.is_file() and photo.mask.is_file())
-    return replace(subject, photos=tuple(photos))
+def _now_but_for(ledger: Ledger, subject: Subject, gathered: _Gathered | None, done: Prepared) -> Subject:
+    """A subject of before as it is in the folder now, but for photos that will be replaced or dropped anyhow."""
+    taken, left_out = (gathered.taken, gathered.left_out) if gathered else ({}, {})
+
+    def goes(photo: TrainingPhoto) -> bool:
+        key, stays = photo_key(photo.source), _stays(ledger, photo)
+        return (key in taken and (ledger.overwrite or not stays)) or (key in left_out and not stays)
+
+    return _now(ledger, [subject], done, goes)[0]
+
+
+def _now(
+    ledger: Ledger, known: Sequence[Subject], done: Prepared, goes: Callable[[TrainingPhoto], bool]
+) -> list[Subject]:
+    """Subjects as they are in the folder now.
+
+    Raises:
+        PersamError: something is wrong with a photo or a mask there.
+    """
+
+    def passed_over(photo: TrainingPhoto) -> bool:
+        # Without a source it was put in by hand; but if persam wrote it, it is of a run that did not end.
+        return goes(photo) or (not photo.source and ledger.is_own(photo.image.relative_to(ledger.folder)))
+
+    subjects = subjects_now(ledger, known, done, passed_over=passed_over)
+    if done.problems:
+        more = f" (and {len(done.problems) - 1} more, see: persam dreambooth prepare {quote(str(ledger.folder))})"
+        raise PersamError(f"{done.problems[0]}{more if len(done.problems) > 1 else ''}")
+    return subjects
+
+
+def _stays(ledger: Ledger, photo: TrainingPhoto) -> bool:
+    """Whether a person changed a photo or its mask, so that they are not replaced unasked."""
+    is_there = photo.image.is_file() and photo.mask.is_file()
+    return is_there and (photo.corrected or not is_as_written(ledger, photo))
 
 
 def _merged(
@@ -342,20 +385,21 @@ def _merged(
     names = UniqueNames()
     photos = {}
     for number, photo in enumerate(subject.photos):
-        key = photo.source or f"by hand {number}"
+        key = photo_key(photo.source) or f"by hand {number}"
         names.keep(key, photo.image.stem)
-        photos[key] = replace(photo, corrected=photo.corrected or not is_as_written(ledger, photo.mask))
-    for source in [source for source in gathered.left_out if source in photos and not photos[source].corrected]:
+        photos[key] = photo
+    for source in [key for key in gathered.left_out if key in photos and not _stays(ledger, photos[key])]:
         del photos[source]
     for source, taken in gathered.taken.items():
-        if source in photos and photos[source].corrected and not ledger.overwrite:
-            done.kept.append(photos[source].mask)
+        old = photos.get(source)
+        told = caption_of(subject, caption) if old is None or caption is not None else old.caption
+        if old is not None and _stays(ledger, old) and not ledger.overwrite:
+            done.kept.append(old.mask)
+            photos[source] = replace(old, caption=told)
             continue
-        stem = safe_name(Path(source).stem, otherwise="photo")
-        name = names.of(source, [stem], stem)
+        name = names.of(source, [taken.stem], taken.stem)
         image, mask = home / IMAGES / f"{name}.png", home / MASKS / f"{name}.png"
         files[image], files[mask] = taken.image, taken.mask
-        told = photos[source].caption if source in photos else caption_of(subject, caption)
         photos[source] = TrainingPhoto(image, mask, told, source, taken.score)
         done.doubts[image] = taken.doubts
     return replace(subject, photos=tuple(photos.values()))

@@ -12,19 +12,29 @@ import numpy as np
 from PIL import Image
 
 from persam.dreambooth.framing import Framed, doubts_of
-from persam.dreambooth.layouts import DIFFUSERS, KOHYA, layout_files, write_layouts
+from persam.dreambooth.given_masks import MASKS
+from persam.dreambooth.layouts import layout_files, write_layouts
 from persam.dreambooth.sheet import SHEET, TrainingSheet
-from persam.dreambooth.subjects import PREPARED, Subject, TrainingPhoto, listed_subjects, write_prepared
-from persam.dreambooth.wording import reworded
+from persam.dreambooth.subjects import (
+    DIFFUSERS,
+    KOHYA,
+    PREPARED,
+    Subject,
+    TrainingPhoto,
+    listed_subjects,
+    write_prepared,
+)
+from persam.dreambooth.wording import caption_of, reworded
 from persam.errors import PersamError
 from persam.files import expanded
 from persam.images import IMAGE_SUFFIXES, read_image, read_orientation
 from persam.ledger import Ledger, written_in
 from persam.masks import read_mask
+from persam.reports.contact_sheet import sheet_pages
 from persam.reports.pictures import write_mask
 from persam.segmentation import UNSURE
 
-IMAGES, MASKS = "images", "masks"
+IMAGES = "images"
 PAGE, PICTURE = f"{SHEET}.html", f"{SHEET}.png"
 ADVICE = "move it away, or replace it with --overwrite"
 _WHITE = 250  # a mask whose brightest grey is above it is white enough for every trainer
@@ -122,18 +132,11 @@ def recheck(
     with held(folder, overwrite=overwrite) as (ledger, listed):
         known = reworded(listed, identifiers, class_words, caption)
         done = Prepared(ledger.folder)
-        for subject in known:
-            photos = tuple(_photos_now(ledger, subject, done, on_photo))
-            done.gone += [
-                f"{subject.name}/{IMAGES}/{photo.image.name}"
-                for photo in subject.photos
-                if photo.image not in {each.image for each in photos} and not photo.image.is_file()
-            ]
-            done.subjects.append(replace(subject, photos=photos))
+        done.subjects = subjects_now(ledger, known, done, caption=caption, on_photo=on_photo)
         if done.problems:
             done.subjects = known
             return done
-        _whiten(ledger, done.subjects)
+        check_settling(ledger, done)
         settle(ledger, done, known)
     return done
 
@@ -166,9 +169,62 @@ def held(folder: str | Path, *, overwrite: bool = False) -> Iterator[tuple[Ledge
             raise
 
 
-def is_as_written(ledger: Ledger, mask: Path) -> bool:
-    """Whether a mask in the folder is still the one that persam wrote."""
-    return ledger.is_own(mask.relative_to(ledger.folder))
+def is_as_written(ledger: Ledger, photo: TrainingPhoto) -> bool:
+    """Whether a photo in the folder, and its mask, are still those that persam wrote."""
+    return all(ledger.is_own(file.relative_to(ledger.folder)) for file in (photo.image, photo.mask))
+
+
+def subjects_now(
+    ledger: Ledger,
+    known: Sequence[Subject],
+    done: Prepared,
+    *,
+    caption: str | None = None,
+    on_photo: Callable[[], object] = lambda: None,
+    passed_over: Callable[[TrainingPhoto], bool] = lambda photo: False,
+) -> list[Subject]:
+    """Subjects with the photos that are in their folders now.
+
+    Args:
+        ledger: of the folder.
+        known: as they are listed.
+        done: gets the problems, and the names of photos that are gone.
+        caption: of photos that were put in.
+        on_photo: called after each photo.
+        passed_over: whether a photo is not looked at, for it is going to be replaced: a listed one stays listed.
+    """
+    subjects = []
+    for subject in known:
+        photos = tuple(_photos_now(ledger, subject, done, caption, on_photo, passed_over))
+        there = {photo.image for photo in photos}
+        done.gone += [
+            f"{subject.name}/{IMAGES}/{photo.image.name}"
+            for photo in subject.photos
+            if photo.image not in there and not photo.image.is_file()
+        ]
+        subjects.append(replace(subject, photos=photos))
+    return subjects
+
+
+def check_settling(ledger: Ledger, done: Prepared, more: Sequence[Path] = ()) -> None:
+    """See before anything is written that `settle` can be called: it would leave photos that no list names.
+
+    Args:
+        ledger: of the folder.
+        done: with its subjects, whose photos need not be there yet; those without photos are dropped.
+        more: files that are going to be written besides.
+
+    Raises:
+        PersamError: there is no photo.
+        UsageError: a file of others is in the way.
+    """
+    done.subjects = [subject for subject in done.subjects if subject.photos]
+    if not done.subjects:
+        raise PersamError(f"No photo is left in {done.folder}: prepare it again, from photos.")
+    shown = sum(len(subject.photos) for subject in done.subjects) + len(_shown(done))
+    pages = [file.relative_to(done.folder) for file in sheet_pages(done.folder / PICTURE, shown)]
+    ledger.check([*(file.relative_to(done.folder) for file in more), *layout_files(done.subjects), PAGE, *pages])
+    ledger.check([PREPARED])
 
 
 def settle(ledger: Ledger, done: Prepared, before: Sequence[Subject] = ()) -> None:
@@ -176,48 +232,53 @@ def settle(ledger: Ledger, done: Prepared, before: Sequence[Subject] = ()) -> No
 
     Args:
         ledger: of the folder.
-        done: with its subjects; those without photos are dropped. Gets the doubts.
+        done: with its subjects, as `check_settling` left them. Gets the doubts.
         before: what it held, of which the files that are of no use now are removed.
 
     Raises:
-        PersamError: there is no photo, or something cannot be written.
-        UsageError: a file of others is in the way.
+        PersamError: something cannot be written.
     """
-    done.subjects = [subject for subject in done.subjects if subject.photos]
-    if not done.subjects:
-        raise PersamError(f"No photo is left in {done.folder}: prepare it again, from photos.")
-    wanted = [*layout_files(done.subjects), PAGE, PICTURE, PREPARED]
-    ledger.check(wanted)
+    _whiten(ledger, done.subjects)
     ledger.sweep(subject.name for subject in done.subjects)
     used = {file for subject in done.subjects for photo in subject.photos for file in (photo.image, photo.mask)}
     unused = [
         file for subject in before for photo in subject.photos for file in (photo.image, photo.mask) if file not in used
     ]
-    layouts = [name for name in written_in(done.folder) if name.startswith((f"{KOHYA}/", f"{DIFFUSERS}/"))]
-    ledger.remove([*(file.relative_to(done.folder) for file in unused), *sorted(set(layouts) - set(wanted))])
+    layouts = {name for name in written_in(done.folder) if name.startswith((f"{KOHYA}/", f"{DIFFUSERS}/"))}
+    layouts -= set(layout_files(done.subjects))
+    ledger.remove([*(file.relative_to(done.folder) for file in unused), *sorted(layouts)])
     write_layouts(done.folder, done.subjects)
     _write_sheet(done)
     write_prepared(done.folder, done.subjects)
 
 
 def _photos_now(
-    ledger: Ledger, subject: Subject, done: Prepared, on_photo: Callable[[], object]
+    ledger: Ledger,
+    subject: Subject,
+    done: Prepared,
+    caption: str | None,
+    on_photo: Callable[[], object],
+    passed_over: Callable[[TrainingPhoto], bool],
 ) -> Iterator[TrainingPhoto]:
     """The photos of a subject that are in its folder and can be used; what is wrong with others joins the problems."""
     home = done.folder / subject.name
     known = {photo.image.name: photo for photo in subject.photos}
-    files = sorted((home / IMAGES).iterdir()) if (home / IMAGES).is_dir() else []
-    order = {name: number for number, name in enumerate(known)}
+    listed = [photo.image for photo in subject.photos if photo.image.is_file() or passed_over(photo)]
+    there = sorted((home / IMAGES).iterdir()) if (home / IMAGES).is_dir() else []
     stems: dict[str, Path] = {}
-    for file in sorted(files, key=lambda each: order.get(each.name, len(order))):
+    for file in [*listed, *(file for file in there if file not in listed)]:
         mask = home / MASKS / f"{file.stem}.png"
+        photo = known.get(file.name) or TrainingPhoto(file, mask, caption_of(subject, caption))
+        if passed_over(photo):
+            if file.name in known:
+                yield photo
+            continue
         try:
             _check(file, mask, stems.setdefault(file.stem, file))
         except PersamError as problem:
             done.problems.append(str(problem))
         else:
-            photo = known.get(file.name, TrainingPhoto(file, mask, subject.prompt, corrected=True))
-            yield replace(photo, corrected=photo.corrected or not is_as_written(ledger, mask))
+            yield replace(photo, corrected=photo.corrected or not is_as_written(ledger, photo))
         on_photo()
 
 
@@ -274,9 +335,8 @@ def _write_sheet(done: Prepared) -> None:
             done.doubts[photo.image] = doubts
             word, kind = _in_a_word(photo, doubts)
             sheet.add(image, mask, photo.image.name, word, kind, caption=photo.caption, doubts=doubts)
-    shown = [each for each in done.left_out if each.image is not None]
     sheet.begin("Left out", _LEFT_OUT)
-    for each in shown:
+    for each in _shown(done):
         assert each.image is not None
         guess = np.zeros(each.image.shape[:2], bool) if each.guess is None else each.guess
         word = "left out" if each.score is None else f"left out {each.score:.2f}"
@@ -285,6 +345,11 @@ def _write_sheet(done: Prepared) -> None:
     homes = {kind: " or ".join(str(done.folder / name / kind) for name in names) for kind in (IMAGES, MASKS)}
     lead = _LEAD.format(masks=homes[MASKS], images=homes[IMAGES])
     sheet.write(done.folder, lead, f"persam dreambooth prepare {quote(str(done.folder))}")
+
+
+def _shown(done: Prepared) -> list[LeftOut]:
+    """What is left out and has a picture."""
+    return [each for each in done.left_out if each.image is not None]
 
 
 def _in_a_word(photo: TrainingPhoto, doubts: Sequence[str]) -> tuple[str, str]:

@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from persam.errors import PersamError, UsageError, first_line
-from persam.files import expanded, stays_below, writable, write_text
+from persam.files import expanded, safe_name, stays_below, writable, write_text
 
 PREPARED = "dreambooth.json"
+KOHYA, DIFFUSERS = "kohya", "diffusers"  # folders for other trainers, beside those of the subjects
 FORMAT = 1
 IDENTIFIER = "t@y"  # a rare token, as published
 
@@ -29,7 +30,7 @@ class TrainingPhoto:
         caption: what is seen in it, with the subject's identifier.
         source: where the photo came from, or "" for one that was put into the folder by hand.
         score: how sure persam was that the subject is there, 0 to 1; None for a mask that it did not make.
-        corrected: whether a person changed the mask, which is then never replaced unasked.
+        corrected: whether a person changed the mask or the photo, which are then never replaced unasked.
     """
 
     image: Path
@@ -137,30 +138,60 @@ def listed_subjects(folder: str | Path) -> list[Subject]:
         how = "persam dreambooth prepare PHOTOS -o FOLDER makes one"
         raise UsageError(f"{home} has no {PREPARED}, so it is no prepared folder: {how}.")
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PersamError(f"{file} cannot be read ({first_line(error)}): prepare the folder again.") from error
+        told = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors put a mark before the text
+    except OSError as error:
+        raise PersamError(f"{file} cannot be read ({error.strerror or error}); change its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise PersamError(f"{file} cannot be read ({first_line(error)}): save it as UTF-8.") from error
+    except ValueError as error:
+        raise PersamError(
+            f"{file} cannot be read ({first_line(error)}): correct that line, or the one before."
+        ) from error
     try:
         if told["format"] != FORMAT:
             raise PersamError(f"{file} has the format {told['format']!r}; this version of persam reads {FORMAT}.")
-        return [_subject(home, subject) for subject in told["subjects"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise PersamError(f"{file} is damaged ({error!r}): prepare the folder again.") from error
+        subjects = [_subject(home, subject) for subject in told["subjects"]]
+        _check_names([subject.name for subject in subjects])
+    except KeyError as error:
+        raise PersamError(f"{file} is damaged (there is no {error} in one of its entries): put it back.") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise PersamError(f"{file} is damaged ({first_line(error)}): correct that entry.") from error
+    return subjects
+
+
+def may_name_subject(name: str) -> bool:
+    """Whether a subject can be called so: its photos lie in a folder of that name, beside what else is there."""
+    return safe_name(name) == name and name.casefold() not in (KOHYA, DIFFUSERS, PREPARED)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """See that each subject has a folder of its own in the prepared one."""
+    wrong = next((name for name in names if not may_name_subject(name)), None)
+    if wrong is not None:
+        raise ValueError(f"a subject cannot be called {wrong!r}, for its photos lie in a folder of that name")
+    if len({name.casefold() for name in names}) < len(names):
+        raise ValueError(f"two subjects have one name: {', '.join(names)}")
 
 
 def _subject(folder: Path, told: dict[str, Any]) -> Subject:
     photos = tuple(
         TrainingPhoto(
-            _below(folder, photo["image"]),
-            _below(folder, photo["mask"]),
-            str(photo["caption"]),
-            str(photo.get("source", "")),
+            _below(folder, _text(photo, "image")),
+            _below(folder, _text(photo, "mask")),
+            _text(photo, "caption"),
+            _text(photo, "source") if "source" in photo else "",
             None if photo.get("score") is None else float(photo["score"]),
             bool(photo.get("corrected", False)),
         )
         for photo in told["photos"]
     )
-    return Subject(str(told["name"]), str(told["identifier"]), str(told["class_word"]), photos)
+    return Subject(_text(told, "name"), _text(told, "identifier"), _text(told, "class_word"), photos)
+
+
+def _text(told: dict[str, Any], key: str) -> str:
+    if not isinstance(told[key], str):
+        raise TypeError(f"{key!r} is {json.dumps(told[key])}, not a text in quotes")
+    return str(told[key])
 
 
 def _below(folder: Path, name: str) -> Path:
