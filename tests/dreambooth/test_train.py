@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import shutil
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 from safetensors import SafetensorError
@@ -463,6 +464,8 @@ def test_a_base_in_the_runs_folder_is_refused(
 def test_class_images_of_another_model_are_drawn_again_in_the_run_and_refused_elsewhere(
     tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fast = functools.partialmethod(StableDiffusionPipeline.__call__, num_inference_steps=2)
+    monkeypatch.setattr(StableDiffusionPipeline, "__call__", fast)
     run, record = tmp_path / "run", tmp_path / "run" / "class_images" / "mug" / "class_images.json"
     options = {**short, "class_images": None, "class_count": 2, "steps": 2}
     stopped_after(1, monkeypatch, prepared, run, tiny("sd15"), **options)
