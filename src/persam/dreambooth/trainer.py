@@ -285,7 +285,8 @@ def _groups(trained: dict[str, torch.nn.Parameter], family: PipelineFamily, rate
     """Weights with their rate and decay, as an optimizer takes them."""
     of_network = {"lr": rate, "weight_decay": WEIGHT_DECAY[family.key]}
     of_words = RATE_OF_WORDS.get(family.key, of_network)
-    network, words = [], []
+    network: list[torch.nn.Parameter] = []
+    words: list[torch.nn.Parameter] = []
     for name, tensor in trained.items():
         (network if name.startswith(f"{family.network}.") else words).append(tensor)
     groups: list[dict[str, Any]] = [{"params": network, **of_network}, {"params": words, **of_words}]
