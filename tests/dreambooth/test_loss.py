@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers import DDPMScheduler, EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from tests.dreambooth.tiny_pipelines import FAMILIES, LATENT
 from torch.nn import functional as F
 
 from persam.dreambooth.families import Objective, encode_words
 from persam.dreambooth.loss import latent_weights, weighted_mean
 from persam.dreambooth.pipelines import load_pipeline, network_of
+from persam.errors import PersamError
 
 Tiny = Callable[[str], Path]
 IDS = (32, 32, 0, 0, 32, 32)
@@ -155,6 +156,17 @@ def test_what_a_network_predicts_of_the_background_has_no_gradient(asked: dict[s
     assert gradient.shape == (1, 4, LATENT, LATENT)
     assert torch.all(gradient[..., inside] != 0)
     assert torch.all((gradient[..., ~inside] != 0) == (floor > 0))
+
+
+@pytest.mark.parametrize("how", ["scheduler", "latents"])
+def test_edm_is_refused(how: str, tiny: Tiny) -> None:
+    pipeline = load_pipeline(tiny("sdxl"), device="cpu", dtype="float32")
+    if how == "scheduler":
+        pipeline.scheduler = EDMEulerScheduler(sigma_data=0.5)
+    else:
+        pipeline.vae.register_to_config(latents_mean=[0.0] * 4, latents_std=[1.0] * 4)
+    with pytest.raises(PersamError, match="trained with EDM's noise or normalised latents .* name another"):
+        Objective(pipeline)
 
 
 def test_time_is_drawn_as_the_family_is_trained(loaded: Callable[[str], Any]) -> None:

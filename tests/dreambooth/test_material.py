@@ -39,6 +39,16 @@ def test_the_mask_shows_the_same_as_the_photo_and_the_subject_stays_in(height: i
     assert square.size_ids[:2] == (height, width)
 
 
+def test_a_flipped_photo_tells_the_crop_of_the_photo_that_is_flipped() -> None:
+    photo, mask = marked(40, 100, 10, 50, 20)
+    square = cropped(photo, mask, 20)
+    assert square.flipped().size_ids == (40, 100, 0, 10, 20, 20)
+    assert square.flipped().size_ids == cropped(photo[:, ::-1], mask[:, ::-1], 20).size_ids
+    assert square.flipped().flipped().size_ids == square.size_ids
+    upright = cropped(*marked(100, 40, 50, 10, 20), 20)
+    assert upright.flipped().size_ids == upright.size_ids == (100, 40, 20, 0, 20, 20)
+
+
 def test_the_subject_is_as_near_the_middle_as_can_be() -> None:
     square = cropped(*marked(40, 100, 10, 50, 20), 20)
     assert square.pixels.shape == (20, 20, 3)

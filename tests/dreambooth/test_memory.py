@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from tests.dreambooth.tiny_pipelines import FAMILIES
+from tests.dreambooth.tiny_pipelines import FAMILIES, RESOLUTION
 
 from persam.dreambooth import memory
 from persam.dreambooth.families import ask
-from persam.dreambooth.memory import anatomy_of, check_memory, need
+from persam.dreambooth.memory import anatomy_of, check_memory, check_resolution, need
 from persam.dreambooth.options import TrainOptions
 from persam.dreambooth.pipelines import load_pipeline, network_of, quiet
 from persam.dreambooth.training import train
-from persam.errors import PersamError
+from persam.errors import PersamError, UsageError
 
 Tiny = Callable[[str], Path]
 
@@ -27,6 +27,7 @@ Tiny = Callable[[str], Path]
 def test_what_a_step_keeps_is_what_it_keeps_on_a_cpu(family: str, tiny: Tiny) -> None:
     options = TrainOptions(method="full", resolution=64)
     anatomy = anatomy_of(tiny(family))
+    assert anatomy.resolution == (512 if family == "flux" else RESOLUTION)
     with quiet():
         _, told = memory._walk(anatomy, options, torch.float32, 16)
 
@@ -112,6 +113,14 @@ def test_a_training_asks_before_it_loads(
     monkeypatch.setattr("persam.dreambooth.training.load_pipeline", None)
     with pytest.raises(PersamError, match="needs about"):
         train(prepared, tmp_path / "run", tiny("sd15"), device="cpu", resolution=32)
+
+
+def test_a_square_beyond_the_table_of_positions_is_refused(tiny: Tiny) -> None:
+    """The tiny Stable Diffusion 3 knows 16 places on a side, of 2 x 2 latents of 4 x 4 pixels."""
+    anatomy = anatomy_of(tiny("sd3"))
+    check_resolution(anatomy, 128)
+    with pytest.raises(UsageError, match="resolution 136 is too large for this model: take at most 128"):
+        check_resolution(anatomy, 136)
 
 
 def test_free_memory_of_this_machine_is_known() -> None:

@@ -16,7 +16,6 @@ from persam.dreambooth.pipelines import (
     family_of,
     load_pipeline,
     network_of,
-    resolution_of,
 )
 from persam.errors import PersamError, UsageError
 
@@ -30,8 +29,6 @@ def test_each_family_is_known_loads_and_makes_a_picture(key: str, tiny: Tiny, ca
     pipeline = load_pipeline(tiny(key), device="cpu", dtype="float32")
     assert family_of(pipeline).key == key
     assert next(network_of(pipeline).parameters()).dtype == torch.float32
-    if key != "flux":
-        assert resolution_of(pipeline) == RESOLUTION
     made = pipeline("a photo of t@y mug", height=RESOLUTION, width=RESOLUTION, num_inference_steps=2, output_type="np")
     assert made.images.shape == (1, RESOLUTION, RESOLUTION, 3)
     assert capfd.readouterr() == ("", "")

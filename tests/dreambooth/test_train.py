@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,18 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tests.dreambooth.prepared import make_prepared
 from tests.dreambooth.tiny_pipelines import FAMILIES, RESOLUTION
 from transformers import CLIPConfig
 
 from persam.dreambooth import train
+from persam.dreambooth.options import TrainOptions
 from persam.dreambooth.pipelines import load_pipeline, network_of
 from persam.dreambooth.runs import load_run
-from persam.dreambooth.trainer import Training
+from persam.dreambooth.trainer import Training, choose_trained
 from persam.errors import PersamError, PersamWarning, UsageError
 
 Tiny = Callable[[str], Path]
@@ -135,7 +139,7 @@ def test_a_training_that_did_not_end_goes_on_and_ends_in_the_same_weights(
 def test_half_a_step_is_never_kept(
     broken: bool, tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C amid a step waits for its end; whatever else ends it there leaves nothing of it."""
+    """Ctrl-C amid the update of the weights waits for its end; whatever else ends it there leaves nothing of it."""
     step = torch.optim.AdamW.step
     calls: list[int] = []
 
@@ -335,6 +339,9 @@ def test_a_folder_that_cannot_be_learned_from_is_said_before_anything_is_made(
         ({"learning_rate": -1.0}, "learning rate is above 0"),
         ({"resolution": 30}, "does not fit this model: take a multiple of 8, such as 32"),
         ({"sample_every": 3}, "Samples need a prompt"),
+        ({"sample_steps": 0}, "Sample steps must be at least 1"),
+        ({"seed": 2**63}, "The seed is from 0 to 9223372036854775807"),
+        ({"seed": -1}, "The seed is from 0"),
         ({"eight_bit": True}, "needs bitsandbytes, which is not installed"),
         ({"device": "tpu"}, 'no device "tpu"'),
     ],
@@ -365,20 +372,199 @@ def test_the_memory_that_ran_out_is_one_sentence(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
     monkeypatch.setattr(Training, "advance", fail)
-    with pytest.raises(PersamError, match="does not suffice to train .*; train LoRA .--method lora., or switch on"):
+    with pytest.raises(PersamError, match="not suffice to train .*; switch on --gradient-checkpointing, or train LoRA"):
         train(prepared, tmp_path / "run", tiny("sd15"), **short, method="full")
 
 
+def stopped_after(step: int, monkeypatch: pytest.MonkeyPatch, *called: Any, **options: Any) -> None:
+    """Train, and press Ctrl-C after so many steps."""
+    advance = Training.advance
+
+    def halt(self: Training) -> Any:
+        if self.step == step:
+            raise KeyboardInterrupt
+        return advance(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "advance", halt)
+        with pytest.raises(KeyboardInterrupt, match=f"{step} of"):
+            train(*called, **options)
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, run = {**short, "checkpoint_every": 1, "prior": 0.0}, tmp_path / "run"
+    stopped_after(2, monkeypatch, prepared, run, tiny("sd15"), **options)
+    kept = run / "checkpoints" / "step_000002.pt"
+    kept.write_bytes(kept.read_bytes()[:1000])
+    seen: list[dict[str, Any]] = []
+    train(prepared, run, tiny("sd15"), progress=lambda **told: seen.append(told), **options)
+    assert [told["done"] for told in seen if "loss" in told.get("what", "")] == [2, 3]
+    train(prepared, tmp_path / "whole", tiny("sd15"), **options)
+    assert (run / LORA).read_bytes() == (tmp_path / "whole" / LORA).read_bytes()
+
+    (run / LORA).unlink()
+    for file in (run / "checkpoints").iterdir():
+        file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(PersamError, match="step_000003.pt cannot be read; begin anew with --overwrite"):
+        train(prepared, run, tiny("sd15"), **options)
+    train(prepared, run, tiny("sd15"), overwrite=True, **options)
+    assert (run / LORA).read_bytes() == (tmp_path / "whole" / LORA).read_bytes()
+
+
+def test_a_run_without_its_weights_is_not_done(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**short, "prior": 0.0}
+    run = train(prepared, tmp_path / "run", tiny("sd15"), **options)
+    before = run.learned.read_bytes()
+    run.learned.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "advance", None)  # the checkpoint is enough
+        train(prepared, tmp_path / "run", tiny("sd15"), **options)
+    assert run.learned.read_bytes() == before
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_folders_of_others_stay(method: str, tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]) -> None:
+    """A folder in which somebody has a pipeline, photos and checkpoints of their own."""
+    options = {**short, "steps": 1, "prior": 0.0, "method": method, "sample_prompts": ("a mug",), "sample_steps": 1}
+    if method == "full":
+        del options["rank"]
+    theirs = [tmp_path / name for name in ("checkpoints/step_001000.pt", "samples/beach.png", "pipeline/model.bin")]
+    for file in theirs:
+        file.parent.mkdir()
+        file.write_text("mine")
+        with pytest.raises(
+            UsageError, match=f"{file.parent} holds files that persam did not write, such as {file.name}"
+        ):
+            train(prepared, tmp_path, tiny("sd15"), **options)
+    if method == "full":
+        with pytest.raises(UsageError, match="pipeline holds files that persam did not write"):
+            train(prepared, tmp_path, tiny("sd15"), overwrite=True, **options)
+        theirs.pop().unlink()
+    for _ in range(2):
+        train(prepared, tmp_path, tiny("sd15"), overwrite=True, **options)
+    assert all(file.read_text() == "mine" for file in theirs)
+    (tmp_path / "samples" / "note.txt").write_text("mine")
+    assert train(prepared, tmp_path, tiny("sd15"), **{**options, "steps": 2}).steps == 2
+
+
+def test_a_base_in_the_runs_folder_is_refused(
     tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any]
 ) -> None:
-    options = {**short, "checkpoint_every": 1}
-    train(prepared, tmp_path / "run", tiny("sd15"), **options)
-    (tmp_path / "run" / "run.json").unlink()
-    kept = tmp_path / "run" / "checkpoints" / "step_000003.pt"
-    kept.write_bytes(kept.read_bytes()[:1000])
-    with pytest.raises(PersamError, match="step_000003.pt cannot be read; begin anew with --overwrite"):
-        train(prepared, tmp_path / "run", tiny("sd15"), **options)
+    base = tmp_path / "pipeline"
+    shutil.copytree(tiny("sd15"), base)
+    with pytest.raises(UsageError, match="The model .*pipeline lies in .*, where the run is written"):
+        train(prepared, tmp_path, base, overwrite=True, **short, method="full")
+    assert (base / "model_index.json").is_file()
+
+
+def test_class_images_of_another_model_are_drawn_again_in_the_run_and_refused_elsewhere(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = functools.partialmethod(StableDiffusionPipeline.__call__, num_inference_steps=2)
+    monkeypatch.setattr(StableDiffusionPipeline, "__call__", fast)
+    run, record = tmp_path / "run", tmp_path / "run" / "class_images" / "mug" / "class_images.json"
+    options = {**short, "class_images": None, "class_count": 2, "steps": 2}
+    stopped_after(1, monkeypatch, prepared, run, tiny("sd15"), **options)
+    pictures = sorted(record.parent.glob("*.png"))
+    drawn = [file.read_bytes() for file in pictures]
+    assert json.loads(record.read_text()) == {
+        "model": str(tiny("sd15")), "prompt": "a photo of mug", "resolution": RESOLUTION, "seed": 0
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="were drawn otherwise: seed was 0 and is 1; choose another --class-images"):
+        train(prepared, tmp_path / "other", tiny("sd15"), **{**options, "class_images": run / "class_images"}, seed=1)
+
+    pictures[0].unlink()  # one that is missing is drawn as it was
+    Image.new("RGB", (32, 32)).save(pictures[1])
+    with pytest.raises(UsageError, match="holds a training with other options: class images were changed"):
+        train(prepared, run, tiny("sd15"), **options)
+    assert pictures[0].read_bytes() == drawn[0]
+    pictures[1].write_bytes(drawn[1])
+    train(prepared, run, tiny("sd15"), **options)
+
+    train(prepared, run, tiny("sd15"), overwrite=True, **options, seed=2**63 - 1)
+    assert [file.read_bytes() for file in pictures] != drawn
+    assert json.loads(record.read_text())["seed"] == 2**63 - 1
+
+
+@pytest.mark.parametrize("what", ["LoRA", "pipeline"])
+def test_a_full_disk_is_one_sentence_and_nothing_of_the_training_is_lost(
+    what: str, tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    options = {**short, "steps": 1, "prior": 0.0, "method": "lora" if what == "LoRA" else "full"}
+    with monkeypatch.context() as patch:
+        patch.setattr("persam.dreambooth.checkpoints.save_lora", fail)
+        patch.setattr(DiffusionPipeline, "save_pretrained", fail)
+        with pytest.raises(PersamError, match=r"Cannot write .* \(Error while .* free some room on the disk"):
+            train(prepared, tmp_path / "run", tiny("sd15"), **options)
+        patch.setattr(Training, "advance", None)
+    assert train(prepared, tmp_path / "run", tiny("sd15"), **options).learned.exists()
+
+
+def test_memory_that_runs_out_for_samples_costs_no_step(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    options = {**short, "prior": 0.0}
+    with monkeypatch.context() as patch:
+        patch.setattr("persam.dreambooth.training.draw_samples", fail)
+        with pytest.raises(PersamError, match="to draw samples .*; leave out --sample-prompt: the steps are kept"):
+            train(prepared, tmp_path / "run", tiny("sd15"), **options, sample_prompts=("a mug",), sample_every=2)
+    assert (tmp_path / "run" / "checkpoints" / "step_000002.pt").is_file()
+    run = train(prepared, tmp_path / "run", tiny("sd15"), **options, gradient_checkpointing=True)  # as advised
+    assert (run.steps, run.more["gradient_checkpointing"], run.more["sample_prompts"]) == (3, True, [])
+
+
+def test_memory_that_runs_out_for_class_images_is_one_sentence(
+    tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr(DiffusionPipeline, "to", fail)
+    pipeline = DiffusionPipeline.from_pretrained(tiny("sd15"))
+    monkeypatch.setattr("persam.dreambooth.training.load_pipeline", lambda *_, **__: pipeline)
+    with pytest.raises(PersamError, match="too little memory to draw class images at 32 pixels .* --class-images DIR"):
+        train(prepared, tmp_path / "run", tiny("sd15"), **{**short, "class_images": None})
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_samples_are_decoded_out_of_autocast(
+    method: str, tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    decode = AutoencoderKL._decode
+
+    def listen(self: AutoencoderKL, latents: torch.Tensor, **more: Any) -> Any:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return decode(self, latents, **more)
+
+    monkeypatch.setattr(AutoencoderKL, "_decode", listen)
+    options = {**short, "steps": 1, "prior": 0.0, "sample_prompts": ("a mug",), "sample_steps": 1, "method": method}
+    train(prepared, tmp_path / "run", tiny("sdxl"), dtype="bf16", **options)
+    assert seen == [False]
+
+
+def test_text_encoders_have_the_rate_of_the_scripts(tiny: Tiny) -> None:
+    def rates(family: str) -> list[tuple[float, float]]:
+        pipeline = load_pipeline(tiny(family), device="cpu", dtype="float32")
+        choose_trained(pipeline, words=True, full=True)
+        options = TrainOptions(method="full", text_encoder=True, learning_rate=1e-4)
+        training = Training(pipeline, [], {}, options, torch.device("cpu"), torch.float32)
+        groups = training.optimizer.param_groups
+        assert sum(len(group["params"]) for group in groups) == len(training.trained)
+        return [(group["lr"], group["weight_decay"]) for group in groups]
+
+    assert rates("sdxl") == rates("flux") == [(1e-4, 1e-4), (5e-6, 1e-3)]
+    assert rates("sd15") == [(1e-4, 1e-2), (1e-4, 1e-2)]
 
 
 def test_a_mistake_leaves_nothing_that_a_second_try_would_stumble_over(

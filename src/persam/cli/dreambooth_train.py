@@ -91,7 +91,6 @@ def train(
     persam dreambooth train my-mug -o flux -m black-forest-labs/FLUX.1-dev --gradient-checkpointing
     """
     quiet_libraries()
-    from persam.dreambooth.runs import LORA, PIPELINE
     from persam.dreambooth.training import train
 
     phases: list[str] = []
@@ -137,7 +136,6 @@ def train(
 
         print_json(run_json(run))
         return
-    learned = run.folder / (PIPELINE if run.method == "full" else LORA)
     names = ", ".join(f"{subject.name} ({subject.prompt!r})" for subject in run.subjects)
     before = "" if phases else ", done already"
-    say(f"{run.steps} steps on {names}{before}; what was learned is in {learned}.")
+    say(f"{run.steps} steps on {names}{before}; what was learned is in {run.learned}.")

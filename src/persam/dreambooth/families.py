@@ -1,6 +1,7 @@
 """What differs between the families in training: what a network is asked for, how it is called, what LoRA adapts.
 
-All of it is what diffusers' DreamBooth scripts do with their defaults, and what its pipelines do when they generate.
+All of it is what diffusers' DreamBooth scripts do, with two exceptions to their defaults: FLUX is told a guidance of 1,
+as in the commands of their guide, not 3.5; and T5 reads as many tokens as when the pipeline generates, not 77.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ LORA_LAYERS = {
     "flux": [*_JOINT, *_FEED_FORWARD],
 }
 LORA_LAYERS_OF_WORDS = ["q_proj", "k_proj", "v_proj", "out_proj"]
-WEIGHT_DECAY = {"sd15": 1e-2, "sd21": 1e-2, "sdxl": 1e-2, "sd3": 1e-4, "flux": 1e-4}
+WEIGHT_DECAY = {"sd15": 1e-2, "sd21": 1e-2, "sdxl": 1e-4, "sd3": 1e-4, "flux": 1e-4}
+_OF_WORDS = {"lr": 5e-6, "weight_decay": 1e-3}
+#: Text encoders that are trained have a rate and a decay of their own there; with other families the network's.
+RATE_OF_WORDS = {"sdxl": _OF_WORDS, "sd3": _OF_WORDS, "flux": _OF_WORDS}
 #: FLUX.1 dev was distilled with a guidance that it is told; trained as if without.
 FLUX_GUIDANCE = 1.0
 
@@ -59,11 +63,17 @@ class Objective:
         pipeline: whose scheduler says how much noise a time step has.
 
     Raises:
-        PersamError: it predicts something that nobody trains on.
+        PersamError: it predicts something that nobody trains on, or was trained in another way, EDM's.
     """
 
     def __init__(self, pipeline: Any) -> None:
         self.family = family_of(pipeline).key
+        scheduler = type(pipeline.scheduler).__name__
+        if "EDM" in scheduler or getattr(pipeline.vae.config, "latents_mean", None) is not None:
+            raise PersamError(
+                f"This model was trained with EDM's noise or normalised latents (its scheduler is {scheduler}), which "
+                "persam does not train; name another."
+            )
         kind = diffusers()
         config = pipeline.scheduler.config
         self.flows = self.family in ("sd3", "flux")

@@ -58,9 +58,12 @@ class Square:
     size_ids: tuple[int, ...]
 
     def flipped(self) -> Square:
-        """Left and right swapped, the mask's too."""
+        """Left and right swapped, the mask's too; the crop lies where it would in the photo that is flipped."""
         mask = None if self.mask is None else np.ascontiguousarray(self.mask[:, ::-1])
-        return Square(np.ascontiguousarray(self.pixels[:, ::-1]), mask, self.size_ids)
+        height, width, top, left, resolution, _ = self.size_ids
+        side = min(height, width)
+        ids = (height, width, top, round((width - side) * resolution / side) - left, resolution, resolution)
+        return Square(np.ascontiguousarray(self.pixels[:, ::-1]), mask, ids)
 
 
 def cropped(photo: np.ndarray, mask: np.ndarray | None, resolution: int) -> Square:

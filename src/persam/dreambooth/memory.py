@@ -237,6 +237,10 @@ def check_resolution(anatomy: Anatomy, resolution: int) -> None:
         raise UsageError(
             f"The resolution {resolution} does not fit this model: take a multiple of {unit}, such as {near}."
         )
+    places = config.get("pos_embed_max_size")  # Stable Diffusion 3 knows so many on a side
+    if places and resolution > places * config.patch_size * anatomy.latent:
+        largest = places * config.patch_size * anatomy.latent
+        raise UsageError(f"The resolution {resolution} is too large for this model: take at most {largest}.")
 
 
 def check_memory(
@@ -293,3 +297,16 @@ def _ways(options: TrainOptions, anatomy: Anatomy) -> Iterator[tuple[TrainOption
 
 def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def remedies(options: TrainOptions) -> str:
+    """What to do about too little memory, with these options; what keeps the steps that are done comes first."""
+    ways = [
+        *([] if options.gradient_checkpointing else ["switch on --gradient-checkpointing"]),
+        *(["train LoRA (--method lora)"] if options.method == "full" else []),
+        "take a lower --resolution",
+        *([] if options.dtype in ("bf16", "bfloat16") else ["compute in --dtype bf16"]),
+        *([] if options.eight_bit or options.method == "lora" else ["take Adam in 8 bits (--eight-bit)"]),
+    ]
+    anew = "all but the first" if not options.gradient_checkpointing else "each"
+    return f"{', or '.join(ways)} ({anew} with --overwrite, where steps are kept already)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,8 +15,11 @@ _STEPS = {"lora": 500, "full": 1000}  # a subject; the latter as published
 _RATES = {"lora": 1e-4, "full": 1e-6}  # likewise
 #: Under this name a hash of all that is trained on stands beside the options.
 CONTENT = "photos"
-#: Options that change what is seen of a training, but not its weights.
-_OF_NO_CONSEQUENCE = ("checkpoint_every", "sample_every", "sample_prompts", "sample_steps")
+#: Options that change what is seen of a training, or its memory, but not its weights (beyond rounding).
+_OF_NO_CONSEQUENCE = ("gradient_checkpointing", "checkpoint_every", "sample_every", "sample_prompts", "sample_steps")
+_COUNTS = (
+    "steps", "resolution", "rank", "class_count", "accumulate", "checkpoint_every", "sample_every", "sample_steps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class TrainOptions:
         accumulate: photos for each step of the optimizer.
         eight_bit: Adam's state in 8 bits, by bitsandbytes.
         flip: half of the photos are mirrored.
-        seed: of everything random.
+        seed: of everything random, 0 to 2^63 - 1.
         device, dtype: as everywhere; the dtype ``auto`` is bf16, or fp16 on older GPUs, and float32 elsewhere.
         checkpoint_every: steps.
         sample_every: steps between samples; None: one at the end.
@@ -78,7 +82,9 @@ class TrainOptions:
             raise UsageError(f"The weight of prior preservation is 0 or more, not {self.prior:g}.")
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
             raise UsageError(f"The learning rate is above 0 and at most 1, not {self.learning_rate:g}.")
-        for name in ("steps", "resolution", "rank", "class_count", "accumulate", "checkpoint_every", "sample_every"):
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"The seed is from 0 to {2**63 - 1}, not {self.seed}.")
+        for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name.replace('_', ' ').capitalize()} must be at least 1, not {value}.")
@@ -106,6 +112,18 @@ class TrainOptions:
         for name in (*_OF_NO_CONSEQUENCE, "steps"):
             del told[name]
         return told
+
+    def inconsequential(self) -> dict[str, Any]:
+        """All other options, likewise."""
+        return {name: getattr(self, name) for name in _OF_NO_CONSEQUENCE} | {
+            "sample_prompts": list(self.sample_prompts)
+        }
+
+
+def seed_of(seed: int, what: str, number: int) -> int:
+    """The seed of one thing among many that are random in a training: what it is, and its number among its like."""
+    text = f"{seed} {what} {number}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -221,14 +221,6 @@ def network_of(pipeline: Any) -> Any:
     return getattr(pipeline, family_of(pipeline).network)
 
 
-def resolution_of(pipeline: Any) -> int:
-    """The side of a square photo, in pixels, at which a pipeline is trained unless one says otherwise."""
-    family = family_of(pipeline)
-    if family.resolution is not None:
-        return family.resolution
-    return int(network_of(pipeline).config.sample_size * pipeline.vae_scale_factor)
-
-
 @contextmanager
 def enough_memory(problem: str, remedy: str) -> Iterator[None]:
     """Say in one sentence, while the block runs, that the memory did not suffice.

@@ -51,6 +51,11 @@ class Run:
     subjects: tuple[Subject, ...]
     more: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def learned(self) -> Path:
+        """Where the weights are: a file of LoRA's layers, or with ``full`` a folder."""
+        return self.folder / (PIPELINE if self.method == "full" else LORA)
+
     def pipeline(self, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Any:
         """The base with what was learned, as a pipeline of diffusers.
 
@@ -59,7 +64,7 @@ class Run:
         """
         from persam.dreambooth.pipelines import load_pipeline, quiet
 
-        learned = self.folder / (PIPELINE if self.method == "full" else LORA)
+        learned = self.learned
         if not learned.exists():
             raise PersamError(f"{self.folder} has no {learned.name}: its training did not end; run it again.")
         if self.method == "full":

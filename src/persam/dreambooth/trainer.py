@@ -6,7 +6,6 @@ keeps its number format for the whole process, and a second training in the same
 
 from __future__ import annotations
 
-import hashlib
 import math
 import signal
 import threading
@@ -19,6 +18,7 @@ import torch
 
 from persam.dreambooth.checkpoints import State
 from persam.dreambooth.families import (
+    RATE_OF_WORDS,
     WEIGHT_DECAY,
     Objective,
     Words,
@@ -28,8 +28,8 @@ from persam.dreambooth.families import (
 )
 from persam.dreambooth.loss import weighted_mean
 from persam.dreambooth.material import LatentPhoto
-from persam.dreambooth.options import TrainOptions
-from persam.dreambooth.pipelines import family_of, network_of
+from persam.dreambooth.options import TrainOptions, seed_of
+from persam.dreambooth.pipelines import PipelineFamily, family_of, network_of
 from persam.errors import PersamError
 
 _LARGEST_GRADIENT = 1.0  # norm, as in diffusers' scripts
@@ -87,8 +87,7 @@ class Training:
         self.step, self.is_whole = 0, True
         self.losses: list[Losses] = []
         self.trained = trained_tensors(pipeline, words=options.text_encoder)
-        decay = WEIGHT_DECAY[family_of(pipeline).key]
-        self.optimizer = _adam(options.eight_bit)(list(self.trained.values()), lr=options.rate, weight_decay=decay)
+        self.optimizer = _adam(options.eight_bit)(_groups(self.trained, family_of(pipeline), options.rate))
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
     def advance(self) -> Losses:
@@ -150,7 +149,7 @@ class Training:
     def rest(self) -> Iterator[None]:
         """While the block runs, the network draws pictures instead of learning."""
         self._set_training(False)
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), self._autocast(), self._exact_decoding():
             yield
 
     # ------------------------------------------------------------------------------------------------- inside
@@ -197,8 +196,7 @@ class Training:
         return int(torch.randperm(count, generator=generator)[place])
 
     def _seed(self, what: str, number: int) -> int:
-        text = f"{self.options.seed} {what} {number}".encode()
-        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
+        return seed_of(self.options.seed, what, number)
 
     def _random(self) -> Any:
         """Leave the random numbers of whoever calls as they were."""
@@ -207,6 +205,26 @@ class Training:
 
     def _autocast(self) -> Any:
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
+
+    @contextmanager
+    def _exact_decoding(self) -> Iterator[None]:
+        """Keep the autoencoder out of autocast: SDXL's overflows in fp16, which makes pictures black, so that its
+        pipeline decodes in float32."""
+        vae = self.pipeline.vae
+        decode = vae.decode
+
+        def exact(latents: torch.Tensor, *args: Any, **more: Any) -> Any:
+            with torch.autocast(self.device.type, enabled=False):
+                return decode(latents.to(vae.dtype), *args, **more)
+
+        if self.dtype == torch.float32:
+            yield
+            return
+        vae.decode = exact
+        try:
+            yield
+        finally:
+            del vae.decode  # the class's own is there again
 
     def _set_training(self, on: bool) -> None:
         self.network.train(on)
@@ -261,6 +279,18 @@ def choose_trained(pipeline: Any, *, words: bool, full: bool) -> None:
         if words:
             for part in trainable_text_encoders(pipeline).values():
                 part.requires_grad_(True)
+
+
+def _groups(trained: dict[str, torch.nn.Parameter], family: PipelineFamily, rate: float) -> list[dict[str, Any]]:
+    """Weights with their rate and decay, as an optimizer takes them."""
+    of_network = {"lr": rate, "weight_decay": WEIGHT_DECAY[family.key]}
+    of_words = RATE_OF_WORDS.get(family.key, of_network)
+    network: list[torch.nn.Parameter] = []
+    words: list[torch.nn.Parameter] = []
+    for name, tensor in trained.items():
+        (network if name.startswith(f"{family.network}.") else words).append(tensor)
+    groups: list[dict[str, Any]] = [{"params": network, **of_network}, {"params": words, **of_words}]
+    return [group for group in groups if group["params"]]
 
 
 def _adam(eight_bit: bool) -> Any:

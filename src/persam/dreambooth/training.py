@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +14,16 @@ import torch
 
 from persam.dreambooth.checkpoints import (
     clear,
+    keep_lora,
+    keep_pipeline,
     load_checkpoint,
     look_back,
+    refuse_model_within,
     refuse_other,
     remove_checkpoints,
     save_checkpoint,
 )
-from persam.dreambooth.families import Words, add_lora, encode_words, save_lora, text_encoders
+from persam.dreambooth.families import Objective, Words, add_lora, encode_words, text_encoders
 from persam.dreambooth.material import (
     LatentPhoto,
     Square,
@@ -33,7 +34,7 @@ from persam.dreambooth.material import (
     encode,
     read_square,
 )
-from persam.dreambooth.memory import anatomy_of, check_memory, check_resolution
+from persam.dreambooth.memory import anatomy_of, check_memory, check_resolution, remedies
 from persam.dreambooth.options import CONTENT, TrainOptions
 from persam.dreambooth.pipelines import (
     DEFAULT_MODEL,
@@ -43,15 +44,22 @@ from persam.dreambooth.pipelines import (
     network_of,
     quiet,
 )
-from persam.dreambooth.prior import FOLDER, check_class_images, class_folder, class_pictures, make_class_pictures
-from persam.dreambooth.runs import LORA, LOSSES, PIPELINE, SAMPLES, Run, write_run
+from persam.dreambooth.prior import (
+    FOLDER,
+    check_class_images,
+    class_folder,
+    class_pictures,
+    content_of_pictures,
+    make_class_pictures,
+)
+from persam.dreambooth.runs import CHECKPOINTS, LOSSES, PIPELINE, RUN, SAMPLES, Run, write_run
 from persam.dreambooth.samples import draw_samples
 from persam.dreambooth.subjects import Subject, read_prepared
 from persam.dreambooth.trainer import Material, Training, choose_trained
-from persam.errors import PersamError, write_error
-from persam.files import atomic_path, expanded, write_csv
+from persam.errors import PersamError
+from persam.files import expanded, write_csv
 from persam.images import read_image
-from persam.ledger import HIDDEN, Ledger
+from persam.ledger import Ledger
 from persam.models.loading import choose_device, choose_dtype
 from persam.reports.provenance import versions
 
@@ -105,6 +113,7 @@ def train(
     subjects = read_prepared(folder)
     check_subjects(subjects)
     base = _base(model)
+    refuse_model_within(base, expanded(output))
     family = family_named(base)
     with Ledger(output, overwrite=overwrite) as ledger:
         asked = {
@@ -118,6 +127,7 @@ def train(
         done = look_back(ledger, asked, chosen.steps_for(len(subjects)))
         if done is not None:
             return done
+        ledger.sweep([CHECKPOINTS, PIPELINE, SAMPLES])
         conduct = _Conduct(ledger, subjects, base, chosen, place, form, asked, progress or _silent)
         return conduct.run(family.key)
 
@@ -157,7 +167,7 @@ class _Conduct:
         asked: dict[str, Any],
         progress: Progress,
     ) -> None:
-        self.folder, self.overwrite = ledger.folder, ledger.overwrite
+        self.ledger, self.folder = ledger, ledger.folder
         self.subjects, self.base, self.options = subjects, base, options
         self.device, self.dtype, self.asked, self.progress = device, dtype, asked, progress
         self.steps = options.steps_for(len(subjects))
@@ -175,8 +185,12 @@ class _Conduct:
         squares = self._read_squares()
         if self.options.prior:
             check_class_images(self.class_images, self.subjects)
+            for subject in self.subjects:  # refuses what was drawn otherwise
+                self._class_pictures(subject)
         check_memory(self.base, anatomy, self.options, self.device, self.dtype)
         self.pipeline = load_pipeline(self.base, device="cpu", dtype=torch.float32 if full else self.dtype)
+        Objective(self.pipeline)  # refuses a model that is not trained so, before its class images are drawn
+        self.pipeline.vae.enable_tiling()  # where a picture is larger than those that it was made for
         if getattr(self.pipeline, "safety_checker", None) is not None:  # it would black out class images at a whim
             self._take_out({"safety_checker": self.pipeline.safety_checker})
         choose_trained(self.pipeline, words=self.options.text_encoder, full=full)
@@ -185,8 +199,8 @@ class _Conduct:
         ):
             words = self._encode_words()
             material = self._encode_photos(squares, words)
-            if self.overwrite:  # not before: till here something may be wrong with the call
-                clear(self.folder)
+            if self.ledger.overwrite:  # not before: till here something may be wrong with the call
+                clear(self.ledger)
             training = self._prepare(material, words)
             samples = {prompt: words[prompt] for prompt in self.options.sample_prompts}
             with quiet():
@@ -236,9 +250,13 @@ class _Conduct:
     def _encode_photos(self, squares: list[list[Square]], words: dict[str, Words]) -> list[Material]:
         """Photos and class images as latents; the class images are drawn where there are none."""
         pictures = [self._class_images(subject, words) for subject in self.subjects]
+        self.class_content = content_of_pictures([file for each in pictures for file in each])
+        network_of(self.pipeline).to("cpu")  # it may have drawn, and the autoencoder needs the room
+        self._tidy()
         form = self.pipeline.vae.dtype
         with quiet():
             vae = self.pipeline.vae.to(self.device, torch.float32)
+        vae.disable_tiling()  # latents are what they are without
         total = sum(map(len, squares)) + sum(map(len, pictures))
         self._begin("Encoding photos", total)
         material = []
@@ -255,6 +273,7 @@ class _Conduct:
             )
         with quiet():
             vae.to("cpu", form)
+        vae.enable_tiling()
         self._tidy()
         return material
 
@@ -266,14 +285,22 @@ class _Conduct:
     def _class_images(self, subject: Subject, words: dict[str, Words]) -> list[Path]:
         if not self.options.prior:
             return []
-        pictures, missing = class_pictures(class_folder(self.class_images, subject), self.options.class_count)
+        pictures, missing = self._class_pictures(subject)
         if missing:
             self._begin(f"Class images of {subject.class_word}", len(pictures), len(pictures) - len(missing))
+            encoded, how = words[subject.class_prompt], self._how_drawn(subject)
             with quiet():
-                self.pipeline.to(self.device)
-                encoded = {name: tensor.to(self.device) for name, tensor in words[subject.class_prompt].items()}
-                make_class_pictures(self.pipeline, encoded, missing, self.resolution, self.options.seed, self.progress)
+                make_class_pictures(self.pipeline, encoded, missing, how, self.device, self.progress)
         return pictures
+
+    def _class_pictures(self, subject: Subject) -> tuple[list[Path], list[tuple[int, Path]]]:
+        """Those that there are, and those to be made. In the run's own folder they may be replaced."""
+        folder, redraw = class_folder(self.class_images, subject), self.options.class_images is None
+        return class_pictures(folder, self.options.class_count, self._how_drawn(subject), redraw=redraw)
+
+    def _how_drawn(self, subject: Subject) -> dict[str, Any]:
+        more = {"resolution": self.resolution, "seed": self.options.seed}
+        return {"model": self.base, "prompt": subject.class_prompt, **more}
 
     def _prepare(self, material: list[Material], words: dict[str, Words]) -> Training:
         options, network = self.options, network_of(self.pipeline)
@@ -288,6 +315,8 @@ class _Conduct:
         found = load_checkpoint(self.folder)
         if found is not None:
             step, state = found
+            if state.get("class_images") != self.class_content:
+                raise refuse_other(self.folder, "class images were changed")
             try:
                 training.restore(state)
             except (KeyError, ValueError, RuntimeError, TypeError) as error:
@@ -302,9 +331,9 @@ class _Conduct:
 
     def _steps(self, training: Training, samples: dict[str, Words]) -> None:
         self._begin("Training", self.steps, training.step)
-        kept = training.step
+        self.kept = training.step  # of the latest checkpoint
         try:
-            if kept and samples and self._is_due(kept):  # it may have been stopped between the two
+            if self.kept and samples and self._is_due(self.kept):  # it may have been stopped between the two
                 self._sample(training, samples)
             while training.step < self.steps:
                 training.advance()
@@ -314,15 +343,12 @@ class _Conduct:
                 self.progress(done=done, what=f"Training, loss {loss:.4f}")
                 if done % self.options.checkpoint_every == 0 or done == self.steps:
                     self._keep(training)
-                    kept = done
                 if samples and self._is_due(done):
                     self._sample(training, samples)
         except KeyboardInterrupt as stop:
-            if training.is_whole and training.step > kept:
-                self._keep(training)
-                kept = training.step
+            self._keep_rest(training)
             stop.args = (
-                f"{kept} of {self.steps} steps are kept in {self.folder}; the same command goes on from there.",
+                f"{self.kept} of {self.steps} steps are kept in {self.folder}; the same command goes on from there.",
             )
             raise
 
@@ -331,7 +357,9 @@ class _Conduct:
         return step == self.steps or (every is not None and step % every == 0)
 
     def _keep(self, training: Training) -> None:
-        save_checkpoint(self.folder, training.step, training.state(), self.asked)
+        state = {**training.state(), "class_images": self.class_content}
+        save_checkpoint(self.folder, training.step, state, self.asked)
+        self.kept = training.step
         write_csv(
             self.folder / LOSSES,
             [
@@ -340,8 +368,25 @@ class _Conduct:
             ],
         )
 
+    def _keep_rest(self, training: Training) -> None:
+        if training.is_whole and training.step > self.kept:
+            self._keep(training)
+
     def _sample(self, training: Training, samples: dict[str, Words]) -> None:
-        vae = self.pipeline.vae.to(self.device)
+        """Draw samples; where that fails, nothing of the training is lost."""
+        try:
+            with enough_memory(
+                f"The memory of {self.device.type} does not suffice to draw samples in the training",
+                "leave out --sample-prompt: the steps are kept, and the command goes on from there",
+            ):
+                self._tidy()
+                self._draw(training, samples)
+        except PersamError:
+            self._keep_rest(training)
+            raise
+
+    def _draw(self, training: Training, samples: dict[str, Words]) -> None:
+        self.pipeline.vae.to(self.device)
         with training.rest():
             encoded = {
                 prompt: encode_words(self.pipeline, prompt)
@@ -358,23 +403,26 @@ class _Conduct:
                 steps=self.options.sample_steps,
                 seed=self.options.seed,
             )
-        vae.to("cpu")
+        self.pipeline.vae.to("cpu")
+        self._tidy()
 
     # -------------------------------------------------------------------------------------------------- the end
 
     def _finish(self, training: Training, family: str) -> Run:
         self.progress(done=self.steps, what="Saving")
+        (self.folder / RUN).unlink(missing_ok=True)  # an earlier one would tell of other weights than are there
         if self.options.method == "lora":
             network_of(self.pipeline).to("cpu")
-            self._save_lora()
+            keep_lora(self.pipeline, self.folder, words=self.options.text_encoder)
         else:
             self.pipeline.to("cpu")
             self.pipeline.register_modules(**self.taken_out)
-            self._save_pipeline()
+            keep_pipeline(self.pipeline, self.ledger)
         tenth = max(1, self.steps // 10)
         losses = [row.subject for row in training.losses]
         more = {
             **{name: value for name, value in self.asked.items() if name not in _TOLD},
+            **self.options.inconsequential(),
             "loss_of_first_tenth": sum(losses[:tenth]) / tenth,
             "loss_of_last_tenth": sum(losses[-tenth:]) / tenth,
             "seconds": round(monotonic() - self.start, 1),
@@ -395,36 +443,8 @@ class _Conduct:
         remove_checkpoints(self.folder, keep=1)
         return run
 
-    def _save_lora(self) -> None:
-        with tempfile.TemporaryDirectory(dir=self.folder / HIDDEN) as draft:
-            save_lora(self.pipeline, Path(draft), LORA, words=self.options.text_encoder)
-            with atomic_path(self.folder / LORA) as temporary:
-                (Path(draft) / LORA).replace(temporary)
-
-    def _save_pipeline(self) -> None:
-        draft, target = self.folder / HIDDEN / PIPELINE, self.folder / PIPELINE
-        try:
-            shutil.rmtree(draft, ignore_errors=True)
-            self.pipeline.save_pretrained(draft)
-            shutil.rmtree(target, ignore_errors=True)
-            draft.replace(target)
-        except OSError as error:
-            raise write_error(target, error) from error
-
     def _tidy(self) -> None:
         """Give back what PyTorch keeps of a GPU's memory, where the next part is going to need it."""
         if self.device.type == "cuda":
             gc.collect()
             torch.cuda.empty_cache()
-
-
-def remedies(options: TrainOptions) -> str:
-    """What to do about too little memory, with these options."""
-    ways = [
-        *(["train LoRA (--method lora)"] if options.method == "full" else []),
-        *([] if options.gradient_checkpointing else ["switch on --gradient-checkpointing"]),
-        "take a lower --resolution",
-        *([] if options.dtype in ("bf16", "bfloat16") else ["compute in --dtype bf16"]),
-        *([] if options.eight_bit or options.method == "lora" else ["take Adam in 8 bits (--eight-bit)"]),
-    ]
-    return ", or ".join(ways)
