@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,15 @@ from tests.fakes import ColourModel
 
 from persam import PerSAM
 from persam.classify.accuracy import CACHE, METHODS, OBJECT, SUREST, TUNED, WHOLE, WORDS, ClassifyBench, bench
+from persam.classify.cache import fit_cache
 from persam.classify.descriptions import Described, describe
 from persam.classify.features import PooledFeatures
 from persam.classify.folder import read_classes
+from persam.classify.names_file import write_names
 from persam.classify.naming import Classifier
 from persam.classify.report import accuracy_table, class_table, figures, write_report
 from persam.errors import PersamError, UsageError
+from persam.metrics.statistics import bootstrap_mean
 
 
 class Worded(ColourModel):
@@ -98,44 +103,91 @@ def test_a_mask_that_is_given_is_of_a_shot_alone(tmp_path: Path, folder: Path, d
 
 
 def test_no_shot_and_no_reference_is_named(result: ClassifyBench) -> None:
-    """The shots of a draw are those that are not named; more shots are the fewer ones and others."""
+    """In a draw every method names the photos that four shots leave, by however many shots, once each."""
     photos = result.described.photos
     references = {number for number, photo in enumerate(photos) if photo.is_reference}
     assert result.shots == (1, 2, 4)
-    before: dict[int, set[int]] = {}
-    for shots in result.shots:
-        for draw_number in range(3):
-            asked = {
-                kind: {
-                    each.photo
-                    for each in result.named
-                    if (each.draw, each.shots, each.features, each.method) == (draw_number, shots, kind, method)
-                }
-                for kind in (WHOLE, OBJECT)
-                for method in METHODS
-            }
-            assert asked[WHOLE] == asked[OBJECT]
-            assert len(asked[WHOLE]) == 3 * (6 - shots)
-            assert not asked[WHOLE] & references
-            assert asked[WHOLE] <= before.get(draw_number, asked[WHOLE])
-            before[draw_number] = asked[WHOLE]
-    assert len({frozenset(each) for each in before.values()}) > 1  # draws differ
+    drawn = set()
+    for draw_number in range(3):
+        asked: dict[tuple[str, str, int], list[int]] = {}
+        for each in result.named:
+            if each.draw == draw_number:
+                asked.setdefault((each.features, each.method, each.shots), []).append(each.photo)
+        assert len(asked) == 2 * len(METHODS) * 3 + 1
+        (named,) = {tuple(each) for each in asked.values()}
+        assert len(set(named)) == len(named) == 3 * (6 - 4) == result.photos_in_draw()
+        assert not set(named) & references
+        assert {photos[number].label for number in named} == {0, 1, 2}
+        drawn.add(named)
+    assert len(drawn) > 1
+    assert result.photos_tested() == len(set().union(*drawn))
+
+
+def test_the_shots_are_none_of_the_tests(described: Described, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen from within: the keys of a cache are features of other photos than those that it names, the first the
+    reference; more shots are the fewer ones and others."""
+    shots: list[list[int]] = []
+
+    def spy(keys: torch.Tensor, *arguments: object, **options: object) -> object:
+        shots.append(keys.argmax(1).tolist())
+        return fit_cache(keys, *arguments, **options)
+
+    monkeypatch.setattr("persam.classify.accuracy.fit_cache", spy)
+    photos = tuple(replace(photo, whole=torch.eye(18)[number]) for number, photo in enumerate(described.photos))
+    whole = replace(described, photos=photos, describer=replace(described.describer, concepts=()))
+    result = bench(whole, (1, 4), draws=1)
+    one, four = set(shots[0]), set(shots[2])
+    assert len(one) == 3
+    assert one == {number for number, photo in enumerate(described.photos) if photo.is_reference}
+    assert one < four
+    assert not four & {each.photo for each in result.named}
+
+
+def test_where_nothing_is_drawn_it_is_said(described: Described, result: ClassifyBench, tmp_path: Path) -> None:
+    said = "1 shot: always the photo with the mask, or of the concept; nothing is drawn but the photos to be named."
+    assert said in result.notes
+    assert not any(note.startswith("2 shots") for note in result.notes)
+    things = write_classes(tmp_path / "things", photos=3, masks=0)
+    assert said not in bench(describe(PerSAM(ColourModel()), read_classes(things)), (1,), draws=2).notes
 
 
 def test_the_interval_draws_photos(result: ClassifyBench) -> None:
+    """A photo is named in several draws: what it is taken for then is one observation, not several."""
     places = result.of(WHOLE, CACHE, 2)
+    right = result.right[places].astype(float)
     found = result.accuracy(WHOLE, CACHE, 2)
-    assert found is not None
-    assert found.mean == pytest.approx(result.right[places].mean())
-    assert found.low <= found.mean <= found.high
+    assert found == bootstrap_mean(right, [result.named[place].photo for place in places])
+    assert found != bootstrap_mean(right)
     assert result.accuracy(WHOLE, WORDS, 0) is None
 
 
-def test_the_same_seed_gives_the_same(described: Described, result: ClassifyBench) -> None:
+@pytest.mark.parametrize("tune", [False, True])
+def test_alpha_and_beta_are_searched_as_new_photos_ask(described: Described, tune: bool) -> None:
+    """Where the concepts mistake a photo, so do they a new one: the cache must not be surer than that."""
+    photos = list(described.photos)
+    for number in (1, 2, 7, 8):  # as if the concept of another class had been surest
+        photos[number] = replace(photos[number], asked=described.photos[(number + 6) % 18].asked)
+    mistaken = replace(described, photos=tuple(photos))
+    found = Classifier.of(mistaken, tune=tune).cache
+    shots, asked = (torch.stack([getattr(photo, name) for photo in photos]) for name in ("as_shot", "as_asked"))
+    wanted = fit_cache(shots, described.labels, 3, asked=asked, tune=tune)
+    before = Classifier.of(described, tune=tune).cache
+    assert (found.alpha, found.beta) == (wanted.alpha, wanted.beta) != (before.alpha, before.beta)
+    assert torch.equal(found.keys, before.keys)
+
+
+def test_a_reference_is_asked_as_a_shot(described: Described) -> None:
+    for photo in described.photos:
+        assert torch.equal(photo.as_shot, photo.shot)
+        assert torch.equal(photo.as_asked, photo.shot if photo.is_reference else photo.asked)
+
+
+def test_the_same_seed_gives_the_same(described: Described) -> None:
     again, other = bench(described, (2,), draws=2), bench(described, (2,), draws=2, seed=1)
-    wanted = [each for each in result.named if each.shots in (0, 2) and each.draw < 2]
-    assert sorted(map(repr, again.named)) == sorted(map(repr, wanted))
+    assert again.named == bench(described, (2,), draws=2).named
     assert {(one.draw, one.photo) for one in again.named} != {(one.draw, one.photo) for one in other.named}
+    # Others by their side change neither shots nor tests, unless they are more.
+    assert set(bench(described, (1, 2), draws=2).named) >= set(again.named)
 
 
 def test_words_alone_and_in_the_cache(folder: Path) -> None:
@@ -197,7 +249,7 @@ def test_what_cannot_be_read_is_counted_and_left_out(tmp_path: Path) -> None:
         PerSAM(ColourModel()), [each for each in classes if each is not grey], on_photo=lambda *one: told.append(one)
     )
     left_out = [Path(file).relative_to(things).as_posix() for file, _ in described.left_out]
-    assert left_out == ["green/0.png", "blue/1.png", "red/3.png"]
+    assert left_out == ["blue/masks/1.png", "green/masks/0.png", "red/3.png"]  # a photo without its mask is used
     assert len(told) == 12
     (problem,) = [problem for photo, problem in told if photo == things / "red/3.png"]
     assert problem is not None
@@ -268,5 +320,28 @@ def test_new_photos_are_named(tmp_path: Path, described: Described, tune: bool) 
         assert named.name == name
         assert sum(named.probabilities.values()) == pytest.approx(1, abs=1e-5)
         assert named.probability > named.probabilities[named.runner_up]
+        with pytest.raises(TypeError, match="names"):
+            named.to_dict()
         line = named.to_dict(described.names)
         assert (line["class"], line["object_like"]) == (name, name)
+
+
+def test_a_name_that_is_no_utf8(tmp_path: Path, folder: Path, described: Described) -> None:
+    """Its photo is named and shown on the sheet, and in a report; written is what can be."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    try:
+        shutil.copy(folder / "red/3.png", odd)
+    except OSError:
+        pytest.skip("this disk takes no such name")
+    named = Classifier.of(described).name(odd)
+    write_names([named], described, tmp_path / "out", sheet=True)
+    (line,) = (tmp_path / "out/classes.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["image"] == f"{tmp_path}/caf\\udce9.png"
+    assert (tmp_path / "out/sheet.png").stat().st_size > 1000
+    things = shutil.copytree(folder, tmp_path / "things")
+    odd.rename(things / "red" / odd.name)
+    (things / "red" / (odd.stem + "t.png")).touch()
+    found = describe(PerSAM(ColourModel()), read_classes(things))
+    assert len(found.left_out) == 1
+    page = write_report(bench(found, (1,), draws=1), tmp_path / "report")
+    assert page.read_text(encoding="utf-8").count("<figure") == 16

@@ -54,6 +54,9 @@ def test_clip_gives_transformers_own_numbers(clip_folder: Path, clip: ClipPhotoF
     found = clip.of_words(["red_mug", "cat"])
     assert found is not None
     np.testing.assert_allclose(found, out.text_embeds, atol=1e-5)
+    braces = load_features(str(clip_folder), device="cpu", dtype="float32", prompt="a {photo} of a {}{0}.")
+    plain = load_features(str(clip_folder), device="cpu", dtype="float32", prompt="{}")
+    np.testing.assert_allclose(braces.of_words(["cat"]), plain.of_words(["a {photo} of a cat{0}."]), atol=1e-6)
     scale = 100 / network.logit_scale.exp().item()
     np.testing.assert_allclose(100 * clip.of(photo, [None]) @ found.T, scale * out.logits_per_image.detach(), atol=1e-3)
 

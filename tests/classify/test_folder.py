@@ -60,6 +60,17 @@ def test_empty_classes_are_left_out_and_told(tmp_path: Path) -> None:
         assert [each.name for each in read_classes(tmp_path)] == ["cat", "dog"]
 
 
+def test_photos_that_are_not_looked_at_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg", "cat/1.png", "cat/2.jpg", "dog/images/1.jpg", "dog/2.jpg")
+    with pytest.warns(PersamWarning) as told:
+        cat, dog = read_classes(tmp_path)
+    assert [photo.name for photo in (*cat.photos, *dog.photos)] == ["1.jpg", "2.jpg", "1.jpg"]
+    assert [str(each.message) for each in told] == [
+        f"Left out, for another photo has the same name but for the suffix: {tmp_path}/cat/1.png.",
+        f"Left out, for the photos of dog are those in {tmp_path}/dog/images: {tmp_path}/dog/2.jpg.",
+    ]
+
+
 def test_what_is_no_folder_of_classes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^There is no folder .*gone; give a folder with a folder for each class"):
         read_classes(tmp_path / "gone")

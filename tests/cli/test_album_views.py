@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,26 @@ def test_by_the_hull_for_a_script(run: Run, project: Path) -> None:
     assert {one["method"] for one in told["views"]} == {"hull"}
     assert told["without_mask"] == ["images/05.jpg"]
     assert told["failed"] == []
+
+
+def test_a_mask_that_cannot_be_read_is_told_and_counted(run: Run, project: Path) -> None:
+    (project / "album/colmap/box/04.jpg.png").write_bytes(b"no picture")
+    for more in ([], ["--json"]):
+        done = run("album", "views", "album", "--poses", "sparse/0", "-o", "out", *more)
+        assert done.exit_code == 1
+        assert "1 of 6 photos could not be compared: 04.jpg." in done.stderr
+        assert "Traceback" not in done.output
+    assert len(json.loads(done.stdout)["views"]) == 5
+    assert len((project / "out/views.csv").read_text().splitlines()) == 6
+
+
+def test_the_hull_says_where_points_do_not(run: Run, project: Path) -> None:
+    views = scene(6, names="{:02}.jpg")
+    views[4] = replace(views[4], observed=views[4].observed[:0], points=views[4].points[:0])
+    write_colmap(views, project / "other", binary=False)
+    done = run("album", "views", "album", "--poses", "other", "-o", "out")
+    assert done.exit_code == 0, done.output
+    assert "6 views compared by points and hull;" in done.stderr
 
 
 def test_wrong_calls(refused: Callable[..., str], project: Path) -> None:

@@ -1,9 +1,10 @@
 """How many photos are named rightly, over the number of shots: object alone against whole photo, three ways.
 
 Every draw puts the photos of a class in an order, the photo that persam learned the class from first. The first 1, 2,
-4, ... of them are the shots, and all others but that one are to be named. So the shots of more are those of fewer, and
-one more; and nothing about a photo is used to name it: not its mask, nor its class, and alpha and beta are searched on
-shots (`cache.py`).
+4, ... of them are the shots, so that the shots of more are those of fewer and others. To be named are those that the
+largest number of shots leaves, the same for all numbers: else the classes would be in other shares in each column. And
+nothing about a photo is used to name it: not its mask, nor its class, and alpha and beta are searched on shots
+(`cache.py`).
 """
 
 from __future__ import annotations
@@ -105,6 +106,10 @@ class ClassifyBench:
         """How many photos were named at all."""
         return len({one.photo for one in self.named})
 
+    def photos_in_draw(self) -> int:
+        """How many photos each draw names: the same for every number of shots."""
+        return len({one.photo for one in self.named if one.draw == 0})
+
 
 def bench(
     described: Described,
@@ -114,7 +119,7 @@ def bench(
     seed: int = 0,
     progress: Callable[[], object] = lambda: None,
 ) -> ClassifyBench:
-    """Name all photos that are no shots, for every number of shots, draw, kind of features and method.
+    """Name the photos that are never shots in a draw, for every draw, number of shots, kind of features and method.
 
     Args:
         described: the photos.
@@ -134,21 +139,31 @@ def bench(
     references = torch.tensor([photo.is_reference for photo in described.photos])
     most = int(counts.max()) - 1
     tried = tuple(sorted({number for number in shots if number <= most}))
-    if not tried or bool((counts - torch.bincount(labels[references], minlength=len(counts)) == 0).all()):
+    known = torch.bincount(labels[references], minlength=len(counts))
+    if not tried or not bool(((counts > 1) & (counts > known)).any()):
         raise PersamError(
             "There is no photo to be named: each class needs one more than its shots, and than the photo with the "
             "mask; add photos."
         )
-    named: list[NamedInDraw] = list(_without_shots(described, references))
+    named: list[NamedInDraw] = []
     for draw in range(draws):
         rng = np.random.default_rng([seed, draw])
         orders = [_order(np.flatnonzero((labels == label).numpy()), references, rng) for label in range(len(counts))]
+        left = torch.tensor(np.concatenate([order[_taken(tried[-1], len(order)) :] for order in orders]))
+        tests = left[~references[left]].sort().values
+        named += _without_shots(described, tests, draw)
         for number in tried:
-            chosen = [order[: min(number, max(1, len(order) - 1))] for order in orders]
-            named += _named(described, torch.tensor(np.concatenate(chosen)), references, (draw, number))
+            chosen = [order[: _taken(number, len(order))] for order in orders]
+            named += _named(described, torch.tensor(np.concatenate(chosen)), tests, (draw, number))
         progress()
     right = np.array([one.named == described.photos[one.photo].label for one in named])
-    return ClassifyBench(described, tried, draws, tuple(named), right, tuple(_notes(described, shots, tried, counts)))
+    notes = *_fixed(tried, counts, known), *_notes(described, shots, tried, counts)
+    return ClassifyBench(described, tried, draws, tuple(named), right, notes)
+
+
+def _taken(shots: int, photos: int) -> int:
+    """How many of a class's photos are shots: so many, but one is left where there are two or more."""
+    return min(shots, max(1, photos - 1))
 
 
 def _order(photos: np.ndarray, references: Tensor, rng: np.random.Generator) -> np.ndarray:
@@ -157,17 +172,14 @@ def _order(photos: np.ndarray, references: Tensor, rng: np.random.Generator) -> 
     return np.concatenate([photos[is_reference], rng.permutation(photos[~is_reference])])
 
 
-def _named(described: Described, shots: Tensor, references: Tensor, drawn: tuple[int, int]) -> Iterator[NamedInDraw]:
+def _named(described: Described, shots: Tensor, photos: Tensor, drawn: tuple[int, int]) -> Iterator[NamedInDraw]:
     labels, classes = described.labels, len(described.names)
-    asked = ~references
-    asked[shots] = False
-    photos = torch.arange(len(labels))[asked]
     for features, of_shots, of_asked in _features(described):
-        keys, theirs = of_shots[shots], of_asked[photos]
+        keys, queries, theirs = of_shots[shots], of_asked[shots], of_asked[photos]
         seed = drawn[0]
         logits = {MEAN: nearest_mean(theirs, keys, labels[shots], classes)}
         for method, tune in ((CACHE, False), (TUNED, True)):
-            cache = fit_cache(keys, labels[shots], classes, described.words, tune=tune, seed=seed)
+            cache = fit_cache(keys, labels[shots], classes, described.words, asked=queries, tune=tune, seed=seed)
             logits[method] = cache.logits(theirs)
         for method, each in logits.items():
             for photo, name in zip(photos.tolist(), each.argmax(1).tolist(), strict=True):
@@ -179,23 +191,31 @@ def _features(described: Described) -> Iterator[tuple[str, Tensor, Tensor]]:
     whole = torch.stack([photo.whole for photo in described.photos])
     yield WHOLE, whole, whole
     if described.has_foreground:
-        shot = torch.stack([photo.whole if photo.shot is None else photo.shot for photo in described.photos])
-        asked = torch.stack([photo.whole if photo.asked is None else photo.asked for photo in described.photos])
+        shot = torch.stack([photo.as_shot for photo in described.photos])
+        asked = torch.stack([photo.as_asked for photo in described.photos])
         yield OBJECT, shot, asked
 
 
-def _without_shots(described: Described, references: Tensor) -> Iterator[NamedInDraw]:
+def _without_shots(described: Described, photos: Tensor, draw: int) -> Iterator[NamedInDraw]:
     """What names photos without any shot: CLIP's words; and with the masks of the references alone: the concepts."""
-    photos = torch.arange(len(references))[~references]
     if described.words is not None:
         for features, _, asked in _features(described):
             for photo, name in zip(
                 photos.tolist(), (WORDS_SCALE * asked[photos] @ described.words.T).argmax(1).tolist(), strict=True
             ):
-                yield NamedInDraw(0, 0, features, WORDS, photo, name)
+                yield NamedInDraw(draw, 0, features, WORDS, photo, name)
     if described.has_foreground:
         for photo in photos.tolist():
-            yield NamedInDraw(0, 0, OBJECT, SUREST, photo, int(np.argmax(described.photos[photo].scores)))
+            yield NamedInDraw(draw, 0, OBJECT, SUREST, photo, described.photos[photo].surest)
+
+
+def _fixed(tried: Sequence[int], counts: Tensor, known: Tensor) -> Iterator[str]:
+    """Say for which numbers all draws have the same shots."""
+    for number in tried:
+        taken = torch.tensor([_taken(number, count) for count in counts.tolist()])
+        if bool(((counts == 1) | (taken <= known)).all()):
+            shots = "1 shot: always the photo" if number == 1 else f"{number} shots: always the photos"
+            yield f"{shots} with the mask, or of the concept; nothing is drawn but the photos to be named."
 
 
 def _notes(described: Described, wanted: Sequence[int], tried: Sequence[int], counts: Tensor) -> Iterator[str]:

@@ -8,7 +8,7 @@ Tip-Adapter-F trains the keys. What is otherwise than published, because there a
 
 - alpha and beta are searched on shots that are left out in turn, since nobody has photos for validation beside; with
   one shot of each class there is nothing to leave out, and they are the paper's 1 and 5.5;
-- beta is searched up to 500, where the published code ends at 13: other encoders' photos are more alike than CLIP's;
+- beta is searched up to 500, further than in the published code: other encoders' photos are more alike than CLIP's;
 - photos are taken as they are, while the published code also trains on random crops;
 - the keys after the last epoch are taken, while the published code takes the epoch that is best on the test photos.
 """
@@ -72,7 +72,14 @@ class Cache:
 
 
 def fit_cache(
-    features: Tensor, labels: Tensor, classes: int, words: Tensor | None = None, *, tune: bool = False, seed: int = 0
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    words: Tensor | None = None,
+    *,
+    asked: Tensor | None = None,
+    tune: bool = False,
+    seed: int = 0,
 ) -> Cache:
     """Make a cache of shots, and search alpha and beta on shots that are left out in turn.
 
@@ -81,16 +88,19 @@ def fit_cache(
         labels: their classes, (N,).
         classes: number of classes, some of which may have no shot.
         words: of the classes' names, (classes, C), or None.
+        asked: features of the shots as if their class were not known, (N, C): what a shot that is left out is named
+            by, since a new photo is named by no better ones; None: they are the same.
         tune: train the keys (Tip-Adapter-F).
         seed: of the order in which more than 256 shots are trained on.
     """
     cache = Cache(features, labels, classes, words)
-    asked = []
+    queries = features if asked is None else asked
+    parts = []
     for left_out in folds(labels):
         part = cache.without(left_out)
         part = tune_keys(part, seed=seed)[0] if tune else part
-        asked.append((part, features[left_out], labels[left_out]))
-    alpha, beta = search(asked) if asked else (ALPHA, BETA)
+        parts.append((part, queries[left_out], labels[left_out]))
+    alpha, beta = search(parts) if parts else (ALPHA, BETA)
     made = tune_keys(cache, seed=seed)[0] if tune else cache
     return replace(made, alpha=alpha, beta=beta)
 

@@ -34,7 +34,7 @@ class DescribedPhoto:
     """A photo as vectors of length 1.
 
     Attributes:
-        path: of the photo.
+        place: of the photo, as it was given.
         label: number of its class; -1 for one that nobody knows.
         is_reference: persam learned the class from it, so that it is no photo to test with.
         whole: feature of all of it, (C,).
@@ -44,7 +44,7 @@ class DescribedPhoto:
         mask: where the object was found by the surest concept, small, (h, w) bool; or None.
     """
 
-    path: str
+    place: str | Place
     label: int
     is_reference: bool
     whole: Tensor
@@ -52,6 +52,30 @@ class DescribedPhoto:
     asked: Tensor | None = None
     scores: tuple[float, ...] = ()
     mask: np.ndarray | None = None
+
+    @property
+    def path(self) -> str:
+        """Its place as it can be written; a file whose name is no UTF-8 cannot be opened by it."""
+        return writable(str(self.place))
+
+    @property
+    def as_shot(self) -> Tensor:
+        """The feature by which it stands for its class, (C,)."""
+        return self.whole if self.shot is None else self.shot
+
+    @property
+    def as_asked(self) -> Tensor:
+        """The feature by which its class is found, (C,); of a reference, in which no concept looked, as a shot."""
+        return self.as_shot if self.asked is None else self.asked
+
+    @property
+    def surest(self) -> int:
+        """Number of the concept that is surest of its object here.
+
+        Raises:
+            ValueError: nobody asked the concepts.
+        """
+        return _surest(self.scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,25 +113,27 @@ class Describer:
         """
         image, size = read_smaller(photo, self.model.longest_side)
         encoded = self.model.encode(image) if self.concepts or self.features.needs_encoding else None
-        name = writable(str(photo))
         if not self.concepts:
             (whole,) = self.features.of(image, [None], encoded)
-            return DescribedPhoto(name, label, is_reference, whole)
+            return DescribedPhoto(photo, label, is_reference, whole)
         given = None
         if mask is not None:
             given = fit_mask(read_mask(mask, size, photo_orientation=read_orientation(str(photo))), image)
         if is_reference and given is not None:
             whole, shot = self.features.of(image, [None, given], encoded)
-            return DescribedPhoto(name, label, True, whole, shot)
+            return DescribedPhoto(photo, label, True, whole, shot)
         assert encoded is not None
         found = self.model.segment(encoded, list(self.concepts))
-        surest = max(range(len(found)), key=lambda number: found[number].score)
-        theirs = found[surest].assumed_mask
+        scores = tuple(each.score for each in found)
+        theirs = found[_surest(scores)].assumed_mask
         own = given if given is not None else found[label].assumed_mask if label >= 0 else theirs
         whole, shot, asked = self.features.of(image, [None, own, theirs], encoded)
-        scores = tuple(each.score for each in found)
         small = fit_mask(theirs, shrink(image, SMALL)) if theirs.any() else None
-        return DescribedPhoto(name, label, is_reference, whole, shot if label >= 0 else None, asked, scores, small)
+        return DescribedPhoto(photo, label, is_reference, whole, shot if label >= 0 else None, asked, scores, small)
+
+
+def _surest(scores: Sequence[float]) -> int:
+    return max(range(len(scores)), key=scores.__getitem__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +145,7 @@ class Described:
         photos: all that could be read.
         describer: made them, and makes those of new photos.
         words: features of the names, (classes, C), or None.
-        left_out: photos and masks that could not be read, with what was wrong.
+        left_out: photos, and masks of photos that were used without them, with what was wrong.
         unshown: classes without a mask or concept; where there is any, whole photos alone were described.
     """
 
@@ -162,12 +188,13 @@ def describe(
         PersamError: no mask of a class can be used, or fewer than two classes are left with a photo.
     """
     features = features or PooledFeatures(None, model.model.name)
+    unusable: dict[Path, str] = {}  # photos with a mask from which no concept could be learned, and why
     left_out: list[tuple[str, str]] = []
     unshown = tuple(each.name for each in classes if not each.is_shown)
     concepts, references = [], set[Path]()
     if foreground and not unshown:
         for each in classes:
-            concept, learned_from = _concept_of(model, each, left_out)
+            concept, learned_from = _concept_of(model, each, unusable)
             concepts.append(concept)
             references |= learned_from
     describer = Describer(model, features, tuple(concepts))
@@ -178,7 +205,10 @@ def describe(
             one, problems = _described(describer, photo, label, mask, is_reference=photo in references)
             if one is not None:
                 photos.append(one)
-            left_out += [(str(photo), problem) for problem in problems if (str(photo), problem) not in left_out]
+            if photo in unusable and unusable[photo] not in problems:
+                problems.insert(0, unusable[photo])
+            file = photo if one is None or mask is None else mask  # where the photo is used, it was its mask
+            left_out += [(writable(str(file)), writable(problem)) for problem in problems]
             on_photo(photo, problems[0] if problems else None)
     names = tuple(each.name for each in classes)
     return _without_empty(Described(names, tuple(photos), describer, None, tuple(left_out), unshown))
@@ -197,8 +227,8 @@ def _described(
     return None, problems
 
 
-def _concept_of(model: PerSAM, one: ClassFolder, left_out: list[tuple[str, str]]) -> tuple[Concept, set[Path]]:
-    """The concept of a class, and which of its photos it was learned from."""
+def _concept_of(model: PerSAM, one: ClassFolder, unusable: dict[Path, str]) -> tuple[Concept, set[Path]]:
+    """The concept of a class, and which of its photos it was learned from; why not from others goes to `unusable`."""
     if one.concept is not None:
         concept = Concept.load(one.concept)
         model.check(concept)
@@ -210,8 +240,7 @@ def _concept_of(model: PerSAM, one: ClassFolder, left_out: list[tuple[str, str]]
             try:
                 return model.learn(photo, one.masks[photo], name=one.name), {photo}
             except PersamError as error:
-                problem = str(error)
-                left_out.append((str(photo), problem))
+                unusable[photo] = problem = str(error)
     raise PersamError(f"No mask of the class {one.name} can be used: {problem}")
 
 

@@ -174,7 +174,8 @@ class ClipPhotoFeatures:
         """See `PhotoFeatures.of_words`. In a name ``_`` stands for a blank."""
         if self.tokenizer is None:
             return None
-        texts = [self.prompt.format(" ".join(name.replace("_", " ").split())) for name in names]
+        # Not `format`: other braces in a prompt mean themselves.
+        texts = [self.prompt.replace("{}", " ".join(name.replace("_", " ").split())) for name in names]
         longest = int(self.network.config.text_config.max_position_embeddings)
         words = self.tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
         given = {key: words[key].to(self.device) for key in ("input_ids", "attention_mask")}

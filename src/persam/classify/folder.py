@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from persam.errors import PersamWarning, UsageError
-from persam.files import expanded
+from persam.errors import PersamWarning, UsageError, printable
+from persam.files import expanded, writable
 from persam.images import IMAGE_SUFFIXES
 
 IMAGES = ("images", "Images")  # a class's folder may have its photos there
@@ -60,7 +60,8 @@ def read_classes(folder: str | Path, masks: str | Path | None = None) -> list[Cl
         UsageError: there is no such folder, or fewer than two classes have photos.
 
     Warns:
-        PersamWarning: a class has no photo, and is left out.
+        PersamWarning: a class has no photo, or photos of it are not looked at: beside its folder ``images``, or of the
+            same name as another but for the suffix.
     """
     root = expanded(folder)
     if not root.is_dir():
@@ -91,7 +92,10 @@ def _mask_places(root: Path, home: Path, masks: Path | None) -> list[Path]:
 
 def _read_class(home: Path, mask_places: list[Path]) -> ClassFolder:
     inner = next((home / name for name in IMAGES if (home / name).is_dir()), home)
-    pictures = {each.stem: each for each in reversed(_pictures(inner))}  # of two of one stem, the first by name
+    there = _pictures(inner)
+    pictures = {each.stem: each for each in reversed(there)}  # of two of one stem, the first by name
+    _warn("another photo has the same name but for the suffix", [each for each in there if each != pictures[each.stem]])
+    _warn(f"the photos of {home.name} are those in {inner}", _pictures(home) if inner != home else [])
     pictures = dict(sorted(pictures.items()))
     is_mask = {f"{stem}{ending}" for stem in pictures for ending in BESIDE}
     photos = {stem: photo for stem, photo in pictures.items() if stem not in is_mask}
@@ -106,7 +110,14 @@ def _read_class(home: Path, mask_places: list[Path]) -> ClassFolder:
         if mask is not None:
             found[photo] = mask
     concepts = [each for each in _entries(home) if each.suffix.lower() == ".safetensors" and each.is_file()]
-    return ClassFolder(home.name, tuple(photos.values()), found, concepts[0] if concepts else None)
+    return ClassFolder(writable(home.name), tuple(photos.values()), found, concepts[0] if concepts else None)
+
+
+def _warn(reason: str, left_out: list[Path]) -> None:
+    if left_out:
+        more = ", ..." if len(left_out) > 5 else ""
+        files = ", ".join(printable(str(each)) for each in left_out[:5])
+        warnings.warn(f"Left out, for {reason}: {files}{more}.", PersamWarning, stacklevel=4)
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -45,7 +45,7 @@ def write_names(named: Sequence[NamedPhoto], described: Described, out: str | Pa
         return
     pages = ContactSheet(f"{len(named)} photos, {len(described.names)} classes")
     for one in named:
-        picture = shrink(read_smaller(one.described.path, SMALL)[0], SMALL)
+        picture = shrink(read_smaller(one.described.place, SMALL)[0], SMALL)
         if one.described.mask is not None:
             picture = draw_overlay(picture, fit_mask(one.described.mask, picture), colour_of(one.name))
         note = f"{one.name} {one.probability:.2f} · {one.runner_up} {one.probabilities[one.runner_up]:.2f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +41,11 @@ class NamedPhoto:
         """The second likeliest."""
         return list(self.probabilities)[1]
 
-    def to_dict(self, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Ready for JSON.
 
         Args:
-            names: of the concepts, in their order, where the object was looked for.
+            names: of the classes, in the order of `Described.names`.
         """
         line: dict[str, Any] = {
             "image": self.described.path,
@@ -54,8 +55,7 @@ class NamedPhoto:
             "runner_up_probability": round(self.probabilities[self.runner_up], 4),
         }
         if self.described.scores:
-            scores = self.described.scores
-            surest = max(range(len(scores)), key=scores.__getitem__)
+            scores, surest = self.described.scores, self.described.surest
             line |= {"object_like": names[surest], "object_score": round(scores[surest], 4)}
         return line | {"probabilities": {name: round(each, 4) for name, each in self.probabilities.items()}}
 
@@ -85,8 +85,14 @@ class Classifier:
             tune: train the keys (Tip-Adapter-F).
         """
         features = OBJECT if described.has_foreground else WHOLE
-        vectors = [photo.whole if photo.shot is None else photo.shot for photo in described.photos]
-        cache = fit_cache(torch.stack(vectors), described.labels, len(described.names), described.words, tune=tune)
+        cache = fit_cache(
+            torch.stack([photo.as_shot for photo in described.photos]),
+            described.labels,
+            len(described.names),
+            described.words,
+            asked=torch.stack([photo.as_asked for photo in described.photos]),
+            tune=tune,
+        )
         return cls(described, cache, features, TUNED if tune else CACHE)
 
     def name(self, photo: str | Place) -> NamedPhoto:
@@ -96,7 +102,6 @@ class Classifier:
             PersamError: it cannot be read.
         """
         seen = self.described.describer.describe(photo)
-        feature = seen.whole if seen.asked is None else seen.asked
-        shares = self.cache.logits(feature[None]).softmax(1)[0]
+        shares = self.cache.logits(seen.as_asked[None]).softmax(1)[0]
         order = shares.argsort(descending=True, stable=True).tolist()
         return NamedPhoto(seen, {self.described.names[label]: float(shares[label]) for label in order})

@@ -107,7 +107,9 @@ def accuracy_table(result: ClassifyBench) -> Table:
     heads = ["no shot" if number == 0 else "1 shot" if number == 1 else f"{number} shots" for number in shots]
     protocol = (
         f"Percent of photos named rightly, with the 95 % bootstrap interval that draws photos; {result.draws} draws of "
-        f"shots, {result.photos_tested()} photos named, chance {100 / len(result.described.names):.1f}."
+        f"shots, each with the same {result.photos_in_draw()} photos to name in all columns, {result.photos_tested()} "
+        f"photos in all; chance {100 / len(result.described.names):.1f}. Photos that are nearly the same, such as "
+        "frames of a clip, make the intervals too narrow."
     )
     return Table(title(result), ("features", "method", *heads), rows, below, (protocol, *result.notes))
 
@@ -205,6 +207,8 @@ def figures(result: ClassifyBench) -> dict[str, Any]:
         "foreground": described.has_foreground,
         "classes": dict(zip(described.names, counts, strict=True)),
         "draws": result.draws,
+        "named_in_each_draw": result.photos_in_draw(),
+        "named_in_all": result.photos_tested(),
         "bootstrap": {"resamples": RESAMPLES, "seed": 0, "level": 0.95, "units": "photos"},
         "accuracy": accuracy,
         "object_less_whole": gains,
@@ -260,7 +264,7 @@ def _shown(result: ClassifyBench) -> list[ShownPhoto]:
 def _picture(photo: DescribedPhoto) -> np.ndarray | None:
     """A photo, small, with what was taken for its object; None if it is gone."""
     try:
-        picture = shrink(read_smaller(photo.path, SMALL)[0], SMALL)
+        picture = shrink(read_smaller(photo.place, SMALL)[0], SMALL)
     except PersamError:
         return None
     if photo.mask is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.markup import escape
 
 from persam.cli.console import complain, out, print_json, say, table
 from persam.cli.options import Json
+from persam.cli.photos import refuse_failures
 from persam.cli.progress import progress_bar
 from persam.errors import PersamError, UsageError, printable
 
@@ -65,9 +67,11 @@ def views(
         with progress_bar("Comparing") as advance:
             worst = worst_first(compare_views(masked.views, by, progress=advance))
         write_views(worst, masked.views, expanded(output), None if photos is None else expanded(photos))
+    refuse = partial(refuse_failures, masked.failures, len(masked.views) + len(masked.failures), "compared")
     if json:
         failed = [{"view": name, "error": problem} for name, problem in masked.failures]
         print_json({"views": [view_row(one) for one in worst], "without_mask": list(masked.without), "failed": failed})
+        refuse()
         return
     grid = table("view", "agreement", "beyond", "lacking", "", right=("agreement", "beyond", "lacking"))
     for one in worst[:_SHOWN]:
@@ -76,9 +80,9 @@ def views(
     out().print(grid)
     if masked.without:
         say(f"{len(masked.without)} views have no mask: {', '.join(masked.without[:5])}{_more(masked.without, 5)}.")
-    if masked.failures:
-        say(f"{len(masked.failures)} masks could not be used.")
-    say(f"{len(worst)} views compared by {worst[0].method}; all of them, and the worst as a picture, in {output}/")
+    ways = [way for way in ("points", "hull") if any(one.method == way for one in worst)]
+    say(f"{len(worst)} views compared by {' and '.join(ways)}; all of them, and the worst as a picture, in {output}/")
+    refuse()
 
 
 def _more(names: Sequence[str], shown: int) -> str:

@@ -15,6 +15,20 @@ from persam.album.views.cameras import MODELS, CameraView, LensCamera
 
 SIZE = (120, 160)
 MIDDLE, HALF = np.array([0.3, -0.2, 0.5]), np.array([0.35, 0.25, 0.5])  # of the box
+# As COLMAP's documentation of its formats has them, and not taken from what is tested.
+COLMAPS_NUMBERS = {
+    "SIMPLE_PINHOLE": 0,
+    "PINHOLE": 1,
+    "SIMPLE_RADIAL": 2,
+    "RADIAL": 3,
+    "OPENCV": 4,
+    "OPENCV_FISHEYE": 5,
+    "FULL_OPENCV": 6,
+    "FOV": 7,
+    "SIMPLE_RADIAL_FISHEYE": 8,
+    "RADIAL_FISHEYE": 9,
+    "THIN_PRISM_FISHEYE": 10,
+}
 LENS = LensCamera.of("OPENCV", SIZE, (150, 155, 82, 58, 0.05, -0.02, 0.001, -0.002))
 STRAIGHT = LensCamera.of("PINHOLE", SIZE, (150, 155, 82, 58))
 
@@ -118,8 +132,7 @@ def write_colmap(views: list[CameraView], folder: Path, *, binary: bool) -> Path
             lines.append(" ".join(f"{x!r} {y!r} {point}" for x, y, point in points))
         (folder / "images.txt").write_text("\n".join(lines) + "\n")
         return folder
-    model = list(MODELS).index(camera.model)
-    data = struct.pack("<QiiQQ", 1, 7, model, camera.size[1], camera.size[0]) + struct.pack(
+    data = struct.pack("<QiiQQ", 1, 7, COLMAPS_NUMBERS[camera.model], camera.size[1], camera.size[0]) + struct.pack(
         f"<{len(numbers)}d", *numbers
     )
     (folder / "cameras.bin").write_bytes(data)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import struct
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from tests.album.views.drawn import (
+    COLMAPS_NUMBERS,
     LENS,
+    MIDDLE,
     SIZE,
     STRAIGHT,
     box_mask,
@@ -20,9 +24,9 @@ from tests.album.views.drawn import (
     write_transforms,
 )
 
-from persam.album.views.agreement import MaskedView, by_hull, by_points, compare_views, worst_first
+from persam.album.views.agreement import MaskedView, _see, by_hull, by_points, coarser, compare_views, worst_first
 from persam.album.views.cameras import LensCamera
-from persam.album.views.masks import masks_folder, read_masks
+from persam.album.views.masks import masks_folder, photo_names, read_masks
 from persam.album.views.poses import read_poses
 from persam.album.views.report import write_views
 from persam.errors import PersamError, UsageError
@@ -108,6 +112,54 @@ def test_few_points_leave_it_to_the_hull() -> None:
     assert {one.method for one in compare_views(masked(6))} == {"points"}
 
 
+def test_the_hull_judges_what_points_leave() -> None:
+    """A view without points, as COLMAP leaves one that sees little of the thing, and with the wrong mask."""
+    views = masked()
+    bare = replace(views[WRONG].view, observed=np.zeros((0, 2)), points=np.zeros(0, np.int64))
+    views[WRONG] = MaskedView(bare, FAULTS["shifted"](views[WRONG].mask))
+    assert by_points(views)[WRONG].agreement is None
+    found = compare_views(views, grid=32)
+    assert [one.method for one in found] == ["hull" if number == WRONG else "points" for number in range(8)]
+    assert worst_first(found)[0] is found[WRONG]
+    assert (found[WRONG].agreement or 1) < 0.85
+    assert compare_views(views, "points")[WRONG].agreement is None
+    unknown = LensCamera.of("FOV", SIZE, (150, 150, 80, 60, 0.9))
+    views = [MaskedView(replace(one.view, camera=unknown), one.mask) for one in views]
+    assert compare_views(views)[WRONG].agreement is None  # and the others are judged all the same
+
+
+def test_a_thing_thinner_than_a_voxel() -> None:
+    """A pencil in the air, two pixels thick where a cell is six: it is compared, and a wrong mask of it comes first."""
+    views = []
+    for view in scene(8, STRAIGHT):
+        ends = view.project(MIDDLE + np.array([[-0.5, -0.4, -0.4], [0.5, 0.4, 0.4]]))[0]
+        mask = np.zeros(SIZE, np.uint8)
+        cv2.line(mask, *(tuple(map(int, end)) for end in ends), 1, 2)
+        views.append(MaskedView(view, mask > 0))
+    for one in by_hull(views, grid=12):
+        assert one.beyond is not None, one.name
+        assert (one.agreement or 0) > 0.8, one.name
+    views[WRONG] = MaskedView(views[WRONG].view, shifted(views[WRONG].mask, (0, 30)))
+    assert worst_first(by_hull(views, grid=12))[0].name == views[WRONG].view.name
+
+
+def test_a_mask_is_made_coarser() -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[:, 3] = True  # a tenth of a cell
+    mask[36:, 3] = False
+    assert coarser(mask, (4, 4)).tolist() == [[True, False, False, False]] * 4
+    mask[10:25, 10:25] = True  # beside it a thing of full cells, and a half
+    assert coarser(mask, (4, 4)).tolist() == [
+        [False] * 4, [False, True, True, False], [False, True, False, False], [False] * 4
+    ]  # fmt: skip
+    assert not coarser(np.zeros((40, 40), bool), (4, 4)).any()
+
+
+def test_cells_take_half_the_memory() -> None:
+    one = masked(3)[0]
+    assert _see(one, np.zeros((5, 3)), np.zeros(3), 0.1).cells.dtype == np.int32
+
+
 def test_a_thing_outside_a_photo_is_no_fault() -> None:
     """A view that looks away sees nothing of the hull, so that its empty mask says nothing."""
     views = masked(7, STRAIGHT)
@@ -181,6 +233,18 @@ def test_lenses_are_opencvs(model: str, parameters: tuple[float, ...]) -> None:
     assert not camera.project(-places)[1].any()
 
 
+@pytest.mark.parametrize(("model", "number"), COLMAPS_NUMBERS.items())
+def test_models_have_colmaps_numbers(tmp_path: Path, model: str, number: int) -> None:
+    """Written by hand: a model of this number has so many parameters."""
+    count = (3, 4, 4, 5, 8, 8, 12, 5, 4, 5, 12)[number]
+    write_colmap(scene(3), tmp_path / "0", binary=True)
+    data = struct.pack("<QiiQQ", 1, 7, number, 160, 120) + struct.pack(f"<{count}d", *range(1, count + 1))
+    (tmp_path / "0/cameras.bin").write_bytes(data)
+    camera = read_poses(tmp_path)[0].camera
+    assert camera.model == model
+    assert list(camera.numbers.values()) == list(range(1, count + 1))
+
+
 def test_a_smaller_view_sees_the_same() -> None:
     view = scene(3)[0]
     small = view.smaller(40)
@@ -207,6 +271,15 @@ def test_masks_are_found_by_the_photos_names(tmp_path: Path) -> None:
         assert (one.mask & mask).sum() / (one.mask | mask).sum() > 0.97
 
 
+def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    for name in ("../1.jpg", "/tmp/1.jpg", "images/../../1.jpg", "images//tmp/../1.jpg"):
+        assert [str(path) for path in photo_names(name)] == ["1.jpg"]
+    views = [replace(view, name="images/../../00.jpg") for view in scene(1)]
+    cv2.imwrite(str(tmp_path / "00.png"), box_mask(views[0]) * np.uint8(255))
+    (tmp_path / "a/masks").mkdir(parents=True)
+    assert read_masks(views, tmp_path / "a/masks").without == ("images/../../00.jpg",)
+
+
 def test_the_album_has_a_folder_for_each_thing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no folder"):
         masks_folder(tmp_path / "gone")
@@ -222,11 +295,15 @@ def test_the_album_has_a_folder_for_each_thing(tmp_path: Path) -> None:
 
 
 def damaged(tmp_path: Path) -> dict[str, Path]:
-    places = {
-        name: tmp_path / name for name in ("cut", "nonsense", "json", "no size", "strange", "none", "no rotation")
-    }
-    for name in ("cut", "none"):
+    names = "cut", "nonsense", "json", "no size", "strange", "none", "no rotation", "endless points", "no focal length"
+    places = {name: tmp_path / name for name in names}
+    for name in ("cut", "none", "endless points", "no focal length"):
         write_colmap(scene(3), places[name], binary=True)
+    data = (places["endless points"] / "images.bin").read_bytes()
+    start = data.index(b"photos/00.jpg\0") + len(b"photos/00.jpg\0")
+    (places["endless points"] / "images.bin").write_bytes(data[:start] + b"\xff" * 8 + data[start + 8 :])
+    data = struct.pack("<QiiQQ4d", 1, 7, 1, 160, 120, 150, 0, 80, 60)
+    (places["no focal length"] / "cameras.bin").write_bytes(data)
     data = (places["cut"] / "images.bin").read_bytes()
     (places["cut"] / "images.bin").write_bytes(data[: len(data) // 2])
     (places["none"] / "images.bin").write_bytes(bytes(8))
@@ -249,6 +326,8 @@ def test_damaged_poses_are_one_sentence(tmp_path: Path) -> None:
         "nonsense": "are damaged or of another form",
         "json": "are damaged or of another form",
         "none": "are of no photo",
+        "endless points": "are damaged or of another form",
+        "no focal length": r"a focal length that is not above 0, .*\(fx 150, fy 0, cx 80, cy 60\)",
         "strange": "The camera model PERISCOPE is not known; there are SIMPLE_PINHOLE",
         "no rotation": "the pose of images/01.jpg is no rotation",
         "no size": "the size of images/00.jpg is not told",
@@ -285,3 +364,14 @@ def test_the_table_and_the_picture(tmp_path: Path) -> None:
     assert len(lines) == 6
     picture = cv2.imread(str(tmp_path / "out/views.png"))
     assert picture.shape[1] > 1000
+
+
+def test_photos_of_the_picture_are_found_as_masks_are(tmp_path: Path) -> None:
+    views = [
+        MaskedView(replace(one.view, name=f"images/sub/{number}.png"), one.mask) for number, one in enumerate(masked(3))
+    ]
+    (tmp_path / "sub").mkdir()
+    cv2.imwrite(str(tmp_path / "sub/1.png"), np.full((*SIZE, 3), (200, 0, 200), np.uint8))
+    write_views(by_hull(views, grid=16), views, tmp_path / "out", tmp_path)
+    picture = cv2.imread(str(tmp_path / "out/views.png")).astype(int)
+    assert (np.abs(picture - (200, 0, 200)).max(-1) < 3).sum() > 10_000

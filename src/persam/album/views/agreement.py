@@ -79,7 +79,8 @@ def compare_views(
 
     Args:
         views: three or more.
-        method: ``points``, ``hull``, or ``auto``: points where enough of them are on the thing, else the hull.
+        method: ``points``, ``hull``, or ``auto``: points where more than half of the views have enough of them on the
+            thing, and the hull for the others; else the hull.
         grid: voxels along an edge of the hull's cube.
         progress: called now and then.
 
@@ -90,16 +91,33 @@ def compare_views(
         raise PersamError(
             f"{len(views)} views have a mask and a pose; {FEWEST} are needed, for of two nobody knows which is wrong."
         )
-    if method in ("auto", "points"):
-        found = by_points(views)
-        told = sum(one.agreement is not None for one in found)
-        if method == "points" or 2 * told > len(views):
-            if told == 0:
-                raise PersamError(
-                    "No matched point is on the thing in any view, so points tell nothing; leave out --by points."
-                )
-            return found
-    return by_hull(views, grid=grid, progress=progress)
+    if method == "hull":
+        return by_hull(views, grid=grid, progress=progress)
+    found = by_points(views)
+    told = sum(one.agreement is not None for one in found)
+    if method == "points":
+        if told == 0:
+            raise PersamError(
+                "No matched point is on the thing in any view, so points tell nothing; leave out --by points."
+            )
+        return found
+    if 2 * told <= len(views):
+        return by_hull(views, grid=grid, progress=progress)
+    return found if told == len(views) else _with_hull(found, views, grid, progress)
+
+
+def _with_hull(
+    found: list[ViewAgreement], views: Sequence[MaskedView], grid: int, progress: Callable[[], object]
+) -> list[ViewAgreement]:
+    """By the hull what the points leave without a judgement; without one where no hull can be made."""
+    try:
+        hull = by_hull(views, grid=grid, progress=progress)
+    except PersamError:
+        return found
+    return [
+        other if one.agreement is None and other.agreement is not None else one
+        for one, other in zip(found, hull, strict=True)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------- points
@@ -256,10 +274,22 @@ def _see(one: MaskedView, places: np.ndarray, middle: np.ndarray, voxel: float) 
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     is_in = _inside(cv2.dilate(one.mask.astype(np.uint8), around) > 0, np.where(is_seen[:, None], pixels, -1))
     shape = max(1, int(np.ceil(height / size))), max(1, int(np.ceil(width / size)))
-    coarse = cv2.resize(one.mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
     scale = np.array([shape[0] / height, shape[1] / width])
     cells = np.where(is_seen[:, None], pixels[:, ::-1] * scale, 0).astype(np.int32)
-    return _VoxelsSeen(np.clip(cells, 0, np.array(shape) - 1), is_seen, is_in, coarse)
+    cells = np.clip(cells, 0, np.array(shape, np.int32) - 1)  # bounds of 64 bits would make the cells so, too
+    return _VoxelsSeen(cells, is_seen, is_in, coarser(one.mask, shape))
+
+
+def coarser(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask (H, W) bool at a smaller size (h, w).
+
+    A cell is in it that is covered half as far as the one that is covered most: where a cell is all covered, those of
+    a half, as usual; and of a thing that is thinner than a cell those along it, where a fixed half would leave nothing.
+    """
+    shares = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    most = float(shares.max())
+    kept: np.ndarray = shares >= (0.5 * most or 1.0)
+    return kept
 
 
 def _cube(views: Sequence[MaskedView]) -> tuple[np.ndarray, float]:

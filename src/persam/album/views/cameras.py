@@ -28,6 +28,7 @@ MODELS: dict[str, str] = {
     "THIN_PRISM_FISHEYE": "fx fy cx cy k1 k2 p1 p2 k3 k4 sx1 sy1",
 }
 _STRANGE = ("FOV", "THIN_PRISM_FISHEYE")  # whose distortion is not computed here
+_LARGEST = 1_000_000  # pixels of a photo's side
 _WIDER = 1.5  # times the photo, in which a place is believed to be seen: far outside, a polynomial turns back
 
 
@@ -39,24 +40,35 @@ class LensCamera:
         model: a key of `MODELS`.
         size: (H, W) of its photos.
         numbers: its parameters, by the names in `MODELS`.
+
+    Raises:
+        PersamError: a side that no photo has, a parameter that is no number, or a focal length that is not above 0.
     """
 
     model: str
     size: tuple[int, int]
     numbers: dict[str, float]
 
+    def __post_init__(self) -> None:
+        height, width = self.size
+        if not (min(self.size) >= 1 and max(self.size) <= _LARGEST):
+            raise PersamError(f"a camera's photos are {width} x {height} pixels, which no photo is.")
+        if not np.isfinite(list(self.numbers.values())).all() or min(self.focal) <= 0:
+            told = ", ".join(f"{name} {value:g}" for name, value in self.numbers.items())
+            raise PersamError(f"a camera has a focal length that is not above 0, or a parameter that is none ({told}).")
+
     @classmethod
     def of(cls, model: str, size: tuple[int, int], parameters: Any) -> LensCamera:
         """With parameters in COLMAP's order.
 
         Raises:
-            PersamError: no such model, another number of parameters, or one that is no number.
+            PersamError: no such model, another number of parameters, or as above.
         """
         if model not in MODELS:
             raise PersamError(f"The camera model {model} is not known; there are {', '.join(MODELS)}.")
         names = MODELS[model].split()
         values = [float(each) for each in parameters]
-        if len(values) != len(names) or not np.isfinite(values).all() or min(size) < 1:
+        if len(values) != len(names):
             raise PersamError(f"A camera of the model {model} has the parameters {MODELS[model]}, not {values}.")
         return cls(model, size, dict(zip(names, values, strict=True)))
 

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from persam.album.formats.colmap import PLACE
-from persam.album.views.agreement import MaskedView
+from persam.album.views.agreement import MaskedView, coarser
 from persam.album.views.cameras import CameraView
 from persam.errors import PersamError, UsageError
 from persam.files import expanded
@@ -17,7 +15,7 @@ from persam.images import IMAGE_SUFFIXES
 from persam.masks import mask_size, read_mask
 
 LONGEST = 800  # pixels of a mask's side, as it is compared
-_OF_NERFSTUDIO = ("images/", "images_2/", "images_4/", "images_8/")
+_OF_NERFSTUDIO = ("images", "images_2", "images_4", "images_8")
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def read_masks(views: Sequence[CameraView], folder: Path, progress: Callable[[],
     """
     found, without, failures = [], [], []
     for view in views:
-        file = next((file for file in _names(folder, view.name) if file.is_file()), None)
+        file = next((file for file in _mask_files(folder, view.name) if file.is_file()), None)
         if file is None:
             without.append(view.name)
         else:
@@ -87,12 +85,23 @@ def read_masks(views: Sequence[CameraView], folder: Path, progress: Callable[[],
     return MaskedViews(tuple(found), tuple(without), tuple(failures))
 
 
-def _names(folder: Path, name: str) -> Iterator[Path]:
+def photo_names(name: str) -> list[PurePosixPath]:
+    """Where a view's photo may lie in a folder, the likeliest first; never outside of it.
+
+    >>> [str(path) for path in photo_names("images/mug/1.jpg")]
+    ['images/mug/1.jpg', 'mug/1.jpg', '1.jpg']
+    >>> [str(path) for path in photo_names("images/../../1.jpg")]
+    ['1.jpg']
+    """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:  # the photo lies elsewhere: its name alone is known
         path = PurePosixPath(path.name)
-    short = next((name.removeprefix(start) for start in _OF_NERFSTUDIO if name.startswith(start)), path.as_posix())
-    for each in dict.fromkeys((path, PurePosixPath(short), PurePosixPath(path.name))):
+    short = next((path.relative_to(start) for start in _OF_NERFSTUDIO if path.is_relative_to(start)), path)
+    return list(dict.fromkeys((path, short, PurePosixPath(path.name))))
+
+
+def _mask_files(folder: Path, name: str) -> Iterator[Path]:
+    for each in photo_names(name):
         yield folder / f"{each}.png"
         if each.suffix.lower() in IMAGE_SUFFIXES:
             yield folder / each.with_suffix(".png")
@@ -107,13 +116,4 @@ def _read(view: CameraView, file: Path) -> MaskedView:
         )
     small = view.smaller(LONGEST)
     mask = read_mask(file, (height, width), may_be_trivial=True)
-    return MaskedView(small, _resized(mask, small.camera.size))
-
-
-def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    import cv2
-
-    if mask.shape == size:
-        return mask
-    shares = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-    return np.asarray(shares >= 0.5)
+    return MaskedView(small, mask if mask.shape == small.camera.size else coarser(mask, small.camera.size))

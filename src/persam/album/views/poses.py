@@ -25,6 +25,8 @@ _NEEDED = (
     "give a folder of COLMAP with cameras.bin and images.bin (or .txt), such as sparse/0, or nerfstudio's "
     "transforms.json"
 )
+_BENDING = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")  # as transforms.json has them
+_BROWN = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")  # less of the same as FULL_OPENCV
 _NO_POINTS = np.zeros((0, 2)), np.zeros(0, np.int64)
 _POINT = np.dtype([("x", "<f8"), ("y", "<f8"), ("point", "<i8")])
 
@@ -64,7 +66,7 @@ def _checked(where: Path, read: Callable[[Path], list[CameraView]], place: Path)
         views = read(place)
     except PersamError as error:
         raise PersamError(f"The poses in {where} cannot be used: {error}") from error
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as error:
+    except (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, struct.error) as error:
         raise PersamError(f"The poses in {where} are damaged or of another form; {_NEEDED}.") from error
     if not views:
         raise PersamError(f"The poses in {where} are of no photo; {_NEEDED}.")
@@ -171,7 +173,7 @@ def _frame(told: dict[str, Any]) -> CameraView:
     if pose.shape not in {(3, 4), (4, 4)} or not np.isfinite(pose).all():
         raise PersamError(f"the pose of {name} is no matrix of 4 x 4 numbers.")
     rotation = (pose[:3, :3] * (1, -1, -1)).T  # OpenGL's axes to OpenCV's, camera to world to world to camera
-    if abs(np.linalg.det(rotation) - 1) > 1e-2:
+    if np.abs(rotation).max() > 2 or abs(np.linalg.det(rotation) - 1) > 1e-2:
         raise PersamError(f"the pose of {name} is no rotation.")
     return CameraView(name, _frame_camera(told, name), rotation, -rotation @ pose[:3, 3], *_NO_POINTS)
 
@@ -191,11 +193,23 @@ def _frame_camera(told: dict[str, Any], name: str) -> LensCamera:
         "fy": float(told.get("fl_y", fx)),
         "cx": float(told.get("cx", width / 2)),
         "cy": float(told.get("cy", height / 2)),
-    } | {key: float(told[key]) for key in ("k1", "k2", "k3", "k4", "p1", "p2") if key in told}
-    model = str(told.get("camera_model", "OPENCV"))
+    } | {key: float(told[key]) for key in _BENDING if key in told}
+    return LensCamera(_frame_model(told, numbers, name), (height, width), numbers)
+
+
+def _frame_model(told: dict[str, Any], numbers: dict[str, float], name: str) -> str:
+    """The model that reads a frame's numbers, which may be more or fewer than those of the model that it names."""
+    is_fisheye = bool(told.get("is_fisheye", False))  # instant-ngp's word, which names no model
+    model = str(told.get("camera_model", "OPENCV_FISHEYE" if is_fisheye else "OPENCV"))
     if model not in MODELS:
         raise PersamError(f"the camera model {model} of {name} is not known.")
-    if model != "OPENCV_FISHEYE":
-        numbers.pop("k4", None)  # of OpenCV's six it is below the line, and nerfstudio never has it
-        model = "FULL_OPENCV"
-    return LensCamera(model, (height, width), numbers)
+    if is_fisheye and "FISHEYE" not in model:
+        raise PersamError(
+            f"the lens of {name} is told to be a fisheye and {model}; correct camera_model or is_fisheye."
+        )
+    if model not in _BROWN:
+        return model
+    # Of OpenCV's six k4 is below the line, and nerfstudio has it as a fourth above, which is not computed here.
+    if numbers.pop("k4", 0.0) != 0:
+        raise PersamError(f"the k4 of {name} belongs to no lens that is computed here; undistort the photos.")
+    return "FULL_OPENCV"

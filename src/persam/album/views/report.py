@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from persam.album.views.agreement import MaskedView, ViewAgreement
+from persam.album.views.masks import photo_names
 from persam.drawing import Colour, draw_overlay
 from persam.errors import PersamError
 from persam.files import write_bytes, write_csv
@@ -94,9 +95,9 @@ def _photo(masked: MaskedView, photos: Path | None) -> np.ndarray:
     share = _STYLE.cell / max(height, width)
     size = max(1, round(width * share)), max(1, round(height * share))
     if photos is not None:
-        for file in (photos / masked.view.name, photos / Path(masked.view.name).name):
+        for name in photo_names(masked.view.name):
             try:
-                stored = np.asarray(open_picture(file).convert("RGB"))
+                stored = np.asarray(open_picture(photos / name).convert("RGB"))
             except (PersamError, ValueError):
                 continue
             return cv2.resize(stored, size, interpolation=cv2.INTER_AREA)
