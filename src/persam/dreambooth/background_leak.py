@@ -32,7 +32,7 @@ from persam.dreambooth.training import train
 from persam.errors import PersamError
 from persam.files import write_text
 from persam.images import read_image
-from persam.ledger import HIDDEN
+from persam.ledger import HIDDEN, Ledger
 from persam.metrics import Interval, PairedTest, bootstrap_mean, paired_test
 from persam.reports.pictures import write_image, write_mask
 from persam.reports.provenance import versions
@@ -187,8 +187,10 @@ def _begin(folder: Path, how: LeakSettings, overwrite: bool) -> None:
         raise refuse_other(folder, differs)
     check_home(folder / BASE)
     if overwrite:  # all at once: were this call cut short, the same without --overwrite goes on
-        for name in how.runs:
-            clear(folder / RUNS / name)
+        for run in (folder / RUNS / name for name in how.runs):
+            if run.is_dir():
+                with Ledger(run, overwrite=True) as ledger:
+                    clear(ledger)
     write_text(folder / _ASKED, json.dumps(asdict(how), indent=1) + "\n")
 
 
