@@ -9,8 +9,8 @@ import numpy as np
 
 from persam.instance import mask_box
 
-WIDER = 2.0  # a window's sides over those of the object's box
-CLOSER = 1.4  # the same of a second, closer look
+WIDER = 2.2  # a window's sides over those of the object's box
+CLOSER = 1.25  # the same of a second, closer look
 AROUND = 0.35  # what is added to a short side, as a share of what is added to the long one
 SMALLEST = 0.25  # of a window's longest side, as a share of the frame's
 LARGEST = 0.8  # share of both sides from which on a window is all of the frame
