@@ -187,6 +187,15 @@ def test_dinov2_and_what_is_no_such_network(homes: tuple[Path, Path], tmp_path: 
         ClipFeatures("nobody/no-such-clip", CPU)
 
 
+def test_a_clip_without_its_words_is_refused(tmp_path: Path) -> None:
+    """transformers would make a tokenizer up that knows none, and every text-align would be of nothing."""
+    home = saved_clip(tmp_path / "clip")
+    for file in home.glob("*token*"):
+        file.unlink()
+    with pytest.raises(PersamError, match="tokenizer"):
+        ClipFeatures(str(home), CPU)
+
+
 class Inception(torch.nn.Module):
     """Stands in for torch-fidelity's network, whose weights are on GitHub: mean colours, (1, 3)."""
 

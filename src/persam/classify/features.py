@@ -16,6 +16,7 @@ from torch import Tensor
 
 from persam.errors import PersamError, UsageError
 from persam.models.base import EncodedImage, FeatureEncoder
+from persam.models.clip import picture_vectors, text_vectors
 from persam.models.encoder_name import EncoderName
 from persam.models.encoders import CLIP
 from persam.models.fingerprint import check_numbers
@@ -166,8 +167,7 @@ class ClipPhotoFeatures:
             self.processor(images=each, input_data_format="channels_last", return_tensors="pt")["pixel_values"]
             for each in pictures
         ]
-        found = self.network.get_image_features(pixel_values=torch.cat(pixels).to(self.device, self.dtype))
-        return F.normalize(_vectors(found), dim=1).cpu()
+        return F.normalize(picture_vectors(self.network, torch.cat(pixels).to(self.device, self.dtype)), dim=1).cpu()
 
     @torch.inference_mode()
     def of_words(self, names: Sequence[str]) -> Tensor | None:
@@ -176,10 +176,7 @@ class ClipPhotoFeatures:
             return None
         # Not `format`: other braces in a prompt mean themselves.
         texts = [self.prompt.replace("{}", " ".join(name.replace("_", " ").split())) for name in names]
-        longest = int(self.network.config.text_config.max_position_embeddings)
-        words = self.tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
-        given = {key: words[key].to(self.device) for key in ("input_ids", "attention_mask")}
-        return F.normalize(_vectors(self.network.get_text_features(**given)), dim=1).cpu()
+        return F.normalize(text_vectors(self.network, self.tokenizer, texts), dim=1).cpu()
 
     def object_alone(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The object of a mask, (H, W) bool, on the mean colour, as a square picture (S, S, 3) uint8."""
@@ -227,9 +224,3 @@ def load_features(
     if kind == "clip" and not asked.options:
         return ClipPhotoFeatures.load(name, place, choose_dtype(dtype, place), words=words, prompt=prompt)
     return PooledFeatures(load_encoder(name, device=device, dtype=dtype), name)
-
-
-def _vectors(found: Any) -> Tensor:
-    """What CLIP gives, (N, C), in whichever form this version of transformers does."""
-    vectors: Tensor = getattr(found, "pooler_output", found)
-    return vectors.float()

@@ -18,8 +18,10 @@ from PIL import Image
 
 from persam.errors import PersamError, UsageError, first_line
 from persam.models.base import no_numbers
+from persam.models.clip import picture_vectors, text_vectors
 from persam.models.fingerprint import check_numbers, fingerprint_of
 from persam.models.hub import hub_call, load_network
+from persam.models.words import load_tokenizer
 
 CLIP, DINO = "openai/clip-vit-base-patch32", "facebook/dino-vits16"
 _OTHERWISE = "name a folder that holds one"
@@ -60,7 +62,6 @@ class ClipFeatures:
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        import transformers
 
         kind = _kind_of(name)
         if kind != "clip":
@@ -69,21 +70,18 @@ class ClipFeatures:
         self.network = _loaded(name, "CLIPModel", device)
         self.fingerprint = fingerprint_of(self.network)
         self.processor = _processor(name)
-        self.tokenizer = hub_call(name, transformers.AutoTokenizer.from_pretrained, otherwise=_OTHERWISE)
+        self.tokenizer = load_tokenizer(name, otherwise=_OTHERWISE)
 
     @torch.inference_mode()
     def of_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """See `PictureFeatures.of_pictures`."""
         pixels = _pixels(self.processor, pictures, self.device)
-        return _checked(_pooled(self.network.get_image_features(pixel_values=pixels)), self.name)
+        return _checked(picture_vectors(self.network, pixels), self.name)
 
     @torch.inference_mode()
     def of_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, d) float32 of words, cut at what CLIP reads."""
-        longest = int(self.network.config.text_config.max_position_embeddings)
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
-        words = {key: tokens[key].to(self.device) for key in ("input_ids", "attention_mask")}
-        return _checked(_pooled(self.network.get_text_features(**words)), self.name)
+        return _checked(text_vectors(self.network, self.tokenizer, texts), self.name)
 
 
 class DinoFeatures:
@@ -237,12 +235,6 @@ def _pixels(processor: Any, pictures: Sequence[np.ndarray], device: torch.device
     images = [Image.fromarray(each) for each in pictures]
     pixels: torch.Tensor = processor(images=images, return_tensors="pt")["pixel_values"]
     return pixels.to(device)
-
-
-def _pooled(output: Any) -> torch.Tensor:
-    """What CLIP's two halves are compared by; early versions of transformers 5 give it bare."""
-    found: torch.Tensor = getattr(output, "pooler_output", output)
-    return found
 
 
 def _checked(features: torch.Tensor, name: str) -> np.ndarray:

@@ -207,8 +207,12 @@ def load_finder(
     return Sam3Finder(network, tokenizer, name=name, device=place, dtype=numbers, pixels=pixels_of(name, HALF))
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, *, otherwise: str = OTHERWISE) -> Any:
     """The tokenizer of a model, with the words that it knows: without its files transformers makes one up of none.
+
+    Args:
+        name: hub id or folder of the model.
+        otherwise: what one can do where it is not to be had.
 
     Raises:
         PersamError: there is none.
@@ -222,7 +226,7 @@ def load_tokenizer(name: str) -> Any:
             raise OSError("it has no tokenizer (tokenizer.json), so that it can read no words.")
         return tokenizer
 
-    return hub_call(name, load, otherwise=OTHERWISE)
+    return hub_call(name, load, otherwise=otherwise)
 
 
 def reads_words(name: str) -> bool:
