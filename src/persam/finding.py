@@ -31,7 +31,7 @@ _VIDEO_SUFFIXES = frozenset(
 _NAMED = 3  # so many of each kind are named, the others counted
 
 # What `persam segment` left in a folder before it kept a list of it.
-_RESULTS = "results.jsonl"
+RESULTS = "results.jsonl"
 _OWN_FOLDERS = frozenset(("masks", "overlays", "cutouts", "explain", "instances"))
 _OWN_FILE = re.compile(r"sheet(-\d+)?\.png")
 # With the pictures of formats: elsewhere, where every look into a folder costs, no other place is asked about.
@@ -274,7 +274,7 @@ class _Results:
         """Whether it is a folder of results without a list; a file of that name alone may be another program's."""
         if folder not in self._is_older:
             try:
-                with (folder / _RESULTS).open("rb") as stream:
+                with (folder / RESULTS).open("rb") as stream:
                     start = stream.read(4096)
             except OSError:
                 start = b"none"

@@ -31,6 +31,7 @@ from persam.masks import (
     says_its_orientation,
     turned,
 )
+from persam.places import Place, RemotePath
 
 if TYPE_CHECKING:
     from persam.models.words import WordFinder
@@ -294,5 +295,16 @@ def _checked_points(points: Any, labels: Any, size: tuple[int, int], *, has_box:
 def _digest(image: ImageSource, photo: np.ndarray) -> str:
     if isinstance(image, (np.ndarray, Image.Image)):
         return hashlib.sha256(str(photo.shape).encode() + photo.tobytes()).hexdigest()
-    with expanded(image).open("rb") as stream:
+    return sha256_of(expanded(image))
+
+
+def sha256_of(photo: Place) -> str:
+    """By what a photo's file is known, see `Reference.sha256`.
+
+    Raises:
+        OSError, PersamError: it cannot be read, from a disk and from elsewhere.
+    """
+    if isinstance(photo, RemotePath):
+        return hashlib.sha256(photo.read_bytes()).hexdigest()
+    with photo.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

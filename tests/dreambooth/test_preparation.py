@@ -345,7 +345,7 @@ def test_photos_that_are_looked_at_again_and_all_dropped_are_refused(
 def test_only_the_first_of_many_that_are_left_out_are_kept_as_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persam.dreambooth.preparation._LEFT_OUT_SHOWN", 2)
+    monkeypatch.setattr("persam.dreambooth.preparation.LEFT_OUT_SHOWN", 2)
     home = write_photos(tmp_path, 5)
     for number in range(1, 5):
         Image.new("L", (160, 120)).save(home / "masks" / f"{number}.png")

@@ -12,7 +12,6 @@ the chance that the thing is there, since a photo without it teaches nothing, ti
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -23,7 +22,8 @@ from persam.album.outputs import OutputFolder
 from persam.album.worker import corrected
 from persam.errors import PersamError
 from persam.files import write_csv
-from persam.places import RemotePath, place_of
+from persam.places import place_of
+from persam.reference import sha256_of
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -120,11 +120,7 @@ def _is_shot(one: Worth, shots: Mapping[tuple[str, str], set[str]]) -> bool:
     if hashes is None:
         return False
     try:
-        photo = place_of(one.image)
-        if isinstance(photo, RemotePath):
-            return hashlib.sha256(photo.read_bytes()).hexdigest() in hashes
-        with photo.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() in hashes
+        return sha256_of(place_of(one.image)) in hashes
     except (OSError, PersamError):  # it is away now
         return False
 

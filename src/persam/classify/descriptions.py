@@ -6,8 +6,7 @@ taken for the foreground; a shot's mask is the one that was given for it, or wha
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from persam.images import read_orientation, read_smaller
 from persam.masks import read_mask
 from persam.persam import PerSAM
 from persam.places import Place
+from persam.reference import sha256_of
 
 SMALL = 320  # longest side of the mask that is kept for a look, pixels
 
@@ -233,7 +233,7 @@ def _concept_of(model: PerSAM, one: ClassFolder, unusable: dict[Path, str]) -> t
         concept = Concept.load(one.concept)
         model.check(concept)
         known = {each.sha256 for each in concept.references}
-        return concept, {photo for photo in one.photos if _sha256(photo) in known}
+        return concept, {photo for photo in one.photos if _is_of(photo, known)}
     problem = ""
     for photo in one.photos:
         if photo in one.masks:
@@ -244,12 +244,11 @@ def _concept_of(model: PerSAM, one: ClassFolder, unusable: dict[Path, str]) -> t
     raise PersamError(f"No mask of the class {one.name} can be used: {problem}")
 
 
-def _sha256(photo: Path) -> str:
+def _is_of(photo: Path, known: Collection[str]) -> bool:
     try:
-        with photo.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(photo) in known
     except OSError:  # reading it will say what is wrong
-        return ""
+        return False
 
 
 def _without_empty(described: Described) -> Described:

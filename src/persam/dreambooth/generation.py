@@ -312,12 +312,13 @@ def generate(
     done = planned.count - sum(map(len, todo.values()))
     if done:
         tell(before=done)
-    try:
-        for source in planned.sources:
-            if todo[source.name]:
-                _generate_with(source, planned, todo[source.name], batch, tell)
-                _list(planned)
-    finally:
+    unfinished = [source for source in planned.sources if todo[source.name]]
+    for source in unfinished:
+        try:
+            _generate_with(source, planned, todo[source.name], batch, tell)
+        finally:
+            listed = _list(planned)
+    if not unfinished:
         listed = _list(planned)
     return listed, _notes(listed)
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from persam.errors import UsageError
 from persam.files import expanded, stays_below
+from persam.finding import RESULTS
 from persam.images import IMAGE_SUFFIXES
 from persam.journal import lines_in
 from persam.places import Place, is_remote
 
 MASKS = "masks"
-_RESULTS = "results.jsonl"  # of persam segment or an album: which photo each mask is of
 
 
 def photo_key(photo: str | Place) -> str:
@@ -77,7 +77,7 @@ def _told_in_results(home: Path) -> dict[str, str]:
     """The photo of each mask in a folder ``masks/CONCEPT`` of results, by the mask's name; of other folders none."""
     real = Path(os.path.realpath(home))
     try:
-        lines = lines_in((real.parent.parent / _RESULTS).read_bytes())
+        lines = lines_in((real.parent.parent / RESULTS).read_bytes())
     except OSError:
         return {}
     told = [(_mask_of(line), line.get("image")) for line in lines]

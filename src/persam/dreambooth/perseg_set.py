@@ -6,7 +6,6 @@ The masks are what persam found, so a benchmark on them as they are measures per
 from __future__ import annotations
 
 import glob
-import hashlib
 import io
 import tempfile
 import warnings
@@ -22,7 +21,7 @@ from PIL import Image
 from persam.dreambooth.framing import Framed, doubts_of
 from persam.dreambooth.generated import IMAGES as PICTURES
 from persam.dreambooth.generated import LIST, read_generated
-from persam.dreambooth.sheet import TrainingSheet
+from persam.dreambooth.sheet import LEFT_OUT_SHOWN, TILE, TrainingSheet
 from persam.dreambooth.wording import class_word_of
 from persam.errors import PersamError, PersamWarning, UsageError, write_error
 from persam.files import expanded, safe_name, write_bytes, write_csv
@@ -32,6 +31,7 @@ from persam.images import IMAGE_SUFFIXES, read_image
 from persam.ledger import Ledger, written_in
 from persam.masks import read_mask
 from persam.places import Place
+from persam.reference import sha256_of
 from persam.reports.pictures import encoded, mask_file
 from persam.segmentation import UNSURE
 
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 OnPhoto = Callable[[Place, str | None], object]
 IMAGES, ANNOTATIONS, REVIEW = "Images", "Annotations", "review"
-_LEFT_OUT_SHOWN = 60  # pictures of photos that are left out
-_SMALL = 480  # pixels of their longest side
 _IN_MEMORY = 64_000_000  # bytes of photos, beyond which they wait on the disk
 _FULL = "The mask covers all of the photo, so there is nothing to tell the object from."
 _COLUMNS = ("photo", "source", "score", "verdict", "used", "doubts")
@@ -251,7 +249,7 @@ class _PhotoLook:
     def at(self, place: Place) -> tuple[np.ndarray, np.ndarray, bool, ReviewedPhoto]:
         """The photo (H, W, 3) uint8, the mask (H, W) bool, whether it is taken, and what is said of it."""
         photo = read_image(place)
-        if self.shown and _sha256(place) in self.shown:
+        if self.shown and sha256_of(place) in self.shown:
             again = ReviewedPhoto("", str(place), None, "reference", ("It is there already, as a reference.",))
             return photo, np.zeros(photo.shape[:2], bool), False, again
         found = self.model.segment(photo, self.concept)
@@ -278,18 +276,11 @@ def _looked_at(
         else:
             left_out += not is_taken
             if not is_taken:
-                photo = shrink(photo, _SMALL)
+                photo = shrink(photo, TILE)
                 mask = fit_mask(mask, photo) if mask.any() else mask
-            on_shelf = shelf.put(photo) if is_taken or left_out <= _LEFT_OUT_SHOWN else None
+            on_shelf = shelf.put(photo) if is_taken or left_out <= LEFT_OUT_SHOWN else None
             yield _SeenPhoto(review, is_taken, on_shelf, mask_file(mask) if mask.any() else None)
         on_photo(place, problem)
-
-
-def _sha256(place: Place) -> str:
-    if isinstance(place, Path):
-        with place.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    return hashlib.sha256(place.read_bytes()).hexdigest()
 
 
 def _references(concept: Concept, shelf: _Shelf) -> list[_SeenPhoto]:

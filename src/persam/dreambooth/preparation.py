@@ -26,6 +26,7 @@ from persam.dreambooth.review import (
     settle,
     subjects_now,
 )
+from persam.dreambooth.sheet import LEFT_OUT_SHOWN, TILE
 from persam.dreambooth.subjects import Subject, TrainingPhoto, may_name_subject
 from persam.dreambooth.wording import caption_of, check_counts, check_words, class_word_of, next_identifier, reworded
 from persam.errors import PersamError, UsageError
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from persam.persam import PerSAM
 
 OnPhoto = Callable[[Place, str | None], object]
-_SMALL = 480  # pixels of a picture on the sheet
-_LEFT_OUT_SHOWN = 60  # pictures of photos that are left out
 _FULL = (
     "The subject fills all of what is cut out, so there is no background to tell it from; try --crop whole, or see "
     "that the mask is right."
@@ -79,7 +78,7 @@ class _Gathered:
         score: float | None = None,
     ) -> None:
         """Leave out a photo; if it is given, the sheet shows it, but for those beyond the first."""
-        small = shrink(photo, _SMALL) if photo is not None and len(self.left_out) < _LEFT_OUT_SHOWN else None
+        small = shrink(photo, TILE) if photo is not None and len(self.left_out) < LEFT_OUT_SHOWN else None
         outline = fit_mask(guess, small) if small is not None and guess is not None and guess.any() else None
         self.left_out[photo_key(place)] = LeftOut(self.subject, str(place), why, small, outline, score)
 

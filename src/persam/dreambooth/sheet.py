@@ -14,7 +14,8 @@ from persam.reports.contact_sheet import ContactSheet, SheetEntry
 from persam.reports.page import write_page
 
 SHEET = "contact-sheet"
-_TILE = 480  # pixels of a picture's longest side
+TILE = 480  # pixels of a picture's longest side
+LEFT_OUT_SHOWN = 60  # pictures of photos that are left out
 _DIM = 0.55  # how much darker all but the subject becomes
 
 
@@ -81,7 +82,7 @@ class TrainingSheet:
         doubts: Sequence[str] = (),
     ) -> None:
         """Add a picture (H, W, 3) uint8 with its mask (H, W) bool to the group that was begun last."""
-        small = shrink(image, _TILE)
+        small = shrink(image, TILE)
         drawn = fit_mask(mask, small) if mask.any() else mask
         outside = kind == "poor"  # what is left out is shown as an outline on a photo as it is
         picture = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from persam.album.formats.colmap import PLACE
+from persam.album.outputs import RESULTS
 from persam.album.views.agreement import MaskedView, coarser
 from persam.album.views.cameras import CameraView
 from persam.errors import PersamError, UsageError
@@ -44,7 +45,7 @@ def masks_folder(given: str | Path, concept: str | None = None) -> Path:
         raise UsageError(f"There is no folder {folder}; give an album's folder, or a folder of masks.")
     home = folder / PLACE
     if not home.is_dir():
-        if (folder / "results.jsonl").exists():
+        if (folder / RESULTS).exists():
             raise UsageError(
                 f"{folder} has no masks that lie as the cameras see them; write them: persam album export {folder} "
                 "--format colmap."
