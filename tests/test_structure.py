@@ -25,6 +25,7 @@ TASKS = (
     "study",
     "video",
 )  # one folder for each thing a person does
+FACES = ("server", "studio")  # a service for programs and a page for people; they stand on the tasks
 # An album's speed is measured as one is filled, and how well objects are followed as they are.
 MEASURED = {("benchmark", "album"), ("benchmark", "video")}
 SAME_LINES = 10
@@ -74,6 +75,9 @@ def imports_from(folder: str) -> set[str]:
         *(("metrics", above) for above in ("persam", "method", "models", "cli", *TASKS)),
         *(("reports", above) for above in ("persam", "method", "cli", *TASKS)),
         *((task, "cli") for task in TASKS),
+        *((face, "cli") for face in FACES),
+        *((below, face) for below in ("persam", "method", "models", "reports", "metrics", *TASKS) for face in FACES),
+        ("server", "studio"),
     ],
 )
 def test_does_not_import(one: str, other: str) -> None:

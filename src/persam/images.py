@@ -60,6 +60,7 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _EXIF_ORIENTATION = 0x0112
 # Of TIFF files: a number by which large ones are known, and tags.
 _BIG_TIFF, _WIDTH, _HEIGHT, _BITS, _STARTS, _LENGTHS, _PLANES = 43, 256, 257, 258, 273, 279, 284
+_COMPRESSION, _COLOURS, _YCBCR = 259, 262, 6
 _RGB_OF_BGR = {1: [0], 2: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}  # OpenCV's order of channels
 _pillow_limit_lock = threading.Lock()
 
@@ -347,8 +348,11 @@ def _open_tiff(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Im
 
 
 def _is_known(picture: Image.Image) -> bool:
-    """Whether Pillow reads the values of a TIFF as they are: one colour after the other with 16 bits it takes for 8."""
+    """Whether Pillow reads the values of a TIFF as they are: one colour after the other with 16 bits it takes for 8,
+    and before version 13 it looks for a fourth byte in uncompressed YCbCr."""
     tags = getattr(picture, "tag_v2", {})
+    if tags.get(_COLOURS) == _YCBCR and tags.get(_COMPRESSION, 1) == 1:
+        return False
     return tags.get(_PLANES, 1) == 1 or max(tags.get(_BITS, (8,))) <= 8
 
 

@@ -1,0 +1,1 @@
+"""A page for people: draw once what is yours, and see it found."""
