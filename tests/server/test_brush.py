@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def unpacked(code: list[int]) -> list[int]:
     return values
 
 
-def packed(records: list[tuple[bool, list[int]]], *, word: int = 8, sizes: tuple[int, ...] = (3, 4, 8, 16)) -> list[int]:
+def packed(records: list[tuple[bool, list[int]]], *, word: int = 8, sizes: Sequence[int] = (3, 4, 8, 16)) -> list[int]:
     """A code of these records, whose lengths are written with the last of the sizes."""
     count = sum(len(values) for _, values in records)
     text = f"{count:032b}{word - 1:05b}" + "".join(f"{each - 1:04b}" for each in sizes)
