@@ -20,7 +20,9 @@ from persam.server.docs_page import docs_page
 from persam.server.engine import Engine
 from persam.server.forms import sentence_of
 from persam.server.gate import Gate
-from persam.server.routes import concepts, health, segment
+from persam.server.label_studio.bridge import Bridge
+from persam.server.label_studio.fetch import PhotoFetcher
+from persam.server.routes import concepts, health, label_studio, segment
 from persam.server.service import Service
 from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore
@@ -60,7 +62,7 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
     app = FastAPI(
         title="persam", version=__version__, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    for part in (health, concepts, segment):
+    for part in (health, concepts, segment, label_studio):
         app.include_router(part.router)
     app.add_api_route("/docs", _show_docs, include_in_schema=False, response_class=HTMLResponse)
     app.add_exception_handler(PersamError, _tell_refusal)
@@ -82,13 +84,22 @@ async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry
     limits = settings.limits
     uploads = UploadFolder(settings.folder, settings.uploads_folder, limits)
     engine = Engine(model, waiting=limits.waiting, batch=limits.batch, on_turn=telemetry.on_turn)
-    service = Service(settings, engine, ConceptStore(settings.concepts_folder, limits.concepts), uploads, telemetry)
+    concepts = ConceptStore(settings.concepts_folder, limits.concepts)
+    fetcher = PhotoFetcher(
+        settings.label_studio_url,
+        settings.label_studio_key,
+        hosts=settings.photo_hosts,
+        most_bytes=limits.photo_bytes,
+    )
+    bridge = Bridge(engine, concepts, uploads, fetcher)
+    service = Service(settings, engine, concepts, uploads, telemetry, bridge)
     telemetry.watch(engine)
     try:
         yield service
     finally:
         service.stopping = True
         await asyncio.to_thread(engine.close, timeout=limits.stop_seconds)
+        fetcher.close()
 
 
 async def _show_docs(request: Request) -> HTMLResponse:

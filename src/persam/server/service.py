@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from persam.concept import Concept
 from persam.errors import PersamError
 from persam.server.engine import Engine
+from persam.server.label_studio.bridge import Bridge
 from persam.server.refusals import OtherModelError
 from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore
@@ -27,6 +28,7 @@ class Service:
         concepts: what was learned.
         uploads: where files lie while their request lasts.
         telemetry: what it tells of itself.
+        label_studio: learns and predicts for projects of Label Studio.
         jobs: long work, a `persam.server.jobs.runner.JobRunner`.
         stopping: no new requests are taken.
         requests: how many are being answered.
@@ -37,6 +39,7 @@ class Service:
     concepts: ConceptStore
     uploads: UploadFolder
     telemetry: Telemetry
+    label_studio: Bridge
     jobs: Any = None
     stopping: bool = False
     requests: int = 0

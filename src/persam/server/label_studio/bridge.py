@@ -212,9 +212,9 @@ class Bridge:
             return
 
         def work(model: PerSAM) -> Concept:
-            if old is not None and shot is not None and kept and all(stays) and len(kept) < MOST_SHOTS:
-                if _fits(model, old):  # the others need not be learned again
-                    return model.learn(shot, name=name, base=old, keep_references=True)
+            adds_only = shot is not None and bool(kept) and all(stays) and len(kept) < MOST_SHOTS
+            if adds_only and shot is not None and old is not None and _fits(model, old):
+                return model.learn(shot, name=name, base=old, keep_references=True)  # the others stay as they are
             left = [each for each, keep in zip(kept, stays, strict=True) if keep] + ([] if shot is None else [shot])
             return model.learn(left[-MOST_SHOTS:], name=name, keep_references=True)
 

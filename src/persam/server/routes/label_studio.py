@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from persam.errors import PersamError
 from persam.server.asking import answer
 from persam.server.label_studio.bridge import Bridge, Project
+from persam.server.routes.common import refusals, service_of
 
 router = APIRouter(prefix="/label-studio", tags=["label studio"])
 
@@ -64,7 +65,7 @@ class PredictRequest(_FromLabelStudio):
     params: PredictParams | None = None
 
 
-class Prediction(BaseModel):
+class TaskPrediction(BaseModel):
     """What is proposed in a task."""
 
     model_config = ConfigDict(extra="allow")
@@ -77,7 +78,7 @@ class Prediction(BaseModel):
 class PredictAnswer(BaseModel):
     """A prediction for every task, in order."""
 
-    results: list[Prediction]
+    results: list[TaskPrediction]
 
 
 class WebhookAnswer(BaseModel):
@@ -95,7 +96,7 @@ class BackendHealth(BaseModel):
 
 
 def _bridge(request: Request) -> Bridge:
-    return request.app.state.service.label_studio
+    return service_of(request).label_studio
 
 
 @router.get("/", include_in_schema=False)
@@ -105,14 +106,14 @@ async def backend_health(request: Request) -> BackendHealth:
     return BackendHealth(last_problem=_bridge(request).last_problem)
 
 
-@router.post("/setup")
+@router.post("/setup", responses=refusals(400, 422, 503))
 async def setup(request: Request, asked: SetupRequest) -> SetupAnswer:
     """A project is connected, or looked at: what its predictions would be made with now."""
     project = Project.of(asked.project, asked.schema_)
     return SetupAnswer(model_version=_bridge(request).version(project))
 
 
-@router.post("/predict", response_model_exclude_none=True)
+@router.post("/predict", response_model_exclude_none=True, responses=refusals(400, 408, 413, 415, 422, 429, 503))
 async def predict(request: Request, asked: PredictRequest, later: BackgroundTasks) -> PredictAnswer:
     """Propose regions: of every label that was learned, in every task; or under what is being drawn in one."""
     bridge = _bridge(request)
@@ -123,12 +124,12 @@ async def predict(request: Request, asked: PredictRequest, later: BackgroundTask
         prediction, learn = await answer(request, work)
         if learn is not None:
             later.add_task(bridge.in_background, "a region that is being drawn", learn)
-        return PredictAnswer(results=[Prediction(**prediction)])
+        return PredictAnswer(results=[TaskPrediction(**prediction)])
     predictions = await answer(request, bridge.predict(project, asked.tasks))
-    return PredictAnswer(results=[Prediction(**each) for each in predictions])
+    return PredictAnswer(results=[TaskPrediction(**each) for each in predictions])
 
 
-@router.post("/webhook", status_code=201)
+@router.post("/webhook", status_code=201, responses=refusals(400, 422, 503))
 async def webhook(
     request: Request,
     event: Annotated[dict[str, Any], Body(examples=[{"action": "ANNOTATION_CREATED"}])],
