@@ -22,7 +22,7 @@ from persam.server.forms import sentence_of
 from persam.server.gate import Gate
 from persam.server.label_studio.bridge import Bridge
 from persam.server.label_studio.fetch import PhotoFetcher
-from persam.server.routes import concepts, health, label_studio, segment
+from persam.server.routes import concepts, cvat, health, label_studio, segment
 from persam.server.service import Service
 from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore
@@ -62,7 +62,7 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
     app = FastAPI(
         title="persam", version=__version__, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    for part in (health, concepts, segment, label_studio):
+    for part in (health, concepts, segment, label_studio, cvat):
         app.include_router(part.router)
     app.add_api_route("/docs", _show_docs, include_in_schema=False, response_class=HTMLResponse)
     app.add_exception_handler(PersamError, _tell_refusal)
