@@ -13,6 +13,15 @@ from __future__ import annotations
 
 from persam.client.client import Client
 from persam.client.connection import RefusedError
-from persam.client.records import ConceptRecord, EventRecord, FoundRecord, JobRecord, PhotoRecord
+from persam.client.records import ConceptRecord, EventRecord, FoundRecord, JobRecord, ObjectRecord, PhotoRecord
 
-__all__ = ["Client", "ConceptRecord", "EventRecord", "FoundRecord", "JobRecord", "PhotoRecord", "RefusedError"]
+__all__ = [
+    "Client",
+    "ConceptRecord",
+    "EventRecord",
+    "FoundRecord",
+    "JobRecord",
+    "ObjectRecord",
+    "PhotoRecord",
+    "RefusedError",
+]

@@ -7,10 +7,20 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
-from persam.client.connection import Connection, Form, Pauses, RefusedError, SilentError, named, reference_form, word
+from persam.client.connection import (
+    Connection,
+    Form,
+    Pauses,
+    RefusedError,
+    Shown,
+    SilentError,
+    named,
+    reference_form,
+    word,
+)
 from persam.client.records import ENDED, ConceptRecord, EventRecord, JobRecord, PhotoRecord
 from persam.errors import PersamError
 
@@ -45,8 +55,7 @@ class Client(Connection):
 
     def concepts(self) -> list[ConceptRecord]:
         """All concepts of the service."""
-        answer = self.call("GET", "/v1/concepts")
-        return [ConceptRecord.of(each) for each in (answer["concepts"] if isinstance(answer, dict) else answer)]
+        return [ConceptRecord.of(each) for each in self.call("GET", "/v1/concepts")]
 
     def concept(self, name: str) -> ConceptRecord:
         """One concept."""
@@ -58,12 +67,8 @@ class Client(Connection):
         photo: Picture | list[Picture],
         mask: Picture | list[Picture] | None = None,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
-        scribble: Picture | None = None,
-        tune: bool = False,
         replace: bool = False,
+        **shown: Unpack[Shown],
     ) -> ConceptRecord:
         """Learn a concept, see `persam.PerSAM.learn`.
 
@@ -71,18 +76,14 @@ class Client(Connection):
             name: what to call it.
             photo: one, or a list; a transparent cut-out needs nothing else.
             mask: of the photo, or a list with one for each.
-            box: instead: (x0, y0, x1, y1) in pixels.
-            points: instead, or with a box: pairs (x, y) in pixels.
-            labels: of the points: 1 on the object, 0 beside it; by default all 1.
-            scribble: instead: a picture of strokes on the object.
-            tune: also fit its scale weights.
             replace: take the place of a concept of that name.
+            shown: instead of masks, how else the object is shown; and ``tune``, ``keep``. See `Shown`.
 
         Raises:
             RefusedError: as the service says why.
         """
-        form = reference_form(photo, mask, box, points, labels, scribble)
-        form.values |= {"name": name, "tune": word(tune), "replace": word(replace)}
+        form = reference_form(photo, mask, shown)
+        form.values |= {"name": name, "replace": word(replace)}
         return ConceptRecord.of(self.call("POST", "/v1/concepts", form=form))
 
     def add_reference(
@@ -90,15 +91,11 @@ class Client(Connection):
         name: str,
         photo: Picture | list[Picture],
         mask: Picture | list[Picture] | None = None,
-        *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
-        scribble: Picture | None = None,
+        **shown: Unpack[Shown],
     ) -> ConceptRecord:
-        """Add another shot to a concept; the arguments are those of `learn`."""
-        form = reference_form(photo, mask, box, points, labels, scribble)
-        return ConceptRecord.of(self.call("POST", f"/v1/concepts/{quote(name, safe='')}/references", form=form))
+        """Learn more shots of a concept; the arguments are those of `learn`. It is tuned again if it was."""
+        path = f"/v1/concepts/{quote(name, safe='')}/references"
+        return ConceptRecord.of(self.call("POST", path, form=reference_form(photo, mask, shown)))
 
     def tune(self, name: str) -> ConceptRecord:
         """Fit the scale weights of a concept (PerSAM-F)."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from persam.errors import PersamError, UsageError
 from persam.files import Held, atomic_path, expanded
@@ -204,31 +204,57 @@ def named(picture: Picture) -> tuple[str, Any]:
     return "photo.png", buffer.getvalue()
 
 
-def reference_form(
-    photo: Picture | list[Picture],
-    mask: Picture | list[Picture] | None,
-    box: Sequence[float] | None,
-    points: Sequence[Sequence[float]] | None,
-    labels: Sequence[int] | None,
-    scribble: Picture | None,
-) -> Form:
+class Shown(TypedDict, total=False):
+    """How the object is shown in a photo but for a mask, and how it is learned; for several photos, lists of these.
+
+    Attributes:
+        box: (x0, y0, x1, y1) in pixels.
+        points: triples (x, y, 1) on the object and (x, y, 0) beside it, in pixels.
+        scribble: a picture of strokes on the object.
+        tune: also fit the scale weights (PerSAM-F).
+        keep: keep photos and masks in the concept (True by default), so that it can be tuned again.
+    """
+
+    box: Sequence[float] | list[Sequence[float]]
+    points: Sequence[Sequence[float]] | list[Sequence[Sequence[float]]]
+    scribble: Picture | list[Picture]
+    tune: bool
+    keep: bool
+
+
+def reference_form(photo: Picture | list[Picture], mask: Picture | list[Picture] | None, shown: Shown) -> Form:
     """A reference, or several, as the service takes them; see `Client.learn`."""
-    values: dict[str, str | list[str]] = {}
-    if box is not None:
-        values["box"] = ",".join(str(float(each)) for each in box)
-    if points is not None:
-        signs = [1] * len(points) if labels is None else labels
-        values["points"] = ";".join(
-            f"{float(x)},{float(y)},{int(sign)}" for (x, y), sign in zip(points, signs, strict=True)
-        )
-    pictures = [("photo", each) for each in _several(photo)]
+    photos = _several(photo)
+    pictures = [("photo", each) for each in photos]
     pictures += [("mask", each) for each in (() if mask is None else _several(mask))]
-    pictures += [] if scribble is None else [("scribble", scribble)]
+    pictures += [("scribble", each) for each in (_several(shown["scribble"]) if "scribble" in shown else ())]
+    values: dict[str, str | list[str]] = {each: word(bool(shown[each])) for each in ("tune", "keep") if each in shown}  # type: ignore[literal-required]
+    try:
+        if "box" in shown:
+            values["box"] = [_numbers(each) for each in _each(shown["box"], depth=1)]
+        if "points" in shown:
+            values["points"] = [";".join(map(_numbers, each)) for each in _each(shown["points"], depth=2)]
+    except (TypeError, ValueError, IndexError) as error:
+        raise UsageError(
+            "A box is four numbers x0, y0, x1, y1, and points are triples x, y and 1 (on the object) or 0 (beside it)."
+        ) from error
     return Form(values, pictures)
 
 
 def _several(pictures: Picture | list[Picture]) -> list[Picture]:
-    return list(pictures) if isinstance(pictures, list) else [pictures]  # type: ignore[list-item]
+    return list(pictures) if isinstance(pictures, list) else [pictures]
+
+
+def _each(values: Any, depth: int) -> list[Any]:
+    """Values of one photo, nested so deep, as those of a list of photos."""
+    first = values
+    for _ in range(depth):
+        first = first[0]
+    return list(values) if isinstance(first, Sequence) or hasattr(first, "__len__") else [values]
+
+
+def _numbers(values: Any) -> str:
+    return ",".join(f"{float(value):.10g}" for value in values)
 
 
 def word(value: bool) -> str:

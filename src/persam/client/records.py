@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from persam.errors import PersamError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -33,62 +35,80 @@ class ConceptRecord(_Record):
     Attributes:
         name: what it is called.
         model, mode: that it was learned with.
-        references: photos that it was learned from.
+        references: what is known of each photo that it was learned from: ``source``, ``size`` (H, W), ``coverage``.
         tuned: whether its scale weights were fitted (PerSAM-F).
         weights: these three weights, or None.
-        created: when, UTC, ISO 8601.
         has_thumbnail: whether there is a small picture of it.
-        findings: what the reference doctor says of the photos that it was just learned from.
+        keeps_references: whether it keeps these photos, so that it can be tuned again.
+        created: when, UTC, ISO 8601.
+        fits: whether it was made with the model that the service runs now.
+        findings: what the reference doctor says of the photos that it was just learned from: ``photo``, ``code``,
+            ``severity`` and ``sentence`` each.
     """
 
     name: str
     model: str = ""
     mode: str = ""
-    references: int = 0
+    references: Sequence[Mapping[str, Any]] = ()
     tuned: bool = False
     weights: Sequence[float] | None = None
-    created: str = ""
     has_thumbnail: bool = False
-    findings: Sequence[Any] = ()
+    keeps_references: bool = False
+    created: str = ""
+    fits: bool = True
+    findings: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)
-class FoundRecord(_Record):
-    """What was found of one concept in one photo.
+class ObjectRecord(_Record):
+    """One found object.
 
     Attributes:
-        concept: its name.
-        present: whether it is there.
-        verdict: ``present``, ``absent`` or ``unsure``.
-        score: probability that it is there, 0 to 1.
+        score: probability that it is the thing, 0 to 1.
         similarity, predicted_iou: see `persam.Segmentation`.
-        box: (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; None where it is not there.
+        box: (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; None for an empty mask.
+        area: the part of the photo that it covers, 0 to 1.
         size: (H, W) of the photo.
-        code: COCO's compressed run-length code of the mask, or None where masks were not asked for.
+        code: COCO's compressed run-length code of the mask; None where masks were not asked for.
     """
 
-    concept: str
-    present: bool
     score: float
-    verdict: str = ""
     similarity: float | None = None
     predicted_iou: float | None = None
     box: Sequence[int] | None = None
+    area: float = 0.0
     size: tuple[int, int] = (0, 0)
     code: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """(H, W) bool, decoded when it is first asked for; empty where the thing is not there.
+        """(H, W) bool, decoded when it is first asked for.
 
         Raises:
-            PersamError: its code is damaged.
+            PersamError: masks were not asked for, or its code is damaged.
         """
-        import numpy as np
-
         from persam.instance import rle_mask
 
-        return np.zeros(self.size, bool) if self.code is None else rle_mask(self.code)
+        if self.code is None:
+            raise PersamError("This was asked for without masks; ask with masks=True.")
+        return rle_mask(self.code)
+
+
+@dataclass(frozen=True)
+class FoundRecord(ObjectRecord):
+    """What was found of one concept in one photo; mask, box and area are of all its objects together.
+
+    Attributes:
+        concept: its name.
+        present: whether it is there.
+        verdict: ``present``, ``absent`` or ``unsure``.
+        instances: every object by itself, the surest first.
+    """
+
+    concept: str = ""
+    present: bool = False
+    verdict: str = ""
+    instances: tuple[ObjectRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,22 +117,29 @@ class PhotoRecord(_Record):
 
     Attributes:
         photo: its name.
-        width, height: in pixels, 0 where it could not be read.
+        width, height: in pixels; None where it could not be read.
         found: one record a concept, in the order in which they were asked for.
         error: why it could not be read, or None.
     """
 
     photo: str
-    width: int = 0
-    height: int = 0
+    width: int | None = None
+    height: int | None = None
     found: tuple[FoundRecord, ...] = ()
     error: str | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Read it from JSON's values."""
-        size = int(values.get("height") or 0), int(values.get("width") or 0)
-        found = tuple(FoundRecord.of({**one, "size": size, "code": one.get("mask")}) for one in values.get("found", ()))
+        size = values.get("height"), values.get("width")
+
+        def sized(one: Mapping[str, Any]) -> dict[str, Any]:
+            return {**one, "size": size, "code": one.get("mask")}
+
+        found = tuple(
+            FoundRecord.of(sized(one) | {"instances": tuple(ObjectRecord.of(sized(each)) for each in one["instances"])})
+            for one in values.get("found", ())
+        )
         return super().of({**values, "found": found})
 
 
