@@ -33,6 +33,7 @@ from persam.server.refusals import (
     TooLargeError,
     TooSlowError,
     UnknownCallerError,
+    told,
 )
 from persam.server.settings import ServerSettings, is_loopback
 from persam.server.telemetry import Telemetry, log
@@ -264,7 +265,7 @@ class Gate:
             more["www-authenticate"] = 'Basic realm="persam", Bearer realm="persam"'
         if refused.retry_after is not None:
             more["retry-after"] = str(max(1, round(refused.retry_after)))
-        await _send_json(deliver, refused.status, {"detail": str(refused)}, more)
+        await _send_json(deliver, refused.status, {"detail": told(refused)}, more)
 
     # ------------------------------------------------------------------ notes
 
