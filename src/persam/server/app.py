@@ -22,7 +22,9 @@ from persam.server.forms import sentence_of
 from persam.server.gate import Gate
 from persam.server.label_studio.bridge import Bridge
 from persam.server.label_studio.fetch import PhotoFetcher
+from persam.server.refusals import MalformedError, told
 from persam.server.routes import concepts, cvat, health, label_studio, segment
+from persam.server.routes.common import refusals
 from persam.server.service import Service
 from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore
@@ -54,7 +56,7 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loaded = model or await asyncio.to_thread(PerSAM.from_pretrained)
+        loaded = await asyncio.to_thread(PerSAM.from_pretrained) if model is None else model
         async with _running(settings, loaded, telemetry) as service:
             app.state.service = service
             yield
@@ -62,8 +64,9 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
     app = FastAPI(
         title="persam", version=__version__, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    for part in (health, concepts, segment, label_studio, cvat):
-        app.include_router(part.router)
+    app.include_router(health.router)
+    for part in (concepts, segment, label_studio, cvat):
+        app.include_router(part.router, responses=refusals(401, 403, 422, 503))
     app.add_api_route("/docs", _show_docs, include_in_schema=False, response_class=HTMLResponse)
     app.add_exception_handler(PersamError, _tell_refusal)
     app.add_exception_handler(RequestValidationError, _tell_malformed)
@@ -109,13 +112,13 @@ async def _show_docs(request: Request) -> HTMLResponse:
 async def _tell_refusal(request: Request, error: Exception) -> JSONResponse:
     wait = getattr(error, "retry_after", None)
     headers = None if wait is None else {"Retry-After": str(max(1, round(wait)))}
-    return JSONResponse({"detail": str(error)}, getattr(error, "status", 400), headers)
+    return JSONResponse({"detail": told(error)}, getattr(error, "status", 400), headers)
 
 
 async def _tell_malformed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems: Any = error.errors()
-    return JSONResponse({"detail": sentence_of(problems)}, 422)
+    return JSONResponse({"detail": told(MalformedError(sentence_of(problems)))}, 422)
 
 
 async def _tell_http(request: Request, error: Exception) -> JSONResponse:

@@ -55,7 +55,7 @@ class Limits:
     concepts_per_request: int = 16
     waiting: int = 64
     batch: int = 8
-    connections: int = 64
+    connections: int = 512
     request_seconds: float = 120.0
     job_upload_seconds: float = 3_600.0
     head_seconds: float = 10.0
