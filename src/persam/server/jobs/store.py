@@ -17,51 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from persam.errors import PersamError, write_error
 from persam.files import Held
+from persam.server.jobs.database import FILE, JobStoreError, claimed, opened
 from persam.server.jobs.job import Job, JobEvent, Kind, NoSuchJobError, State, TooManyJobsError
 
-FILE, LOCK = "jobs.sqlite", "jobs.lock"
 MOST_TRIES = 3  # times that a job may end the server at one place
 KEPT_EVENTS = 1000  # of a job: who listens again after more of them is told how far it is now
-VERSION = 1  # of the tables
-_OURS = 0x50534A42  # by which SQLite files of jobs are known: "PSJB"
-_TABLES = """
-CREATE TABLE IF NOT EXISTS jobs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL,
-    state TEXT NOT NULL,
-    wish TEXT,
-    concepts TEXT NOT NULL,
-    options TEXT NOT NULL,
-    notes TEXT NOT NULL,
-    bytes INTEGER NOT NULL,
-    created REAL NOT NULL,
-    started REAL,
-    ended REAL,
-    done INTEGER NOT NULL DEFAULT 0,
-    total INTEGER,
-    problems INTEGER NOT NULL DEFAULT 0,
-    pace REAL,
-    furthest INTEGER NOT NULL DEFAULT 0,
-    tries INTEGER NOT NULL DEFAULT 0,
-    counts TEXT NOT NULL DEFAULT '{}',
-    error TEXT,
-    last_event INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, number);
-CREATE TABLE IF NOT EXISTS events (
-    job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE,
-    id INTEGER NOT NULL, name TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (job, id)
-) WITHOUT ROWID;
-"""
-
-
-class JobStoreError(PersamError):
-    """The list of jobs cannot be read or written, or is another server's."""
 
 
 class JobStore(Held):
@@ -79,40 +40,13 @@ class JobStore(Held):
         self.path = folder / FILE
         self._guard = threading.RLock()
         self._last: dict[str, int] = {}
-        self._lock = _claimed(folder)
+        self._lock = claimed(folder)
         try:
-            with self._opening():
-                self._db = self._opened()
-                self._recover()
+            self._db = opened(self.path)
+            self._recover()
         except BaseException:
             self._lock.release()
             raise
-
-    def _opened(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-        try:
-            self._check(db)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")  # a job that was taken on outlives a loss of power
-            db.execute("PRAGMA foreign_keys = ON")
-            db.executescript(_TABLES)
-            db.execute(f"PRAGMA application_id = {_OURS}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _check(self, db: sqlite3.Connection) -> None:
-        """See that a file is what it should be, before anything is written into it."""
-        version, ours = (db.execute(f"PRAGMA {each}").fetchone()[0] for each in ("user_version", "application_id"))
-        if ours != _OURS and db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-            raise JobStoreError(f"{self.path} is something else than a list of jobs; give another folder.")
-        if version > VERSION:
-            raise JobStoreError(f"{self.path} was written by a newer persam; update yours: pip install -U persam.")
-        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
 
     def close(self) -> None:
         """Let go of the file, and let another server have the folder."""
@@ -425,22 +359,6 @@ class JobStore(Held):
                     "the disk and that the file is whole."
                 ) from error
 
-    @contextlib.contextmanager
-    def _opening(self) -> Iterator[None]:
-        """What goes wrong at the start is said to whoever starts the server, with the file's place."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise JobStoreError(
-                f"The list of jobs {self.path} cannot be used ({error}); see that it may be written and that there is "
-                "room on the disk."
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise JobStoreError(
-                f"The list of jobs {self.path} is damaged ({error}); put a copy back, or move the file and its "
-                "jobs away to begin without them."
-            ) from error
-
 
 def new_id() -> str:
     """An id for a job: nobody guesses it, and it may be the name of a folder."""
@@ -468,18 +386,3 @@ def _gave_up(job: Job) -> str:
         f"The service was ended {MOST_TRIES} times while it was at this job, after {job.done}{of} {what}, so it is not "
         "tried again; send it without what comes next there, or to a service with more memory."
     )
-
-
-def _claimed(folder: Path) -> FileLock:
-    """The right to work in a folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise JobStoreError(
-            f"Another persam serve works in {folder}; stop it, or give this one another folder."
-        ) from error
-    except OSError as error:
-        raise write_error(folder, error) from error
-    return lock
