@@ -7,7 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from persam.errors import PersamError, write_error
+from persam.errors import write_error
+from persam.server.refusals import Refused
 
 FILE, LOCK = "jobs.sqlite", "jobs.lock"
 VERSION = 1  # of the tables
@@ -44,8 +45,10 @@ CREATE TABLE IF NOT EXISTS events (
 """
 
 
-class JobStoreError(PersamError):
+class JobStoreError(Refused):
     """The list of jobs cannot be read or written, or is another server's."""
+
+    status = 500
 
 
 def claimed(folder: Path) -> FileLock:

@@ -114,10 +114,15 @@ class JobFolder:
                     return file
         raise NoSuchFileError("The job has no such file; GET .../files lists those that it has.")
 
+    @staticmethod
+    def names_places(file: Path) -> bool:
+        """Whether a file is of words, among which may be places of this machine."""
+        return file.suffix in _WORDS
+
     def content(self, file: Path) -> Iterator[bytes]:
         """What is in a file, in pieces, without the places of this machine."""
         with file.open("rb") as stream:
-            if file.suffix in _WORDS:
+            if self.names_places(file):
                 for line in stream:
                     yield self._without_places(line)
                 return
@@ -149,7 +154,7 @@ class JobFolder:
         return file.relative_to(self.made).as_posix()
 
     def _size(self, file: Path) -> int:
-        return sum(map(len, self.content(file))) if file.suffix in _WORDS else file.stat().st_size
+        return sum(map(len, self.content(file))) if self.names_places(file) else file.stat().st_size
 
     # ------------------------------------------------------------------------------------------------- all of it
 

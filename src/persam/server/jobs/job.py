@@ -5,22 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from persam.errors import PersamError
+from persam.errors import printable
+from persam.server.refusals import Refused
 
 Kind = Literal["album", "video"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
 
 
-class NoSuchJobError(PersamError):
+class NoSuchJobError(Refused):
     """There is no job of this id (any more)."""
 
+    status = 404
+
     def __init__(self, job: str) -> None:
-        super().__init__(f"There is no job {job!r}; it was deleted, or never was.")
+        super().__init__(f"There is no job {printable(job)[:40]}; it was deleted, or never was.")
 
 
-class TooManyJobsError(PersamError):
+class TooManyJobsError(Refused):
     """As many jobs wait as may; come again after `retry_after` seconds."""
+
+    status = 429
 
     def __init__(self, waiting: int, retry_after: float) -> None:
         self.retry_after = retry_after
@@ -48,6 +53,7 @@ class Job:
         error: a sentence, of one that failed.
         wish: ``cancel`` or ``delete``, of a running one that has yet to stop.
         tries: how often it was begun since it last got further.
+        last_event: number of the last event.
     """
 
     number: int
@@ -69,6 +75,7 @@ class Job:
     error: str | None = None
     wish: Literal["cancel", "delete"] | None = None
     tries: int = 0
+    last_event: int = 0
 
     @property
     def has_ended(self) -> bool:

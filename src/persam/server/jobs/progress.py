@@ -7,16 +7,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from persam.server.engine import StoppingError
 from persam.server.jobs.database import JobStoreError
 from persam.server.jobs.job import Job
 from persam.server.jobs.pieces import JobStopped
 from persam.server.jobs.store import JobStore
+from persam.server.telemetry import log
 
 TOLD_EVERY = 0.25  # seconds; what happens in between is told together
 _WINDOW = 30.0  # seconds over which the pace is measured
 _MOST_TOLD = 20  # problems that one event tells of; the results have all
-
-_log = logging.getLogger(__name__)
 
 
 class JobProgress:
@@ -84,6 +84,6 @@ class JobProgress:
         told = {"last": self._last, "errors": self._errors[-_MOST_TOLD:]}
         try:
             self._store.note_progress(self._job, self.done, self.total, self.problems, self.pace, told)
-        except JobStoreError:
-            _log.warning("The progress of job %s could not be kept.", self._job.id, exc_info=True)
+        except (JobStoreError, StoppingError):
+            log("job progress not kept", level=logging.WARNING, trace=True, job=self._job.id)
         self._errors, self._told_at, self._is_told = [], time.monotonic(), True

@@ -19,7 +19,7 @@ from persam.concept import Concept
 from persam.errors import PersamError, write_error
 from persam.files import Held
 from persam.persam import PerSAM
-from persam.server.engine import Engine
+from persam.server.engine import Engine, StoppingError
 from persam.server.jobs.database import JobStoreError
 from persam.server.jobs.folder import JobFolder
 from persam.server.jobs.hearing import heard_by_job
@@ -31,6 +31,7 @@ from persam.server.jobs.store import JobStore, new_id
 from persam.server.jobs.work_album import work_album
 from persam.server.jobs.work_video import clip_in, work_video
 from persam.server.settings import ServerSettings
+from persam.server.telemetry import log
 
 if TYPE_CHECKING:
     from persam.server.uploads import Upload, UploadFolder
@@ -43,8 +44,6 @@ _LOOKS = 60.0  # seconds between two looks for jobs that are too old
 _RETRY = 5.0  # seconds, when the list of jobs cannot be written
 _DAY = 86_400.0  # seconds
 _COMING = ".coming"  # suffix of a folder whose job is not taken on yet
-
-_log = logging.getLogger(__name__)
 
 
 class JobRunner(Held):
@@ -214,10 +213,10 @@ class JobRunner(Held):
                 job = self._next()
                 if job is not None:
                     self._do(job)
-            except JobStoreError:
+            except (JobStoreError, StoppingError):
                 if self._stopping:
                     return
-                _log.exception("The list of jobs cannot be used; it is tried again.")
+                log("list of jobs cannot be used", level=logging.ERROR, trace=True)
                 time.sleep(_RETRY)
 
     def _next(self) -> Job | None:
@@ -247,7 +246,7 @@ class JobRunner(Held):
             except PersamError as problem:
                 error, state = folder.told(str(problem)), "failed"
             except Exception:
-                _log.exception("Job %s went wrong.", job.id)
+                log("job went wrong", level=logging.ERROR, trace=True, job=job.id)
                 error, state = f"Something went wrong here; the service's log has it under {job.id}.", "failed"
         progress.tell()
         self._end(job, state, folder, error=error, counts=counts, notes=[folder.told(each) for each in heard])

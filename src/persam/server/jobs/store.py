@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from persam.files import Held
+from persam.server.engine import StoppingError
 from persam.server.jobs.database import FILE, JobStoreError, claimed, opened
 from persam.server.jobs.job import Job, JobEvent, Kind, NoSuchJobError, State, TooManyJobsError
 
@@ -352,7 +353,7 @@ class JobStore(Held):
             try:
                 yield self._db
             except sqlite3.ProgrammingError as error:
-                raise JobStoreError("The service is stopping; try again when it runs again.") from error
+                raise StoppingError from error
             except sqlite3.Error as error:
                 raise JobStoreError(
                     f"The service's list of jobs cannot be used ({error}); its keeper may see that there is room on "
@@ -368,6 +369,7 @@ def new_id() -> str:
 _COLUMNS = (
     *("number", "id", "kind", "state", "concepts", "options", "created", "notes", "bytes", "started", "ended"),
     *("done", "total", "problems", "pace", "counts", "error", "wish", "tries"),
+    "last_event",
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"  # noqa: S608 (our names)
 

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from persam.album.run import AlbumReport
     from persam.places import Place
 
-#: Formats of `persam.album.formats` that a job may write: those that do not hold the places of photos in pictures or
-#: packed tables, which no caller may read.
-FORMATS = ("coco", "csv", "yolo", "labelme", "cvat", "colmap", "sheet", "blur", "blank")
-
 
 def work_album(job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress) -> dict[str, Any]:
     """Do an album job, or go on with it.
@@ -78,8 +74,8 @@ def work_album(job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress
             if hasattr(stop, "report"):
                 stop.counts = _counts(stop.report, progress)  # type: ignore[attr-defined]
             raise
-        if options["formats"]:
-            album.export(options["formats"], copy=True, on_format=lambda _: progress.check())
+        if options["format"]:
+            album.export(options["format"], copy=True, on_format=lambda _: progress.check())
         return _counts(report, progress)
 
 
