@@ -6,6 +6,7 @@ A service that somebody else can reach asks for a token; that is not left to who
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if not getattr(self, each.name) > 0:
+            if not 0 < getattr(self, each.name) < math.inf:
                 raise UsageError(f"The limit {each.name} must be above 0, not {getattr(self, each.name)}.")
 
 
