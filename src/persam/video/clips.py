@@ -211,6 +211,8 @@ class VideoStream(Clip):
         if problem:
             container.close()
             raise PersamError(problem)
+        # Its frames may be larger than it says, or grow on the way; those count as damaged.
+        pictures_of(container).codec_context.options = {"max_pixels": str(max_pixels_allowed())}
         return container
 
     _patience: float | None = _PATIENCE

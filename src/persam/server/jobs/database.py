@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from persam.errors import write_error
+from persam.errors import first_line, write_error
 from persam.server.refusals import Refused
 
 FILE, LOCK = "jobs.sqlite", "jobs.lock"
@@ -97,7 +97,7 @@ def opened(path: Path) -> sqlite3.Connection:
         ) from error
     except sqlite3.DatabaseError as error:
         raise JobStoreError(
-            f"The list of jobs {path} is damaged ({error}); put a copy back, or move the file and the folder jobs "
+            f"The list of jobs {path} is damaged ({first_line(error)}); put a copy back, or move the file and the folder jobs "
             "beside it away to begin without them."
         ) from error
     return db
@@ -112,4 +112,4 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
         raise JobStoreError(f"{path} was written by a newer persam; update yours: pip install -U persam.")
     found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
-        raise sqlite3.DatabaseError(found)
+        raise sqlite3.DatabaseError(found.replace("*** in database main ***", ""))

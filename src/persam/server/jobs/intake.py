@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from persam.errors import PersamError
 from persam.server.jobs.unpack import ZIP_STARTS, DistinctNames, Intake, check_count, unpack
-from persam.server.refusals import Refused, WrongKindError
+from persam.server.refusals import Refused, TooLargeError, WrongKindError
 from persam.server.settings import Limits
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ def take_photos(uploads: Sequence[Upload], folder: Path, room: UploadFolder, lim
         check_count(len(uploads), limits)
         names = DistinctNames()
         for each in uploads:
+            if each.size > limits.photo_bytes:
+                raise TooLargeError(
+                    f"{each.name} has {each.size / 1e6:,.1f} MB, more than the {limits.photo_bytes / 1e6:,.0f} MB of a "
+                    "photo; send a smaller one."
+                )
             each.move_to(folder / names.of(each.name))
         intake = Intake(len(uploads), sum(each.size for each in uploads))
     return intake

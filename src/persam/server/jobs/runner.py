@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,6 @@ from persam.server.telemetry import log
 if TYPE_CHECKING:
     from persam.server.uploads import Upload, UploadFolder
 
-_WORKS: dict[Kind, Callable[[Job, JobFolder, PerSAM, JobProgress], dict[str, Any]]] = {
-    "album": work_album,
-    "video": work_video,
-}
 _LOOKS = 60.0  # seconds between two looks for jobs that are too old
 _RETRY = 5.0  # seconds, when the list of jobs cannot be written
 _DAY = 86_400.0  # seconds
@@ -132,7 +128,7 @@ class JobRunner(Held):
                 total: int | None = intake.files
             else:
                 intake = take_clip(uploads, folder.sent)
-                total = clip_in(folder).count
+                total = clip_in(folder, limits).count
             folder.keep_concepts(concepts)
             to_disk(folder.path)
             folder = self._named(folder, job)
@@ -240,7 +236,7 @@ class JobRunner(Held):
             try:
                 progress.check()
                 model = ModelInPieces(self.engine, progress.check)
-                counts = _WORKS[job.kind](job, folder, model, progress)
+                counts = self._work(job, folder, model, progress)
             except JobStopped as stop:
                 counts, state = getattr(stop, "counts", {}), "cancelled"
             except PersamError as problem:
@@ -250,6 +246,11 @@ class JobRunner(Held):
                 error, state = f"Something went wrong here; the service's log has it under {job.id}.", "failed"
         progress.tell()
         self._end(job, state, folder, error=error, counts=counts, notes=[folder.told(each) for each in heard])
+
+    def _work(self, job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress) -> dict[str, Any]:
+        if job.kind == "album":
+            return work_album(job, folder, model, progress)
+        return work_video(job, folder, model, progress, self.settings.limits)
 
     def _end(self, job: Job, state: State, folder: JobFolder, **about: Any) -> None:
         if state == "cancelled" and self.store.wish_of(job) is None:  # the server stops

@@ -300,7 +300,7 @@ class JobStore(Held):
         if found.has_ended:
             told["counts"] = found.counts
         self._tell(number, "state", told)
-        return found
+        return self._by_number(number)
 
     def _tell(self, number: int, name: str, data: Mapping[str, Any]) -> None:
         job, event = self._db.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from persam.persam import PerSAM
@@ -9,26 +10,44 @@ from persam.server.jobs.folder import JobFolder
 from persam.server.jobs.intake import reader_of
 from persam.server.jobs.job import Job
 from persam.server.jobs.progress import JobProgress
-from persam.video.clips import Clip, VideoFile
+from persam.server.refusals import TooLargeError
+from persam.server.settings import Limits
+from persam.video.clips import Clip, VideoFile, pictures_of
 from persam.video.folder import TrackReport, track_into
 from persam.video.layout import Outputs
+from persam.video.track import TrackedFrame
 
 
-def clip_in(folder: JobFolder) -> Clip:
+def clip_in(folder: JobFolder, limits: Limits) -> Clip:
     """The clip that was sent, of which its first frame can be read.
 
     Raises:
+        TooLargeError: it has more pixels or frames than a clip may have.
         PersamError: it is damaged, or no video.
     """
     (file,) = folder.photos()
     clip = VideoFile(file, reader_of(file, file.name))
+    with clip.opened() as container:
+        pictures = pictures_of(container)
+        pixels = pictures.width * pictures.height
+    if pixels > limits.photo_pixels:
+        raise TooLargeError(
+            f"The frames of {file.name} have {pixels / 1e6:,.1f} million pixels, more than the "
+            f"{limits.photo_pixels / 1e6:,.1f} million that are taken here; make it smaller."
+        )
+    _check_frames(clip.count or 0, file.name, limits)
     frames = iter(clip)
     next(frames)
     frames.close()  # type: ignore[attr-defined]  # a generator, whose file is open
     return clip
 
 
-def work_video(job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress) -> dict[str, Any]:
+def _check_frames(count: int, name: str, limits: Limits) -> None:
+    if count > limits.clip_frames:
+        raise TooLargeError(f"{name} has more than the {limits.clip_frames} frames that a clip may have; cut it.")
+
+
+def work_video(job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress, limits: Limits) -> dict[str, Any]:
     """Do a video job, or go on with it.
 
     Args:
@@ -36,6 +55,7 @@ def work_video(job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress
         folder: of it.
         model: in pieces, see `persam.server.jobs.pieces`.
         progress: is told of every frame, and may end the job.
+        limits: of the service.
 
     Returns:
         What was found: in how many frames every concept is, and where it is least sure.
@@ -44,8 +64,13 @@ def work_video(job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress
         PersamError: the clip cannot be read, or nothing can go on.
         JobStopped: it was ended; what was done is kept.
     """
-    options, clip = job.options, clip_in(folder)
+    options, clip = job.options, clip_in(folder, limits)
     progress.begin(0, clip.count)
+
+    def on_frame(found: TrackedFrame) -> None:
+        progress.step(f"frame {found.frame.number}")
+        _check_frames(progress.done, Path(clip.source).name, limits)  # files say what they like of their length
+
     outputs = Outputs(
         folder.made,
         overlay=options["overlay"],
@@ -61,7 +86,7 @@ def work_video(job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress
         clip,
         folder.concepts(job.concepts),
         outputs,
-        on_frame=lambda found: progress.step(f"frame {found.frame.number}"),
+        on_frame=on_frame,
         on_earlier=lambda done: progress.begin(done, clip.count),
         threshold=options["threshold"],
         points=options["points"],
