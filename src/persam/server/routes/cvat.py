@@ -109,13 +109,12 @@ async def _drawn(service: Service, asked: CvatRequest) -> str:
 
 
 def _concepts(service: Service, names: Sequence[str] | None) -> list[Concept]:
-    most = service.settings.limits.concepts_per_request
-    wanted = service.concepts.names() if names is None else list(dict.fromkeys(names))
-    if len(wanted) > most:
-        raise TooLargeError(f"A frame is searched for {most} concepts at most, not {len(wanted)}; name them.")
     if names is not None:
-        return [service.fitting_concept(name) for name in wanted]
-    return [concept for concept in map(service.concepts.load, wanted) if service.fits(concept)]
+        return service.fitting_concepts(list(dict.fromkeys(names)))
+    most, known = service.settings.limits.concepts_per_request, service.concepts.names()
+    if len(known) > most:
+        raise TooLargeError(f"A frame is searched for {most} concepts at most, and there are {len(known)}; name them.")
+    return [concept for concept in map(service.concepts.load, known) if service.fits(concept)]
 
 
 @contextmanager
