@@ -90,7 +90,7 @@ def test_starts_learns_finds_and_stops_well(service: Running) -> None:
     assert client.get("/health").status_code == 200
 
     answers: list[httpx.Response] = []
-    files = [("photo", (f"{n}.png", png(draw_scene(900, 1200, seed=n)[0]))) for n in range(6)]
+    files = [("photo", (f"{n}.png", png(draw_scene(240, 320, seed=n)[0]))) for n in range(8)]
 
     def ask() -> None:
         answers.append(

@@ -22,10 +22,10 @@ from uuid import uuid4
 import numpy as np
 from PIL import Image
 
-from persam.errors import PersamError, write_error
+from persam.errors import NoPictureError, PersamError, write_error
 from persam.files import safe_name
 from persam.geometry import Size
-from persam.images import NoPictureError, open_header, open_picture, read_smaller
+from persam.images import open_header, open_picture, read_smaller
 from persam.server.refusals import NoRoomError, TooLargeError, WrongKindError
 from persam.server.settings import Limits
 from persam.server.telemetry import log
