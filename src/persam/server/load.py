@@ -21,7 +21,7 @@ from persam.server.load_setup import SIZES, LoadedService, drawn_photos, photos_
 PLOT = "serve.png"
 WARM = 0.25  # share of the time after which memory should no longer grow
 WANTED_THROUGHPUT = 0.9
-_PHOTOS = 24  # that are sent, again and again
+_PHOTOS = 12  # that are sent, again and again
 _POINTS = 120  # that memory over time is summed up in
 _QUARTILES = 0.5
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from persam.errors import PersamError
-from persam.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
+from persam.images import IMAGE_SUFFIXES
 from persam.lazy import library
 
 CONCEPTS = ("red disc", "blue disc")
@@ -139,8 +140,8 @@ def photos_in(folder: Path, count: int) -> list[LoadPhoto]:
     Raises:
         PersamError: there are none.
     """
-    known = IMAGE_SUFFIXES | HEIC_SUFFIXES
-    files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in known and file.is_file()][:count]
+    found = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    files = list(islice(found, count))
     if not files:
         raise PersamError(f"{folder} has no photos; give a folder with some, or leave --photos out.")
     return [
@@ -157,9 +158,12 @@ def reference_of(disc: int, seed: int = 99) -> tuple[bytes, bytes]:
 
 
 def _ground(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    y, x = np.mgrid[:height, :width] / max(width, height)
+    """Waves of colour with a grain that repeats: (H, W, 3) uint8."""
+    side = 128
+    y, x = (np.mgrid[:height, :width] / max(width, height)).astype(np.float32)
     ground = np.stack([90 + 40 * np.sin(20 * x), 110 + 40 * np.cos(17 * y), 80 + 50 * x * y], -1)
-    ground += rng.normal(0, 6, ground.shape) + rng.uniform(-20, 20)
+    grain = rng.normal(0, 6, (side, side, 3)).astype(np.float32) + np.float32(rng.uniform(-20, 20))
+    ground += np.tile(grain, (height // side + 1, width // side + 1, 1))[:height, :width]
     return ground.clip(0, 255).astype(np.uint8)
 
 
