@@ -52,16 +52,16 @@ def measure_service(
     Raises:
         PersamError: the model is not to be had, the service does not start or learn, or `folder` has no photos.
     """
+    elsewhere = None if url is None else LoadedService(url.rstrip("/"), token)
+    if elsewhere is not None:
+        elsewhere.check()
     photos = drawn_photos(_PHOTOS) if folder is None else photos_in(folder, _PHOTOS)
     persam = open_persam(name, device=device)
     sizes = ", ".join(f"{width} x {height}" for width, height in SIZES)
     sent = f"drawn photos of {sizes}" if folder is None else f"{len(photos)} photos of {folder.name}"
     about = {**about_timing(persam), "clients": clients, "seconds": seconds, "sent": sent}
     with ExitStack() as stack:
-        if url is None:
-            service = stack.enter_context(service_process("--model", name, "--device", device))
-        else:
-            service = LoadedService(url.rstrip("/"), token)
+        service = elsewhere or stack.enter_context(service_process("--model", name, "--device", device))
         test = LoadTest(service, photos, clients=clients, seconds=seconds, progress=progress)
         return findings_of(test.run(persam), about)
 
@@ -259,7 +259,7 @@ def draw_load(load: Load, title: str) -> bytes:
     memory.plot([at for at, _ in load.memory], [size / 1e6 for _, size in load.memory], color=COLOURS[0])
     memory.set_ylabel("memory of the service, MB")
     memory.set_xlabel("seconds since all clients began")
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.1 * max((size / 1e6 for _, size in load.memory), default=1.0))
     for each in (each for each in load.together if each.kind == "album"):
         for axis in (latency, memory):
             axis.axvspan(each.start, each.start + each.seconds, color=COLOURS[2], alpha=0.12, linewidth=0)

@@ -57,6 +57,20 @@ class LoadedService:
         """What every request says."""
         return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
+    def check(self) -> None:
+        """See that it is there and takes requests.
+
+        Raises:
+            PersamError: it does not.
+        """
+        httpx = library("httpx", "A load test", "serve")
+        try:
+            answer = httpx.get(f"{self.url}/v1/model", headers=self.headers, timeout=10)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise PersamError(f"There is no service at {self.url}; start it with `persam serve`.") from error
+        if answer.status_code != 200:
+            raise PersamError(f"The service at {self.url} answers {answer.status_code}; is its token right?")
+
     def resident(self) -> int | None:
         """Bytes of memory that its process holds now; None where this system does not tell, or it is not ours."""
         try:
