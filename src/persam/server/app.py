@@ -20,6 +20,7 @@ from persam.server.docs_page import docs_page
 from persam.server.engine import Engine
 from persam.server.forms import sentence_of
 from persam.server.gate import Gate
+from persam.server.refusals import MalformedError, told
 from persam.server.routes import concepts, health, segment
 from persam.server.service import Service
 from persam.server.settings import ServerSettings
@@ -98,13 +99,13 @@ async def _show_docs(request: Request) -> HTMLResponse:
 async def _tell_refusal(request: Request, error: Exception) -> JSONResponse:
     wait = getattr(error, "retry_after", None)
     headers = None if wait is None else {"Retry-After": str(max(1, round(wait)))}
-    return JSONResponse({"detail": str(error)}, getattr(error, "status", 400), headers)
+    return JSONResponse({"detail": told(error)}, getattr(error, "status", 400), headers)
 
 
 async def _tell_malformed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems: Any = error.errors()
-    return JSONResponse({"detail": sentence_of(problems)}, 422)
+    return JSONResponse({"detail": told(MalformedError(sentence_of(problems)))}, 422)
 
 
 async def _tell_http(request: Request, error: Exception) -> JSONResponse:

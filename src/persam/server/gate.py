@@ -22,7 +22,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from persam.server.engine import StoppingError
-from persam.server.refusals import ForbiddenError, Refused, TooLargeError, TooSlowError, UnknownCallerError
+from persam.server.refusals import ForbiddenError, Refused, TooLargeError, TooSlowError, UnknownCallerError, told
 from persam.server.settings import ServerSettings, is_loopback
 from persam.server.telemetry import Telemetry, log
 
@@ -231,7 +231,7 @@ class Gate:
             more["retry-after"] = str(max(1, round(refused.retry_after)))
         more["x-request-id"] = passage.id
         ends = not (isinstance(refused, TooLargeError) and not passage.is_whole)
-        await _send_json(send, refused.status, {"detail": str(refused)}, more, ends=ends)
+        await _send_json(send, refused.status, {"detail": told(refused)}, more, ends=ends)
         if not ends:
             await _drain(receive)
             await send({"type": "http.response.body", "body": b""})

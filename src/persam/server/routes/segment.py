@@ -16,7 +16,7 @@ from persam.segmentation import Segmentation
 from persam.server.answers import result_of
 from persam.server.asking import answer
 from persam.server.forms import form_docs, read_form
-from persam.server.refusals import MalformedError, Refused, TooLargeError, UnacceptableError
+from persam.server.refusals import MalformedError, Refused, TooLargeError, UnacceptableError, told
 from persam.server.routes.common import refusals, service_of
 from persam.server.schemas import PhotoResult, SegmentAnswer, SegmentForm
 from persam.server.service import Service
@@ -101,7 +101,7 @@ async def _result(
 def _told(upload: Upload, result: PhotoResult | PersamError) -> PhotoResult:
     if isinstance(result, Refused) and result.status >= 500:
         raise result  # the service's fault, not the photo's
-    return result if isinstance(result, PhotoResult) else PhotoResult(photo=upload.name, error=str(result))
+    return result if isinstance(result, PhotoResult) else PhotoResult(photo=upload.name, error=told(result))
 
 
 async def _as_png(service: Service, form: SegmentForm, concepts: list[Concept]) -> Response:
