@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 from tests import processes
 
+from persam.errors import printable
+
 TOKEN = "a token that nobody guesses 0123456789".replace(" ", "-")
 # What an answer must not tell: places on the machine, tracebacks, names of libraries and of their classes.
 _TELLTALE = re.compile(
@@ -131,6 +133,6 @@ def sentence_of(body: bytes) -> str:
     sentence: str = told["detail"]
     assert sentence.endswith("."), sentence
     assert len(sentence) < 500, sentence
-    assert sentence.isprintable(), sentence
+    assert printable(sentence) == sentence, ascii(sentence)
     assert not (found := _TELLTALE.search(sentence)), f"{found}: {sentence}"
     return sentence
