@@ -37,7 +37,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 HOW = settings(deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
-QUICK, LONG = settings(HOW, max_examples=4, derandomize=True), settings(HOW, max_examples=300)
+QUICK, LONG = settings(HOW, max_examples=4, derandomize=True), settings(HOW, max_examples=200)
 
 
 @pytest.fixture(scope="module")

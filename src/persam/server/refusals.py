@@ -55,6 +55,12 @@ class TooLateError(Refused):
     status, retry_after = 503, 5.0
 
 
+class CrowdedError(Refused):
+    """There is room for it, but not now."""
+
+    status, retry_after = 429, 1.0
+
+
 class NoRoomError(Refused):
     """The service's folder is full."""
 

@@ -6,6 +6,7 @@ A service that somebody else can reach asks for a token; that is not left to who
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Limits:
     concepts_per_request: int = 16
     waiting: int = 64
     batch: int = 8
-    connections: int = 64
+    connections: int = 512
     request_seconds: float = 120.0
     job_upload_seconds: float = 3_600.0
     head_seconds: float = 10.0
@@ -67,7 +68,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if not getattr(self, each.name) > 0:
+            if not 0 < getattr(self, each.name) < math.inf:
                 raise UsageError(f"The limit {each.name} must be above 0, not {getattr(self, each.name)}.")
 
 
