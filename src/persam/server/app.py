@@ -22,6 +22,7 @@ from persam.server.forms import sentence_of
 from persam.server.gate import Gate
 from persam.server.refusals import MalformedError, told
 from persam.server.routes import concepts, health, segment
+from persam.server.routes.common import refusals
 from persam.server.service import Service
 from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore
@@ -61,8 +62,9 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
     app = FastAPI(
         title="persam", version=__version__, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    for part in (health, concepts, segment):
-        app.include_router(part.router)
+    app.include_router(health.router)
+    for part in (concepts, segment):
+        app.include_router(part.router, responses=refusals(401, 403, 422, 503))
     app.add_api_route("/docs", _show_docs, include_in_schema=False, response_class=HTMLResponse)
     app.add_exception_handler(PersamError, _tell_refusal)
     app.add_exception_handler(RequestValidationError, _tell_malformed)
