@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
@@ -23,6 +24,7 @@ _TELLTALE = re.compile(
     r"|SafetensorError|\bJSONDecodeError|\bh11\b|multipart\.|sqlite|ffmpeg|libav|Exception\b|NoneType|BytesIO",
     re.IGNORECASE,
 )
+_SENT = re.compile(r""""[^"]*"|'[^']*'""")
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,13 @@ def refused(answer: httpx.Response, *statuses: int) -> str:
 
 
 def sentence_of(body: bytes) -> str:
-    """The one sentence in the body of a refusal."""
-    import json
-
+    """The one sentence in the body of a refusal, which tells nothing of the machine; but it may say what was sent."""
     told = json.loads(body)
     assert isinstance(told["detail"], str), told
     sentence: str = told["detail"]
     assert sentence.endswith("."), sentence
     assert len(sentence) < 500, sentence
     assert printable(sentence) == sentence, ascii(sentence)
-    assert not (found := _TELLTALE.search(sentence)), f"{found}: {sentence}"
+    own = _SENT.sub("", sentence)
+    assert not (found := _TELLTALE.search(own)), f"{found}: {sentence}"
     return sentence
