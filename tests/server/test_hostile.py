@@ -28,7 +28,7 @@ NESTED = (
 
 def short(value: object) -> str:
     """Name a case, which may be a megabyte."""
-    return ascii(value)[:40]
+    return getattr(value, "__name__", ascii(value)[:40])
 
 
 @dataclass(frozen=True)

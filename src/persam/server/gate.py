@@ -25,9 +25,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from persam.server.engine import StoppingError
-<<<<<<< HEAD
-from persam.server.refusals import ForbiddenError, Refused, TooLargeError, TooSlowError, UnknownCallerError, told
-=======
 from persam.server.refusals import (
     CrowdedError,
     ForbiddenError,
@@ -38,7 +35,6 @@ from persam.server.refusals import (
     UnknownCallerError,
     told,
 )
->>>>>>> h-V1
 from persam.server.settings import ServerSettings, is_loopback
 from persam.server.telemetry import Telemetry, log
 
@@ -269,16 +265,7 @@ class Gate:
             more["www-authenticate"] = 'Basic realm="persam", Bearer realm="persam"'
         if refused.retry_after is not None:
             more["retry-after"] = str(max(1, round(refused.retry_after)))
-<<<<<<< HEAD
-        more["x-request-id"] = passage.id
-        ends = not (isinstance(refused, TooLargeError) and not passage.is_whole)
-        await _send_json(send, refused.status, {"detail": told(refused)}, more, ends=ends)
-        if not ends:
-            await _drain(receive)
-            await send({"type": "http.response.body", "body": b""})
-=======
         await _send_json(deliver, refused.status, {"detail": told(refused)}, more)
->>>>>>> h-V1
 
     # ------------------------------------------------------------------ notes
 
