@@ -54,7 +54,7 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loaded = model or await asyncio.to_thread(PerSAM.from_pretrained)
+        loaded = await asyncio.to_thread(PerSAM.from_pretrained) if model is None else model
         async with _running(settings, loaded, telemetry) as service:
             app.state.service = service
             yield

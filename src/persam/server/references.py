@@ -58,7 +58,7 @@ def read_references(
             raise MalformedError(f"There are {count} photos and {len(those)} of {name}; give one for each photo.")
     shots = []
     for number, photo in enumerate(photos):
-        shown = {name: those[number] for name, those in given.items() if those}
+        shown: dict[str, Any] = {name: those[number] for name, those in given.items() if those}
         with _heard_doubts() as doubts:
             how: dict[str, Any] = {
                 "mask": _picture(shown.get("mask"), "mask"),
