@@ -292,6 +292,15 @@ def open_header(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.I
         PersamError: it is damaged, or needs one more package.
     """
     try:
+        return _opened(stream, file, what, limit)
+    except (PersamError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's readers raise a dozen kinds on heads that make no sense
+        raise _damaged(file, what, error) from error
+
+
+def _opened(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Image:
+    try:
         picture = _identified(stream)
         if picture.format != "TIFF" or _is_known(picture):
             return picture

@@ -19,6 +19,7 @@ from persam.reference import Reference
 from persam.server.refusals import MalformedError
 from persam.server.uploads import Upload
 
+_MOST_POINTS = 64  # for one photo: the model looks at all of them at once
 _COMPARED = 4  # references of one request: to compare more with each other would keep the model from everybody
 _reading = threading.Lock()
 
@@ -109,6 +110,10 @@ def _points(text: str) -> tuple[list[list[float]], list[int]]:
     """Read ``"120,80,1;30,40,0"``: x, y, and 1 on the object or 0 beside it."""
     form = "x,y,1 on the object and x,y,0 beside it, with ; between them,"
     rows = [_numbers(part, 3, "points", form) for part in text.split(";") if part.strip()]
+    if len(rows) > _MOST_POINTS:
+        raise MalformedError(
+            f"There are {len(rows)} points for a photo; {_MOST_POINTS} are taken, and a few are enough."
+        )
     if any(row[2] not in (0, 1) for row in rows):
         raise MalformedError(f"The field points takes {form} in photo pixels, not {text[:60]!r}.")
     return [row[:2] for row in rows], [int(row[2]) for row in rows]
