@@ -105,18 +105,19 @@ def zip_of(*entries: tuple[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
-def zip_bomb(size: int = 300_000_000) -> bytes:
+def zip_bomb(size: int = 100_000_000) -> bytes:
     """A zip with one "photo" of zeros, a thousand times as large as the zip."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed, packed.open("bomb.jpg", "w") as entry:
-        for _ in range(size // 1_000_000):
-            entry.write(bytes(1_000_000))
+        zeros = bytes(1_000_000)
+        for _ in range(size // len(zeros)):
+            entry.write(zeros)
     return stream.getvalue()
 
 
 def lying_zip() -> bytes:
     """The same, but its directory says that the entry has 100 bytes."""
-    bomb = bytearray(zip_bomb(20_000_000))
+    bomb = bytearray(zip_bomb(5_000_000))
     directory = bomb.rindex(b"PK\x01\x02")
     bomb[directory + 24 : directory + 28] = struct.pack("<I", 100)
     return bytes(bomb)
