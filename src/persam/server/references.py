@@ -111,9 +111,7 @@ def _points(text: str) -> tuple[list[list[float]], list[int]]:
     form = "x,y,1 on the object and x,y,0 beside it, with ; between them,"
     rows = [_numbers(part, 3, "points", form) for part in text.split(";") if part.strip()]
     if len(rows) > _MOST_POINTS:
-        raise MalformedError(
-            f"There are {len(rows)} points for a photo; {_MOST_POINTS} are taken, and a few are enough."
-        )
+        raise MalformedError(f"There are {len(rows)} points for a photo; give {_MOST_POINTS} or fewer.")
     if any(row[2] not in (0, 1) for row in rows):
         raise MalformedError(f"The field points takes {form} in photo pixels, not {text[:60]!r}.")
     return [row[:2] for row in rows], [int(row[2]) for row in rows]
