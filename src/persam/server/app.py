@@ -63,7 +63,7 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
         title="persam", version=__version__, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.include_router(health.router)
-    for part in (concepts, segment):
+    for part in (concepts, segment, jobs):
         app.include_router(part.router, responses=refusals(401, 403, 422, 503))
     app.add_api_route("/docs", _show_docs, include_in_schema=False, response_class=HTMLResponse)
     app.add_exception_handler(PersamError, _tell_refusal)
@@ -83,14 +83,22 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
 @asynccontextmanager
 async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry) -> AsyncIterator[Service]:
     limits = settings.limits
-    uploads = UploadFolder(settings.folder, settings.uploads_folder, limits)
     engine = Engine(model, waiting=limits.waiting, batch=limits.batch, on_turn=telemetry.on_turn)
-    service = Service(settings, engine, ConceptStore(settings.concepts_folder, limits.concepts), uploads, telemetry)
-    telemetry.watch(engine)
+    try:
+        runner = JobRunner(settings, engine)  # before anything in the folder is touched: it may be another server's
+    except BaseException:
+        engine.close(finish=False)
+        raise
+    uploads = UploadFolder(settings.folder, settings.uploads_folder, limits)
+    concepts = ConceptStore(settings.concepts_folder, limits.concepts)
+    service = Service(settings, engine, concepts, uploads, telemetry, runner)
+    telemetry.watch(engine, lambda: runner.counts)
+    runner.start()
     try:
         yield service
     finally:
         service.stopping = True
+        await asyncio.to_thread(runner.close, limits.stop_seconds)  # first, for it asks the engine
         await asyncio.to_thread(engine.close, timeout=limits.stop_seconds)
 
 

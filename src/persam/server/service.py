@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
@@ -10,7 +11,7 @@ from weakref import WeakValueDictionary
 from persam.concept import Concept
 from persam.errors import PersamError
 from persam.server.engine import Engine
-from persam.server.refusals import OtherModelError
+from persam.server.refusals import MalformedError, OtherModelError, TooLargeError
 from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore
 from persam.server.telemetry import Telemetry
@@ -65,6 +66,21 @@ class Service:
         concept = self.concepts.load(name)
         self.check(concept)
         return concept
+
+    def fitting_concepts(self, names: Sequence[str]) -> list[Concept]:
+        """Those that a request looks for.
+
+        Raises:
+            TooLargeError: they are more than a request may look for.
+            MalformedError: one is named twice.
+            NoConceptError, OtherModelError: as `fitting_concept`.
+        """
+        most = self.settings.limits.concepts_per_request
+        if len(names) > most:
+            raise TooLargeError(f"A request looks for {most} concepts at most.")
+        if len(set(names)) < len(names):
+            raise MalformedError("A concept is named twice; once is enough.")
+        return [self.fitting_concept(name) for name in names]
 
     def check(self, concept: Concept) -> None:
         """See that a concept was made with the service's model.
