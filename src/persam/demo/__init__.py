@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from persam.demo.job import run
-from persam.demo.report import DemoReport, PhotoAnswer, ThingResult
+from persam.demo.report import DemoReport, PhotoResult, ThingResult
 
-__all__ = ["DemoReport", "PhotoAnswer", "ThingResult", "run"]
+__all__ = ["DemoReport", "PhotoResult", "ThingResult", "run"]

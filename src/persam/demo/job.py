@@ -12,7 +12,7 @@ import numpy as np
 
 from persam.demo.albums import AlbumPhoto, DemoAlbum, layouts_of, make_albums
 from persam.demo.originals import THINGS, photo_folder
-from persam.demo.report import NUMBERS, PAGE, SHEET, DemoReport, PhotoAnswer, ThingResult
+from persam.demo.report import NUMBERS, PAGE, SHEET, DemoReport, PhotoResult, ThingResult
 from persam.drawing import colour_of, draw_overlay
 from persam.explain import explain
 from persam.files import expanded
@@ -143,7 +143,7 @@ def _find(model: PerSAM, album: DemoAlbum, folder: Path, step: Callable[[str, in
 
 def _find_in(
     model: PerSAM, album: DemoAlbum, photo: AlbumPhoto, concepts: tuple[Concept, Concept], folder: Path
-) -> PhotoAnswer:
+) -> PhotoResult:
     home = folder / album.thing
     file = home / "album" / f"{photo.name}.jpg"
     write_image(file, photo.pixels)
@@ -159,7 +159,7 @@ def _find_in(
     write_image(overlay, _marked(photo, tuned))
     explain(photo.pixels, tuned, reference=(album.reference, album.mask), concept=concepts[1]).write(explained)
     there = photo.count > 0
-    return PhotoAnswer(
+    return PhotoResult(
         photo.name,
         photo.count,
         bool(tuned.present),

@@ -22,7 +22,7 @@ _KINDS = {"found": "good", "rightly not found": "good", "badly found": "fair"}
 
 
 @dataclass(frozen=True)
-class PhotoAnswer:
+class PhotoResult:
     """What was found in one photo, and what is true.
 
     Attributes:
@@ -85,7 +85,7 @@ class ThingResult:
     scale_weights: tuple[float, float, float]
     learn_seconds: float
     tune_seconds: float
-    photos: tuple[PhotoAnswer, ...]
+    photos: tuple[PhotoResult, ...]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class DemoReport:
     page: Path
 
     @property
-    def photos(self) -> tuple[PhotoAnswer, ...]:
+    def photos(self) -> tuple[PhotoResult, ...]:
         """All photos of all things."""
         return tuple(photo for thing in self.things for photo in thing.photos)
 
