@@ -24,7 +24,7 @@ _TELLTALE = re.compile(
     r"|SafetensorError|\bJSONDecodeError|\bh11\b|multipart\.|sqlite|ffmpeg|libav|Exception\b|NoneType|BytesIO",
     re.IGNORECASE,
 )
-_SENT = re.compile(r""""[^"]*"|'[^']*'""")
+_SENT = re.compile(r""""[^"]*"|'[^']*'|\([^)]*\)""")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ Learn a concept (`POST /v1/concepts`), look for it in photos (`POST /v1/segment`
 Every refusal is JSON, `{"detail": "One sentence."}`. With a token, send it as `Authorization: Bearer TOKEN`.
 """
 _WORDS = {
+    400: "The body is no JSON that can be read; see /docs for what this takes.",  # all that the framework says it of
     404: "There is nothing at this address; see /docs for what there is.",
     405: "This address takes other methods.",
 }
