@@ -18,7 +18,7 @@ from persam.lazy import library
 if TYPE_CHECKING:
     from persam.server.settings import Limits, ServerSettings
 
-TOKEN_VARIABLE = "PERSAM_TOKEN"
+TOKEN_VARIABLE, STUDIO_KEY_VARIABLE = "PERSAM_TOKEN", "LABEL_STUDIO_API_KEY"
 _LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "sse_starlette")
 _NAMED = 8  # concepts that are named when it starts
 
@@ -46,6 +46,17 @@ def serve(
     ] = None,
     keep_days: Annotated[
         float | None, typer.Option(metavar="DAYS", help="Jobs that have ended are removed then; default: never.")
+    ] = None,
+    label_studio_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help=f"Label Studio whose photos it may get; a token of a user there stands in {STUDIO_KEY_VARIABLE}.",
+        ),
+    ] = None,
+    photo_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Where Label Studio may send it for photos, such as a bucket; repeat."),
     ] = None,
     limit: Annotated[
         list[str] | None,
@@ -82,6 +93,9 @@ def serve(
         token=_token(token_file),
         origins=tuple(allow_origin or ()),
         keep_days=keep_days,
+        label_studio_url=label_studio_url,
+        label_studio_key=os.environ.get(STUDIO_KEY_VARIABLE) or None,
+        photo_hosts=tuple(photo_host or ()),
         limits=_limits(limit or []),
     )
     os.environ[MAX_PIXELS_VARIABLE] = str(settings.limits.photo_pixels)  # for albums' photos, too

@@ -277,7 +277,7 @@ class Gate:
             log(
                 "request",
                 id=passage.id,
-                method=method,
+                method=method[:16],  # which is whatever was sent
                 path=passage.path,
                 status=passage.status,
                 ms=round(1000 * seconds, 1),
