@@ -44,9 +44,6 @@ def serve(
     allow_origin: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="A web page that may call it; repeat for several.")
     ] = None,
-    keep_days: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="Jobs that have ended are removed then; default: never.")
-    ] = None,
     label_studio_url: Annotated[
         str | None,
         typer.Option(
@@ -57,6 +54,9 @@ def serve(
     photo_host: Annotated[
         list[str] | None,
         typer.Option(metavar="URL", help="Where Label Studio may send it for photos, such as a bucket; repeat."),
+    ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Jobs that have ended are removed then; default: never.")
     ] = None,
     limit: Annotated[
         list[str] | None,
@@ -92,10 +92,10 @@ def serve(
         port=port,
         token=_token(token_file),
         origins=tuple(allow_origin or ()),
-        keep_days=keep_days,
         label_studio_url=label_studio_url,
         label_studio_key=os.environ.get(STUDIO_KEY_VARIABLE) or None,
         photo_hosts=tuple(photo_host or ()),
+        keep_days=keep_days,
         limits=_limits(limit or []),
     )
     os.environ[MAX_PIXELS_VARIABLE] = str(settings.limits.photo_pixels)  # for albums' photos, too
