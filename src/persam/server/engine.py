@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Generic, Literal, Protocol, TypeVar, Unpack, runtime_checkable
@@ -282,7 +283,8 @@ class Engine(Held):
             if served and turn != "patient":
                 self._seconds += _WEIGHT_OF_NEW * (seconds / served - self._seconds)
             if served and self._on_turn is not None:
-                self._on_turn(turn, served, seconds)
+                with suppress(Exception):  # of whoever counts; the model serves on
+                    self._on_turn(turn, served, seconds)
 
     def _is_over(self) -> bool:
         return self._closing and not (self._depth() or self._patient)

@@ -163,7 +163,7 @@ class FoundConcept(FoundObject):
     instances: list[FoundObject] = Field(description="Every object by itself, the surest first.")
 
 
-class PhotoResult(BaseModel):
+class PhotoAnswer(BaseModel):
     """What was found in one photo, or why it could not be looked at."""
 
     photo: str
@@ -209,7 +209,7 @@ class SegmentAnswer(BaseModel):
         ]
     )
 
-    results: list[PhotoResult]
+    results: list[PhotoAnswer]
 
 
 class ReferenceForm(FormModel):

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from persam.concept import Concept
 from persam.errors import PersamError
 from persam.server.engine import Engine
+from persam.server.label_studio.bridge import Bridge
 from persam.server.refusals import MalformedError, OtherModelError, TooLargeError
 from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore
@@ -28,6 +29,7 @@ class Service:
         concepts: what was learned.
         uploads: where files lie while their request lasts.
         telemetry: what it tells of itself.
+        label_studio: learns and predicts for projects of Label Studio.
         jobs: long work, a `persam.server.jobs.runner.JobRunner`.
         stopping: no new requests are taken.
         requests: how many are being answered.
@@ -38,6 +40,7 @@ class Service:
     concepts: ConceptStore
     uploads: UploadFolder
     telemetry: Telemetry
+    label_studio: Bridge
     jobs: Any = None
     stopping: bool = False
     requests: int = 0

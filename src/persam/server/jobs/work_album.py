@@ -16,7 +16,7 @@ from persam.server.answers import result_of
 from persam.server.jobs.folder import JobFolder
 from persam.server.jobs.job import Job
 from persam.server.jobs.progress import JobProgress
-from persam.server.schemas import PhotoResult
+from persam.server.schemas import PhotoAnswer
 
 if TYPE_CHECKING:
     from persam.album.run import AlbumReport
@@ -52,7 +52,7 @@ def work_album(job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress
                 lines = [album.output.line(photo, concept) for concept in job.concepts]
                 result = _result(name, [line for line in lines if line is not None], options["masks"])
             else:
-                result = PhotoResult(photo=name, error=sentence)
+                result = PhotoAnswer(photo=name, error=sentence)
             results.write(json_line({"number": progress.done + 1, **result.model_dump(mode="json")}))
             results.flush()
             progress.step(name, sentence)
@@ -91,7 +91,7 @@ def _results(path: Path) -> Iterator[BinaryIO]:
         os.fsync(stream.fileno())  # a job that is done stays so, whatever happens
 
 
-def _result(name: str, lines: Sequence[dict[str, Any]], masks: Any) -> PhotoResult:
+def _result(name: str, lines: Sequence[dict[str, Any]], masks: Any) -> PhotoAnswer:
     return result_of(name, [Segmentation.from_dict(line) for line in lines], masks)
 
 

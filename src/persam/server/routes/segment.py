@@ -15,9 +15,9 @@ from persam.segmentation import Segmentation
 from persam.server.answers import result_of
 from persam.server.asking import answer
 from persam.server.forms import form_docs, read_form
-from persam.server.refusals import Refused, UnacceptableError
+from persam.server.refusals import Refused, UnacceptableError, told
 from persam.server.routes.common import refusals, service_of
-from persam.server.schemas import PhotoResult, SegmentAnswer, SegmentForm
+from persam.server.schemas import PhotoAnswer, SegmentAnswer, SegmentForm
 from persam.server.service import Service
 from persam.server.uploads import Upload
 
@@ -55,7 +55,7 @@ async def segment(request: Request) -> Any:
     return SegmentAnswer(results=[_told(*pair) for pair in zip(form.photo, results, strict=True)])
 
 
-async def _each(service: Service, form: SegmentForm, concepts: list[Concept]) -> list[PhotoResult | PersamError]:
+async def _each(service: Service, form: SegmentForm, concepts: list[Concept]) -> list[PhotoAnswer | PersamError]:
     asked: list[Future[list[Segmentation]] | PersamError] = []
     try:
         for upload in form.photo:
@@ -79,7 +79,7 @@ async def _asked(
 
 async def _result(
     upload: Upload, asked: Future[list[Segmentation]] | PersamError, form: SegmentForm
-) -> PhotoResult | PersamError:
+) -> PhotoAnswer | PersamError:
     if isinstance(asked, PersamError):
         return asked
     try:
@@ -89,10 +89,10 @@ async def _result(
     return await asyncio.to_thread(result_of, upload.name, found, form.masks)
 
 
-def _told(upload: Upload, result: PhotoResult | PersamError) -> PhotoResult:
+def _told(upload: Upload, result: PhotoAnswer | PersamError) -> PhotoAnswer:
     if isinstance(result, Refused) and result.status >= 500:
         raise result  # the service's fault, not the photo's
-    return result if isinstance(result, PhotoResult) else PhotoResult(photo=upload.name, error=str(result))
+    return result if isinstance(result, PhotoAnswer) else PhotoAnswer(photo=upload.name, error=told(result))
 
 
 async def _as_png(service: Service, form: SegmentForm, concepts: list[Concept]) -> Response:
