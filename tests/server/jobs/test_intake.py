@@ -171,7 +171,7 @@ def test_a_list_of_very_many_entries_is_not_read(take, monkeypatch):
 
 
 def test_what_is_unpacked_counts_against_the_folder(take, tmp_path):
-    full = UploadFolder(tmp_path, tmp_path / "uploads", Limits(folder_bytes=1_900, photo_bytes=2_000))
+    full = UploadFolder(tmp_path, tmp_path / "uploads", Limits(folder_bytes=900, photo_bytes=2_000))
     with pytest.raises(NoRoomError):
         take(("my.zip", zip_of({"a.jpg": bytes(1_000)})), room=full)
 

@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 from tests.conftest import draw_scene
-from tests.server.jobs.conftest import png_of
 from tests.server.jobs.served import DEADLY, JOBS, Served
+from tests.server.serving import png
 from tests.video.drawn import write_clip
 
 from persam.concept import Concept
@@ -28,7 +28,7 @@ CENTERS = [(30 + 8 * n, 40 + 3 * n) for n in range(COUNT)]
 def sent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What is sent for a job of each kind."""
     scenes = [draw_scene(center=center, seed=n)[0] for n, center in enumerate(CENTERS)]
-    photos = [("file", (f"{n:02}.png", png_of(scene))) for n, scene in enumerate(scenes)]
+    photos = [("file", (f"{n:02}.png", png(scene))) for n, scene in enumerate(scenes)]
     photos.append(("file", ("05-broken.jpg", b"\xff\xd8\xff no photo")))
     clip = write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", scenes).read_bytes()
     return {
@@ -131,8 +131,8 @@ def test_stopped_in_an_orderly_way_it_gives_the_same(
 
 
 def test_a_job_that_kills_the_server_three_times_is_given_up(folder: Path) -> None:
-    photos = [("file", (f"{n}.png", png_of(draw_scene(seed=n)[0]))) for n in range(3)]
-    deadly = [*photos, ("file", ("1b.png", png_of(np.full((60, 80, 3), DEADLY, np.uint8))))]
+    photos = [("file", (f"{n}.png", png(draw_scene(seed=n)[0]))) for n in range(3)]
+    deadly = [*photos, ("file", ("1b.png", png(np.full((60, 80, 3), DEADLY, np.uint8))))]
     with Served(folder) as served:
         job, sound = (served.start_job(files, kind="album") for files in (deadly, photos))
         served.process.join(30)

@@ -19,7 +19,7 @@ from persam.errors import PersamWarning
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.server.engine import Engine
-from persam.server.jobs.hearing import heard_by_job
+from persam.server.hearing import heard_doubts
 from persam.server.jobs.pieces import JobStopped, ModelInPieces
 from persam.video import Outputs, open_clip, track_into
 
@@ -131,7 +131,7 @@ def test_warnings_of_a_piece_are_heard_by_its_job_alone(model: PerSAM) -> None:
     with Engine(model) as engine, warnings.catch_warnings(record=True) as others:
         pieces = ModelInPieces(engine)
         for _ in range(2):  # the second job hears it, too
-            with heard_by_job() as heard:
+            with heard_doubts() as heard:
                 pieces._piece(warn)
                 pieces._piece(warn)
                 engine.call(warn).result()  # somebody else's

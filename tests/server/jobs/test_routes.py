@@ -17,6 +17,7 @@ from PIL import Image
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 from tests.server.jobs.conftest import ended, files_of, start
+from tests.server.serving import HERE
 from tests.video.drawn import write_clip
 
 from persam.instance import rle_mask
@@ -140,7 +141,7 @@ def slow(settings: ServerSettings, disc: Any) -> Iterator[tuple[TestClient, Pati
     """A service whose model waits until it is told to go on."""
     patient = Patient()
     app = create_app(settings, PerSAM(patient))
-    with TestClient(app, base_url="http://127.0.0.1") as started:
+    with TestClient(app, base_url=HERE) as started:
         app.state.service.concepts.save(disc)
         try:
             yield started, patient
