@@ -326,7 +326,7 @@ def test_metrics_count_what_was_done(client: TestClient) -> None:
 
 def test_documentation_is_whole_and_needs_no_network(client: TestClient) -> None:
     page, openapi = client.get("/docs").text, client.get("/openapi.json").json()
-    assert "http://127.0.0.1:8000/v1/segment" in page
+    assert "curl -F photo=@kitchen.jpg -F &#34;concept=my mug&#34; http://127.0.0.1/v1/segment" in page
     assert not any(word in page for word in ("https://", "<script", "cdn", "src="))
     for path, operations in openapi["paths"].items():
         assert path in page
