@@ -9,10 +9,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.server.jobs.conftest import zip_of
+from tests.server.serving import png
 
 from persam.server.jobs.intake import reader_of, take_photos
 from persam.server.jobs.unpack import DistinctNames, Intake
@@ -46,9 +48,18 @@ def sent(tmp_path: Path) -> dict[str, bytes]:
 
 
 def test_photos_keep_their_names_and_double_ones_get_numbers(take, tmp_path):
-    intake = take(("a.jpg", b"1"), ("A.JPG", b"2"), ("a.jpg", b"3"), ("../x/é.png", b"4"), ("a_2.jpg", b"5"))
-    assert intake == Intake(5, 5)
-    assert sent(tmp_path) == {"a.jpg": b"1", "A_2.JPG": b"2", "a_3.jpg": b"3", "é.png": b"4", "a_2_2.jpg": b"5"}
+    picture = png(np.zeros((1, 1, 3), np.uint8))
+    names = ["a.jpg", "A.JPG", "a.jpg", "../x/é.png", "a_2.jpg"]
+    intake = take(*[(name, picture + bytes([number])) for number, name in enumerate(names)])
+    assert intake == Intake(5, 5 * (len(picture) + 1))
+    found = {name: data[-1] for name, data in sent(tmp_path).items()}
+    assert found == {"a.jpg": 0, "A_2.JPG": 1, "a_3.jpg": 2, "é.png": 3, "a_2_2.jpg": 4}
+
+
+def test_one_at_least_has_to_be_a_picture(take, tmp_path):
+    with pytest.raises(WrongKindError, match="a.jpg is not a picture"):
+        take(("a.jpg", b"hello"), ("b.jpg", b""))
+    assert take(("a.jpg", b"hello"), ("b.jpg", png(np.zeros((1, 1, 3), np.uint8)))).files == 2
 
 
 def test_a_zip_keeps_its_folders_and_tells_what_it_leaves_out(take, tmp_path):
@@ -179,7 +190,7 @@ def test_what_is_unpacked_counts_against_the_folder(take, tmp_path):
 def test_a_zip_among_photos_is_refused(take):
     with pytest.raises(Refused, match="b.zip is a zip among 2 files; send one zip alone, or photos"):
         take(("a.jpg", b"1"), ("b.zip", zip_of({"a.jpg": b"1"})))
-    with pytest.raises(TooLargeError, match="a.jpg has 0.0 MB, more than"):
+    with pytest.raises(TooLargeError, match="a.jpg has 0.0 MB, and a photo has at most 0"):
         take(("a.jpg", bytes(2_001)))
 
 

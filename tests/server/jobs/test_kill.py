@@ -20,7 +20,7 @@ from tests.video.drawn import write_clip
 from persam.concept import Concept
 from persam.server.store import ConceptStore
 
-COUNT = 12  # photos and frames
+COUNT = 9  # photos and frames
 CENTERS = [(30 + 8 * n, 40 + 3 * n) for n in range(COUNT)]
 
 
@@ -33,7 +33,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     clip = write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", scenes).read_bytes()
     return {
         "album": {"kind": "album", "files": photos, "overlay": "1", "cutout": "1", "format": ["coco", "csv"]},
-        "video": {"kind": "video", "files": [("file", ("clip.mp4", clip))], "overlay": "1", "cutout": "1", "coco": "1"},
+        "video": {"kind": "video", "files": [("file", ("clip.mp4", clip))], "overlay": "1", "coco": "1"},
     }
 
 
@@ -103,7 +103,7 @@ def test_killed_twice_it_gives_the_same(
         job = served.start_job(**sent[kind])
         events = heard(served, job, 0, until=3)
     with Served(folder) as served:
-        events += heard(served, job, events[-1][0], until=8)
+        events += heard(served, job, events[-1][0], until=6)
         assert served.job(job)["state"] == "running"
     with Served(folder) as served:
         events += heard(served, job, events[-1][0], until=None)
