@@ -64,7 +64,7 @@ class JobRunner(Held):
         self._home = Path(os.path.abspath(settings.jobs_folder))  # noqa: PTH100 (links stay)
         self._change = threading.Condition()  # guards the two below, and that no job comes unseen
         self._asked_to_stop: set[str] = set()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._room: UploadFolder | None = None
         try:
             self._sweep()
@@ -92,7 +92,7 @@ class JobRunner(Held):
             timeout: seconds to wait for that.
         """
         with self._change:
-            self._stopping = True
+            self._stopping.set()
             self._change.notify_all()
         ends = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
@@ -208,14 +208,14 @@ class JobRunner(Held):
     # ---------------------------------------------------------------------------------------------- in the thread
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 self._remove_old()
                 job = self._next()
                 if job is not None:
                     self._do(job)
             except (JobStoreError, StoppingError):
-                if self._stopping:
+                if self._stopping.is_set():
                     return
                 log("list of jobs cannot be used", level=logging.ERROR, trace=True)
                 time.sleep(_RETRY)
@@ -223,7 +223,7 @@ class JobRunner(Held):
     def _next(self) -> Job | None:
         """The job that waits longest, or None after a while, or when it is over."""
         with self._change:
-            if self._stopping:
+            if self._stopping.is_set():
                 return None
             job = self.store.take()
             if job is None:
@@ -234,7 +234,7 @@ class JobRunner(Held):
         """Do a job, or go on with it, to its end or until it is to stop."""
         folder = self.folder_of(job.id)
         progress = JobProgress(
-            self.store, job, lambda: self._stopping or job.id in self._asked_to_stop, self._check_room
+            self.store, job, lambda: self._stopping.is_set() or job.id in self._asked_to_stop, self._check_room
         )
         counts: dict[str, Any] = {}
         state: State = "done"
