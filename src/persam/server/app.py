@@ -105,7 +105,7 @@ async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry
     bridge = Bridge(engine, concepts, uploads, fetcher)
     service = Service(settings, engine, concepts, uploads, telemetry, bridge, runner)
     telemetry.watch(engine, lambda: runner.counts)
-    runner.start()
+    runner.start(uploads)
     try:
         yield service
     finally:
