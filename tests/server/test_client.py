@@ -150,7 +150,7 @@ def test_refusals_are_the_service_s_sentences(client: Client, url: str, tmp_path
     assert not (tmp_path / "cat.safetensors").exists()
     with Client(url, "another-token-123") as stranger, pytest.raises(RefusedError, match="asks for its token"):
         stranger.concepts()
-    with pytest.raises(PersamError, match="There is no photo at"):
+    with pytest.raises(PersamError, match="There is no file"):
         client.segment(tmp_path / "gone.png", "disc")
     with pytest.raises(UsageError, match="four numbers"):
         client.learn("x", photo, box=["a", 1, 2, 3])  # type: ignore[list-item]

@@ -14,7 +14,7 @@ from persam.album.batch import Wanted
 from persam.album.fix import Fixed, corrections_in, fix_album
 from persam.album.formats import Written, write_formats
 from persam.album.index import AlbumIndex
-from persam.album.looking import Engine, ThreadsHere
+from persam.album.looking import LookingEngine, ThreadsHere
 from persam.album.mirror import Mirror
 from persam.album.outputs import INDEX, RESULTS, OutputFolder
 from persam.album.run import AlbumReport, OnPhoto, Ranked, fill_album, rank_photos
@@ -108,7 +108,7 @@ class Album(Held):
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
         dtypes: Sequence[str] | None = None,
-        engine: Engine | None = None,
+        engine: LookingEngine | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> AlbumReport:
         """Find concepts in photos, and write what was found. Again: only what is new or has changed.
@@ -172,7 +172,7 @@ class Album(Held):
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
         dtypes: Sequence[str] | None = None,
-        engine: Engine | None = None,
+        engine: LookingEngine | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> list[Ranked]:
         """Rank the album's photos by the chance that a concept is in them, the likeliest first.
@@ -315,7 +315,7 @@ def _is_of_album(results: Path) -> bool:
         return False
 
 
-def _checked(engine: Engine | None, cache: int) -> Engine:
+def _checked(engine: LookingEngine | None, cache: int) -> LookingEngine:
     if engine is not None and cache:
         raise UsageError("Encodings are kept by this process alone; leave out --cache, or the other engine.")
     return engine or ThreadsHere()

@@ -55,6 +55,9 @@ def serve(
         list[str] | None,
         typer.Option(metavar="URL", help="Where Label Studio may send it for photos, such as a bucket; repeat."),
     ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Jobs that have ended are removed then; default: never.")
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER", help="Another limit, such as photo_pixels=20e6; see docs/serve.md."),
@@ -74,6 +77,7 @@ def serve(
     """
     for name in _LIBRARIES:
         library(name, "persam serve", "serve")
+    from persam.images import MAX_PIXELS_VARIABLE
     from persam.server.app import create_app
     from persam.server.serving import address_of, held, listen
     from persam.server.serving import serve as run
@@ -91,8 +95,10 @@ def serve(
         label_studio_url=label_studio_url,
         label_studio_key=os.environ.get(STUDIO_KEY_VARIABLE) or None,
         photo_hosts=tuple(photo_host or ()),
+        keep_days=keep_days,
         limits=_limits(limit or []),
     )
+    os.environ[MAX_PIXELS_VARIABLE] = str(settings.limits.photo_pixels)  # for albums' photos, too
     with held(folder), listen(settings) as taken:
         log_to_stderr("json" if log_format == "json" else "text")
         loaded = load_model(model, mode=mode, encoder=encoder, device=device, dtype=dtype, backend=backend)

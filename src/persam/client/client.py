@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     Names = str | Sequence[str]
 
+_A_PAGE = 1_000  # lines of results
+
 
 class Client(Connection):
     """Asks a service.
@@ -188,14 +190,13 @@ class Client(Connection):
 
     def _job(self, kind: str, files: Sequence[Picture], concept: Names, options: Mapping[str, Any]) -> JobRecord:
         names = [concept] if isinstance(concept, str) else list(concept)
-        said = {name: word(value) if isinstance(value, bool) else str(value) for name, value in options.items()}
+        said = {name: _said(value) for name, value in options.items()}
         form = Form({"kind": kind, "concept": names, **said}, [("file", each) for each in files])
         return JobRecord.of(self.call("POST", "/v1/jobs", form=form))
 
     def jobs(self) -> list[JobRecord]:
-        """All jobs of the service."""
-        answer = self.call("GET", "/v1/jobs")
-        return [JobRecord.of(each) for each in (answer["jobs"] if isinstance(answer, dict) else answer)]
+        """The jobs of the service, the last hundred, those that came last first."""
+        return [JobRecord.of(each) for each in self.call("GET", "/v1/jobs")]
 
     def job(self, job: JobRecord | str) -> JobRecord:
         """How a job is now."""
@@ -273,22 +274,25 @@ class Client(Connection):
             raise PersamError(ended.error or f"The job {ended.id} was {ended.state}.")
         return ended
 
-    def results(self, job: JobRecord | str) -> Iterator[dict[str, Any]]:
-        """What a job has found so far: the lines of its ``results.jsonl``, photo by photo or frame by frame."""
-        after = "0"
+    def results(self, job: JobRecord | str, after: int = 0) -> Iterator[dict[str, Any]]:
+        """What a job has found so far, photo by photo or frame by frame: ``number``, what is in ``found``, or an
+        ``error``.
+
+        Args:
+            job: the job, or its id.
+            after: number of the last one that is known.
+        """
         while True:
-            answer = self.read("GET", f"/v1/jobs/{_id(job)}/results", params={"after": after})
+            answer = self.read("GET", f"/v1/jobs/{_id(job)}/results", params={"after": after, "most": _A_PAGE})
             lines = [json.loads(line) for line in answer.text.splitlines() if line]
-            yield from lines
-            following = answer.headers.get("x-next", "")
-            if not lines or not following or following == after:
+            if not lines:
                 return
-            after = following
+            yield from lines
+            after = lines[-1]["number"]
 
     def files(self, job: JobRecord | str) -> list[dict[str, Any]]:
-        """The files that a job has made: their paths and sizes."""
-        answer = self.call("GET", f"/v1/jobs/{_id(job)}/files")
-        return list(answer["files"] if isinstance(answer, dict) else answer)
+        """The files that a job has made so far: ``path`` and ``bytes`` of each."""
+        return list(self.call("GET", f"/v1/jobs/{_id(job)}/files"))
 
     def download(self, job: JobRecord | str, path: str | os.PathLike[str], file: str | None = None) -> Path:
         """Write what a job has made to a file: all of it as a zip, or one file of it.
@@ -304,3 +308,10 @@ class Client(Connection):
 
 def _id(job: JobRecord | str) -> str:
     return quote(job if isinstance(job, str) else job.id, safe="")
+
+
+def _said(value: Any) -> str | list[str]:
+    """An option as a field's value, or several."""
+    if isinstance(value, (list, tuple)):
+        return [str(each) for each in value]
+    return word(value) if isinstance(value, bool) else str(value)

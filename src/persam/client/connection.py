@@ -6,10 +6,10 @@ import io
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 from persam.errors import PersamError, UsageError
 from persam.files import Held, atomic_path, expanded
@@ -123,14 +123,13 @@ class Connection(Held):
         """The answer, with its body still to come; a busy service is asked again."""
         pauses = Pauses(self.patience)
         while True:
-            with ExitStack() as stack:
-                sent = {} if form is None else {"data": form.values, "files": form.opened(stack)}
-                request = self._http.build_request(method, self.url + path, headers=headers, **sent, **asked)
-                try:
-                    answer = self._http.send(request, stream=True)
-                except self.httpx.TransportError as error:
-                    raise SilentError(self.url) from error
-                stack.callback(answer.close)
+            sent: Any = {} if form is None else {"data": form.values, "files": form.parts}
+            request = self._http.build_request(method, self.url + path, headers=headers, **sent, **asked)
+            try:
+                answer = self._http.send(request, stream=True)
+            except self.httpx.TransportError as error:
+                raise SilentError(self.url) from error
+            with closing(answer):
                 if answer.is_success:
                     yield answer
                     return
@@ -169,30 +168,58 @@ def _refusal(answer: httpx.Response, url: str) -> RefusedError:
 
 @dataclass
 class Form:
-    """Fields, and pictures that are opened anew whenever they are sent."""
+    """Fields, and pictures, which are read anew whenever they are sent."""
 
     values: dict[str, str | list[str]]
     pictures: list[tuple[str, Picture]]
 
-    def opened(self, stack: ExitStack) -> list[tuple[str, tuple[str, Any]]]:
-        """As httpx takes them; files are read while they are sent, and closed with the stack."""
-        sent = []
-        for name, picture in self.pictures:
-            if isinstance(picture, (str, os.PathLike)):
-                file = expanded(Path(picture))
-                try:
-                    sent.append((name, (file.name, stack.enter_context(file.open("rb")))))
-                except OSError as error:
-                    raise PersamError(f"There is no photo at {file}, or it may not be read; check the path.") from error
-            else:
-                sent.append((name, named(picture)))
-        return sent
+    @property
+    def parts(self) -> list[tuple[str, tuple[str, Any]]]:
+        """The pictures as httpx takes them."""
+        return [(name, named(picture)) for name, picture in self.pictures]
+
+
+class _SentFile:
+    """A file that is open only while it is sent: an album has more files than a process may have open."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._place = file, 0
+        self._stream: BinaryIO | None = None
+        try:
+            with file.open("rb") as stream:
+                self._size = stream.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise PersamError(f"There is no file {file}, or it may not be read; check the path.") from error
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._close()
+        self._place = offset + (self._size if whence == os.SEEK_END else 0)
+        return self._place
+
+    def read(self, size: int) -> bytes:
+        if self._stream is None:
+            self._stream = self._file.open("rb")
+            self._stream.seek(self._place)
+        data = self._stream.read(size)
+        self._place += len(data)
+        if not data:
+            self._close()
+        return data
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
 
 def named(picture: Picture) -> tuple[str, Any]:
-    """Its name, and its bytes."""
+    """Its name, and its bytes or what they are read from."""
     if isinstance(picture, (str, os.PathLike)):
-        return Path(picture).name, None
+        file = expanded(Path(picture))
+        return file.name, _SentFile(file)
     if isinstance(picture, tuple):
         return picture
     if isinstance(picture, bytes):

@@ -151,16 +151,32 @@ class JobRecord(_Record):
         id: by which it is known.
         kind: ``album`` or ``video``.
         state: ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``.
-        done, total: photos or frames; `total` is None until it is known.
+        concepts: names of those that are looked for.
+        done, total: photos or frames; of a clip the total is what its file says, or None.
+        problems: photos that could not be done.
+        per_second, eta_seconds: how fast it is lately, and how long it would still take; None where nobody knows.
+        counts: what was found, once it has ended.
+        notes: what is to be said of what was sent.
         error: why it failed, or None.
     """
 
     id: str
     kind: str = ""
     state: str = ""
+    concepts: Sequence[str] = ()
     done: int = 0
     total: int | None = None
+    problems: int = 0
+    per_second: float | None = None
+    eta_seconds: float | None = None
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     error: str | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Read it from JSON's values."""
+        return super().of({**values, **(values.get("progress") or {})})
 
     @property
     def ended(self) -> bool:

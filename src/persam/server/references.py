@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +10,14 @@ from PIL import Image
 
 from persam.concept import Concept
 from persam.doctor import Finding, check
-from persam.errors import PersamWarning
 from persam.persam import PerSAM
 from persam.reference import Reference
+from persam.server.hearing import heard_doubts
 from persam.server.refusals import MalformedError
 from persam.server.uploads import Upload
 
 _MOST_POINTS = 64  # for one photo: the model looks at all of them at once
 _COMPARED = 4  # references of one request: to compare more with each other would keep the model from everybody
-_reading = threading.Lock()
 
 Doubts = list[str]
 Shot = tuple[Reference, Doubts]
@@ -60,7 +56,7 @@ def read_references(
     shots = []
     for number, photo in enumerate(photos):
         shown: dict[str, Any] = {name: those[number] for name, those in given.items() if those}
-        with _heard_doubts() as doubts:
+        with heard_doubts() as doubts:
             how: dict[str, Any] = {
                 "mask": _picture(shown.get("mask"), "mask"),
                 "scribble": _picture(shown.get("scribble"), "scribble"),
@@ -111,27 +107,9 @@ def _points(text: str) -> tuple[list[list[float]], list[int]]:
     form = "x,y,1 on the object and x,y,0 beside it, with ; between them,"
     rows = [_numbers(part, 3, "points", form) for part in text.split(";") if part.strip()]
     if len(rows) > _MOST_POINTS:
-        raise MalformedError(f"There are {len(rows)} points for a photo; give {_MOST_POINTS} or fewer.")
+        raise MalformedError(
+            f"There are {len(rows)} points for a photo; {_MOST_POINTS} are taken, and a few are enough."
+        )
     if any(row[2] not in (0, 1) for row in rows):
         raise MalformedError(f"The field points takes {form} in photo pixels, not {text[:60]!r}.")
     return [row[:2] for row in rows], [int(row[2]) for row in rows]
-
-
-@contextmanager
-def _heard_doubts() -> Iterator[Doubts]:
-    """Collect what persam warns of in this thread while the block runs; one thread at a time, for Python keeps one
-    list of filters for all."""
-    heard: Doubts = []
-    me = threading.get_ident()
-    with _reading, warnings.catch_warnings():
-        warnings.simplefilter("always", PersamWarning)
-        shown = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            if threading.get_ident() != me or not issubclass(category, PersamWarning):
-                shown(message, category, *place, **more)
-            elif str(message) not in heard:
-                heard.append(str(message))
-
-        warnings.showwarning = show
-        yield heard

@@ -84,10 +84,10 @@ class ServerSettings:
         port: 0 for any that is free.
         token: what callers have to know; None: whoever can reach it may use it, so only this machine can.
         origins: web pages that may call it, such as ``"https://app.example.org"``; others cannot.
-        keep_days: for which jobs that have ended are kept; None: until somebody deletes them.
         label_studio_url: of a Label Studio whose photos it may get, such as ``"http://localhost:8080"``.
         label_studio_key: an access token of a user of that Label Studio.
         photo_hosts: further addresses to which that Label Studio may send it for photos, such as a bucket's.
+        keep_days: for which jobs that have ended are kept; None: until somebody deletes them.
         limits: what it takes.
 
     Raises:
@@ -99,10 +99,10 @@ class ServerSettings:
     port: int = 8000
     token: str | None = field(default=None, repr=False)
     origins: tuple[str, ...] = ()
-    keep_days: float | None = None
     label_studio_url: str | None = None
     label_studio_key: str | None = field(default=None, repr=False)
     photo_hosts: tuple[str, ...] = ()
+    keep_days: float | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

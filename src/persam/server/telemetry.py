@@ -46,7 +46,7 @@ class Telemetry:
         self._model = Counter("persam_model_seconds", "Seconds in which the model worked.", ["turn"], **here)
         self._served = Counter("persam_model_asks", "Asks that the model served.", ["turn"], **here)
 
-    def watch(self, engine: Engine, jobs: Callable[[], Mapping[str, int]] | None = None) -> None:
+    def watch(self, engine: Engine, jobs: Callable[[], Mapping[Any, int]] | None = None) -> None:
         """Also show how many wait for the model, and how many jobs are in which state."""
         self.registry.register(_Now(engine, jobs))
 
@@ -71,7 +71,7 @@ class Telemetry:
 class _Now(Collector):
     """What is as it is at the moment of asking."""
 
-    def __init__(self, engine: Engine, jobs: Callable[[], Mapping[str, int]] | None) -> None:
+    def __init__(self, engine: Engine, jobs: Callable[[], Mapping[Any, int]] | None) -> None:
         self.engine, self.jobs = engine, jobs
 
     def collect(self) -> Iterator[Metric]:

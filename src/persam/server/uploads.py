@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +22,10 @@ from uuid import uuid4
 import numpy as np
 from PIL import Image
 
-from persam.errors import PersamError, write_error
+from persam.errors import NoPictureError, PersamError, write_error
 from persam.files import safe_name
 from persam.geometry import Size
-from persam.images import NoPictureError, open_header, open_picture, read_smaller
+from persam.images import open_header, open_picture, read_smaller
 from persam.server.refusals import NoRoomError, TooLargeError, WrongKindError
 from persam.server.settings import Limits
 from persam.server.telemetry import log
@@ -248,6 +248,25 @@ class Writing:
                 self._stream.close()
         if self.upload.path.parent == self.folder.folder:
             self.upload.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def stored(folder: UploadFolder, name: str, data: bytes) -> Iterator[Upload]:
+    """A photo that came otherwise than in a form, in a file while the block lasts; to be entered beside the event loop.
+
+    Raises:
+        TooLargeError: it is larger than a photo may be.
+        NoRoomError: there is no room for it.
+    """
+    writing = Writing(folder.new(name), folder, folder.limits.photo_bytes)
+    folder.count()
+    try:
+        writing.add(data)
+        upload = writing.end()
+        writing.write()
+        yield upload
+    finally:
+        writing.drop()
 
 
 def clean_name(name: str) -> str:

@@ -97,8 +97,8 @@ def opened(path: Path) -> sqlite3.Connection:
         ) from error
     except sqlite3.DatabaseError as error:
         raise JobStoreError(
-            f"The list of jobs {path} is damaged ({first_line(error)}); put a copy back, or move the file and the folder jobs "
-            "beside it away to begin without them."
+            f"The list of jobs {path} is damaged ({first_line(error)}); put a copy back, or move the file and the "
+            "folder jobs beside it away to begin without them."
         ) from error
     return db
 

@@ -20,9 +20,9 @@ from persam.errors import PersamError, write_error
 from persam.files import Held
 from persam.persam import PerSAM
 from persam.server.engine import Engine, StoppingError
+from persam.server.hearing import heard_doubts
 from persam.server.jobs.database import JobStoreError
 from persam.server.jobs.folder import JobFolder
-from persam.server.jobs.hearing import heard_by_job
 from persam.server.jobs.intake import sync_folder, take_clip, take_photos, to_disk
 from persam.server.jobs.job import Job, Kind, State
 from persam.server.jobs.pieces import JobStopped, ModelInPieces
@@ -232,7 +232,7 @@ class JobRunner(Held):
         counts: dict[str, Any] = {}
         state: State = "done"
         error = None
-        with heard_by_job() as heard:
+        with heard_doubts() as heard:
             try:
                 progress.check()
                 model = ModelInPieces(self.engine, progress.check)

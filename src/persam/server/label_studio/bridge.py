@@ -12,8 +12,8 @@ import json
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,9 +32,10 @@ from persam.server.engine import Engine
 from persam.server.label_studio.fetch import PhotoFetcher
 from persam.server.label_studio.labelling import Control, Drawn, Labelling, drawn_by_label, label_of, regions_of
 from persam.server.prompting import mask_under
+from persam.server.refusals import told
 from persam.server.store import ConceptStore, NoConceptError
 from persam.server.telemetry import log
-from persam.server.uploads import Upload, UploadFolder, Writing, clean_name
+from persam.server.uploads import Upload, UploadFolder, stored
 
 MOST_SHOTS = 8  # references of a concept; of more, the last ones
 _SCRIBBLE_POINTS = 8
@@ -179,7 +180,7 @@ class Bridge:
             work()
             self.last_problem = None
         except PersamError as error:
-            self.last_problem = str(error)
+            self.last_problem = told(error)
             log("label_studio", level=logging.WARNING, what=what, problem=str(error))
 
     def _shot(self, pixels: np.ndarray, size: Size, drawn: Drawn, source: str, sha256: str) -> Reference:
@@ -243,7 +244,7 @@ class Bridge:
                     if len(tasks) == 1:
                         raise
                     log("label_studio", level=logging.WARNING, what="predict", problem=str(error))
-                    return {"model_version": version, "score": 0.0, "result": [], "error": str(error)}
+                    return {"model_version": version, "score": 0.0, "result": [], "error": told(error)}
 
         return list(await asyncio.gather(*map(one, tasks)))
 
@@ -294,23 +295,17 @@ class Bridge:
         model = self.engine.model
         return model.longest_side if model.settings.mode == "persam" else None
 
-    @contextmanager
-    def _photo(self, address: str) -> Iterator[Upload]:
+    def _photo(self, address: str) -> AbstractContextManager[Upload]:
         """A task's photo, in a file while the block lasts."""
-        name = "photo" if address[:5].lower() == "data:" else clean_name(address.partition("?")[0])
-        writing = Writing(self.uploads.new(name), self.uploads, self.uploads.limits.photo_bytes)
-        try:
-            writing.write(self.fetcher.fetch(address))
-            yield writing.end()
-        finally:
-            writing.drop()
+        name = "photo" if address[:5].lower() == "data:" else address.partition("?")[0]
+        return stored(self.uploads, name, self.fetcher.fetch(address))
 
     @asynccontextmanager
     async def _photo_of(self, project: Project, task: Mapping[str, Any]) -> AsyncIterator[Upload]:
         """The same, got in another thread."""
+        address = project.labelling.address(task)
         with ExitStack() as stack:
-            photo = self._photo(project.labelling.address(task))
-            yield await asyncio.to_thread(stack.enter_context, photo)
+            yield await asyncio.to_thread(lambda: stack.enter_context(self._photo(address)))
 
 
 def shot_of(pixels: np.ndarray, mask: np.ndarray, source: str, sha256: str) -> Reference:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from persam.server.prompting import mask_under
 from persam.server.refusals import MalformedError, TooLargeError
 from persam.server.routes.common import refusals, service_of
 from persam.server.service import Service
-from persam.server.uploads import Upload, Writing
+from persam.server.uploads import Upload, stored
 
 router = APIRouter(tags=["cvat"])
 
@@ -84,7 +83,8 @@ async def _detected(service: Service, asked: CvatRequest) -> str:
     concepts = await asyncio.to_thread(_concepts, service, asked.concepts)
     if not concepts:
         return "[]"
-    with _frame(service, asked.image) as upload:
+    with ExitStack() as stack:
+        upload = await _enter_frame(stack, service, asked.image)
         await asyncio.to_thread(lambda: upload.pixels)
         future = service.engine.segment(upload, concepts, max_instances=asked.max_instances, threshold=asked.threshold)
         found = await asyncio.wrap_future(future)
@@ -97,7 +97,8 @@ async def _drawn(service: Service, asked: CvatRequest) -> str:
         raise MalformedError("Nothing shows the object; click on it, or give the two corners of a box around it.")
     model = service.engine.model
     longest = model.longest_side if model.settings.mode == "persam" else None
-    with _frame(service, asked.image) as upload:
+    with ExitStack() as stack:
+        upload = await _enter_frame(stack, service, asked.image)
         pixels, size = await asyncio.to_thread(upload.read, longest)
     inside = (0, 0), (size[1] - 1, size[0] - 1)
     points = np.array([*(asked.pos_points or []), *(asked.neg_points or [])], np.float64).reshape(-1, 2).clip(*inside)
@@ -109,26 +110,21 @@ async def _drawn(service: Service, asked: CvatRequest) -> str:
 
 
 def _concepts(service: Service, names: Sequence[str] | None) -> list[Concept]:
-    most = service.settings.limits.concepts_per_request
-    wanted = service.concepts.names() if names is None else list(dict.fromkeys(names))
-    if len(wanted) > most:
-        raise TooLargeError(f"A frame is searched for {most} concepts at most, not {len(wanted)}; name them.")
     if names is not None:
-        return [service.fitting_concept(name) for name in wanted]
-    return [concept for concept in map(service.concepts.load, wanted) if service.fits(concept)]
+        return service.fitting_concepts(list(dict.fromkeys(names)))
+    most, known = service.settings.limits.concepts_per_request, service.concepts.names()
+    if len(known) > most:
+        raise TooLargeError(f"A frame is searched for {most} concepts at most, and there are {len(known)}; name them.")
+    return [concept for concept in map(service.concepts.load, known) if service.fits(concept)]
 
 
-@contextmanager
-def _frame(service: Service, image: str) -> Iterator[Upload]:
-    """The frame in a file, while the block lasts."""
-    writing = Writing(service.uploads.new("frame"), service.uploads, service.settings.limits.photo_bytes)
+async def _enter_frame(stack: ExitStack, service: Service, image: str) -> Upload:
+    """The frame in a file, until the stack is left."""
     try:
-        writing.write(base64.b64decode(image, validate=True))
-        yield writing.end()
-    except binascii.Error as error:
+        data = base64.b64decode(image, validate=True)
+    except ValueError as error:
         raise MalformedError("The field image is no base64; send a picture's file in base64.") from error
-    finally:
-        writing.drop()
+    return await asyncio.to_thread(stack.enter_context, stored(service.uploads, "frame", data))
 
 
 def _shapes(found: Sequence[Segmentation]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,7 +15,7 @@ from persam.segmentation import Segmentation
 from persam.server.answers import result_of
 from persam.server.asking import answer
 from persam.server.forms import form_docs, read_form
-from persam.server.refusals import MalformedError, Refused, TooLargeError, UnacceptableError, told
+from persam.server.refusals import Refused, UnacceptableError, told
 from persam.server.routes.common import refusals, service_of
 from persam.server.schemas import PhotoAnswer, SegmentAnswer, SegmentForm
 from persam.server.service import Service
@@ -47,21 +46,13 @@ async def segment(request: Request) -> Any:
     service = service_of(request)
     most = service.photos_at_once
     async with read_form(request, SegmentForm, files=most) as form:
-        concepts = await asyncio.to_thread(_concepts, service, form.concept)
+        concepts = await asyncio.to_thread(service.fitting_concepts, form.concept)
         if request.headers.get("accept", "").startswith("image/png"):
             return await answer(request, _as_png(service, form, concepts))
         results = await answer(request, _each(service, form, concepts))
     if len(results) == 1 and isinstance(results[0], PersamError):
         raise results[0]
     return SegmentAnswer(results=[_told(*pair) for pair in zip(form.photo, results, strict=True)])
-
-
-def _concepts(service: Service, names: Sequence[str]) -> list[Concept]:
-    if len(names) > service.settings.limits.concepts_per_request:
-        raise TooLargeError(f"A request looks for {service.settings.limits.concepts_per_request} concepts at most.")
-    if len(set(names)) < len(names):
-        raise MalformedError("A concept is named twice; once is enough.")
-    return [service.fitting_concept(name) for name in names]
 
 
 async def _each(service: Service, form: SegmentForm, concepts: list[Concept]) -> list[PhotoAnswer | PersamError]:

@@ -1,4 +1,4 @@
-"""What persam warns of while a job runs, for whoever sent it: other threads of the service warn at the same time."""
+"""What persam warns of while something is done, for whoever asked for it: other threads warn at the same time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _shown: Any = warnings.showwarning
 
 
 @contextlib.contextmanager
-def heard_by_job() -> Iterator[list[str]]:
+def heard_doubts() -> Iterator[list[str]]:
     """Collect persam's warnings, each once, of what runs in this thread or in a copy of its context.
 
     Python has one way to show warnings for all threads, so it stays in place, and shows those of others as before.
@@ -23,7 +23,7 @@ def heard_by_job() -> Iterator[list[str]]:
     global _shown
     if warnings.showwarning is not _show:
         _shown, warnings.showwarning = warnings.showwarning, _show
-    warnings.simplefilter("always", PersamWarning)  # the second job hears them, too
+    warnings.simplefilter("always", PersamWarning)  # the second who asks hears them, too
     sentences: list[str] = []
     token = _heard.set(sentences)
     try:
