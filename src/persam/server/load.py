@@ -263,8 +263,10 @@ def draw_load(load: Load, title: str) -> bytes:
     for each in (each for each in load.together if each.kind == "album"):
         for axis in (latency, memory):
             axis.axvspan(each.start, each.start + each.seconds, color=COLOURS[2], alpha=0.12, linewidth=0)
+    end = max([each.start + each.seconds for each in load.together] + [at for at, _ in load.memory], default=1.0)
     for axis in (latency, memory):
         axis.grid(alpha=0.3)
+        axis.set_xlim(0, end)
     figure.suptitle(title, fontsize=10)
     return png_of(figure)
 
