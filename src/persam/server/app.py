@@ -115,7 +115,7 @@ async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry
 
 
 async def _show_docs(request: Request) -> HTMLResponse:
-    return HTMLResponse(docs_page(request.app.openapi()))
+    return HTMLResponse(docs_page(request.app.openapi(), str(request.base_url).rstrip("/")))
 
 
 async def _tell_refusal(request: Request, error: Exception) -> JSONResponse:

@@ -161,7 +161,7 @@ class Engine(Held):
         """Anything else that needs the model, on its thread.
 
         Args:
-            work: is given the model.
+            work: is given the model; it must not wait for the engine, whose thread it is on.
             patient: a piece of a long job: it is served when nobody else waits, but at least every fourth turn, and
                 never refused for others that wait.
 

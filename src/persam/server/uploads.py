@@ -68,7 +68,7 @@ class Upload:
         limit = self.limits.photo_pixels
         try:
             with self.path.open("rb") as stream:
-                header = open_header(stream, Path(self.name), "picture", limit)
+                header = open_header(stream, Path(self.name), "file", limit)
         except NoPictureError as error:
             raise WrongKindError(str(error)) from error
         width, height = header.size
