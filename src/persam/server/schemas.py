@@ -203,7 +203,7 @@ class SegmentAnswer(BaseModel):
                 "width": None,
                 "height": None,
                 "found": [],
-                "error": "The picture notes.txt is not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP, "
+                "error": "The file notes.txt is not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP, "
                 "GIF or AVIF file.",
             },
         ]

@@ -22,10 +22,10 @@ from uuid import uuid4
 import numpy as np
 from PIL import Image
 
-from persam.errors import PersamError, write_error
+from persam.errors import NoPictureError, PersamError, write_error
 from persam.files import safe_name
 from persam.geometry import Size
-from persam.images import NoPictureError, open_header, open_picture, read_smaller
+from persam.images import open_header, open_picture, read_smaller
 from persam.server.refusals import NoRoomError, TooLargeError, WrongKindError
 from persam.server.settings import Limits
 from persam.server.telemetry import log
@@ -68,7 +68,7 @@ class Upload:
         limit = self.limits.photo_pixels
         try:
             with self.path.open("rb") as stream:
-                header = open_header(stream, Path(self.name), "picture", limit)
+                header = open_header(stream, Path(self.name), "file", limit)
         except NoPictureError as error:
             raise WrongKindError(str(error)) from error
         width, height = header.size
