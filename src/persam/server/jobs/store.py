@@ -342,7 +342,7 @@ class JobStore(Held):
                 yield db
                 db.execute("COMMIT")
             except BaseException:
-                if db.in_transaction:
+                with contextlib.suppress(sqlite3.Error):  # what failed may have ended it
                     db.execute("ROLLBACK")
                 raise
 
