@@ -24,7 +24,6 @@ from persam.errors import PersamError, UsageError
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
 from persam.segmentation import Segmentation
-from persam.server.asking import of_engine
 from persam.server.engine import BusyError, Engine, StoppingError
 
 POISON = 13  # the value of a pixel in the corner that no model takes
@@ -312,10 +311,10 @@ def test_what_nobody_waits_for_any_more_is_not_done_and_takes_no_place(
 
 
 def test_of_what_was_answered_nothing_stays(model: PerSAM, concept: Concept, photos: list[np.ndarray]) -> None:
-    """Neither in the engine's threads nor in circles that only the garbage collector finds: masks are large."""
+    """Neither in the threads nor in circles that only the garbage collector finds: photos are large."""
 
     async def ask(engine: Engine) -> weakref.ref[Segmentation]:
-        (found,) = await of_engine(engine.segment(photos[0], [concept]))
+        (found,) = await asyncio.wrap_future(engine.segment(photos[0], [concept]))
         return weakref.ref(found)
 
     gc.collect()
@@ -336,11 +335,11 @@ def test_who_does_not_wait_for_the_engine_takes_his_ask_back(model: PerSAM) -> N
         held = Held(engine)
         future = engine.call(lambda _: 1)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(of_engine(future), 0.05)
+            await asyncio.wait_for(asyncio.wrap_future(future), 0.05)
         held.let_go()
-        assert await of_engine(held.future) == "held"
+        assert await asyncio.wrap_future(held.future) == "held"
         with pytest.raises(ZeroDivisionError):
-            await of_engine(engine.call(lambda _: 1 // 0))
+            await asyncio.wrap_future(engine.call(lambda _: 1 // 0))
         return future
 
     with Engine(model) as engine:

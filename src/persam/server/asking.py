@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
-from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from fastapi import Request
@@ -23,7 +22,7 @@ async def answer(request: Request, work: Awaitable[T]) -> T:
 
     Args:
         request: that it is done for.
-        work: a coroutine, such as `of_engine`.
+        work: a coroutine, or an engine's future through `asyncio.wrap_future`.
 
     Raises:
         TooLateError: it takes longer than a request may.
@@ -45,32 +44,6 @@ async def answer(request: Request, work: Awaitable[T]) -> T:
     finally:
         task.cancel()
         gone.cancel()
-
-
-async def of_engine(future: Future[T]) -> T:
-    """Wait for a future of an engine; cancelled, if this is.
-
-    `asyncio.wrap_future` does the same, but leaves the future in a circle of references: masks of many megabytes would
-    stay until the garbage is collected.
-    """
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-
-    def wake() -> None:
-        if not done.done():
-            done.set_result(None)
-
-    def tell(_: Future[T]) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
-            loop.call_soon_threadsafe(wake)
-
-    future.add_done_callback(tell)
-    try:
-        await done
-    except asyncio.CancelledError:
-        future.cancel()
-        raise
-    return future.result()
 
 
 @asynccontextmanager

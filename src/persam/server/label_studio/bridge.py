@@ -28,7 +28,6 @@ from persam.masks import read_mask, read_mask_values
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.segmentation import Segmentation
-from persam.server.asking import of_engine
 from persam.server.engine import Engine
 from persam.server.label_studio.fetch import PhotoFetcher
 from persam.server.label_studio.labelling import Control, Drawn, Labelling, drawn_by_label, label_of, regions_of
@@ -259,7 +258,7 @@ class Bridge:
         async with self._photo_of(project, task) as upload:
             concepts = [concept for _, concept, _ in wanted]
             asked = self.engine.segment(upload, concepts, max_instances=most, threshold=threshold)
-            found = await of_engine(asked)
+            found = await asyncio.wrap_future(asked)
         return await asyncio.to_thread(_prediction, wanted, found)
 
     async def propose(
@@ -283,7 +282,7 @@ class Bridge:
             return nothing, None
         prompts = _prompts(one)
         asked = self.engine.call(lambda model: mask_under(model, pixels, size, **prompts))
-        mask = await of_engine(asked)
+        mask = await asyncio.wrap_future(asked)
         shot = shot_of(pixels, mask, "", sha256)
         result = await asyncio.to_thread(regions_of, mask, control, label, 1.0)
         return nothing | {"score": 1.0, "result": result}, lambda: self.learn_draft(project, task, label, shot)

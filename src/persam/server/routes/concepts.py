@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse
 from persam.concept import Concept
 from persam.doctor import Finding
 from persam.errors import PersamError
-from persam.server.asking import answer, held, of_engine
+from persam.server.asking import answer, held
 from persam.server.forms import form_docs, read_file, read_form
 from persam.server.references import Shot, learn_from, look_over, read_references
 from persam.server.refusals import Refused, TooLargeError
@@ -81,7 +81,7 @@ async def tune(request: Request, name: str) -> ConceptInfo:
     async with held(request, service.changing(name)):
         concept = await asyncio.to_thread(service.fitting_concept, name)
         asked = service.engine.call(lambda model: model.tune(concept))
-        tuned = await answer(request, of_engine(asked))
+        tuned = await answer(request, asyncio.wrap_future(asked))
         await asyncio.to_thread(service.concepts.save, tuned, True)
     return ConceptInfo.of(tuned, fits=True)
 
@@ -177,8 +177,8 @@ async def _learned(
     learning = service.engine.call(
         lambda model: learn_from(model, shots, name=name, base=base, keep=form.keep, tune=form.tune)
     )
-    concept = await of_engine(learning)
-    findings = await of_engine(service.engine.call(lambda model: look_over(model, shots), patient=True))
+    concept = await asyncio.wrap_future(learning)
+    findings = await asyncio.wrap_future(service.engine.call(lambda model: look_over(model, shots), patient=True))
     return concept, findings
 
 

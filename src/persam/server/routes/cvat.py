@@ -20,7 +20,7 @@ from persam.concept import Concept
 from persam.instance import mask_box
 from persam.outlines import in_one_stroke, simple_outlines
 from persam.segmentation import SURE_ENOUGH, Segmentation
-from persam.server.asking import answer, of_engine
+from persam.server.asking import answer
 from persam.server.prompting import mask_under
 from persam.server.refusals import MalformedError, TooLargeError
 from persam.server.routes.common import refusals, service_of
@@ -87,7 +87,7 @@ async def _detected(service: Service, asked: CvatRequest) -> str:
         upload = await _enter_frame(stack, service, asked.image)
         await asyncio.to_thread(lambda: upload.pixels)
         future = service.engine.segment(upload, concepts, max_instances=asked.max_instances, threshold=asked.threshold)
-        found = await of_engine(future)
+        found = await asyncio.wrap_future(future)
     return await asyncio.to_thread(_shapes, found)
 
 
@@ -105,7 +105,7 @@ async def _drawn(service: Service, asked: CvatRequest) -> str:
     signs = [1] * len(asked.pos_points or []) + [0] * len(asked.neg_points or [])
     boxes = [[*corners.min(axis=0), *corners.max(axis=0)]] if len(corners) else []
     future = service.engine.call(lambda runs: mask_under(runs, pixels, size, boxes=boxes, points=points, signs=signs))
-    mask = await of_engine(future)
+    mask = await asyncio.wrap_future(future)
     return await asyncio.to_thread(_mask, mask)
 
 

@@ -13,7 +13,7 @@ from persam.errors import PersamError
 from persam.reports.pictures import mask_file
 from persam.segmentation import Segmentation
 from persam.server.answers import result_of
-from persam.server.asking import answer, of_engine
+from persam.server.asking import answer
 from persam.server.forms import form_docs, read_form
 from persam.server.refusals import Refused, TooLargeError, UnacceptableError, told
 from persam.server.routes.common import refusals, service_of
@@ -89,7 +89,7 @@ async def _result(
     if isinstance(asked, PersamError):
         return asked
     try:
-        found = await of_engine(asked)
+        found = await asyncio.wrap_future(asked)
     except PersamError as error:
         return error
     return await asyncio.to_thread(result_of, upload.name, found, form.masks)
@@ -107,6 +107,6 @@ async def _as_png(service: Service, form: SegmentForm, concepts: list[Concept]) 
     asked = await _asked(service, form, form.photo[0], concepts)
     if isinstance(asked, PersamError):
         raise asked
-    (found,) = await of_engine(asked)
+    (found,) = await asyncio.wrap_future(asked)
     about = {"X-Persam-Present": str(found.present).lower(), "X-Persam-Score": f"{found.score:.6f}"}
     return Response(await asyncio.to_thread(mask_file, found.mask), media_type="image/png", headers=about)
