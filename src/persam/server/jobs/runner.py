@@ -195,10 +195,12 @@ class JobRunner(Held):
         return JobFolder(self._home / job)
 
     @property
-    def counts(self) -> dict[State, int]:
-        """How many jobs are in which state."""
-        states: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
-        return {state: self.store.count(state) for state in states}
+    def counts(self) -> Mapping[str, int]:
+        """How many jobs are in which state; nothing when the list of jobs is closed."""
+        try:
+            return self.store.counts()
+        except (StoppingError, JobStoreError):
+            return {}
 
     def _ask_to_stop(self, job: Job) -> None:
         if job.state == "running":
