@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from persam.cli.main import app
 from persam.server.load import findings_of, memory_growth, theil_sen
-from persam.server.load_clients import Asked, Burst, Load
+from persam.server.load_clients import Burst, Load, LoadRequest
 from persam.server.load_setup import CONCEPTS, SIZES, drawn_photos, photos_in, reference_of
 
 ABOUT = {
@@ -31,8 +31,8 @@ ABOUT = {
 }
 
 
-def asked(kind: str, start: float, seconds: float, **more: object) -> Asked:
-    return Asked(kind, start, seconds=seconds, **more)
+def asked(kind: str, start: float, seconds: float, **more: object) -> LoadRequest:
+    return LoadRequest(kind, start, seconds=seconds, **more)
 
 
 def load(**changes: object) -> Load:

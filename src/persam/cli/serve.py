@@ -110,7 +110,7 @@ def serve(
             on_ready=lambda: _tell(settings, url, loaded.model.name, token_file, as_json=json, log_format=log_format),
         )
     if log_format == "text":
-        say("Stopped; what was taken is done.")
+        say("Stopped. What was asked is answered; jobs go on when it starts again.")
 
 
 def _token(file: Path | None) -> str | None:

@@ -15,7 +15,7 @@ from persam.benchmark.suites.timing import about_timing, open_persam
 from persam.metrics.statistics import Interval, bootstrap_figure, bootstrap_mean
 from persam.reports.figures import COLOURS, new_figure, png_of
 from persam.reports.tables import Table
-from persam.server.load_clients import BURST, RECOVERED, Asked, Load, LoadTest
+from persam.server.load_clients import BURST, RECOVERED, Load, LoadRequest, LoadTest
 from persam.server.load_setup import SIZES, LoadedService, drawn_photos, photos_in, service_process
 
 PLOT = "serve.png"
@@ -99,7 +99,7 @@ def findings_of(load: Load, about: Mapping[str, Any]) -> Findings:
     return Findings("serve", {**about, **measured}, rows, tables, notes, plots)
 
 
-def _figures(asked: Sequence[Asked]) -> dict[str, Any]:
+def _figures(asked: Sequence[LoadRequest]) -> dict[str, Any]:
     seconds = [each.seconds for each in asked if each.problem is None]
     p50, p95, p99 = (1000 * np.percentile(seconds, [50, 95, 99])).tolist() if seconds else (None, None, None)
     span = max((each.start + each.seconds for each in asked), default=0.0)
@@ -263,8 +263,10 @@ def draw_load(load: Load, title: str) -> bytes:
     for each in (each for each in load.together if each.kind == "album"):
         for axis in (latency, memory):
             axis.axvspan(each.start, each.start + each.seconds, color=COLOURS[2], alpha=0.12, linewidth=0)
+    end = max([each.start + each.seconds for each in load.together] + [at for at, _ in load.memory], default=1.0)
     for axis in (latency, memory):
         axis.grid(alpha=0.3)
+        axis.set_xlim(0, end)
     figure.suptitle(title, fontsize=10)
     return png_of(figure)
 

@@ -60,7 +60,7 @@ def test_what_was_added_comes_back(store: JobStore) -> None:
         99,
     )
     assert job.notes == ("Left out: é.",)
-    with pytest.raises(NoSuchJobError, match="There is no job nobody"):
+    with pytest.raises(NoSuchJobError, match='There is no job "nobody"'):
         store.get("nobody")
 
 

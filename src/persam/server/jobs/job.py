@@ -20,7 +20,7 @@ class NoSuchJobError(Refused):
     status = 404
 
     def __init__(self, job: str) -> None:
-        super().__init__(f"There is no job {printable(job)[:40]}; it was deleted, or never was.")
+        super().__init__(f'There is no job "{printable(job)[:40]}"; it was deleted, or never was.')
 
 
 class TooManyJobsError(Refused):
