@@ -302,6 +302,12 @@ def test_mistakes_in_asking(client: TestClient, form: dict[str, Any], status: in
     assert words in told(asked(client, PHOTO, **form), status)
 
 
+def test_masks_of_a_photo_fit_into_memory(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("persam.server.routes.segment._MASK_PIXELS", 3 * PHOTO[..., 0].size)
+    assert asked(client, PHOTO, max_instances="3").status_code == 200
+    assert "1 concepts and 4 instances" in told(asked(client, PHOTO, max_instances="4"), 413)
+
+
 def test_what_is_no_form_is_refused(client: TestClient) -> None:
     assert "multipart/form-data" in told(client.post("/v1/segment", json={"concept": "disc"}), 415)
     for header, body in (
@@ -346,6 +352,7 @@ def test_metrics_count_what_was_done(client: TestClient) -> None:
 def test_documentation_is_whole_and_needs_no_network(client: TestClient) -> None:
     page, openapi = client.get("/docs").text, client.get("/openapi.json").json()
     assert "curl -F photo=@kitchen.jpg -F &#34;concept=my mug&#34; http://127.0.0.1/v1/segment" in page
+    assert "default-src 'none'" in client.get("/docs").headers["content-security-policy"]
     assert not any(word in page for word in ("https://", "<script", "cdn", "src="))
     for path, operations in openapi["paths"].items():
         assert path in page

@@ -19,6 +19,7 @@ from persam.client.connection import (
     SilentError,
     named,
     reference_form,
+    several,
     word,
 )
 from persam.client.records import ENDED, ConceptRecord, EventRecord, JobRecord, PhotoRecord
@@ -172,17 +173,17 @@ class Client(Connection):
         self, photos: Sequence[Picture], concept: Names, most: int, threshold: float, masks: bool
     ) -> list[PhotoRecord]:
         names = [concept] if isinstance(concept, str) else list(concept)
-        values = {"concept": names, "max_instances": str(most), "threshold": str(threshold)}
+        values: dict[str, str | list[str]] = {"max_instances": str(most), "threshold": str(threshold)}
+        values["concept"] = names
         form = Form(values | {"masks": "rle" if masks else "none"}, [("photo", each) for each in photos])
         results = self.call("POST", "/v1/segment", form=form)["results"]
         return [PhotoRecord.of(each) for each in results]
 
     # ---------------------------------------------------------------- jobs
 
-    def job_album(self, photos: Picture | Iterable[Picture], concept: Names, **options: Any) -> JobRecord:
-        """Have an album searched: photos, or one zip of them. `options` are the service's fields."""
-        several = isinstance(photos, Iterable) and not isinstance(photos, (str, bytes, tuple, os.PathLike))
-        return self._job("album", list(photos) if several else [photos], concept, options)
+    def job_album(self, photos: Picture | list[Picture], concept: Names, **options: Any) -> JobRecord:
+        """Have an album searched: a list of photos, or one zip of them. `options` are the service's fields."""
+        return self._job("album", several(photos), concept, options)
 
     def job_video(self, clip: Picture, concept: Names, **options: Any) -> JobRecord:
         """Have a clip searched. `options` are the service's fields."""

@@ -251,11 +251,11 @@ class Shown(TypedDict, total=False):
 
 def reference_form(photo: Picture | list[Picture], mask: Picture | list[Picture] | None, shown: Shown) -> Form:
     """A reference, or several, as the service takes them; see `Client.learn`."""
-    photos = _several(photo)
+    photos = several(photo)
     pictures = [("photo", each) for each in photos]
-    pictures += [("mask", each) for each in (() if mask is None else _several(mask))]
-    pictures += [("scribble", each) for each in (_several(shown["scribble"]) if "scribble" in shown else ())]
-    values: dict[str, str | list[str]] = {each: word(bool(shown[each])) for each in ("tune", "keep") if each in shown}  # type: ignore[literal-required]
+    pictures += [("mask", each) for each in (() if mask is None else several(mask))]
+    pictures += [("scribble", each) for each in (several(shown["scribble"]) if "scribble" in shown else ())]
+    values: dict[str, str | list[str]] = {each: word(bool(shown[each])) for each in ("tune", "keep") if each in shown}
     try:
         if "box" in shown:
             values["box"] = [_numbers(each) for each in _each(shown["box"], depth=1)]
@@ -268,7 +268,8 @@ def reference_form(photo: Picture | list[Picture], mask: Picture | list[Picture]
     return Form(values, pictures)
 
 
-def _several(pictures: Picture | list[Picture]) -> list[Picture]:
+def several(pictures: Picture | list[Picture]) -> list[Picture]:
+    """A list of pictures, also of one."""
     return list(pictures) if isinstance(pictures, list) else [pictures]
 
 

@@ -37,6 +37,7 @@ _ABOUT = """One photo and one rough mask of your thing, and every other photo of
 Learn a concept (`POST /v1/concepts`), look for it in photos (`POST /v1/segment`), and leave albums and clips to jobs.
 Every refusal is JSON, `{"detail": "One sentence."}`. With a token, send it as `Authorization: Bearer TOKEN`.
 """
+_SAFE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
 _WORDS = {
     400: "The body is no JSON that can be read; see /docs for what this takes.",  # all that the framework says it of
     404: "There is nothing at this address; see /docs for what there is.",
@@ -104,7 +105,7 @@ async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry
     bridge = Bridge(engine, concepts, uploads, fetcher)
     service = Service(settings, engine, concepts, uploads, telemetry, bridge, runner)
     telemetry.watch(engine, lambda: runner.counts)
-    runner.start()
+    runner.start(uploads)
     try:
         yield service
     finally:
@@ -115,7 +116,7 @@ async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry
 
 
 async def _show_docs(request: Request) -> HTMLResponse:
-    return HTMLResponse(docs_page(request.app.openapi(), str(request.base_url).rstrip("/")))
+    return HTMLResponse(docs_page(request.app.openapi(), str(request.base_url).rstrip("/")), headers=_SAFE)
 
 
 async def _tell_refusal(request: Request, error: Exception) -> JSONResponse:

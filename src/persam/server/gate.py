@@ -38,6 +38,8 @@ from persam.server.refusals import (
 from persam.server.settings import ServerSettings, is_loopback
 from persam.server.telemetry import Telemetry, log
 
+# Nothing of it is shown by pages of others, or taken for what it is not.
+_FOR_BROWSERS = ((b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin"))
 OPEN_PATHS = frozenset(("/health", "/ready"))  # for whoever looks after the process; they tell nothing
 _JOBS = "/v1/jobs"
 _READING = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -245,7 +247,7 @@ class Gate:
             closes = not passage.is_whole
             if message["type"] == "http.response.start":
                 passage.status = message["status"]
-                headers = [(b"x-request-id", passage.id.encode()), (b"x-content-type-options", b"nosniff")]
+                headers = [(b"x-request-id", passage.id.encode()), *_FOR_BROWSERS]
                 headers += [(b"connection", b"close")] if closes else []
                 message = {**message, "headers": [*message.get("headers", []), *headers]}
             elif closes and not message.get("more_body", False):

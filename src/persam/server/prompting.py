@@ -19,7 +19,7 @@ def mask_under(
     size: Size,
     *,
     boxes: Sequence[Sequence[float]] = (),
-    points: Sequence[Sequence[float]] = (),
+    points: Sequence[Sequence[float]] | np.ndarray = (),
     signs: Sequence[int] = (),
 ) -> np.ndarray:
     """The mask that the model makes of what somebody points at; runs on the model's thread.

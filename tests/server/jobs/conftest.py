@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel
+from tests.server.serving import HERE, png
 
 from persam.concept import Concept
 from persam.persam import PerSAM
@@ -22,12 +21,6 @@ from persam.server.app import create_app
 from persam.server.settings import Limits, ServerSettings
 
 PLACES = [(40 + 8 * n, 40 + 6 * n) for n in range(6)]
-
-
-def png_of(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def zip_of(entries: dict[str, bytes]) -> bytes:
@@ -41,7 +34,7 @@ def zip_of(entries: dict[str, bytes]) -> bytes:
 @pytest.fixture(scope="session")
 def photos() -> dict[str, bytes]:
     """Photos with a disc somewhere, by their names."""
-    return {f"photo{n}.png": png_of(draw_scene(center=place, seed=n)[0]) for n, place in enumerate(PLACES)}
+    return {f"photo{n}.png": png(draw_scene(center=place, seed=n)[0]) for n, place in enumerate(PLACES)}
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +53,7 @@ def settings(tmp_path: Path) -> ServerSettings:
 def client(settings: ServerSettings, disc: Concept) -> Iterator[TestClient]:
     """A running service that knows the disc."""
     app = create_app(settings, PerSAM(ColourModel()))
-    with TestClient(app, base_url="http://127.0.0.1") as started:
+    with TestClient(app, base_url=HERE) as started:
         app.state.service.concepts.save(disc)
         yield started
 

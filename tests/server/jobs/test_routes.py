@@ -17,6 +17,7 @@ from PIL import Image
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 from tests.server.jobs.conftest import ended, files_of, start
+from tests.server.serving import HERE
 from tests.video.drawn import write_clip
 
 from persam.instance import rle_mask
@@ -140,7 +141,7 @@ def slow(settings: ServerSettings, disc: Any) -> Iterator[tuple[TestClient, Pati
     """A service whose model waits until it is told to go on."""
     patient = Patient()
     app = create_app(settings, PerSAM(patient))
-    with TestClient(app, base_url="http://127.0.0.1") as started:
+    with TestClient(app, base_url=HERE) as started:
         app.state.service.concepts.save(disc)
         try:
             yield started, patient
@@ -226,6 +227,7 @@ def test_requests_are_answered_while_a_job_runs(client: TestClient, photos: dict
         ({"kind": "video"}, [("a.mp4", b"\0\0\0\x20ftypisom" + bytes(100))], 400, "The clip a.mp4 is damaged"),
         ({"kind": "video"}, [("a.gif", b"<!--ftyp--><MPD/>")], 400, "The clip a.gif is damaged"),
         ({}, [(f"{n}.png", b"") for n in range(21)], 413, "The form has more than 20 files"),
+        ({}, [("a.png", b"hello"), ("b.png", b"")], 415, "The file a.png is not a picture"),
         ({}, [("a.zip", b"PK\3\4 no zip")], 400, "a.zip is a damaged zip"),
         ({}, [("a.zip", b"PK\5\6" + bytes(18))], 400, "a.zip has no photo that could be taken."),
     ],

@@ -36,7 +36,8 @@ _TS_PACKET, _TS_START = 188, b"\x47"
 def take_photos(uploads: Sequence[Upload], folder: Path, room: UploadFolder, limits: Limits) -> Intake:
     """Take photos, or those of one zip, into a folder, which is made.
 
-    Whether a photo can be read is seen when it is its turn, so that one bad photo does not cost the others.
+    Whether a photo can be read is seen when it is its turn, so that one bad photo does not cost the others; but one at
+    least must be a picture.
 
     Args:
         uploads: that came with the request.
@@ -57,17 +58,32 @@ def take_photos(uploads: Sequence[Upload], folder: Path, room: UploadFolder, lim
     if zips:
         intake = unpack(zips[0], folder, room, limits)
     else:
-        check_count(len(uploads), limits)
+        _check_photos(uploads, limits)
         names = DistinctNames()
         for each in uploads:
-            if each.size > limits.photo_bytes:
-                raise TooLargeError(
-                    f"{each.name} has {each.size / 1e6:,.1f} MB, more than the {limits.photo_bytes / 1e6:,.0f} MB of a "
-                    "photo; send a smaller one."
-                )
             each.move_to(folder / names.of(each.name))
         intake = Intake(len(uploads), sum(each.size for each in uploads))
     return intake
+
+
+def _check_photos(uploads: Sequence[Upload], limits: Limits) -> None:
+    """See that they are not too many and none is too large, and that one at least is a picture by its first bytes."""
+    check_count(len(uploads), limits)
+    for each in uploads:
+        if each.size > limits.photo_bytes:
+            raise TooLargeError(
+                f"{each.name} has {each.size / 1e6:,.1f} MB, and a photo has at most "
+                f"{limits.photo_bytes / 1e6:,.0f}; send a smaller one."
+            )
+    problems = []
+    for each in uploads:
+        try:
+            _ = each.pixels
+        except PersamError as error:
+            problems.append(error)
+        else:
+            return
+    raise problems[0]
 
 
 def take_clip(uploads: Sequence[Upload], folder: Path) -> Intake:

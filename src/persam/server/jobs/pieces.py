@@ -42,6 +42,8 @@ class ModelInPieces(PerSAM):
     def __init__(self, engine: Engine, check: Callable[[], object] = lambda: None) -> None:
         one = engine.model
         super().__init__(one.model, encoder=one.encoder, settings=one.settings, fitted=one.fitted)
+        self.finder = getattr(one, "finder", None)  # of one that also finds words: albums note its name
+        vars(self).update(longest_side=one.longest_side)  # the engine knows it
         self._engine, self._check = engine, check
 
     def encode(self, *photo: Any, **options: Any) -> EncodedImage:

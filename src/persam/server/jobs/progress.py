@@ -26,13 +26,20 @@ class JobProgress:
         store: is told.
         job: which.
         is_to_stop: asked before every photo and frame.
+        check_room: called after each; raises where nothing more may be written.
 
     Attributes:
         done, problems: so far.
     """
 
-    def __init__(self, store: JobStore, job: Job, is_to_stop: Callable[[], bool]) -> None:
-        self._store, self._job, self._is_to_stop = store, job, is_to_stop
+    def __init__(
+        self,
+        store: JobStore,
+        job: Job,
+        is_to_stop: Callable[[], bool],
+        check_room: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._store, self._job, self._is_to_stop, self._check_room = store, job, is_to_stop, check_room
         self.done = self.problems = 0
         self.total = job.total
         self._last: str | None = None
@@ -58,7 +65,11 @@ class JobProgress:
         self.tell()
 
     def step(self, what: str, problem: str | None = None) -> None:
-        """One more is done, or could not be."""
+        """One more is done, or could not be.
+
+        Raises:
+            PersamError: there is no room for more.
+        """
         self.done += 1
         self._last, self._is_told = what, False
         if problem is not None:
@@ -70,6 +81,7 @@ class JobProgress:
             self._times.popleft()
         if now - self._told_at >= TOLD_EVERY:
             self.tell()
+        self._check_room()
 
     @property
     def pace(self) -> float | None:

@@ -64,7 +64,8 @@ class JobRunner(Held):
         self._home = Path(os.path.abspath(settings.jobs_folder))  # noqa: PTH100 (links stay)
         self._change = threading.Condition()  # guards the two below, and that no job comes unseen
         self._asked_to_stop: set[str] = set()
-        self._stopping = False
+        self._stopping = threading.Event()
+        self._room: UploadFolder | None = None
         try:
             self._sweep()
         except BaseException:
@@ -74,8 +75,13 @@ class JobRunner(Held):
             threading.Thread(target=self._run, name=f"persam-jobs-{number}", daemon=True) for number in range(at_once)
         ]
 
-    def start(self) -> None:
-        """Begin with what waits."""
+    def start(self, room: UploadFolder) -> None:
+        """Begin with what waits.
+
+        Args:
+            room: says how much the service's folder may hold.
+        """
+        self._room = room
         for thread in self._threads:
             thread.start()
 
@@ -86,7 +92,7 @@ class JobRunner(Held):
             timeout: seconds to wait for that.
         """
         with self._change:
-            self._stopping = True
+            self._stopping.set()
             self._change.notify_all()
         ends = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
@@ -102,7 +108,6 @@ class JobRunner(Held):
         concepts: Sequence[Concept],
         options: Mapping[str, Any],
         uploads: Sequence[Upload],
-        room: UploadFolder,
     ) -> Job:
         """Take a job on: when this returns, all of it is on the disk, and it will be done.
 
@@ -111,14 +116,14 @@ class JobRunner(Held):
             concepts: of the engine's model; they are kept as they are now.
             options: of its kind, as JSON values.
             uploads: photos, one zip of photos, or one clip; they are moved away.
-            room: counts what is unpacked.
 
         Raises:
             TooManyJobsError: as many wait as may.
             Refused: what was sent cannot be taken.
             PersamError: likewise; or it cannot be stored.
         """
-        limits = self.settings.limits
+        limits, room = self.settings.limits, self._room
+        assert room is not None, "start() comes first"
         self.store.check_room(limits.jobs_waiting)
         job = new_id()
         folder = JobFolder(self._home / f"{job}{_COMING}")
@@ -203,14 +208,14 @@ class JobRunner(Held):
     # ---------------------------------------------------------------------------------------------- in the thread
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 self._remove_old()
                 job = self._next()
                 if job is not None:
                     self._do(job)
             except (JobStoreError, StoppingError):
-                if self._stopping:
+                if self._stopping.is_set():
                     return
                 log("list of jobs cannot be used", level=logging.ERROR, trace=True)
                 time.sleep(_RETRY)
@@ -218,7 +223,7 @@ class JobRunner(Held):
     def _next(self) -> Job | None:
         """The job that waits longest, or None after a while, or when it is over."""
         with self._change:
-            if self._stopping:
+            if self._stopping.is_set():
                 return None
             job = self.store.take()
             if job is None:
@@ -228,10 +233,13 @@ class JobRunner(Held):
     def _do(self, job: Job) -> None:
         """Do a job, or go on with it, to its end or until it is to stop."""
         folder = self.folder_of(job.id)
-        progress = JobProgress(self.store, job, lambda: self._stopping or job.id in self._asked_to_stop)
+        progress = JobProgress(
+            self.store, job, lambda: self._stopping.is_set() or job.id in self._asked_to_stop, self._check_room
+        )
         counts: dict[str, Any] = {}
         state: State = "done"
         error = None
+        log("job begun", job=job.id, kind=job.kind, tries=job.tries)
         with heard_doubts() as heard:
             try:
                 progress.check()
@@ -247,6 +255,16 @@ class JobRunner(Held):
         progress.tell()
         self._end(job, state, folder, error=error, counts=counts, notes=[folder.told(each) for each in heard])
 
+    def _check_room(self) -> None:
+        """See that what jobs make has room, too.
+
+        Raises:
+            NoRoomError: the service's folder is full.
+        """
+        if self._room is not None:
+            self._room.count()
+            self._room.take(0)
+
     def _work(self, job: Job, folder: JobFolder, model: PerSAM, progress: JobProgress) -> dict[str, Any]:
         if job.kind == "album":
             return work_album(job, folder, model, progress)
@@ -255,8 +273,10 @@ class JobRunner(Held):
     def _end(self, job: Job, state: State, folder: JobFolder, **about: Any) -> None:
         if state == "cancelled" and self.store.wish_of(job) is None:  # the server stops
             self.store.put_back(job)
+            log("job put back", job=job.id)
             return
-        self.store.end(job, state, size=folder.size(), **about)
+        ended = self.store.end(job, state, size=folder.size(), **about)
+        log("job ended", job=job.id, state=state, done=ended.done, problems=ended.problems)
         with self._change:
             self._asked_to_stop.discard(job.id)
         if self.store.wish_of(job) == "delete":

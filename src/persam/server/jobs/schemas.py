@@ -13,8 +13,9 @@ from persam.server.forms import Files, FormModel
 from persam.server.jobs.job import Job, Kind, State
 
 # How an option is marked that only one kind of job has.
-_ALBUM, _VIDEO = {"x-kind": "album"}, {"x-kind": "video"}
-_JOB = {
+_ALBUM: dict[str, Any] = {"x-kind": "album"}
+_VIDEO: dict[str, Any] = {"x-kind": "video"}
+_JOB: dict[str, Any] = {
     "id": "8c1f0a9be2d44c57",
     "kind": "album",
     "state": "running",

@@ -63,7 +63,7 @@ class Project:
             PersamError: something else.
         """
         number = str(uid).partition(".")[0]
-        if not re.fullmatch(r"\d{1,12}", number) or not isinstance(config, str):
+        if not re.fullmatch(r"[0-9]{1,12}", number) or not isinstance(config, str):
             raise PersamError("The request names no project of Label Studio and its labelling configuration.")
         return cls(number, Labelling.read(config))
 
@@ -195,9 +195,9 @@ class Bridge:
         self, project: Project, shots: Mapping[str, Reference], goes: Callable[[str], bool], *, others: bool = True
     ) -> None:
         """Put references in the place of others, in all concepts of a project or only in those that get one."""
-        names = {project.concept(label): shot for label, shot in shots.items()}
-        if others:
-            names = {name: None for name in self.concepts.names() if name.startswith(project.prefix)} | names
+        known = [name for name in self.concepts.names() if others and name.startswith(project.prefix)]
+        names: dict[str, Reference | None] = dict.fromkeys(known)
+        names |= {project.concept(label): shot for label, shot in shots.items()}
         for name, shot in names.items():
             with self._one_change:
                 self._change(name, shot, goes)

@@ -86,12 +86,12 @@ class PhotoFetcher:
             data = base64.b64decode(body, validate=True) if head.lower().endswith(";base64") else unquote_to_bytes(body)
         except (binascii.Error, ValueError) as error:
             raise PersamError("A photo in a task's data: address is damaged; upload it as a file.") from error
-        return self._checked(data)
-
-    def _checked(self, data: bytes) -> bytes:
-        if len(data) > self._most:
-            raise PersamError(f"A task's photo has more than {self._most:,} bytes; make it smaller.")
+        self._check_size(len(data))
         return data
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most:
+            raise PersamError(f"A task's photo has more than {self._most:,} bytes; make it smaller.")
 
     def _absolute(self, address: str) -> str:
         if address.startswith("/") and not address.startswith("//"):
@@ -137,7 +137,8 @@ class PhotoFetcher:
             raise PersamError(f"A task's photo was not to be had: its host answers {answer.status_code}{what}.")
         data = bytearray()
         for part in answer.iter_bytes():
-            self._checked(data := data + part)
+            data += part
+            self._check_size(len(data))
             if time.monotonic() > ends:
                 raise PersamError(f"A task's photo took longer than {_SECONDS:.0f} s to come.")
         return bytes(data)

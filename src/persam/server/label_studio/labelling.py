@@ -96,7 +96,7 @@ class Labelling:
     def of_label(self, label: str) -> Control | None:
         """With what a label is proposed: of its controls the one whose regions say most of a mask; None if none."""
         fit = [one for one in self.controls if label in one.labels and one.kind in _KINDS]
-        return min(fit, key=lambda one: _KINDS.index(one.kind), default=None)  # type: ignore[arg-type]
+        return min(fit, key=lambda one: _KINDS.index(one.kind), default=None)
 
     def address(self, task: Mapping[str, Any]) -> str:
         """Where the photo of a task is.

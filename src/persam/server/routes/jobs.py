@@ -72,7 +72,7 @@ async def start_job(request: Request, response: Response) -> JobInfo:
     await asyncio.to_thread(runner.store.check_room, limits.jobs_waiting)  # before gigabytes come in vain
     async with read_form(request, JobForm, files=limits.job_files, file_bytes=limits.job_upload_bytes) as form:
         concepts = await asyncio.to_thread(service.fitting_concepts, form.concept)
-        job = await asyncio.to_thread(runner.take_on, form.kind, concepts, form.options, form.file, service.uploads)
+        job = await asyncio.to_thread(runner.take_on, form.kind, concepts, form.options, form.file)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobInfo.of(job)
 

@@ -15,7 +15,7 @@ from persam.segmentation import Segmentation
 from persam.server.answers import result_of
 from persam.server.asking import answer
 from persam.server.forms import form_docs, read_form
-from persam.server.refusals import Refused, UnacceptableError, told
+from persam.server.refusals import Refused, TooLargeError, UnacceptableError, told
 from persam.server.routes.common import refusals, service_of
 from persam.server.schemas import PhotoAnswer, SegmentAnswer, SegmentForm
 from persam.server.service import Service
@@ -23,6 +23,7 @@ from persam.server.uploads import Upload
 
 router = APIRouter(tags=["segment"])
 
+_MASK_PIXELS = 600_000_000  # of all the masks that one photo may have: so many bytes
 _EXAMPLE = 'curl -F photo=@kitchen.jpg -F "concept=my mug" http://127.0.0.1:8000/v1/segment'
 
 
@@ -71,9 +72,14 @@ async def _asked(
     service: Service, form: SegmentForm, upload: Upload, concepts: list[Concept]
 ) -> Future[list[Segmentation]] | PersamError:
     try:
-        await asyncio.to_thread(lambda: upload.pixels)
+        width, height = await asyncio.to_thread(lambda: upload.pixels)
     except PersamError as error:
         return error
+    if width * height * len(concepts) * form.max_instances > _MASK_PIXELS:
+        return TooLargeError(
+            f"The photo {upload.name} has {width * height / 1e6:,.1f} million pixels, too many for "
+            f"{len(concepts)} concepts and {form.max_instances} instances of each; make it smaller, or ask for fewer."
+        )
     return service.engine.segment(upload, concepts, max_instances=form.max_instances, threshold=form.threshold)
 
 
