@@ -200,6 +200,11 @@ def test_events_without_their_task_and_training_ask_label_studio(client: TestCli
     annotate(client, event("ANNOTATIONS_DELETED", annotations=[{"id": 17}]))
     annotate(client, event("START_TRAINING"))
     assert version(client) == first
+    annotate(client, event("ANNOTATIONS_DELETED", annotations=[{"id": 17}]))
+    tasks = [task(1) | {"annotations": [annotation(17, 1)]}, task(2), {"annotations": [3]}]
+    answer = client.post("/label-studio/train", json={"annotations": tasks, "project": UID, "label_config": CONFIG})
+    assert answer.status_code == 201
+    assert version(client) == first
 
 
 def test_other_events_are_taken_and_teach_nothing(client: TestClient) -> None:

@@ -149,21 +149,27 @@ class Bridge:
         ends = tuple(f"-annotation-{number}" for number in annotations)
         self._replace(project, {}, lambda old: old.endswith(ends))
 
-    def learn_all(self, project: Project) -> None:
-        """Learn anew from all annotated tasks of a project, as Label Studio exports them. Blocks.
+    def learn_all(self, project: Project, tasks: Any = None) -> None:
+        """Learn anew from annotated tasks of a project; by default from all, as Label Studio exports them. Blocks.
 
         Raises:
-            PersamError: Label Studio does not give them.
+            PersamError: Label Studio does not give them, or something of one cannot be learned.
         """
-        tasks = _json(self.fetcher.fetch(f"/api/projects/{project.number}/export?exportType=JSON"))
-        tasks = [each for each in tasks if isinstance(each, Mapping)] if isinstance(tasks, list) else []
+        if tasks is None:
+            tasks = _json(self.fetcher.fetch(f"/api/projects/{project.number}/export?exportType=JSON"))
+        annotated = [
+            (task, annotation)
+            for task in tasks
+            if isinstance(task, Mapping)
+            for annotation in task.get("annotations", ())
+            if isinstance(annotation, Mapping)
+        ]
         problem = None
-        for task in tasks[-MOST_SHOTS * len(project.labelling.labels) :]:
-            for annotation in task.get("annotations", ()):
-                try:
-                    self.learn(project, task, annotation)
-                except PersamError as error:  # the others teach all the same
-                    problem = error
+        for task, annotation in annotated[-MOST_SHOTS * len(project.labelling.labels) :]:
+            try:
+                self.learn(project, task, annotation)
+            except PersamError as error:  # the others teach all the same
+                problem = error
         if problem is not None:
             raise problem
 
