@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from importlib.resources import files
 
-from persam.lazy import library
-
-if TYPE_CHECKING:
-    import gradio
-
-#: What no variable of Gradio's themes reaches; it is handed to Gradio beside the theme.
-STYLESHEET = Path(__file__).with_name("studio.css")
+import gradio as gr
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 _MONOSPACE = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
-@cache
-def studio_theme() -> gradio.themes.Base:
-    """Make the theme: teal on greys; every text keeps a contrast of 4.5 to 1 to its ground (WCAG 2.2, 1.4.3).
+def css() -> str:
+    """What no variable of Gradio's themes reaches: the style sheet."""
+    return (files("persam.studio") / "studio.css").read_text(encoding="utf-8")
 
-    Raises:
-        PersamError: the extra ``studio`` is not installed.
-    """
-    themes = library("gradio", extra="studio", what="The studio").themes
+
+def theme() -> gr.themes.Base:
+    """Make the theme: teal on greys; every text keeps a contrast of 4.5 to 1 to its ground (WCAG 2.2, 1.4.3)."""
     # Names of fonts alone, as strings: Gradio would ask a host for those of class GoogleFont.
-    theme = themes.Base(
-        primary_hue=themes.colors.teal,
-        secondary_hue=themes.colors.teal,
-        neutral_hue=themes.colors.zinc,
-        text_size=themes.sizes.text_md,
-        spacing_size=themes.sizes.spacing_md,
-        radius_size=themes.sizes.radius_md,
+    plain = gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        secondary_hue=gr.themes.colors.teal,
+        neutral_hue=gr.themes.colors.zinc,
+        text_size=gr.themes.sizes.text_md,
+        spacing_size=gr.themes.sizes.spacing_md,
+        radius_size=gr.themes.sizes.radius_md,
         font=_FONTS,
         font_mono=_MONOSPACE,
     )
-    return theme.set(
+    return plain.set(
         **_both("body_background_fill", "*neutral_50", "*neutral_950"),
         **_both("body_text_color", "*neutral_800", "*neutral_100"),
         **_both("body_text_color_subdued", "*neutral_600", "*neutral_400"),
