@@ -19,8 +19,8 @@ _CONTRAST = """() => {
     const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255];
   };
   const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
-  const luminance = (c) => [0, 1, 2].map((i) => c[i] / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const luminance = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, share, i) => sum + share * linear(c[i] / 255), 0);
   const ground = (element) => {
     const layers = [];
     for (let e = element; e; e = e.parentElement) {
@@ -37,7 +37,8 @@ _CONTRAST = """() => {
     const text = walk.currentNode.textContent.trim(), e = walk.currentNode.parentElement;
     if (!text || seen.has(e) || ["SCRIPT", "STYLE", "NOSCRIPT"].includes(e.tagName)) continue;
     seen.add(e);
-    if (!e.checkVisibility({opacityProperty: true, visibilityProperty: true}) || e.closest("[disabled], [aria-disabled=true], svg")) continue;
+    if (!e.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+    if (e.closest("[disabled], [aria-disabled=true], svg")) continue;  // 1.4.3 leaves out what cannot be used
     const box = e.getBoundingClientRect(), style = getComputedStyle(e);
     if (box.width < 2 || box.height < 2) continue;
     let faint = 1;
@@ -48,7 +49,8 @@ _CONTRAST = """() => {
     const [a, b] = [luminance(over(colour, below)), luminance(below)].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05), size = parseFloat(style.fontSize);
     const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-    if (ratio < (large ? 3 : 4.5)) poor.push(`${ratio.toFixed(2)} "${text.slice(0, 40)}" ${style.color} <${e.tagName.toLowerCase()} class="${e.className}">`);
+    if (ratio < (large ? 3 : 4.5))
+      poor.push(`${ratio.toFixed(2)} "${text.slice(0, 40)}" ${style.color} <${e.tagName} class="${e.className}">`);
   }
   return poor;
 }"""
@@ -69,6 +71,8 @@ def nameless(page: Page) -> list[str]:
         if node.get("ignored") or role not in CONTROLS or node.get("name", {}).get("value", "").strip():
             continue
         described = session.send("DOM.describeNode", {"backendNodeId": node["backendDOMNodeId"]})["node"]
+        if described["localName"] == "svg":
+            continue  # an ornament inside a control that has a name
         attributes = " ".join(described.get("attributes", []))
         found.append(f"{role}: <{described['localName']} {attributes[:120]}>")
     session.detach()
@@ -78,7 +82,7 @@ def nameless(page: Page) -> list[str]:
 def out_of_reach(page: Page) -> list[str]:
     """The controls that lie right or left of the window, where nobody scrolls to."""
     return page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, textarea, a[href], [tabindex='0']")].filter((e) => {
+        """() => [...document.querySelectorAll("button, input, select, textarea, a[href], [tabindex='0']")].filter(e => {
           const box = e.getBoundingClientRect();
           if (!e.checkVisibility({opacityProperty: true, visibilityProperty: true}) || box.width < 2) return false;
           return box.right > innerWidth + 1 || box.left < -1;
