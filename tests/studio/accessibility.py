@@ -82,7 +82,7 @@ def nameless(page: Page) -> list[str]:
 def out_of_reach(page: Page) -> list[str]:
     """The controls that lie right or left of the window, where nobody scrolls to."""
     return page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, textarea, a[href], [tabindex='0']")].filter(e => {
+        """() => [...document.querySelectorAll("button, input, select, textarea, a, [tabindex='0']")].filter((e) => {
           const box = e.getBoundingClientRect();
           if (!e.checkVisibility({opacityProperty: true, visibilityProperty: true}) || box.width < 2) return false;
           return box.right > innerWidth + 1 || box.left < -1;

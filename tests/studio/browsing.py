@@ -32,18 +32,21 @@ class StudioProcess:
 
     Attributes:
         folder: where it runs; concepts are in `concepts/`.
-        log: what it said.
         url: where it listens.
     """
 
     folder: Path
-    log: Path
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def concepts(self) -> Path:
         return self.folder / "concepts"
+
+    @property
+    def log(self) -> Path:
+        """What it said."""
+        return self.folder / "studio.log"
 
     def start(self, *options: object) -> None:
         """Start it on a free port, and wait until it says where it is."""
@@ -106,18 +109,17 @@ class Visit:
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(PATIENCE)
-        self.page.on(
-            "console", lambda said: self.wrong.append(f"console: {said.text}") if said.type == "error" else None
-        )
-        self.page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
-        self.page.on(
-            "response", lambda got: self.wrong.append(f"{got.status} {got.url}") if got.status >= 400 else None
-        )
+        self.page.on("console", lambda said: self._check(said.type != "error", f"console: {said.text}"))
+        self.page.on("pageerror", lambda error: self._check(False, f"script: {error}"))
+        self.page.on("response", lambda got: self._check(got.status < 400, f"{got.status} {got.url}"))
         self.page.on("request", self._check_host)
 
+    def _check(self, fine: bool, otherwise: str) -> None:
+        if not fine:
+            self.wrong.append(otherwise)
+
     def _check_host(self, request: Request) -> None:
-        if not request.url.startswith((self.url, "data:", "blob:")):
-            self.wrong.append(f"another host: {request.url}")
+        self._check(request.url.startswith((self.url, "data:", "blob:")), f"another host: {request.url}")
 
     def open(self, tab: str = "Teach") -> Visit:
         self.page.goto(self.url)
