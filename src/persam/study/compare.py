@@ -17,9 +17,10 @@ from persam.models.encode_once import encode_once
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.study.agreement import Coincidences, majority, pairwise_iou, staple
-from persam.study.checks import Problem, usable_masks
+from persam.study.checks import Problem, usable_masks, usable_times
 from persam.study.layout import GOLD, Study, StudyCategory
 from persam.study.results import GOLD_TRUTH, MAJORITY, OWN, STAPLE, RatedPhoto, StudyAnswer, StudyResult
+from persam.study.times import MaskTime
 
 METHODS = ("persam", "persam-f")
 FIRST = "first"
@@ -62,7 +63,7 @@ def run(
     if not any(photo.areas for photo in going.rated):
         raise PersamError(f"There is no mask in {study.folder} that can be used; see `persam study check`.")
     names = {category: photo.stem for category, photo in references.items() if photo is not None}
-    found = tuple(going.answers), tuple(going.rated), tuple(going.left_out)
+    found = tuple(going.answers), tuple(going.rated), tuple(going.left_out), tuple(going.times)
     return StudyResult(study, _describe(persam, method), names, *found)
 
 
@@ -74,6 +75,7 @@ class _Comparison:
         self.answers: list[StudyAnswer] = []
         self.rated: list[RatedPhoto] = []
         self.left_out: list[Problem] = []
+        self.times: list[MaskTime] = []
 
     def add(self, category: StudyCategory, shown: Path | None, progress: Callable[[], object]) -> None:
         """Rate all photos of a category and ask for all but the one that is shown."""
@@ -86,6 +88,9 @@ class _Comparison:
             else:
                 people = {who: (concepts[who], masks[who]) for who in concepts if who in masks}
                 self._ask(category, photo, pixels, people, truths)
+        masked = {(photo.photo, who) for photo in self.rated if photo.category == category.name for who in photo.areas}
+        times = usable_times(self.study, category, self.left_out)
+        self.times += [time for time in times if (time.photo, time.annotator) in masked]
 
     def _rate(
         self, category: StudyCategory, photo: Path, masks: dict[str, np.ndarray], *, is_reference: bool
