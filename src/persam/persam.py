@@ -124,10 +124,11 @@ class PerSAM:
             if size is None:
                 return image
             raise UsageError("This photo is encoded already; give its size when it is encoded.")
-        return self._photos.encode_one(image, size)
+        return self.photos.encode_one(image, size)
 
     @property
-    def _photos(self) -> PhotoEncoder:
+    def photos(self) -> PhotoEncoder:
+        """Encodes photos that are read, one or several in a pass; `encode` and `segment_many` are what one wants."""
         return PhotoEncoder(self.model, self.encoder, closer_looks=self.fitted is not None)
 
     @cached_property
@@ -137,8 +138,8 @@ class PerSAM:
         seen = self.encode(np.zeros((8, 8, 3), np.uint8))
         frames = [each.frame for each in (seen, seen.other) if each is not None]
         seen_at_once = 2 * max(OUTLINE_SIDE, *(side for frame in frames for side in frame.canvas))
-        closer_look = detail_side(seen.frame.canvas) if self._photos.closer_looks else 0
-        return max(seen_at_once, closer_look, self._photos.finder_side)
+        closer_look = detail_side(seen.frame.canvas) if self.photos.closer_looks else 0
+        return max(seen_at_once, closer_look, self.photos.finder_side)
 
     # ----------------------------------------------------------------- learn
 
@@ -402,7 +403,7 @@ class PerSAM:
 
     @torch.inference_mode()
     def _segmented(self, images: Iterable[Photo], batch: int, concept: Any, options: dict[str, Any]) -> Iterator[Any]:
-        for image in self._photos.encode_ahead(images, batch):
+        for image in self.photos.encode_ahead(images, batch):
             yield self.segment(image, concept, **options)
 
     def _checked(self, concept: Concept | Sequence[Concept], max_instances: int, threshold: float) -> list[Concept]:

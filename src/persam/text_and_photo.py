@@ -34,7 +34,7 @@ class _TextAndPhoto(PerSAM):
         self.finder = finder
 
     @property
-    def _photos(self) -> PhotoEncoder:
+    def photos(self) -> PhotoEncoder:
         return PhotoEncoder(self.model, self.encoder, self.fitted is not None, finder_side=SEEN_BY_WORDS)
 
     def _segment_all(

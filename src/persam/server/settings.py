@@ -1,0 +1,146 @@
+"""How a service is set up: where it listens and keeps its things, and its limits.
+
+A service that somebody else can reach asks for a token; that is not left to whoever starts it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from persam.errors import UsageError
+
+_MEGA, _GIGA = 10**6, 10**9
+_SHORTEST_TOKEN = 16  # characters; `openssl rand -hex 16` gives 32
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the service takes; every one is a positive number.
+
+    Attributes:
+        upload_bytes: bytes of a request's body, but for those that start a job.
+        job_upload_bytes: bytes of the body of a request that starts a job: a clip, or the photos of an album.
+        photo_bytes: bytes of one photo, mask or concept file.
+        photo_pixels: pixels of one photo or mask, looked up before it is decoded.
+        field_bytes: bytes of all the fields of a form that are no files, together.
+        photos_per_request: photos in one request to segment.
+        references_per_request: photos in one request to learn.
+        concepts_per_request: concepts that one request looks for.
+        instances: objects of one concept that are looked for in a photo.
+        waiting: asks that wait for the model; who comes then is told when to come again (429).
+        batch: photos that wait together are encoded in one pass, up to so many.
+        connections: open connections; who comes then is told that it is busy (503).
+        request_seconds: seconds from a request's first byte to its answer, but for events and downloads.
+        head_seconds: seconds until the first line and the headers of a request have to be there.
+        upload_rate: bytes per second below which a body counts as dribbling, after the first ten seconds.
+        stop_seconds: seconds in which what was taken is finished when the service is told to stop.
+        concepts: concepts in the folder.
+        folder_bytes: bytes of all that is in the folder; beyond, nothing more is taken (507).
+        jobs_waiting: jobs that wait for their turn.
+        job_files: photos of one album.
+    """
+
+    upload_bytes: int = 256 * _MEGA
+    job_upload_bytes: int = 4 * _GIGA
+    photo_bytes: int = 64 * _MEGA
+    photo_pixels: int = 100 * _MEGA
+    field_bytes: int = 64_000
+    photos_per_request: int = 32
+    references_per_request: int = 16
+    concepts_per_request: int = 16
+    instances: int = 50
+    waiting: int = 64
+    batch: int = 8
+    connections: int = 128
+    request_seconds: float = 120.0
+    head_seconds: float = 10.0
+    upload_rate: float = 4_000.0
+    stop_seconds: float = 30.0
+    concepts: int = 1_000
+    folder_bytes: int = 50 * _GIGA
+    jobs_waiting: int = 32
+    job_files: int = 20_000
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not getattr(self, each.name) > 0:
+                raise UsageError(f"The limit {each.name} must be above 0, not {getattr(self, each.name)}.")
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where a service listens, and what it may do.
+
+    Attributes:
+        folder: everything that the service keeps lies in it: concepts, jobs, uploads while they last.
+        host: address to listen on; others than this machine's own need a token.
+        port: 0 for any that is free.
+        token: what callers have to know; None: whoever can reach it may use it, so only this machine can.
+        limits: what it takes.
+
+    Raises:
+        UsageError: it could be reached from elsewhere without a token, a token is too short to be one, no such port.
+    """
+
+    folder: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = field(default=None, repr=False)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"A port is a number from 0 to 65535, not {self.port}.")
+        if self.token is None and not self.is_loopback:
+            raise UsageError(
+                f"On {self.host} others can reach this service, so it needs a token; give one with --token-file or in "
+                "PERSAM_TOKEN, or listen on 127.0.0.1."
+            )
+        if self.token is not None:
+            _check_token(self.token)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this machine can reach it."""
+        return is_loopback(self.host)
+
+    @property
+    def concepts_folder(self) -> Path:
+        """Where concept files lie."""
+        return self.folder / "concepts"
+
+    @property
+    def uploads_folder(self) -> Path:
+        """Where uploads lie while their request lasts."""
+        return self.folder / "uploads"
+
+    @property
+    def jobs_folder(self) -> Path:
+        """Where jobs keep what they were given and what they made."""
+        return self.folder / "jobs"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is this machine's own, and nobody else's.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_token(token: str) -> None:
+    if len(token) < _SHORTEST_TOKEN:
+        raise UsageError(
+            f"A token has at least {_SHORTEST_TOKEN} characters, so that nobody guesses it; `openssl rand -hex 16` "
+            "makes one."
+        )
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise UsageError("A token goes into a header, so it is made of ASCII letters, digits and signs without blanks.")

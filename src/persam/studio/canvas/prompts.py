@@ -1,0 +1,241 @@
+"""What somebody drew on a photo, and the mask that it means.
+
+Points and a box are asked of the model (SAM's prompts); strokes are painted over its answer, as a brush and an eraser
+do. All coordinates are pixels of the photo, however small it is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+
+from persam.errors import PersamError, UsageError
+from persam.geometry import Size
+from persam.method.learn import prompted_mask
+from persam.models.base import EncodedImage
+
+if TYPE_CHECKING:
+    from persam.persam import PerSAM
+    from persam.server.engine import Engine
+    from persam.studio.workshop import Shown
+
+_MOST_POINTS, _MOST_STROKES, _LONGEST_STROKE = 500, 2000, 20_000  # beyond which nobody drew it
+_WIDEST = 4096.0  # pixels
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A line of the brush or the eraser.
+
+    Attributes:
+        label: 1 paints, 0 erases.
+        width: pixels of the photo.
+        points: its corners (x, y); one alone is a dot.
+    """
+
+    label: int
+    width: float
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class CanvasPrompts:
+    """What is drawn on a `Canvas`, checked.
+
+    Attributes:
+        size: (H, W) of the photo.
+        points: (x, y, label) each, label 1 on the object and 0 beside it.
+        box: (x0, y0, x1, y1) around the object, or None.
+        strokes: in the order in which they were drawn.
+        number: which gesture it was; an answer that is overtaken is told by it.
+        photo: where the page got the photo (`Shown.url`), so that an answer about another photo is told.
+    """
+
+    size: Size
+    points: tuple[tuple[float, float, int], ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    strokes: tuple[Stroke, ...] = ()
+    number: int = 0
+    photo: str = ""
+
+    @classmethod
+    def of(cls, value: Any, photo: Size | Shown) -> CanvasPrompts:
+        """Read a canvas's value; whatever lies outside the photo is moved to its edge.
+
+        Args:
+            value: of a `Canvas`, or None for nothing drawn.
+            photo: (H, W) of the photo, or the photo as it is shown.
+
+        Raises:
+            UsageError: it has another form.
+        """
+        height, width = photo if isinstance(photo, tuple) else (photo.height, photo.width)
+        value = {} if value is None else value
+        if not isinstance(value, Mapping):
+            raise _misread("no drawing at all")
+        points = _list_in(value, "points", _MOST_POINTS)
+        strokes = _list_in(value, "strokes", _MOST_STROKES)
+        box = value.get("box")
+        return cls(
+            (height, width),
+            tuple((*_inside(each, (height, width)), _label(each[2:])) for each in points),
+            None if box is None else _box(box, (height, width)),
+            tuple(_stroke(each, (height, width)) for each in strokes),
+            int(_number(value.get("number", 0))),
+            str(value.get("photo", "")),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is drawn."""
+        return not (self.points or self.box or self.strokes)
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether there is something that the model makes a mask of."""
+        return bool(self.points) or self.box is not None
+
+    def to_value(self) -> dict[str, Any]:
+        """As a canvas has it."""
+        return {
+            "points": [list(each) for each in self.points],
+            "box": None if self.box is None else list(self.box),
+            "strokes": [
+                {"label": each.label, "width": each.width, "points": [list(point) for point in each.points]}
+                for each in self.strokes
+            ],
+            "number": self.number,
+            "photo": self.photo,
+        }
+
+    def painted(self, mask: np.ndarray | None) -> np.ndarray:
+        """The strokes over a mask, (H, W) bool; over nothing where there is none."""
+        layer = np.zeros(self.size, np.uint8) if mask is None else mask.astype(np.uint8)
+        for stroke in self.strokes:
+            width = max(1, round(stroke.width))
+            corners = np.round(np.array(stroke.points)).astype(np.int32)
+            if len(corners) > 1:
+                cv2.polylines(layer, [corners], isClosed=False, color=stroke.label, thickness=width)
+            elif width < 3:
+                layer[corners[0, 1], corners[0, 0]] = stroke.label
+            else:
+                cv2.circle(layer, corners[0].tolist(), width // 2, stroke.label, cv2.FILLED)
+        return layer.astype(bool)
+
+
+def mask_of(
+    engine: Engine, encoded: EncodedImage, prompts: CanvasPrompts, start: np.ndarray | None = None
+) -> np.ndarray | None:
+    """The mask that a drawing means: points and box by the model, strokes painted over it.
+
+    Args:
+        engine: runs the model.
+        encoded: the photo.
+        prompts: what is drawn.
+        start: a mask, (H, W) bool, that is to be mended: points and box change it (it is a prompt, too), strokes are
+            painted over it.
+
+    Returns:
+        (H, W) bool; None where nothing is drawn and there is no start.
+
+    Raises:
+        PersamError: the model finds nothing there, or is too busy (`BusyError`).
+        UsageError: all points lie beside the object, and nothing says where it is.
+    """
+    mask = start
+    if prompts.asks_model:
+        if start is None and prompts.box is None and not any(label for *_, label in prompts.points):
+            raise UsageError("Every point lies beside the object; click on the object too, or draw a box around it.")
+        mask = engine.call(lambda model: _by_model(model, encoded, prompts, start)).result()
+    if prompts.strokes:
+        mask = prompts.painted(mask)
+    return mask
+
+
+def check_mask(mask: np.ndarray | None) -> np.ndarray:
+    """See that something can be learned from a mask.
+
+    Raises:
+        PersamError: there is none, or it holds nothing or everything.
+    """
+    if mask is None or not mask.any():
+        raise PersamError("Nothing is marked yet; click on the object, or draw a box around it.")
+    if mask.all():
+        raise PersamError("Everything is marked, so nothing tells the object from the rest; erase what is not it.")
+    return mask
+
+
+@torch.inference_mode()
+def _by_model(model: PerSAM, encoded: EncodedImage, prompts: CanvasPrompts, start: np.ndarray | None) -> np.ndarray:
+    points = [(x, y) for x, y, _ in prompts.points] or None
+    labels = [label for *_, label in prompts.points] or None
+    box = prompts.box
+    if start is not None and start.any():
+        # The model sees a mask that is to be mended as the box around it, and what was said beside that by points.
+        box = box or _box_around(start)
+    found: np.ndarray = (
+        prompted_mask(model.model, encoded, box=box, points=points, labels=labels).cpu().numpy()
+    )
+    return found
+
+
+def _box_around(mask: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def _misread(what: str) -> UsageError:
+    return UsageError(f"The drawing cannot be read: {what}; clear it and draw again.")
+
+
+def _list_in(value: Mapping[str, Any], name: str, most: int) -> Sequence[Any]:
+    found = value.get(name) or []
+    if not isinstance(found, Sequence) or isinstance(found, str) or len(found) > most:
+        raise _misread(f"its {name} are no list of at most {most}")
+    return found
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise _misread(f"{value!r:.40} is no number")
+    return float(value)
+
+
+def _label(rest: Any) -> int:
+    if list(rest) not in ([0], [1]):
+        raise _misread("a point says neither 1 nor 0")
+    return int(rest[0])
+
+
+def _inside(pair: Any, size: Size) -> tuple[float, float]:
+    """(x, y) on the photo: a pixel's middle has whole numbers."""
+    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) < 2:
+        raise _misread(f"{pair!r:.40} is no point")
+    height, width = size
+    return min(max(_number(pair[0]), 0.0), width - 1.0), min(max(_number(pair[1]), 0.0), height - 1.0)
+
+
+def _box(box: Any, size: Size) -> tuple[float, float, float, float]:
+    if not isinstance(box, Sequence) or isinstance(box, str) or len(box) != 4:
+        raise _misread("its box is not four numbers")
+    height, width = size
+    x0, x1 = sorted(min(max(_number(each), 0.0), float(width)) for each in box[0::2])
+    y0, y1 = sorted(min(max(_number(each), 0.0), float(height)) for each in box[1::2])
+    # Never empty: at least the pixel where it was drawn.
+    return min(x0, width - 1.0), min(y0, height - 1.0), max(x1, x0 + 1), max(y1, y0 + 1)
+
+
+def _stroke(stroke: Any, size: Size) -> Stroke:
+    if not isinstance(stroke, Mapping):
+        raise _misread("a stroke is none")
+    points = _list_in(stroke, "points", _LONGEST_STROKE)
+    if not points:
+        raise _misread("a stroke has no points")
+    width = min(max(_number(stroke.get("width", 1)), 1.0), _WIDEST)
+    return Stroke(_label([stroke.get("label")]), width, tuple(_inside(each, size) for each in points))
