@@ -205,7 +205,7 @@ class PhotoSearch:
 
     Args:
         name: tells searches apart; nobody can guess it, so that it can stand in an address.
-        folder: of its own, made if it is missing.
+        folder: of its own, made when something is searched.
 
     Attributes:
         photos: of the search, in the order given.
@@ -217,7 +217,6 @@ class PhotoSearch:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
-        folder.mkdir(parents=True, exist_ok=True)
         self.photos: list[SearchedPhoto] = []
         self.concepts: list[str] = []
         self.choice = Choice()
@@ -226,6 +225,11 @@ class PhotoSearch:
         self._results: dict[tuple[int, str], SearchResult] = {}
         self._names = UniqueNames()
         self._changing = threading.Lock()
+
+    @classmethod
+    def empty(cls) -> PhotoSearch:
+        """One of nothing, for a page that was just opened."""
+        return cls("", Path())
 
     def begin(self, photos: Sequence[tuple[Path, str]], concepts: Iterable[str], *, dropped: bool) -> None:
         """Forget what was found, and look for these concepts in these photos.

@@ -21,6 +21,7 @@ from persam.errors import PersamError
 from persam.explain import explain
 from persam.geometry import Size, shrink
 from persam.images import read_smaller
+from persam.method.segment import LOOK_BACK
 from persam.reference import Reference
 from persam.segmentation import SURE_ENOUGH, UNSURE, Segmentation
 from persam.server.engine import BusyError
@@ -43,11 +44,16 @@ _SENTENCES = {
     "Confidence map": _CONFIDENCE,
     "Guidance": "The same likeness is added to the decoder's attention, so that it looks where the photo is alike.",
     "What was looked for": "The numbers of this search, and what the marks in the pictures mean.",
-    "Step 1": "The decoder is given the points and offers masks of several sizes; the framed one is taken.",
-    "Step": "The mask is given to the decoder once more, which makes its outline better.",
     "Closer look, confidence map": "What was found is small, so a window around it is looked at again. " + _CONFIDENCE,
-    "Closer look": "In the window the decoder has more pixels of the thing; its better answer counts.",
     "Result": "This is the answer: the mask on the photo, and how likely it is that the thing is there at all.",
+}
+#: What happens in a pass of the decoder, by its name.
+_PASSES = {
+    "first pass": "The decoder is given the points and offers masks of several sizes; the framed one is taken.",
+    "first pass, weighted scales": "The decoder is given the points; its three masks are added with the tuned weights.",
+    "refined": "The decoder is given its own mask once more, which makes the outline better.",
+    "refined with box": "The decoder is given its mask and the box around it, which keeps it from running away.",
+    LOOK_BACK: "Of the masks of all passes, the one that agrees best with the confidence map counts.",
 }
 
 
@@ -274,6 +280,7 @@ def explain_result(engine: Engine, search: PhotoSearch, one: SearchResult, conce
 
 
 def _sentence_of(caption: str) -> str:
-    """What happens in a step; the longest beginning that is known counts."""
+    """What happens in a step: by the pass's name, else by the longest beginning that is known."""
+    _, _, name = caption.partition(" · ")
     known = [start for start in _SENTENCES if caption.startswith(start)]
-    return _SENTENCES[max(known, key=len)] if known else ""
+    return _PASSES[name] if name in _PASSES else _SENTENCES[max(known, key=len)] if known else ""
