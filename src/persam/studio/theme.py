@@ -1,4 +1,4 @@
-"""How the studio looks: colours and type as Gradio's theme, all else in `studio.css`. Nothing comes from the network."""
+"""How the studio looks: colours and type as a Gradio theme, all else in `studio.css`. Nothing is fetched from afar."""
 
 from __future__ import annotations
 

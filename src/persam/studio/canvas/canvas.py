@@ -15,6 +15,7 @@ import numpy as np
 from persam.geometry import fit_mask
 from persam.reports.pictures import data_uri, mask_file
 from persam.studio.canvas.prompts import CanvasPrompts
+from persam.studio.components import StublessMeta
 from persam.studio.workshop import SHOWN_SIDE, Shown
 
 EMPTY: dict[str, Any] = {"points": [], "box": None, "strokes": [], "number": 0, "photo": ""}
@@ -25,7 +26,7 @@ def _part(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 
-class Canvas(gr.HTML):
+class Canvas(gr.HTML, metaclass=StublessMeta):
     """A photo on which one clicks, draws a box, paints and erases.
 
     Its value is the drawing, see `CanvasPrompts.to_value`. Listen to ``.input``: it comes at the end of every gesture,

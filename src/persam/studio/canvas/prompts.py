@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -179,9 +179,7 @@ def _by_model(model: PerSAM, encoded: EncodedImage, prompts: CanvasPrompts, star
     if start is not None and start.any():
         # The model sees a mask that is to be mended as the box around it, and what was said beside that by points.
         box = box or _box_around(start)
-    found: np.ndarray = (
-        prompted_mask(model.model, encoded, box=box, points=points, labels=labels).cpu().numpy()
-    )
+    found: np.ndarray = prompted_mask(model.model, encoded, box=box, points=points, labels=labels).cpu().numpy()
     return found
 
 

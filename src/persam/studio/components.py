@@ -1,0 +1,18 @@
+"""Gradio's components with a habit less."""
+
+from __future__ import annotations
+
+from abc import ABCMeta
+from typing import Any
+
+from gradio.component_meta import ComponentMeta, updateable
+
+
+class StublessMeta(ComponentMeta):
+    """Makes a component's class as Gradio does, but writes no ``.pyi`` beside its source: that may be installed."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> StublessMeta:
+        """Make the class; it has the events of its base."""
+        if "__init__" in attributes:
+            attributes["__init__"] = updateable(attributes["__init__"])
+        return ABCMeta.__new__(cls, name, bases, attributes)
