@@ -13,7 +13,7 @@ from persam.lazy import library
 from persam.study.gallery import colour_of_annotator
 from persam.study.results import BAND_NAMES, BANDS, Mean, Person, Row, StudyResult, StudySummary
 from persam.study.time_summary import TimedMask, TimeFigure, TimeSummary
-from persam.study.times import ASSISTANCE, BY_HAND
+from persam.study.times import ASSISTANCE, BY_HAND, PROPOSAL
 
 _INK = "#010203"  # stands for the page's own colour of text until the SVG is written
 _BAND_COLOURS = ("#15803d", "#ca8a04", "#c2410c")
@@ -162,14 +162,14 @@ def _draw_times(
     """Each annotator's seconds a mask: every one, the quartiles and the median."""
     rng = np.random.default_rng(0)  # masks of one length lie beside each other
     for y, figure in enumerate(figures):
-        colour, drawn = colours[figure.name], _fill(figure.assistance, colours[figure.name])
+        colour, drawn = colours[figure.name], _dots(figure.assistance, colours[figure.name])
         own = [mask.time.active_seconds for mask in masks if _is_of(mask, figure)]
-        axis.plot(_shown(own), y + rng.uniform(-0.2, 0.2, len(own)), "o", markersize=4, alpha=0.6, **drawn)
+        axis.plot(_shown(own), y + rng.uniform(-0.2, 0.2, len(own)), markersize=4, alpha=0.6, **drawn)
         axis.plot(_shown([figure.low, figure.high]), [y, y], color=colour, linewidth=6, alpha=0.45)
         axis.plot(_shown([figure.median] * 2), [y - 0.25, y + 0.25], color=_INK, linewidth=2.5)
     kinds = dict.fromkeys(figure.assistance for figure in figures)
     for assistance in kinds if len(kinds) > 1 else ():
-        axis.plot([], [], "o", label=ASSISTANCE[assistance], **_fill(assistance, _INK))
+        axis.plot([], [], label=ASSISTANCE[assistance], **_dots(assistance, _INK))
     _seconds_axis(axis)
     axis.set_xlabel("active seconds a mask: every mask, the quartiles (bar) and the median (line)")
 
@@ -190,6 +190,8 @@ def _plot_agreement(masks: Sequence[TimedMask], colours: Mapping[str, str]) -> s
     for number, (label, values) in enumerate(known.items(), start=1):
         axis = page.add_subplot(1, len(known), number)
         for name, colour in colours.items():
+            if any(time.annotator == name for time, _ in values):
+                axis.plot([], [], "o", color=colour, label=name)
             for assistance in ASSISTANCE:
                 dots = [
                     (time.active_seconds, iou)
@@ -198,7 +200,7 @@ def _plot_agreement(masks: Sequence[TimedMask], colours: Mapping[str, str]) -> s
                 ]
                 if dots:
                     seconds, ious = zip(*dots, strict=True)
-                    axis.plot(_shown(seconds), ious, "o", markersize=5, label=name, **_fill(assistance, colour))
+                    axis.plot(_shown(seconds), ious, markersize=5, **_dots(assistance, colour))
         _seconds_axis(axis)
         axis.set_ylim(-0.02, 1.02)
         axis.set_ylabel(label)
@@ -212,9 +214,14 @@ def _is_of(mask: TimedMask, figure: TimeFigure) -> bool:
     return (mask.time.annotator, mask.time.assistance) == (figure.name, figure.assistance)
 
 
-def _fill(assistance: str, colour: str) -> dict[str, str]:
-    """Dots of masks that were made by hand alone are hollow."""
-    return {"color": colour, "markerfacecolor": "none" if assistance == BY_HAND else colour}
+def _dots(assistance: str, colour: str) -> dict[str, str]:
+    """The dots of masks: hollow for those made by hand alone, diamonds for corrected proposals."""
+    return {
+        "color": colour,
+        "linestyle": "none",
+        "marker": "D" if assistance == PROPOSAL else "o",
+        "markerfacecolor": "none" if assistance == BY_HAND else colour,
+    }
 
 
 def _shown(seconds: Sequence[float]) -> list[float]:
@@ -225,7 +232,7 @@ def _shown(seconds: Sequence[float]) -> list[float]:
 def _seconds_axis(axis: Any) -> None:
     axis.set_xscale("log")
     low, high = axis.get_xlim()
-    marks = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
+    marks = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200, 3600)
     ticks = [mark for mark in marks if low <= mark <= high]
     if len(ticks) > 1:
         axis.set_xticks(ticks, [f"{tick:g} s" if tick < 60 else f"{tick // 60} min" for tick in ticks])

@@ -113,7 +113,7 @@ class RankCorrelation:
 
 @dataclass(frozen=True)
 class HelpComparison:
-    """Masks with the model's help beside those by hand, over photos that have both.
+    """Masks that were prompted beside those by hand, over photos that have both.
 
     Attributes:
         ratio: geometric mean over photos of (seconds with help / seconds by hand): below 1 help saves time.
@@ -147,6 +147,11 @@ class TimeSummary:
     with_others: RankCorrelation | None
     with_model: RankCorrelation | None
     assistance: HelpComparison | None
+
+    @property
+    def from_proposals(self) -> int:
+        """How many masks began as the model's own: those lean towards it."""
+        return sum(mask.time.made == CORRECTED for mask in self.masks)
 
     @property
     def idle_limits(self) -> list[str]:
@@ -248,7 +253,7 @@ def _spearman(one: np.ndarray, other: np.ndarray) -> float:
 
 def _help(times: Iterable[MaskTime]) -> HelpComparison | None:
     """Compare by photo, in logarithms: half and twice the time are equally far from the same."""
-    logs: dict[str, dict[str, list[float]]] = {WITH_MODEL: {}, BY_HAND: {}}
+    logs: dict[str, dict[str, list[float]]] = {assistance: {} for assistance in ASSISTANCE}
     for time in times:
         if time.active_seconds > 0:
             own = logs[time.assistance].setdefault(f"{time.category}/{time.photo}", [])

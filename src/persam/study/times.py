@@ -20,9 +20,10 @@ from filelock import FileLock
 from persam.errors import PersamError, write_error
 from persam.files import write_csv
 
-#: What an annotator had to work with: the model, asked by points and boxes, or the hand alone.
-WITH_MODEL, BY_HAND = "model", "none"
-ASSISTANCE = {WITH_MODEL: "with the model", BY_HAND: "by hand"}
+#: What an annotator had to work with: the model, asked by points and boxes; the hand alone; or what the model found of
+#: itself, after it was shown the annotator's mask of another photo.
+WITH_MODEL, BY_HAND, PROPOSAL = "model", "none", "proposal"
+ASSISTANCE = {WITH_MODEL: "with the model", BY_HAND: "by hand", PROPOSAL: "correcting proposals"}
 
 #: How a mask came about. There is no mask where somebody saw nothing to mark, and said so.
 HAND, PROMPTS, BOTH, CORRECTED, NOTHING = "hand", "prompts", "prompts and hand", "corrected proposal", "nothing here"
