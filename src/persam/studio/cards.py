@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.doctor import Diagnosis
 
-_SCALES = ("whole", "part", "detail")  # the decoder's three masks; its order is that of the sizes, the smallest first
 _VERDICTS = {
     "good reference": "Good reference.",
     "will work, but": "This will work, but less well than it could:",
@@ -82,12 +81,14 @@ def weight_bars(concept: Concept) -> str:
     """PerSAM-F's weights as bars; nothing for a concept that is not tuned."""
     if concept.scale_weights is None:
         return ""
+    low, high = min(0.0, *concept.scale_weights), max(1.0, *concept.scale_weights)
     rows = []
-    for number, weight in enumerate(concept.scale_weights, 1):
-        width = 100 * min(max(weight, 0.0), 1.0)
+    for number, weight in enumerate(concept.scale_weights, 1):  # a weight may be negative: its bar ends at 0
+        start, width = (min(weight, 0.0) - low) / (high - low), abs(weight) / (high - low)
+        kind = ' class="below"' if weight < 0 else ""
         rows.append(
             f'<div class="weight"><span>scale {number}</span><span class="bar" aria-hidden="true">'
-            f'<i style="width:{width:.1f}%"></i></span><span>{weight:.3f}</span></div>'
+            f'<i{kind} style="left:{start:.1%};width:{width:.1%}"></i></span><span>{weight:.3f}</span></div>'
         )
     first, second, _ = concept.scale_weights
     learned = f"The two learned numbers are {first:.3f} and {second:.3f}; the third is what is left to 1."
