@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import wraps
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persam.errors import PersamError, first_line
+from persam.method.settings import Settings
 from persam.reports.pictures import data_uri
 
 if TYPE_CHECKING:
@@ -93,3 +96,33 @@ def weight_bars(concept: Concept) -> str:
     first, second, _ = concept.scale_weights
     learned = f"The two learned numbers are {first:.3f} and {second:.3f}; the third is what is left to 1."
     return f'<div class="weights" role="group" aria-label="Weights of the scales">{"".join(rows)}<p>{learned}</p></div>'
+
+
+def concept_details(concept: Concept, sha256: str, stranger: str) -> str:
+    """All that is known of a concept.
+
+    Args:
+        concept: it.
+        sha256: of its file.
+        stranger: why it cannot be used here; "" if it can.
+    """
+    references = [
+        f"{Path(each.source).name or 'a photo'}, {each.size[1]} x {each.size[0]}, {each.coverage:.1%} of it marked"
+        for each in concept.references
+    ]
+    chosen = {name: value for name, value in asdict(concept.settings).items() if name != "mode"}
+    plain = asdict(Settings.of(concept.mode))
+    special = [f"{name} {value}" for name, value in chosen.items() if plain.get(name) != value]
+    facts = {
+        "model": f"{concept.model_name} ({concept.model})",
+        "encoder": "the model's own" if concept.encoder == concept.model else concept.encoder_name,
+        "learned from": "; ".join(references),
+        "settings": f"mode {concept.mode}" + (f", but {', '.join(special)}" if special else ", as they are"),
+        "present from": f"similarity {concept.threshold:.3f}" if concept.fitted is None else "its calibrated score",
+        "photos kept": "yes, so that it can be tuned and learned from again" if concept.keeps_references else "no",
+        "learned": concept.created,
+        "file, SHA-256": sha256,
+    }
+    rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    warning = line(f"It cannot be used here. {stranger}", problem=True) if stranger else ""
+    return f'{warning}{concept_card(concept, concept.thumbnail)}<dl class="facts">{rows}</dl>'
