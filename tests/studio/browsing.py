@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -9,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+import cv2
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Download, Locator, Page, Playwright, Request, ViewportSize, expect
 
@@ -154,9 +157,18 @@ class Visit:
         return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+TOOLS = {
+    "add": "Click on the object",
+    "remove": "Click beside the object",
+    "box": "Draw a box around the object",
+    "brush": "Brush: paint the mask",
+    "eraser": "Eraser: take away from the mask",
+}
+
+
 @dataclass
 class DrawingBoard:
-    """A canvas; places are (x, y) in pixels of the photo."""
+    """A canvas of the page; places are (x, y) in pixels of the photo."""
 
     root: Locator
 
@@ -169,38 +181,73 @@ class DrawingBoard:
         return self.root.locator(".pc-stage")
 
     def tool(self, name: str) -> None:
-        self.root.get_by_role("button", name=name, exact=True).click()
+        self.root.get_by_label(TOOLS[name], exact=True).click()
 
-    def place(self, at: tuple[float, float], size: tuple[int, int]) -> tuple[float, float]:
-        """Where in the window a place of the photo is; the photo's size is (width, height)."""
-        box = self.root.locator("canvas").first.bounding_box()
-        assert box is not None
-        return box["x"] + at[0] / size[0] * box["width"], box["y"] + at[1] / size[1] * box["height"]
-
-    def click(self, at: tuple[float, float], size: tuple[int, int]) -> None:
-        self.stage.scroll_into_view_if_needed()
-        self.page.mouse.click(*self.place(at, size))
+    def press(self, name: str) -> None:
+        """Press one of the other buttons: Undo, Redo, Clear all that is drawn, Zoom in ..."""
+        self.root.get_by_label(name, exact=True).click()
         self.answered()
 
-    def drag(self, way: Iterable[tuple[float, float]], size: tuple[int, int]) -> None:
+    def place(self, at: tuple[float, float]) -> tuple[float, float]:
+        """Where in the window a place of the photo is."""
+        box = self.root.locator(".pc-canvas").bounding_box()
+        assert box is not None
+        scale, left, top = (float(self.stage.get_attribute(f"data-{name}") or 0) for name in ("scale", "left", "top"))
+        return box["x"] + left + at[0] * scale, box["y"] + top + at[1] * scale
+
+    def click(self, at: tuple[float, float], button: Literal["left", "right"] = "left") -> None:
+        self.stage.scroll_into_view_if_needed()
+        self.page.mouse.click(*self.place(at), button=button)
+        self.answered()
+
+    def drag(self, way: Sequence[tuple[float, float]]) -> None:
         """Press at the first place, go through all, let go at the last."""
         self.stage.scroll_into_view_if_needed()
-        places = [self.place(at, size) for at in way]
+        places = [self.place(at) for at in way]
         self.page.mouse.move(*places[0])
         self.page.mouse.down()
         for at in places[1:]:
-            self.page.mouse.move(*at, steps=3)
+            self.page.mouse.move(*at, steps=2)
         self.page.mouse.up()
         self.answered()
 
     def answered(self) -> None:
-        """Wait until the mask is that of the last gesture."""
-        expect(self.stage).not_to_have_attribute("aria-busy", "true")
+        """Wait until the photo is there and the mask is that of the last gesture."""
+        expect(self.stage).to_have_attribute("data-state", "ready")
 
-    def shows(self) -> dict[str, Any]:
-        """What is drawn, in colours: how much of the canvas is of the mask's tint is compared between two looks."""
-        return self.root.locator("canvas").first.evaluate(
-            "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let s = 0;"
-            " for (let i = 0; i < d.length; i += 4) s = (s * 31 + d[i] + 3 * d[i + 1] + 7 * d[i + 2]) >>> 0;"
-            " return {width: c.width, height: c.height, sum: s}; }"
+    def drawn(self) -> tuple[int, int, int]:
+        """How many points, boxes and strokes there are."""
+        points, box, strokes = (int(self.stage.get_attribute(f"data-{name}") or 0) for name in _KINDS)
+        return points, box, strokes
+
+    def mask(self, size: tuple[int, int]) -> np.ndarray:
+        """The mask as one sees it, (H, W) bool: where the photo is tinted, while H is held it is not.
+
+        Args:
+            size: (H, W) of the photo, which is shown whole.
+        """
+        self.stage.focus()
+        shown = self._pixels()
+        self.page.keyboard.down("h")
+        plain = self._pixels()
+        self.page.keyboard.up("h")
+        tinted = (1 - _OPACITY) * plain + _OPACITY * np.array(_TINT)
+        # The tint, but not where the photo has that colour already; drawn points hide what is below them.
+        mask = (np.abs(shown - tinted).max(2) < 4) & (np.abs(shown - plain).max(2) > 4)
+        mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((17, 17), np.uint8))
+        scale, left, top = (float(self.stage.get_attribute(f"data-{name}") or 0) for name in ("scale", "left", "top"))
+        x, y = round(left), round(top)
+        part = mask[y : y + round(size[0] * scale), x : x + round(size[1] * scale)]
+        return cv2.resize(part, size[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
+
+    def _pixels(self) -> np.ndarray:
+        """The canvas as it is painted now, (H, W, 3) float32."""
+        address: str = self.root.locator(".pc-canvas").evaluate(
+            "c => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(c.toDataURL()))))"
         )
+        file = np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8)
+        return cv2.imdecode(file, cv2.IMREAD_COLOR)[:, :, ::-1].astype(np.float32)
+
+
+_KINDS = ("points", "box", "strokes")
+_TINT, _OPACITY = (0x0E, 0xA5, 0xE9), 0.38  # of the mask, see canvas.js
