@@ -26,9 +26,12 @@ def create_studio(workshop: Workshop) -> FastAPI:
             return Response("This picture is gone; load the photo again.", status_code=404)
         return Response(file, media_type=f"image/{'jpeg' if name.endswith('jpg') else 'png'}")
 
+    page = _page(workshop)
+    for router in workshop.routers:  # before the page, which answers every address
+        app.include_router(router)
     return gr.mount_gradio_app(
         app,
-        _page(workshop),
+        page,
         path="/",
         theme=theme(),
         css=css(),

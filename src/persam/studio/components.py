@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
-from typing import Any
+from typing import Any, Self
 
 from gradio.component_meta import ComponentMeta, updateable
 
@@ -11,7 +11,7 @@ from gradio.component_meta import ComponentMeta, updateable
 class StublessMeta(ComponentMeta):
     """Makes a component's class as Gradio does, but writes no ``.pyi`` beside its source: that may be installed."""
 
-    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> StublessMeta:
+    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> Self:
         """Make the class; it has the events of its base."""
         if "__init__" in attributes:
             attributes["__init__"] = updateable(attributes["__init__"])

@@ -21,6 +21,8 @@ from persam.images import ImageSource
 from persam.reports.pictures import encoded as picture_file
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
     from persam.models.base import EncodedImage
     from persam.persam import PerSAM
     from persam.server.engine import Engine
@@ -86,11 +88,23 @@ class Workshop(Held):
         study: folder of a study whose photos are to be masked, or None.
         folder: of this run's own files (uploads, downloads), removed with all in it by `close`; by default a new
             temporary one.
+        is_local: whether this machine alone reaches the page; then it may offer folders of this machine.
+
+    Attributes:
+        routers: addresses of the tabs' own, such as those of pictures; a tab adds them when it is laid out.
     """
 
     def __init__(
-        self, engine: Engine, concepts: ConceptStore, *, study: Path | None = None, folder: Path | None = None
+        self,
+        engine: Engine,
+        concepts: ConceptStore,
+        *,
+        study: Path | None = None,
+        folder: Path | None = None,
+        is_local: bool = True,
     ) -> None:
+        self.is_local = is_local
+        self.routers: list[APIRouter] = []
         self.engine, self.concepts, self.study = engine, concepts, study
         self.folder = Path(tempfile.mkdtemp(prefix="persam-studio-")) if folder is None else folder
         self.uploads, self.downloads = self.folder / "uploads", self.folder / "downloads"
