@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import shutil
@@ -139,6 +138,14 @@ class Visit:
         """The line of a tab that says what is going on."""
         return self.page.locator(f"#{tab}-status")
 
+    def choose(self, place: str, words: str) -> None:
+        """Choose what begins with these words in the dropdown with this id, or type them where that is allowed."""
+        field = self.page.locator(f"#{place} input")
+        field.click()
+        field.fill(words)
+        field.press("Enter")
+        field.press("Tab")
+
     def upload(self, place: str, *files: Path) -> None:
         """Give files to the upload field in the element with this id."""
         self.page.locator(f"#{place} input[type=file]").first.set_input_files(list(files))
@@ -221,33 +228,47 @@ class DrawingBoard:
         return points, box, strokes
 
     def mask(self, size: tuple[int, int]) -> np.ndarray:
-        """The mask as one sees it, (H, W) bool: where the photo is tinted, while H is held it is not.
+        """The mask as one sees it, (H, W) bool: where the photo is tinted as long as H is not held.
 
         Args:
             size: (H, W) of the photo, which is shown whole.
         """
-        self.stage.focus()
-        shown = self._pixels()
-        self.page.keyboard.down("h")
-        plain = self._pixels()
-        self.page.keyboard.up("h")
-        tinted = (1 - _OPACITY) * plain + _OPACITY * np.array(_TINT)
-        # The tint, but not where the photo has that colour already; drawn points hide what is below them.
-        mask = (np.abs(shown - tinted).max(2) < 4) & (np.abs(shown - plain).max(2) > 4)
-        mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((17, 17), np.uint8))
+        tinted = self.stage.evaluate(_TINTED)
+        mask = np.zeros(tinted["width"] * tinted["height"], np.uint8)
+        for start, end in zip(tinted["turns"][::2], tinted["turns"][1::2], strict=True):
+            mask[start:end] = 1
+        # Points that are drawn over it hide it: such holes are closed.
+        mask = mask.reshape(tinted["height"], tinted["width"])
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (17, 17)))
         scale, left, top = (float(self.stage.get_attribute(f"data-{name}") or 0) for name in ("scale", "left", "top"))
         x, y = round(left), round(top)
         part = mask[y : y + round(size[0] * scale), x : x + round(size[1] * scale)]
         return cv2.resize(part, size[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
 
-    def _pixels(self) -> np.ndarray:
-        """The canvas as it is painted now, (H, W, 3) float32."""
-        address: str = self.root.locator(".pc-canvas").evaluate(
-            "c => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(c.toDataURL()))))"
-        )
-        file = np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8)
-        return cv2.imdecode(file, cv2.IMREAD_COLOR)[:, :, ::-1].astype(np.float32)
-
 
 _KINDS = ("points", "box", "strokes")
-_TINT, _OPACITY = (0x0E, 0xA5, 0xE9), 0.38  # of the mask, see canvas.js
+
+# Looks at the canvas with the mask and without; gives where the runs of tinted pixels begin and end.
+_TINTED = """async (stage) => {
+  const canvas = stage.querySelector(".pc-canvas");
+  const painted = async (key) => {
+    if (key) stage.dispatchEvent(new KeyboardEvent(key, {key: "h", bubbles: true}));
+    for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
+    return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  };
+  const shown = await painted(null), plain = await painted("keydown"), turns = [];
+  await painted("keyup");
+  const tint = [0x0e, 0xa5, 0xe9], opacity = 0.38;  // of the mask, see canvas.js
+  let inside = false;
+  for (let i = 0; i < shown.length; i += 4) {
+    let off = 0, changed = 0;
+    for (let k = 0; k < 3; k += 1) {
+      off = Math.max(off, Math.abs(shown[i + k] - (1 - opacity) * plain[i + k] - opacity * tint[k]));
+      changed = Math.max(changed, Math.abs(shown[i + k] - plain[i + k]));
+    }
+    const masked = off < 4 && changed > 4;
+    if (masked !== inside) { turns.push(i / 4); inside = masked; }
+  }
+  if (inside) turns.push(shown.length / 4);
+  return {width: canvas.width, height: canvas.height, turns};
+}"""
