@@ -81,9 +81,7 @@ def build(workshop: Workshop) -> None:
                 visible=workshop.is_local,
                 max_lines=1,
             )
-            several = gr.Slider(
-                1, 10, 1, step=1, label="How many in a photo, at most", elem_id="find-several"
-            )
+            several = gr.Slider(1, 10, 1, step=1, label="How many in a photo, at most", elem_id="find-several")
             with gr.Row(elem_classes="toolbar"):
                 run = gr.Button("Find", variant="primary", elem_id="find-run", min_width=120)
                 stop = gr.Button("Stop", interactive=False, elem_id="find-stop", min_width=100)
@@ -117,9 +115,7 @@ def _results(*above: Any) -> FindParts:
             0, 1, SURE_ENOUGH, step=0.01, label="Counts as there from", elem_id="find-threshold", min_width=150
         )
         least = gr.Slider(0, 1, 0, step=0.01, label="Show from a score of", elem_id="find-least", min_width=150)
-    gallery = _asset(
-        "gallery", gallery_of(PhotoSearch.empty(), "overlay"), label="Results", elem_id="find-gallery"
-    )
+    gallery = _asset("gallery", gallery_of(PhotoSearch.empty(), "overlay"), label="Results", elem_id="find-gallery")
     with gr.Row(elem_classes="toolbar"):
         back = gr.Button("‹ Earlier", elem_id="find-page-back", elem_classes="quiet", size="sm", min_width=90)
         page = gr.HTML("", elem_id="find-page")
@@ -213,8 +209,14 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     parts.stop.click(actions.stop, session, **run)
     views = [parts.states, parts.only, parts.least, parts.order, parts.threshold, kind]
     gr.on(
-        [parts.states.input, parts.only.input, parts.order.input, kind.input, parts.least.release,
-         parts.threshold.release],
+        [
+            parts.states.input,
+            parts.only.input,
+            parts.order.input,
+            kind.input,
+            parts.least.release,
+            parts.threshold.release,
+        ],
         actions.choose_shown,
         [session, *views],
         trigger_mode="always_last",

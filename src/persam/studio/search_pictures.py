@@ -42,7 +42,9 @@ def address_of(search: PhotoSearch, one: SearchResult, kind: str, size: str) -> 
     """Where the page gets a picture of a result; another address each time that the picture is another one."""
     place = search.concepts.index(one.concept) if one.concept in search.concepts else 0
     there = one.found and one.is_there(search.choice.threshold)
-    return f"/search/{quote(search.name)}/{one.photo.number}/{place}/{kind}/{size}?v={one.version}{'t' if there else ''}"
+    return (
+        f"/search/{quote(search.name)}/{one.photo.number}/{place}/{kind}/{size}?v={one.version}{'t' if there else ''}"
+    )
 
 
 # ------------------------------------------------------------------------- what is kept while a photo is at hand
