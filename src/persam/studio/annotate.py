@@ -40,6 +40,8 @@ _KEYS = {
     "pageup": "study-previous",
     "arrowleft": "study-previous",
 }
+_BAR = "height: .35rem; border-radius: 1rem; background: var(--border-color-primary); margin: .3rem 0"
+_FILL = "height: 100%; border-radius: 1rem; background: var(--color-accent);"
 
 Update = dict[Any, Any]
 
@@ -56,10 +58,10 @@ class _StudyTab:
         self.workshop = workshop
         self.folder = gr.State(None if workshop.study is None else str(workshop.study))
         self.sitting = gr.State(None)
+        self.status = gr.HTML("", elem_id="study-status", elem_classes="status")
         self._lay_out_setup()
         self._lay_out_desk()
         self._lay_out_end()
-        self.status = gr.HTML("", elem_id="study-status", elem_classes="status")
         with gr.Accordion("For the person who runs the study", open=False, elem_id="study-organiser"):
             organise.build(workshop, self.folder)
         self._unchanged: Update = {self.status: gr.skip()}
@@ -75,7 +77,7 @@ class _StudyTab:
                 "Say who you are and begin: you can stop at any time, and go on where you stopped.",
                 elem_classes="hint",
             )
-            if given is None:
+            if given is None and self.workshop.is_local:
                 self._lay_out_choice()
             with gr.Row():
                 self.annotator = gr.Dropdown(
@@ -116,12 +118,13 @@ class _StudyTab:
             place="study-canvas", idle=IDLE_LIMIT, keys=keys, elem_id="study-stopwatch", visible="hidden"
         )
         with gr.Column(visible=False, elem_id="study-desk") as self.desk:
+            # Above the photo, so that on a small screen one need not scroll for every photo.
             self.progress = gr.HTML(elem_id="study-progress")
-            self.canvas = Canvas(label="The photo to mask", elem_id="study-canvas")
             with gr.Row(elem_classes="toolbar"):
-                self.previous = gr.Button("‹ Previous", elem_id="study-previous", min_width=90)
+                self.previous = gr.Button("‹ Back", elem_id="study-previous", min_width=70)
                 self.save = gr.Button("Save and next", variant="primary", elem_id="study-save", min_width=140)
-                self.next = gr.Button("Next ›", elem_id="study-next", min_width=90)
+                self.next = gr.Button("Skip ›", elem_id="study-next", min_width=70)
+            self.canvas = Canvas(label="The photo to mask", elem_id="study-canvas")
             with gr.Row(elem_classes=["toolbar", "quiet"]):
                 self.nothing = gr.Button("It is not in this photo", size="sm", elem_id="study-nothing", min_width=120)
                 self.over = gr.Button("Start over", size="sm", elem_id="study-over", min_width=90)
@@ -151,7 +154,7 @@ class _StudyTab:
         self.annotator.change(
             self._own_categories, [self.folder, self.annotator], self.category, show_progress="hidden"
         )
-        if self.workshop.study is None:
+        if self.workshop.study is None and self.workshop.is_local:
             opened = [self.folder, self.status]  # the rest follows, for the folder has changed
             self.open.click(self._open, [self.typed], opened)
             self.typed.submit(self._open, [self.typed], opened)
@@ -401,7 +404,9 @@ def _progress(sitting: Sitting) -> str:
     return (
         f"<p><b>{name}</b>: photo {sitting.place + 1} of {sitting.count} "
         f"<span>({len(done)} done, {who})</span></p>"
-        f'<progress max="{sitting.count}" value="{len(done)}" aria-label="Photos that are done"></progress>'
+        f'<div role="progressbar" aria-label="Photos that are done" aria-valuemin="0" aria-valuemax="{sitting.count}" '
+        f'aria-valuenow="{len(done)}" style="{_BAR}">'
+        f'<div style="{_FILL} width: {100 * len(done) / sitting.count:.1f}%"></div></div>'
         f"<p>{' '.join(marks)}</p>"
     )
 
