@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Download, Locator, Page, Playwright, Request, ViewportSize, expect
 
-PATIENCE = 30_000  # milliseconds that anything on the page may take on a busy machine
+PATIENCE = 15_000  # milliseconds that anything on the page may take on a busy machine
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 390, "height": 844}}
 TABS = ("Teach", "Find", "Concepts", "Study")
 _WHERE = re.compile(r"http://127\.0\.0\.1:\d+/?")
@@ -53,7 +53,7 @@ class StudioProcess:
     def start(self, *options: object) -> None:
         """Start it on a free port, and wait until it says where it is."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        words = ["studio", "--port", "0", "--concepts", str(self.concepts), "--no-open", *map(str, options)]
+        words = ["studio", "--port", "0", "--concepts", str(self.concepts), "--no-browser", *map(str, options)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "persam", *words],
