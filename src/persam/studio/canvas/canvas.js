@@ -98,9 +98,11 @@ function hear() {
     restart(given); // a program drew something else
   }
   answer(props.reply || {});
-  offer(props.tools);
+  offer(offered());
   refresh();
 }
+
+const offered = () => props.tools || tools.map((each) => each.dataset.tool); // a canvas that was not shown has no props
 
 function offer(names) {
   for (const each of tools) each.hidden = !names.includes(each.dataset.tool);
@@ -284,10 +286,10 @@ function report() {
   });
   stage.setAttribute("aria-busy", String(state === "thinking" || state === "loading"));
   stage.setAttribute("aria-label", shownUrl
-    ? props.label + ", drawing surface. " + points.length + " points" + (box ? ", a box" : "") + ", " + strokes.length +
+    ? (props.label || "Photo") + ", drawing surface. " + points.length + " points" + (box ? ", a box" : "") + ", " + strokes.length +
       " strokes. Arrow keys move a crosshair, Enter uses the tool there; the question mark shows all keys."
-    : props.label + ", drawing surface, no photo yet");
-  find(".pc-empty").textContent = props.empty;
+    : (props.label || "Photo") + ", drawing surface, no photo yet");
+  find(".pc-empty").textContent = props.empty || "";
   find("[data-act=undo]").disabled = at === 0;
   find("[data-act=redo]").disabled = at === history.length - 1;
   find("[data-act=clear]").disabled = isEmpty(drawn());
@@ -471,7 +473,7 @@ function pressed(event) {
   else if (key === "Escape" && (gesture || corner || showCross)) { gesture = corner = null; showCross = false; }
   else if (key === "h") hide(true);
   else if (key === "[" || key === "]") widthInput.value = String(Number(widthInput.value) * (key === "]" ? 1.25 : 0.8));
-  else if (LETTERS[key] && props.tools.includes(LETTERS[key])) { choose(LETTERS[key]); say(find("[data-tool=" + LETTERS[key] + "]").getAttribute("aria-label")); }
+  else if (LETTERS[key] && offered().includes(LETTERS[key])) { choose(LETTERS[key]); say(find("[data-tool=" + LETTERS[key] + "]").getAttribute("aria-label")); }
   else if (ACTS[key]) acts[ACTS[key]]();
   else return false;
   return true;

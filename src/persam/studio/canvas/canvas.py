@@ -39,7 +39,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
         label: what is drawn on it, for those who do not see it.
         elem_id: of the element, as for every component.
         empty: what stands there as long as there is no photo.
-        tools: those that are offered, of `TOOLS`; change them with ``gr.update(tools=[...])``.
+        tools: those that are offered, of `TOOLS`.
         more: whatever `gradio.HTML` takes.
     """
 
@@ -93,7 +93,11 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
 
     @staticmethod
     def show(
-        photo: Shown | None, mask: np.ndarray | None = None, prompts: CanvasPrompts | None = None, note: str = ""
+        photo: Shown | None,
+        mask: np.ndarray | None = None,
+        prompts: CanvasPrompts | None = None,
+        note: str = "",
+        tools: Sequence[str] = TOOLS,
     ) -> Any:
         """An update: another photo, with a mask, (H, W) bool, and prompts, if there are any; None: no photo.
 
@@ -104,6 +108,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
             mask: as large as the photo itself.
             prompts: what is to be drawn already.
             note: a sentence below the photo, which is read aloud.
+            tools: those that are offered.
         """
         if photo is None:
             return gr.update(value=EMPTY, photo={}, reply={})
@@ -112,6 +117,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
             value={**drawn, "photo": photo.url},
             photo={"url": photo.url, "width": photo.width, "height": photo.height},
             reply=_reply(photo.url, -1, mask, note),
+            tools=list(tools),
         )
 
     @staticmethod
