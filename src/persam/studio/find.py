@@ -44,9 +44,10 @@ from persam.segmentation import SURE_ENOUGH
 from persam.studio.canvas import Canvas
 from persam.studio.clip_view import clip_routes
 from persam.studio.downloads import PARCELS
-from persam.studio.find_actions import EXPLAIN_HINT, FindActions, FindParts
+from persam.studio.find_actions import EXPLAIN_HINT, FindActions
 from persam.studio.find_cards import HINT, KIND_CHOICES, ORDER_CHOICES, facts_of, gallery_of, status
 from persam.studio.find_session import FindSessions
+from persam.studio.find_show import FindParts
 from persam.studio.results import PhotoSearch
 from persam.studio.search_pictures import picture_routes
 from persam.studio.workshop import Workshop
@@ -63,7 +64,8 @@ def build(workshop: Workshop) -> None:
         clip_routes(sessions.clip_of),
     ]
     tab, page = Context.block, Context.root_block
-    assert tab is not None and page is not None
+    assert tab is not None
+    assert page is not None
     session = gr.State("", delete_callback=sessions.close)
     gr.HTML(f"<style>{_STYLE}</style>", visible="hidden", elem_id="find-style")
     with gr.Row():
@@ -81,9 +83,7 @@ def build(workshop: Workshop) -> None:
                 visible=workshop.is_local,
                 max_lines=1,
             )
-            several = gr.Slider(
-                1, 10, 1, step=1, label="How many in a photo, at most", elem_id="find-several"
-            )
+            several = gr.Slider(1, 10, 1, step=1, label="How many in a photo, at most", elem_id="find-several")
             with gr.Row(elem_classes="toolbar"):
                 run = gr.Button("Find", variant="primary", elem_id="find-run", min_width=120)
                 stop = gr.Button("Stop", interactive=False, elem_id="find-stop", min_width=100)
@@ -117,20 +117,17 @@ def _results(*above: Any) -> FindParts:
             0, 1, SURE_ENOUGH, step=0.01, label="Counts as there from", elem_id="find-threshold", min_width=150
         )
         least = gr.Slider(0, 1, 0, step=0.01, label="Show from a score of", elem_id="find-least", min_width=150)
-    gallery = _asset(
-        "gallery", gallery_of(PhotoSearch.empty(), "overlay"), label="Results", elem_id="find-gallery"
-    )
-    with gr.Row(elem_classes="toolbar"):
-        back = gr.Button("‹ Earlier", elem_id="find-page-back", elem_classes="quiet", size="sm", min_width=90)
-        page = gr.HTML("", elem_id="find-page")
-        on = gr.Button("Later ›", elem_id="find-page-on", elem_classes="quiet", size="sm", min_width=90)
-    changes = gr.HTML("", elem_id="find-changes")
+    gallery = _asset("gallery", gallery_of(PhotoSearch.empty(), "overlay"), label="Results", elem_id="find-gallery")
     with gr.Row(elem_classes="toolbar"):
         worth = gr.Button(
             "What is most worth correcting?", elem_id="find-worth", elem_classes="quiet", size="sm", min_width=160
         )
+        back = gr.Button("‹ Earlier", elem_id="find-page-back", elem_classes="quiet", size="sm", min_width=90)
+        page = gr.HTML("", elem_id="find-page")
+        on = gr.Button("Later ›", elem_id="find-page-on", elem_classes="quiet", size="sm", min_width=90)
+    changes = gr.HTML("", elem_id="find-changes")
     with gr.Tabs(elem_id="find-detail"):
-        with gr.Tab("Picture", id="picture"), gr.Row():
+        with gr.Tab("Picture", id="picture") as pictured, gr.Row():
             large = gr.HTML("", elem_id="find-large", min_width=300)
             facts = gr.HTML(facts_of(PhotoSearch.empty(), None), elem_id="find-facts", min_width=160)
         with gr.Tab("How it was found", id="explain") as explained:
@@ -176,9 +173,8 @@ def _results(*above: Any) -> FindParts:
         worth=worth,
         large=large,
         facts=facts,
-        explained=explained,
+        views=(pictured, explained, corrected),
         steps=steps,
-        corrected=corrected,
         canvas=canvas,
         save_as=save_as,
         learn=learn,
@@ -213,8 +209,14 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     parts.stop.click(actions.stop, session, **run)
     views = [parts.states, parts.only, parts.least, parts.order, parts.threshold, kind]
     gr.on(
-        [parts.states.input, parts.only.input, parts.order.input, kind.input, parts.least.release,
-         parts.threshold.release],
+        [
+            parts.states.input,
+            parts.only.input,
+            parts.order.input,
+            kind.input,
+            parts.least.release,
+            parts.threshold.release,
+        ],
         actions.choose_shown,
         [session, *views],
         trigger_mode="always_last",
@@ -224,8 +226,8 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     parts.on.click(partial(actions.turn_page, 1), [session, kind], **run)
     parts.gallery.select(actions.choose, [session, kind], **run)
     parts.worth.click(actions.choose_worth, [session, kind], **run)
-    parts.explained.select(actions.explain, session, **run)
-    parts.corrected.select(actions.open_correction, session, **run)
+    for view, detail in zip(parts.views, ("picture", "explain", "correct"), strict=True):
+        view.select(partial(actions.open_detail, detail), session, **run)
     parts.canvas.input(actions.draw, [session, parts.canvas], trigger_mode="always_last", **run)
     parts.learn.click(actions.learn, [session, parts.save_as, kind], **run)
     parts.keep.click(actions.keep_mask, [session, kind], **run)
