@@ -69,6 +69,10 @@ _pillow_limit_lock = threading.Lock()
 warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.", append=True)
 
 
+class NoPictureError(PersamError):
+    """A file is there and readable, but holds something else than a picture."""
+
+
 def read_image(source: ImageSource | RemotePath, *, max_pixels: int | None = None, what: str = "photo") -> np.ndarray:
     """Read a photo as every viewer shows it.
 
@@ -190,7 +194,7 @@ def _decoded(
     limit = max_pixels_allowed() if max_pixels is None else max_pixels
     try:
         with _stream(file) if data is None else io.BytesIO(data) as stream:
-            picture = _open(stream, file, what, limit)
+            picture = open_header(stream, file, what, limit)
             size = picture.size
             check_pixels(size, limit, file, what)
             if longest is not None and longest < max(size):
@@ -280,7 +284,13 @@ def _stream(file: Place) -> BinaryIO:
     return io.BytesIO(file.read_bytes()) if is_pipe(file) else file.open("rb")
 
 
-def _open(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Image:
+def open_header(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Image:
+    """Look what a stream holds, which tells a picture's size before it is decoded.
+
+    Raises:
+        NoPictureError: something else than a picture.
+        PersamError: it is damaged, or needs one more package.
+    """
     try:
         picture = _identified(stream)
         if picture.format != "TIFF" or _is_known(picture):
@@ -298,7 +308,7 @@ def _open(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Image:
     is_avif = start[4:8] == b"ftyp" and start[8:] in _AVIF_BRANDS
     if start.startswith(_MAGIC_NUMBERS) or (start[:4], start[8:]) == (b"RIFF", b"WEBP") or is_avif:
         raise _damaged(file, what)
-    raise PersamError(
+    raise NoPictureError(
         f"The {what} {file} is not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file."
     )
 

@@ -21,7 +21,9 @@ from persam.cli import (
     learn,
     models,
     segment,
+    serve,
     show,
+    studio,
     study,
     video,
 )
@@ -165,6 +167,8 @@ app.command("show")(show.show)
 app.command("models")(models.models)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)
+app.command("serve")(serve.serve)
+app.command("studio")(studio.studio)
 app.add_typer(album.app, name="album")
 app.add_typer(classify.app, name="classify")
 app.add_typer(bench.app, name="bench")

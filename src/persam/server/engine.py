@@ -22,13 +22,13 @@ import torch
 
 from persam.concept import Concept
 from persam.encoding import Photo, read_photo
-from persam.errors import PersamError
 from persam.files import Held
 from persam.geometry import Size
 from persam.images import read_smaller
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
 from persam.segmentation import Segmentation, SegmentOptions, check_search
+from persam.server.refusals import Refused
 
 T = TypeVar("T")
 Turn = Literal["photos", "call", "patient"]
@@ -39,8 +39,10 @@ _FIRST_GUESS = 0.5  # seconds that an ask takes, until some were measured
 _WEIGHT_OF_NEW = 0.2  # of the last turn in the running mean of seconds per ask
 
 
-class BusyError(PersamError):
+class BusyError(Refused):
     """As many wait as may wait; come again after `retry_after` seconds."""
+
+    status = 429
 
     def __init__(self, retry_after: float, waiting: int) -> None:
         super().__init__(
@@ -49,8 +51,10 @@ class BusyError(PersamError):
         self.retry_after = retry_after
 
 
-class StoppingError(PersamError):
+class StoppingError(Refused):
     """The service is stopping and takes nothing more."""
+
+    status, retry_after = 503, 5.0
 
     def __init__(self) -> None:
         super().__init__("The service is stopping and takes nothing more; try again when it runs again.")

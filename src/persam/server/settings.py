@@ -6,6 +6,7 @@ A service that somebody else can reach asks for a token; that is not left to who
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class Limits:
 
     Attributes:
         upload_bytes: bytes of a request's body, but for those that start a job.
+        json_bytes: bytes of a body that is no form and no file, such as JSON, which is read into memory.
         job_upload_bytes: bytes of the body of a request that starts a job: a clip, or the photos of an album.
         photo_bytes: bytes of one photo, mask or concept file.
         photo_pixels: pixels of one photo or mask, looked up before it is decoded.
@@ -28,11 +30,11 @@ class Limits:
         photos_per_request: photos in one request to segment.
         references_per_request: photos in one request to learn.
         concepts_per_request: concepts that one request looks for.
-        instances: objects of one concept that are looked for in a photo.
         waiting: asks that wait for the model; who comes then is told when to come again (429).
         batch: photos that wait together are encoded in one pass, up to so many.
         connections: open connections; who comes then is told that it is busy (503).
-        request_seconds: seconds from a request's first byte to its answer, but for events and downloads.
+        request_seconds: seconds from a request's headers to its answer, but for events and downloads.
+        job_upload_seconds: seconds in which the body of a request that starts a job has to be there.
         head_seconds: seconds until the first line and the headers of a request have to be there.
         upload_rate: bytes per second below which a body counts as dribbling, after the first ten seconds.
         stop_seconds: seconds in which what was taken is finished when the service is told to stop.
@@ -43,18 +45,19 @@ class Limits:
     """
 
     upload_bytes: int = 256 * _MEGA
+    json_bytes: int = 16 * _MEGA
     job_upload_bytes: int = 4 * _GIGA
     photo_bytes: int = 64 * _MEGA
-    photo_pixels: int = 100 * _MEGA
+    photo_pixels: int = 50 * _MEGA
     field_bytes: int = 64_000
     photos_per_request: int = 32
     references_per_request: int = 16
     concepts_per_request: int = 16
-    instances: int = 50
     waiting: int = 64
     batch: int = 8
-    connections: int = 128
+    connections: int = 64
     request_seconds: float = 120.0
+    job_upload_seconds: float = 3_600.0
     head_seconds: float = 10.0
     upload_rate: float = 4_000.0
     stop_seconds: float = 30.0
@@ -65,7 +68,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if not getattr(self, each.name) > 0:
+            if not 0 < getattr(self, each.name) < math.inf:
                 raise UsageError(f"The limit {each.name} must be above 0, not {getattr(self, each.name)}.")
 
 
@@ -78,6 +81,7 @@ class ServerSettings:
         host: address to listen on; others than this machine's own need a token.
         port: 0 for any that is free.
         token: what callers have to know; None: whoever can reach it may use it, so only this machine can.
+        origins: web pages that may call it, such as ``"https://app.example.org"``; others cannot.
         limits: what it takes.
 
     Raises:
@@ -88,6 +92,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = field(default=None, repr=False)
+    origins: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -10,17 +10,22 @@ from pathlib import Path
 from persam.concept import Concept
 from persam.errors import PersamError, write_error
 from persam.files import safe_name
+from persam.server.refusals import NoRoomError, Refused
 
 _SUFFIX = ".safetensors"
 _KEPT_LOADED = 64  # concepts
 
 
-class NameTakenError(PersamError):
+class NameTakenError(Refused):
     """There is a concept of that name."""
 
+    status = 409
 
-class NoConceptError(PersamError):
+
+class NoConceptError(Refused):
     """There is no concept of that name."""
+
+    status = 404
 
 
 class ConceptStore:
@@ -79,22 +84,33 @@ class ConceptStore:
 
         Raises:
             NameTakenError: there is one of that name already.
-            PersamError: the store is full, or the folder cannot be written.
+            NoRoomError: it is full.
+            PersamError: the folder cannot be written.
         """
         file = self.path(concept.name)
         with self._lock:  # so that of two with one name, one is told
-            if not overwrite and file.exists():
-                raise NameTakenError(
-                    f'There is a concept "{file.stem}" already; choose another name, or say that it is to be replaced.'
-                )
+            if not overwrite:
+                self.check_free(concept.name)
             if self.most is not None and not file.exists() and len(self.names()) >= self.most:
-                raise PersamError(f"There are {self.most} concepts, which is as many as may be; delete some.")
+                raise NoRoomError(f"There are {self.most} concepts, which is as many as may be; delete some.")
             try:
                 replace(concept, name=file.stem).save(file, thumbnail=True)
             except PersamError as error:
                 raise PersamError(str(error).replace(str(file), f'the concept "{file.stem}"')) from error
             self._loaded.pop(file.stem, None)
         return file.stem
+
+    def check_free(self, name: str) -> None:
+        """See that no concept has this name.
+
+        Raises:
+            NameTakenError: one has.
+        """
+        file = self.path(name)
+        if file.exists():
+            raise NameTakenError(
+                f'There is a concept "{file.stem}" already; choose another name, or say that it is to be replaced.'
+            )
 
     def delete(self, name: str) -> None:
         """Remove a concept.

@@ -5,6 +5,7 @@ A photo and a mask go to the page as props; what comes back is the drawing alone
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,6 +19,7 @@ from persam.studio.canvas.prompts import CanvasPrompts
 from persam.studio.components import StublessMeta
 from persam.studio.workshop import SHOWN_SIDE, Shown
 
+TOOLS = ("add", "remove", "box", "brush", "eraser", "pan")
 EMPTY: dict[str, Any] = {"points": [], "box": None, "strokes": [], "number": 0, "photo": ""}
 
 
@@ -37,6 +39,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
         label: what is drawn on it, for those who do not see it.
         elem_id: of the element, as for every component.
         empty: what stands there as long as there is no photo.
+        tools: those that are offered, of `TOOLS`; change them with ``gr.update(tools=[...])``.
         more: whatever `gradio.HTML` takes.
     """
 
@@ -48,6 +51,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
         photo: dict[str, Any] | None = None,
         reply: dict[str, Any] | None = None,
         empty: str = "No photo yet.",
+        tools: Sequence[str] = TOOLS,
         **more: Any,
     ) -> None:
         more = {"container": False, "padding": False, **more}
@@ -63,6 +67,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
             photo=photo or {},
             reply=reply or {},
             empty=empty,
+            tools=list(tools),
             **more,
         )
 

@@ -1,0 +1,50 @@
+"""Waiting for the model: not longer than a request may take, nor for somebody who has hung up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from fastapi import Request
+
+from persam.server.refusals import GoneError, TooLateError
+
+T = TypeVar("T")
+
+
+async def answer(request: Request, work: Awaitable[T]) -> T:
+    """Wait for some work of a request, whose body was read already.
+
+    The work is cancelled, and with it what it asked of the engine, where nobody waits for it any more.
+
+    Args:
+        request: that it is done for.
+        work: a coroutine, or an engine's future through `asyncio.wrap_future`.
+
+    Raises:
+        TooLateError: it takes longer than a request may.
+        GoneError: who asked has hung up.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_until_gone(request))
+    most = request.app.state.service.settings.limits.request_seconds
+    left = getattr(request.state, "deadline", time.monotonic() + most) - time.monotonic()
+    try:
+        await asyncio.wait({task, gone}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
+            raise GoneError("Nobody waits for this answer any more.")
+        raise TooLateError(
+            f"This takes longer than the {most:g} s of a request; send fewer photos at once, or come when fewer wait."
+        )
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

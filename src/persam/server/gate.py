@@ -1,0 +1,323 @@
+"""The gate: what every request passes, whatever it is about.
+
+Who asks (address, page, token), whether the service takes requests at all, how large a body is and how fast it comes;
+and on the way out its number, metrics, log, and one sentence where something went wrong inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ctypes
+import hmac
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from persam.server.engine import StoppingError
+from persam.server.refusals import ForbiddenError, Refused, TooLargeError, TooSlowError, UnknownCallerError
+from persam.server.settings import ServerSettings, is_loopback
+from persam.server.telemetry import Telemetry, log
+
+OPEN_PATHS = frozenset(("/health", "/ready"))  # for whoever looks after the process; they tell nothing
+_JOBS = "/v1/jobs"
+_READING = frozenset(("GET", "HEAD", "OPTIONS"))
+_GRACE = 10.0  # seconds in which a body need not be quick
+_SEND_SECONDS = 60.0  # in which a piece of an answer has to be taken
+_DRAINED_BYTES, _DRAINED_SECONDS = 64_000_000, 2.0  # of a refused body, so that its sender gets to read the answer
+_TRIM_FROM = 4_000_000  # bytes of a body, after which memory is given back
+
+
+class _TakesNothingError(Exception):
+    """Whoever asked does not take the answer."""
+
+
+@dataclass(eq=False)
+class _Passage:
+    """One request on its way through.
+
+    Attributes:
+        id: that the log and the answer carry.
+        started: by the monotonic clock.
+        body_bytes, body_ends: what its body may have, and when it has to be there.
+        received: bytes of the body so far.
+        status: of the answer; 0: none yet.
+        is_whole: nothing of its body is to come.
+        refused: why its body is not read further.
+        is_over: it was refused, and what the route answers is thrown away.
+    """
+
+    scope: Scope
+    body_bytes: int
+    body_ends: float
+    id: str = field(default_factory=lambda: uuid4().hex[:12])
+    started: float = field(default_factory=time.monotonic)
+    received: int = 0
+    status: int = 0
+    is_whole: bool = False
+    refused: Refused | None = None
+    is_over: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been under way."""
+        return time.monotonic() - self.started
+
+    @property
+    def path(self) -> str:
+        """The template of its path; "other" where there is nothing."""
+        return getattr(self.scope.get("route"), "path", "other")
+
+
+class Gate:
+    """ASGI middleware round all of the service.
+
+    Args:
+        app: what is behind it.
+        settings: of the service.
+        telemetry: takes note of every request.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServerSettings, telemetry: Telemetry) -> None:
+        self.app, self.settings, self.telemetry = app, settings, telemetry
+        self.limits = settings.limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through, or not."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)  # the start and the end of the application
+            return
+        service = getattr(scope["app"].state, "service", None)
+        passage = self._passage(scope)
+        scope.setdefault("state", {}).update(request_id=passage.id, deadline=passage.started + self._seconds(scope))
+        counted = self._counted(passage, receive)
+        answer = self._answering(passage, receive, send)
+        if service is not None:
+            service.requests += 1
+        try:
+            self._check(scope, stopping=service is None or service.stopping)
+            await self.app(scope, counted, answer)
+        except Refused as refused:
+            await self._refuse(passage, refused, receive, send)
+        except _TakesNothingError:
+            pass  # its connection is closed, because the answer is not whole
+        except Exception:
+            log("error", level=logging.ERROR, trace=True, id=passage.id, path=passage.path)
+            if not passage.status:  # else it is too late for a sentence
+                words = f"Something went wrong here; the log has it under {passage.id}."
+                await _send_json(answer, 500, {"detail": words})
+        finally:
+            if service is not None:
+                service.requests -= 1
+            self._note(passage)
+
+    # ------------------------------------------------------------------ who asks
+
+    def _check(self, scope: Scope, *, stopping: bool) -> None:
+        headers = Headers(scope=scope)
+        self._check_host(headers)
+        if scope["path"] in OPEN_PATHS:
+            return
+        self._check_origin(scope["method"], headers)
+        if self.settings.token is not None and scope["method"] != "OPTIONS":
+            _check_token(headers.get("authorization", ""), self.settings.token)
+        if stopping and scope["path"] != "/metrics":
+            raise StoppingError
+        _check_length(headers, self._body_bytes(scope, headers))
+
+    def _check_host(self, headers: Headers) -> None:
+        """A page of the web whose name was made to mean this machine has that name here, and so comes no further."""
+        if not self.settings.is_loopback:
+            return  # there the token decides
+        host = _hostname(headers.get("host", ""))
+        if host != self.settings.host and not is_loopback(host):
+            raise ForbiddenError(
+                "This service answers to 127.0.0.1 and localhost only; ask for it by one of these names, or start it "
+                "with --host and a token."
+            )
+
+    def _check_origin(self, method: str, headers: Headers) -> None:
+        """Browsers say which page asks; pages of others may not change anything here."""
+        origin = headers.get("origin")
+        if origin is None or method in _READING or origin in self.settings.origins:
+            return
+        if urlsplit(origin).netloc.lower() != headers.get("host", "").lower() or not urlsplit(origin).netloc:
+            raise ForbiddenError(
+                "This page may not use the service; start it with --allow-origin and the page's address."
+            )
+
+    # ------------------------------------------------------------------ the body
+
+    def _passage(self, scope: Scope) -> _Passage:
+        headers = Headers(scope=scope)
+        seconds = self.limits.job_upload_seconds if _starts_job(scope) else self.limits.request_seconds
+        has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        return _Passage(scope, self._body_bytes(scope, headers), time.monotonic() + seconds, is_whole=not has_body)
+
+    def _seconds(self, scope: Scope) -> float:
+        return self.limits.request_seconds + (self.limits.job_upload_seconds if _starts_job(scope) else 0.0)
+
+    def _body_bytes(self, scope: Scope, headers: Headers) -> int:
+        if _starts_job(scope):
+            return self.limits.job_upload_bytes
+        is_file = scope["method"] == "PUT" or headers.get("content-type", "").lower().startswith("multipart/")
+        return self.limits.upload_bytes if is_file else self.limits.json_bytes
+
+    def _counted(self, passage: _Passage, receive: Receive) -> Receive:
+        """What comes in, counted: a body that is too large, too slow or too late ends here."""
+
+        async def receive_some() -> Message:
+            if passage.refused is not None:
+                raise passage.refused
+            if passage.is_whole:
+                return await receive()
+            now = time.monotonic()
+            quick_enough = passage.started + max(_GRACE, passage.received / self.limits.upload_rate)
+            try:
+                async with asyncio.timeout(max(0.0, min(quick_enough, passage.body_ends) - now)):
+                    message = await receive()
+            except TimeoutError:
+                passage.refused = TooSlowError(
+                    f"The body comes too slowly: {passage.received} bytes in {passage.seconds:.0f} s; "
+                    f"send it in one go, quicker than {self.limits.upload_rate:g} bytes per second."
+                )
+                raise passage.refused from None
+            passage.received += len(message.get("body", b""))
+            passage.is_whole = message["type"] == "http.disconnect" or not message.get("more_body", False)
+            if passage.received > passage.body_bytes:
+                passage.refused = _too_large(passage.body_bytes)
+                raise passage.refused
+            return message
+
+        return receive_some
+
+    def _answering(self, passage: _Passage, receive: Receive, send: Send) -> Send:
+        """What goes out: with the request's number; given up where it is not taken."""
+
+        async def send_some(message: Message) -> None:
+            if passage.refused is not None:  # whatever the route made of it
+                await self._refuse(passage, passage.refused, receive, send)
+            if passage.is_over:
+                return
+            if message["type"] == "http.response.start":
+                passage.status = message["status"]
+                headers = [(b"x-request-id", passage.id.encode()), (b"x-content-type-options", b"nosniff")]
+                if not passage.is_whole:  # nobody will read the rest
+                    headers.append((b"connection", b"close"))
+                message = {**message, "headers": [*message.get("headers", []), *headers]}
+            try:
+                async with asyncio.timeout(_SEND_SECONDS):
+                    await send(message)
+            except TimeoutError as error:
+                raise _TakesNothingError from error
+
+        return send_some
+
+    async def _refuse(self, passage: _Passage, refused: Refused, receive: Receive, send: Send) -> None:
+        if passage.is_over or passage.status:  # it is said already, or too late
+            return
+        passage.status, passage.is_over = refused.status, True
+        more = {"connection": "close"} if not passage.is_whole else {}
+        if refused.status == 401:
+            more["www-authenticate"] = 'Basic realm="persam", Bearer realm="persam"'
+        if refused.retry_after is not None:
+            more["retry-after"] = str(max(1, round(refused.retry_after)))
+        more["x-request-id"] = passage.id
+        ends = not (isinstance(refused, TooLargeError) and not passage.is_whole)
+        await _send_json(send, refused.status, {"detail": str(refused)}, more, ends=ends)
+        if not ends:
+            await _drain(receive)
+            await send({"type": "http.response.body", "body": b""})
+
+    # ------------------------------------------------------------------ notes
+
+    def _note(self, passage: _Passage) -> None:
+        seconds = passage.seconds
+        method = passage.scope["method"]
+        self.telemetry.on_request(method, passage.path, passage.status, seconds, passage.received)
+        if passage.path not in (*OPEN_PATHS, "/metrics"):
+            log(
+                "request",
+                id=passage.id,
+                method=method,
+                path=passage.path,
+                status=passage.status,
+                ms=round(1000 * seconds, 1),
+                received=passage.received,
+            )
+        if passage.received >= _TRIM_FROM:
+            _give_memory_back()
+
+
+async def _send_json(
+    send: Send, status: int, content: object, more: dict[str, str] | None = None, *, ends: bool = True
+) -> None:
+    body = json.dumps(content).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **(more or {})}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": not ends})
+
+
+async def _drain(receive: Receive) -> None:
+    """Throw away what still comes of a body, for a while: whose connection breaks while sending reads no answer."""
+    left = _DRAINED_BYTES
+    try:
+        async with asyncio.timeout(_DRAINED_SECONDS):
+            while left > 0 and (message := await receive()).get("more_body", False):
+                left -= len(message["body"])
+    except TimeoutError:
+        return
+
+
+def _starts_job(scope: Scope) -> bool:
+    return bool(scope["method"] == "POST" and scope["path"].rstrip("/") == _JOBS)
+
+
+def _check_length(headers: Headers, most: int) -> None:
+    length = headers.get("content-length", "0")
+    if length.isdecimal() and int(length[:20]) > most:
+        raise _too_large(most)
+
+
+def _too_large(most: int) -> TooLargeError:
+    return TooLargeError(
+        f"The request has more than {most / 1e6:,.1f} MB, which is more than is taken here; send less."
+    )
+
+
+def _check_token(authorization: str, token: str) -> None:
+    """See that a header knows the token: as Bearer, or as the password of Basic."""
+    scheme, _, given = authorization.partition(" ")
+    given = given.strip()
+    if scheme.lower() == "basic":
+        try:
+            given = base64.b64decode(given, validate=True).decode("utf-8", "replace").partition(":")[2]
+        except (binascii.Error, ValueError):
+            given = ""
+    elif scheme.lower() != "bearer":
+        given = ""
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
+        raise UnknownCallerError("This service asks for its token: send it as `Authorization: Bearer TOKEN`.")
+
+
+def _hostname(host: str) -> str:
+    """A Host header without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def _give_memory_back() -> None:
+    """What large uploads left behind in the allocator's arenas goes back to the system, where it can be told to."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):  # no glibc
+        return

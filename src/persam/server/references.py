@@ -1,0 +1,134 @@
+"""References from a form: read, looked over by the doctor, learned."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from persam.concept import Concept
+from persam.doctor import Finding, check
+from persam.errors import PersamWarning
+from persam.persam import PerSAM
+from persam.reference import Reference
+from persam.server.refusals import MalformedError
+from persam.server.uploads import Upload
+
+_COMPARED = 4  # references of one request: to compare more with each other would keep the model from everybody
+_reading = threading.Lock()
+
+Doubts = list[str]
+Shot = tuple[Reference, Doubts]
+
+
+def read_references(
+    photos: Sequence[Upload],
+    *,
+    masks: Sequence[Upload] = (),
+    scribbles: Sequence[Upload] = (),
+    boxes: Sequence[str] = (),
+    points: Sequence[str] = (),
+) -> list[Shot]:
+    """Read photos and how the object is shown in each: by a mask, by strokes, by a box and/or points, or a cut-out.
+
+    Args:
+        photos: one or several.
+        masks: none, or one for each photo; so are the others.
+        scribbles: strokes on the object.
+        boxes: ``x0,y0,x1,y1`` in photo pixels.
+        points: ``x,y,1`` on the object and ``x,y,0`` beside it, with ``;`` between them.
+
+    Returns:
+        Each with what persam doubts about it.
+
+    Raises:
+        PersamError: a file cannot be read, or a mask does not fit its photo.
+        UsageError: no form, or several that exclude each other, or a value outside its photo.
+        MalformedError: not as many of these as photos, or a box or points of another form.
+    """
+    count = len(photos)
+    given = {"mask": masks, "scribble": scribbles, "box": boxes, "points": points}
+    for name, those in given.items():
+        if those and len(those) != count:
+            raise MalformedError(f"There are {count} photos and {len(those)} of {name}; give one for each photo.")
+    shots = []
+    for number, photo in enumerate(photos):
+        shown = {name: those[number] for name, those in given.items() if those}
+        with _heard_doubts() as doubts:
+            how: dict[str, Any] = {
+                "mask": _picture(shown.get("mask"), "mask"),
+                "scribble": _picture(shown.get("scribble"), "scribble"),
+                "box": None if "box" not in shown else _numbers(str(shown["box"]), 4, "box", "x0,y0,x1,y1"),
+            }
+            if "points" in shown:
+                how["points"], how["labels"] = _points(str(shown["points"]))
+            reference = Reference.read(photo.picture(), **how)
+        shots.append((replace(reference, source=photo.name, sha256=photo.sha256), list(doubts)))
+    return shots
+
+
+def look_over(model: PerSAM, shots: Sequence[Shot]) -> list[tuple[str, Finding]]:
+    """What the reference doctor says of each, with the photo's name; of a few, also compared with each other."""
+    groups = [shots] if len(shots) <= _COMPARED else [[shot] for shot in shots]
+    found = []
+    for group in groups:
+        diagnosis = check(model, [reference for reference, _ in group], doubts=[doubts for _, doubts in group])
+        found += [(each.name, finding) for each in diagnosis.references for finding in each.findings]
+    return found
+
+
+def learn_from(
+    model: PerSAM, shots: Sequence[Shot], *, name: str | None, base: Concept | None, keep: bool, tune: bool
+) -> Concept:
+    """Learn a concept from these, or go on from one with them; tuned if asked for, or if the base was."""
+    references = [reference for reference, _ in shots]
+    concept = model.learn(references, name=name, base=base, keep_references=keep)
+    return model.tune(concept) if tune or (base is not None and base.tuned) else concept
+
+
+def _picture(upload: Upload | str | None, what: str) -> Image.Image | None:
+    return upload.picture(what) if isinstance(upload, Upload) else None
+
+
+def _numbers(text: str, count: int, name: str, form: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not all(abs(number) < float("inf") for number in numbers):
+        raise MalformedError(f"The field {name} takes {form} in photo pixels, not {text[:60]!r}.")
+    return numbers
+
+
+def _points(text: str) -> tuple[list[list[float]], list[int]]:
+    """Read ``"120,80,1;30,40,0"``: x, y, and 1 on the object or 0 beside it."""
+    form = "x,y,1 on the object and x,y,0 beside it, with ; between them,"
+    rows = [_numbers(part, 3, "points", form) for part in text.split(";") if part.strip()]
+    if any(row[2] not in (0, 1) for row in rows):
+        raise MalformedError(f"The field points takes {form} in photo pixels, not {text[:60]!r}.")
+    return [row[:2] for row in rows], [int(row[2]) for row in rows]
+
+
+@contextmanager
+def _heard_doubts() -> Iterator[Doubts]:
+    """Collect what persam warns of in this thread while the block runs; one thread at a time, for Python keeps one
+    list of filters for all."""
+    heard: Doubts = []
+    me = threading.get_ident()
+    with _reading, warnings.catch_warnings():
+        warnings.simplefilter("always", PersamWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if threading.get_ident() != me or not issubclass(category, PersamWarning):
+                shown(message, category, *place, **more)
+            elif str(message) not in heard:
+                heard.append(str(message))
+
+        warnings.showwarning = show
+        yield heard

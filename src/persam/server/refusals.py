@@ -1,0 +1,83 @@
+"""What the service refuses, each with its HTTP status and one sentence for who asked."""
+
+from __future__ import annotations
+
+from persam.errors import PersamError
+
+
+class Refused(PersamError):  # noqa: N818 - it is no error of the service
+    """The request is not done.
+
+    Attributes:
+        status: of the answer.
+        retry_after: seconds after which the same may be asked again; None: never.
+    """
+
+    status = 400
+    retry_after: float | None = None
+
+
+class TooLargeError(Refused):
+    """More bytes, pixels or things than the service takes at once."""
+
+    status = 413
+
+
+class WrongKindError(Refused):
+    """A file is of another kind than what it was sent as."""
+
+    status = 415
+
+
+class MalformedError(Refused):
+    """The request has another form than what is documented."""
+
+    status = 422
+
+
+class TooSlowError(Refused):
+    """The body of the request does not come, or takes too long."""
+
+    status = 408
+
+
+class TooLateError(Refused):
+    """The answer was not ready in the time of a request."""
+
+    status, retry_after = 503, 5.0
+
+
+class NoRoomError(Refused):
+    """The service's folder is full."""
+
+    status = 507
+
+
+class OtherModelError(Refused):
+    """A concept belongs to another model than the service's."""
+
+    status = 409
+
+
+class ForbiddenError(Refused):
+    """Who asks, or from where, is not served."""
+
+    status = 403
+
+
+class UnknownCallerError(Refused):
+    """The token is missing or wrong."""
+
+    status = 401
+
+
+class GoneError(Refused):
+    """Who asked has hung up; nobody reads the answer."""
+
+    status = 499
+
+
+class UnacceptableError(Refused):
+    """The answer has another form than the one that is accepted."""
+
+    status = 406

@@ -1,0 +1,223 @@
+"""The service as a process: its socket, its web server, and a stop that finishes what was taken."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from filelock import FileLock, Timeout
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from persam.errors import PersamError, PersamWarning, UsageError, write_error
+from persam.files import check_folder
+from persam.server.settings import Limits, ServerSettings
+from persam.server.telemetry import log
+
+_LOCK = ".lock"
+_LONGEST_HEAD = 64_000  # bytes of a request's first line and headers
+_KEEP_ALIVE = 15  # seconds for which a connection is kept that asks nothing
+_LAST_WORDS = 5  # seconds in which answers that are being sent may be taken when the service ends
+_CHECKED_EVERY = 0.05  # seconds
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """Take the address of a service, before the work of loading its model.
+
+    Raises:
+        PersamError: the port is taken, or may not be used.
+        UsageError: this machine has no such address.
+    """
+    host, port = settings.host.strip("[]"), settings.port
+    try:
+        (family, *_, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except socket.gaierror as error:
+        raise UsageError(f"There is no address {settings.host}; give one of this machine's, or 0.0.0.0.") from error
+    except OSError as error:
+        raise _why_not(settings, error) from error
+
+
+def _why_not(settings: ServerSettings, error: OSError) -> PersamError:
+    port = settings.port
+    if error.errno == errno.EADDRINUSE:
+        return PersamError(f"The port {port} is taken by another program; choose another with --port, 0 for any.")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return PersamError(f"The port {port} is reserved for the system; choose one from 1024 on with --port.")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return UsageError(f"{settings.host} is no address of this machine; give one, or 0.0.0.0 for all.")
+    return PersamError(f"Cannot listen on {settings.host}, port {port}: {error.strerror or error}.")
+
+
+def address_of(settings: ServerSettings, taken: socket.socket) -> str:
+    """The service's URL, as one would ask for it on this machine."""
+    host, port = settings.host.strip("[]"), taken.getsockname()[1]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - all of them are this machine
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a service's folder, so that no second service works in it.
+
+    Raises:
+        UsageError: it is a file.
+        PersamError: it cannot be written, or another service works in it.
+    """
+    check_folder(folder)
+    lock = FileLock(folder / _LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise PersamError(f"Another service works in {folder}; give another folder with --folder.") from error
+    except OSError as error:
+        raise write_error(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def serve(
+    app: FastAPI, settings: ServerSettings, taken: socket.socket, *, on_ready: Callable[[], object] = lambda: None
+) -> None:
+    """Run a service until SIGTERM or Ctrl-C, then finish what was taken, and return.
+
+    A second signal ends it at once.
+
+    Args:
+        app: as `persam.server.app.create_app` made it.
+        settings: of it.
+        taken: its address, as `listen` gave it.
+        on_ready: called when it answers.
+
+    Raises:
+        PersamError: it could not start.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_protocol(settings.limits),
+        ws="none",
+        loop="asyncio",
+        lifespan="off",  # started and ended here, so that what goes wrong in it is raised here
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_LAST_WORDS,
+        h11_max_incomplete_event_size=_LONGEST_HEAD,
+    )
+    server = _Server(config, app, settings.limits, on_ready)
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app):
+            await server.serve([taken])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PersamWarning)  # of photos; who sent them is told, where there is a choice
+        warnings.showwarning = lambda *_, **__: None
+        asyncio.run(run())
+
+
+class _Server(uvicorn.Server):
+    """Goes on listening while it finishes what was taken, so that whoever asks hears that it stops."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, limits: Limits, on_ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._app, self._limits, self._on_ready = app, limits, on_ready
+        self._signals = 0
+        self._finishing: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal; the process ends well, so that nobody takes its end for a crash."""
+        self._signals += 1
+        if self._signals > 1 or not self.started:
+            self.should_exit = self.force_exit = True
+        elif hasattr(self._app.state, "service"):
+            self._app.state.service.stopping = True
+            log("stopping", signal=signal.Signals(sig).name)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._signals and self._finishing is None:
+            self._finishing = asyncio.create_task(self._finish())
+        return await super().on_tick(counter)
+
+    async def _finish(self) -> None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._limits.stop_seconds
+        while self._app.state.service.requests and loop.time() < ends:
+            await asyncio.sleep(_CHECKED_EVERY)
+        if left := self._app.state.service.requests:
+            log("given up", requests=left)
+        self.should_exit = True
+
+
+def _protocol(limits: Limits) -> type[H11Protocol]:
+    """HTTP as uvicorn speaks it, with two more limits: of connections, and of the time that a request's head takes."""
+
+    class LimitedHttp(H11Protocol):
+        _head_is_late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > limits.connections:
+                transport.write(_busy())
+                transport.close()
+                return
+            self._expect_head()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.conn.their_state is not h11.IDLE:
+                self._head_is_there()
+            elif self._head_is_late is None:
+                self._expect_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._head_is_there()
+            super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            self._head_is_there()
+            super().on_response_complete()
+
+        def _expect_head(self) -> None:
+            self._head_is_late = self.loop.call_later(limits.head_seconds, self._end)
+
+        def _head_is_there(self) -> None:
+            if self._head_is_late is not None:
+                self._head_is_late.cancel()
+                self._head_is_late = None
+
+        def _end(self) -> None:
+            self.transport.close()
+
+    return LimitedHttp
+
+
+def _busy() -> bytes:
+    body = json.dumps({"detail": "Too many connections are open here; come back in a moment."}).encode()
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body

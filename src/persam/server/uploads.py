@@ -1,0 +1,245 @@
+"""Uploaded files: written as they come into the service's own folder, known by their content, gone with their request.
+
+No sentence here names a place on the machine: a file is called as its sender called it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+import numpy as np
+from PIL import Image
+
+from persam.errors import PersamError, write_error
+from persam.files import safe_name
+from persam.geometry import Size
+from persam.images import NoPictureError, open_header, open_picture, read_smaller
+from persam.server.refusals import NoRoomError, TooLargeError, WrongKindError
+from persam.server.settings import Limits
+
+_HEAD = 64  # bytes of a file by which its kind is told
+_LARGE = 16_000_000  # pixels; of pictures above, one is decoded at a time, for each takes hundreds of megabytes
+_one_large = threading.Lock()
+_COUNTED_ANEW = 10.0  # seconds after which the folder is looked through again
+
+
+@dataclass(eq=False)
+class Upload:
+    """A file that came with a request.
+
+    Attributes:
+        name: what its sender calls it, cleaned: without folders, and fit to be a file's name.
+        path: where it lies while the request lasts.
+        limits: of the service.
+        size: bytes.
+        head: its first bytes.
+    """
+
+    name: str
+    path: Path
+    limits: Limits
+    size: int = 0
+    head: bytes = b""
+
+    @cached_property
+    def pixels(self) -> tuple[int, int]:
+        """(W, H) of the picture that it holds, as its header says; nothing of it is decoded.
+
+        Raises:
+            WrongKindError: it is no picture.
+            TooLargeError: it has more pixels than the service takes.
+            PersamError: it is damaged.
+        """
+        if not self.size:
+            raise WrongKindError(f"The file {self.name} is empty (0 bytes); send it again.")
+        limit = self.limits.photo_pixels
+        try:
+            with self.path.open("rb") as stream:
+                header = open_header(stream, Path(self.name), "picture", limit)
+        except NoPictureError as error:
+            raise WrongKindError(str(error)) from error
+        width, height = header.size
+        if width * height > limit:
+            raise TooLargeError(
+                f"The picture {self.name} has {width} x {height} = {width * height / 1e6:,.1f} million pixels, more "
+                f"than the {limit / 1e6:,.1f} million that this service takes; make it smaller."
+            )
+        return width, height
+
+    def picture(self, what: str = "photo") -> Image.Image:
+        """What it holds as a decoded picture, still in its own mode and orientation.
+
+        Raises:
+            PersamError: as `pixels` does, or it is damaged.
+        """
+        with self._alone_if_large():
+            return open_picture(self.name, what=what, max_pixels=self.limits.photo_pixels, data=self._data())
+
+    def read(self, longest: int | None) -> tuple[np.ndarray, Size]:
+        """Its pixels as a photo, see `persam.images.read_smaller`.
+
+        Raises:
+            PersamError: as `pixels` does, or it is damaged.
+        """
+        with self._alone_if_large():
+            return read_smaller(self.name, longest, self._data())
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of its bytes, in hex."""
+        with self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def move_to(self, target: Path) -> Path:
+        """Keep it: it is now `target`, on the same disk, and is not removed with the request.
+
+        Raises:
+            PersamError: that cannot be written.
+        """
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.path.replace(target)
+        except OSError as error:
+            raise write_error(self.name, error) from error
+        self.path = target
+        return target
+
+    def _data(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError as error:  # its request is over
+            raise PersamError(f"The file {self.name} is here no more; send it again.") from error
+
+    def _alone_if_large(self) -> threading.Lock | nullcontext[None]:
+        width, height = self.pixels
+        return _one_large if width * height > _LARGE else nullcontext()
+
+
+class UploadFolder:
+    """Where uploads lie, and how much room the service has.
+
+    What an earlier process left there, which was killed, is removed.
+
+    Args:
+        home: the service's folder.
+        folder: that of uploads, in it.
+        limits: of the service.
+    """
+
+    def __init__(self, home: Path, folder: Path, limits: Limits) -> None:
+        self.home, self.folder, self.limits = home, folder, limits
+        self._used, self._counted = 0, -_COUNTED_ANEW
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.iterdir():
+                left.unlink(missing_ok=True)
+        except OSError as error:
+            raise write_error(folder, error) from error
+
+    def new(self, name: str) -> Upload:
+        """A file to be written under a name that nobody chose."""
+        return Upload(clean_name(name), self.folder / uuid4().hex, self.limits)
+
+    def take(self, count: int) -> None:
+        """Say that so many bytes more are written.
+
+        Raises:
+            NoRoomError: the service's folder would be fuller than it may be.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now - self._counted >= _COUNTED_ANEW:
+                self._used, self._counted = sum(_sizes_below(self.home)), now
+            self._used += count
+            if self._used > self.limits.folder_bytes:
+                self._used -= count
+                raise NoRoomError("The service has no room for more files; delete jobs or concepts, or come later.")
+
+
+class Writing:
+    """Writes an upload as it comes.
+
+    Args:
+        upload: to be written.
+        folder: that it lies in.
+        most: bytes that it may have.
+    """
+
+    def __init__(self, upload: Upload, folder: UploadFolder, most: int) -> None:
+        self.upload, self.folder, self.most = upload, folder, most
+        self._stream: BinaryIO | None = None
+
+    def write(self, data: bytes) -> None:
+        """Go on with it.
+
+        Raises:
+            TooLargeError: it is larger than it may be.
+            NoRoomError: there is no room for it.
+        """
+        upload = self.upload
+        if upload.size + len(data) > self.most:
+            raise TooLargeError(
+                f"The file {upload.name} has more than {self.most / 1e6:,.1f} MB, which is more than is taken here; "
+                "send a smaller one."
+            )
+        self.folder.take(len(data))
+        try:
+            if self._stream is None:
+                self._stream = upload.path.open("wb")
+            self._stream.write(data)
+        except OSError as error:
+            raise NoRoomError(f"The file {upload.name} could not be stored; the service's log says why.") from error
+        upload.size += len(data)
+        upload.head = (upload.head + data[:_HEAD])[:_HEAD]
+
+    def end(self) -> Upload:
+        """It is whole."""
+        if self._stream is None:
+            self.upload.path.touch()
+        else:
+            self._stream.close()
+        return self.upload
+
+    def drop(self) -> None:
+        """Remove it, unless somebody kept it; works at any time, and twice."""
+        if self._stream is not None:
+            self._stream.close()
+        if self.upload.path.parent == self.folder.folder:
+            self.upload.path.unlink(missing_ok=True)
+
+
+def clean_name(name: str) -> str:
+    r"""A name as its sender gave it, without folders and what file systems forbid.
+
+    >>> clean_name("../../etc/passwd"), clean_name("C:\\photos\\mug.jpg"), clean_name("..")
+    ('passwd', 'mug.jpg', 'file')
+    """
+    return safe_name(re.split(r"[\\/]", name)[-1], otherwise="file")
+
+
+def _sizes_below(folder: Path) -> Iterator[int]:
+    """Sizes of all files below a folder that is being written."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        yield from _sizes_below(Path(entry.path))
+                    else:
+                        yield entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:  # removed just now
+                    continue
+    except OSError:
+        return
