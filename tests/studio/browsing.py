@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Download, Locator, Page, Playwright, Request, ViewportSize, expect
 
-PATIENCE = 15_000  # milliseconds that anything on the page may take on a busy machine
+PATIENCE = 60_000  # milliseconds that anything on the page may take on a busy machine
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 390, "height": 844}}
 TABS = ("Teach", "Find", "Concepts", "Study")
 _WHERE = re.compile(r"http://127\.0\.0\.1:\d+/?")
@@ -89,7 +89,7 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("there is no Chromium on this machine (apt install chromium)")
-    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
     try:
         yield browser
     finally:
