@@ -75,7 +75,7 @@ def serve(
         folder=folder,
         host=host,
         port=port,
-        token=_token(token_file),
+        token=token_in(token_file),
         origins=tuple(allow_origin or ()),
         limits=_limits(limit or []),
     )
@@ -93,7 +93,12 @@ def serve(
         say("Stopped; what was taken is done.")
 
 
-def _token(file: Path | None) -> str | None:
+def token_in(file: Path | None) -> str | None:
+    """The token in a file, or in `TOKEN_VARIABLE`; None: there is none.
+
+    Raises:
+        UsageError: the file cannot be read, or is empty.
+    """
     if file is None:
         return os.environ.get(TOKEN_VARIABLE) or None
     try:

@@ -73,9 +73,10 @@ def studio(
     with listen(settings) as taken:
         say("Loading the model ...")
         loaded = load_model(model, mode=mode, encoder=encoder, device=device, dtype=dtype, backend=backend)
-        with Engine(loaded) as engine, Workshop(
-            engine, ConceptStore(concepts), study=study, is_local=settings.is_loopback
-        ) as workshop:
+        with (
+            Engine(loaded) as engine,
+            Workshop(engine, ConceptStore(concepts), study=study, is_local=settings.is_loopback) as workshop,
+        ):
             url = address_of(settings, taken)
             serve(create_studio(workshop), settings, taken, lambda: _tell(settings, url, browser=browser))
             engine.close(finish=False)

@@ -25,3 +25,7 @@ class PhotoInput(gr.Image, metaclass=StublessMeta):
     def preprocess(self, payload: Any) -> str | None:
         """The file's path."""
         return None if payload is None else payload.path
+
+    def get_block_name(self) -> str:
+        """In the browser it is Gradio's own."""
+        return "image"

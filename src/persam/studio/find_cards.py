@@ -145,9 +145,7 @@ def changes_table(again: int, before: dict[State, int], after: dict[State, int],
         after: likewise, now.
         changed: photos whose state is another.
     """
-    told = [
-        f"{WORDS[state]} {before[state]} → {after[state]}" for state in STATES if before[state] or after[state]
-    ]
+    told = [f"{WORDS[state]} {before[state]} → {after[state]}" for state in STATES if before[state] or after[state]]
     looked = "1 unsure photo was" if again == 1 else f"{again} unsure photos were"
     lines = [f"<p>{looked} looked at again. Before → after: {', '.join(told)}.</p>"]
     if changed:

@@ -253,7 +253,9 @@ class PhotoSearch:
     def _name_of(self, number: int, given: str) -> str:
         name = Path(safe_name(Path(given).name, otherwise="photo"))
         # A number goes before the suffix, which says what the file is.
-        return self._names.of(str(number), [name.name, *(f"{name.stem}_{n}{name.suffix}" for n in range(2, 100))], str(name))
+        return self._names.of(
+            str(number), [name.name, *(f"{name.stem}_{n}{name.suffix}" for n in range(2, 100))], str(name)
+        )
 
     def put(self, results: Iterable[SearchResult]) -> None:
         """Add results, or replace those of the same photo and concept; each gets a new version."""

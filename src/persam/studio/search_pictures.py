@@ -42,7 +42,9 @@ def address_of(search: PhotoSearch, one: SearchResult, kind: str, size: str) -> 
     """Where the page gets a picture of a result; another address each time that the picture is another one."""
     place = search.concepts.index(one.concept) if one.concept in search.concepts else 0
     there = one.found and one.is_there(search.choice.threshold)
-    return f"/search/{quote(search.name)}/{one.photo.number}/{place}/{kind}/{size}?v={one.version}{'t' if there else ''}"
+    return (
+        f"/search/{quote(search.name)}/{one.photo.number}/{place}/{kind}/{size}?v={one.version}{'t' if there else ''}"
+    )
 
 
 # ------------------------------------------------------------------------- what is kept while a photo is at hand
@@ -177,7 +179,7 @@ def picture_routes(search_of: Callable[[str], PhotoSearch | None]) -> APIRouter:
         try:
             file = picture_of(search, one, kind, size)
         except PersamError as error:
-            raise HTTPException(404, str(error)) from error
+            raise HTTPException(404, str(error).replace(str(one.photo.path), one.photo.name)) from error
         # The address changes with the picture, so a browser never has to ask again.
         return FileResponse(file, headers={"Cache-Control": "private, max-age=86400, immutable"})
 

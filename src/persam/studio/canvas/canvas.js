@@ -98,7 +98,16 @@ function hear() {
     restart(given); // a program drew something else
   }
   answer(props.reply || {});
+  offer(offered());
   refresh();
+}
+
+const offered = () => props.tools || tools.map((each) => each.dataset.tool); // a canvas that was not shown has no props
+
+function offer(names) {
+  for (const each of tools) each.hidden = !names.includes(each.dataset.tool);
+  find(".pc-width").hidden = !names.includes("brush") && !names.includes("eraser");
+  if (!names.includes(tool)) choose(names[0]);
 }
 
 function restart(given) {
@@ -112,11 +121,10 @@ function restart(given) {
 let answers = 0;
 function answer(reply) {
   if (!shownUrl || reply.photo !== shownUrl || (reply.number >= 0 && reply.number < number)) return; // overtaken
-  if (reply.number >= 0) answered = reply.number;
-  note.textContent = reply.note || "";
-  const turn = (answers += 1);
-  if (!reply.mask) { mask = null; return; }
-  picture(reply.mask, (image) => { if (turn === answers) { mask = coloured(image); refresh(); } });
+  const turn = (answers += 1), number_ = Math.max(reply.number, answered);
+  const done = (layer) => { mask = layer; answered = number_; note.textContent = reply.note || ""; refresh(); };
+  if (!reply.mask) done(null);
+  else picture(reply.mask, (image) => { if (turn === answers) done(coloured(image)); });
 }
 
 // ------------------------------------------------------------------------------------------------ the view
@@ -278,10 +286,10 @@ function report() {
   });
   stage.setAttribute("aria-busy", String(state === "thinking" || state === "loading"));
   stage.setAttribute("aria-label", shownUrl
-    ? props.label + ", drawing surface. " + points.length + " points" + (box ? ", a box" : "") + ", " + strokes.length +
+    ? (props.label || "Photo") + ", drawing surface. " + points.length + " points" + (box ? ", a box" : "") + ", " + strokes.length +
       " strokes. Arrow keys move a crosshair, Enter uses the tool there; the question mark shows all keys."
-    : props.label + ", drawing surface, no photo yet");
-  find(".pc-empty").textContent = props.empty;
+    : (props.label || "Photo") + ", drawing surface, no photo yet");
+  find(".pc-empty").textContent = props.empty || "";
   find("[data-act=undo]").disabled = at === 0;
   find("[data-act=redo]").disabled = at === history.length - 1;
   find("[data-act=clear]").disabled = isEmpty(drawn());
@@ -446,7 +454,7 @@ function useTool() {
 }
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const LETTERS = { a: "add", s: "remove", b: "box", d: "brush", e: "eraser", m: "pan" };
+const LETTERS = { a: "add", n: "remove", b: "box", d: "brush", e: "eraser", m: "pan" };
 const ACTS = { z: "undo", y: "redo", x: "clear", "+": "closer", "=": "closer", "-": "farther", "0": "fit", "?": "help" };
 
 // True if the key meant something here.
@@ -465,7 +473,7 @@ function pressed(event) {
   else if (key === "Escape" && (gesture || corner || showCross)) { gesture = corner = null; showCross = false; }
   else if (key === "h") hide(true);
   else if (key === "[" || key === "]") widthInput.value = String(Number(widthInput.value) * (key === "]" ? 1.25 : 0.8));
-  else if (LETTERS[key]) { choose(LETTERS[key]); say(find("[data-tool=" + LETTERS[key] + "]").getAttribute("aria-label")); }
+  else if (LETTERS[key] && offered().includes(LETTERS[key])) { choose(LETTERS[key]); say(find("[data-tool=" + LETTERS[key] + "]").getAttribute("aria-label")); }
   else if (ACTS[key]) acts[ACTS[key]]();
   else return false;
   return true;
@@ -482,6 +490,6 @@ element.addEventListener("keyup", (event) => {
 stage.addEventListener("blur", () => { spaceHeld = false; hide(false); });
 
 new ResizeObserver(lay).observe(stage);
-watch(["value", "photo", "reply"], hear);
+watch(["value", "photo", "reply", "tools"], hear);
 hear();
 lay();

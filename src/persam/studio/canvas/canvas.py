@@ -5,6 +5,7 @@ A photo and a mask go to the page as props; what comes back is the drawing alone
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,6 +19,7 @@ from persam.studio.canvas.prompts import CanvasPrompts
 from persam.studio.components import StublessMeta
 from persam.studio.workshop import SHOWN_SIDE, Shown
 
+TOOLS = ("add", "remove", "box", "brush", "eraser", "pan")
 EMPTY: dict[str, Any] = {"points": [], "box": None, "strokes": [], "number": 0, "photo": ""}
 
 
@@ -37,6 +39,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
         label: what is drawn on it, for those who do not see it.
         elem_id: of the element, as for every component.
         empty: what stands there as long as there is no photo.
+        tools: those that are offered, of `TOOLS`.
         more: whatever `gradio.HTML` takes.
     """
 
@@ -48,6 +51,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
         photo: dict[str, Any] | None = None,
         reply: dict[str, Any] | None = None,
         empty: str = "No photo yet.",
+        tools: Sequence[str] = TOOLS,
         **more: Any,
     ) -> None:
         more = {"container": False, "padding": False, **more}
@@ -63,6 +67,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
             photo=photo or {},
             reply=reply or {},
             empty=empty,
+            tools=list(tools),
             **more,
         )
 
@@ -88,7 +93,11 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
 
     @staticmethod
     def show(
-        photo: Shown | None, mask: np.ndarray | None = None, prompts: CanvasPrompts | None = None, note: str = ""
+        photo: Shown | None,
+        mask: np.ndarray | None = None,
+        prompts: CanvasPrompts | None = None,
+        note: str = "",
+        tools: Sequence[str] = TOOLS,
     ) -> Any:
         """An update: another photo, with a mask, (H, W) bool, and prompts, if there are any; None: no photo.
 
@@ -99,6 +108,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
             mask: as large as the photo itself.
             prompts: what is to be drawn already.
             note: a sentence below the photo, which is read aloud.
+            tools: those that are offered.
         """
         if photo is None:
             return gr.update(value=EMPTY, photo={}, reply={})
@@ -107,6 +117,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
             value={**drawn, "photo": photo.url},
             photo={"url": photo.url, "width": photo.width, "height": photo.height},
             reply=_reply(photo.url, -1, mask, note),
+            tools=list(tools),
         )
 
     @staticmethod
