@@ -18,7 +18,6 @@ from tests.studio.browsing import StudioProcess, Visit
 from tests.video.drawn import write_clip
 
 from persam import Concept, PerSAM
-from persam.masks import read_mask
 from persam.metrics import iou
 
 
@@ -48,7 +47,9 @@ def test_photos_are_searched_filtered_explained_corrected_and_taken_away(
     cards = seen.page.locator("#find-gallery button.card")
     expect(seen.status("find")).to_contain_text(f"{len(files)} photos: ")
     expect(cards).to_have_count(len(files))
-    states = {card.get_attribute("aria-label") or card.inner_text(): card.get_attribute("data-state") for card in cards.all()}
+    states = {
+        card.get_attribute("aria-label") or card.inner_text(): card.get_attribute("data-state") for card in cards.all()
+    }
     assert [state for name, state in states.items() if "no disc" in name] == ["absent"]
     assert sum(state in ("present", "unsure") for state in states.values()) == len(files) - 1
 

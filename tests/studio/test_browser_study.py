@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,7 +27,8 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioProcess]
     """A studio for a study of two photos of a disc, whose truth lies beside them."""
     folder = tmp_path_factory.mktemp("studied")
     for number, (x, y) in enumerate([(100, 100), (190, 130)]):
-        for kind, pixels in zip(("images", "masks"), draw_scene(200, 280, center=(x, y), radius=50, seed=number)):
+        drawn = draw_scene(200, 280, center=(x, y), radius=50, seed=number)
+        for kind, pixels in zip(("images", "masks"), drawn, strict=True):
             (folder / "data" / "disc" / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / "data" / "disc" / kind / f"{number}.png")
     made = student_study.make_study(folder / "data", folder, photos=2)
@@ -66,6 +66,7 @@ def test_who_comes_back_goes_on_where_it_was_left(visit: Callable[..., Visit], s
     """By keyboard alone, from the name on."""
     seen = visit("Study", of=studied)
     page = seen.page
+    expect(seen.status("study")).not_to_be_empty()
     seen.choose("study-annotator", "ben")
     page.locator("#study-start").press("Enter")
     seen.canvas("study-canvas").answered()
@@ -78,6 +79,7 @@ def test_who_comes_back_goes_on_where_it_was_left(visit: Callable[..., Visit], s
     page.keyboard.press("Control+Enter")
     expect(page.locator("#study-progress")).to_contain_text("photo 2 of 2")
     page.reload()
+    expect(seen.status("study")).not_to_be_empty()
     seen.choose("study-annotator", "ben")
     page.locator("#study-start").click()
     expect(page.locator("#study-progress")).to_contain_text("photo 2 of 2")
