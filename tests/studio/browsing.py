@@ -9,18 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+import cv2
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Download, Locator, Page, Playwright, Request, ViewportSize, expect
 
-PATIENCE = 30_000  # milliseconds that anything on the page may take on a busy machine
+PATIENCE = 60_000  # milliseconds that anything on the page may take on a busy machine
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 390, "height": 844}}
 TABS = ("Teach", "Find", "Concepts", "Study")
+_SPARING = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]  # for containers, and machines without a screen
 _WHERE = re.compile(r"http://127\.0\.0\.1:\d+/?")
 
 expect.set_options(timeout=PATIENCE)
@@ -51,7 +54,7 @@ class StudioProcess:
     def start(self, *options: object) -> None:
         """Start it on a free port, and wait until it says where it is."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        words = ["studio", "--port", "0", "--concepts", str(self.concepts), "--no-open", *map(str, options)]
+        words = ["studio", "--port", "0", "--concepts", str(self.concepts), "--no-browser", *map(str, options)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "persam", *words],
@@ -87,7 +90,9 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("there is no Chromium on this machine (apt install chromium)")
-    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    browser = playwright.chromium.launch(
+        executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+    )
     try:
         yield browser
     finally:
@@ -136,6 +141,13 @@ class Visit:
         """The line of a tab that says what is going on."""
         return self.page.locator(f"#{tab}-status")
 
+    def choose(self, place: str, words: str) -> None:
+        """Choose what begins with these words in the dropdown with this id."""
+        field = self.page.locator(f"#{place} input")
+        field.click()
+        field.fill(words)
+        self.page.locator(f"#{place}").get_by_role("option", name=words).first.click()
+
     def upload(self, place: str, *files: Path) -> None:
         """Give files to the upload field in the element with this id."""
         self.page.locator(f"#{place} input[type=file]").first.set_input_files(list(files))
@@ -146,6 +158,16 @@ class Visit:
             ask()
         return coming.value
 
+    def parcel(self, name: str, folder: Path) -> Path:
+        """Prepare a download of what was found, and fetch it."""
+        self.choose("find-parcel", name)
+        self.page.locator("#find-prepare").click()
+        link = self.page.locator("#find-download")
+        expect(link).to_be_visible()
+        got = self.download(link.click)
+        got.save_as(folder / got.suggested_filename)
+        return folder / got.suggested_filename
+
     def canvas(self, place: str) -> DrawingBoard:
         return DrawingBoard(self.page.locator(f"#{place}"))
 
@@ -154,9 +176,18 @@ class Visit:
         return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+TOOLS = {
+    "add": "Click on the object",
+    "remove": "Click beside the object",
+    "box": "Draw a box around the object",
+    "brush": "Brush: paint the mask",
+    "eraser": "Eraser: take away from the mask",
+}
+
+
 @dataclass
 class DrawingBoard:
-    """A canvas; places are (x, y) in pixels of the photo."""
+    """A canvas of the page; places are (x, y) in pixels of the photo."""
 
     root: Locator
 
@@ -169,38 +200,87 @@ class DrawingBoard:
         return self.root.locator(".pc-stage")
 
     def tool(self, name: str) -> None:
-        self.root.get_by_role("button", name=name, exact=True).click()
+        self.root.get_by_label(TOOLS[name], exact=True).click()
 
-    def place(self, at: tuple[float, float], size: tuple[int, int]) -> tuple[float, float]:
-        """Where in the window a place of the photo is; the photo's size is (width, height)."""
-        box = self.root.locator("canvas").first.bounding_box()
-        assert box is not None
-        return box["x"] + at[0] / size[0] * box["width"], box["y"] + at[1] / size[1] * box["height"]
-
-    def click(self, at: tuple[float, float], size: tuple[int, int]) -> None:
-        self.stage.scroll_into_view_if_needed()
-        self.page.mouse.click(*self.place(at, size))
+    def press(self, name: str) -> None:
+        """Press one of the other buttons: Undo, Redo, Clear all that is drawn, Zoom in ..."""
+        self.root.get_by_label(name, exact=True).click()
         self.answered()
 
-    def drag(self, way: Iterable[tuple[float, float]], size: tuple[int, int]) -> None:
+    def place(self, at: tuple[float, float]) -> tuple[float, float]:
+        """Where in the window a place of the photo is."""
+        box = self.root.locator(".pc-canvas").bounding_box()
+        assert box is not None
+        scale, left, top = (float(self.stage.get_attribute(f"data-{name}") or 0) for name in ("scale", "left", "top"))
+        return box["x"] + left + at[0] * scale, box["y"] + top + at[1] * scale
+
+    def click(self, at: tuple[float, float], button: Literal["left", "right"] = "left") -> None:
+        self.stage.scroll_into_view_if_needed()
+        self.page.mouse.click(*self.place(at), button=button)
+        self.answered()
+
+    def drag(self, way: Sequence[tuple[float, float]]) -> None:
         """Press at the first place, go through all, let go at the last."""
         self.stage.scroll_into_view_if_needed()
-        places = [self.place(at, size) for at in way]
+        places = [self.place(at) for at in way]
         self.page.mouse.move(*places[0])
         self.page.mouse.down()
         for at in places[1:]:
-            self.page.mouse.move(*at, steps=3)
+            self.page.mouse.move(*at, steps=2)
         self.page.mouse.up()
         self.answered()
 
     def answered(self) -> None:
-        """Wait until the mask is that of the last gesture."""
-        expect(self.stage).not_to_have_attribute("aria-busy", "true")
+        """Wait until the photo is there and the mask is that of the last gesture."""
+        expect(self.stage).to_have_attribute("data-state", "ready")
 
-    def shows(self) -> dict[str, Any]:
-        """What is drawn, in colours: how much of the canvas is of the mask's tint is compared between two looks."""
-        return self.root.locator("canvas").first.evaluate(
-            "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let s = 0;"
-            " for (let i = 0; i < d.length; i += 4) s = (s * 31 + d[i] + 3 * d[i + 1] + 7 * d[i + 2]) >>> 0;"
-            " return {width: c.width, height: c.height, sum: s}; }"
-        )
+    def drawn(self) -> tuple[int, int, int]:
+        """How many points, boxes and strokes there are."""
+        points, box, strokes = (int(self.stage.get_attribute(f"data-{name}") or 0) for name in _KINDS)
+        return points, box, strokes
+
+    def mask(self, size: tuple[int, int]) -> np.ndarray:
+        """The mask as one sees it, (H, W) bool: where the photo is tinted as long as H is not held.
+
+        Args:
+            size: (H, W) of the photo, which is shown whole.
+        """
+        tinted = self.stage.evaluate(_TINTED)
+        mask = np.zeros(tinted["width"] * tinted["height"], np.uint8)
+        for start, end in zip(tinted["turns"][::2], tinted["turns"][1::2], strict=True):
+            mask[start:end] = 1
+        # Points that are drawn over it hide it: such holes are closed.
+        mask = mask.reshape(tinted["height"], tinted["width"])
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (17, 17)))
+        scale, left, top = (float(self.stage.get_attribute(f"data-{name}") or 0) for name in ("scale", "left", "top"))
+        x, y = round(left), round(top)
+        part = mask[y : y + round(size[0] * scale), x : x + round(size[1] * scale)]
+        return cv2.resize(part, size[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
+
+
+_KINDS = ("points", "box", "strokes")
+
+# Looks at the canvas with the mask and without; gives where the runs of tinted pixels begin and end.
+_TINTED = """async (stage) => {
+  const canvas = stage.querySelector(".pc-canvas");
+  const painted = async (key) => {
+    if (key) stage.dispatchEvent(new KeyboardEvent(key, {key: "h", bubbles: true}));
+    for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
+    return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  };
+  const shown = await painted(null), plain = await painted("keydown"), turns = [];
+  await painted("keyup");
+  const tint = [0x0e, 0xa5, 0xe9], opacity = 0.38;  // of the mask, see canvas.js
+  let inside = false;
+  for (let i = 0; i < shown.length; i += 4) {
+    let off = 0, changed = 0;
+    for (let k = 0; k < 3; k += 1) {
+      off = Math.max(off, Math.abs(shown[i + k] - (1 - opacity) * plain[i + k] - opacity * tint[k]));
+      changed = Math.max(changed, Math.abs(shown[i + k] - plain[i + k]));
+    }
+    const masked = off < 4 && changed > 4;
+    if (masked !== inside) { turns.push(i / 4); inside = masked; }
+  }
+  if (inside) turns.push(shown.length / 4);
+  return {width: canvas.width, height: canvas.height, turns};
+}"""

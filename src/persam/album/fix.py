@@ -114,6 +114,16 @@ def _mask_of(photo: str, mask: MaskSource) -> np.ndarray:
 
 
 def learned_with(model: PerSAM, concept: Concept, shots: list[Reference]) -> Concept:
+    """A concept with further references; a tuned one is tuned again, for which it has to keep its references.
+
+    Args:
+        model: that it was made with.
+        concept: to go on from.
+        shots: what else it is to be learned from.
+
+    Raises:
+        PersamError: it is tuned and does not keep its references, or is of another model.
+    """
     if not concept.tuned:
         return model.learn(shots, base=concept, keep_references=concept.keeps_references)
     if not concept.keeps_references:

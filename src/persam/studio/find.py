@@ -5,6 +5,7 @@ Ids of the parts:
 =====================  =================================================================================================
 #find-concepts         which concepts to look for
 #find-files            photos or a clip, dropped or chosen
+#find-examples         buttons that fill in an album to try
 #find-folder           a folder of this machine, where only this machine reaches the page
 #find-several          how many of a concept to look for in a photo
 #find-run, #find-stop  begin; end at the next photo or frame
@@ -20,7 +21,7 @@ Ids of the parts:
 #find-page             which results are shown; #find-page-back, #find-page-on: others
 #find-large            the chosen result's picture; #find-facts: its numbers
 #find-worth            choose the result that is most worth correcting
-#find-detail           tabs of the chosen result: Picture, How it was found, Correct
+#find-detail           tabs of the chosen result: Picture, Explain, Correct
 #find-steps            the explanation: ``.back``, ``.on``, ``.strip button``, keys left and right
 #find-canvas           its mask on the canvas
 #find-save-as          what becomes of the concept: replace, new
@@ -44,9 +45,11 @@ from persam.segmentation import SURE_ENOUGH
 from persam.studio.canvas import Canvas
 from persam.studio.clip_view import clip_routes
 from persam.studio.downloads import PARCELS
-from persam.studio.find_actions import EXPLAIN_HINT, FindActions, FindParts
+from persam.studio.examples import example_album, example_things
+from persam.studio.find_actions import EXPLAIN_HINT, FindActions
 from persam.studio.find_cards import HINT, KIND_CHOICES, ORDER_CHOICES, facts_of, gallery_of, status
 from persam.studio.find_session import FindSessions
+from persam.studio.find_show import FindParts
 from persam.studio.results import PhotoSearch
 from persam.studio.search_pictures import picture_routes
 from persam.studio.workshop import Workshop
@@ -63,7 +66,8 @@ def build(workshop: Workshop) -> None:
         clip_routes(sessions.clip_of),
     ]
     tab, page = Context.block, Context.root_block
-    assert tab is not None and page is not None
+    assert tab is not None
+    assert page is not None
     session = gr.State("", delete_callback=sessions.close)
     gr.HTML(f"<style>{_STYLE}</style>", visible="hidden", elem_id="find-style")
     with gr.Row():
@@ -74,6 +78,7 @@ def build(workshop: Workshop) -> None:
             given = gr.File(
                 label="Photos, or one clip", file_count="multiple", elem_id="find-files", height=150, type="filepath"
             )
+            _examples(workshop, given)
             folder = gr.Textbox(
                 label="or a folder on this machine",
                 placeholder="/home/me/photos",
@@ -99,6 +104,20 @@ def build(workshop: Workshop) -> None:
         event(lambda: gr.update(choices=_names(workshop)), outputs=concepts, show_progress="hidden")
 
 
+def _examples(workshop: Workshop, given: gr.File) -> None:
+    """Albums to try it with, where there are any."""
+    things = example_things()
+    if things:
+        with gr.Row(elem_classes=["toolbar", "quiet"], elem_id="find-examples"):
+            for thing in things:
+                button = gr.Button(f"Try the {thing} album", size="sm", min_width=110)
+                button.click(partial(_album_files, workshop, thing), outputs=given, show_progress="hidden")
+
+
+def _album_files(workshop: Workshop, thing: str) -> list[str]:
+    return [str(each) for each in example_album(workshop, thing)]
+
+
 def _names(workshop: Workshop) -> list[str]:
     return workshop.concepts.names()
 
@@ -106,8 +125,10 @@ def _names(workshop: Workshop) -> list[str]:
 def _results(*above: Any) -> FindParts:
     """Filters, gallery, the chosen result, and downloads."""
     with gr.Row(elem_id="find-views"):
-        states = gr.CheckboxGroup([], label="Show", elem_id="find-states", min_width=200)
-        only = gr.CheckboxGroup([], label="of", visible=False, elem_id="find-only", min_width=140)
+        states = gr.CheckboxGroup([], label="Show", info="Nothing ticked: all.", elem_id="find-states", min_width=200)
+        only = gr.CheckboxGroup(
+            [], label="of", info="Nothing ticked: all.", visible=False, elem_id="find-only", min_width=140
+        )
         order = gr.Dropdown(ORDER_CHOICES, value="order", label="Order", elem_id="find-order", min_width=140)
         kind = gr.Radio(KIND_CHOICES, value="overlay", label="Pictures", elem_id="find-kind", min_width=200)
     with gr.Row():
@@ -117,19 +138,20 @@ def _results(*above: Any) -> FindParts:
         least = gr.Slider(0, 1, 0, step=0.01, label="Show from a score of", elem_id="find-least", min_width=150)
     gallery = _asset("gallery", gallery_of(PhotoSearch.empty(), "overlay"), label="Results", elem_id="find-gallery")
     with gr.Row(elem_classes="toolbar"):
+        worth = gr.Button(
+            "Show what is most worth correcting", elem_id="find-worth", elem_classes="quiet", size="sm", min_width=160
+        )
         back = gr.Button("‹ Earlier", elem_id="find-page-back", elem_classes="quiet", size="sm", min_width=90)
         page = gr.HTML("", elem_id="find-page")
         on = gr.Button("Later ›", elem_id="find-page-on", elem_classes="quiet", size="sm", min_width=90)
     changes = gr.HTML("", elem_id="find-changes")
-    with gr.Row(elem_classes="toolbar"):
-        worth = gr.Button(
-            "What is most worth correcting?", elem_id="find-worth", elem_classes="quiet", size="sm", min_width=160
-        )
     with gr.Tabs(elem_id="find-detail"):
-        with gr.Tab("Picture", id="picture"), gr.Row():
-            large = gr.HTML("", elem_id="find-large", min_width=300)
-            facts = gr.HTML(facts_of(PhotoSearch.empty(), None), elem_id="find-facts", min_width=160)
-        with gr.Tab("How it was found", id="explain") as explained:
+        with gr.Tab("Picture", id="picture") as pictured, gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                large = gr.HTML("", elem_id="find-large")
+            with gr.Column(scale=1, min_width=260):
+                facts = gr.HTML(facts_of(PhotoSearch.empty(), None), elem_id="find-facts")
+        with gr.Tab("Explain", id="explain") as explained:
             steps = _asset("steps", {"steps": [], "empty": EXPLAIN_HINT}, label="Steps", elem_id="find-steps")
         with gr.Tab("Correct", id="correct") as corrected:
             canvas = Canvas(label="Mask to correct", elem_id="find-canvas", empty="Choose a result above first.")
@@ -172,9 +194,8 @@ def _results(*above: Any) -> FindParts:
         worth=worth,
         large=large,
         facts=facts,
-        explained=explained,
+        views=(pictured, explained, corrected),
         steps=steps,
-        corrected=corrected,
         canvas=canvas,
         save_as=save_as,
         learn=learn,
@@ -226,8 +247,8 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     parts.on.click(partial(actions.turn_page, 1), [session, kind], **run)
     parts.gallery.select(actions.choose, [session, kind], **run)
     parts.worth.click(actions.choose_worth, [session, kind], **run)
-    parts.explained.select(actions.explain, session, **run)
-    parts.corrected.select(actions.open_correction, session, **run)
+    for view, detail in zip(parts.views, ("picture", "explain", "correct"), strict=True):
+        view.select(partial(actions.open_detail, detail), session, **run)
     parts.canvas.input(actions.draw, [session, parts.canvas], trigger_mode="always_last", **run)
     parts.learn.click(actions.learn, [session, parts.save_as, kind], **run)
     parts.keep.click(actions.keep_mask, [session, kind], **run)

@@ -1,16 +1,12 @@
-"""What the tab "Find" does when somebody presses, drops, chooses or draws. How it is laid out: `find.py`.
-
-Every action is a generator of updates, a dictionary by part. A problem is a sentence in the line of the status, and
-all else stays as it was.
+"""What the tab "Find" does when somebody presses Find, chooses or draws. How it is laid out: `find.py`.
+What only shows results is in `find_show.py`.
 """
 
 from __future__ import annotations
 
-import functools
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,159 +17,29 @@ import numpy as np
 from persam.album.worth import expected_gain
 from persam.errors import PersamError, UsageError
 from persam.images import read_image
-from persam.studio import downloads
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.prompts import CanvasPrompts, check_mask, mask_of
 from persam.studio.clip_search import ClipSearch
 from persam.studio.clip_view import clip_summary, links_of, player_of, preview_of
 from persam.studio.find_cards import (
     changes_table,
-    count_choices,
-    facts_of,
-    gallery_of,
     key_from,
-    large_of,
     status,
-    summary,
 )
-from persam.studio.find_session import FindSession, FindSessions, OpenCorrection
+from persam.studio.find_session import Detail, FindSession, OpenCorrection
+from persam.studio.find_show import FindShown, Updates, told
 from persam.studio.given import given_files
-from persam.studio.results import SearchedPhoto, SearchResult
-from persam.studio.searching import changes_in, explain_result, learn_correction, look
-from persam.studio.workshop import Workshop
+from persam.studio.results import SearchResult
+from persam.studio.searching import changes_in, explain_result, learn_correction
 
 if TYPE_CHECKING:
     from persam.concept import Concept
 
-Updates = dict[Any, Any]
-
-_EVERY = 0.4  # seconds between two updates of the gallery while results come in
 EXPLAIN_HINT = "Choose a result, and its way from the photo to the mask is shown here step by step."
 
 
-@dataclass
-class FindParts:
-    """The parts of the tab that change; their ids stand in `find.py`."""
-
-    status: Any
-    run: Any
-    stop: Any
-    results: Any
-    states: Any
-    only: Any
-    order: Any
-    least: Any
-    threshold: Any
-    kind: Any
-    gallery: Any
-    page: Any
-    back: Any
-    on: Any
-    worth: Any
-    large: Any
-    facts: Any
-    explained: Any
-    steps: Any
-    corrected: Any
-    canvas: Any
-    save_as: Any
-    learn: Any
-    keep: Any
-    absent: Any
-    changes: Any
-    parcel: Any
-    prepare: Any
-    download: Any
-    clip: Any
-    preview: Any
-    clip_links: Any
-
-    @property
-    def changing(self) -> list[Any]:
-        """Those that actions change."""
-        names = "status run stop results states only gallery page back on large facts steps canvas changes download"
-        return [getattr(self, name) for name in f"{names} clip preview clip_links".split()]
-
-
-def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Updates]]:
-    """An action whose problems are told in the line of the status."""
-
-    @functools.wraps(action)
-    def wrapped(self: FindActions, *args: Any) -> Iterator[Updates]:
-        try:
-            yield from action(self, *args)
-        except PersamError as problem:
-            yield {self.parts.status: status(str(problem), problem=True)}
-
-    return wrapped
-
-
-class FindActions:
-    """The actions of the tab.
-
-    Args:
-        workshop: what the tabs share.
-        sessions: the browser tabs.
-        parts: of the page.
-    """
-
-    def __init__(self, workshop: Workshop, sessions: FindSessions, parts: FindParts) -> None:
-        self.workshop, self.sessions, self.parts = workshop, sessions, parts
-
-    # ------------------------------------------------------------------------------------------------ what is shown
-
-    def shown(self, session: FindSession, kind: str) -> Updates:
-        """The gallery, and what is said around it."""
-        parts, gallery = self.parts, gallery_of(session.search, kind)
-        choices = count_choices(session.search)
-        return {
-            parts.gallery: gallery,
-            parts.states: gr.update(choices=choices, visible=len(choices) > 0),
-            parts.page: f'<span class="page">{gallery["page"]}</span>',
-            parts.back: gr.update(interactive=not gallery["first"], visible=bool(gallery["page"])),
-            parts.on: gr.update(interactive=not gallery["last"], visible=bool(gallery["page"])),
-        }
-
-    def chosen(self, session: FindSession, kind: str) -> Updates:
-        """The chosen result, large."""
-        one = session.search.get(session.search.shown)
-        return {
-            self.parts.large: large_of(session.search, one, kind),
-            self.parts.facts: facts_of(session.search, one),
-        }
-
-    @told
-    def choose_shown(
-        self,
-        name: str,
-        states: Sequence[str],
-        only: Sequence[str],
-        least: float,
-        order: str,
-        threshold: float,
-        kind: str,
-    ) -> Iterator[Updates]:
-        """Show others, in another order, decided with another threshold."""
-        session = self.sessions.get(name)
-        search = session.search
-        wanted = replace(
-            search.choice,
-            states=frozenset(states),
-            concepts=frozenset(only),
-            least_score=least,
-            order=order,
-            threshold=threshold,
-        )
-        if wanted != search.choice:
-            search.choice = replace(wanted, page=0)
-        yield {**self.shown(session, kind), **self.chosen(session, kind)}
-
-    @told
-    def turn_page(self, by: int, name: str, kind: str) -> Iterator[Updates]:
-        """Show another page of the gallery."""
-        session = self.sessions.get(name)
-        session.search.choice = replace(session.search.choice, page=session.search.choice.page + by)
-        yield self.shown(session, kind)
+class FindActions(FindShown):
+    """The actions of the tab."""
 
     def choose(self, name: str, kind: str, event: gr.EventData) -> Iterator[Updates]:
         """Choose a card."""
@@ -197,6 +63,23 @@ class FindActions:
             self.parts.steps: {"steps": [], "empty": EXPLAIN_HINT},
             self.parts.canvas: Canvas.show(None),
         }
+        one = session.search.get(key)
+        if one is not None and not one.problem:  # else the picture says why
+            yield from self._open(session)
+
+    @told
+    def open_detail(self, detail: Detail, name: str) -> Iterator[Updates]:
+        """Turn to another view of the chosen result."""
+        session = self.sessions.get(name)
+        session.detail = detail
+        yield from self._open(session)
+
+    def _open(self, session: FindSession) -> Iterator[Updates]:
+        """Fill the view that is open; the others are filled when somebody turns to them."""
+        if session.detail == "explain":
+            yield from self._explain(session)
+        elif session.detail == "correct":
+            yield from self._open_correction(session)
 
     # ---------------------------------------------------------------------------------------------------- searching
 
@@ -205,13 +88,17 @@ class FindActions:
         self, name: str, concepts: Sequence[str], files: Sequence[str] | None, folder: str, most: float, kind: str
     ) -> Iterator[Updates]:
         """Look for concepts in what was dropped or named."""
-        session, parts = self.sessions.get(name), self.parts
+        session = self.sessions.get(name)
         if not session.running.acquire(blocking=False):
             raise UsageError("This page is searching already; stop that first.")
         try:
             if not concepts:
                 known = self.workshop.concepts.names()
-                what = "choose one above" if known else "teach one in the tab Teach, or load one in the tab Concepts"
+                what = (
+                    "choose what to look for"
+                    if known
+                    else "teach one in the tab Teach, or load one in the tab Concepts"
+                )
                 raise UsageError(f"No concept is chosen; {what}.")
             given = given_files(files, folder, is_local=self.workshop.is_local)
             session.learned = {each: self.workshop.concepts.load(each) for each in concepts}
@@ -230,7 +117,7 @@ class FindActions:
         search.begin(photos, session.learned, dropped=dropped)
         session.correction = None
         yield {
-            **self._busy(True),
+            **self.busy(True),
             **self.shown(session, kind),
             **self.chosen(session, kind),
             parts.status: status(f"Looking at {_photos(len(photos))}.", share=0.0),
@@ -240,29 +127,8 @@ class FindActions:
             parts.only: gr.update(choices=search.concepts, value=[], visible=len(search.concepts) > 1),
             parts.changes: "",
         }
-        yield from self._look(session, search.photos, list(session.learned), kind)
-        yield {**self._busy(False), **self.shown(session, kind), **self.chosen(session, kind)}
-
-    def _look(
-        self, session: FindSession, photos: Sequence[SearchedPhoto], names: Sequence[str], kind: str
-    ) -> Iterator[Updates]:
-        """Look, and show results as they come, but not more often than one can see."""
-        concepts = {name: session.learned[name] for name in names}
-        last, ended = 0.0, ""
-        try:
-            for so_far in look(self.workshop.engine, session.search, concepts, photos, most=session.most):
-                ended = f" {so_far}" if so_far.stopped else ""
-                if time.monotonic() - last >= _EVERY:
-                    last = time.monotonic()
-                    line = status(f"{so_far}.", share=so_far.done / so_far.total)
-                    yield {**self.shown(session, kind), self.parts.status: line}
-        except PersamError:
-            yield {**self._busy(False), **self.shown(session, kind)}
-            raise
-        yield {self.parts.status: status(summary(session.search) + ended)}
-
-    def _busy(self, busy: bool) -> Updates:
-        return {self.parts.run: gr.update(interactive=not busy), self.parts.stop: gr.update(interactive=busy)}
+        yield from self.look(session, search.photos, list(session.learned), kind)
+        yield {**self.busy(False), **self.shown(session, kind), **self.chosen(session, kind)}
 
     @told
     def stop(self, name: str) -> Iterator[Updates]:
@@ -276,7 +142,7 @@ class FindActions:
             clip = ClipSearch(self.workshop.engine, path, concepts, self.workshop.download("clip"))
             session.clip = clip
             yield {
-                **self._busy(True),
+                **self.busy(True),
                 parts.status: status(f"Following {', '.join(session.learned)} through {path.name}.", share=0.0),
                 parts.results: gr.update(visible=False),
                 parts.clip: gr.update(visible=True),
@@ -289,10 +155,10 @@ class FindActions:
                     updates[parts.preview] = preview_of(self.workshop.pictures.put(so_far.preview, "jpg"), so_far.done)
                     yield updates
         except PersamError as problem:
-            yield self._busy(False)
+            yield self.busy(False)
             raise PersamError(str(problem).replace(str(path), path.name)) from problem
         yield {
-            **self._busy(False),
+            **self.busy(False),
             parts.status: status(clip_summary(clip)),
             parts.preview: player_of(session.search.name, clip),
             parts.clip_links: links_of(session.search.name, clip),
@@ -300,10 +166,8 @@ class FindActions:
 
     # -------------------------------------------------------------------------------------- one result from close by
 
-    @told
-    def explain(self, name: str) -> Iterator[Updates]:
+    def _explain(self, session: FindSession) -> Iterator[Updates]:
         """Show how the chosen result was found."""
-        session = self.sessions.get(name)
         one = self._one(session)
         yield {self.parts.steps: {"steps": [], "empty": "Looking once more, and keeping all on the way …"}}
         try:
@@ -322,10 +186,8 @@ class FindActions:
             raise UsageError(f"{one.photo.name} could not be read, so there is nothing to show; choose another one.")
         return one
 
-    @told
-    def open_correction(self, name: str) -> Iterator[Updates]:
+    def _open_correction(self, session: FindSession) -> Iterator[Updates]:
         """Put the chosen result's photo and mask on the canvas."""
-        session = self.sessions.get(name)
         one = self._one(session)
         pixels = read_image(one.photo.path)
         mask = one.at(session.search.choice.threshold).assumed_mask
@@ -369,9 +231,11 @@ class FindActions:
         self, session: FindSession, one: SearchResult, mask: np.ndarray, kind: str, told: str
     ) -> Iterator[Updates]:
         session.search.put([SearchResult.said(one.photo, one.concept, mask)])
+        session.correction = None
         yield {
             **self.shown(session, kind),
             **self.chosen(session, kind),
+            self.parts.canvas: Canvas.show(None),
             self.parts.status: status(f"{one.photo.name}: {told}."),
         }
 
@@ -398,13 +262,19 @@ class FindActions:
             session.search.put([SearchResult.said(one.photo, one.concept, mask)])
             unsure = session.search.unsure(one.concept)
             session.search.stop.clear()
-            yield {**self._busy(True), **self.shown(session, kind), **self.chosen(session, kind)}
-            yield from self._look(session, [each.photo for each in unsure], [one.concept], kind)
+            session.correction = None
+            yield {
+                **self.busy(True),
+                **self.shown(session, kind),
+                **self.chosen(session, kind),
+                parts.canvas: Canvas.show(None),
+            }
+            yield from self.look(session, [each.photo for each in unsure], [one.concept], kind)
             changed = changes_in(session.search, unsure)
             how = "was replaced" if save_as == "replace" else "is saved beside the old one"
             line = f'"{saved}" has {len(better.references)} references now and {how}.'
             yield {
-                **self._busy(False),
+                **self.busy(False),
                 **self.shown(session, kind),
                 **self.chosen(session, kind),
                 parts.status: status(line),
@@ -421,26 +291,6 @@ class FindActions:
         base = re.sub(r" \d+$", "", concept.name)
         free = next(name for number in count(2) if (name := f"{base} {number}").casefold() not in taken)
         return store.save(replace(concept, name=free))
-
-    # ---------------------------------------------------------------------------------------------------- downloads
-
-    @told
-    def prepare(self, name: str, kind: str) -> Iterator[Updates]:
-        """Make a download of what is shown."""
-        search, parts = self.sessions.get(name).search, self.parts
-        yield {parts.download: gr.update(visible=False)}
-        target = self.workshop.download(downloads.PARCELS[kind].file)
-        last = 0.0
-        for done, total in downloads.prepare(search, kind, target):
-            if time.monotonic() - last >= _EVERY:
-                last = time.monotonic()
-                yield {parts.status: status(f"Packing {target.name}: {done} of {total}.", share=done / total)}
-        size = target.stat().st_size
-        told = f"{size / 1e6:.1f} MB" if size > 5e5 else f"{max(1, round(size / 1e3))} kB"
-        yield {
-            parts.status: status(f"{target.name} is ready: {total} results."),
-            parts.download: gr.update(value=str(target), label=f"Download {target.name} ({told})", visible=True),
-        }
 
 
 def _photos(count: int) -> str:

@@ -7,7 +7,7 @@ import shutil
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.models.base import EncodedImage
     from persam.studio.workshop import Shown
+
+Detail = Literal["picture", "explain", "correct"]
 
 
 @dataclass
@@ -51,6 +53,7 @@ class FindSession:
             their places.
         correction: what is being corrected, or None.
         most: objects of a concept that are looked for in a photo.
+        detail: which view of the chosen result is open.
         running: held while something is searched.
     """
 
@@ -59,6 +62,7 @@ class FindSession:
     learned: dict[str, Concept] = field(default_factory=dict)
     correction: OpenCorrection | None = None
     most: int = 1
+    detail: Detail = "picture"
     running: threading.Lock = field(default_factory=threading.Lock)
 
     def stop(self) -> None:

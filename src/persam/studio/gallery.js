@@ -29,7 +29,7 @@ function fill(card, one, kind) {
   parts.word.textContent = one.word;
   parts.score.textContent = one.score === null ? "" : percent(one.score);
   parts.bar.parentNode.style.visibility = one.score === null ? "hidden" : "visible";
-  parts.bar.style.width = percent(one.score || 0);
+  parts.bar.style.width = (one.score || 0) * 100 + "%";
   parts.concept.textContent = one.concept;
   parts.concept.hidden = !one.concept;
   if (one.concept) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 
 from persam.errors import PersamError, UsageError
@@ -60,7 +61,7 @@ def given_files(files: Sequence[str] | None, folder: str, *, is_local: bool) -> 
 def _in_folder(place: Path) -> GivenFiles:
     if is_clip(place) and place.is_file():
         return GivenFiles(clip=place, dropped=False)
-    if not place.exists():
+    if not place.exists() and not has_magic(str(place)):
         raise PersamError(f"There is no folder {place} on this machine; check the path.")
     return GivenFiles(tuple((Path(str(each)), each.name) for each in find_images([str(place)])), dropped=False)
 

@@ -179,7 +179,7 @@ def picture_routes(search_of: Callable[[str], PhotoSearch | None]) -> APIRouter:
         try:
             file = picture_of(search, one, kind, size)
         except PersamError as error:
-            raise HTTPException(404, str(error)) from error
+            raise HTTPException(404, str(error).replace(str(one.photo.path), one.photo.name)) from error
         # The address changes with the picture, so a browser never has to ask again.
         return FileResponse(file, headers={"Cache-Control": "private, max-age=86400, immutable"})
 
