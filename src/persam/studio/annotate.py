@@ -119,11 +119,11 @@ class _StudyTab:
         )
         with gr.Column(visible=False, elem_id="study-desk") as self.desk:
             # Above the photo, so that on a small screen one need not scroll for every photo.
-            self.progress = gr.HTML(elem_id="study-progress")
             with gr.Row(elem_classes="toolbar"):
-                self.previous = gr.Button("‹ Back", elem_id="study-previous", min_width=70)
-                self.save = gr.Button("Save and next", variant="primary", elem_id="study-save", min_width=140)
-                self.next = gr.Button("Skip ›", elem_id="study-next", min_width=70)
+                self.previous = gr.Button("‹ Back", size="md", elem_id="study-previous", min_width=70)
+                self.save = gr.Button("Save and next", variant="primary", size="md", elem_id="study-save")
+                self.next = gr.Button("Skip ›", size="md", elem_id="study-next", min_width=70)
+                self.progress = gr.HTML(elem_id="study-progress")
             self.canvas = Canvas(label="The photo to mask", elem_id="study-canvas")
             with gr.Row(elem_classes=["toolbar", "quiet"]):
                 self.nothing = gr.Button("It is not in this photo", size="sm", elem_id="study-nothing", min_width=120)
@@ -147,7 +147,7 @@ class _StudyTab:
         names = [self.annotator, self.category, self.readme, self.status]
         screen = [
             self.sitting, self.setup, self.desk, self.end, self.canvas, self.stopwatch, self.progress, self.done,
-            self.status,
+            self.category, self.status,
         ]  # fmt: skip
         held = [self.sitting, self.canvas, self.stopwatch]
         gr.on(fn=self._names, inputs=[self.folder], outputs=names, show_progress="hidden")
@@ -176,7 +176,7 @@ class _StudyTab:
             button.click(answer, held, screen, js=READ, show_progress="minimal", trigger_mode="once")
         self.over.click(self._start_over, [self.sitting], [self.canvas, self.status])
         self.again.click(self._look_again, [self.sitting], screen)
-        self.more.click(self._more, [self.folder, self.sitting], [*screen, self.category])
+        self.more.click(self._more, [self.sitting], screen)
 
     # ---------------------------------------------------------------------------------------- who does what
 
@@ -298,9 +298,8 @@ class _StudyTab:
         if sitting is None:
             return self._unchanged
         try:
-            place = sitting.place
             said = act(sitting, _active(sitting, watch))
-            following = sitting.work.next_open(place)
+            following = sitting.next_place()
             return self._finish(sitting) if following is None else self._show(sitting, following, said)
         except StaleError:
             return self._unchanged
@@ -335,14 +334,19 @@ class _StudyTab:
         return {self.canvas: Canvas.show(visit.shown), self.status: "Mark the object anew; nothing is saved yet."}
 
     def _look_again(self, sitting: Sitting | None) -> Update:
+        if sitting is None:
+            return self._unchanged
+        sitting.reviewing = True
         try:
-            return self._unchanged if sitting is None else self._show(sitting, 0)
+            return self._show(sitting, 0)
         except PersamError as error:
             return {self.status: escape(str(error))}
 
     def _stand_up(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
         """Back to the names; what is drawn on the open photo goes, what is saved stays."""
         drawn = sitting is not None and sitting.visit is not None and not sitting.visit.prompts.is_empty
+        work = None if sitting is None else sitting.work
+        left = gr.skip() if work is None else self._own_categories(str(work.study_folder), work.annotator)
         return {
             self.sitting: None,
             self.setup: gr.update(visible=True),
@@ -350,12 +354,12 @@ class _StudyTab:
             self.end: gr.update(visible=False),
             self.canvas: Canvas.show(None),
             self.stopwatch: Stopwatch.show(None),
+            self.category: left,
             self.status: "What was drawn on the last photo is not saved." if drawn else "",
         }
 
-    def _more(self, folder: str | None, sitting: Sitting | None) -> Update:
-        name = "" if sitting is None else sitting.work.annotator
-        return self._stand_up(None, None, None) | {self.category: self._own_categories(folder, name)}
+    def _more(self, sitting: Sitting | None) -> Update:
+        return self._stand_up(sitting, None, None)
 
 
 # ------------------------------------------------------------------------------------------------- what is shown
@@ -403,18 +407,17 @@ def _progress(sitting: Sitting) -> str:
     name, who = escape(work.category.name), escape(work.annotator)
     return (
         f"<p><b>{name}</b>: photo {sitting.place + 1} of {sitting.count} "
-        f"<span>({len(done)} done, {who})</span></p>"
+        f"<span>({len(done)} done, {who})</span> {' '.join(marks)}</p>"
         f'<div role="progressbar" aria-label="Photos that are done" aria-valuemin="0" aria-valuemax="{sitting.count}" '
         f'aria-valuenow="{len(done)}" style="{_BAR}">'
         f'<div style="{_FILL} width: {100 * len(done) / sitting.count:.1f}%"></div></div>'
-        f"<p>{' '.join(marks)}</p>"
     )
 
 
 def _thanks(sitting: Sitting) -> str:
     """The end of a category, and what is left for this annotator."""
     work = sitting.work
-    study = read(work.category.folder.parent)
+    study = read(work.study_folder)
     left = []
     for category in study.categories:
         if category.photos:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 import os
 from html import escape
+from importlib.resources import files
 
 import gradio as gr
 from fastapi import FastAPI, Response
@@ -14,6 +15,7 @@ from persam.studio.theme import css, theme
 from persam.studio.workshop import Workshop
 
 TABS = (("Teach", teach.build), ("Find", find.build), ("Concepts", concepts.build), ("Study", annotate.build))
+_STYLES = ("cards.css",)  # besides that of the looks
 _MOST_UPLOADED = "4gb"  # one file, such as a clip
 
 
@@ -40,6 +42,7 @@ def create_studio(workshop: Workshop) -> FastAPI:
         path="/",
         theme=theme(),
         css=css(),
+        css_paths=[files(__package__) / name for name in _STYLES],
         footer_links=[],
         run_history=False,
         show_error=True,

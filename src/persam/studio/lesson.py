@@ -52,6 +52,7 @@ class Lesson:
         self._start: np.ndarray | None = None  # a mask that was given, on which one draws
         self._encoded: EncodedImage | None = None
         self._doubts: list[str] = []  # what was said of the given mask
+        self._examined: tuple[np.ndarray, Diagnosis] | None = None  # the last mask that the doctor saw
 
     # ---------------------------------------------------------------- what is marked
 
@@ -126,8 +127,11 @@ class Lesson:
         """
         if self.mask is None or not self.mask.any() or self.mask.all():
             return None
-        reference, doubts = self.reference(), list(self._doubts)
-        return workshop.ask(lambda model: check(model, [reference], doubts=[doubts]))
+        mask = self.mask
+        if self._examined is None or self._examined[0] is not mask:
+            reference, doubts = self.reference(), list(self._doubts)
+            self._examined = mask, workshop.ask(lambda model: check(model, [reference], doubts=[doubts]))
+        return self._examined[1]
 
     def _photo(self) -> Path:
         if self.file is None:

@@ -101,7 +101,7 @@ def _compare(workshop: Workshop, study: Study, method: str) -> Iterator[str]:
     address = f"{_ADDRESS}/{workshop.pictures.put(page.read_bytes(), 'html')}"
     yield (
         f'<p>The comparison is done: <a href="{address}" target="_blank" rel="noopener">open the report</a>. '
-        f"It lies in {escape(str(page))}, and all numbers and pictures beside it.</p>"
+        f"It lies in the study's folder, in {REPORT}/, and all numbers and pictures beside it.</p>"
     )
 
 

@@ -99,6 +99,7 @@ class Sitting:
         self.workshop, self.work, self.assistance = workshop, work, assistance
         self.place = 0
         self.visit: Visit | None = None
+        self.reviewing = False  # going through what is done already
         self._left: dict[Path, Visit] = {}
         self._ahead: tuple[Path, Future[EncodedImage]] | None = None
         self._concept: tuple[int, Concept] | None = None  # by when the mask that it is of was written
@@ -136,6 +137,13 @@ class Sitting:
             self.place, self.visit = place, visit
             self._look_ahead()
             return visit
+
+    def next_place(self) -> int | None:
+        """The place of the photo that comes after a save: one that is not done; None at the end."""
+        following = self.work.next_open(self.place)
+        if following is None and self.reviewing and self.place + 1 < self.count:
+            return self.place + 1
+        return following
 
     def draw(self, value: Any) -> tuple[CanvasPrompts, np.ndarray | None, str]:
         """Answer a gesture on the canvas.

@@ -54,7 +54,8 @@ class _TeachTab:
     # ---------------------------------------------------------------- what stands where
 
     def _lay_out_photo(self) -> None:
-        self.status = gr.HTML(line(_HINT), elem_id="teach-status")
+        self.hint = gr.HTML(f"<p>{_HINT}</p>", elem_classes="hint", elem_id="teach-hint")
+        self.status = gr.HTML(line(""), elem_id="teach-status")
         self.photo = PhotoInput(
             label="Photo", sources=["upload", "webcam", "clipboard"], type="filepath", height=220, elem_id="teach-photo"
         )
@@ -68,9 +69,8 @@ class _TeachTab:
         self.canvas = Canvas(
             label="Reference photo", empty="The photo will stand here.", elem_id="teach-canvas", visible=False
         )
-        self.another = gr.Button(
-            "Another photo", size="sm", elem_classes="quiet", elem_id="teach-another", visible=False
-        )
+        with gr.Row(elem_classes="toolbar", visible=False) as self.another_row:
+            self.another = gr.Button("Another photo", size="sm", elem_classes="quiet", elem_id="teach-another")
 
     def _lay_out_lesson(self) -> None:
         self.doctor = gr.HTML("", elem_id="teach-doctor")
@@ -80,10 +80,24 @@ class _TeachTab:
         with gr.Row(elem_classes="toolbar"):
             self.learn = gr.Button("Learn", variant="primary", elem_id="teach-learn")
             self.add = gr.Button("Add as another shot", elem_id="teach-add")
-            self.replace = gr.Button("Replace it", variant="stop", elem_id="teach-replace", visible=False)
+        with gr.Row(elem_classes="toolbar", visible=False) as self.taken:
+            self.replace = gr.Button("Replace it", variant="stop", elem_id="teach-replace")
         self.keep = gr.Checkbox(
             True, label="Keep the photo in the concept's file, so that it can be tuned later", elem_id="teach-keep"
         )
+        self.card = gr.HTML("", elem_id="teach-card")
+        with gr.Row(elem_classes="toolbar", visible=False) as self.after:
+            self.tune = gr.Button("Tune", elem_id="teach-tune")
+            self.download = gr.DownloadButton("Download", elem_id="teach-download")
+        with gr.Accordion("Try it on another photo", visible=False, elem_id="teach-try") as self.trial:
+            self.try_photo = PhotoInput(
+                label="Another photo",
+                sources=["upload", "webcam", "clipboard"],
+                type="filepath",
+                height=140,
+                elem_id="teach-try-photo",
+            )
+            self.try_result = gr.HTML("", elem_id="teach-try-result")
         with gr.Accordion("I have a mask already", open=False, elem_id="teach-given"):
             self.mask_kind = gr.Radio(
                 [("A mask: the object is white", "mask"), ("A scribble over the object", "scribble")],
@@ -99,24 +113,20 @@ class _TeachTab:
                 height=140,
                 elem_id="teach-mask-file",
             )
-        self.card = gr.HTML("", elem_id="teach-card")
-        with gr.Row(elem_classes="toolbar", visible=False) as self.after:
-            self.tune = gr.Button("Tune", elem_id="teach-tune")
-            self.download = gr.DownloadButton("Download", elem_id="teach-download")
-        with gr.Accordion("Try it on another photo", visible=False, elem_id="teach-try") as self.trial:
-            self.try_photo = PhotoInput(
-                label="Another photo",
-                sources=["upload", "webcam", "clipboard"],
-                type="filepath",
-                height=140,
-                elem_id="teach-try-photo",
-            )
-            self.try_result = gr.HTML("", elem_id="teach-try-result")
 
     def _wire(self) -> None:
         said, lesson = spoken(self.status), self.lesson
-        shown = [self.status, self.photo, self.example_row, self.canvas, self.another, self.doctor, self.mask_file]
-        learned = [self.status, self.card, self.after, self.trial, self.tune, self.download, self.replace]
+        shown = [
+            self.hint,
+            self.status,
+            self.photo,
+            self.example_row,
+            self.canvas,
+            self.another_row,
+            self.doctor,
+            self.mask_file,
+        ]
+        learned = [self.status, self.card, self.after, self.trial, self.tune, self.download, self.taken]
 
         opened = self.photo.change(said(self._open), [lesson, self.photo], shown, **_AT_ONCE)
         opened.then(said(self._examine), lesson, [self.status, self.doctor], **_AT_ONCE)
@@ -142,8 +152,9 @@ class _TeachTab:
     # ---------------------------------------------------------------- a photo and what is marked on it
 
     def _open(self, lesson: Lesson, file: str | None) -> Updates:
-        if file is None:
-            return  # the field was emptied for the next photo
+        if file is None:  # the field was emptied for the next photo
+            yield {self.status: gr.skip()}
+            return
         yield {self.status: line("Looking at the photo ...")}
         lesson.open(self.workshop, file)
         yield self._opened(lesson)
@@ -153,9 +164,10 @@ class _TeachTab:
         return {
             self.status: line("A cut-out: what is opaque is marked. Give it a name." if cut_out else _MARK),
             self.canvas: {**Canvas.show(lesson.shown, lesson.mask), "visible": True},
+            self.hint: gr.update(visible=False),
             self.photo: gr.update(value=None, visible=False),
             self.example_row: gr.update(visible=False),
-            self.another: gr.update(visible=True),
+            self.another_row: gr.update(visible=True),
             self.doctor: "",
         }
 
@@ -171,7 +183,7 @@ class _TeachTab:
         return {
             self.photo: gr.update(value=None, visible=True),
             self.example_row: gr.update(visible=bool(self.examples)),
-            self.status: line(_HINT),
+            self.status: line("Drop another photo."),
         }
 
     def _draw(self, lesson: Lesson, value: Any) -> Updates:
@@ -189,6 +201,7 @@ class _TeachTab:
 
     def _take_mask(self, lesson: Lesson, file: str | None, kind: Any) -> Updates:
         if file is None:
+            yield {self.status: gr.skip()}
             return
         yield {self.status: line("Looking at the mask ..."), self.mask_file: None}
         lesson.take_mask(self.workshop, file, kind)
@@ -208,14 +221,14 @@ class _TeachTab:
 
     def _learn(self, lesson: Lesson, name: str, keep: bool) -> Updates:
         try:
-            yield {self.status: line("Learning ..."), self.replace: gr.update(visible=False)}
+            yield {self.status: line("Learning ..."), self.taken: gr.update(visible=False)}
             concept = lesson.learn(self.workshop, name, keep=keep)
         except NameTakenError:
             sentence = (
                 f'There is a concept "{checked_name(name)}" already; add this as another shot of it, replace it, or '
                 "choose another name."
             )
-            yield {self.status: line(sentence, problem=True), self.replace: gr.update(visible=True)}
+            yield {self.status: line(sentence, problem=True), self.taken: gr.update(visible=True)}
             return
         yield self._learned(concept, f"Learned {concept.name}; try it on another photo, or go to Find.")
 
@@ -244,11 +257,12 @@ class _TeachTab:
             self.trial: gr.update(visible=True),
             self.tune: gr.update(interactive=not concept.tuned),
             self.download: gr.update(value=str(file)),
-            self.replace: gr.update(visible=False),
+            self.taken: gr.update(visible=False),
         }
 
     def _try(self, lesson: Lesson, file: str | None) -> Updates:
         if file is None:
+            yield {self.status: gr.skip()}
             return
         yield {self.status: line("Looking for it ..."), self.try_photo: None}
         pixels, found = lesson.try_on(self.workshop, file)

@@ -151,6 +151,11 @@ class Annotation:
         return cls(home, annotator, photo_order(study).of(home, annotator))
 
     @property
+    def study_folder(self) -> Path:
+        """Of the study that the category is of."""
+        return self.category.folder.parent
+
+    @property
     def reference(self) -> Path:
         """The photo that `persam.study.run` shows the model by default."""
         return self.category.photos[0]

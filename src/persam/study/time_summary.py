@@ -128,6 +128,11 @@ class HelpComparison:
     p_value: float
     photos: int
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough photos to judge by."""
+        return self.photos >= ENOUGH_PHOTOS
+
 
 @dataclass(frozen=True)
 class TimeSummary:

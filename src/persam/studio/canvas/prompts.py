@@ -18,7 +18,7 @@ import torch
 from persam.errors import PersamError, UsageError
 from persam.geometry import Size
 from persam.method.learn import prompted_mask
-from persam.models.base import EncodedImage
+from persam.models.base import EncodedImage, PromptableModel
 
 if TYPE_CHECKING:
     from persam.persam import PerSAM
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MOST_POINTS, _MOST_STROKES, _LONGEST_STROKE = 500, 2000, 20_000  # beyond which nobody drew it
 _WIDEST = 4096.0  # pixels
+_SURE = 8.0  # logit of a mask that is given as a prompt
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ def mask_of(
         engine: runs the model.
         encoded: the photo.
         prompts: what is drawn.
-        start: a mask, (H, W) bool, that is to be mended: points and box change it (it is a prompt, too), strokes are
-            painted over it.
+        start: a mask, (H, W) bool, that is to be mended: points change what they lie in, a box makes it anew, strokes
+            are painted over it.
 
     Returns:
         (H, W) bool; None where nothing is drawn and there is no start.
@@ -175,17 +176,39 @@ def check_mask(mask: np.ndarray | None) -> np.ndarray:
 def _by_model(model: PerSAM, encoded: EncodedImage, prompts: CanvasPrompts, start: np.ndarray | None) -> np.ndarray:
     points = [(x, y) for x, y, _ in prompts.points] or None
     labels = [label for *_, label in prompts.points] or None
-    box = prompts.box
-    if start is not None and start.any():
-        # The model sees a mask that is to be mended as the box around it, and what was said beside that by points.
-        box = box or _box_around(start)
-    found: np.ndarray = prompted_mask(model.model, encoded, box=box, points=points, labels=labels).cpu().numpy()
-    return found
+    mends = start is not None and start.any() and prompts.box is None
+    logits = _as_prompt(model.model, encoded, start) if mends else None
+    found = prompted_mask(model.model, encoded, box=prompts.box, points=points, labels=labels, logits=logits)
+    mask: np.ndarray = found.cpu().numpy()
+    return _without_denied(_mended(start, mask, prompts.points) if mends else mask, prompts.points)
 
 
-def _box_around(mask: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+def _mended(start: np.ndarray, found: np.ndarray, points: Sequence[tuple[float, float, int]]) -> np.ndarray:
+    """A mask, changed to what was found, but only in those pieces of the difference that a point asks for.
+
+    Else a click would also change the mask where it was right already.
+    """
+    wanted = _pieces_at(found & ~start, points, 1)
+    unwanted = _pieces_at(start & ~found, points, 0)
+    return (start | wanted) & ~unwanted
+
+
+def _pieces_at(mask: np.ndarray, points: Sequence[tuple[float, float, int]], label: int) -> np.ndarray:
+    """The connected pieces of a mask, (H, W) bool, in which points of a label lie."""
+    _, pieces = cv2.connectedComponents(mask.astype(np.uint8))
+    numbers = {int(pieces[round(y), round(x)]) for x, y, each in points if each == label} - {0}
+    return np.isin(pieces, list(numbers))
+
+
+def _as_prompt(model: PromptableModel, encoded: EncodedImage, mask: np.ndarray) -> torch.Tensor:
+    """A mask as the decoder takes one, (1, 1, h, w): logits, as sure as its own are."""
+    shares = encoded.frame.cover(torch.tensor(mask, device=model.device), model.low_resolution)
+    return ((2 * shares.float() - 1) * _SURE)[None, None]
+
+
+def _without_denied(mask: np.ndarray, points: Sequence[tuple[float, float, int]]) -> np.ndarray:
+    """The mask without its pieces in which there are only points beside the object: a small model overlooks them."""
+    return mask & ~(_pieces_at(mask, points, 0) & ~_pieces_at(mask, points, 1))
 
 
 def _misread(what: str) -> UsageError:
