@@ -27,6 +27,9 @@ def studio(
     study: Annotated[
         Path | None, typer.Option(metavar="STUDY", help="Folder of a study, as `persam study new` makes it, to mask.")
     ] = None,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Show everybody the study's photos in an order of their own, from now on.")
+    ] = False,
     model: Model = "tiny",
     mode: Mode = "persam",
     encoder: Encoder = None,
@@ -65,10 +68,16 @@ def studio(
     from persam.studio.app import create_studio
     from persam.studio.serving import serve
     from persam.studio.workshop import Workshop
+    from persam.study.annotating import shuffle as shuffle_photos
+    from persam.study.layout import read
 
     check_folder(concepts)
-    if study is not None and not study.is_dir():
-        raise UsageError(f"There is no study {study}; make one with `persam study new`, or leave --study out.")
+    if study is not None:
+        found = read(study)
+        if shuffle:
+            shuffle_photos(found)
+    elif shuffle:
+        raise UsageError("--shuffle is about the photos of a study; give --study too, or leave it out.")
     settings = ServerSettings(folder=concepts, host=host, port=port, token=token_in(token_file))
     with listen(settings) as taken:
         say("Loading the model ...")
