@@ -57,7 +57,8 @@ def test_from_photos_to_the_report(run: Run, folder: Path) -> None:
         "all",
         "tiny",
         "mode persam",
-        "seconds a mask: median 12.5",
+        "a mask: median",
+        "12.5",
     ):
         assert part in done.stdout
     assert "The report is out/report.html" in done.stderr
