@@ -19,6 +19,7 @@ from persam.errors import PersamError, UsageError
 from persam.files import expanded
 from persam.studio import organise
 from persam.studio.canvas import Canvas
+from persam.studio.canvas.canvas import TOOLS
 from persam.studio.sitting import IDLE_LIMIT, Sitting, StaleError
 from persam.studio.stopwatch import READ, Stopwatch, active_seconds
 from persam.studio.workshop import Workshop
@@ -32,7 +33,7 @@ _ASSISTANCE = [
     ("Correct what the model proposes, once it has your mask of the first photo", PROPOSAL),
 ]
 _KEYS = {
-    "n": "study-save",
+    "s": "study-save",
     "enter": "study-save",
     "ctrl+enter": "study-save",
     "pagedown": "study-next",
@@ -130,7 +131,7 @@ class _StudyTab:
                 self.over = gr.Button("Start over", size="sm", elem_id="study-over", min_width=90)
                 self.change = gr.Button("Change name or category", size="sm", elem_id="study-change", min_width=120)
             gr.Markdown(
-                "Keys: **N** saves and goes on (also **Ctrl+Enter**), **Page down** and **Page up** go on and back "
+                "Keys: **S** saves and goes on (also **Ctrl+Enter**), **Page down** and **Page up** go on and back "
                 "without saving (what you drew is kept as long as this page is open). The question mark above the "
                 "photo shows the keys of the tools.",
                 elem_id="study-keys",
@@ -193,7 +194,7 @@ class _StudyTab:
             self.annotator: gr.update(choices=list(study.annotators), value=None),
             self.category: gr.update(**_categories(study, "")),
             self.readme: told,
-            self.status: f"The study has {study.photo_count} photos in {len(study.categories)} categories.",
+            self.status: f"The study has {study.photo_count} photos in {_categories_in_words(study)}.",
         }
 
     def _own_categories(self, folder: str | None, name: str | None) -> Any:
@@ -248,7 +249,7 @@ class _StudyTab:
             self.setup: gr.update(visible=False),
             self.end: gr.update(visible=False),
             self.desk: gr.update(visible=True),
-            self.canvas: Canvas.show(visit.shown, visit.mask, visit.prompts, note),
+            self.canvas: Canvas.show(visit.shown, visit.mask, visit.prompts, note, _tools(sitting)),
             self.stopwatch: Stopwatch.show(visit.shown),
             self.progress: _progress(sitting),
             self.status: escape(said),
@@ -329,9 +330,12 @@ class _StudyTab:
 
     def _start_over(self, sitting: Sitting | None) -> Update:
         visit = None if sitting is None else sitting.start_over()
-        if visit is None:
+        if sitting is None or visit is None:
             return self._unchanged
-        return {self.canvas: Canvas.show(visit.shown), self.status: "Mark the object anew; nothing is saved yet."}
+        return {
+            self.canvas: Canvas.show(visit.shown, tools=_tools(sitting)),
+            self.status: "Mark the object anew; nothing is saved yet.",
+        }
 
     def _look_again(self, sitting: Sitting | None) -> Update:
         if sitting is None:
@@ -365,6 +369,11 @@ class _StudyTab:
 # ------------------------------------------------------------------------------------------------- what is shown
 
 
+def _tools(sitting: Sitting) -> tuple[str, ...]:
+    """Those of the canvas; by hand alone the model has nothing to do."""
+    return ("brush", "eraser", "pan") if sitting.assistance == BY_HAND else TOOLS
+
+
 def _active(sitting: Sitting, watch: Any) -> float | None:
     return active_seconds(watch, None if sitting.visit is None else sitting.visit.shown)
 
@@ -383,6 +392,11 @@ def _categories(study: Study, annotator: str) -> dict[str, Any]:
         if chosen is None and done < count:
             chosen = category.name
     return {"choices": choices, "value": chosen or (choices[0][1] if choices else None)}
+
+
+def _categories_in_words(study: Study) -> str:
+    count = len(study.categories)
+    return "1 category" if count == 1 else f"{count} categories"
 
 
 def _instructions(study: Study) -> str:
