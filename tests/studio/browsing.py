@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Download, Locator, Page, Playwright, Request, ViewportSize, expect
 
-PATIENCE = 15_000  # milliseconds that anything on the page may take on a busy machine
+PATIENCE = 60_000  # milliseconds that anything on the page may take on a busy machine
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 390, "height": 844}}
 TABS = ("Teach", "Find", "Concepts", "Study")
+_SPARING = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]  # for containers, and machines without a screen
 _WHERE = re.compile(r"http://127\.0\.0\.1:\d+/?")
 
 expect.set_options(timeout=PATIENCE)
@@ -89,7 +90,9 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("there is no Chromium on this machine (apt install chromium)")
-    browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    browser = playwright.chromium.launch(
+        executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+    )
     try:
         yield browser
     finally:
@@ -139,12 +142,11 @@ class Visit:
         return self.page.locator(f"#{tab}-status")
 
     def choose(self, place: str, words: str) -> None:
-        """Choose what begins with these words in the dropdown with this id, or type them where that is allowed."""
+        """Choose what begins with these words in the dropdown with this id."""
         field = self.page.locator(f"#{place} input")
         field.click()
         field.fill(words)
-        field.press("Enter")
-        field.press("Tab")
+        self.page.locator(f"#{place}").get_by_role("option", name=words).first.click()
 
     def upload(self, place: str, *files: Path) -> None:
         """Give files to the upload field in the element with this id."""
@@ -155,6 +157,16 @@ class Visit:
         with self.page.expect_download() as coming:
             ask()
         return coming.value
+
+    def parcel(self, name: str, folder: Path) -> Path:
+        """Prepare a download of what was found, and fetch it."""
+        self.choose("find-parcel", name)
+        self.page.locator("#find-prepare").click()
+        link = self.page.locator("#find-download")
+        expect(link).to_be_visible()
+        got = self.download(link.click)
+        got.save_as(folder / got.suggested_filename)
+        return folder / got.suggested_filename
 
     def canvas(self, place: str) -> DrawingBoard:
         return DrawingBoard(self.page.locator(f"#{place}"))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, expect, sync_playwright
 from tests.studio.annotators import Annotator, Gesture
 from tests.studio.browsing import DrawingBoard, StudioProcess, Visit, chromium
 
@@ -31,6 +31,7 @@ ANNOTATORS = (
     Annotator("ben", begins="box", tremor=0.12, taste=0.015, content=0.1, patience=3),
     Annotator("cleo", begins="box", paints=True, tremor=0.1, taste=-0.01, content=0.05, patience=4),
 )
+WINDOW: ViewportSize = {"width": 900, "height": 700}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def mask_category(visit: Visit, study: Study, category: str, who: Annotator, *, 
     page = visit.page
     rng = np.random.default_rng([seed, *map(ord, f"{who.name}/{category}")])
     (home,) = [each for each in study.categories if each.name == category]
+    expect(visit.status("study")).not_to_be_empty()  # else the names are still to come
     visit.choose("study-annotator", who.name)
     visit.choose("study-category", category)
     page.locator("#study-start").click()
@@ -118,34 +120,40 @@ def _persam(*words: object) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def run(browser: Browser, data: Path, out: Path, *, photos: int, categories: Iterable[str] | None = None) -> None:
+    """Make a study, have everybody mask all of it in the studio, and compare; says how each category went."""
+    study = make_study(data, out, photos=photos, categories=categories)
+    running = StudioProcess(out / "studio")
+    running.start("--study", study.folder.resolve())
+    try:
+        for who in ANNOTATORS:
+            visit = Visit(browser.new_page(viewport=WINDOW), running.url).open("Study")
+            for category in study.categories:
+                done = mask_category(visit, study, category.name, who)
+                mean = sum(each.iou for each in done) / len(done)
+                gestures = sum(each.gestures for each in done) / len(done)
+                print(
+                    f"{who.name}, {category.name}: {len(done)} masks, {gestures:.1f} gestures, IoU {mean:.3f}",
+                    flush=True,
+                )
+                visit.page.locator("#study-more").click()
+            assert visit.wrong == []
+            visit.page.close()
+    finally:
+        running.stop()
+    print(_persam("study", "check", study.folder))
+    print(_persam("study", "run", study.folder, "-o", out / "report"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--photos", type=int, default=12)
-    parser.add_argument("--categories")
+    parser.add_argument("--photos", type=int, default=12, help="of each category")
+    parser.add_argument("--categories", type=lambda text: text.split(","), help="such as horse,polyp; all by default")
     asked = parser.parse_args()
-    study = make_study(
-        asked.data, asked.out, photos=asked.photos, categories=asked.categories.split(",") if asked.categories else None
-    )
-    running = StudioProcess(asked.out / "studio")
-    running.start("--study", study.folder.resolve())
-    try:
-        with sync_playwright() as playwright, chromium(playwright) as browser:
-            for who in ANNOTATORS:
-                visit = Visit(browser.new_page(), running.url).open("Study")
-                for category in study.categories:
-                    done = mask_category(visit, study, category.name, who)
-                    mean = sum(each.iou for each in done) / len(done)
-                    taken = sum(each.seconds for each in done) / len(done)
-                    print(f"{who.name} {category.name}: {len(done)} masks, mean IoU {mean:.3f}, {taken:.1f} s each")
-                    visit.page.locator("#study-more").click()
-                assert visit.wrong == []
-                visit.page.close()
-    finally:
-        running.stop()
-    print(_persam("study", "check", study.folder))
-    print(_persam("study", "run", study.folder, "-o", asked.out / "report"))
+    with sync_playwright() as playwright, chromium(playwright) as browser:
+        run(browser, asked.data, asked.out, photos=asked.photos, categories=asked.categories)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def test_the_page_asks_nobody_but_its_own_host(visit: Callable[..., Visit]) -> N
 
     seen = visit()
     seen.page.route("**/*", answer)
-    seen.page.reload(wait_until="networkidle")
+    seen.page.reload()
     for tab in TABS:
         seen.tab(tab)
     assert asked == []

@@ -28,7 +28,7 @@ def studio(
         Path | None, typer.Option(metavar="STUDY", help="Folder of a study, as `persam study new` makes it, to mask.")
     ] = None,
     shuffle: Annotated[
-        bool, typer.Option("--shuffle", help="Show everybody the study's photos in an order of their own, from now on.")
+        bool, typer.Option("--shuffle", help="Show the study's photos to everybody in an order of their own.")
     ] = False,
     model: Model = "tiny",
     mode: Mode = "persam",
@@ -68,16 +68,9 @@ def studio(
     from persam.studio.app import create_studio
     from persam.studio.serving import serve
     from persam.studio.workshop import Workshop
-    from persam.study.annotating import shuffle as shuffle_photos
-    from persam.study.layout import read
 
     check_folder(concepts)
-    if study is not None:
-        found = read(study)
-        if shuffle:
-            shuffle_photos(found)
-    elif shuffle:
-        raise UsageError("--shuffle is about the photos of a study; give --study too, or leave it out.")
+    _check_study(study, shuffle=shuffle)
     settings = ServerSettings(folder=concepts, host=host, port=port, token=token_in(token_file))
     with listen(settings) as taken:
         say("Loading the model ...")
@@ -90,6 +83,20 @@ def studio(
             serve(create_studio(workshop), settings, taken, lambda: _tell(settings, url, browser=browser))
             engine.close(finish=False)
     say("Stopped.")
+
+
+def _check_study(study: Path | None, *, shuffle: bool) -> None:
+    """See that the study is one before the work, and have its photos shuffled if that is wanted."""
+    if study is None:
+        if shuffle:
+            raise UsageError("--shuffle is about the photos of a study; say with --study which.")
+        return
+    from persam.study.annotating import shuffle as shuffle_photos
+    from persam.study.layout import read
+
+    found = read(study)
+    if shuffle:
+        shuffle_photos(found)
 
 
 def _tell(settings: ServerSettings, url: str, *, browser: bool) -> None:

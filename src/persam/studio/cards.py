@@ -10,6 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gradio as gr
+
 from persam.errors import PersamError, first_line
 from persam.method.settings import Settings
 from persam.reports.pictures import data_uri
@@ -44,7 +46,12 @@ def spoken(status: Any) -> Callable[[Callable[..., Iterator[Any]]], Callable[...
         @wraps(handler)
         def told(*given: Any) -> Iterator[Any]:
             try:
-                yield from handler(*given)
+                answered = False
+                for updates in handler(*given):
+                    yield updates
+                    answered = True
+                if not answered:
+                    yield {status: gr.skip()}  # else Gradio would empty all that it might have changed
             except PersamError as error:
                 yield {status: line(str(error), problem=True)}
             except Exception as error:
@@ -126,3 +133,13 @@ def concept_details(concept: Concept, sha256: str, stranger: str) -> str:
     rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     warning = line(f"It cannot be used here. {stranger}", problem=True) if stranger else ""
     return f'{warning}{concept_card(concept, concept.thumbnail)}<dl class="facts">{rows}</dl>'
+
+
+def concept_tile(name: str, facts: str, thumbnail: bytes | None, *, chosen: bool) -> str:
+    """One concept of a gallery, as a button; its name travels in ``data-name``."""
+    picture = f'<img src="{data_uri(thumbnail, "png")}" alt="">' if thumbnail else '<span class="blank"></span>'
+    words = f"<strong>{escape(name)}</strong><span>{escape(facts)}</span>"
+    pressed = "true" if chosen else "false"
+    return (
+        f'<li><button type="button" data-name="{escape(name)}" aria-pressed="{pressed}">{picture}{words}</button></li>'
+    )

@@ -7,7 +7,6 @@ concepts-delete-yes, concepts-delete-no.
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,53 +14,44 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from gradio.context import Context
-from PIL import Image
 
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.reference import sha256_of
-from persam.studio.cards import concept_details, line, spoken
+from persam.studio.cards import concept_details, concept_tile, line, spoken
 from persam.studio.lesson import checked_name, named_by_user
 from persam.studio.workshop import Workshop
 
 _NOTHING = "Nothing is learned yet: begin in Teach, or load a concept from a file."
 _CHOOSE = "Choose a concept to see what it was learned from, to tune, rename, download or delete it."
 _AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
-_BLANK = np.full((96, 96, 3), 150, np.uint8)  # where there is no thumbnail
+# In the browser: a tile that is clicked says which one it is.
+_TELL = """element.addEventListener("click", (event) => {
+  const tile = event.target.closest("[data-name]");
+  if (tile) trigger("select", { name: tile.dataset.name });
+});"""
 Updates = Iterator[dict[Any, Any]]
 
 
 def build(workshop: Workshop) -> None:
     """Lay out the tab."""
-    _ConceptsTab(workshop)
+    ConceptsTab(workshop)
 
 
-class _ConceptsTab:
+class ConceptsTab:
     """The tab's controls, and what happens when they are used."""
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
-        self.names, self.chosen = gr.State([]), gr.State("")  # as they stand in the gallery; "" for none
+        self.chosen = gr.State("")  # its name; "" for none
         tab, page = Context.block, Context.root_block
         assert tab is not None
         assert page is not None
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self.status = gr.HTML(line(_NOTHING), elem_id="concepts-status")
-                self.gallery = gr.Gallery(
-                    label="Concepts",
-                    show_label=False,
-                    columns=4,
-                    height="auto",
-                    object_fit="cover",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    elem_id="concepts-gallery",
-                    elem_classes="gallery",
-                )
+                self.gallery = gr.HTML("", js_on_load=_TELL, apply_default_css=False, elem_id="concepts-gallery")
                 with gr.Row(elem_classes="toolbar"):
                     self.load = gr.UploadButton(
                         "Load from a file", file_types=[".safetensors"], size="sm", elem_id="concepts-load"
@@ -88,19 +78,19 @@ class _ConceptsTab:
     def _wire(self, tab: Any, page: Any) -> None:
         said, everything = spoken(self.status), self._everything()
         for event in (tab.select, page.load):
-            event(said(self._look_again), self.chosen, everything, **_AT_ONCE)
-        self.gallery.select(said(self._choose), self.names, everything, **_AT_ONCE)
-        self.load.upload(said(self._load), self.load, everything, **_AT_ONCE)
-        self.tune.click(said(self._tune), self.chosen, everything, **_AT_ONCE)
+            event(said(self.look_again), self.chosen, everything, **_AT_ONCE)
+        self.gallery.select(said(self.choose), None, everything, **_AT_ONCE)
+        self.load.upload(said(self.load_file), self.load, everything, **_AT_ONCE)
+        self.tune.click(said(self.tune_it), self.chosen, everything, **_AT_ONCE)
         for renamed in (self.rename.click, self.rename_to.submit):
-            renamed(said(self._rename), [self.chosen, self.rename_to], everything, **_AT_ONCE)
-        self.delete.click(said(self._ask), self.chosen, everything, **_AT_ONCE)
-        self.yes.click(said(self._delete), self.chosen, everything, **_AT_ONCE)
-        self.no.click(said(self._keep), self.chosen, everything, **_AT_ONCE)
+            renamed(said(self.rename_it), [self.chosen, self.rename_to], everything, **_AT_ONCE)
+        self.delete.click(said(self.ask), self.chosen, everything, **_AT_ONCE)
+        self.yes.click(said(self.delete_it), self.chosen, everything, **_AT_ONCE)
+        self.no.click(said(self.keep), self.chosen, everything, **_AT_ONCE)
 
     def _everything(self) -> list[Any]:
         shown = [self.status, self.gallery, self.details, self.actions, self.sure, self.question]
-        return [*shown, self.tune, self.download, self.rename_to, self.names, self.chosen]
+        return [*shown, self.tune, self.download, self.rename_to, self.chosen]
 
     # ---------------------------------------------------------------- what is shown
 
@@ -108,10 +98,9 @@ class _ConceptsTab:
         """The whole tab as it is now, with one concept chosen, if it is there."""
         store = self.workshop.concepts
         names = store.names()
-        tiles = [self._tile(name) for name in names]
+        tiles = "".join(self._tile(name, chosen) for name in names)
         updates: dict[Any, Any] = {
-            self.gallery: gr.update(value=tiles, selected_index=None),
-            self.names: names,
+            self.gallery: f'<ul class="concept-tiles" aria-label="Concepts">{tiles}</ul>' if names else "",
             self.chosen: chosen if chosen in names else "",
             self.status: line(sentence or (_CHOOSE if names else _NOTHING)),
             self.actions: gr.update(visible=chosen in names),
@@ -123,17 +112,16 @@ class _ConceptsTab:
             updates |= self._described(chosen)
         return updates
 
-    def _tile(self, name: str) -> tuple[Any, str]:
+    def _tile(self, name: str, chosen: str) -> str:
         try:
             concept = self.workshop.concepts.load(name)
         except PersamError:
-            return Image.fromarray(_BLANK), f"{name} (damaged)"
+            return concept_tile(name, "damaged", None, chosen=name == chosen)
         count = len(concept.references)
         facts = [concept.mode, f"{count} photo{'s' * (count > 1)}", *(["tuned"] if concept.tuned else [])]
         if self._stranger(concept):
             facts.append("of another model")
-        picture = Image.fromarray(_BLANK) if concept.thumbnail is None else _opened(concept.thumbnail)
-        return picture, f"{name}: {', '.join(facts)}"
+        return concept_tile(name, ", ".join(facts), concept.thumbnail, chosen=name == chosen)
 
     def _stranger(self, concept: Concept) -> str:
         """Why it cannot be used here; "" if it can."""
@@ -158,19 +146,19 @@ class _ConceptsTab:
             self.download: gr.update(value=str(offered)),
         }
 
-    def _look_again(self, chosen: str) -> Updates:
+    def look_again(self, chosen: str) -> Updates:
+        """Show the tab as it is now."""
         yield self._shown(chosen)
 
-    def _choose(self, names: list[str], event: gr.SelectData) -> Updates:
-        index = event.index[0] if isinstance(event.index, (list, tuple)) else event.index
-        name = names[index] if index < len(names) else ""
-        updates = self._shown(name, f"{name} is chosen.")
-        del updates[self.gallery]  # it would forget what is chosen
-        yield updates
+    def choose(self, event: gr.EventData) -> Updates:
+        """Describe the concept of a tile that was clicked."""
+        name = str(event.name)
+        yield self._shown(name, f"{name} is chosen.")
 
     # ---------------------------------------------------------------- what is done
 
-    def _load(self, file: str | None) -> Updates:
+    def load_file(self, file: str | None) -> Updates:
+        """Take a concept from a file; it is called as the file is."""
         if file is None:
             yield {self.status: gr.skip()}
             return
@@ -185,14 +173,16 @@ class _ConceptsTab:
             name, f"Loaded {name}, but it cannot be used here. {stranger}" if stranger else f"Loaded {name}."
         )
 
-    def _tune(self, name: str) -> Updates:
+    def tune_it(self, name: str) -> Updates:
+        """Tune a concept whose file keeps its photos (PerSAM-F)."""
         concept = self.workshop.concepts.load(_given(name))
         yield {self.status: line(f"Tuning {name} ...")}
         tuned = self.workshop.ask(lambda model: model.tune(concept))
         self.workshop.concepts.save(tuned, overwrite=True)
         yield self._shown(name, f"Tuned {name}: two numbers say how its three scales are mixed.")
 
-    def _rename(self, name: str, to: str) -> Updates:
+    def rename_it(self, name: str, to: str) -> Updates:
+        """Give a concept another name."""
         store, wanted = self.workshop.concepts, checked_name(to)
         if wanted == _given(name):
             raise UsageError(f"It is called {name} already; give another name.")
@@ -200,16 +190,19 @@ class _ConceptsTab:
         store.delete(name)
         yield self._shown(renamed, f"{name} is called {renamed} now.")
 
-    def _ask(self, name: str) -> Updates:
+    def ask(self, name: str) -> Updates:
+        """Ask before a concept is deleted."""
         yield {
             self.question: line(f"Delete {_given(name)} for good?"),
             self.sure: gr.update(visible=True),
         }
 
-    def _keep(self, name: str) -> Updates:
+    def keep(self, name: str) -> Updates:
+        """Take back what was asked."""
         yield {self.sure: gr.update(visible=False), self.status: line(f"{name} stays.")}
 
-    def _delete(self, name: str) -> Updates:
+    def delete_it(self, name: str) -> Updates:
+        """Delete a concept."""
         self.workshop.concepts.delete(_given(name))
         yield self._shown("", f"Deleted {name}.")
 
@@ -218,7 +211,3 @@ def _given(name: str) -> str:
     if not name:
         raise UsageError("No concept is chosen; choose one first.")
     return name
-
-
-def _opened(thumbnail: bytes) -> Any:
-    return Image.open(io.BytesIO(thumbnail)).convert("RGB")

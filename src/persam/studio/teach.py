@@ -54,7 +54,8 @@ class _TeachTab:
     # ---------------------------------------------------------------- what stands where
 
     def _lay_out_photo(self) -> None:
-        self.status = gr.HTML(line(_HINT), elem_id="teach-status")
+        self.hint = gr.HTML(f"<p>{_HINT}</p>", elem_classes="hint", elem_id="teach-hint")
+        self.status = gr.HTML(line(""), elem_id="teach-status")
         self.photo = PhotoInput(
             label="Photo", sources=["upload", "webcam", "clipboard"], type="filepath", height=220, elem_id="teach-photo"
         )
@@ -84,6 +85,19 @@ class _TeachTab:
         self.keep = gr.Checkbox(
             True, label="Keep the photo in the concept's file, so that it can be tuned later", elem_id="teach-keep"
         )
+        self.card = gr.HTML("", elem_id="teach-card")
+        with gr.Row(elem_classes="toolbar", visible=False) as self.after:
+            self.tune = gr.Button("Tune", elem_id="teach-tune")
+            self.download = gr.DownloadButton("Download", elem_id="teach-download")
+        with gr.Accordion("Try it on another photo", visible=False, elem_id="teach-try") as self.trial:
+            self.try_photo = PhotoInput(
+                label="Another photo",
+                sources=["upload", "webcam", "clipboard"],
+                type="filepath",
+                height=140,
+                elem_id="teach-try-photo",
+            )
+            self.try_result = gr.HTML("", elem_id="teach-try-result")
         with gr.Accordion("I have a mask already", open=False, elem_id="teach-given"):
             self.mask_kind = gr.Radio(
                 [("A mask: the object is white", "mask"), ("A scribble over the object", "scribble")],
@@ -99,23 +113,19 @@ class _TeachTab:
                 height=140,
                 elem_id="teach-mask-file",
             )
-        self.card = gr.HTML("", elem_id="teach-card")
-        with gr.Row(elem_classes="toolbar", visible=False) as self.after:
-            self.tune = gr.Button("Tune", elem_id="teach-tune")
-            self.download = gr.DownloadButton("Download", elem_id="teach-download")
-        with gr.Accordion("Try it on another photo", visible=False, elem_id="teach-try") as self.trial:
-            self.try_photo = PhotoInput(
-                label="Another photo",
-                sources=["upload", "webcam", "clipboard"],
-                type="filepath",
-                height=140,
-                elem_id="teach-try-photo",
-            )
-            self.try_result = gr.HTML("", elem_id="teach-try-result")
 
     def _wire(self) -> None:
         said, lesson = spoken(self.status), self.lesson
-        shown = [self.status, self.photo, self.example_row, self.canvas, self.another_row, self.doctor, self.mask_file]
+        shown = [
+            self.hint,
+            self.status,
+            self.photo,
+            self.example_row,
+            self.canvas,
+            self.another_row,
+            self.doctor,
+            self.mask_file,
+        ]
         learned = [self.status, self.card, self.after, self.trial, self.tune, self.download, self.taken]
 
         opened = self.photo.change(said(self._open), [lesson, self.photo], shown, **_AT_ONCE)
@@ -154,6 +164,7 @@ class _TeachTab:
         return {
             self.status: line("A cut-out: what is opaque is marked. Give it a name." if cut_out else _MARK),
             self.canvas: {**Canvas.show(lesson.shown, lesson.mask), "visible": True},
+            self.hint: gr.update(visible=False),
             self.photo: gr.update(value=None, visible=False),
             self.example_row: gr.update(visible=False),
             self.another_row: gr.update(visible=True),
@@ -172,7 +183,7 @@ class _TeachTab:
         return {
             self.photo: gr.update(value=None, visible=True),
             self.example_row: gr.update(visible=bool(self.examples)),
-            self.status: line(_HINT),
+            self.status: line("Drop another photo."),
         }
 
     def _draw(self, lesson: Lesson, value: Any) -> Updates:
