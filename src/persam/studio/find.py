@@ -95,7 +95,8 @@ def build(workshop: Workshop) -> None:
             with gr.Column(visible=False, elem_id="find-clip") as clip:
                 preview = gr.HTML("", elem_id="find-preview")
                 clip_links = gr.HTML("", elem_id="find-clip-links")
-            with gr.Column(visible=False, elem_id="find-results") as results:
+            # Hidden and not left out: Gradio loses the values of what it lays out later.
+            with gr.Column(visible="hidden", elem_id="find-results") as results:
                 parts = _results(line, run, stop, results, clip, preview, clip_links)
     actions = FindActions(workshop, sessions, parts)
     _wire(actions, session, [concepts, given, folder, several])
@@ -127,7 +128,7 @@ def _results(*above: Any) -> FindParts:
     with gr.Row(elem_id="find-views"):
         states = gr.CheckboxGroup([], label="Show", info="Nothing ticked: all.", elem_id="find-states", min_width=200)
         only = gr.CheckboxGroup(
-            [], label="of", info="Nothing ticked: all.", visible=False, elem_id="find-only", min_width=140
+            [], label="of", info="Nothing ticked: all.", visible="hidden", elem_id="find-only", min_width=140
         )
         order = gr.Dropdown(ORDER_CHOICES, value="order", label="Order", elem_id="find-order", min_width=140)
         kind = gr.Radio(KIND_CHOICES, value="overlay", label="Pictures", elem_id="find-kind", min_width=200)

@@ -103,7 +103,7 @@ class FindShown:
         choices = count_choices(session.search)
         return {
             parts.gallery: gallery,
-            parts.states: gr.update(choices=choices, visible=len(choices) > 0),
+            parts.states: gr.update(choices=choices, value=sorted(session.search.choice.states)),
             parts.page: f'<span class="page">{gallery["page"]}</span>',
             parts.back: gr.update(interactive=not gallery["first"], visible=bool(gallery["page"])),
             parts.on: gr.update(interactive=not gallery["last"], visible=bool(gallery["page"])),
