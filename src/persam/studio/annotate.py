@@ -19,11 +19,13 @@ from persam.errors import PersamError, UsageError
 from persam.files import expanded
 from persam.studio import organise
 from persam.studio.canvas import Canvas
+from persam.studio.canvas.canvas import TOOLS
 from persam.studio.sitting import IDLE_LIMIT, Sitting, StaleError
 from persam.studio.stopwatch import READ, Stopwatch, active_seconds
+from persam.studio.study_texts import categories, categories_in_words, instructions, progress, thanks
 from persam.studio.workshop import Workshop
-from persam.study import Annotation, Study, add_annotator, new, read
-from persam.study.create import README, photo_folders
+from persam.study import Annotation, add_annotator, new, read
+from persam.study.create import photo_folders
 from persam.study.times import BY_HAND, PROPOSAL, WITH_MODEL
 
 _ASSISTANCE = [
@@ -32,7 +34,7 @@ _ASSISTANCE = [
     ("Correct what the model proposes, once it has your mask of the first photo", PROPOSAL),
 ]
 _KEYS = {
-    "n": "study-save",
+    "s": "study-save",
     "enter": "study-save",
     "ctrl+enter": "study-save",
     "pagedown": "study-next",
@@ -40,9 +42,6 @@ _KEYS = {
     "pageup": "study-previous",
     "arrowleft": "study-previous",
 }
-_BAR = "height: .35rem; border-radius: 1rem; background: var(--border-color-primary); margin: .3rem 0"
-_FILL = "height: 100%; border-radius: 1rem; background: var(--color-accent);"
-
 Update = dict[Any, Any]
 
 
@@ -130,7 +129,7 @@ class _StudyTab:
                 self.over = gr.Button("Start over", size="sm", elem_id="study-over", min_width=90)
                 self.change = gr.Button("Change name or category", size="sm", elem_id="study-change", min_width=120)
             gr.Markdown(
-                "Keys: **N** saves and goes on (also **Ctrl+Enter**), **Page down** and **Page up** go on and back "
+                "Keys: **S** saves and goes on (also **Ctrl+Enter**), **Page down** and **Page up** go on and back "
                 "without saving (what you drew is kept as long as this page is open). The question mark above the "
                 "photo shows the keys of the tools.",
                 elem_id="study-keys",
@@ -173,7 +172,9 @@ class _StudyTab:
             (self.previous, self._go_back),
             (self.change, self._stand_up),
         ):
-            button.click(answer, held, screen, js=READ, show_progress="minimal", trigger_mode="once")
+            button.click(
+                answer, held, screen, js=READ, show_progress="minimal", trigger_mode="once", concurrency_limit=None
+            )
         self.over.click(self._start_over, [self.sitting], [self.canvas, self.status])
         self.again.click(self._look_again, [self.sitting], screen)
         self.more.click(self._more, [self.sitting], screen)
@@ -183,23 +184,24 @@ class _StudyTab:
     def _names(self, folder: str | None) -> Update:
         """Fill in what a study offers."""
         if folder is None:
-            return {self.status: "Open a study, or make a new one."}
+            hint = "Open a study, or make a new one." if self.workshop.is_local else "This studio was given no study."
+            return {self.status: hint}
         try:
             study = read(folder)
-            told = _instructions(study)
+            told = instructions(study)
         except PersamError as error:
             return {self.status: escape(str(error))}
         return {
             self.annotator: gr.update(choices=list(study.annotators), value=None),
-            self.category: gr.update(**_categories(study, "")),
+            self.category: gr.update(**categories(study, "")),
             self.readme: told,
-            self.status: f"The study has {study.photo_count} photos in {len(study.categories)} categories.",
+            self.status: f"The study has {study.photo_count} photos in {categories_in_words(study)}.",
         }
 
     def _own_categories(self, folder: str | None, name: str | None) -> Any:
         """What is left in each category for whoever chose a name."""
         try:
-            return gr.update(**_categories(read(folder), name or "")) if folder else gr.update()
+            return gr.update(**categories(read(folder), name or "")) if folder else gr.update()
         except PersamError:
             return gr.update()
 
@@ -241,16 +243,21 @@ class _StudyTab:
 
     def _show(self, sitting: Sitting, place: int, said: str = "") -> Update:
         """Put a photo before the annotator."""
-        visit = sitting.open(place)
-        note = "The model proposes this; correct it." if visit.proposed else ""
+        try:
+            visit = sitting.open(place)
+            note = "The model proposes this; correct it." if visit.proposed else ""
+            canvas = Canvas.show(visit.shown, visit.mask, visit.prompts, note, _tools(sitting))
+            shown = visit.shown
+        except PersamError as error:  # one photo, but there are others
+            canvas, shown, said = Canvas.show(None), None, f"{error} You may skip this photo."
         return {
             self.sitting: sitting,
             self.setup: gr.update(visible=False),
             self.end: gr.update(visible=False),
             self.desk: gr.update(visible=True),
-            self.canvas: Canvas.show(visit.shown, visit.mask, visit.prompts, note),
-            self.stopwatch: Stopwatch.show(visit.shown),
-            self.progress: _progress(sitting),
+            self.canvas: canvas,
+            self.stopwatch: Stopwatch.show(shown),
+            self.progress: progress(sitting),
             self.status: escape(said),
         }
 
@@ -263,7 +270,7 @@ class _StudyTab:
             self.end: gr.update(visible=True),
             self.canvas: Canvas.show(None),
             self.stopwatch: Stopwatch.show(None),
-            self.done: _thanks(sitting),
+            self.done: thanks(sitting),
             self.status: f"All {sitting.count} photos of {escape(sitting.work.category.name)} are done.",
         }
 
@@ -329,22 +336,22 @@ class _StudyTab:
 
     def _start_over(self, sitting: Sitting | None) -> Update:
         visit = None if sitting is None else sitting.start_over()
-        if visit is None:
+        if sitting is None or visit is None:
             return self._unchanged
-        return {self.canvas: Canvas.show(visit.shown), self.status: "Mark the object anew; nothing is saved yet."}
+        return {
+            self.canvas: Canvas.show(visit.shown, tools=_tools(sitting)),
+            self.status: "Mark the object anew; nothing is saved yet.",
+        }
 
     def _look_again(self, sitting: Sitting | None) -> Update:
         if sitting is None:
             return self._unchanged
         sitting.reviewing = True
-        try:
-            return self._show(sitting, 0)
-        except PersamError as error:
-            return {self.status: escape(str(error))}
+        return self._show(sitting, 0)
 
     def _stand_up(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
         """Back to the names; what is drawn on the open photo goes, what is saved stays."""
-        drawn = sitting is not None and sitting.visit is not None and not sitting.visit.prompts.is_empty
+        unsaved = [] if sitting is None else sitting.unsaved()
         work = None if sitting is None else sitting.work
         left = gr.skip() if work is None else self._own_categories(str(work.study_folder), work.annotator)
         return {
@@ -355,7 +362,7 @@ class _StudyTab:
             self.canvas: Canvas.show(None),
             self.stopwatch: Stopwatch.show(None),
             self.category: left,
-            self.status: "What was drawn on the last photo is not saved." if drawn else "",
+            self.status: f"Not saved is what was drawn on {escape(', '.join(unsaved))}." if unsaved else "",
         }
 
     def _more(self, sitting: Sitting | None) -> Update:
@@ -365,68 +372,10 @@ class _StudyTab:
 # ------------------------------------------------------------------------------------------------- what is shown
 
 
+def _tools(sitting: Sitting) -> tuple[str, ...]:
+    """Those of the canvas; by hand alone the model has nothing to do."""
+    return ("brush", "eraser", "pan") if sitting.assistance == BY_HAND else TOOLS
+
+
 def _active(sitting: Sitting, watch: Any) -> float | None:
     return active_seconds(watch, None if sitting.visit is None else sitting.visit.shown)
-
-
-def _categories(study: Study, annotator: str) -> dict[str, Any]:
-    """The choices of a category, with how much of each is done; the first that is not done is chosen."""
-    choices, chosen = [], None
-    for category in study.categories:
-        count = len(category.photos)
-        done = 0
-        if annotator in study.annotators and count:
-            done = len(Annotation.of(study, category.name, annotator).done())
-        choices.append(
-            (f"{category.name}: {done} of {count} done" if done else f"{category.name}: {count} photos", category.name)
-        )
-        if chosen is None and done < count:
-            chosen = category.name
-    return {"choices": choices, "value": chosen or (choices[0][1] if choices else None)}
-
-
-def _instructions(study: Study) -> str:
-    """The study's README.txt, which tells annotators what to do."""
-    file = study.folder / README
-    try:
-        text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    except (OSError, ValueError):
-        text = ""
-    return f"<pre>{escape(text or 'This study has no README.txt.')}</pre>"
-
-
-def _progress(sitting: Sitting) -> str:
-    """Where one is: ``disc: photo 3 of 12, 2 done``."""
-    work, done = sitting.work, sitting.work.done()
-    photo = work.photos[sitting.place]
-    marks = []
-    if photo == work.reference:
-        marks.append("The model will be shown your mask of this photo: take special care.")
-    if photo in done:
-        marks.append("You have done this photo already.")
-    name, who = escape(work.category.name), escape(work.annotator)
-    return (
-        f"<p><b>{name}</b>: photo {sitting.place + 1} of {sitting.count} "
-        f"<span>({len(done)} done, {who})</span> {' '.join(marks)}</p>"
-        f'<div role="progressbar" aria-label="Photos that are done" aria-valuemin="0" aria-valuemax="{sitting.count}" '
-        f'aria-valuenow="{len(done)}" style="{_BAR}">'
-        f'<div style="{_FILL} width: {100 * len(done) / sitting.count:.1f}%"></div></div>'
-    )
-
-
-def _thanks(sitting: Sitting) -> str:
-    """The end of a category, and what is left for this annotator."""
-    work = sitting.work
-    study = read(work.study_folder)
-    left = []
-    for category in study.categories:
-        if category.photos:
-            own = Annotation.of(study, category.name, work.annotator)
-            missing = len(own.photos) - len(own.done())
-            if missing:
-                left.append(f"{escape(category.name)}: {missing} of {len(own.photos)} photos")
-    rest = f"<p>What is left: {'; '.join(left)}.</p>" if left else "<p>That was all; nothing is left for you to do.</p>"
-    return (
-        f"<h3>Done, thank you, {escape(work.annotator)}</h3>"
-        f"<p>You have been through all {len(work.photos)} photos of {escape(work.category.name)}.</p>{rest}"
-    )

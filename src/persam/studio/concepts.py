@@ -20,7 +20,7 @@ from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.reference import sha256_of
 from persam.studio.cards import concept_details, concept_tile, line, spoken
-from persam.studio.lesson import checked_name, named_by_user
+from persam.studio.teaching import checked_name, named_by_user
 from persam.studio.workshop import Workshop
 
 _NOTHING = "Nothing is learned yet: begin in Teach, or load a concept from a file."
@@ -36,10 +36,10 @@ Updates = Iterator[dict[Any, Any]]
 
 def build(workshop: Workshop) -> None:
     """Lay out the tab."""
-    _ConceptsTab(workshop)
+    ConceptsTab(workshop)
 
 
-class _ConceptsTab:
+class ConceptsTab:
     """The tab's controls, and what happens when they are used."""
 
     def __init__(self, workshop: Workshop) -> None:
@@ -78,15 +78,15 @@ class _ConceptsTab:
     def _wire(self, tab: Any, page: Any) -> None:
         said, everything = spoken(self.status), self._everything()
         for event in (tab.select, page.load):
-            event(said(self._look_again), self.chosen, everything, **_AT_ONCE)
-        self.gallery.select(said(self._choose), None, everything, **_AT_ONCE)
-        self.load.upload(said(self._load), self.load, everything, **_AT_ONCE)
-        self.tune.click(said(self._tune), self.chosen, everything, **_AT_ONCE)
+            event(said(self.look_again), self.chosen, everything, **_AT_ONCE)
+        self.gallery.select(said(self.choose), None, everything, **_AT_ONCE)
+        self.load.upload(said(self.load_file), self.load, everything, **_AT_ONCE)
+        self.tune.click(said(self.tune_it), self.chosen, everything, **_AT_ONCE)
         for renamed in (self.rename.click, self.rename_to.submit):
-            renamed(said(self._rename), [self.chosen, self.rename_to], everything, **_AT_ONCE)
-        self.delete.click(said(self._ask), self.chosen, everything, **_AT_ONCE)
-        self.yes.click(said(self._delete), self.chosen, everything, **_AT_ONCE)
-        self.no.click(said(self._keep), self.chosen, everything, **_AT_ONCE)
+            renamed(said(self.rename_it), [self.chosen, self.rename_to], everything, **_AT_ONCE)
+        self.delete.click(said(self.ask), self.chosen, everything, **_AT_ONCE)
+        self.yes.click(said(self.delete_it), self.chosen, everything, **_AT_ONCE)
+        self.no.click(said(self.keep), self.chosen, everything, **_AT_ONCE)
 
     def _everything(self) -> list[Any]:
         shown = [self.status, self.gallery, self.details, self.actions, self.sure, self.question]
@@ -146,16 +146,19 @@ class _ConceptsTab:
             self.download: gr.update(value=str(offered)),
         }
 
-    def _look_again(self, chosen: str) -> Updates:
+    def look_again(self, chosen: str) -> Updates:
+        """Show the tab as it is now."""
         yield self._shown(chosen)
 
-    def _choose(self, event: gr.EventData) -> Updates:
+    def choose(self, event: gr.EventData) -> Updates:
+        """Describe the concept of a tile that was clicked."""
         name = str(event.name)
         yield self._shown(name, f"{name} is chosen.")
 
     # ---------------------------------------------------------------- what is done
 
-    def _load(self, file: str | None) -> Updates:
+    def load_file(self, file: str | None) -> Updates:
+        """Take a concept from a file; it is called as the file is."""
         if file is None:
             yield {self.status: gr.skip()}
             return
@@ -170,14 +173,16 @@ class _ConceptsTab:
             name, f"Loaded {name}, but it cannot be used here. {stranger}" if stranger else f"Loaded {name}."
         )
 
-    def _tune(self, name: str) -> Updates:
+    def tune_it(self, name: str) -> Updates:
+        """Tune a concept whose file keeps its photos (PerSAM-F)."""
         concept = self.workshop.concepts.load(_given(name))
         yield {self.status: line(f"Tuning {name} ...")}
         tuned = self.workshop.ask(lambda model: model.tune(concept))
         self.workshop.concepts.save(tuned, overwrite=True)
         yield self._shown(name, f"Tuned {name}: two numbers say how its three scales are mixed.")
 
-    def _rename(self, name: str, to: str) -> Updates:
+    def rename_it(self, name: str, to: str) -> Updates:
+        """Give a concept another name."""
         store, wanted = self.workshop.concepts, checked_name(to)
         if wanted == _given(name):
             raise UsageError(f"It is called {name} already; give another name.")
@@ -185,16 +190,19 @@ class _ConceptsTab:
         store.delete(name)
         yield self._shown(renamed, f"{name} is called {renamed} now.")
 
-    def _ask(self, name: str) -> Updates:
+    def ask(self, name: str) -> Updates:
+        """Ask before a concept is deleted."""
         yield {
             self.question: line(f"Delete {_given(name)} for good?"),
             self.sure: gr.update(visible=True),
         }
 
-    def _keep(self, name: str) -> Updates:
+    def keep(self, name: str) -> Updates:
+        """Take back what was asked."""
         yield {self.sure: gr.update(visible=False), self.status: line(f"{name} stays.")}
 
-    def _delete(self, name: str) -> Updates:
+    def delete_it(self, name: str) -> Updates:
+        """Delete a concept."""
         self.workshop.concepts.delete(_given(name))
         yield self._shown("", f"Deleted {name}.")
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MOST_POINTS, _MOST_STROKES, _LONGEST_STROKE = 500, 2000, 20_000  # beyond which nobody drew it
 _WIDEST = 4096.0  # pixels
+_SPECK = 0.02  # of a mask's area, below which a piece is none
 _SURE = 8.0  # logit of a mask that is given as a prompt
 
 
@@ -176,11 +177,16 @@ def check_mask(mask: np.ndarray | None) -> np.ndarray:
 def _by_model(model: PerSAM, encoded: EncodedImage, prompts: CanvasPrompts, start: np.ndarray | None) -> np.ndarray:
     points = [(x, y) for x, y, _ in prompts.points] or None
     labels = [label for *_, label in prompts.points] or None
-    mends = start is not None and start.any() and prompts.box is None
-    logits = _as_prompt(model.model, encoded, start) if mends else None
+    mends = start if start is not None and start.any() and prompts.box is None else None
+    logits = None if mends is None else _as_prompt(model.model, encoded, mends)
     found = prompted_mask(model.model, encoded, box=prompts.box, points=points, labels=labels, logits=logits)
     mask: np.ndarray = found.cpu().numpy()
-    return _without_denied(_mended(start, mask, prompts.points) if mends else mask, prompts.points)
+    if mends is None:
+        mask = _without_specks(mask, prompts.points)
+    else:
+        mask = _mended(mends, mask, prompts.points)
+    # A small model overlooks points beside the object: the pieces go in which there are no others.
+    return mask & ~(_pieces_at(mask, prompts.points, 0) & ~_pieces_at(mask, prompts.points, 1))
 
 
 def _mended(start: np.ndarray, found: np.ndarray, points: Sequence[tuple[float, float, int]]) -> np.ndarray:
@@ -195,8 +201,11 @@ def _mended(start: np.ndarray, found: np.ndarray, points: Sequence[tuple[float, 
 
 def _pieces_at(mask: np.ndarray, points: Sequence[tuple[float, float, int]], label: int) -> np.ndarray:
     """The connected pieces of a mask, (H, W) bool, in which points of a label lie."""
+    places = [(round(y), round(x)) for x, y, each in points if each == label]
+    if not any(mask[place] for place in places):
+        return np.zeros_like(mask)
     _, pieces = cv2.connectedComponents(mask.astype(np.uint8))
-    numbers = {int(pieces[round(y), round(x)]) for x, y, each in points if each == label} - {0}
+    numbers = {int(pieces[place]) for place in places} - {0}
     return np.isin(pieces, list(numbers))
 
 
@@ -206,9 +215,12 @@ def _as_prompt(model: PromptableModel, encoded: EncodedImage, mask: np.ndarray) 
     return ((2 * shares.float() - 1) * _SURE)[None, None]
 
 
-def _without_denied(mask: np.ndarray, points: Sequence[tuple[float, float, int]]) -> np.ndarray:
-    """The mask without its pieces in which there are only points beside the object: a small model overlooks them."""
-    return mask & ~(_pieces_at(mask, points, 0) & ~_pieces_at(mask, points, 1))
+def _without_specks(mask: np.ndarray, points: Sequence[tuple[float, float, int]]) -> np.ndarray:
+    """The mask without pieces of next to nothing that nobody pointed at, which a small model leaves around."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    areas = stats[:, cv2.CC_STAT_AREA]
+    specks = [number for number in range(1, count) if areas[number] < _SPECK * areas[1:].sum()]
+    return mask & ~(np.isin(pieces, specks) & ~_pieces_at(mask, points, 1))
 
 
 def _misread(what: str) -> UsageError:
@@ -248,8 +260,8 @@ def _box(box: Any, size: Size) -> tuple[float, float, float, float]:
     height, width = size
     x0, x1 = sorted(min(max(_number(each), 0.0), float(width)) for each in box[0::2])
     y0, y1 = sorted(min(max(_number(each), 0.0), float(height)) for each in box[1::2])
-    # Never empty: at least the pixel where it was drawn.
-    return min(x0, width - 1.0), min(y0, height - 1.0), max(x1, x0 + 1), max(y1, y0 + 1)
+    x0, y0 = min(x0, width - 1.0), min(y0, height - 1.0)
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)  # never empty: at least the pixel where it was drawn
 
 
 def _stroke(stroke: Any, size: Size) -> Stroke:
