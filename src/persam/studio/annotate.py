@@ -84,9 +84,9 @@ class _StudyTab:
                     info="Choose it, or type a new one.",
                     allow_custom_value=True,
                     elem_id="study-annotator",
-                    min_width=160,
+                    min_width=240,
                 )
-                self.category = gr.Dropdown(label="Category", elem_id="study-category", min_width=160)
+                self.category = gr.Dropdown(label="Category", elem_id="study-category", min_width=240)
             self.assistance = gr.Radio(_ASSISTANCE, value=WITH_MODEL, label="How you mask", elem_id="study-assistance")
             self.start = gr.Button("Begin", variant="primary", elem_id="study-start")
             with gr.Accordion("What is asked of you", open=False):
@@ -154,7 +154,7 @@ class _StudyTab:
             self._own_categories, [self.folder, self.annotator], self.category, show_progress="hidden"
         )
         if self.workshop.study is None and self.workshop.is_local:
-            opened = [self.folder, self.status]  # the rest follows, for the folder has changed
+            opened = [self.folder, self.typed, self.status]  # the rest follows, for the folder has changed
             self.open.click(self._open, [self.typed], opened)
             self.typed.submit(self._open, [self.typed], opened)
             self.make.click(self._make, [self.new_folder, self.new_photos, self.new_annotators], opened)
@@ -212,7 +212,7 @@ class _StudyTab:
             study = read(typed.strip())
         except PersamError as error:
             return {self.status: escape(str(error))}
-        return {self.folder: str(study.folder), self.status: ""}
+        return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: ""}
 
     def _make(self, folder: str, photos: str, annotators: str) -> Update:
         try:
@@ -222,7 +222,7 @@ class _StudyTab:
             study = new(expanded(folder.strip()), photo_folders(pairs), annotators.split(","))
         except PersamError as error:
             return {self.status: escape(str(error))}
-        return {self.folder: str(study.folder), self.status: ""}
+        return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: ""}
 
     def _begin(self, folder: str | None, name: str | None, category: str | None, assistance: str) -> Update:
         """Sit down: at the first photo that is not done."""
