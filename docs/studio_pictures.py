@@ -101,7 +101,7 @@ def picture_of_find(browser: Browser, studio: StudioProcess, file: Path, photos:
 def picture_of_study(browser: Browser, studio: StudioProcess, file: Path) -> None:
     """The second photo of a study, marked with a box."""
     seen = opened(browser, studio, "Study", 860)
-    expect(seen.status("study")).not_to_be_empty()
+    expect(seen.status("study")).to_contain_text("The study has")
     seen.choose("study-annotator", "anna")
     seen.page.locator("#study-start").click()
     board = seen.canvas("study-canvas")

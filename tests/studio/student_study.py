@@ -57,7 +57,6 @@ def mask_category(visit: Visit, study: Study, category: str, who: Annotator, *, 
     page = visit.page
     rng = np.random.default_rng([seed, *map(ord, f"{who.name}/{category}")])
     (home,) = [each for each in study.categories if each.name == category]
-    expect(visit.status("study")).not_to_be_empty()  # else the names are still to come
     visit.choose("study-annotator", who.name)
     visit.choose("study-category", category)
     page.locator("#study-start").click()
@@ -128,6 +127,7 @@ def run(browser: Browser, data: Path, out: Path, *, photos: int, categories: Ite
     try:
         for who in ANNOTATORS:
             visit = Visit(browser.new_page(viewport=WINDOW), running.url).open("Study")
+            expect(visit.status("study")).to_contain_text("The study has")  # and the names have come
             for category in study.categories:
                 done = mask_category(visit, study, category.name, who)
                 mean = sum(each.iou for each in done) / len(done)

@@ -95,8 +95,7 @@ def build(workshop: Workshop) -> None:
             with gr.Column(visible=False, elem_id="find-clip") as clip:
                 preview = gr.HTML("", elem_id="find-preview")
                 clip_links = gr.HTML("", elem_id="find-clip-links")
-            # Hidden and not left out: Gradio loses the values of what it lays out later.
-            with gr.Column(visible="hidden", elem_id="find-results") as results:
+            with gr.Column(visible=False, elem_id="find-results") as results:
                 parts = _results(line, run, stop, results, clip, preview, clip_links)
     actions = FindActions(workshop, sessions, parts)
     _wire(actions, session, [concepts, given, folder, several])
@@ -128,7 +127,7 @@ def _results(*above: Any) -> FindParts:
     with gr.Row(elem_id="find-views"):
         states = gr.CheckboxGroup([], label="Show", info="Nothing ticked: all.", elem_id="find-states", min_width=200)
         only = gr.CheckboxGroup(
-            [], label="of", info="Nothing ticked: all.", visible="hidden", elem_id="find-only", min_width=140
+            [], label="of", info="Nothing ticked: all.", visible=False, elem_id="find-only", min_width=140
         )
         order = gr.Dropdown(ORDER_CHOICES, value="order", label="Order", elem_id="find-order", min_width=140)
         kind = gr.Radio(KIND_CHOICES, value="overlay", label="Pictures", elem_id="find-kind", min_width=200)
@@ -250,7 +249,8 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     parts.worth.click(actions.choose_worth, [session, kind], **run)
     for view, detail in zip(parts.views, ("picture", "explain", "correct"), strict=True):
         view.select(partial(actions.open_detail, detail), session, **run)
-    parts.canvas.input(actions.draw, [session, parts.canvas], trigger_mode="always_last", **run)
+    drawn = {**run, "outputs": [parts.canvas, parts.status]}
+    parts.canvas.input(actions.draw, [session, parts.canvas], trigger_mode="always_last", **drawn)
     parts.learn.click(actions.learn, [session, parts.save_as, kind], **run)
     parts.keep.click(actions.keep_mask, [session, kind], **run)
     parts.absent.click(actions.say_absent, [session, kind], **run)

@@ -124,7 +124,7 @@ class FindActions(FindShown):
             parts.results: gr.update(visible=True),
             parts.clip: gr.update(visible=False),
             parts.states: gr.update(choices=[], value=[]),
-            parts.only: gr.update(choices=search.concepts, value=[], visible=True if len(search.concepts) > 1 else "hidden"),
+            parts.only: gr.update(choices=search.concepts, value=[], visible=len(search.concepts) > 1),
             parts.changes: "",
         }
         yield from self.look(session, search.photos, list(session.learned), kind)
@@ -144,7 +144,7 @@ class FindActions(FindShown):
             yield {
                 **self.busy(True),
                 parts.status: status(f"Following {', '.join(session.learned)} through {path.name}.", share=0.0),
-                parts.results: gr.update(visible="hidden"),
+                parts.results: gr.update(visible=False),
                 parts.clip: gr.update(visible=True),
                 parts.preview: "",
                 parts.clip_links: "",

@@ -75,6 +75,8 @@ def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Upd
 
     @functools.wraps(action)
     def wrapped(self: FindShown, *args: Any) -> Iterator[Updates]:
+        # Of an action that yields nothing Gradio would empty all that it can change.
+        yield {self.parts.status: gr.skip()}
         try:
             yield from action(self, *args)
         except PersamError as problem:

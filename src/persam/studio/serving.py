@@ -120,10 +120,10 @@ def serve(app: FastAPI, settings: ServerSettings, taken: socket.socket, on_ready
         server_header=False,
         timeout_graceful_shutdown=_LAST_WORDS,
     )
-    _Page(config, on_ready).run([taken])
+    _StudioServer(config, on_ready).run([taken])
 
 
-class _Page(uvicorn.Server):
+class _StudioServer(uvicorn.Server):
     """Says when it answers, and ends well on a signal."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:

@@ -24,7 +24,7 @@ from persam.studio.canvas import Canvas
 from persam.studio.cards import concept_card, findings_card, line, spoken
 from persam.studio.components import PhotoInput
 from persam.studio.examples import example_photo, example_things
-from persam.studio.lesson import Lesson, checked_name
+from persam.studio.teaching import Teaching, checked_name
 from persam.studio.workshop import SHOWN_SIDE, Workshop
 
 _HINT = "Drop a photo that shows your thing, then click on it: its mask appears."
@@ -39,11 +39,11 @@ def build(workshop: Workshop) -> None:
 
 
 class _TeachTab:
-    """The tab's controls, and what happens when they are used; all state is in the `Lesson` of a browser tab."""
+    """The tab's controls, and what happens when they are used; all state is in the `Teaching` of a browser tab."""
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
-        self.lesson = gr.State(Lesson())
+        self.lesson = gr.State(Teaching())
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 self._lay_out_photo()
@@ -151,7 +151,7 @@ class _TeachTab:
 
     # ---------------------------------------------------------------- a photo and what is marked on it
 
-    def _open(self, lesson: Lesson, file: str | None) -> Updates:
+    def _open(self, lesson: Teaching, file: str | None) -> Updates:
         if file is None:  # the field was emptied for the next photo
             yield {self.status: gr.skip()}
             return
@@ -159,7 +159,7 @@ class _TeachTab:
         lesson.open(self.workshop, file)
         yield self._opened(lesson)
 
-    def _opened(self, lesson: Lesson) -> dict[Any, Any]:
+    def _opened(self, lesson: Teaching) -> dict[Any, Any]:
         cut_out = lesson.mask is not None
         return {
             self.status: line("A cut-out: what is opaque is marked. Give it a name." if cut_out else _MARK),
@@ -172,7 +172,7 @@ class _TeachTab:
         }
 
     def _example(self, thing: str) -> Any:
-        def load(lesson: Lesson) -> Updates:
+        def load(lesson: Teaching) -> Updates:
             yield {self.status: line("Looking at the photo ...")}
             lesson.open(self.workshop, example_photo(self.workshop, thing))
             yield {**self._opened(lesson), self.name: f"my {thing}"}
@@ -186,7 +186,7 @@ class _TeachTab:
             self.status: line("Drop another photo."),
         }
 
-    def _draw(self, lesson: Lesson, value: Any) -> Updates:
+    def _draw(self, lesson: Teaching, value: Any) -> Updates:
         try:
             prompts = lesson.draw(self.workshop, value)
         except PersamError as error:
@@ -199,7 +199,7 @@ class _TeachTab:
             note = f"{share:.1%} of the photo is marked." if share else ""
             yield {self.canvas: Canvas.answer(prompts, lesson.mask, note)}
 
-    def _take_mask(self, lesson: Lesson, file: str | None, kind: Any) -> Updates:
+    def _take_mask(self, lesson: Teaching, file: str | None, kind: Any) -> Updates:
         if file is None:
             yield {self.status: gr.skip()}
             return
@@ -210,7 +210,7 @@ class _TeachTab:
             self.status: line("The mask is on the photo; mend it with clicks or the brush, or give it a name."),
         }
 
-    def _examine(self, lesson: Lesson) -> Updates:
+    def _examine(self, lesson: Teaching) -> Updates:
         """The doctor speaks of what is marked now."""
         mask = lesson.mask
         diagnosis = lesson.examine(self.workshop)
@@ -219,7 +219,7 @@ class _TeachTab:
 
     # ---------------------------------------------------------------- what is learned
 
-    def _learn(self, lesson: Lesson, name: str, keep: bool) -> Updates:
+    def _learn(self, lesson: Teaching, name: str, keep: bool) -> Updates:
         try:
             yield {self.status: line("Learning ..."), self.taken: gr.update(visible=False)}
             concept = lesson.learn(self.workshop, name, keep=keep)
@@ -232,17 +232,17 @@ class _TeachTab:
             return
         yield self._learned(concept, f"Learned {concept.name}; try it on another photo, or go to Find.")
 
-    def _replace(self, lesson: Lesson, name: str, keep: bool) -> Updates:
+    def _replace(self, lesson: Teaching, name: str, keep: bool) -> Updates:
         yield {self.status: line("Learning ...")}
         concept = lesson.learn(self.workshop, name, keep=keep, overwrite=True)
         yield self._learned(concept, f"Learned {concept.name} anew.")
 
-    def _add(self, lesson: Lesson, name: str, keep: bool) -> Updates:
+    def _add(self, lesson: Teaching, name: str, keep: bool) -> Updates:
         yield {self.status: line("Learning ...")}
         concept = lesson.add(self.workshop, name, keep=keep)
         yield self._learned(concept, f"{concept.name} knows {len(concept.references)} photos now.")
 
-    def _tune(self, lesson: Lesson) -> Updates:
+    def _tune(self, lesson: Teaching) -> Updates:
         yield {self.status: line("Tuning ...")}
         concept = lesson.tune(self.workshop)
         yield self._learned(concept, f"Tuned {concept.name}: two numbers say how its three scales are mixed.")
@@ -260,7 +260,7 @@ class _TeachTab:
             self.taken: gr.update(visible=False),
         }
 
-    def _try(self, lesson: Lesson, file: str | None) -> Updates:
+    def _try(self, lesson: Teaching, file: str | None) -> Updates:
         if file is None:
             yield {self.status: gr.skip()}
             return

@@ -490,6 +490,7 @@ element.addEventListener("keyup", (event) => {
 stage.addEventListener("blur", () => { spaceHeld = false; hide(false); });
 
 new ResizeObserver(lay).observe(stage);
+window.addEventListener("resize", lay); // also where a window moves to a denser screen
 watch(["value", "photo", "reply", "tools"], hear);
 hear();
 lay();

@@ -31,7 +31,7 @@ MaskKind = Literal["mask", "scribble"]
 _one_listens = threading.Lock()  # Python's warnings are of the whole process
 
 
-class Lesson:
+class Teaching:
     """The state of the tab Teach in one browser tab; its methods do the work, and raise one sentence.
 
     Attributes:

@@ -19,7 +19,7 @@ from persam.metrics import iou
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore, NameTakenError, NoConceptError
 from persam.studio.canvas import CanvasPrompts
-from persam.studio.lesson import Lesson, checked_name
+from persam.studio.teaching import Teaching, checked_name
 from persam.studio.workshop import SHOWN_SIDE, Workshop
 
 
@@ -36,17 +36,17 @@ def workshop(engine: Engine, tmp_path: Path) -> Iterator[Workshop]:
 
 
 @pytest.fixture
-def lesson() -> Lesson:
-    return Lesson()
+def lesson() -> Teaching:
+    return Teaching()
 
 
-def click(lesson: Lesson, x: float, y: float, label: int = 1, number: int = 1) -> dict[str, object]:
+def click(lesson: Teaching, x: float, y: float, label: int = 1, number: int = 1) -> dict[str, object]:
     assert lesson.shown is not None
     return {"points": [[x, y, label]], "number": number, "photo": lesson.shown.url}
 
 
 def test_a_photo_is_clicked_learned_tuned_and_found_in_another(
-    workshop: Workshop, lesson: Lesson, photo_file: Path, tmp_path: Path
+    workshop: Workshop, lesson: Teaching, photo_file: Path, tmp_path: Path
 ) -> None:
     lesson.open(workshop, photo_file)
     prompts = lesson.draw(workshop, click(lesson, 60, 84))
@@ -73,7 +73,7 @@ def test_a_photo_is_clicked_learned_tuned_and_found_in_another(
 
 
 def test_a_photo_stands_upright_and_large_ones_are_shown_small(
-    workshop: Workshop, lesson: Lesson, tmp_path: Path
+    workshop: Workshop, lesson: Teaching, tmp_path: Path
 ) -> None:
     turned = Image.fromarray(draw_scene()[0])
     exif = Image.Exif()
@@ -95,7 +95,7 @@ def test_a_photo_stands_upright_and_large_ones_are_shown_small(
 
 
 def test_a_cut_out_a_mask_and_a_scribble_mark_the_object(
-    workshop: Workshop, lesson: Lesson, photo_file: Path, mask_file: Path, tmp_path: Path
+    workshop: Workshop, lesson: Teaching, photo_file: Path, mask_file: Path, tmp_path: Path
 ) -> None:
     image, disc = draw_scene()
     Image.fromarray(np.dstack([image, disc * np.uint8(255)])).save(tmp_path / "cut.png")
@@ -114,7 +114,7 @@ def test_a_cut_out_a_mask_and_a_scribble_mark_the_object(
 
 
 def test_a_mask_of_another_photo_is_refused_and_the_old_one_stays(
-    workshop: Workshop, lesson: Lesson, photo_file: Path, mask_file: Path, tmp_path: Path
+    workshop: Workshop, lesson: Teaching, photo_file: Path, mask_file: Path, tmp_path: Path
 ) -> None:
     lesson.open(workshop, photo_file)
     lesson.take_mask(workshop, mask_file, "mask")
@@ -127,7 +127,7 @@ def test_a_mask_of_another_photo_is_refused_and_the_old_one_stays(
 
 
 def test_the_doctor_speaks_of_what_is_marked_once_for_each_mask(
-    workshop: Workshop, lesson: Lesson, photo_file: Path, mask_file: Path
+    workshop: Workshop, lesson: Teaching, photo_file: Path, mask_file: Path
 ) -> None:
     assert lesson.examine(workshop) is None
     lesson.open(workshop, photo_file)
@@ -139,7 +139,9 @@ def test_the_doctor_speaks_of_what_is_marked_once_for_each_mask(
     assert lesson.examine(workshop) is None  # all of it was erased
 
 
-def test_a_drawing_of_a_photo_that_is_gone_is_overlooked(workshop: Workshop, lesson: Lesson, photo_file: Path) -> None:
+def test_a_drawing_of_a_photo_that_is_gone_is_overlooked(
+    workshop: Workshop, lesson: Teaching, photo_file: Path
+) -> None:
     assert lesson.draw(workshop, {"points": [[1, 1, 1]], "photo": "/pictures/x.jpg"}) is None
     lesson.open(workshop, photo_file)
     late = click(lesson, 60, 84)
@@ -149,7 +151,7 @@ def test_a_drawing_of_a_photo_that_is_gone_is_overlooked(workshop: Workshop, les
 
 
 def test_mistakes_are_told_in_one_sentence(
-    workshop: Workshop, lesson: Lesson, photo_file: Path, tmp_path: Path
+    workshop: Workshop, lesson: Teaching, photo_file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="no photo yet"):
         lesson.learn(workshop, "disc", keep=True)
@@ -172,12 +174,12 @@ def test_mistakes_are_told_in_one_sentence(
     lesson.learn(workshop, "disc", keep=False, overwrite=True)
     assert lesson.tune(workshop).tuned  # from memory, though its file keeps no photo
     with pytest.raises(PersamError, match="does not keep its photos"):
-        Lesson.add(_later(photo_file, workshop), workshop, "disc", keep=False)
+        Teaching.add(_later(photo_file, workshop), workshop, "disc", keep=False)
 
 
-def _later(photo: Path, workshop: Workshop) -> Lesson:
+def _later(photo: Path, workshop: Workshop) -> Teaching:
     """A lesson in another tab, which knows nothing of the first."""
-    lesson = Lesson()
+    lesson = Teaching()
     lesson.open(workshop, photo)
     lesson.draw(workshop, click(lesson, 60, 84))
     return lesson
