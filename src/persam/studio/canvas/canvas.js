@@ -5,7 +5,8 @@ const find = (selector) => element.querySelector(selector);
 const stage = find(".pc-stage"), canvas = find(".pc-canvas"), note = find(".pc-note"), said = find(".pc-said");
 const widthInput = find(".pc-width input"), help = find(".pc-help"), holdButton = find("[data-hold]");
 const tools = [...element.querySelectorAll("[data-tool]")];
-const pen = canvas.getContext("2d"), edge = document.createElement("canvas"), edgePen = edge.getContext("2d");
+const [veil, edge] = [0, 1].map(() => document.createElement("canvas"));
+const [pen, veilPen, edgePen] = [canvas, veil, edge].map((each) => each.getContext("2d"));
 
 const NOTHING = { points: [], box: null, strokes: [] };
 const ADD = "#16a34a", REMOVE = "#dc2626", MASK = "#0ea5e9", FARTHEST = 16;
@@ -143,10 +144,11 @@ function lay() {
   fitted = Math.min(viewWidth / photoWidth, viewHeight / Math.max(photoHeight, 1));
   ratio = window.devicePixelRatio || 1;
   canvas.style.height = viewHeight + "px";
-  for (const each of [canvas, edge]) {
+  for (const each of [canvas, veil, edge]) {
     each.width = Math.round(viewWidth * ratio);
     each.height = Math.round(viewHeight * ratio);
   }
+  veiled = {};
   keepInside();
   refresh();
 }
@@ -189,12 +191,27 @@ function paint() {
   if (showCross && cross) paintCross(toView(cross));
 }
 
+// Tint and outline of the mask; made anew only when it or the view changes, for it takes many passes.
+let veiled = {};
 function paintMask(width, height) {
-  pen.globalAlpha = 0.38;
-  pen.drawImage(mask, left, top_, width, height);
-  pen.globalAlpha = 1;
+  const now = { mask, left, top_, width, height, pixels: veil.width };
+  if (Object.keys(now).some((each) => now[each] !== veiled[each])) {
+    veiled = now;
+    paintVeil(width, height);
+  }
+  pen.drawImage(veil, 0, 0, viewWidth, viewHeight);
+}
+
+function paintVeil(width, height) {
+  for (const each of [veilPen, edgePen]) {
+    each.setTransform(ratio, 0, 0, ratio, 0, 0);
+    each.globalCompositeOperation = "source-over";
+  }
+  veilPen.clearRect(0, 0, viewWidth, viewHeight);
+  veilPen.globalAlpha = 0.38;
+  veilPen.drawImage(mask, left, top_, width, height);
+  veilPen.globalAlpha = 1;
   for (const [reach, colour] of [[3, "rgba(255,255,255,0.9)"], [1.8, MASK]]) {
-    edgePen.setTransform(ratio, 0, 0, ratio, 0, 0);
     edgePen.globalCompositeOperation = "source-over";
     edgePen.clearRect(0, 0, viewWidth, viewHeight);
     for (let turn = 0; turn < 12; turn += 1) {
@@ -206,9 +223,7 @@ function paintMask(width, height) {
     edgePen.globalCompositeOperation = "source-in";
     edgePen.fillStyle = colour;
     edgePen.fillRect(0, 0, viewWidth, viewHeight);
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.drawImage(edge, 0, 0);
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    veilPen.drawImage(edge, 0, 0, viewWidth, viewHeight);
   }
 }
 
@@ -490,7 +505,12 @@ element.addEventListener("keyup", (event) => {
 stage.addEventListener("blur", () => { spaceHeld = false; hide(false); });
 
 new ResizeObserver(lay).observe(stage);
-window.addEventListener("resize", lay); // also where a window moves to a denser screen
+window.addEventListener("resize", lay);
+function followDensity() { // a window may move to a denser screen, and a page be zoomed
+  const same = window.matchMedia("(resolution: " + window.devicePixelRatio + "dppx)");
+  same.addEventListener("change", () => { lay(); followDensity(); }, { once: true });
+}
+followDensity();
 watch(["value", "photo", "reply", "tools"], hear);
 hear();
 lay();

@@ -37,10 +37,9 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
 
     Args:
         label: what is drawn on it, for those who do not see it.
-        elem_id: of the element, as for every component.
         empty: what stands there as long as there is no photo.
         tools: those that are offered, of `TOOLS`.
-        more: whatever `gradio.HTML` takes.
+        more: whatever `gradio.HTML` takes, such as `elem_id`.
     """
 
     def __init__(
