@@ -142,11 +142,12 @@ class Visit:
         return self.page.locator(f"#{tab}-status")
 
     def choose(self, place: str, words: str) -> None:
-        """Choose what begins with these words in the dropdown with this id."""
+        """Choose what begins with these words in the dropdown with this id, or type them where that is allowed."""
         field = self.page.locator(f"#{place} input")
         field.click()
         field.fill(words)
-        self.page.locator(f"#{place}").get_by_role("option", name=words).first.click()
+        field.press("Enter")
+        field.press("Tab")
 
     def upload(self, place: str, *files: Path) -> None:
         """Give files to the upload field in the element with this id."""
@@ -229,6 +230,11 @@ class DrawingBoard:
             self.page.mouse.move(*at, steps=2)
         self.page.mouse.up()
         self.answered()
+
+    def brush(self) -> float:
+        """Half of the width of brush and eraser, in pixels of the photo."""
+        shown = float(self.root.locator(".pc-width input").input_value())
+        return shown / 2 / float(self.stage.get_attribute("data-scale") or 1)
 
     def answered(self) -> None:
         """Wait until the photo is there and the mask is that of the last gesture."""

@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(studio: StudioProcess, browser: Browser) -> Iterator[Callable[..., Visit]]:
-    """Open the studio in a tab of the browser: ``visit(scheme="dark", size="narrow")``.
+    """Open the studio in a tab of the browser: ``visit(scheme="dark", size="narrow")``. There is no other host for it.
 
     At the end nothing may have gone wrong in the page, see `Visit.wrong`, unless the test empties that.
     """
@@ -40,6 +40,7 @@ def visit(studio: StudioProcess, browser: Browser) -> Iterator[Callable[..., Vis
         tab: str = "Teach", *, scheme: str = "light", size: str = "wide", of: StudioProcess = studio, **options: Any
     ) -> Visit:
         context = browser.new_context(viewport=SIZES[size], color_scheme=scheme, accept_downloads=True, **options)
+        context.route(lambda url: not url.startswith(of.url), lambda route: route.abort())
         opened.append(Visit(context.new_page(), of.url))
         return opened[-1].open(tab)
 

@@ -27,9 +27,9 @@ from persam.masks import read_mask
 from persam.study import Study, read
 
 ANNOTATORS = (
-    Annotator("anna", begins="click", tremor=0.06, content=0.06, patience=6),
-    Annotator("ben", begins="box", tremor=0.12, taste=0.015, content=0.1, patience=3),
-    Annotator("cleo", begins="box", paints=True, tremor=0.1, taste=-0.01, content=0.05, patience=4),
+    Annotator("anna", begins="click", tremor=0.06, content=0.06, patience=2),
+    Annotator("ben", begins="box", tremor=0.12, taste=0.015, content=0.12, patience=1),
+    Annotator("cleo", begins="box", paints=True, tremor=0.1, taste=-0.01, content=0.08, patience=2),
 )
 WINDOW: ViewportSize = {"width": 900, "height": 700}
 
@@ -57,7 +57,6 @@ def mask_category(visit: Visit, study: Study, category: str, who: Annotator, *, 
     page = visit.page
     rng = np.random.default_rng([seed, *map(ord, f"{who.name}/{category}")])
     (home,) = [each for each in study.categories if each.name == category]
-    expect(visit.status("study")).not_to_be_empty()  # else the names are still to come
     visit.choose("study-annotator", who.name)
     visit.choose("study-category", category)
     page.locator("#study-start").click()
@@ -81,13 +80,13 @@ def mask_photo(
     seen = who.sees(truth)
     board.answered()
     _do(board, who.first(seen, rng))
-    for number in range(1, who.patience + 2):
+    for done in range(who.corrections + 1):
         mask = board.mask(truth.shape)
-        gesture = who.correction(seen, mask, rng) if number <= who.patience else None
+        gesture = who.correction(seen, mask, done, board.brush(), rng)
         if gesture is None:
             break
         _do(board, gesture)
-    return number, mask
+    return done + 1, mask
 
 
 def _do(board: DrawingBoard, gesture: Gesture) -> None:
@@ -128,6 +127,7 @@ def run(browser: Browser, data: Path, out: Path, *, photos: int, categories: Ite
     try:
         for who in ANNOTATORS:
             visit = Visit(browser.new_page(viewport=WINDOW), running.url).open("Study")
+            expect(visit.status("study")).to_contain_text("The study has")  # and the names have come
             for category in study.categories:
                 done = mask_category(visit, study, category.name, who)
                 mean = sum(each.iou for each in done) / len(done)

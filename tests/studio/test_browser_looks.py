@@ -1,13 +1,15 @@
-"""Every tab as people see it: wide and narrow, light and dark, by ear and by keyboard, and with no network."""
+"""Every tab as people see it: wide and narrow, light and dark, by ear and by keyboard."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, expect
 from tests.studio.accessibility import nameless, out_of_reach, poor_contrast
-from tests.studio.browsing import TABS, Visit
+from tests.studio.browsing import TABS, StudioProcess, Visit
+
+from persam import Concept
 
 FORMS = [
     ("light", "wide"),
@@ -15,11 +17,13 @@ FORMS = [
     pytest.param("dark", "wide", marks=pytest.mark.slow),
     pytest.param("light", "narrow", marks=pytest.mark.slow),
 ]
+_GROUND = "Number(getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/)[0])"  # its red, 0 to 255
 
 
 @pytest.mark.parametrize(("scheme", "size"), FORMS)
 def test_every_tab_can_be_read_and_reached(visit: Callable[..., Visit], scheme: str, size: str) -> None:
     seen = visit(scheme=scheme, size=size)
+    assert (seen.page.evaluate(_GROUND) < 128) == (scheme == "dark")
     for tab in TABS:
         seen.tab(tab)
         assert seen.sideways() <= 0, tab
@@ -28,30 +32,40 @@ def test_every_tab_can_be_read_and_reached(visit: Callable[..., Visit], scheme: 
         assert nameless(seen.page) == [], tab
 
 
-def test_dark_and_light_follow_the_screen(visit: Callable[..., Visit]) -> None:
-    ground = "getComputedStyle(document.body).backgroundColor"
-    seen = visit(scheme="dark")
-    dark = seen.page.evaluate(ground)
-    seen.page.emulate_media(color_scheme="light")
-    seen.page.reload()
-    expect(seen.page.get_by_role("tab", name="Teach")).to_be_visible()
-    assert seen.page.evaluate(ground) != dark
-
-
-def test_the_page_asks_nobody_but_its_own_host(visit: Callable[..., Visit]) -> None:
-    """A page that waited for another host would say so here, where there is none: whatever it asks is refused."""
-    asked: list[str] = []
-
-    def answer(route: Route) -> None:
-        if route.request.url.startswith(seen.url):
-            route.continue_()
-        else:
-            asked.append(route.request.url)
-            route.abort()
-
+def test_by_keyboard_alone_from_the_first_look_to_a_saved_concept(
+    visit: Callable[..., Visit], studio: StudioProcess
+) -> None:
     seen = visit()
-    seen.page.route("**/*", answer)
-    seen.page.reload()
-    for tab in TABS:
-        seen.tab(tab)
-    assert asked == []
+    page, board = seen.page, seen.canvas("teach-canvas")
+    go_to(page, "#teach-example-cup")
+    page.keyboard.press("Enter")
+    board.answered()
+    go_to(page, "#teach-canvas .pc-stage")
+    page.keyboard.press("ArrowDown")  # the crosshair is in the middle, which is on the cup
+    page.keyboard.press("Enter")
+    board.answered()
+    assert board.drawn() == (1, 0, 0)
+    go_to(page, "#teach-name input, #teach-name textarea")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("typed cup")
+    go_to(page, "#teach-learn")
+    page.keyboard.press("Enter")
+    expect(seen.status("teach")).to_contain_text("Learned typed cup")
+    assert Concept.load(studio.concepts / "typed cup.safetensors").name == "typed cup"
+
+
+def go_to(page: Page, selector: str) -> None:
+    """Press Tab until this is where the keyboard is; at every stop one sees that it is there."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        there, marked = page.evaluate(
+            """(selector) => {
+              const at = document.activeElement, style = getComputedStyle(at);
+              return [at.matches(selector), style.outlineStyle !== "none" || style.boxShadow !== "none"];
+            }""",
+            selector,
+        )
+        assert marked, page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
+        if there:
+            return
+    raise AssertionError(f"Tab does not lead to {selector}")

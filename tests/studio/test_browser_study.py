@@ -1,94 +1,98 @@
-"""Study in a browser: masks, their times, a stop and a return; and all of a study by program."""
+"""The tab Study in a browser: two photos are masked, and only the time at them counts."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 from tests.conftest import draw_scene
-from tests.studio import student_study
-from tests.studio.annotators import Annotator
-from tests.studio.browsing import StudioProcess, Visit
+from tests.studio.browsing import Visit
 
-from persam import study as studies
 from persam.masks import read_mask
-from persam.metrics import iou
+from persam.study import MaskTime, Study, new
+from persam.study.times import BY_HAND, HAND, PROMPTS, read_times
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "study"
-
-
-@pytest.fixture(scope="module")
-def studied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioProcess]:
-    """A studio for a study of two photos of a disc, whose truth lies beside them."""
-    folder = tmp_path_factory.mktemp("studied")
-    for number, (x, y) in enumerate([(100, 100), (190, 130)]):
-        drawn = draw_scene(200, 280, center=(x, y), radius=50, seed=number)
-        for kind, pixels in zip(("images", "masks"), drawn, strict=True):
-            (folder / "data" / "disc" / kind).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(folder / "data" / "disc" / kind / f"{number}.png")
-    made = student_study.make_study(folder / "data", folder, photos=2)
-    running = StudioProcess(folder / "studio")
-    running.start("--study", made.folder)
-    yield running
-    running.stop()
+CENTERS = [(140, 120), (90, 110)]
+_HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
-def study_of(running: StudioProcess) -> studies.Study:
-    return studies.read(running.folder.parent / "study")
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    (tmp_path / "photos").mkdir()
+    for number, center in enumerate(CENTERS):
+        pixels, _ = draw_scene(240, 320, center=center, radius=50, seed=number)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number:02}.png")
+    return new(tmp_path / "study", {"disc": tmp_path / "photos"}, ["anna"])
 
 
-def test_masks_go_into_the_study_with_their_times(
-    visit: Callable[..., Visit], studied: StudioProcess, tmp_path: Path
-) -> None:
-    anna = Annotator("anna", tremor=0.03, content=0.1, patience=2)
-    made = study_of(studied)
-    seen = visit("Study", of=studied)
-    done = student_study.mask_category(seen, made, "disc", anna)
-    assert [each.photo for each in done] == ["0", "1"]
-    (category,) = made.categories
-    for photo, one in zip(category.photos, done, strict=True):
-        truth = read_mask(category.folder / "gold" / photo.name)
-        mask = read_mask(category.mask_file("anna", photo))
-        assert iou(mask, truth) > 0.8
-        assert iou(mask, truth) == pytest.approx(one.iou, abs=0.03), "what was seen is what was saved"
-    with category.times_file("anna").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["photo"] for row in rows] == ["0", "1"]
-    assert all(0 < float(row["seconds"]) < 600 for row in rows)
+def times_of(study: Study, who: str) -> dict[str, MaskTime]:
+    return {time.photo: time for time in read_times(study.categories[0].times_file(who), "disc", who).times}
 
 
-def test_who_comes_back_goes_on_where_it_was_left(visit: Callable[..., Visit], studied: StudioProcess) -> None:
-    """By keyboard alone, from the name on."""
-    seen = visit("Study", of=studied)
-    page = seen.page
-    expect(seen.status("study")).not_to_be_empty()
-    seen.choose("study-annotator", "ben")
-    page.locator("#study-start").press("Enter")
-    seen.canvas("study-canvas").answered()
-    page.locator("#study-canvas .pc-stage").focus()
-    page.keyboard.press("ArrowLeft")
-    for _ in range(2):
-        page.keyboard.press("Shift+ArrowLeft")
-    page.keyboard.press("Enter")
-    seen.canvas("study-canvas").answered()
-    page.keyboard.press("Control+Enter")
-    expect(page.locator("#study-progress")).to_contain_text("photo 2 of 2")
-    page.reload()
-    expect(seen.status("study")).not_to_be_empty()
-    seen.choose("study-annotator", "ben")
+def test_two_photos(visit: Callable[..., Visit], study: Study) -> None:
+    here = visit("Study")
+    page = here.page
     page.locator("#study-start").click()
-    expect(page.locator("#study-progress")).to_contain_text("photo 2 of 2")
+    expect(here.status("study")).to_have_text("Open a study first, or make a new one.")
+    page.locator("#study-folder").get_by_role("textbox").fill(str(study.folder))
+    page.locator("#study-open").click()
+    expect(here.status("study")).to_have_text("The study has 2 photos in 1 category.")
+    here.choose("study-annotator", "zoë")  # who is new
+    page.locator("#study-start").click()
+    progress, board = page.locator("#study-progress"), here.canvas("study-canvas")
 
+    # The first with a click; a page that is hidden for a second is not looked at.
+    expect(progress).to_contain_text("photo 1 of 2 (0 done, zoë)")
+    board.answered()
+    board.click(CENTERS[0])
+    page.evaluate(_HIDE, True)
+    page.wait_for_timeout(1000)
+    page.evaluate(_HIDE, False)
+    seen = board.mask((240, 320))
+    page.keyboard.press("s")
+    expect(here.status("study")).to_have_text("00.png is saved.")
+    expect(progress).to_contain_text("photo 2 of 2 (1 done, zoë)")
+    file = study.folder / "disc" / "annotators" / "zoë" / "00.png"
+    saved = read_mask(file)
+    assert saved.shape == (240, 320)
+    assert np.logical_xor(saved, seen).sum() < 0.05 * saved.sum()  # as far as a screen shows it
+    assert saved[CENTERS[0][::-1]]
+    time = times_of(study, "zoë")["00"]
+    assert (time.made, time.positive_points, time.place) == (PROMPTS, 1, 1)
+    assert 0.2 < time.active_seconds < time.wall_seconds - 0.9
 
-@pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="no photos of the annotation study in ../shared/data/study")
-def test_the_students_study_ends_in_its_report(browser: Browser, tmp_path: Path) -> None:
-    """Three annotators by program, two photos of two categories; `student_study.py` does all of them."""
-    student_study.run(browser, DATA, tmp_path / "out", photos=2, categories=["horse", "skin"])
-    report = json.loads((tmp_path / "out" / "report" / "metrics.json").read_text())
-    assert report
+    # Who does not move for long is elsewhere; a movement, and one is back.
+    page.evaluate("const now = Date.now.bind(Date); Date.now = () => now() + 31000")
+    page.wait_for_timeout(400)
+    idle = page.evaluate("window.persamStopwatch().active")
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.persamStopwatch().active") == idle
+    page.mouse.move(300, 300)
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.persamStopwatch().active") > idle
+
+    # The second by hand, from the page as somebody finds it another day.
+    page.locator("#study-change").click()
+    page.locator("#study-assistance label").filter(has_text="By hand").click()
+    page.locator("#study-start").click()
+    expect(progress).to_contain_text("photo 2 of 2")
+    board.answered()
+    expect(board.root.get_by_label("Click on the object", exact=True)).to_be_hidden()
+    page.locator("#study-save").click()
+    expect(here.status("study")).to_contain_text("Nothing is marked in 01.png.")
+    board.tool("brush")
+    x, y = CENTERS[1]
+    board.drag([(x - 30, y), (x + 30, y)])
+    page.locator("#study-save").click()
+    expect(page.locator("#study-done")).to_contain_text("Done, thank you, zoë")
+    time = times_of(study, "zoë")["01"]
+    assert (time.made, time.assistance, time.strokes, time.place) == (HAND, BY_HAND, 1, 2)
+    assert read_mask(file.with_name("01.png"))[y, x]
+    assert here.sideways() == 0

@@ -1,4 +1,4 @@
-"""The studio's search: parity with the model asked anew, what is kept, what is shown of it, and what can be taken away."""
+"""The studio's search: parity with the model asked anew, what is kept and shown of it, and what can be taken away."""
 
 from __future__ import annotations
 
@@ -14,18 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
+from starlette.testclient import TestClient
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 
 from persam import Concept, PerSAM, Reference
 from persam.errors import PersamError, UsageError
 from persam.segmentation import Segmentation
-
-pytest.importorskip("gradio")
-from fastapi import FastAPI
-from starlette.testclient import TestClient
-
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
 from persam.studio import downloads
@@ -414,7 +411,7 @@ def found(actions: FindActions, album: Path) -> str:
     name = actions.sessions.new()
     updates = list(actions.find(name, ["disc"], None, str(album), 1, "overlay"))
     assert "found in 3" in told_last(updates)
-    assert updates[0]["run"]["interactive"] is False
+    assert updates[1]["run"]["interactive"] is False
     assert updates[-1]["run"]["interactive"] is True
     return name
 
@@ -491,7 +488,7 @@ def test_a_download_is_prepared_and_offered(actions: FindActions, album: Path) -
 
 def test_filters_show_the_first_page_of_what_they_take(actions: FindActions, album: Path) -> None:
     name = found(actions, album)
-    (shown,) = actions.choose_shown(name, ["absent"], [], 0, "name", 0.5, "map")
+    _, shown = actions.choose_shown(name, ["absent"], [], 0, "name", 0.5, "map")
     assert [card["name"] for card in shown["gallery"]["cards"]] == ["empty.png"]
-    (shown,) = actions.choose_shown(name, [], [], 0, "name", 1.0, "map")
+    _, shown = actions.choose_shown(name, [], [], 0, "name", 1.0, "map")
     assert {card["state"] for card in shown["gallery"]["cards"]} == {"absent", "failed"}

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes import ColourModel
 from tests.study.people import write_photos
 
-from persam import PerSAM, UsageError
+from persam import PerSAM, PersamError, UsageError
 from persam.masks import read_mask
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
@@ -158,9 +158,11 @@ def test_a_photo_that_is_left_keeps_its_drawing_and_its_time(desk: Desk) -> None
     assert visit.prompts.points == tuple((x, y, label) for x, y, label in left["points"])
     assert (visit.mask == mask).all()
     assert not sitting.work.mask_file(visit.photo).exists()
+    assert sitting.unsaved() == ["00.png"]
     desk.clock.now += 2
     sitting.save(visit.prompts.to_value(), 2.0)
     assert (desk.time("00").active_seconds, desk.time("00").wall_seconds) == (6.0, 7.0)
+    assert sitting.unsaved() == []
 
 
 def test_a_mask_is_made_again(desk: Desk) -> None:
@@ -232,6 +234,20 @@ def test_a_key_that_is_pressed_twice_is_meant_once(desk: Desk) -> None:
     with pytest.raises(StaleError):
         sitting.draw(value)
     assert not sitting.work.mask_file(sitting.work.photos[1]).exists()
+
+
+def test_a_photo_that_cannot_be_read_is_skipped(desk: Desk) -> None:
+    sitting = desk.sit()
+    sitting.work.photos[1].write_bytes(b"no photo")
+    sitting.open(0)
+    sitting.save(click(sitting), 1.0)
+    assert sitting.next_place() == 1
+    with pytest.raises(PersamError, match=r"01\.png"):
+        sitting.open(1)
+    with pytest.raises(StaleError):
+        sitting.save({"photo": ""}, 1.0)
+    sitting.leave({"photo": ""}, 1.0)
+    assert sitting.open(sitting.place + 1).photo.stem == "02"
 
 
 def test_two_annotators_do_not_mix_up(desk: Desk) -> None:

@@ -10,7 +10,6 @@ runs the study sees is in `persam.studio.organise`.
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -19,11 +18,14 @@ from persam.errors import PersamError, UsageError
 from persam.files import expanded
 from persam.studio import organise
 from persam.studio.canvas import Canvas
+from persam.studio.canvas.canvas import TOOLS
+from persam.studio.cards import line
 from persam.studio.sitting import IDLE_LIMIT, Sitting, StaleError
 from persam.studio.stopwatch import READ, Stopwatch, active_seconds
+from persam.studio.study_texts import categories, categories_in_words, instructions, progress, thanks
 from persam.studio.workshop import Workshop
-from persam.study import Annotation, Study, add_annotator, new, read
-from persam.study.create import README, photo_folders
+from persam.study import Annotation, add_annotator, new, read
+from persam.study.create import photo_folders
 from persam.study.times import BY_HAND, PROPOSAL, WITH_MODEL
 
 _ASSISTANCE = [
@@ -32,7 +34,7 @@ _ASSISTANCE = [
     ("Correct what the model proposes, once it has your mask of the first photo", PROPOSAL),
 ]
 _KEYS = {
-    "n": "study-save",
+    "s": "study-save",
     "enter": "study-save",
     "ctrl+enter": "study-save",
     "pagedown": "study-next",
@@ -40,9 +42,6 @@ _KEYS = {
     "pageup": "study-previous",
     "arrowleft": "study-previous",
 }
-_BAR = "height: .35rem; border-radius: 1rem; background: var(--border-color-primary); margin: .3rem 0"
-_FILL = "height: 100%; border-radius: 1rem; background: var(--color-accent);"
-
 Update = dict[Any, Any]
 
 
@@ -58,7 +57,7 @@ class _StudyTab:
         self.workshop = workshop
         self.folder = gr.State(None if workshop.study is None else str(workshop.study))
         self.sitting = gr.State(None)
-        self.status = gr.HTML("", elem_id="study-status", elem_classes="status")
+        self.status = gr.HTML(line(""), elem_id="study-status")
         self._lay_out_setup()
         self._lay_out_desk()
         self._lay_out_end()
@@ -85,9 +84,9 @@ class _StudyTab:
                     info="Choose it, or type a new one.",
                     allow_custom_value=True,
                     elem_id="study-annotator",
-                    min_width=160,
+                    min_width=240,
                 )
-                self.category = gr.Dropdown(label="Category", elem_id="study-category", min_width=160)
+                self.category = gr.Dropdown(label="Category", elem_id="study-category", min_width=240)
             self.assistance = gr.Radio(_ASSISTANCE, value=WITH_MODEL, label="How you mask", elem_id="study-assistance")
             self.start = gr.Button("Begin", variant="primary", elem_id="study-start")
             with gr.Accordion("What is asked of you", open=False):
@@ -130,8 +129,9 @@ class _StudyTab:
                 self.over = gr.Button("Start over", size="sm", elem_id="study-over", min_width=90)
                 self.change = gr.Button("Change name or category", size="sm", elem_id="study-change", min_width=120)
             gr.Markdown(
-                "Keys: **N** saves and goes on (also **Ctrl+Enter**), **Page down** and **Page up** go on and back "
-                "without saving (what you drew is kept as long as this page is open). The question mark above the "
+                "Keys: **S** saves and goes on (also **Ctrl+Enter**), **Page down** and **Page up** go on and back "
+                "without saving (what you drew is kept as long as this page is open); so do the arrow keys outside the "
+                "photo. The question mark above the "
                 "photo shows the keys of the tools.",
                 elem_id="study-keys",
             )
@@ -155,7 +155,7 @@ class _StudyTab:
             self._own_categories, [self.folder, self.annotator], self.category, show_progress="hidden"
         )
         if self.workshop.study is None and self.workshop.is_local:
-            opened = [self.folder, self.status]  # the rest follows, for the folder has changed
+            opened = [self.folder, self.typed, self.status]  # the rest follows, for the folder has changed
             self.open.click(self._open, [self.typed], opened)
             self.typed.submit(self._open, [self.typed], opened)
             self.make.click(self._make, [self.new_folder, self.new_photos, self.new_annotators], opened)
@@ -173,7 +173,9 @@ class _StudyTab:
             (self.previous, self._go_back),
             (self.change, self._stand_up),
         ):
-            button.click(answer, held, screen, js=READ, show_progress="minimal", trigger_mode="once")
+            button.click(
+                answer, held, screen, js=READ, show_progress="minimal", trigger_mode="once", concurrency_limit=None
+            )
         self.over.click(self._start_over, [self.sitting], [self.canvas, self.status])
         self.again.click(self._look_again, [self.sitting], screen)
         self.more.click(self._more, [self.sitting], screen)
@@ -183,23 +185,24 @@ class _StudyTab:
     def _names(self, folder: str | None) -> Update:
         """Fill in what a study offers."""
         if folder is None:
-            return {self.status: "Open a study, or make a new one."}
+            hint = "Open a study, or make a new one." if self.workshop.is_local else "This studio was given no study."
+            return {self.status: line(hint)}
         try:
             study = read(folder)
-            told = _instructions(study)
+            told = instructions(study)
         except PersamError as error:
-            return {self.status: escape(str(error))}
+            return {self.status: line(str(error), problem=True)}
         return {
             self.annotator: gr.update(choices=list(study.annotators), value=None),
-            self.category: gr.update(**_categories(study, "")),
+            self.category: gr.update(**categories(study, "")),
             self.readme: told,
-            self.status: f"The study has {study.photo_count} photos in {len(study.categories)} categories.",
+            self.status: line(f"The study has {study.photo_count} photos in {categories_in_words(study)}."),
         }
 
     def _own_categories(self, folder: str | None, name: str | None) -> Any:
         """What is left in each category for whoever chose a name."""
         try:
-            return gr.update(**_categories(read(folder), name or "")) if folder else gr.update()
+            return gr.update(**categories(read(folder), name or "")) if folder else gr.update()
         except PersamError:
             return gr.update()
 
@@ -209,8 +212,8 @@ class _StudyTab:
                 raise UsageError("Type the folder of a study.")
             study = read(typed.strip())
         except PersamError as error:
-            return {self.status: escape(str(error))}
-        return {self.folder: str(study.folder), self.status: ""}
+            return {self.status: line(str(error), problem=True)}
+        return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: line("")}
 
     def _make(self, folder: str, photos: str, annotators: str) -> Update:
         try:
@@ -219,8 +222,8 @@ class _StudyTab:
             pairs = [line.strip() for line in photos.splitlines() if line.strip()]
             study = new(expanded(folder.strip()), photo_folders(pairs), annotators.split(","))
         except PersamError as error:
-            return {self.status: escape(str(error))}
-        return {self.folder: str(study.folder), self.status: ""}
+            return {self.status: line(str(error), problem=True)}
+        return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: line("")}
 
     def _begin(self, folder: str | None, name: str | None, category: str | None, assistance: str) -> Update:
         """Sit down: at the first photo that is not done."""
@@ -234,24 +237,29 @@ class _StudyTab:
             place = sitting.work.next_open()
             shown = self._finish(sitting) if place is None else self._show(sitting, place)
         except PersamError as error:
-            return {self.status: escape(str(error))}
+            return {self.status: line(str(error), problem=True)}
         return shown | {self.annotator: gr.update(value=clean)}
 
     # ---------------------------------------------------------------------------------------- one photo after another
 
     def _show(self, sitting: Sitting, place: int, said: str = "") -> Update:
         """Put a photo before the annotator."""
-        visit = sitting.open(place)
-        note = "The model proposes this; correct it." if visit.proposed else ""
+        try:
+            visit = sitting.open(place)
+            note = "The model proposes this; correct it." if visit.proposed else ""
+            canvas = Canvas.show(visit.shown, visit.mask, visit.prompts, note, _tools(sitting))
+            shown = visit.shown
+        except PersamError as error:  # one photo, but there are others
+            canvas, shown, said = Canvas.show(None), None, f"{error} You may skip this photo."
         return {
             self.sitting: sitting,
             self.setup: gr.update(visible=False),
             self.end: gr.update(visible=False),
             self.desk: gr.update(visible=True),
-            self.canvas: Canvas.show(visit.shown, visit.mask, visit.prompts, note),
-            self.stopwatch: Stopwatch.show(visit.shown),
-            self.progress: _progress(sitting),
-            self.status: escape(said),
+            self.canvas: canvas,
+            self.stopwatch: Stopwatch.show(shown),
+            self.progress: progress(sitting),
+            self.status: line(said, problem=shown is None),
         }
 
     def _finish(self, sitting: Sitting) -> Update:
@@ -263,8 +271,8 @@ class _StudyTab:
             self.end: gr.update(visible=True),
             self.canvas: Canvas.show(None),
             self.stopwatch: Stopwatch.show(None),
-            self.done: _thanks(sitting),
-            self.status: f"All {sitting.count} photos of {escape(sitting.work.category.name)} are done.",
+            self.done: thanks(sitting),
+            self.status: line(f"All {sitting.count} photos of {sitting.work.category.name} are done."),
         }
 
     def _draw(self, sitting: Sitting | None, value: Any) -> Update:
@@ -275,8 +283,8 @@ class _StudyTab:
         except StaleError:
             return self._unchanged
         except PersamError as error:
-            return {self.status: escape(str(error))}
-        return {self.canvas: Canvas.answer(prompts, mask, note), self.status: ""}
+            return {self.status: line(str(error), problem=True)}
+        return {self.canvas: Canvas.answer(prompts, mask, note), self.status: line("")}
 
     def _save(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
         def save(sitting: Sitting, active: float | None) -> str:
@@ -304,7 +312,7 @@ class _StudyTab:
         except StaleError:
             return self._unchanged
         except PersamError as error:
-            return {self.status: escape(str(error))}
+            return {self.status: line(str(error), problem=True)}
 
     def _go_on(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
         return self._move(sitting, value, watch, 1)
@@ -318,33 +326,33 @@ class _StudyTab:
             return self._unchanged
         place = sitting.place + step
         if not 0 <= place < sitting.count:
-            return {self.status: f"This is the {'last' if step > 0 else 'first'} photo."}
+            return {self.status: line(f"This is the {'last' if step > 0 else 'first'} photo.")}
         try:
             sitting.leave(value, _active(sitting, watch))
             return self._show(sitting, place)
         except StaleError:
             return self._unchanged
         except PersamError as error:
-            return {self.status: escape(str(error))}
+            return {self.status: line(str(error), problem=True)}
 
     def _start_over(self, sitting: Sitting | None) -> Update:
         visit = None if sitting is None else sitting.start_over()
-        if visit is None:
+        if sitting is None or visit is None:
             return self._unchanged
-        return {self.canvas: Canvas.show(visit.shown), self.status: "Mark the object anew; nothing is saved yet."}
+        return {
+            self.canvas: Canvas.show(visit.shown, tools=_tools(sitting)),
+            self.status: line("Mark the object anew; nothing is saved yet."),
+        }
 
     def _look_again(self, sitting: Sitting | None) -> Update:
         if sitting is None:
             return self._unchanged
         sitting.reviewing = True
-        try:
-            return self._show(sitting, 0)
-        except PersamError as error:
-            return {self.status: escape(str(error))}
+        return self._show(sitting, 0)
 
     def _stand_up(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
         """Back to the names; what is drawn on the open photo goes, what is saved stays."""
-        drawn = sitting is not None and sitting.visit is not None and not sitting.visit.prompts.is_empty
+        unsaved = [] if sitting is None else sitting.unsaved()
         work = None if sitting is None else sitting.work
         left = gr.skip() if work is None else self._own_categories(str(work.study_folder), work.annotator)
         return {
@@ -355,7 +363,7 @@ class _StudyTab:
             self.canvas: Canvas.show(None),
             self.stopwatch: Stopwatch.show(None),
             self.category: left,
-            self.status: "What was drawn on the last photo is not saved." if drawn else "",
+            self.status: line(f"Not saved is what was drawn on {', '.join(unsaved)}." if unsaved else ""),
         }
 
     def _more(self, sitting: Sitting | None) -> Update:
@@ -365,68 +373,10 @@ class _StudyTab:
 # ------------------------------------------------------------------------------------------------- what is shown
 
 
+def _tools(sitting: Sitting) -> tuple[str, ...]:
+    """Those of the canvas; by hand alone the model has nothing to do."""
+    return ("brush", "eraser", "pan") if sitting.assistance == BY_HAND else TOOLS
+
+
 def _active(sitting: Sitting, watch: Any) -> float | None:
     return active_seconds(watch, None if sitting.visit is None else sitting.visit.shown)
-
-
-def _categories(study: Study, annotator: str) -> dict[str, Any]:
-    """The choices of a category, with how much of each is done; the first that is not done is chosen."""
-    choices, chosen = [], None
-    for category in study.categories:
-        count = len(category.photos)
-        done = 0
-        if annotator in study.annotators and count:
-            done = len(Annotation.of(study, category.name, annotator).done())
-        choices.append(
-            (f"{category.name}: {done} of {count} done" if done else f"{category.name}: {count} photos", category.name)
-        )
-        if chosen is None and done < count:
-            chosen = category.name
-    return {"choices": choices, "value": chosen or (choices[0][1] if choices else None)}
-
-
-def _instructions(study: Study) -> str:
-    """The study's README.txt, which tells annotators what to do."""
-    file = study.folder / README
-    try:
-        text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    except (OSError, ValueError):
-        text = ""
-    return f"<pre>{escape(text or 'This study has no README.txt.')}</pre>"
-
-
-def _progress(sitting: Sitting) -> str:
-    """Where one is: ``disc: photo 3 of 12, 2 done``."""
-    work, done = sitting.work, sitting.work.done()
-    photo = work.photos[sitting.place]
-    marks = []
-    if photo == work.reference:
-        marks.append("The model will be shown your mask of this photo: take special care.")
-    if photo in done:
-        marks.append("You have done this photo already.")
-    name, who = escape(work.category.name), escape(work.annotator)
-    return (
-        f"<p><b>{name}</b>: photo {sitting.place + 1} of {sitting.count} "
-        f"<span>({len(done)} done, {who})</span> {' '.join(marks)}</p>"
-        f'<div role="progressbar" aria-label="Photos that are done" aria-valuemin="0" aria-valuemax="{sitting.count}" '
-        f'aria-valuenow="{len(done)}" style="{_BAR}">'
-        f'<div style="{_FILL} width: {100 * len(done) / sitting.count:.1f}%"></div></div>'
-    )
-
-
-def _thanks(sitting: Sitting) -> str:
-    """The end of a category, and what is left for this annotator."""
-    work = sitting.work
-    study = read(work.study_folder)
-    left = []
-    for category in study.categories:
-        if category.photos:
-            own = Annotation.of(study, category.name, work.annotator)
-            missing = len(own.photos) - len(own.done())
-            if missing:
-                left.append(f"{escape(category.name)}: {missing} of {len(own.photos)} photos")
-    rest = f"<p>What is left: {'; '.join(left)}.</p>" if left else "<p>That was all; nothing is left for you to do.</p>"
-    return (
-        f"<h3>Done, thank you, {escape(work.annotator)}</h3>"
-        f"<p>You have been through all {len(work.photos)} photos of {escape(work.category.name)}.</p>{rest}"
-    )

@@ -75,6 +75,8 @@ def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Upd
 
     @functools.wraps(action)
     def wrapped(self: FindShown, *args: Any) -> Iterator[Updates]:
+        # Of an action that yields nothing Gradio would empty all that it can change.
+        yield {self.parts.status: gr.skip()}
         try:
             yield from action(self, *args)
         except PersamError as problem:
@@ -103,7 +105,7 @@ class FindShown:
         choices = count_choices(session.search)
         return {
             parts.gallery: gallery,
-            parts.states: gr.update(choices=choices, visible=len(choices) > 0),
+            parts.states: gr.update(choices=choices, value=sorted(session.search.choice.states)),
             parts.page: f'<span class="page">{gallery["page"]}</span>',
             parts.back: gr.update(interactive=not gallery["first"], visible=bool(gallery["page"])),
             parts.on: gr.update(interactive=not gallery["last"], visible=bool(gallery["page"])),

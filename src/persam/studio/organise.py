@@ -14,7 +14,7 @@ from fastapi import APIRouter, Response
 
 from persam.errors import PersamError, UsageError
 from persam.studio.workshop import Workshop
-from persam.study import CheckReport, Comparison, Problem, Study, check, read, write_report
+from persam.study import CheckReport, Problem, Study, StudyRun, check, read, write_report
 from persam.study.compare import METHODS
 from persam.study.layout import GOLD
 from persam.study.report import check_libraries, claimed_out
@@ -90,7 +90,7 @@ def _compare(workshop: Workshop, study: Study, method: str) -> Iterator[str]:
     """Run a study photo by photo, so that others get the model in between, and write its report into the study."""
     out = study.folder / REPORT
     with claimed_out(out, study):
-        going = Comparison(study, workshop.engine.model, method=method)
+        going = StudyRun(study, workshop.engine.model, method=method)
         steps, total = going.steps(), study.photo_count
         for done in range(total + 1):
             yield _sentence(f"Comparing: {done} of {total} photos.")

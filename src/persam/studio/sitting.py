@@ -120,6 +120,7 @@ class Sitting:
             PersamError: the photo cannot be read, or the model is too busy.
         """
         with self._lock:
+            self.place, self.visit = place, None
             photo = self.work.photos[place]
             pixels = read_image(photo)
             encoded = None if self.assistance == BY_HAND else self._encoded(photo, pixels)
@@ -134,7 +135,7 @@ class Sitting:
                     self._mask(visit)
             visit.prompts = replace(visit.prompts, photo=shown.url, number=0)
             visit.since = time.monotonic()
-            self.place, self.visit = place, visit
+            self.visit = visit
             self._look_ahead()
             return visit
 
@@ -181,7 +182,7 @@ class Sitting:
             return visit
 
     def leave(self, value: Any, active: float | None) -> None:
-        """Put the photo aside as it is.
+        """Put the photo aside as it is; where none could be opened, nothing is to be done.
 
         Args:
             value: of the canvas.
@@ -191,6 +192,8 @@ class Sitting:
             PersamError: it is of a photo that is no longer on the desk.
         """
         with self._lock:
+            if self.visit is None:
+                return
             visit = self._visit_of(value)
             visit.prompts = CanvasPrompts.of(value, visit.shown)
             _spend(visit, active)
@@ -231,6 +234,11 @@ class Sitting:
             visit = self._visit_of(value)
             self.work.save_nothing(visit.photo, self._time(visit, active))
             self.visit = None
+
+    def unsaved(self) -> list[str]:
+        """The names of photos on which something is drawn that was not saved."""
+        visits = [*self._left.values(), *([] if self.visit is None else [self.visit])]
+        return sorted(visit.photo.name for visit in visits if not visit.prompts.is_empty)
 
     # ---------------------------------------------------------------------------------------------------- inside
 

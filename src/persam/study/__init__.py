@@ -14,7 +14,7 @@ from persam.lazy import lazy_names
 if TYPE_CHECKING:
     from persam.study.annotating import Annotation, add_annotator, photo_order, shuffle
     from persam.study.checks import CheckReport, Problem, check
-    from persam.study.compare import Comparison, run
+    from persam.study.compare import StudyRun, run
     from persam.study.create import new
     from persam.study.layout import Study, StudyCategory, read
     from persam.study.report import write_report
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Annotation",
     "CheckReport",
-    "Comparison",
     "MaskTime",
     "Problem",
     "Study",
     "StudyCategory",
     "StudyResult",
+    "StudyRun",
     "StudySummary",
     "add_annotator",
     "check",
@@ -48,7 +48,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "persam.study.annotating": "Annotation add_annotator photo_order shuffle",
         "persam.study.checks": "CheckReport Problem check",
-        "persam.study.compare": "Comparison run",
+        "persam.study.compare": "StudyRun run",
         "persam.study.create": "new",
         "persam.study.layout": "Study StudyCategory read",
         "persam.study.report": "write_report",

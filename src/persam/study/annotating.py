@@ -222,6 +222,11 @@ class Annotation:
         return recorded
 
     def _record(self, photo: Path, time: MaskTime) -> MaskTime:
-        whose = {"annotator": self.annotator, "category": self.category.name, "photo": photo.stem}
-        place = self.photos.index(photo) + 1
-        return record_time(self.category.times_file(self.annotator), replace(time, **whose, place=place))
+        own = replace(
+            time,
+            annotator=self.annotator,
+            category=self.category.name,
+            photo=photo.stem,
+            place=self.photos.index(photo) + 1,
+        )
+        return record_time(self.category.times_file(self.annotator), own)

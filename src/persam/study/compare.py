@@ -52,13 +52,13 @@ def run(
             name.
         PersamError: no mask of the study can be compared with anything, or SimpleITK is missing.
     """
-    going = Comparison(study, persam, method=method, reference=reference)
+    going = StudyRun(study, persam, method=method, reference=reference)
     for _ in going.steps(progress):
         pass
     return going.result()
 
 
-class Comparison:
+class StudyRun:
     """A run of a study that can be done a photo at a time, for a model that others want in between.
 
     Takes and raises what `run` does.

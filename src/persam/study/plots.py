@@ -214,7 +214,7 @@ def _is_of(mask: TimedMask, figure: TimeFigure) -> bool:
     return (mask.time.annotator, mask.time.assistance) == (figure.name, figure.assistance)
 
 
-def _dots(assistance: str, colour: str) -> dict[str, str]:
+def _dots(assistance: str, colour: str) -> dict[str, Any]:
     """The dots of masks: hollow for those made by hand alone, diamonds for corrected proposals."""
     return {
         "color": colour,
