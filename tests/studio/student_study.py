@@ -27,9 +27,9 @@ from persam.masks import read_mask
 from persam.study import Study, read
 
 ANNOTATORS = (
-    Annotator("anna", begins="click", tremor=0.06, content=0.06, patience=6),
-    Annotator("ben", begins="box", tremor=0.12, taste=0.015, content=0.1, patience=3),
-    Annotator("cleo", begins="box", paints=True, tremor=0.1, taste=-0.01, content=0.05, patience=4),
+    Annotator("anna", begins="click", tremor=0.06, content=0.06, patience=2),
+    Annotator("ben", begins="box", tremor=0.12, taste=0.015, content=0.12, patience=1),
+    Annotator("cleo", begins="box", paints=True, tremor=0.1, taste=-0.01, content=0.08, patience=2),
 )
 WINDOW: ViewportSize = {"width": 900, "height": 700}
 
@@ -80,13 +80,13 @@ def mask_photo(
     seen = who.sees(truth)
     board.answered()
     _do(board, who.first(seen, rng))
-    for number in range(1, who.patience + 2):
+    for done in range(who.corrections + 1):
         mask = board.mask(truth.shape)
-        gesture = who.correction(seen, mask, rng) if number <= who.patience else None
+        gesture = who.correction(seen, mask, done, board.brush(), rng)
         if gesture is None:
             break
         _do(board, gesture)
-    return number, mask
+    return done + 1, mask
 
 
 def _do(board: DrawingBoard, gesture: Gesture) -> None:

@@ -1,4 +1,4 @@
-"""The studio's search: parity with the model asked anew, what is kept, what is shown of it, and what can be taken away."""
+"""The studio's search: parity with the model asked anew, what is kept and shown of it, and what can be taken away."""
 
 from __future__ import annotations
 
@@ -14,18 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
+from starlette.testclient import TestClient
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 
 from persam import Concept, PerSAM, Reference
 from persam.errors import PersamError, UsageError
 from persam.segmentation import Segmentation
-
-pytest.importorskip("gradio")
-from fastapi import FastAPI
-from starlette.testclient import TestClient
-
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
 from persam.studio import downloads

@@ -47,7 +47,7 @@ from persam.studio.clip_view import clip_routes
 from persam.studio.downloads import PARCELS
 from persam.studio.examples import example_album, example_things
 from persam.studio.find_actions import EXPLAIN_HINT, FindActions
-from persam.studio.find_cards import HINT, KIND_CHOICES, ORDER_CHOICES, facts_of, gallery_of, status
+from persam.studio.find_cards import HINT, KIND_CHOICES, ORDER_CHOICES, gallery_of, large_of, status
 from persam.studio.find_session import FindSessions
 from persam.studio.find_show import FindParts
 from persam.studio.results import PhotoSearch
@@ -125,12 +125,14 @@ def _names(workshop: Workshop) -> list[str]:
 def _results(*above: Any) -> FindParts:
     """Filters, gallery, the chosen result, and downloads."""
     with gr.Row(elem_id="find-views"):
-        states = gr.CheckboxGroup([], label="Show", info="Nothing ticked: all.", elem_id="find-states", min_width=200)
+        states = gr.CheckboxGroup(
+            [], label="Show", info="Nothing ticked: all.", elem_id="find-states", scale=2, min_width=200
+        )
         only = gr.CheckboxGroup(
             [], label="of", info="Nothing ticked: all.", visible=False, elem_id="find-only", min_width=140
         )
-        order = gr.Dropdown(ORDER_CHOICES, value="order", label="Order", elem_id="find-order", min_width=140)
-        kind = gr.Radio(KIND_CHOICES, value="overlay", label="Pictures", elem_id="find-kind", min_width=200)
+        order = gr.Dropdown(ORDER_CHOICES, value="order", label="Order", elem_id="find-order", scale=1, min_width=140)
+        kind = gr.Radio(KIND_CHOICES, value="overlay", label="Pictures", elem_id="find-kind", scale=2, min_width=200)
     with gr.Row():
         threshold = gr.Slider(
             0, 1, SURE_ENOUGH, step=0.01, label="Counts as there from", elem_id="find-threshold", min_width=150
@@ -148,9 +150,9 @@ def _results(*above: Any) -> FindParts:
     with gr.Tabs(elem_id="find-detail"):
         with gr.Tab("Picture", id="picture") as pictured, gr.Row():
             with gr.Column(scale=2, min_width=300):
-                large = gr.HTML("", elem_id="find-large")
+                large = gr.HTML(large_of(PhotoSearch.empty(), None, "overlay"), elem_id="find-large")
             with gr.Column(scale=1, min_width=260):
-                facts = gr.HTML(facts_of(PhotoSearch.empty(), None), elem_id="find-facts")
+                facts = gr.HTML("", elem_id="find-facts")
         with gr.Tab("Explain", id="explain") as explained:
             steps = _asset("steps", {"steps": [], "empty": EXPLAIN_HINT}, label="Steps", elem_id="find-steps")
         with gr.Tab("Correct", id="correct") as corrected:

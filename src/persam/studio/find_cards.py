@@ -99,7 +99,7 @@ def status(text: str, *, problem: bool = False, share: float | None = None) -> s
 def facts_of(search: PhotoSearch, one: SearchResult | None) -> str:
     """What is known of the chosen result, as a list of words and numbers."""
     if one is None:
-        return '<p class="hint">Choose a result above to see it large, to see how it was found, and to correct it.</p>'
+        return ""
     state: State = one.state(search.choice.threshold)
     facts = [("photo", one.photo.name)]
     if one.problem:
@@ -130,7 +130,9 @@ def _verdict(search: PhotoSearch, one: SearchResult, state: State) -> str:
 
 def large_of(search: PhotoSearch, one: SearchResult | None, kind: str) -> str:
     """The chosen result's picture."""
-    if one is None or one.problem:
+    if one is None:
+        return '<p class="hint">Choose a result above to see it large, to see how it was found, and to correct it.</p>'
+    if one.problem:
         return ""
     alt = f"{KINDS[kind]} of {one.photo.name}"
     return f'<img class="large {kind}" src="{escape(address_of(search, one, kind, "large"))}" alt="{escape(alt)}">'

@@ -19,6 +19,7 @@ from persam.studio.canvas.prompts import CanvasPrompts
 from persam.studio.components import StublessMeta
 from persam.studio.workshop import SHOWN_SIDE, Shown
 
+_SCRIPTS = ("canvas.js", "painting.js", "hands.js")
 TOOLS = ("add", "remove", "box", "brush", "eraser", "pan")
 EMPTY: dict[str, Any] = {"points": [], "box": None, "strokes": [], "number": 0, "photo": ""}
 
@@ -61,7 +62,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
             label=label,
             html_template=_part("canvas.html"),
             css_template=_part("canvas.css"),
-            js_on_load=_part("canvas.js"),
+            js_on_load="\n".join(_part(name) for name in _SCRIPTS),
             apply_default_css=False,
             photo=photo or {},
             reply=reply or {},
