@@ -82,6 +82,8 @@ class Annotator:
         Returns:
             None: content with it, or out of patience.
         """
+        if mask.all() or not mask.any():  # a study takes neither
+            return Gesture("eraser", _zigzag(~seen, brush)) if mask.any() else Gesture("brush", _zigzag(seen, brush))
         if done >= self.corrections:
             return None
         if (seen ^ mask).sum() <= self.content * seen.sum():
