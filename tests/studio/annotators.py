@@ -54,7 +54,7 @@ class Annotator:
             return truth
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
         seen = (cv2.dilate if self.taste > 0 else cv2.erode)(truth.astype(np.uint8), disc).astype(bool)
-        return seen if seen.any() else truth
+        return seen if seen.any() and not seen.all() else truth
 
     def first(self, seen: np.ndarray, rng: np.random.Generator) -> Gesture:
         """The first gesture on a photo."""
