@@ -54,7 +54,7 @@ class Annotator:
             return truth
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
         seen = (cv2.dilate if self.taste > 0 else cv2.erode)(truth.astype(np.uint8), disc).astype(bool)
-        return seen if seen.any() else truth
+        return seen if seen.any() and not seen.all() else truth
 
     def first(self, seen: np.ndarray, rng: np.random.Generator) -> Gesture:
         """The first gesture on a photo."""
@@ -82,6 +82,8 @@ class Annotator:
         Returns:
             None: content with it, or out of patience.
         """
+        if mask.all() or not mask.any():  # a study takes neither
+            return Gesture("eraser", _zigzag(~seen, brush)) if mask.any() else Gesture("brush", _zigzag(seen, brush))
         if done >= self.corrections:
             return None
         if (seen ^ mask).sum() <= self.content * seen.sum():

@@ -164,7 +164,7 @@ class Visit:
         self.choose("find-parcel", name)
         self.page.locator("#find-prepare").click()
         link = self.page.locator("#find-download")
-        expect(link).to_be_visible()
+        expect(link).to_contain_text(re.compile(name, re.IGNORECASE))  # and not the one before
         got = self.download(link.click)
         got.save_as(folder / got.suggested_filename)
         return folder / got.suggested_filename

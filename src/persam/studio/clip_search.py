@@ -31,7 +31,7 @@ _PREVIEW_EVERY = 0.5  # seconds
 
 #: What can be taken away of a clip: key, what it is called, and its file in the folder of the clip.
 CLIP_PARCELS = {
-    "overlay": ("Clip with its things marked (MP4)", "overlay.mp4"),
+    "overlay": ("Overlay: the clip with its things marked (MP4)", "overlay.mp4"),
     "masks": ("Masks as a clip (MP4)", "masks.mp4"),
     "labels": ("Masks of all frames (zip of PNG)", "labels.zip"),
     "coco": ("COCO (JSON with tracks)", "coco.json"),

@@ -256,4 +256,6 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     parts.learn.click(actions.learn, [session, parts.save_as, kind], **run)
     parts.keep.click(actions.keep_mask, [session, kind], **run)
     parts.absent.click(actions.say_absent, [session, kind], **run)
+    # What was prepared is another file than what is chosen now.
+    parts.parcel.input(lambda: gr.update(visible=False), outputs=parts.download, show_progress="hidden")
     parts.prepare.click(actions.prepare, [session, parts.parcel], **run)

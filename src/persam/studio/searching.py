@@ -152,7 +152,7 @@ def look(
                     )
                 except BusyError as busy:
                     if not asked:
-                        search.stop.wait(min(busy.retry_after, _LONGEST_WAIT))
+                        search.stop.wait(min(busy.retry_after or _LONGEST_WAIT, _LONGEST_WAIT))
                     break
                 asked.append((todo.popleft(), unread, future))
             if search.stop.is_set():
