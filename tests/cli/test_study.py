@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Run
 from tests.study.people import CAREFUL, DILATOR, ERODER, mask_photos, save, write_photos
+from tests.study.test_times import a_time
+
+from persam.study.times import record_time
 
 PEOPLE = {"anna": CAREFUL, "ben": ERODER, "cleo": DILATOR}
 
@@ -40,16 +43,28 @@ def test_from_photos_to_the_report(run: Run, folder: Path) -> None:
     assert "disc/02.png has no mask by ben: looked for study/disc/annotators/ben/02.png." in checked.stdout
     assert "missing masks: 1." in checked.stderr
     missing.write_bytes(kept)
+    record_time(folder / "plate" / "annotators" / "anna" / "times.csv", a_time("01", category="plate"))
     checked = run("study", "check", "study")
     assert checked.exit_code == 0
     assert "Nothing is missing" in checked.stderr
     done = run("study", "run", "study", "--output", "out")
     assert done.exit_code == 0, done.output
-    for part in ("with anna", "with gold", "among people", "plate", "all", "tiny", "mode persam"):
+    for part in (
+        "with anna",
+        "with gold",
+        "among people",
+        "plate",
+        "all",
+        "tiny",
+        "mode persam",
+        "a mask: median",
+        "12.5",
+    ):
         assert part in done.stdout
     assert "The report is out/report.html" in done.stderr
     data = json.loads((folder.parent / "out" / "metrics.json").read_text())
     assert data["run"]["model"] == "tiny"
+    assert data["times"]["people"][0]["median"] == 12.5
     assert f"{data['table1']['all']['model']['mean']:.3f}" in done.stdout
     assert "<h1>Annotation study</h1>" in (folder.parent / "out" / "report.html").read_text()
 

@@ -87,7 +87,7 @@ def fix_album(
         raise UsageError("There is no correction; correct a mask in the album's folder, or name a photo and its mask.")
     masks = {full_path(photo): _mask_of(photo, mask) for photo, mask in corrections.items()}
     shots = [Reference.read(photo, mask) for photo, mask in masks.items() if mask.any()]
-    better = _learned(model, concept, shots) if shots else concept
+    better = learned_with(model, concept, shots) if shots else concept
     unsure = [
         line["image"]
         for line in index.lines()
@@ -113,7 +113,17 @@ def _mask_of(photo: str, mask: MaskSource) -> np.ndarray:
     return read_mask(mask, (size[0], size[1]), photo_orientation=read_orientation(picture), may_be_trivial=True)
 
 
-def _learned(model: PerSAM, concept: Concept, shots: list[Reference]) -> Concept:
+def learned_with(model: PerSAM, concept: Concept, shots: list[Reference]) -> Concept:
+    """A concept with further references; a tuned one is tuned again, for which it has to keep its references.
+
+    Args:
+        model: that it was made with.
+        concept: to go on from.
+        shots: what else it is to be learned from.
+
+    Raises:
+        PersamError: it is tuned and does not keep its references, or is of another model.
+    """
     if not concept.tuned:
         return model.learn(shots, base=concept, keep_references=concept.keeps_references)
     if not concept.keeps_references:

@@ -23,6 +23,7 @@ from persam.cli import (
     segment,
     serve,
     show,
+    studio,
     study,
     video,
 )
@@ -167,6 +168,7 @@ app.command("models")(models.models)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
+app.command("studio")(studio.studio)
 app.add_typer(album.app, name="album")
 app.add_typer(classify.app, name="classify")
 app.add_typer(bench.app, name="bench")

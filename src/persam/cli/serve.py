@@ -90,7 +90,7 @@ def serve(
         folder=folder,
         host=host,
         port=port,
-        token=_token(token_file),
+        token=token_in(token_file),
         origins=tuple(allow_origin or ()),
         label_studio_url=label_studio_url,
         label_studio_key=os.environ.get(STUDIO_KEY_VARIABLE) or None,
@@ -113,7 +113,12 @@ def serve(
         say("Stopped. What was asked is answered; jobs go on when it starts again.")
 
 
-def _token(file: Path | None) -> str | None:
+def token_in(file: Path | None) -> str | None:
+    """The token in a file, or in `TOKEN_VARIABLE`; None: there is none.
+
+    Raises:
+        UsageError: the file cannot be read, or is empty.
+    """
     if file is None:
         return os.environ.get(TOKEN_VARIABLE) or None
     try:

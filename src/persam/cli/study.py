@@ -146,6 +146,7 @@ def _print_check(report: CheckReport) -> None:
 
 def _print_result(result: StudyResult, summary: StudySummary) -> None:
     from persam.study.report import people_table, table_one
+    from persam.study.time_summary import times_table
 
     console = out()
     first = table_one(result, summary)
@@ -157,6 +158,9 @@ def _print_result(result: StudyResult, summary: StudySummary) -> None:
     console.print()
     console.print(people)
     console.print()
+    if summary.times is not None:
+        times_table(summary.times).print(console)
+        console.print()
     if summary.nearness is None:
         console.print("Nobody shares a photo with another annotator, so that agreement cannot be told.")
         return

@@ -195,6 +195,7 @@ def prompted_mask(
     box: Any = None,
     points: Any = None,
     labels: Any = None,
+    logits: Tensor | None = None,
 ) -> Tensor:
     """The mask that the model itself makes under a box and/or points, (H, W) bool, in two passes.
 
@@ -204,6 +205,7 @@ def prompted_mask(
         box: (x0, y0, x1, y1) in photo pixels.
         points: (N, 2) as (x, y) in photo pixels.
         labels: (N,), 1 on the object, 0 off it; all 1 by default.
+        logits: a mask to begin with, (1, 1, h, w) as `models.base.Prompts` has it.
 
     Raises:
         PersamError: the model finds nothing there.
@@ -219,6 +221,7 @@ def prompted_mask(
         None if points is None else tensor(frame.to_canvas(np.asarray(points)), (1, -1, 2)),
         None if labels is None else tensor(labels, (1, -1)),
         None if box is None else tensor(frame.to_canvas(np.reshape(box, (2, 2))), (1, 4)),
+        logits,
     )
     first = model.decode(image, prompts, multimask=True)
     refined = model.decode(image, replace(prompts, logits=first.best()), multimask=True)

@@ -86,7 +86,7 @@ class ContactSheet:
 
     def add(self, found: Segmentation, image: np.ndarray, more: str = "") -> None:
         """Add a photo (H, W, 3) uint8 with what was found in it, and what more is to be said."""
-        picture = _marked(found, shrink(image, _HTML_TILE), self.colours.get(found.concept))
+        picture = marked(found, shrink(image, _HTML_TILE), self.colours.get(found.concept))
         note = f"{found.concept} · {found.score:.2f}" if found.found else f"{found.concept} · not found"
         note += ("?" if found.verdict == "unsure" else "") + more
         self.add_picture(picture, Path(found.image or "image").name, note, found=found.found)
@@ -141,7 +141,7 @@ def thumbnail(line: dict[str, Any], folder: Path, colour: Colour | None = None) 
         PersamError: the photo is gone, or cannot be read.
     """
     picture = _small_photo(line["image"])
-    return _marked(_small_found(line, folder, picture), picture, colour)
+    return marked(_small_found(line, folder, picture), picture, colour)
 
 
 def sheet_pages(path: str | Path, pictures: int, columns: int = _COLUMNS) -> list[Path]:
@@ -162,8 +162,9 @@ def _small_photo(path: str) -> np.ndarray:
     return shrink(read_smaller(path, 2 * _HTML_TILE)[0], _HTML_TILE)
 
 
-def _marked(found: Segmentation, picture: np.ndarray, colour: Colour | None) -> np.ndarray:
-    """What was found, drawn on a picture of the photo; of a guess that is unsure the outline alone."""
+def marked(found: Segmentation, picture: np.ndarray, colour: Colour | None) -> np.ndarray:
+    """What was found, drawn on a picture of the photo, (h, w, 3) uint8, of whatever size; of a guess that is unsure the
+    outline alone."""
     if not found.found:
         if found.candidate is None or found.verdict != "unsure":
             return picture

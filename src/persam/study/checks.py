@@ -11,7 +11,18 @@ import numpy as np
 from persam.errors import PersamError
 from persam.images import read_image
 from persam.masks import read_mask
-from persam.study.layout import ANNOTATORS, GOLD, IMAGES, MASK_SUFFIX, Study, StudyCategory, entries, is_photo
+from persam.study.layout import (
+    ANNOTATORS,
+    GOLD,
+    IMAGES,
+    MASK_SUFFIX,
+    TIMES_FILE,
+    Study,
+    StudyCategory,
+    entries,
+    is_photo,
+)
+from persam.study.times import MaskTime, read_times, saw_nothing
 
 #: What can be wrong, from what stops a study to what is merely odd, and how it is counted.
 KINDS = {
@@ -19,6 +30,7 @@ KINDS = {
     "missing": "missing masks",
     "size": "masks of another size than their photo",
     "unusable": "masks that cannot be used",
+    "times": "recorded times that cannot be used",
     "stray": "stray files",
 }
 REPORT_FILE = "report.html"  # by this a report that was written into the study's folder is known
@@ -30,8 +42,8 @@ class Problem:
 
     Attributes:
         kind: ``photo`` (cannot be read, or there are too few), ``missing`` (no mask), ``size`` (a mask of another size
-            than its photo), ``unusable`` (a mask that is empty, covers everything, or cannot be read), ``stray`` (a
-            file that belongs to nothing).
+            than its photo), ``unusable`` (a mask that is empty, covers everything, or cannot be read), ``times`` (a
+            record of how long masks took, or a line of it), ``stray`` (a file that belongs to nothing).
         category: where, or "" for the study's own folder.
         who: whose mask: an annotator, ``gold``, or "" where it is no mask.
         photo: its stem, or "".
@@ -83,6 +95,7 @@ def check(study: Study, progress: Callable[[], object] = lambda: None) -> CheckR
         for _, _, masks in usable_masks(study, category, problems, progress):
             for who in masks:
                 usable[category.name, who] += 1
+        usable_times(study, category, problems)
         problems.extend(_strays(category))
     return CheckReport(study, usable, tuple(problems))
 
@@ -122,6 +135,22 @@ def usable_masks(
         progress()
 
 
+def usable_times(study: Study, category: StudyCategory, problems: list[Problem]) -> list[MaskTime]:
+    """Read how long everybody took for the masks of a category, where that was recorded.
+
+    Args:
+        study: that the category is of.
+        category: whose times are read.
+        problems: gets what cannot be used.
+    """
+    found: list[MaskTime] = []
+    for who in study.annotators:
+        file = read_times(category.times_file(who), category.name, who)
+        found += file.times
+        problems += [Problem("times", category.name, who, "", sentence) for sentence in file.damaged]
+    return found
+
+
 def read_study_mask(category: StudyCategory, who: str, photo: Path, shape: tuple[int, int]) -> np.ndarray | Problem:
     """Read one mask of a study, which must have its photo's size: masks that are compared are never resized.
 
@@ -141,6 +170,12 @@ def read_study_mask(category: StudyCategory, who: str, photo: Path, shape: tuple
 
     if not file.is_file():
         owner = "gold mask" if who == GOLD else f"mask by {who}"
+        if who != GOLD and saw_nothing(category.times_file(who), photo.stem):
+            return problem(
+                "missing",
+                f"{category.name}/{photo.name} has no {owner}, who says that the object is not in it: leave that photo "
+                f"out of the study, or let {who} look again.",
+            )
         return problem("missing", f"{category.name}/{photo.name} has no {owner}: looked for {file}.")
     try:
         mask = read_mask(file)
@@ -181,12 +216,12 @@ def _strays(category: StudyCategory) -> Iterator[Problem]:
     for person in entries(category.folder / ANNOTATORS):
         if not person.is_dir():
             yield stray(person, "", f"lies beside the annotators' folders; put it into {ANNOTATORS}/NAME/")
-    homes = [*entries(category.folder / ANNOTATORS), category.folder / GOLD]
-    for home in homes:
+    for home in [*entries(category.folder / ANNOTATORS), category.folder / GOLD]:
+        times = home / TIMES_FILE if home.name != GOLD else None
         for file in entries(home):
-            if file.suffix != MASK_SUFFIX or not file.is_file():
+            if file != times and (file.suffix != MASK_SUFFIX or not file.is_file()):
                 yield stray(file, home.name, f"is not used: masks are files that end in {MASK_SUFFIX}")
-            elif file.stem not in names:
+            elif file != times and file.stem not in names:
                 yield stray(file, home.name, f"belongs to no photo: there is no {file.stem}.* in {IMAGES}/")
 
 

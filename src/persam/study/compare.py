@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from persam.models.encode_once import encode_once
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.study.agreement import Coincidences, majority, pairwise_iou, staple
-from persam.study.checks import Problem, usable_masks
+from persam.study.checks import Problem, usable_masks, usable_times
 from persam.study.layout import GOLD, Study, StudyCategory
 from persam.study.results import GOLD_TRUTH, MAJORITY, OWN, STAPLE, RatedPhoto, StudyAnswer, StudyResult
+from persam.study.times import MaskTime
 
 METHODS = ("persam", "persam-f")
 FIRST = "first"
@@ -51,31 +52,44 @@ def run(
             name.
         PersamError: no mask of the study can be compared with anything, or SimpleITK is missing.
     """
-    if method not in METHODS:
-        raise UsageError(f'There is no method "{method}"; use {" or ".join(METHODS)}.')
-    references = {category.name: _reference_of(category, reference) for category in study.categories}
-    encoder = None if persam.encoder is None else encode_once(persam.encoder)
-    model = PerSAM(encode_once(persam.model), encoder=encoder, settings=persam.settings)
-    going = _Comparison(study, model, method)
-    for category in study.categories:
-        going.add(category, references[category.name], progress)
-    if not any(photo.areas for photo in going.rated):
-        raise PersamError(f"There is no mask in {study.folder} that can be used; see `persam study check`.")
-    names = {category: photo.stem for category, photo in references.items() if photo is not None}
-    found = tuple(going.answers), tuple(going.rated), tuple(going.left_out)
-    return StudyResult(study, _describe(persam, method), names, *found)
+    going = StudyRun(study, persam, method=method, reference=reference)
+    for _ in going.steps(progress):
+        pass
+    return going.result()
 
 
-class _Comparison:
-    """A run that is going on: what was measured so far, and what could not be."""
+class StudyRun:
+    """A run of a study that can be done a photo at a time, for a model that others want in between.
 
-    def __init__(self, study: Study, model: PerSAM, method: str) -> None:
-        self.study, self.model, self.method = study, model, method
+    Takes and raises what `run` does.
+    """
+
+    def __init__(self, study: Study, persam: PerSAM, *, method: str = "persam", reference: str = FIRST) -> None:
+        if method not in METHODS:
+            raise UsageError(f'There is no method "{method}"; use {" or ".join(METHODS)}.')
+        self.study, self.persam, self.method = study, persam, method
+        self.references = {category.name: _reference_of(category, reference) for category in study.categories}
+        encoder = None if persam.encoder is None else encode_once(persam.encoder)
+        self.model = PerSAM(encode_once(persam.model), encoder=encoder, settings=persam.settings)
         self.answers: list[StudyAnswer] = []
         self.rated: list[RatedPhoto] = []
         self.left_out: list[Problem] = []
+        self.times: list[MaskTime] = []
 
-    def add(self, category: StudyCategory, shown: Path | None, progress: Callable[[], object]) -> None:
+    def steps(self, progress: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Compare everything; yields after every photo that can be read."""
+        for category in self.study.categories:
+            yield from self._add(category, self.references[category.name], progress)
+
+    def result(self) -> StudyResult:
+        """What was measured, after the last step."""
+        if not any(photo.areas for photo in self.rated):
+            raise PersamError(f"There is no mask in {self.study.folder} that can be used; see `persam study check`.")
+        names = {category: photo.stem for category, photo in self.references.items() if photo is not None}
+        found = tuple(self.answers), tuple(self.rated), tuple(self.left_out), tuple(self.times)
+        return StudyResult(self.study, _describe(self.persam, self.method), names, *found)
+
+    def _add(self, category: StudyCategory, shown: Path | None, progress: Callable[[], object]) -> Iterator[None]:
         """Rate all photos of a category and ask for all but the one that is shown."""
         concepts: dict[str, Concept] = {}
         # The one that is shown comes first, because the others wait for what is learned from it.
@@ -86,6 +100,10 @@ class _Comparison:
             else:
                 people = {who: (concepts[who], masks[who]) for who in concepts if who in masks}
                 self._ask(category, photo, pixels, people, truths)
+            yield
+        masked = {(photo.photo, who) for photo in self.rated if photo.category == category.name for who in photo.areas}
+        times = usable_times(self.study, category, self.left_out)
+        self.times += [time for time in times if (time.photo, time.annotator) in masked]
 
     def _rate(
         self, category: StudyCategory, photo: Path, masks: dict[str, np.ndarray], *, is_reference: bool

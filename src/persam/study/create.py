@@ -146,7 +146,11 @@ How to do it
 The first photo of each category, by name, is the one that the program is shown, with your mask: take special care
 with it. True masks, if there are any, lie in CATEGORY/{gold}/ under the same names; they are for the evaluation only.
 
+Steps 1 to 4 are done for you on the page that `persam studio --study .` opens: it shows one photo after another, saves
+each mask in its place, and records how long it took.
+
 For the person who runs the study
+  persam studio --study .   opens that page
   persam study check .      says which masks are missing or cannot be used
   persam study run .        compares, and writes the report
 """

@@ -12,6 +12,7 @@ from persam.images import IMAGE_SUFFIXES
 
 IMAGES, ANNOTATORS, GOLD = "images", "annotators", "gold"
 MASK_SUFFIX = ".png"
+TIMES_FILE = "times.csv"  # beside an annotator's masks: how long each took
 
 LAYOUT = "STUDY/CATEGORY/images/* and STUDY/CATEGORY/annotators/NAME/*.png, if there is a truth also gold/*.png"
 
@@ -36,6 +37,10 @@ class StudyCategory:
         """Where an annotator's mask of a photo belongs, or the true one of ``gold``, whether it is there or not."""
         home = self.folder / GOLD if who == GOLD else self.folder / ANNOTATORS / who
         return home / f"{photo.stem}{MASK_SUFFIX}"
+
+    def times_file(self, who: str) -> Path:
+        """Where `persam.study.times` records how long an annotator took for each mask; it may be missing."""
+        return self.folder / ANNOTATORS / who / TIMES_FILE
 
     def photo(self, name: str) -> Path | None:
         """The photo of that stem or file name, or None."""
@@ -66,11 +71,12 @@ class Study:
         return [*self.annotators, *([GOLD] if category.has_gold else [])]
 
     def digest(self) -> str:
-        """SHA-256 over the names and contents of every photo and mask, so that a report says what it was made of."""
+        """SHA-256 over the names and contents of all that a report is made of: photos, masks and recorded times."""
         total = hashlib.sha256()
         for category in self.categories:
             masks = [category.mask_file(who, photo) for photo in category.photos for who in self.who(category)]
-            for file in sorted(file for file in (*category.photos, *masks) if file.is_file()):
+            times = [category.times_file(who) for who in self.annotators]
+            for file in sorted(file for file in (*category.photos, *masks, *times) if file.is_file()):
                 total.update(file.relative_to(self.folder).as_posix().encode() + b"\0")
                 with file.open("rb") as stream:
                     total.update(hashlib.file_digest(stream, "sha256").digest())

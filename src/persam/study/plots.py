@@ -7,9 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from persam.lazy import library
 from persam.study.gallery import colour_of_annotator
 from persam.study.results import BAND_NAMES, BANDS, Mean, Person, Row, StudyResult, StudySummary
+from persam.study.time_summary import TimedMask, TimeFigure, TimeSummary
+from persam.study.times import ASSISTANCE, BY_HAND, PROPOSAL
 
 _INK = "#010203"  # stands for the page's own colour of text until the SVG is written
 _BAND_COLOURS = ("#15803d", "#ca8a04", "#c2410c")
@@ -29,10 +33,13 @@ _STYLE = {
 }
 _WIDTH = 9.0  # inches
 _LONGEST = 28  # letters of a name beside an axis
+_LEAST_SECONDS = 0.5  # that a logarithmic axis shows
 
 
 def plots(result: StudyResult, summary: StudySummary) -> dict[str, str]:
-    """All plots of a study: SVG by name (``iou``, ``bands``, ``bias``), empty where there is nothing to draw.
+    """All plots of a study: SVG by name, empty where there is nothing to draw.
+
+    They are ``iou``, ``bands``, ``bias``, ``times`` and ``agreement``.
 
     Raises:
         PersamError: matplotlib is not installed.
@@ -48,10 +55,21 @@ def plots(result: StudyResult, summary: StudySummary) -> dict[str, str]:
             "iou": _plot(shown, 0.55, lambda axis: _draw_iou(axis, shown, colours)),
             "bands": _plot(in_bands, 0.42, lambda axis: _draw_bands(axis, in_bands)),
             "bias": _plot(people, 0.6, lambda axis: _draw_bias(axis, people, colours)),
+            **_time_plots(summary.times, colours),
         }
 
 
-def _plot(lines: Sequence[Row | Person], height: float, draw: Callable[[Any], None]) -> str:
+def _time_plots(times: TimeSummary | None, colours: Mapping[str, str]) -> dict[str, str]:
+    if times is None:
+        return {"times": "", "agreement": ""}
+    figures = times.people
+    return {
+        "times": _plot(figures, 0.6, lambda axis: _draw_times(axis, figures, times.masks, colours)),
+        "agreement": _plot_agreement(times.masks, colours),
+    }
+
+
+def _plot(lines: Sequence[Row | Person | TimeFigure], height: float, draw: Callable[[Any], None]) -> str:
     """Draw a plot with a line for each row or person, so many inches high, as SVG; empty without a line."""
     from matplotlib.figure import Figure as Page
 
@@ -63,9 +81,15 @@ def _plot(lines: Sequence[Row | Person], height: float, draw: Callable[[Any], No
     names = [one.name if len(one.name) <= _LONGEST else f"{one.name[: _LONGEST - 1]}…" for one in lines]
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.4, -0.6)  # the first on top
+    _legend(axis)
+    return _svg(page)
+
+
+def _legend(axis: Any) -> None:
+    """Name above a plot what is in it, everything once."""
     handles, labels = axis.get_legend_handles_labels()
     if labels:
-        each = dict(zip(labels, handles, strict=True))  # every row has them; the legend names them once
+        each = dict(zip(labels, handles, strict=True))
         axis.legend(
             each.values(),
             each.keys(),
@@ -75,7 +99,6 @@ def _plot(lines: Sequence[Row | Person], height: float, draw: Callable[[Any], No
             frameon=False,
             borderaxespad=0.2,
         )
-    return _svg(page)
 
 
 def _draw_iou(axis: Any, rows: Sequence[Row], colours: Mapping[str, str]) -> None:
@@ -131,6 +154,89 @@ def _draw_bias(axis: Any, people: Sequence[Person], colours: Mapping[str, str]) 
     axis.set_xlabel(
         "area beside the majority's (circle) and the truth's (square): below 1 too small, above 1 too large"
     )
+
+
+def _draw_times(
+    axis: Any, figures: Sequence[TimeFigure], masks: Sequence[TimedMask], colours: Mapping[str, str]
+) -> None:
+    """Each annotator's seconds a mask: every one, the quartiles and the median."""
+    rng = np.random.default_rng(0)  # masks of one length lie beside each other
+    for y, figure in enumerate(figures):
+        colour, drawn = colours[figure.name], _dots(figure.assistance, colours[figure.name])
+        own = [mask.time.active_seconds for mask in masks if _is_of(mask, figure)]
+        axis.plot(_shown(own), y + rng.uniform(-0.2, 0.2, len(own)), markersize=4, alpha=0.6, **drawn)
+        axis.plot(_shown([figure.low, figure.high]), [y, y], color=colour, linewidth=6, alpha=0.45)
+        axis.plot(_shown([figure.median] * 2), [y - 0.25, y + 0.25], color=_INK, linewidth=2.5)
+    kinds = dict.fromkeys(figure.assistance for figure in figures)
+    for assistance in kinds if len(kinds) > 1 else ():
+        axis.plot([], [], label=ASSISTANCE[assistance], **_dots(assistance, _INK))
+    _seconds_axis(axis)
+    axis.set_xlabel("active seconds a mask: every mask, the quartiles (bar) and the median (line)")
+
+
+def _plot_agreement(masks: Sequence[TimedMask], colours: Mapping[str, str]) -> str:
+    """Time against the IoU with the others and with the model, a dot a mask; empty where there is neither."""
+    from matplotlib.figure import Figure as Page
+
+    sides = {"IoU with the others": "with_others", "IoU with the model": "with_model"}
+    known = {
+        label: [(mask.time, iou) for mask in masks if (iou := getattr(mask, name)) is not None]
+        for label, name in sides.items()
+    }
+    known = {label: values for label, values in known.items() if values}
+    if not known:
+        return ""
+    page = Page(figsize=(_WIDTH, 3.8), layout="constrained")
+    for number, (label, values) in enumerate(known.items(), start=1):
+        axis = page.add_subplot(1, len(known), number)
+        for name, colour in colours.items():
+            if any(time.annotator == name for time, _ in values):
+                axis.plot([], [], "o", color=colour, label=name)
+            for assistance in ASSISTANCE:
+                dots = [
+                    (time.active_seconds, iou)
+                    for time, iou in values
+                    if (time.annotator, time.assistance) == (name, assistance)
+                ]
+                if dots:
+                    seconds, ious = zip(*dots, strict=True)
+                    axis.plot(_shown(seconds), ious, markersize=5, **_dots(assistance, colour))
+        _seconds_axis(axis)
+        axis.set_ylim(-0.02, 1.02)
+        axis.set_ylabel(label)
+        axis.set_xlabel("active seconds")
+        if number == 1:
+            _legend(axis)
+    return _svg(page)
+
+
+def _is_of(mask: TimedMask, figure: TimeFigure) -> bool:
+    return (mask.time.annotator, mask.time.assistance) == (figure.name, figure.assistance)
+
+
+def _dots(assistance: str, colour: str) -> dict[str, Any]:
+    """The dots of masks: hollow for those made by hand alone, diamonds for corrected proposals."""
+    return {
+        "color": colour,
+        "linestyle": "none",
+        "marker": "D" if assistance == PROPOSAL else "o",
+        "markerfacecolor": "none" if assistance == BY_HAND else colour,
+    }
+
+
+def _shown(seconds: Sequence[float]) -> list[float]:
+    """Seconds as they can stand on a logarithmic axis."""
+    return [max(_LEAST_SECONDS, each) for each in seconds]
+
+
+def _seconds_axis(axis: Any) -> None:
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    marks = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200, 3600)
+    ticks = [mark for mark in marks if low <= mark <= high]
+    if len(ticks) > 1:
+        axis.set_xticks(ticks, [f"{tick:g} s" if tick < 60 else f"{tick // 60} min" for tick in ticks])
+        axis.minorticks_off()
 
 
 def _with_interval(axis: Any, figure: Mean | None, y: float, colour: str, marker: str, label: str) -> None:

@@ -37,6 +37,7 @@ from persam.study.results import (
     StudySummary,
     summarise,
 )
+from persam.study.time_summary import times_json, times_table
 
 METRICS_FILE = "metrics.json"
 
@@ -151,6 +152,7 @@ def _page(result: StudyResult, summary: StudySummary, drawn: dict[str, str], cho
         summary=summary,
         table1=table_one(result, summary),
         people=people_table(summary),
+        times=None if summary.times is None else times_table(summary.times),
         shown=shown,
         dots={name: dot.format(*colour_of_annotator(result, name), name) for name in people},
         bands={name: pill.format(kind, name) for kind, name in zip(kinds, BAND_NAMES, strict=True)},
@@ -261,6 +263,7 @@ def metrics(result: StudyResult, summary: StudySummary) -> dict[str, Any]:
         "nearness": None
         if near is None
         else {"model": near.model, "people": near.people, "verdict": near.verdict, **near.test._asdict()},
+        **({} if summary.times is None else {"times": times_json(summary.times)}),
         "disputed": [row.name for row in summary.disputed],
         "left_out": problems_json(result.left_out),
         "photos": [_without(answer, "mask") for answer in result.answers],

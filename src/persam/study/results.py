@@ -11,6 +11,8 @@ from persam.metrics import PairedTest, bootstrap_mean, paired_test
 from persam.study.agreement import ENOUGH_PHOTOS, Bias, Coincidences, Pair, bias
 from persam.study.checks import Problem
 from persam.study.layout import Study
+from persam.study.time_summary import TimedMask, TimeSummary, summarise_times
+from persam.study.times import MaskTime
 
 Rle = dict[str, Any]
 
@@ -90,6 +92,7 @@ class StudyResult:
         answers: the model's.
         rated: the people's.
         left_out: masks and photos that could not be used, each with the reason.
+        times: how long the people took, for masks of `rated`; none if it was not recorded.
     """
 
     study: Study
@@ -98,6 +101,7 @@ class StudyResult:
     answers: tuple[StudyAnswer, ...]
     rated: tuple[RatedPhoto, ...]
     left_out: tuple[Problem, ...]
+    times: tuple[MaskTime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,7 @@ class StudySummary:
         people: one for each annotator.
         nearness: the model beside the people, or None where nobody shares a photo.
         disputed: categories that the people disagree on, the most disputed first, by their IoU with each other.
+        times: what the recorded times say; None if there are none.
     """
 
     rows: tuple[Row, ...]
@@ -221,6 +226,7 @@ class StudySummary:
     people: tuple[Person, ...]
     nearness: Nearness | None
     disputed: tuple[Row, ...]
+    times: TimeSummary | None
 
 
 def band_of(iou: float) -> int:
@@ -251,7 +257,20 @@ def summarise(result: StudyResult) -> StudySummary:
         tuple(_person(name, result) for name in people),
         _nearness(result),
         tuple(row for *_, row in sorted(known, key=lambda each: each[:2])),
+        summarise_times(_timed(result), people),
     )
+
+
+def _timed(result: StudyResult) -> list[TimedMask]:
+    """The recorded times beside what was measured of the same masks."""
+    model = {(each.category, each.photo, each.annotator): each.iou[OWN] for each in result.answers}
+    pairs = {(each.category, each.photo): each.pairs for each in result.rated}
+    masks = []
+    for time in result.times:
+        others = [iou for pair, iou in pairs[time.category, time.photo].items() if time.annotator in pair]
+        nearness = model.get((time.category, time.photo, time.annotator))
+        masks.append(TimedMask(time, mean(others) if others else None, nearness))
+    return masks
 
 
 def _key(item: StudyAnswer | RatedPhoto) -> str:

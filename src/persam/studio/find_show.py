@@ -1,0 +1,195 @@
+"""What the tab "Find" shows: its parts, and the actions that look at results without asking the model again.
+
+Every action is a generator of updates, a dictionary by part. A problem is a sentence in the line of the status, and
+all else stays as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from persam.errors import PersamError
+from persam.studio import downloads
+from persam.studio.find_cards import count_choices, facts_of, gallery_of, large_of, status, summary
+from persam.studio.find_session import FindSession, FindSessions
+from persam.studio.results import SearchedPhoto
+from persam.studio.searching import look
+from persam.studio.workshop import Workshop
+
+Updates = dict[Any, Any]
+
+_EVERY = 0.4  # seconds between two updates of the page while something goes on
+
+
+@dataclass
+class FindParts:
+    """The parts of the tab that change; their ids stand in `find.py`."""
+
+    status: Any
+    run: Any
+    stop: Any
+    results: Any
+    states: Any
+    only: Any
+    order: Any
+    least: Any
+    threshold: Any
+    kind: Any
+    gallery: Any
+    page: Any
+    back: Any
+    on: Any
+    worth: Any
+    large: Any
+    facts: Any
+    views: Any
+    steps: Any
+    canvas: Any
+    save_as: Any
+    learn: Any
+    keep: Any
+    absent: Any
+    changes: Any
+    parcel: Any
+    prepare: Any
+    download: Any
+    clip: Any
+    preview: Any
+    clip_links: Any
+
+    @property
+    def changing(self) -> list[Any]:
+        """Those that actions change."""
+        names = "status run stop results states only gallery page back on large facts steps canvas changes download"
+        return [getattr(self, name) for name in f"{names} clip preview clip_links".split()]
+
+
+def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Updates]]:
+    """An action whose problems are told in the line of the status."""
+
+    @functools.wraps(action)
+    def wrapped(self: FindShown, *args: Any) -> Iterator[Updates]:
+        # Of an action that yields nothing Gradio would empty all that it can change.
+        yield {self.parts.status: gr.skip()}
+        try:
+            yield from action(self, *args)
+        except PersamError as problem:
+            yield {self.parts.status: status(str(problem), problem=True)}
+
+    return wrapped
+
+
+class FindShown:
+    """What is shown, and all that only shows it differently or gives it away.
+
+    Args:
+        workshop: what the tabs share.
+        sessions: the browser tabs.
+        parts: of the page.
+    """
+
+    def __init__(self, workshop: Workshop, sessions: FindSessions, parts: FindParts) -> None:
+        self.workshop, self.sessions, self.parts = workshop, sessions, parts
+
+    # ------------------------------------------------------------------------------------------------ what is shown
+
+    def shown(self, session: FindSession, kind: str) -> Updates:
+        """The gallery, and what is said around it."""
+        parts, gallery = self.parts, gallery_of(session.search, kind)
+        choices = count_choices(session.search)
+        return {
+            parts.gallery: gallery,
+            parts.states: gr.update(choices=choices, value=sorted(session.search.choice.states)),
+            parts.page: f'<span class="page">{gallery["page"]}</span>',
+            parts.back: gr.update(interactive=not gallery["first"], visible=bool(gallery["page"])),
+            parts.on: gr.update(interactive=not gallery["last"], visible=bool(gallery["page"])),
+        }
+
+    def chosen(self, session: FindSession, kind: str) -> Updates:
+        """The chosen result, large."""
+        one = session.search.get(session.search.shown)
+        return {
+            self.parts.large: large_of(session.search, one, kind),
+            self.parts.facts: facts_of(session.search, one),
+        }
+
+    @told
+    def choose_shown(
+        self,
+        name: str,
+        states: Sequence[str],
+        only: Sequence[str],
+        least: float,
+        order: str,
+        threshold: float,
+        kind: str,
+    ) -> Iterator[Updates]:
+        """Show others, in another order, decided with another threshold."""
+        session = self.sessions.get(name)
+        search = session.search
+        wanted = replace(
+            search.choice,
+            states=frozenset(states),
+            concepts=frozenset(only),
+            least_score=least,
+            order=order,
+            threshold=threshold,
+        )
+        if wanted != search.choice:
+            search.choice = replace(wanted, page=0)
+        yield {**self.shown(session, kind), **self.chosen(session, kind)}
+
+    @told
+    def turn_page(self, by: int, name: str, kind: str) -> Iterator[Updates]:
+        """Show another page of the gallery."""
+        session = self.sessions.get(name)
+        session.search.choice = replace(session.search.choice, page=session.search.choice.page + by)
+        yield self.shown(session, kind)
+
+    def look(
+        self, session: FindSession, photos: Sequence[SearchedPhoto], names: Sequence[str], kind: str
+    ) -> Iterator[Updates]:
+        """Look, and show results as they come, but not more often than one can see."""
+        concepts = {name: session.learned[name] for name in names}
+        last, ended = 0.0, ""
+        try:
+            for so_far in look(self.workshop.engine, session.search, concepts, photos, most=session.most):
+                ended = f" {so_far}" if so_far.stopped else ""
+                if time.monotonic() - last >= _EVERY:
+                    last = time.monotonic()
+                    line = status(f"{so_far}.", share=so_far.done / so_far.total)
+                    yield {**self.shown(session, kind), self.parts.status: line}
+        except PersamError:
+            yield {**self.busy(False), **self.shown(session, kind)}
+            raise
+        yield {self.parts.status: status(summary(session.search) + ended)}
+
+    def busy(self, busy: bool) -> Updates:
+        """Which of Find and Stop can be pressed."""
+        return {self.parts.run: gr.update(interactive=not busy), self.parts.stop: gr.update(interactive=busy)}
+
+    # ---------------------------------------------------------------------------------------------------- downloads
+
+    @told
+    def prepare(self, name: str, kind: str) -> Iterator[Updates]:
+        """Make a download of what is shown."""
+        search, parts = self.sessions.get(name).search, self.parts
+        yield {parts.download: gr.update(visible=False)}
+        target = self.workshop.download(downloads.PARCELS[kind].file)
+        last = 0.0
+        for done, total in downloads.prepare(search, kind, target):
+            if time.monotonic() - last >= _EVERY:
+                last = time.monotonic()
+                yield {parts.status: status(f"Packing {target.name}: {done} of {total}.", share=done / total)}
+        size = target.stat().st_size
+        told = f"{size / 1e6:.1f} MB" if size > 5e5 else f"{max(1, round(size / 1e3))} kB"
+        yield {
+            parts.status: status(f"{target.name} is ready: {total} results."),
+            parts.download: gr.update(value=str(target), label=f"Download {target.name} ({told})", visible=True),
+        }

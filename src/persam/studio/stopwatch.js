@@ -1,0 +1,44 @@
+// Counts active seconds, see stopwatch.py. Gradio runs this once, with `element`, `props` and `watch`.
+const MOVES = ["pointermove", "pointerdown", "keydown", "wheel", "touchmove"];
+const TICK = 250; // milliseconds
+let active = 0, last = Date.now(), moved = Date.now(), photo = "";
+
+function isLookedAt() {
+  const place = document.getElementById(props.place);
+  return photo && !document.hidden && place && place.offsetParent !== null;
+}
+function tick() {
+  const now = Date.now(), until = Math.min(now, moved + props.idle * 1000);
+  // A machine that slept, or a page that was not run for a while, was not looked at.
+  if (isLookedAt() && until > last) active += Math.min(until - last, 4 * TICK);
+  last = now;
+}
+function begin() {
+  if (props.photo === photo) return;
+  photo = props.photo;
+  active = 0;
+  last = moved = Date.now();
+}
+for (const move of MOVES) document.addEventListener(move, () => { tick(); moved = Date.now(); }, { capture: true, passive: true });
+document.addEventListener("visibilitychange", () => { last = moved = Date.now(); });
+setInterval(tick, TICK);
+watch("photo", begin);
+begin();
+window.persamStopwatch = () => { tick(); return { photo, active: active / 1000 }; };
+
+// Keys press buttons while the photo is on the screen, but never while somebody types.
+const TYPED = "input:not([type=range]):not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable=true]";
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || event.altKey || event.metaKey || event.repeat || !isLookedAt()) return;
+  if (event.target.closest && event.target.closest(TYPED)) return;
+  const inCanvas = event.target.closest && event.target.closest(`#${props.place}`);
+  const onButton = event.target.closest && event.target.closest("button, a, [role=button], input, summary");
+  const name = (event.ctrlKey ? "ctrl+" : "") + event.key.toLowerCase();
+  // The canvas moves its crosshair by arrows and draws with Enter; Enter presses whatever button has the focus.
+  if (inCanvas && /^(enter|arrow)/.test(name)) return;
+  if (onButton && name === "enter") return;
+  const button = document.getElementById(props.keys[name] || "");
+  if (!button || button.disabled) return;
+  event.preventDefault();
+  button.click();
+});

@@ -1,0 +1,82 @@
+"""What the tab "Study" tells an annotator: what is left, where one is, what is asked."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from persam.studio.sitting import Sitting
+from persam.study import Annotation, Study, read
+from persam.study.create import README
+
+_BAR = "height: .35rem; border-radius: 1rem; background: var(--border-color-primary); margin: .3rem 0"
+_FILL = "height: 100%; border-radius: 1rem; background: var(--color-accent);"
+
+
+def categories(study: Study, annotator: str) -> dict[str, Any]:
+    """The choices of a category, with how much of each is done; the first that is not done is chosen."""
+    choices, chosen = [], None
+    for category in study.categories:
+        count = len(category.photos)
+        done = 0
+        if annotator in study.annotators and count:
+            done = len(Annotation.of(study, category.name, annotator).done())
+        choices.append(
+            (f"{category.name}: {done} of {count} done" if done else f"{category.name}: {count} photos", category.name)
+        )
+        if chosen is None and done < count:
+            chosen = category.name
+    return {"choices": choices, "value": chosen or (choices[0][1] if choices else None)}
+
+
+def categories_in_words(study: Study) -> str:
+    """How many there are."""
+    count = len(study.categories)
+    return "1 category" if count == 1 else f"{count} categories"
+
+
+def instructions(study: Study) -> str:
+    """The study's README.txt, which tells annotators what to do."""
+    file = study.folder / README
+    try:
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    except (OSError, ValueError):
+        text = ""
+    return f"<pre style='white-space: pre-wrap'>{escape(text or 'This study has no README.txt.')}</pre>"
+
+
+def progress(sitting: Sitting) -> str:
+    """Where one is: ``disc: photo 3 of 12, 2 done``."""
+    work, done = sitting.work, sitting.work.done()
+    photo = work.photos[sitting.place]
+    marks = []
+    if photo == work.reference:
+        marks.append("The model will be shown your mask of this photo: take special care.")
+    if photo in done:
+        marks.append("You have done this photo already.")
+    name, who = escape(work.category.name), escape(work.annotator)
+    return (
+        f"<p><b>{name}</b>: photo {sitting.place + 1} of {sitting.count} "
+        f"<span>({len(done)} done, {who})</span> {' '.join(marks)}</p>"
+        f'<div role="progressbar" aria-label="Photos that are done" aria-valuemin="0" aria-valuemax="{sitting.count}" '
+        f'aria-valuenow="{len(done)}" style="{_BAR}">'
+        f'<div style="{_FILL} width: {100 * len(done) / sitting.count:.1f}%"></div></div>'
+    )
+
+
+def thanks(sitting: Sitting) -> str:
+    """The end of a category, and what is left for this annotator."""
+    work = sitting.work
+    study = read(work.study_folder)
+    left = []
+    for category in study.categories:
+        if category.photos:
+            own = Annotation.of(study, category.name, work.annotator)
+            missing = len(own.photos) - len(own.done())
+            if missing:
+                left.append(f"{escape(category.name)}: {missing} of {len(own.photos)} photos")
+    rest = f"<p>What is left: {'; '.join(left)}.</p>" if left else "<p>That was all; nothing is left for you to do.</p>"
+    return (
+        f"<h3>Done, thank you, {escape(work.annotator)}</h3>"
+        f"<p>You have been through all {len(work.photos)} photos of {escape(work.category.name)}.</p>{rest}"
+    )

@@ -1,0 +1,98 @@
+"""The tab Study in a browser: two photos are masked, and only the time at them counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+from tests.conftest import draw_scene
+from tests.studio.browsing import Visit
+
+from persam.masks import read_mask
+from persam.study import MaskTime, Study, new
+from persam.study.times import BY_HAND, HAND, PROMPTS, read_times
+
+CENTERS = [(140, 120), (90, 110)]
+_HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    (tmp_path / "photos").mkdir()
+    for number, center in enumerate(CENTERS):
+        pixels, _ = draw_scene(240, 320, center=center, radius=50, seed=number)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number:02}.png")
+    return new(tmp_path / "study", {"disc": tmp_path / "photos"}, ["anna"])
+
+
+def times_of(study: Study, who: str) -> dict[str, MaskTime]:
+    return {time.photo: time for time in read_times(study.categories[0].times_file(who), "disc", who).times}
+
+
+def test_two_photos(visit: Callable[..., Visit], study: Study) -> None:
+    here = visit("Study")
+    page = here.page
+    page.locator("#study-start").click()
+    expect(here.status("study")).to_have_text("Open a study first, or make a new one.")
+    page.locator("#study-folder").get_by_role("textbox").fill(str(study.folder))
+    page.locator("#study-open").click()
+    expect(here.status("study")).to_have_text("The study has 2 photos in 1 category.")
+    here.choose("study-annotator", "zoë")  # who is new
+    page.locator("#study-start").click()
+    progress, board = page.locator("#study-progress"), here.canvas("study-canvas")
+
+    # The first with a click; a page that is hidden for a second is not looked at.
+    expect(progress).to_contain_text("photo 1 of 2 (0 done, zoë)")
+    board.answered()
+    board.click(CENTERS[0])
+    page.evaluate(_HIDE, True)
+    page.wait_for_timeout(1000)
+    page.evaluate(_HIDE, False)
+    seen = board.mask((240, 320))
+    page.keyboard.press("s")
+    expect(here.status("study")).to_have_text("00.png is saved.")
+    expect(progress).to_contain_text("photo 2 of 2 (1 done, zoë)")
+    file = study.folder / "disc" / "annotators" / "zoë" / "00.png"
+    saved = read_mask(file)
+    assert saved.shape == (240, 320)
+    assert np.logical_xor(saved, seen).sum() < 0.05 * saved.sum()  # as far as a screen shows it
+    assert saved[CENTERS[0][::-1]]
+    time = times_of(study, "zoë")["00"]
+    assert (time.made, time.positive_points, time.place) == (PROMPTS, 1, 1)
+    assert 0.2 < time.active_seconds < time.wall_seconds - 0.9
+
+    # Who does not move for long is elsewhere; a movement, and one is back.
+    page.evaluate("const now = Date.now.bind(Date); Date.now = () => now() + 31000")
+    page.wait_for_timeout(400)
+    idle = page.evaluate("window.persamStopwatch().active")
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.persamStopwatch().active") == idle
+    page.mouse.move(300, 300)
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.persamStopwatch().active") > idle
+
+    # The second by hand, from the page as somebody finds it another day.
+    page.locator("#study-change").click()
+    page.locator("#study-assistance label").filter(has_text="By hand").click()
+    page.locator("#study-start").click()
+    expect(progress).to_contain_text("photo 2 of 2")
+    board.answered()
+    expect(board.root.get_by_label("Click on the object", exact=True)).to_be_hidden()
+    page.locator("#study-save").click()
+    expect(here.status("study")).to_contain_text("Nothing is marked in 01.png.")
+    board.tool("brush")
+    x, y = CENTERS[1]
+    board.drag([(x - 30, y), (x + 30, y)])
+    page.locator("#study-save").click()
+    expect(page.locator("#study-done")).to_contain_text("Done, thank you, zoë")
+    time = times_of(study, "zoë")["01"]
+    assert (time.made, time.assistance, time.strokes, time.place) == (HAND, BY_HAND, 1, 2)
+    assert read_mask(file.with_name("01.png"))[y, x]
+    assert here.sideways() == 0

@@ -1,0 +1,114 @@
+"""Who may see the page, and what it asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.fakes import ColourModel
+
+from persam import PerSAM
+
+pytest.importorskip("gradio")
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from persam.server.engine import Engine
+from persam.server.settings import ServerSettings
+from persam.server.store import ConceptStore
+from persam.studio.app import create_studio
+from persam.studio.serving import Door
+from persam.studio.workshop import Workshop
+
+HERE = "http://127.0.0.1:7860"
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    folder = tmp_path_factory.mktemp("studio")
+    with Engine(PerSAM(ColourModel())) as engine, Workshop(engine, ConceptStore(folder), folder=folder / "run") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def studio(workshop: Workshop) -> FastAPI:
+    return create_studio(workshop)
+
+
+def visitor(studio: FastAPI, url: str = HERE, **settings: str) -> TestClient:
+    return TestClient(Door(studio, ServerSettings(Path(), **settings)), base_url=url, follow_redirects=False)  # type: ignore[arg-type]
+
+
+def test_the_page_names_its_tabs_and_asks_nobody_else(studio: FastAPI) -> None:
+    page = visitor(studio).get("/")
+    assert page.status_code == 200
+    for name in ("Teach", "Find", "Concepts", "Study"):
+        assert f'"label":"{name}"' in page.text.replace(" ", "")
+    fetched = re.findall(r"""(?:src|href)=["'](https?://[^"']+)""", page.text)
+    assert fetched == []
+    config = visitor(studio).get("/config").json()
+    assert config["stylesheets"] == []
+    assert config["analytics_enabled"] is False
+
+
+def test_pictures_come_by_names_that_nobody_guesses(workshop: Workshop, studio: FastAPI) -> None:
+    name = workshop.pictures.put(b"<h1>Report</h1>", "html")
+    here = visitor(studio)
+    assert here.get(f"/pictures/{name}").headers["content-type"].startswith("text/html")
+    assert here.get("/pictures/0.jpg").status_code == 404
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860"])
+def test_names_of_this_machine_are_answered(studio: FastAPI, host: str) -> None:
+    assert visitor(studio, f"http://{host}").get("/config").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.7:7860"])
+def test_a_name_that_was_made_to_mean_this_machine_is_not(studio: FastAPI, host: str) -> None:
+    refused = visitor(studio, f"http://{host}").get("/config")
+    assert refused.status_code == 403
+    assert "127.0.0.1 and localhost only" in refused.text
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
+def test_another_page_may_not_send_anything(studio: FastAPI, origin: str) -> None:
+    sent = visitor(studio).post("/gradio_api/queue/join", json={}, headers={"origin": origin})
+    assert sent.status_code == 403
+    assert visitor(studio).post("/gradio_api/queue/join", json={}, headers={"origin": HERE}).status_code != 403
+
+
+def test_with_a_token_it_is_asked_for_once(studio: FastAPI) -> None:
+    stranger = visitor(studio, "http://0.0.0.0", host="0.0.0.0", token=TOKEN)
+    asked = stranger.get("/")
+    assert asked.status_code == 401
+    assert "<form" in asked.text
+    assert stranger.get("/config").status_code == 401
+    wrong = stranger.get("/?token=fedcba9876543210")
+    assert wrong.status_code == 401
+    assert "not the token" in wrong.text
+    let_in = stranger.get(f"/?token={TOKEN}")
+    assert (let_in.status_code, let_in.headers["location"]) == (303, "/")
+    cookie = let_in.headers["set-cookie"]
+    assert TOKEN not in cookie
+    assert "HttpOnly" in cookie
+    assert "samesite=strict" in cookie.lower()
+    assert stranger.get("/config").status_code == 200  # the cookie is sent
+    assert visitor(studio, "http://0.0.0.0", host="0.0.0.0", token=TOKEN).get("/config").status_code == 401
+
+
+def test_the_form_lets_in_and_a_huge_one_does_not(studio: FastAPI) -> None:
+    stranger = visitor(studio, "http://0.0.0.0", host="0.0.0.0", token=TOKEN)
+    assert stranger.post("/enter", content="token=" + "x" * 10_000).status_code == 401
+    assert stranger.post("/enter", data={"token": TOKEN}).status_code == 303
+    assert stranger.get("/config").status_code == 200
+
+
+def test_a_cookie_of_another_run_is_worth_nothing(studio: FastAPI) -> None:
+    first = visitor(studio, token=TOKEN)
+    first.get(f"/?token={TOKEN}")
+    other = visitor(studio, token=TOKEN)
+    other.cookies.update(first.cookies)
+    assert other.get("/config").status_code == 401
