@@ -55,7 +55,11 @@ class Connection(Held):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.httpx = library("httpx", "persam.client", "serve")
-        if not url.startswith(("http://", "https://")):
+        try:
+            parsed = self.httpx.URL(url)
+        except self.httpx.InvalidURL:
+            parsed = None
+        if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
             raise UsageError(f"The address of a service is like http://127.0.0.1:8000, not {url}.")
         self.url = url.rstrip("/")
         self.patience = patience
@@ -231,7 +235,7 @@ def named(picture: Picture) -> tuple[str, Any]:
     return "photo.png", buffer.getvalue()
 
 
-class Shown(TypedDict, total=False):
+class ShownBy(TypedDict, total=False):
     """How the object is shown in a photo but for a mask, and how it is learned; for several photos, lists of these.
 
     Attributes:
@@ -249,7 +253,7 @@ class Shown(TypedDict, total=False):
     keep: bool
 
 
-def reference_form(photo: Picture | list[Picture], mask: Picture | list[Picture] | None, shown: Shown) -> Form:
+def reference_form(photo: Picture | list[Picture], mask: Picture | list[Picture] | None, shown: ShownBy) -> Form:
     """A reference, or several, as the service takes them; see `Client.learn`."""
     photos = several(photo)
     pictures = [("photo", each) for each in photos]
