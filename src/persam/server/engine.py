@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -258,7 +259,7 @@ class Engine(Held):
             with self._change:
                 self._being_read -= 1
                 if problem is None:
-                    self._ready.append(ask)
+                    insort(self._ready, ask, key=lambda each: each.number)  # who came first is served first
                 self._change.notify_all()
             if problem is not None:
                 _fail(ask, problem)
