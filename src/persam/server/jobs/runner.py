@@ -197,7 +197,7 @@ class JobRunner(Held):
         return JobFolder(self._home / job)
 
     @property
-    def counts(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[State, int]:
         """How many jobs are in which state; nothing when the list of jobs is closed."""
         try:
             return self.store.counts()
