@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 from tests.server.serving import png
@@ -20,7 +23,7 @@ from persam.persam import PerSAM
 from persam.server.engine import Engine
 from persam.server.jobs import runner as runner_file
 from persam.server.jobs.database import JobStoreError
-from persam.server.jobs.folder import JobFolder
+from persam.server.jobs.folder import JobFolder, MadeFile
 from persam.server.jobs.job import Job
 from persam.server.jobs.runner import JobRunner
 from persam.server.settings import Limits, ServerSettings
@@ -52,7 +55,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
         each.close()
 
 
-def given(runner: JobRunner, concept: Concept, photos: int = 3) -> Job:
+def sent(runner: JobRunner, concept: Concept, photos: int = 3) -> Job:
     assert runner._room is not None
     uploads = []
     for number in range(photos):
@@ -87,16 +90,16 @@ def test_one_after_another_or_two_at_once(begin: Begin, disc: Concept, monkeypat
         return work(*job)
 
     monkeypatch.setattr(runner_file, "work_album", met)
-    jobs = [given(runner, disc) for _ in range(2)]
+    jobs = [sent(runner, disc) for _ in range(2)]
     assert [ended(runner, job).state for job in jobs] == ["done", "done"]
     assert runner.counts == {"queued": 0, "running": 0, "done": 2, "failed": 0, "cancelled": 0}
 
 
 def test_old_jobs_go_and_new_ones_stay(begin: Begin, disc: Concept, tmp_path: Path) -> None:
     runner = begin()
-    job = given(runner, disc)
+    job = sent(runner, disc)
     ended(runner, job)
-    given(runner, disc)  # lets the runner look
+    sent(runner, disc)  # lets the runner look
     assert runner.store.get(job.id).state == "done"
     runner.close()
     again = begin(keep_days=0.0)
@@ -109,7 +112,7 @@ def test_what_jobs_make_has_to_fit_into_the_folder(
 ) -> None:
     runner = begin(limits=Limits(folder_bytes=10_000_000))
     with runner._change:  # the runner does not look yet
-        job = given(runner, disc)
+        job = sent(runner, disc)
         assert runner._room is not None
         monkeypatch.setattr(runner._room, "_used", 10_000_001)
         monkeypatch.setattr(runner._room, "_counted", time.monotonic())
@@ -130,12 +133,12 @@ def test_what_goes_wrong_inside_is_in_the_log_alone(
     runner = begin()
     with caplog.at_level(logging.INFO, logger="persam.server"):
         monkeypatch.setattr(logging.getLogger("persam.server"), "propagate", True)
-        job = given(runner, disc)
+        job = sent(runner, disc)
         found = ended(runner, job)
     assert found.error == f"Something went wrong here; the service's log has it under {job.id}."
     assert "the inside of /etc/passwd" in caplog.text
     monkeypatch.undo()
-    assert ended(runner, given(runner, disc)).state == "done"  # the others go on
+    assert ended(runner, sent(runner, disc)).state == "done"  # the others go on
 
 
 def test_a_list_that_cannot_be_written_ends_no_job(
@@ -149,7 +152,7 @@ def test_a_list_that_cannot_be_written_ends_no_job(
         raise JobStoreError("No room.")
 
     monkeypatch.setattr(runner.store, "note_progress", full)
-    assert ended(runner, given(runner, disc)).state == "done"
+    assert ended(runner, sent(runner, disc)).state == "done"
     assert noted
 
 
@@ -167,7 +170,7 @@ def test_an_end_that_cannot_be_written_is_tried_again(
         return own(*job, **about)
 
     monkeypatch.setattr(runner.store, "end", full)
-    assert ended(runner, given(runner, disc)).state == "done"
+    assert ended(runner, sent(runner, disc)).state == "done"
     assert len(tried) == 3
 
 
@@ -178,10 +181,35 @@ def test_sentences_name_no_place(tmp_path: Path) -> None:
     assert folder.told(f"3 frames are kept in {folder.made}/.") == "3 frames are kept in the results/."
 
 
+@given(
+    st.lists(st.sampled_from(["SENT/a.png", "MADE/b", "SENT", "MADE", "/", "x" * 40, "SEN", '"']), max_size=12),
+    st.data(),
+)
+def test_files_name_no_place_wherever_they_are_cut(words: list[str], data: st.DataObject) -> None:
+    folder = JobFolder(Path("/srv/jobs/12"))
+    text = "".join(words).replace("SENT", str(folder.sent)).replace("MADE", str(folder.made)).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    pieces = [text[one:other] for one, other in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    whole = re.sub(rb"/srv/jobs/12/(sent|made)/?", b"", text)
+    assert b"".join(folder._without_places(pieces)) == whole
+
+
+def test_sizes_are_those_of_what_is_sent_and_words_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = JobFolder(tmp_path / "1")
+    folder.made.mkdir(parents=True)
+    (folder.made / "a.json").write_text(f'{{"image": "{folder.sent}/a.png"}}')
+    (folder.made / "b.png").write_bytes(b"12345")
+    assert folder.files() == [MadeFile("a.json", len('{"image": "a.png"}')), MadeFile("b.png", 5)]
+    monkeypatch.setattr(JobFolder, "content", lambda *_: 1 / 0)
+    assert [each.bytes for each in JobFolder(tmp_path / "1").files()] == [18, 5]
+
+
 def test_nothing_of_a_refused_job_stays(begin: Begin, disc: Concept, tmp_path: Path) -> None:
     runner = begin(limits=Limits(jobs_waiting=1, job_files=2))
     for photos in (0, 3):
         with pytest.raises(runner_file.PersamError):
-            given(runner, disc, photos)
+            sent(runner, disc, photos)
     assert list((tmp_path / "jobs").iterdir()) == []
     assert np.all([each.parent == tmp_path / "uploads" for each in (tmp_path / "uploads").iterdir()])

@@ -11,9 +11,10 @@ import mimetypes
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,20 @@ class JobFolder:
             sentence = inner.sub("", sentence).replace(str(place), "the results")
         return sentence
 
-    def _without_places(self, line: bytes) -> bytes:
-        for place in (self.sent, self.made):
-            for written in dict.fromkeys((str(place), json.dumps(str(place))[1:-1])):
-                line = line.replace(f"{written}/".encode(), b"").replace(written.encode(), b"")
-        return line
+    def _without_places(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The same bytes, in which no place of this machine stands, wherever the pieces were cut."""
+        places = [form for place in (self.sent, self.made) for form in (str(place), json.dumps(str(place))[1:-1])]
+        written = re.compile(b"(?:" + b"|".join(re.escape(place.encode()) for place in places) + b")/?")
+        longest = max(len(place.encode()) for place in places) + 1
+        waiting = b""
+        for piece in pieces:
+            waiting += piece
+            safe = len(waiting) - longest  # what begins before it is here as a whole
+            ends = [match.end() for match in written.finditer(waiting) if match.start() < safe]
+            cut = max(safe, *ends, 0)
+            yield written.sub(b"", waiting[:cut])
+            waiting = waiting[cut:]
+        yield written.sub(b"", waiting)
 
     # -------------------------------------------------------------------------------------------- what was made
 
@@ -123,13 +133,8 @@ class JobFolder:
 
     def content(self, file: Path) -> Iterator[bytes]:
         """What is in a file, in pieces, without the places of this machine."""
-        with file.open("rb") as stream:
-            if self.names_places(file):
-                for line in stream:
-                    yield self._without_places(line)
-                return
-            while piece := stream.read(_PIECE):
-                yield piece
+        pieces = _pieces_of(file)
+        return self._without_places(pieces) if self.names_places(file) else pieces
 
     def archive(self) -> Iterator[bytes]:
         """All files as one zip, in pieces; no more of it is in memory than one piece."""
@@ -156,7 +161,13 @@ class JobFolder:
         return file.relative_to(self.made).as_posix()
 
     def _size(self, file: Path) -> int:
-        return sum(map(len, self.content(file))) if self.names_places(file) else file.stat().st_size
+        status = file.stat()
+        return _sent_size(self.path, file, status.st_mtime_ns, status.st_size)
+
+    @property
+    def was_begun(self) -> bool:
+        """Whether something was made."""
+        return self.made.exists()
 
     # ------------------------------------------------------------------------------------------------- all of it
 
@@ -180,6 +191,19 @@ class JobFolder:
             return
         except OSError as error:
             raise write_error("the files of the job", error) from error
+
+
+@lru_cache(maxsize=20_000)
+def _sent_size(folder: Path, file: Path, changed: int, size: int) -> int:
+    """Bytes of a file as it is sent; one of words is read for that, once as long as it stays as it is."""
+    job = JobFolder(folder)
+    return sum(map(len, job.content(file))) if job.names_places(file) else size
+
+
+def _pieces_of(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            yield piece
 
 
 class _Pieces(RawIOBase):

@@ -25,7 +25,7 @@ class JobProgress:
     Args:
         store: is told.
         job: which.
-        is_to_stop: asked before every photo and frame.
+        is_stopping: whether the server stops, asked before every photo and frame.
         check_room: called after each; raises where nothing more may be written.
 
     Attributes:
@@ -36,10 +36,10 @@ class JobProgress:
         self,
         store: JobStore,
         job: Job,
-        is_to_stop: Callable[[], bool],
+        is_stopping: Callable[[], bool],
         check_room: Callable[[], object] = lambda: None,
     ) -> None:
-        self._store, self._job, self._is_to_stop, self._check_room = store, job, is_to_stop, check_room
+        self._store, self._job, self._is_stopping, self._check_room = store, job, is_stopping, check_room
         self.done = self.problems = 0
         self.total = job.total
         self._last: str | None = None
@@ -52,9 +52,17 @@ class JobProgress:
         """See that the job is to go on.
 
         Raises:
-            JobStopped: it is not.
+            JobStopped: it was cancelled or deleted, or the server stops.
         """
-        if self._is_to_stop():
+        if self._is_stopping():
+            raise JobStopped
+        try:
+            wish = self._store.wish_of(self._job)
+        except StoppingError as stopping:
+            raise JobStopped from stopping
+        except JobStoreError:  # it is asked again
+            return
+        if wish is not None:
             raise JobStopped
 
     def begin(self, done: int, total: int | None) -> None:

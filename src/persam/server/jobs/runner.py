@@ -27,7 +27,7 @@ from persam.server.jobs.intake import sync_folder, take_clip, take_photos, to_di
 from persam.server.jobs.job import Job, Kind, State
 from persam.server.jobs.pieces import JobStopped, ModelInPieces
 from persam.server.jobs.progress import JobProgress
-from persam.server.jobs.store import JobStore, new_id
+from persam.server.jobs.store import JobStore, is_id, new_id
 from persam.server.jobs.work_album import work_album
 from persam.server.jobs.work_video import clip_in, work_video
 from persam.server.refusals import Refused
@@ -63,8 +63,7 @@ class JobRunner(Held):
         self.settings, self.engine = settings, engine
         self.store = JobStore(settings.folder)
         self._home = Path(os.path.abspath(settings.jobs_folder))  # noqa: PTH100 (links stay)
-        self._change = threading.Condition()  # guards the set below, and that no job comes unseen
-        self._asked_to_stop: set[str] = set()
+        self._change = threading.Condition()  # no job comes unseen between a look and the wait for the next
         self._removing = threading.Lock()
         self._stopping = threading.Event()
         self._room: UploadFolder | None = None
@@ -176,9 +175,7 @@ class JobRunner(Held):
         Raises:
             NoSuchJobError: there is none.
         """
-        found = self.store.cancel(job)
-        self._ask_to_stop(found)
-        return found
+        return self.store.cancel(job)
 
     def delete(self, job: str) -> None:
         """Remove a job and all that belongs to it. One that runs ends first, and is not seen any more.
@@ -187,9 +184,7 @@ class JobRunner(Held):
             NoSuchJobError: there is none.
         """
         found = self.store.wish_away(job)
-        if found.state == "running":
-            self._ask_to_stop(found)
-        else:
+        if found.state != "running":
             self._remove(found)
 
     def folder_of(self, job: str) -> JobFolder:
@@ -203,11 +198,6 @@ class JobRunner(Held):
             return self.store.counts()
         except (StoppingError, JobStoreError):
             return {}
-
-    def _ask_to_stop(self, job: Job) -> None:
-        if job.state == "running":
-            with self._change:
-                self._asked_to_stop.add(job.id)
 
     # ---------------------------------------------------------------------------------------------- in the thread
 
@@ -237,9 +227,7 @@ class JobRunner(Held):
     def _do(self, job: Job) -> None:
         """Do a job, or go on with it, to its end or until it is to stop."""
         folder = self.folder_of(job.id)
-        progress = JobProgress(
-            self.store, job, lambda: self._stopping.is_set() or job.id in self._asked_to_stop, self._check_room
-        )
+        progress = JobProgress(self.store, job, self._stopping.is_set, self._check_room)
         counts: dict[str, Any] = {}
         state: State = "done"
         error = None
@@ -289,8 +277,6 @@ class JobRunner(Held):
                 if self._stopping.wait(_RETRY):
                     return
         log("job ended", job=job.id, state=state, done=ended.done, problems=ended.problems)
-        with self._change:
-            self._asked_to_stop.discard(job.id)
         if self.store.wish_of(job) == "delete":
             self._remove(job)
 
@@ -310,10 +296,18 @@ class JobRunner(Held):
                 self._remove(job)
 
     def _sweep(self) -> None:
-        """Remove what came when an earlier server ended, and was not taken on. Folders of others stay."""
+        """Remove what came when an earlier server ended, and was not taken on. Folders of others stay.
+
+        A folder that has its job's name already is told from others by that name, an id that the list does not know,
+        and by having nothing made in it: so a list that was lost takes no results along.
+        """
         try:
             self._home.mkdir(parents=True, exist_ok=True)
-            for path in self._home.glob(f"*{_COMING}"):
-                JobFolder(path).remove()
+            known = self.store.ids()
+            for path in list(self._home.iterdir()):
+                folder = JobFolder(path)
+                was_never_added = is_id(path.name) and path.name not in known and not folder.was_begun
+                if path.name.endswith(_COMING) or was_never_added:
+                    folder.remove()
         except OSError as error:
             raise write_error(self._home, error) from error

@@ -49,6 +49,7 @@ class JobForm(FormModel):
         1, ge=1, le=50, description="Look for up to so many objects of each concept.", json_schema_extra=_ALBUM
     )
     per_instance: bool = Field(False, description="Also a mask for every object.", json_schema_extra=_ALBUM)
+    # Not parquet: it holds the places of photos on the service's machine, packed, so that they cannot be taken out.
     format: list[Literal["coco", "csv", "yolo", "labelme", "cvat", "colmap", "sheet", "blur", "blank"]] = Field(
         [], description="Also write it for other tools; given once for each.", json_schema_extra=_ALBUM
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import sqlite3
 import threading
@@ -152,7 +153,12 @@ class JobStore(Held):
         with self._reading() as db:
             return int(db.execute("SELECT count(*) FROM jobs WHERE state = ?", (state,)).fetchone()[0])
 
-    def counts(self) -> dict[State, int]:
+    def ids(self) -> set[str]:
+        """Of all jobs, also those that are being deleted."""
+        with self._reading() as db:
+            return {row[0] for row in db.execute("SELECT id FROM jobs")}
+
+    def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
         with self._reading() as db:
             found = dict(db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
@@ -365,6 +371,11 @@ class JobStore(Held):
 def new_id() -> str:
     """An id for a job: nobody guesses it, and it may be the name of a folder."""
     return secrets.token_hex(8)
+
+
+def is_id(name: str) -> bool:
+    """Whether `new_id` may have given this."""
+    return re.fullmatch(r"[0-9a-f]{16}", name) is not None
 
 
 _COLUMNS = (
