@@ -167,7 +167,7 @@ class Engine(Held):
 
         Args:
             work: is given the model; it must not wait for the engine, whose thread it is on.
-            patient: a piece of a long job: it is served when nobody else waits, but at least as one of four asks, and
+            patient: a piece of a long job: served when nobody else waits, but also after four asks or a batch, and
                 never refused for others that wait.
 
         Raises:
