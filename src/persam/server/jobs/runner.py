@@ -192,7 +192,7 @@ class JobRunner(Held):
         return JobFolder(self._home / job)
 
     @property
-    def counts(self) -> Mapping[State, int]:
+    def counts(self) -> Mapping[str, int]:
         """How many jobs are in which state; nothing when the list of jobs is closed."""
         try:
             return self.store.counts()
