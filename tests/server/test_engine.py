@@ -376,6 +376,19 @@ def test_a_patient_call_waits_but_does_not_starve(
         assert places[0] <= 3
 
 
+def test_a_patient_call_waits_for_one_batch_only(model: PerSAM, concept: Concept, photos: list[np.ndarray]) -> None:
+    """A full batch takes seconds: an album that waits for three of them between two pieces does not get on."""
+    order: list[str] = []
+    with Engine(model, batch=4, on_turn=lambda turn, *_: order.append(turn)) as engine:
+        held = Held(engine)
+        found = [engine.segment(photo, [concept]) for photo in photos]
+        read_by(engine, 4)
+        pieces = [engine.call(lambda _: None, patient=True) for _ in range(2)]
+        held.let_go()
+        wait([*found, *pieces], 20)
+    assert order[1:4] == ["photos", "patient", "photos"]
+
+
 def test_patient_calls_starve_nobody(model: PerSAM) -> None:
     order: list[str] = []
     with Engine(model) as engine:

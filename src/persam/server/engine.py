@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -36,7 +37,7 @@ T = TypeVar("T")
 Turn = Literal["photos", "call", "patient"]
 OnTurn = Callable[[Turn, int, float], object]
 
-_PATIENT_EVERY = 4  # turns, of which a patient call gets one while others wait
+_PATIENT_EVERY = 4  # asks, of which a patient one is served while others wait; a batch of photos is as many
 _FIRST_GUESS = 0.5  # seconds that an ask takes, until some were measured
 _WEIGHT_OF_NEW = 0.2  # of the last turn in the running mean of seconds per ask
 
@@ -166,7 +167,7 @@ class Engine(Held):
 
         Args:
             work: is given the model; it must not wait for the engine, whose thread it is on.
-            patient: a piece of a long job: it is served when nobody else waits, but at least every fourth turn, and
+            patient: a piece of a long job: served when nobody else waits, but also after four asks or a batch, and
                 never refused for others that wait.
 
         Raises:
@@ -258,7 +259,7 @@ class Engine(Held):
             with self._change:
                 self._being_read -= 1
                 if problem is None:
-                    self._ready.append(ask)
+                    insort(self._ready, ask, key=lambda each: each.number)  # who came first is served first
                 self._change.notify_all()
             if problem is not None:
                 _fail(ask, problem)
@@ -314,11 +315,12 @@ class Engine(Held):
                 return self._patient.popleft()
             if not others_wait:
                 return None
-            self._since_patient += bool(self._patient)
             if self._calls and not (self._ready and self._ready[0].number < self._calls[0].number):
                 asks: list[_Search] | _Call = self._calls.popleft()
             else:
                 asks = [self._ready.popleft() for _ in range(min(self.batch, len(self._ready)))]
+            if self._patient:
+                self._since_patient += len(asks) if isinstance(asks, list) else 1
             self._change.notify_all()  # there is room to read more
             return asks
 
