@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persam.errors import PersamError
+from persam.instance import mask_box
 from persam.server.label_studio.brush import decode_brush, encode_brush
 
 
@@ -83,6 +85,15 @@ def test_what_a_browser_writes_is_read() -> None:
     for word, sizes in ((8, (2, 3, 5, 7)), (12, (1, 1, 1, 16))):
         found = decode_brush(packed(records, word=word, sizes=sizes), (3, 4))
         assert np.array_equal(found, pixels[:, :, 3] > 0)
+
+
+def test_a_stroke_that_was_drawn_in_label_studio_is_read() -> None:
+    """Drawn with the mouse in its editor (1.23.2), on a photo of 640 x 480 pixels, and had by its API."""
+    code = list((Path(__file__).parents[1] / "data" / "label-studio-1.23-brush.bin").read_bytes())
+    mask = decode_brush(code, (480, 640))
+    assert np.array_equal(mask.reshape(-1) * 255 > 0, np.array(unpacked(code)[3::4]) > 0)
+    assert mask_box(mask) == (164, 215, 309, 315)
+    assert mask.sum() == 4376
 
 
 @pytest.mark.parametrize(

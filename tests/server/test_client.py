@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from persam.client import Client, JobRecord, RefusedError
 from persam.client.connection import reference_form
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
+from persam.instance import rle_mask
 from persam.persam import PerSAM
 from persam.server.app import create_app
 from persam.server.settings import ServerSettings
@@ -132,6 +134,38 @@ def test_many_photos_are_sent_in_groups_and_one_bad_one_has_an_error(client: Cli
     with pytest.raises(RefusedError, match=r'There is no concept "cat"') as caught:
         list(client.segment_many([photo], "cat"))
     assert caught.value.status == 404
+
+
+def test_an_album_is_left_to_a_job_and_waited_for(client: Client, tmp_path: Path) -> None:
+    photo, mask = draw_scene()
+    other, truth = draw_scene((95, 50))
+    client.learn("disc", photo, mask)
+    for name, picture in (("one.png", photo), ("two.png", other)):
+        Image.fromarray(picture).save(tmp_path / name)
+    (tmp_path / "notes.jpg").write_text("no picture")
+    files = [tmp_path / name for name in ("one.png", "two.png", "notes.jpg")]
+    job = client.job_album(files, "disc", overlay=True, format=["csv"])
+    assert (job.kind, job.concepts, job.ended) == ("album", ["disc"], False)
+
+    seen: list[tuple[int, int | None]] = []
+    ended = client.wait(job, progress=lambda done, total: seen.append((done, total)))
+    assert (ended.state, ended.done, ended.total, ended.problems) == ("done", 3, 3, 1)
+    assert seen[-1] == (3, 3)
+    assert [each.id for each in client.jobs()] == [job.id]
+
+    lines = {each["photo"]: each for each in client.results(job)}
+    assert len(lines) == 3
+    assert "notes.jpg" in lines["notes.jpg"]["error"]
+    assert iou(rle_mask(lines["two.png"]["found"][0]["mask"]), truth) > 0.85
+    assert [each["number"] for each in client.results(job, after=2)] == [3]
+    sizes = {each["path"]: each["bytes"] for each in client.files(job)}
+    table = next(path for path in sizes if path.endswith(".csv"))
+    assert client.download(job, tmp_path / "table.csv", table).stat().st_size == sizes[table]
+    with zipfile.ZipFile(client.download(job, tmp_path / "all.zip")) as archive:
+        assert sorted(archive.namelist()) == sorted(sizes)
+    client.forget(job)
+    with pytest.raises(RefusedError, match="There is no job"):
+        client.job(job)
 
 
 def test_refusals_are_the_service_s_sentences(client: Client, url: str, tmp_path: Path) -> None:

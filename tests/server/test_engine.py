@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import random
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -305,6 +308,42 @@ def test_what_nobody_waits_for_any_more_is_not_done_and_takes_no_place(
         assert wanted.result(20)
     assert not done
     assert network.encoded == before + 1
+
+
+def test_of_what_was_answered_nothing_stays(model: PerSAM, concept: Concept, photos: list[np.ndarray]) -> None:
+    """Neither in the threads nor in circles that only the garbage collector finds: photos are large."""
+
+    async def ask(engine: Engine) -> weakref.ref[Segmentation]:
+        (found,) = await asyncio.wrap_future(engine.segment(photos[0], [concept]))
+        return weakref.ref(found)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with Engine(model) as engine:
+            left = asyncio.run(ask(engine))
+            ends = time.monotonic() + 10
+            while left() is not None and time.monotonic() < ends:
+                time.sleep(0.005)
+            assert left() is None
+    finally:
+        gc.enable()
+
+
+def test_who_does_not_wait_for_the_engine_takes_his_ask_back(model: PerSAM) -> None:
+    async def ask(engine: Engine) -> Future[int]:
+        held = Held(engine)
+        future = engine.call(lambda _: 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(future), 0.05)
+        held.let_go()
+        assert await asyncio.wrap_future(held.future) == "held"
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wrap_future(engine.call(lambda _: 1 // 0))
+        return future
+
+    with Engine(model) as engine:
+        assert asyncio.run(ask(engine)).cancelled()
 
 
 # ---------------------------------------------------------------------------------------------------- patience

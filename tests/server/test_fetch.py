@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from collections.abc import Callable
 
 import httpx
@@ -118,8 +119,10 @@ def test_a_personal_token_is_exchanged_once() -> None:
     get.fetch("/data/a.jpg")
     get.fetch("/data/b.jpg")
     assert [asked for _, asked in network.asked] == [None, "Bearer short", "Bearer short"]
-    with pytest.raises(PersamError, match="make a new one"):
-        fetcher(lambda _: httpx.Response(401, json={}), key="a.b.c")[0].fetch("/data/a.jpg")
+    refusals = (httpx.Response(401, json={}), httpx.Response(200, text="<html>"), httpx.Response(200, json=["access"]))
+    for refusal in refusals:
+        with pytest.raises(PersamError, match="make a new one"):
+            fetcher(lambda _, refusal=refusal: refusal, key="a.b.c")[0].fetch("/data/a.jpg")  # type: ignore[misc]
 
 
 def test_what_is_too_large_is_not_read_to_its_end() -> None:
@@ -142,9 +145,13 @@ def test_what_a_host_does_wrong_is_told_in_a_sentence() -> None:
     def broken(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused by 10.0.0.1")
 
-    with pytest.raises(PersamError, match="does not answer") as caught:
-        fetcher(broken)[0].fetch("/a.jpg")
+    for key in ("legacy", "a.b.c"):
+        with pytest.raises(PersamError, match="does not answer") as caught:
+            fetcher(broken, key=key)[0].fetch("/a.jpg")
     assert "10.0.0.1" not in str(caught.value)
+    packed = httpx.Response(200, headers={"content-encoding": "gzip"}, content=gzip.compress(bytes(10_000)))
+    with pytest.raises(PersamError, match="sends it packed"):
+        fetcher(lambda _: packed)[0].fetch("/a.jpg")
     with pytest.raises(PersamError, match="answers 404"):
         fetcher(lambda _: httpx.Response(404))[0].fetch("/a.jpg")
     with pytest.raises(PersamError, match="answers 403; check the key"):

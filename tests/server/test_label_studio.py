@@ -176,6 +176,18 @@ def test_a_box_teaches_what_is_in_it(client: TestClient) -> None:
     assert iou(mask, SCENES[2][1]) > 0.8
 
 
+def test_strokes_teach_what_they_are_drawn_on(client: TestClient) -> None:
+    x, y = PLACES[1]
+    stroke = np.zeros(SIZE, bool)
+    stroke[y - 2 : y + 3, x - 15 : x + 15] = stroke[y - 20 : y + 20, x - 2 : x + 3] = True
+    drawn = annotation(17, 1, region("brushlabels", {"format": "rle", "rle": encode_brush(stroke)}))
+    with_strokes = CONFIG.replace('<BrushLabels name="tag"', '<BrushLabels name="tag" model_strokes="true"')
+    payload = event("ANNOTATION_CREATED", task=task(1), annotation=drawn)
+    annotate(client, payload | {"project": {"id": 2, "label_config": with_strokes}})
+    (learned,) = client.get("/v1/concepts/label-studio-2-Disc").json()["references"]
+    assert learned["coverage"] == pytest.approx(SCENES[1][1].mean(), rel=0.2)
+
+
 def test_a_click_gets_a_mask_at_once_and_teaches_until_something_is_submitted(client: TestClient) -> None:
     x, y = PLACES[1]
     click = region("keypointlabels", {"x": x / 1.6, "y": y / 1.2, "width": 0.3}) | {"is_positive": 1}
@@ -199,6 +211,11 @@ def test_events_without_their_task_and_training_ask_label_studio(client: TestCli
     first = version(client)
     annotate(client, event("ANNOTATIONS_DELETED", annotations=[{"id": 17}]))
     annotate(client, event("START_TRAINING"))
+    assert version(client) == first
+    annotate(client, event("ANNOTATIONS_DELETED", annotations=[{"id": 17}]))
+    tasks = [task(1) | {"annotations": [annotation(17, 1)]}, task(2), {"annotations": [3]}]
+    answer = client.post("/label-studio/train", json={"annotations": tasks, "project": UID, "label_config": CONFIG})
+    assert answer.status_code == 201
     assert version(client) == first
 
 

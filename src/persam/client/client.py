@@ -15,7 +15,7 @@ from persam.client.connection import (
     Form,
     Pauses,
     RefusedError,
-    Shown,
+    ShownBy,
     SilentError,
     named,
     reference_form,
@@ -71,7 +71,7 @@ class Client(Connection):
         mask: Picture | list[Picture] | None = None,
         *,
         replace: bool = False,
-        **shown: Unpack[Shown],
+        **shown: Unpack[ShownBy],
     ) -> ConceptRecord:
         """Learn a concept, see `persam.PerSAM.learn`.
 
@@ -80,7 +80,7 @@ class Client(Connection):
             photo: one, or a list; a transparent cut-out needs nothing else.
             mask: of the photo, or a list with one for each.
             replace: take the place of a concept of that name.
-            shown: instead of masks, how else the object is shown; and ``tune``, ``keep``. See `Shown`.
+            shown: instead of masks, how else the object is shown; and ``tune``, ``keep``. See `ShownBy`.
 
         Raises:
             RefusedError: as the service says why.
@@ -94,7 +94,7 @@ class Client(Connection):
         name: str,
         photo: Picture | list[Picture],
         mask: Picture | list[Picture] | None = None,
-        **shown: Unpack[Shown],
+        **shown: Unpack[ShownBy],
     ) -> ConceptRecord:
         """Learn more shots of a concept; the arguments are those of `learn`. It is tuned again if it was."""
         path = f"/v1/concepts/{quote(name, safe='')}/references"

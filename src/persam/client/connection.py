@@ -231,7 +231,7 @@ def named(picture: Picture) -> tuple[str, Any]:
     return "photo.png", buffer.getvalue()
 
 
-class Shown(TypedDict, total=False):
+class ShownBy(TypedDict, total=False):
     """How the object is shown in a photo but for a mask, and how it is learned; for several photos, lists of these.
 
     Attributes:
@@ -249,7 +249,7 @@ class Shown(TypedDict, total=False):
     keep: bool
 
 
-def reference_form(photo: Picture | list[Picture], mask: Picture | list[Picture] | None, shown: Shown) -> Form:
+def reference_form(photo: Picture | list[Picture], mask: Picture | list[Picture] | None, shown: ShownBy) -> Form:
     """A reference, or several, as the service takes them; see `Client.learn`."""
     photos = several(photo)
     pictures = [("photo", each) for each in photos]

@@ -262,6 +262,7 @@ class Engine(Held):
                 self._change.notify_all()
             if problem is not None:
                 _fail(ask, problem)
+            del ask, problem  # with the photo's pixels
 
     def _may_read(self) -> bool:
         return bool(self._unread) and len(self._ready) + self._being_read < max(2, self.batch)
@@ -280,7 +281,10 @@ class Engine(Held):
     # ------------------------------------------------------------------ the model's thread
 
     def _run(self) -> None:
-        while (asks := self._next_turn()) is not None:
+        while True:
+            asks = self._next_turn()
+            if asks is None:
+                return
             started = time.perf_counter()
             try:
                 turn, served = self._serve(asks)
@@ -288,6 +292,8 @@ class Engine(Held):
                 for ask in asks if isinstance(asks, list) else [asks]:
                     _fail(ask, error)
                 continue
+            finally:
+                asks = None  # photos and masks are not kept until somebody comes
             seconds = time.perf_counter() - started
             if served and turn != "patient":
                 self._seconds += _WEIGHT_OF_NEW * (seconds / served - self._seconds)

@@ -19,6 +19,8 @@ from persam.concept import Concept
 from persam.persam import PerSAM
 from persam.server.engine import Engine
 from persam.server.jobs import runner as runner_file
+from persam.server.jobs.database import JobStoreError
+from persam.server.jobs.folder import JobFolder
 from persam.server.jobs.job import Job
 from persam.server.jobs.runner import JobRunner
 from persam.server.settings import Limits, ServerSettings
@@ -143,14 +145,37 @@ def test_a_list_that_cannot_be_written_ends_no_job(
     noted = []
 
     def full(*_: Any) -> None:
-        from persam.server.jobs.database import JobStoreError
-
         noted.append(True)
         raise JobStoreError("No room.")
 
     monkeypatch.setattr(runner.store, "note_progress", full)
     assert ended(runner, given(runner, disc)).state == "done"
     assert noted
+
+
+def test_an_end_that_cannot_be_written_is_tried_again(
+    begin: Begin, disc: Concept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_file, "_RETRY", 0.01)
+    runner = begin()
+    own, tried = runner.store.end, []
+
+    def full(*job: Any, **about: Any) -> Job:
+        tried.append(True)
+        if len(tried) < 3:
+            raise JobStoreError("No room.")
+        return own(*job, **about)
+
+    monkeypatch.setattr(runner.store, "end", full)
+    assert ended(runner, given(runner, disc)).state == "done"
+    assert len(tried) == 3
+
+
+def test_sentences_name_no_place(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "jobs" / "1")
+    assert folder.told(f"The photo {folder.sent}/a/b.jpg is damaged.") == "The photo a/b.jpg is damaged."
+    assert folder.told(f"Cannot write {folder.made}/masks/m.png: no.") == "Cannot write masks/m.png: no."
+    assert folder.told(f"3 frames are kept in {folder.made}/.") == "3 frames are kept in the results/."
 
 
 def test_nothing_of_a_refused_job_stays(begin: Begin, disc: Concept, tmp_path: Path) -> None:

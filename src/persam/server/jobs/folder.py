@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import mimetypes
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -86,7 +87,8 @@ class JobFolder:
     def told(self, sentence: str) -> str:
         """A sentence without the places of this machine."""
         for place in (self.sent, self.made, self.path):
-            sentence = sentence.replace(f"{place}/", "").replace(str(place), "the results")
+            inner = re.compile(re.escape(str(place)) + r"/(?=\w)")
+            sentence = inner.sub("", sentence).replace(str(place), "the results")
         return sentence
 
     def _without_places(self, line: bytes) -> bytes:

@@ -10,7 +10,8 @@ from persam.server.refusals import Refused
 
 Kind = Literal["album", "video"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
-ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
+STATES: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
+ENDED = STATES[2:]
 
 
 class NoSuchJobError(Refused):

@@ -22,7 +22,7 @@ from persam.persam import PerSAM
 from persam.server.engine import Engine, StoppingError
 
 if TYPE_CHECKING:
-    from persam.video import ClipSource, Start, TrackedFrame
+    from persam.video import Clip, ClipSource, Start, TrackedFrame
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class ModelInPieces(PerSAM):
         """See `PerSAM.segment_many`; a photo is a piece, whatever `batch` says."""
         return (self.segment(image, concept, **options) for image in images)
 
-    def track(self, clip: ClipSource, start: Start, **options: Any) -> Iterator[TrackedFrame]:
+    def track(self, clip: ClipSource | Clip, start: Start, **options: Any) -> Iterator[TrackedFrame]:
         """See `PerSAM.track`."""
         return self._followed(self._piece(lambda model: model.track(clip, start, **options)))
 

@@ -30,6 +30,7 @@ from persam.server.jobs.progress import JobProgress
 from persam.server.jobs.store import JobStore, new_id
 from persam.server.jobs.work_album import work_album
 from persam.server.jobs.work_video import clip_in, work_video
+from persam.server.refusals import Refused
 from persam.server.settings import ServerSettings
 from persam.server.telemetry import log
 
@@ -62,8 +63,9 @@ class JobRunner(Held):
         self.settings, self.engine = settings, engine
         self.store = JobStore(settings.folder)
         self._home = Path(os.path.abspath(settings.jobs_folder))  # noqa: PTH100 (links stay)
-        self._change = threading.Condition()  # guards the two below, and that no job comes unseen
+        self._change = threading.Condition()  # guards the set below, and that no job comes unseen
         self._asked_to_stop: set[str] = set()
+        self._removing = threading.Lock()
         self._stopping = threading.Event()
         self._room: UploadFolder | None = None
         try:
@@ -149,7 +151,7 @@ class JobRunner(Held):
             )
         except BaseException as error:
             folder.remove()
-            if type(error) is PersamError:  # others name no place
+            if isinstance(error, PersamError) and not isinstance(error, Refused):  # which name no place
                 raise PersamError(folder.told(str(error))) from error
             raise
         with self._change:
@@ -195,10 +197,12 @@ class JobRunner(Held):
         return JobFolder(self._home / job)
 
     @property
-    def counts(self) -> dict[State, int]:
-        """How many jobs are in which state."""
-        states: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
-        return {state: self.store.count(state) for state in states}
+    def counts(self) -> Mapping[str, int]:
+        """How many jobs are in which state; nothing when the list of jobs is closed."""
+        try:
+            return self.store.counts()
+        except (StoppingError, JobStoreError):
+            return {}
 
     def _ask_to_stop(self, job: Job) -> None:
         if job.state == "running":
@@ -214,11 +218,11 @@ class JobRunner(Held):
                 job = self._next()
                 if job is not None:
                     self._do(job)
-            except (JobStoreError, StoppingError):
-                if self._stopping.is_set():
-                    return
-                log("list of jobs cannot be used", level=logging.ERROR, trace=True)
-                time.sleep(_RETRY)
+            except StoppingError:
+                return
+            except Exception:  # whatever it was, the jobs that wait are not to wait for ever
+                log("jobs went wrong", level=logging.ERROR, trace=True)
+                self._stopping.wait(_RETRY)
 
     def _next(self) -> Job | None:
         """The job that waits longest, or None after a while, or when it is over."""
@@ -271,11 +275,19 @@ class JobRunner(Held):
         return work_video(job, folder, model, progress, self.settings.limits)
 
     def _end(self, job: Job, state: State, folder: JobFolder, **about: Any) -> None:
-        if state == "cancelled" and self.store.wish_of(job) is None:  # the server stops
-            self.store.put_back(job)
-            log("job put back", job=job.id)
-            return
-        ended = self.store.end(job, state, size=folder.size(), **about)
+        """Note how a job ended; while that cannot be written, no other is begun."""
+        while True:
+            try:
+                if state == "cancelled" and self.store.wish_of(job) is None:  # the server stops
+                    self.store.put_back(job)
+                    log("job put back", job=job.id)
+                    return
+                ended = self.store.end(job, state, size=folder.size(), **about)
+                break
+            except JobStoreError:
+                log("job's end not kept", level=logging.ERROR, trace=True, job=job.id)
+                if self._stopping.wait(_RETRY):
+                    return
         log("job ended", job=job.id, state=state, done=ended.done, problems=ended.problems)
         with self._change:
             self._asked_to_stop.discard(job.id)
@@ -286,7 +298,8 @@ class JobRunner(Held):
 
     def _remove(self, job: Job) -> None:
         """Remove what belongs to a job, and then the job: a server that ends in between goes on with that."""
-        self.folder_of(job.id).remove()
+        with self._removing:  # of two who remove one folder, each would miss files
+            self.folder_of(job.id).remove()
         self.store.forget(job)
 
     def _remove_old(self) -> None:

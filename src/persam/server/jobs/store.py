@@ -20,7 +20,7 @@ from typing import Any
 from persam.files import Held
 from persam.server.engine import StoppingError
 from persam.server.jobs.database import FILE, JobStoreError, claimed, opened
-from persam.server.jobs.job import Job, JobEvent, Kind, NoSuchJobError, State, TooManyJobsError
+from persam.server.jobs.job import STATES, Job, JobEvent, Kind, NoSuchJobError, State, TooManyJobsError
 
 MOST_TRIES = 3  # times that a job may end the server at one place
 KEPT_EVENTS = 1000  # of a job: who listens again after more of them is told how far it is now
@@ -152,10 +152,11 @@ class JobStore(Held):
         with self._reading() as db:
             return int(db.execute("SELECT count(*) FROM jobs WHERE state = ?", (state,)).fetchone()[0])
 
-    def ids(self) -> set[str]:
-        """All that have something in the folder, also those that are being deleted."""
+    def counts(self) -> dict[State, int]:
+        """How many jobs are in each state."""
         with self._reading() as db:
-            return {row[0] for row in db.execute("SELECT id FROM jobs")}
+            found = dict(db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
+        return {state: found.get(state, 0) for state in STATES}
 
     def wish_of(self, job: Job) -> str | None:
         """Whether a running job is to stop: ``cancel`` or ``delete``."""
@@ -342,7 +343,7 @@ class JobStore(Held):
                 yield db
                 db.execute("COMMIT")
             except BaseException:
-                if db.in_transaction:
+                with contextlib.suppress(sqlite3.Error):  # what failed may have ended it
                     db.execute("ROLLBACK")
                 raise
 

@@ -23,7 +23,6 @@ from persam.concept import Concept
 from persam.errors import PersamError
 from persam.files import safe_name
 from persam.geometry import Size, fit_mask
-from persam.instance import mask_box
 from persam.masks import read_mask, read_mask_values
 from persam.persam import PerSAM
 from persam.reference import Reference
@@ -130,10 +129,11 @@ class Bridge:
         with self._photo(project.labelling.address(task)) as upload:
             pixels, size = upload.read(self._longest)
             drawn = drawn_by_label(annotation.get("result"), size)
+            controls = {label: project.labelling.of_label(label) for label in drawn}
             shots = {
-                label: self._shot(pixels, size, each, source, upload.sha256)
-                for label, each in drawn.items()
-                if project.labelling.of_label(label) is not None
+                label: self._shot(pixels, size, drawn[label], control, source, upload.sha256)
+                for label, control in controls.items()
+                if control is not None
             }
         self._replace(project, shots, lambda old: _task(old) == _task(source) or old.endswith("-draft"))
 
@@ -149,21 +149,27 @@ class Bridge:
         ends = tuple(f"-annotation-{number}" for number in annotations)
         self._replace(project, {}, lambda old: old.endswith(ends))
 
-    def learn_all(self, project: Project) -> None:
-        """Learn anew from all annotated tasks of a project, as Label Studio exports them. Blocks.
+    def learn_all(self, project: Project, tasks: Any = None) -> None:
+        """Learn anew from annotated tasks of a project; by default from all, as Label Studio exports them. Blocks.
 
         Raises:
-            PersamError: Label Studio does not give them.
+            PersamError: Label Studio does not give them, or something of one cannot be learned.
         """
-        tasks = _json(self.fetcher.fetch(f"/api/projects/{project.number}/export?exportType=JSON"))
-        tasks = [each for each in tasks if isinstance(each, Mapping)] if isinstance(tasks, list) else []
+        if tasks is None:
+            tasks = _json(self.fetcher.fetch(f"/api/projects/{project.number}/export?exportType=JSON"))
+        annotated = [
+            (task, annotation)
+            for task in tasks
+            if isinstance(task, Mapping)
+            for annotation in task.get("annotations", ())
+            if isinstance(annotation, Mapping)
+        ]
         problem = None
-        for task in tasks[-MOST_SHOTS * len(project.labelling.labels) :]:
-            for annotation in task.get("annotations", ()):
-                try:
-                    self.learn(project, task, annotation)
-                except PersamError as error:  # the others teach all the same
-                    problem = error
+        for task, annotation in annotated[-MOST_SHOTS * len(project.labelling.labels) :]:
+            try:
+                self.learn(project, task, annotation)
+            except PersamError as error:  # the others teach all the same
+                problem = error
         if problem is not None:
             raise problem
 
@@ -183,12 +189,15 @@ class Bridge:
             self.last_problem = told(error)
             log("label_studio", level=logging.WARNING, what=what, problem=str(error))
 
-    def _shot(self, pixels: np.ndarray, size: Size, drawn: Drawn, source: str, sha256: str) -> Reference:
-        masks = [] if drawn.mask is None else [drawn.mask]
-        if drawn.boxes or not masks:
-            points = () if masks or drawn.boxes else drawn.points
-            under: dict[str, Any] = {"boxes": drawn.boxes, "points": points, "signs": drawn.signs[: len(points)]}
-            masks.append(self._ask(lambda model: mask_under(model, pixels, size, **under)))
+    def _shot(
+        self, pixels: np.ndarray, size: Size, drawn: Drawn, control: Control, source: str, sha256: str
+    ) -> Reference:
+        masks = [] if drawn.mask is None or control.strokes else [drawn.mask]
+        prompts = _prompts(drawn)
+        if masks:  # clicks say no more than what was painted
+            prompts |= {"points": [], "signs": []}
+        if prompts["boxes"] or not masks:
+            masks.append(self._ask(lambda model: mask_under(model, pixels, size, **prompts)))
         return shot_of(pixels, np.logical_or.reduce(masks), source, sha256)
 
     def _replace(
@@ -338,16 +347,14 @@ def _of_last_label(regions: Sequence[Any]) -> list[Any]:
 
 
 def _prompts(drawn: Drawn) -> dict[str, Any]:
-    """Boxes and clicks; what was painted becomes a box around it and clicks all over it."""
-    boxes, points, signs = list(drawn.boxes), list(drawn.points), list(drawn.signs)
-    box = None if drawn.mask is None else mask_box(drawn.mask)
-    if box is not None and drawn.mask is not None:
+    """Boxes and clicks; strokes become clicks all over them."""
+    points, signs = list(drawn.points), list(drawn.signs)
+    if drawn.mask is not None:
         height, width = drawn.mask.shape
         strokes = Reference(np.zeros((height, width, 3), np.uint8), scribble=drawn.mask)
-        boxes.append(box)
         points += strokes.scribble_points(_SCRIBBLE_POINTS).tolist()
         signs += [1] * (len(points) - len(signs))
-    return {"boxes": boxes, "points": points, "signs": signs}
+    return {"boxes": drawn.boxes, "points": points, "signs": signs}
 
 
 def _fits(model: PerSAM, concept: Concept) -> bool:

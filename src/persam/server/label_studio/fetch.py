@@ -123,9 +123,10 @@ class PhotoFetcher:
                 "A task's photo is at an address from which this service may get nothing; name its host with "
                 "--label-studio-url or --photo-host."
             )
-        # Nobody but Label Studio itself gets the key.
-        headers = {"Authorization": self._authorization()} if origin == self._home and self._key else {}
+        headers = {"Accept-Encoding": "identity"}
         try:
+            if origin == self._home and self._key:  # nobody but Label Studio itself gets the key
+                headers["Authorization"] = self._authorization()
             with self._http.stream("GET", address, headers=headers) as answer:
                 yield answer
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -135,6 +136,8 @@ class PhotoFetcher:
         if answer.status_code != 200:
             what = "; check the key of Label Studio" if answer.status_code in (401, 403) else ""
             raise PersamError(f"A task's photo was not to be had: its host answers {answer.status_code}{what}.")
+        if answer.headers.get("content-encoding", "identity") != "identity":  # little becomes much when it is unpacked
+            raise PersamError("A task's photo was not to be had: its host sends it packed, though asked not to.")
         data = bytearray()
         for part in answer.iter_bytes():
             data += part
@@ -151,9 +154,11 @@ class PhotoFetcher:
         token, since = self._access
         if not token or time.monotonic() - since > _TOKEN_SECONDS:
             answer = self._http.post(urljoin(self.url or "", "api/token/refresh"), json={"refresh": key})
-            token = answer.json().get("access", "") if answer.status_code == 200 else ""
-            if not isinstance(token, str) or not token:
-                raise PersamError("Label Studio does not take the personal access token; make a new one there.")
+            try:
+                token = str(answer.json()["access"])
+            except (ValueError, LookupError, TypeError) as error:
+                words = "Label Studio does not take the personal access token; make a new one there."
+                raise PersamError(words) from error
             self._access = token, time.monotonic()
         return f"Bearer {token}"
 

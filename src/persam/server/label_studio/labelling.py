@@ -45,6 +45,8 @@ class Control:
         labels: what a region can be called.
         max_instances: objects of one label that are looked for in a photo (attribute ``model_max_instances``).
         threshold: score from which on one is proposed (attribute ``model_threshold``).
+        strokes: its brush regions are strokes on the object, which show where it is, and not the object itself
+            (attribute ``model_strokes``).
     """
 
     kind: str
@@ -54,6 +56,7 @@ class Control:
     labels: tuple[str, ...]
     max_instances: int = 1
     threshold: float = SURE_ENOUGH
+    strokes: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def _control(tag: ET.Element, image: str) -> Control:
         labels=tuple(label for label in labels if label),
         max_instances=most,
         threshold=threshold,
+        strokes=tag.get("model_strokes", "").lower() == "true",
     )
 
 

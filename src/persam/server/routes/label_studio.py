@@ -81,6 +81,16 @@ class PredictAnswer(BaseModel):
     results: list[TaskPrediction]
 
 
+class TrainRequest(_FromLabelStudio):
+    """All annotated tasks of a project."""
+
+    annotations: list[dict[str, Any]] = Field(
+        max_length=100_000, examples=[[{"id": 12, "data": {"image": "/data/a.jpg"}, "annotations": []}]]
+    )
+    project: str | int = Field(examples=["2.1629208966"])
+    label_config: str = Field(examples=[_CONFIG])
+
+
 class WebhookAnswer(BaseModel):
     """Whether an event is one that something is learned from."""
 
@@ -158,6 +168,14 @@ async def webhook(
                 project, task if isinstance(task, dict) else bridge.task(annotation.get("task")), annotation
             ),
         )
+    return WebhookAnswer(status="ok")
+
+
+@router.post("/train", status_code=201, responses=refusals(400))
+async def train(request: Request, asked: TrainRequest, later: BackgroundTasks) -> WebhookAnswer:
+    """Learn anew from annotated tasks, after the answer: "Start training", where it is not sent as an event."""
+    project, bridge = Project.of(asked.project, asked.label_config), _bridge(request)
+    later.add_task(bridge.in_background, "train", lambda: bridge.learn_all(project, asked.annotations))
     return WebhookAnswer(status="ok")
 
 
