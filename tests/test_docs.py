@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
+from tests.server.threaded import served
 from tests.video.drawn import write_clip
 from typer.core import TyperGroup
 from typer.main import get_command
@@ -26,6 +28,8 @@ from typer.testing import CliRunner
 
 import persam
 from persam.cli.main import app
+from persam.server.app import create_app
+from persam.server.settings import Limits, ServerSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -160,7 +164,8 @@ THINGS = "things/mug/1 things/mug/2 things/cat/1 things/cat/2 new/1"
 STUDY = "photos/horses/one photos/horses/two photos/mugs/one photos/mugs/two"
 MASKS = "mug_mask kitchen_mask 1 2 3 strokes first frame12 mended corrected things/mug/masks/1 things/cat/masks/1"
 # Downloads, buckets, clusters, data sets, what COLMAP makes.
-ELSEWHERE = ("facebook/", "openai/", ".pth", "persam bench", "PerSeg", "s3://", "--address", "--poses")
+ELSEWHERE = ("facebook/", "openai/", ".pth", "persam bench", "PerSeg", "s3://", "--address", "--poses", "persam serve")
+SERVICE = ROOT / "docs" / "serve.md"
 # With text-to-image models.
 TRAINED = ("dreambooth train", "dreambooth generate", "dreambooth score", "dreambooth leak", "read_sources(")
 
@@ -199,7 +204,7 @@ def call(words: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != SERVICE], ids=lambda path: path.name)
 def test_everything_that_is_shown_runs(page: Path, desk: Path) -> None:
     for name in ("mug", "cat"):  # which are learned on some pages, and only used on others
         if f"-o {name}.safetensors" not in page.read_text(encoding="utf-8"):
@@ -213,6 +218,31 @@ def test_everything_that_is_shown_runs(page: Path, desk: Path) -> None:
         if any(each in block for each in TRAINED):
             continue
         exec(compile(block, f"{page.name}, snippet {number}", "exec"), names)
+
+
+@pytest.mark.slow
+def test_every_request_that_is_shown_is_answered(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the page of the service asks with curl and with Python, from top to bottom, of one service."""
+    page = SERVICE.read_text(encoding="utf-8").replace("\\\n", " ")
+    settings = ServerSettings(tmp_path_factory.mktemp("service"))
+    ran = []
+    with served(create_app(settings, persam.PerSAM.from_pretrained())) as url:
+        for kind, block in re.findall(r"^```(bash|python)\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE):
+            shown = block.replace("http://127.0.0.1:8000", url)
+            if kind == "python":
+                exec(compile(shown, SERVICE.name, "exec"), {})
+            for line in shown.splitlines() if kind == "bash" else ():
+                if line.startswith(("curl", "python")) and "persam-token" not in line:  # the container's
+                    command = re.sub("^curl", "curl --silent --show-error --fail-with-body", line)
+                    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+                    assert done.returncode == 0, f"{line}: {done.stdout} {done.stderr}"
+                    ran.append(line)
+    assert len(ran) > 12
+
+
+def test_every_limit_of_the_service_stands_on_its_page() -> None:
+    page = SERVICE.read_text(encoding="utf-8")
+    assert [limit.name for limit in fields(Limits) if f"| `{limit.name}` |" not in page] == []
 
 
 # Of all runs into one folder, so that a run adds to them.

@@ -22,6 +22,10 @@ class UsageError(PersamError):
     exit_code = 2
 
 
+class NoPictureError(PersamError):
+    """A file is there and readable, but holds something else than a picture."""
+
+
 class PersamWarning(UserWarning):
     """It went well, but not as somebody may have thought: one sentence, which commands print once."""
 

@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from persam.errors import PersamError, PersamWarning, UsageError, first_line
+from persam.errors import NoPictureError, PersamError, PersamWarning, UsageError, first_line
 from persam.files import expanded
 from persam.places import Place, RemotePath, is_remote, place_of
 
@@ -67,10 +67,6 @@ _pillow_limit_lock = threading.Lock()
 # What Pillow warns of (EXIF that makes no sense, a size above its own limit) is of no use to who has the photo. Photos
 # are read in threads, for which `warnings.catch_warnings` is not made; who asked for these warnings gets them.
 warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.", append=True)
-
-
-class NoPictureError(PersamError):
-    """A file is there and readable, but holds something else than a picture."""
 
 
 def read_image(source: ImageSource | RemotePath, *, max_pixels: int | None = None, what: str = "photo") -> np.ndarray:
@@ -291,6 +287,15 @@ def open_header(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.I
         NoPictureError: something else than a picture.
         PersamError: it is damaged, or needs one more package.
     """
+    try:
+        return _opened(stream, file, what, limit)
+    except (PersamError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's readers raise a dozen kinds on heads that make no sense
+        raise _damaged(file, what, error) from error
+
+
+def _opened(stream: BinaryIO, file: Place, what: str, limit: int) -> Image.Image:
     try:
         picture = _identified(stream)
         if picture.format != "TIFF" or _is_known(picture):

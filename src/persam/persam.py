@@ -34,7 +34,8 @@ from persam.reports.pictures import encoded as picture_file
 from persam.segmentation import SURE_ENOUGH, ManyOptions, Segmentation, SegmentOptions, check_search
 
 if TYPE_CHECKING:
-    from persam.video import ClipSource, Start, TrackedFrame, TrackOptions
+    from persam.video import ClipSource, Start, TrackedFrame
+    from persam.video.track import TrackCall
 
 SCRIBBLE_POINTS, THUMBNAIL_SIDE = 8, 96  # the latter in pixels
 
@@ -432,7 +433,7 @@ class PerSAM:
                 instances = tuple(objects if explain else (each.without_way() for each in objects))
                 yield Segmentation.of(concept.name, photo.source, instances, threshold, points, labels)
 
-    def track(self, clip: ClipSource, start: Start, **options: Unpack[TrackOptions]) -> Iterator[TrackedFrame]:
+    def track(self, clip: ClipSource, start: Start, **options: Unpack[TrackCall]) -> Iterator[TrackedFrame]:
         """Follow objects through a clip, frame by frame: `persam.video.track.track`, with its options and errors."""
         from persam.video.track import track
 

@@ -11,7 +11,8 @@ from PIL import Image
 from tests.finders import ScriptedFinder, saved_grounding_dino, saved_sam3
 from transformers.utils import logging
 
-from persam import Concept
+from persam import Concept, PerSAM, Reference, with_finder
+from persam.album.album import Album
 
 logging.disable_progress_bar()
 
@@ -166,6 +167,65 @@ class TestSegment:
     def test_no_finder(self, refused, disc, photo_file):
         assert "is not on this machine" in refused("segment", disc, photo_file, "--finder", "facebook/sam3", code=1)
         assert "--explain" in refused("segment", disc, photo_file, "--finder", "any", "--explain", code=2)
+
+
+class TestAlbum:
+    @pytest.fixture
+    def disc(self, run, photo_file, mask_file) -> str:
+        assert run("learn", photo_file, mask_file, "--text", "disc", "-o", "disc").exit_code == 0
+        return "disc.safetensors"
+
+    def filled(self, run, *arguments) -> dict:
+        result = run("album", *arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def score(self, tmp_path) -> float:
+        return json.loads((tmp_path / "album" / "results.jsonl").read_text())["score"]
+
+    def test_the_finder_weighs_in_as_with_segment(self, run, disc, photo_file, scripted, tmp_path):
+        kept = ("--cache", "1GB")
+        self.filled(run, disc, photo_file, *kept)
+        alone = self.score(tmp_path)
+        assert scripted.asked == []
+        data = self.filled(
+            run, disc, photo_file, *kept, "--finder", "any"
+        )  # what is kept of the photo does not serve it
+        assert data["done_now"] == 1
+        both = self.score(tmp_path)
+        assert both > alone
+        assert scripted.asked == [((120, 160), "disc")]
+        assert self.filled(run, disc, photo_file, *kept, "--finder", "any")["done_before"] == 1
+        result = run("segment", disc, photo_file, "--finder", "any", "--json")
+        assert json.loads(result.stdout)["results"][0]["score"] == pytest.approx(both)
+
+    def test_find_and_fix_ask_it_too(self, run, disc, photo_file, mask_file, scripted, tmp_path):
+        self.filled(run, disc, photo_file, "--finder", "any")
+        both = self.score(tmp_path)
+        ranked = json.loads(run("album", "find", disc, "album", "--finder", "any", "--json").stdout)["ranked"]
+        assert ranked[0]["score"] == pytest.approx(both)
+        assert len(scripted.asked) == 1  # it is known from the album
+        alone = json.loads(run("album", "find", disc, "album", "--json").stdout)["ranked"]
+        assert alone[0]["score"] < both
+        fixed = run("album", "fix", "album", disc, photo_file, mask_file, "--finder", "any", "-o", "better")
+        assert fixed.exit_code == 0, fixed.output
+        assert Concept.load(tmp_path / "better.safetensors").text == "disc"
+
+    def test_no_words(self, refused, run, photo_file, mask_file):
+        run("learn", photo_file, mask_file, "-o", "a")
+        for command in (("album", "a.safetensors", photo_file), ("album", "find", "a.safetensors", ".")):
+            assert "came without words" in refused(*command, "--finder", "any", code=2)
+
+    def test_in_python(self, scripted, scene, tmp_path):
+        image, mask = scene
+        Image.fromarray(image).save(tmp_path / "photo.png")
+        model = PerSAM.from_pretrained()
+        concept = model.learn(Reference.read(image, mask, text="disc"), name="disc")
+        with Album(tmp_path / "album") as album:
+            album.fill(model, concept, tmp_path / "photo.png")
+            report = album.fill(with_finder(model, scripted), concept, tmp_path / "photo.png")
+        assert report.done_now == 1
+        assert scripted.asked == [((120, 160), "disc")]
 
 
 class TestSentences:

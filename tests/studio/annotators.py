@@ -27,11 +27,11 @@ class Annotator:
     Attributes:
         name: as typed into the page.
         begins: with a click in the middle, or a box around it.
-        paints: corrects with brush and eraser, where others click.
+        paints: corrects with brush and eraser at once; others click first, and paint where that does not help.
         tremor: of the hand, as a share of what is aimed at.
         taste: by how much of its size this person sees the thing larger (or smaller, below 0) than the truth has it.
         content: stops when no more than this share of the thing is wrong.
-        patience: corrections at most.
+        patience: corrections of each kind, at most.
     """
 
     name: str
@@ -40,7 +40,12 @@ class Annotator:
     tremor: float = 0.1
     taste: float = 0.0
     content: float = 0.08
-    patience: int = 4
+    patience: int = 2
+
+    @property
+    def corrections(self) -> int:
+        """How many there are at most."""
+        return self.patience if self.paints else 2 * self.patience
 
     def sees(self, truth: np.ndarray) -> np.ndarray:
         """The thing as this person would draw it, (H, W) bool."""
@@ -49,7 +54,7 @@ class Annotator:
             return truth
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
         seen = (cv2.dilate if self.taste > 0 else cv2.erode)(truth.astype(np.uint8), disc).astype(bool)
-        return seen if seen.any() else truth
+        return seen if seen.any() and not seen.all() else truth
 
     def first(self, seen: np.ndarray, rng: np.random.Generator) -> Gesture:
         """The first gesture on a photo."""
@@ -62,15 +67,32 @@ class Annotator:
         x0, y0, x1, y1 = (float(each) for each in np.clip(corners, 1, [width - 1, height - 1] * 2))
         return Gesture("box", ((x0, y0), (x1, y1)))
 
-    def correction(self, seen: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Gesture | None:
-        """What this person does about a mask, (H, W) bool; None: content with it."""
+    def correction(
+        self, seen: np.ndarray, mask: np.ndarray, done: int, brush: float, rng: np.random.Generator
+    ) -> Gesture | None:
+        """What this person does about a mask.
+
+        Args:
+            seen: what should be marked, (H, W) bool.
+            mask: what is, (H, W) bool.
+            done: corrections of this photo so far.
+            brush: half of the width of the brush, in pixels of the photo.
+            rng: of the hand.
+
+        Returns:
+            None: content with it, or out of patience.
+        """
+        if mask.all() or not mask.any():  # a study takes neither
+            return Gesture("eraser", _zigzag(~seen, brush)) if mask.any() else Gesture("brush", _zigzag(seen, brush))
+        if done >= self.corrections:
+            return None
         if (seen ^ mask).sum() <= self.content * seen.sum():
             return None
         missing, surplus = _largest(seen & ~mask), _largest(mask & ~seen)
         lacks = missing[1] >= surplus[1]
         part = missing[0] if lacks else surplus[0]
-        if self.paints:
-            return Gesture("brush" if lacks else "eraser", _zigzag(part))
+        if self.paints or done >= self.patience:
+            return Gesture("brush" if lacks else "eraser", _zigzag(part, brush))
         return Gesture("add" if lacks else "remove", (self._aim(part, rng),))
 
     def _aim(self, part: np.ndarray, rng: np.random.Generator) -> Place:
@@ -91,11 +113,14 @@ def _largest(where: np.ndarray) -> tuple[np.ndarray, int]:
     return labels == largest, int(numbers[largest, cv2.CC_STAT_AREA])
 
 
-def _zigzag(part: np.ndarray, most: int = 24) -> tuple[Place, ...]:
-    """To and fro over a part, from its top to its bottom."""
-    rows = np.flatnonzero(part.any(1))
+def _zigzag(part: np.ndarray, brush: float) -> tuple[Place, ...]:
+    """To and fro over a part, from its top to its bottom, with a brush of this half width that stays inside."""
+    reach = max(1, round(0.8 * brush))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    inner = cv2.erode(part.astype(np.uint8), disc, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
+    part = inner if inner.any() else part
     way: list[Place] = []
-    for number, y in enumerate(rows[:: max(1, len(rows) // most)]):
+    for number, y in enumerate(np.flatnonzero(part.any(1))[:: max(1, round(1.4 * brush))]):
         x = np.flatnonzero(part[y])
         ends = [(float(x[0]) + 0.5, float(y) + 0.5), (float(x[-1]) + 0.5, float(y) + 0.5)]
         way += ends if number % 2 == 0 else ends[::-1]

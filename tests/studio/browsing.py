@@ -231,6 +231,11 @@ class DrawingBoard:
         self.page.mouse.up()
         self.answered()
 
+    def brush(self) -> float:
+        """Half of the width of brush and eraser, in pixels of the photo."""
+        shown = float(self.root.locator(".pc-width input").input_value())
+        return shown / 2 / float(self.stage.get_attribute("data-scale") or 1)
+
     def answered(self) -> None:
         """Wait until the photo is there and the mask is that of the last gesture."""
         expect(self.stage).to_have_attribute("data-state", "ready")

@@ -24,12 +24,12 @@ from tests.studio.browsing import DrawingBoard, StudioProcess, Visit, chromium
 
 from persam.images import read_image
 from persam.masks import read_mask
-from persam.study import Study, read
+from persam.study import Annotation, Study, read
 
 ANNOTATORS = (
-    Annotator("anna", begins="click", tremor=0.06, content=0.06, patience=6),
-    Annotator("ben", begins="box", tremor=0.12, taste=0.015, content=0.1, patience=3),
-    Annotator("cleo", begins="box", paints=True, tremor=0.1, taste=-0.01, content=0.05, patience=4),
+    Annotator("anna", begins="click", tremor=0.06, content=0.06, patience=2),
+    Annotator("ben", begins="box", tremor=0.12, taste=0.015, content=0.12, patience=1),
+    Annotator("cleo", begins="box", paints=True, tremor=0.1, taste=-0.01, content=0.08, patience=2),
 )
 WINDOW: ViewportSize = {"width": 900, "height": 700}
 
@@ -53,18 +53,21 @@ class Masked:
 
 
 def mask_category(visit: Visit, study: Study, category: str, who: Annotator, *, seed: int = 0) -> list[Masked]:
-    """Do what one annotator does in one category, from the name to the last photo that is open."""
+    """Do what one annotator does in one category, from the name to the last photo that is not done."""
     page = visit.page
     rng = np.random.default_rng([seed, *map(ord, f"{who.name}/{category}")])
-    (home,) = [each for each in study.categories if each.name == category]
+    work = Annotation.of(study, category, who.name)
+    finished = work.done()
     visit.choose("study-annotator", who.name)
     visit.choose("study-category", category)
     page.locator("#study-start").click()
     board, done = visit.canvas("study-canvas"), []
-    for number, photo in enumerate(home.photos, start=1):  # as they are named: this study is not shuffled
-        expect(page.locator("#study-progress")).to_contain_text(f"photo {number} of {len(home.photos)}")
+    for number, photo in enumerate(work.photos, start=1):
+        if photo in finished:
+            continue
+        expect(page.locator("#study-progress")).to_contain_text(f"photo {number} of {len(work.photos)}")
         begun = time.perf_counter()
-        truth = read_mask(home.folder / "gold" / f"{photo.stem}.png", read_image(photo).shape[:2])
+        truth = read_mask(work.category.folder / "gold" / f"{photo.stem}.png", read_image(photo).shape[:2])
         gestures, mask = mask_photo(board, truth, who, rng)
         page.locator("#study-save").click()
         overlap = (mask & truth).sum() / max(1, (mask | truth).sum())
@@ -80,13 +83,11 @@ def mask_photo(
     seen = who.sees(truth)
     board.answered()
     _do(board, who.first(seen, rng))
-    for number in range(1, who.patience + 2):
-        mask = board.mask(truth.shape)
-        gesture = who.correction(seen, mask, rng) if number <= who.patience else None
-        if gesture is None:
-            break
+    done, mask = 0, board.mask(truth.shape)
+    while gesture := who.correction(seen, mask, done, board.brush(), rng):
         _do(board, gesture)
-    return number, mask
+        done, mask = done + 1, board.mask(truth.shape)
+    return done + 1, mask
 
 
 def _do(board: DrawingBoard, gesture: Gesture) -> None:
@@ -120,8 +121,12 @@ def _persam(*words: object) -> str:
 
 
 def run(browser: Browser, data: Path, out: Path, *, photos: int, categories: Iterable[str] | None = None) -> None:
-    """Make a study, have everybody mask all of it in the studio, and compare; says how each category went."""
-    study = make_study(data, out, photos=photos, categories=categories)
+    """Make a study, have everybody mask all of it in the studio, and compare; says how each category went.
+
+    Where it was broken off it goes on.
+    """
+    made = (out / "study").is_dir()
+    study = read(out / "study") if made else make_study(data, out, photos=photos, categories=categories)
     running = StudioProcess(out / "studio")
     running.start("--study", study.folder.resolve())
     try:
@@ -129,6 +134,8 @@ def run(browser: Browser, data: Path, out: Path, *, photos: int, categories: Ite
             visit = Visit(browser.new_page(viewport=WINDOW), running.url).open("Study")
             expect(visit.status("study")).to_contain_text("The study has")  # and the names have come
             for category in study.categories:
+                if len(Annotation.of(study, category.name, who.name).done()) == len(category.photos):
+                    continue
                 done = mask_category(visit, study, category.name, who)
                 mean = sum(each.iou for each in done) / len(done)
                 gestures = sum(each.gestures for each in done) / len(done)

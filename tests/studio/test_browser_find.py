@@ -105,7 +105,7 @@ def test_a_clip_is_searched_and_taken_away_with_what_was_found(
     look_for(seen, disc, tmp_path / "clip.mp4")
     links = seen.page.locator("#find-clip-links a")
     expect(links.first).to_be_visible()
-    got = seen.download(links.filter(has_text="verlay").first.click)
+    got = seen.download(links.filter(has_text="marked").first.click)
     got.save_as(tmp_path / "overlay.mp4")
     reader = cv2.VideoCapture(str(tmp_path / "overlay.mp4"))
     assert int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) == len(frames)

@@ -68,6 +68,16 @@ def test_two_photos(visit: Callable[..., Visit], study: Study) -> None:
     assert (time.made, time.positive_points, time.place) == (PROMPTS, 1, 1)
     assert 0.2 < time.active_seconds < time.wall_seconds - 0.9
 
+    # Who does not move for long is elsewhere; a movement, and one is back.
+    page.evaluate("const now = Date.now.bind(Date); Date.now = () => now() + 31000")
+    page.wait_for_timeout(400)
+    idle = page.evaluate("window.persamStopwatch().active")
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.persamStopwatch().active") == idle
+    page.mouse.move(300, 300)
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.persamStopwatch().active") > idle
+
     # The second by hand, from the page as somebody finds it another day.
     page.locator("#study-change").click()
     page.locator("#study-assistance label").filter(has_text="By hand").click()

@@ -14,7 +14,7 @@ from persam.album.batch import Wanted
 from persam.album.fix import Fixed, corrections_in, fix_album
 from persam.album.formats import Written, write_formats
 from persam.album.index import AlbumIndex
-from persam.album.looking import Engine, ThreadsHere
+from persam.album.looking import LookingEngine, ThreadsHere
 from persam.album.mirror import Mirror
 from persam.album.outputs import INDEX, RESULTS, OutputFolder
 from persam.album.run import AlbumReport, OnPhoto, Ranked, fill_album, rank_photos
@@ -108,7 +108,8 @@ class Album(Held):
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
         dtypes: Sequence[str] | None = None,
-        engine: Engine | None = None,
+        finder: str | None = None,
+        engine: LookingEngine | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> AlbumReport:
         """Find concepts in photos, and write what was found. Again: only what is new or has changed.
@@ -125,6 +126,8 @@ class Album(Held):
             cache: bytes of encoded photos to keep, so that a further concept costs the decoder alone.
             dtypes: number formats of the encoders, see `persam.models.loading.dtypes_of`; by default the model's, and
                 float32 where a function gives it.
+            finder: name of what the model also finds words with, see `persam.with_finder`; by default the model's own,
+                and none where a function gives it. What was found by another is looked for again.
             engine: where photos are looked at, such as a `persam.album.ray_engine.RayEngine`; by default here.
             on_photo: called after each photo with what went wrong, or None.
 
@@ -146,6 +149,7 @@ class Album(Held):
             per_instance=per_instance,
             max_instances=max_instances,
             threshold=threshold,
+            finder=_finder_of(model, finder),
         )
         load, numbers = _loader(model, dtypes)
         after, elsewhere = self._and_keep(on_photo), _checked(engine, cache)
@@ -172,7 +176,8 @@ class Album(Held):
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
         dtypes: Sequence[str] | None = None,
-        engine: Engine | None = None,
+        finder: str | None = None,
+        engine: LookingEngine | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> list[Ranked]:
         """Rank the album's photos by the chance that a concept is in them, the likeliest first.
@@ -188,6 +193,7 @@ class Album(Held):
             threshold: as of `fill`; the ranking does not depend on it.
             cache: bytes of encoded photos to keep; with those that `fill` kept, only the decoder has to work.
             dtypes: as of `fill`.
+            finder: as of `fill`.
             engine: as of `fill`.
             on_photo: called after each photo with what went wrong, or None.
 
@@ -196,7 +202,7 @@ class Album(Held):
             UsageError: a number is out of range.
         """
         check_search(max_instances, threshold)
-        wanted = Wanted(max_instances=max_instances, threshold=threshold)
+        wanted = Wanted(max_instances=max_instances, threshold=threshold, finder=_finder_of(model, finder))
         load, numbers = _loader(model, dtypes)
         elsewhere = _checked(engine, cache)
         with self.named():
@@ -222,6 +228,7 @@ class Album(Held):
         threshold: float = SURE_ENOUGH,
         cache: int = 0,
         dtypes: Sequence[str] | None = None,
+        finder: str | None = None,
         on_photo: OnPhoto = lambda photo, problem: None,
     ) -> Fixed:
         """Learn from masks that were corrected, and look again at the photos in which the concept is unsure.
@@ -238,6 +245,7 @@ class Album(Held):
             threshold: as of `fill`.
             cache: as of `fill`.
             dtypes: as of `fill`.
+            finder: as of `fill`.
             on_photo: called after each photo with what went wrong, or None.
 
         Raises:
@@ -246,7 +254,7 @@ class Album(Held):
         """
         self._check_has(concept.name)
         check_search(max_instances, threshold)
-        wanted = Wanted(max_instances=max_instances, threshold=threshold)
+        wanted = Wanted(max_instances=max_instances, threshold=threshold, finder=_finder_of(model, finder))
         masks = corrections_in(self.output, self.index, concept.name) if corrections is None else corrections
         _, numbers = _loader(model, dtypes)
         after = self._and_keep(on_photo)
@@ -315,10 +323,16 @@ def _is_of_album(results: Path) -> bool:
         return False
 
 
-def _checked(engine: Engine | None, cache: int) -> Engine:
+def _checked(engine: LookingEngine | None, cache: int) -> LookingEngine:
     if engine is not None and cache:
         raise UsageError("Encodings are kept by this process alone; leave out --cache, or the other engine.")
     return engine or ThreadsHere()
+
+
+def _finder_of(model: PerSAM | Callable[[], PerSAM], name: str | None) -> str:
+    """Name of what also looks for words, or ""."""
+    own = getattr(model, "finder", None)
+    return name if name is not None else "" if own is None else str(own.name)
 
 
 def _loader(

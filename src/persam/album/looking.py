@@ -53,7 +53,7 @@ class LookedAt:
     data: Callable[[], bytes] | None = None
 
 
-class Engine(Protocol):
+class LookingEngine(Protocol):
     """Where photos are looked at."""
 
     def looked_at(self, worker: Worker, photos: Sequence[Place]) -> Iterator[LookedAt]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from persam.album.batch import Wanted, search_of
 from persam.album.index import AlbumIndex
-from persam.album.looking import Engine, ThreadsHere
+from persam.album.looking import LookingEngine, ThreadsHere
 from persam.album.outputs import RESULTS, OutputFolder
 from persam.album.worker import Worker, corrected
 from persam.album.worth import CORRECT_LIST, Worth, best_first, worth_of, write_list
@@ -84,7 +84,7 @@ def fill_album(
     *,
     cache: int = 0,
     dtypes: Sequence[str] = (),
-    engine: Engine = HERE,
+    engine: LookingEngine = HERE,
     on_photo: OnPhoto = lambda photo, problem: None,
 ) -> AlbumReport:
     """Find concepts in the photos of an album and write what was found.
@@ -145,7 +145,7 @@ def rank_photos(
     *,
     cache: int = 0,
     dtypes: Sequence[str] = (),
-    engine: Engine = HERE,
+    engine: LookingEngine = HERE,
     on_photo: OnPhoto = lambda photo, problem: None,
 ) -> list[Ranked]:
     """The photos of an album by the chance that a concept is in them, the likeliest first. No results are written.

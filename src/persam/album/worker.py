@@ -264,6 +264,7 @@ class Worker:
             finder = Finder(self.load(), self.concepts, self.wanted)
             encoders = [each for each in (finder.model.model, finder.model.encoder) if each is not None]
             marks = [f"{each.fingerprint} {getattr(each, 'encoder_dtype', '')}" for each in encoders]
+            marks += ["for words"] if self.wanted.finder else []  # an encoding without the finder's copy of the photo
             folder = self._output.folder / HIDDEN / "encodings"
             device = finder.model.model.device
             self._cache = EncodingCache(folder, self._bytes, " ".join([*marks, __version__]), device)

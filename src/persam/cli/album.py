@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,18 +16,21 @@ from persam.cli.album_views import views
 from persam.cli.console import complain, out, print_json, say, table
 from persam.cli.default_command import RunByDefault
 from persam.cli.engines import Address, Engine, Workers, engine_of, loaded_by
-from persam.cli.options import Backend, Device, Dtype, Json, load_model, model_of
+from persam.cli.options import Backend, Device, Dtype, Json, concept_path, load_model, model_of
 from persam.cli.photos import (
     ConceptsEncoder,
     ConceptsModel,
     Cutout,
+    FinderToo,
     Items,
     MaxInstances,
     Overlay,
     OverwriteAll,
     PerInstance,
     Threshold,
+    check_finder,
     concepts_in,
+    model_with_finder,
     photo_bar,
     refuse_failures,
     refuse_stopped,
@@ -38,7 +41,10 @@ from persam.places import Place, is_remote, place_of
 
 if TYPE_CHECKING:
     from persam.album.album import Album
+    from persam.album.ray_engine import RayEngine
     from persam.album.run import AlbumReport
+    from persam.concept import Concept
+    from persam.persam import PerSAM
 
 WORTH_SAYING = 0.05  # expected gain from which on a photo is said to be worth a correction
 MOST_TOLD = 10  # of them with --json; correct.csv has more
@@ -85,6 +91,7 @@ def run(
     overwrite: OverwriteAll = False,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
+    finder: FinderToo = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
@@ -114,9 +121,10 @@ def run(
     where = engine_of(engine, workers, address, device)
     check_formats(formats or [])
     concepts, others = concepts_in(items)
+    check_finder(finder, concepts)
     photos = find_images(others)
     name, other = model_of(concepts[0], model, encoder)
-    there, on = loaded_by(where, name, device)
+    load = _loading(where, name, other, finder, concepts, device=device, dtype=dtype, backend=backend)
     stopped: KeyboardInterrupt | None = None
     failed: list[tuple[str, str]] = []
     with Album(place, overwrite=overwrite) as album, photo_bar(len(photos)) as (_, on_photo):
@@ -124,7 +132,7 @@ def run(
             album.output.ledger.check(FORMATS[each].place for each in formats or [] if "." in FORMATS[each].place)
         try:
             report = album.fill(
-                lambda: load_model(there, device=on, dtype=dtype, backend=backend, encoder=other),
+                load,
                 concepts,
                 photos,
                 overlay=overlay,
@@ -134,6 +142,7 @@ def run(
                 threshold=threshold,
                 cache=limit,
                 dtypes=dtypes_of(name, other, device=device, dtype=dtype, backend=backend),
+                finder=finder or "",
                 engine=where,
                 on_photo=on_photo,
             )
@@ -173,6 +182,7 @@ def fix(
     max_instances: Annotated[int, typer.Option(min=1, help="As the album was filled.")] = 1,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="As the album was filled.")] = 0.5,
     cache: Cache = "0",
+    finder: FinderToo = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a concept file that exists.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -197,12 +207,14 @@ def fix(
     place = _album_at(folder)
     limit = bytes_of(cache)
     (known,), _ = concepts_in([str(concept)])
-    path = concept.with_stem(f"{concept.stem}-fixed") if output is None else output
+    check_finder(finder, [known])
+    path = concept_path(output or concept.with_stem(f"{concept.stem}-fixed"), None, concept)
     check_targets([("--output", path)], [concept, _on_this_disk(photo), mask], overwrite=overwrite)
     name, other = model_of(known, None, None)
     corrections = None if photo is None or mask is None else {photo: mask}
     with Album(place) as album, photo_bar() as (_, on_photo):
         loaded = load_model(name, device=device, dtype=dtype, backend=backend, settings=known.settings, encoder=other)
+        loaded = model_with_finder(loaded, finder, [known], device=device, dtype=dtype)
         fixed = album.fix(
             loaded,
             known,
@@ -211,6 +223,7 @@ def fix(
             threshold=threshold,
             cache=limit,
             dtypes=dtypes_of(name, other, device=device, dtype=dtype, backend=backend),
+            finder=finder or "",
             on_photo=on_photo,
         )
         fixed.concept.save(path, thumbnail=known.thumbnail is not None)
@@ -250,6 +263,28 @@ def export(
         failed = _export(album, formats, copy)
     say(f"Written: {', '.join(str(place / FORMATS[name].place) for name in dict.fromkeys(formats))}.")
     _refuse_failed(failed, place)
+
+
+def _loading(
+    engine: RayEngine | None,
+    model: str,
+    encoder: str | None,
+    finder: str | None,
+    concepts: Sequence[Concept],
+    *,
+    device: str,
+    dtype: str,
+    backend: str,
+) -> Callable[[], PerSAM]:
+    """What loads the model, and the finder if one is named, wherever photos are looked at."""
+    there, on = loaded_by(engine, model, device)
+    looking = None if finder is None else loaded_by(engine, finder, device)[0]
+
+    def load() -> PerSAM:
+        loaded = load_model(there, device=on, dtype=dtype, backend=backend, encoder=encoder)
+        return model_with_finder(loaded, looking, concepts, device=on, dtype=dtype)
+
+    return load
 
 
 def _export(album: Album, formats: list[str], copy: bool) -> list[tuple[str, str]]:
@@ -295,6 +330,7 @@ def find(
     address: Address = None,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
+    finder: FinderToo = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
@@ -312,18 +348,20 @@ def find(
     limit = bytes_of(cache)
     where = engine_of(engine, workers, address, device)
     (wanted,), _ = concepts_in([str(concept)])
+    check_finder(finder, [wanted])
     name, other = model_of(wanted, model, encoder)
-    there, on = loaded_by(where, name, device)
+    load = _loading(where, name, other, finder, [wanted], device=device, dtype=dtype, backend=backend)
     place = _album_at(folder)
     failed: list[tuple[str, str]] = []
     with Album(place) as album:
         total = len(album.index.images())
         with photo_bar(total, failed) as (_, on_photo):
             ranked = album.find(
-                lambda: load_model(there, device=on, dtype=dtype, backend=backend, encoder=other),
+                load,
                 wanted,
                 cache=limit,
                 dtypes=dtypes_of(name, other, device=device, dtype=dtype, backend=backend),
+                finder=finder or "",
                 engine=where,
                 on_photo=on_photo,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from persam.cli import bench_compare, bench_data, bench_suites
+from persam.cli import bench_compare, bench_data, bench_serve, bench_suites
 
 app = typer.Typer(
     cls=bench_data.MeasureCommands,
@@ -17,3 +17,4 @@ app = typer.Typer(
 bench_data.register(app)
 app.command("compare")(bench_compare.compare)
 bench_suites.register(app)
+app.command("serve")(bench_serve.serve)

@@ -77,7 +77,7 @@ def _on_photos(
         persam = load_model(model, device=device, dtype="auto", encoder=encoder)
         with progress_bar("measuring", photos.count) as advance:
             found = measure(Trial(photos, persam.model, persam.encoder, solver, advance))
-        _show(found, output, json)
+        show(found, output, json)
 
 
 def modes(**shared: Any) -> None:
@@ -277,7 +277,7 @@ def encoders(
         with progress_bar("measuring", photos.count * len(models)) as advance:
             how: dict[str, Any] = {"tuned": tuned, "device": device, "dtype": dtype, "progress": advance}
             found = compare_encoders(models, encoder or [], photos, settings, **how)
-        _show(found, output, json)
+        show(found, output, json)
 
 
 def efficiency(
@@ -405,7 +405,7 @@ def _timed(
     with claimed_out(output, suite):
         with progress_bar("measuring", steps) as advance:
             found = measure(device=device, progress=advance)
-        _show(found, output, json)
+        show(found, output, json)
 
 
 def _check(output: Path | None, suite: str) -> None:
@@ -416,7 +416,8 @@ def _check(output: Path | None, suite: str) -> None:
         check_out(output, suite)
 
 
-def _show(found: Findings, output: Path | None, json: bool) -> None:
+def show(found: Findings, output: Path | None, json: bool) -> None:
+    """Write what was found to a folder, if there is one, and print it."""
     written = [] if output is None else found.write(output)
     if json:
         print_json(found.to_dict())

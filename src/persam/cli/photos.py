@@ -16,6 +16,7 @@ from persam.places import Place
 
 if TYPE_CHECKING:
     from persam.concept import Concept
+    from persam.persam import PerSAM
 
 Items = Annotated[
     list[str],
@@ -38,6 +39,12 @@ ConceptsModel = Annotated[
     str | None, typer.Option("-m", "--model", help="Default: the one that the concept was made with.")
 ]
 ConceptsEncoder = Annotated[str | None, typer.Option(help="Default: the one that the concept was made with.")]
+FinderToo = Annotated[
+    str | None,
+    typer.Option(
+        "--finder", metavar="MODEL", help="Also look for their words (learn --text), by SAM 3 or Grounding DINO."
+    ),
+]
 OverwriteAll = Annotated[
     bool, typer.Option("--overwrite", help="Do all again, and replace any file that is in the way.")
 ]
@@ -65,6 +72,31 @@ def _distinct(concepts: list[Concept], files: list[str]) -> list[Concept]:
             )
         names[concept.name] = file
     return concepts
+
+
+def check_finder(finder: str | None, concepts: Sequence[Concept]) -> None:
+    """Refuse a finder where no concept came with words."""
+    if finder is not None and not any(concept.text for concept in concepts):
+        raise UsageError(
+            f"{' and '.join(repr(concept.name) for concept in concepts)} came without words, so a finder has nothing "
+            "to look for; learn again with --text, or leave out --finder."
+        )
+
+
+def model_with_finder(
+    model: PerSAM, finder: str | None, concepts: Sequence[Concept], *, device: str, dtype: str
+) -> PerSAM:
+    """The model, which also looks for the words of concepts if a finder is named."""
+    if finder is None:
+        return model
+    from persam.models.words import load_finder
+    from persam.text_and_photo import with_finder
+
+    loaded = load_finder(finder, model=model.model, device=device, dtype=dtype)
+    for concept in concepts:
+        if concept.text:
+            loaded.check_text(concept.text)
+    return with_finder(model, loaded)
 
 
 @contextmanager

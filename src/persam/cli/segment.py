@@ -15,13 +15,16 @@ from persam.cli.photos import (
     ConceptsEncoder,
     ConceptsModel,
     Cutout,
+    FinderToo,
     Items,
     MaxInstances,
     Overlay,
     OverwriteAll,
     PerInstance,
     Threshold,
+    check_finder,
     concepts_in,
+    model_with_finder,
     photo_bar,
     refuse_failures,
     refuse_stopped,
@@ -30,8 +33,6 @@ from persam.errors import UsageError
 
 if TYPE_CHECKING:
     from persam.album.batch import BatchReport, Plan
-    from persam.concept import Concept
-    from persam.persam import PerSAM
 
 _ROWS_SHOWN = 60
 
@@ -49,13 +50,7 @@ def segment(
     threshold: Threshold = 0.5,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
-    finder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Also look for their words (learn --text), by SAM 3 or Grounding DINO.",
-        ),
-    ] = None,
+    finder: FinderToo = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
@@ -79,7 +74,9 @@ def segment(
 
     started = time.perf_counter()
     concepts, others = concepts_in(items)
-    _check_finder(finder, concepts, explain=explain)
+    if finder is not None and explain:
+        raise UsageError("--explain shows the way of what the photo's features find alone; leave out --finder, or it.")
+    check_finder(finder, concepts)
     photos = find_images(others)
     name, other = model_of(concepts[0], model, encoder)
     dtypes = dtypes_of(name, other, device=device, dtype=dtype, backend=backend)
@@ -97,8 +94,8 @@ def segment(
     with OutputFolder(output, overwrite=overwrite) as folder:
         plan = plan_photos(concepts, photos, folder, wanted, dtypes=dtypes)
         loaded = load_model(name, device=device, dtype=dtype, backend=backend, encoder=other) if plan.tasks else None
-        if loaded is not None and finder is not None:
-            loaded = _with_finder(loaded, finder, concepts, device=device, dtype=dtype)
+        if loaded is not None:
+            loaded = model_with_finder(loaded, finder, concepts, device=device, dtype=dtype)
         with photo_bar(len(plan.tasks)) as (advance, on_photo):
 
             def on_sheet(done: int, total: int) -> None:
@@ -121,29 +118,6 @@ def segment(
         done = plan.done_before + report.photos
         refuse_stopped(report.stop, done, len(photos), output)
     refuse_failures(report.failures, len(photos))
-
-
-def _check_finder(finder: str | None, concepts: list[Concept], *, explain: bool) -> None:
-    if finder is None:
-        return
-    if explain:
-        raise UsageError("--explain shows the way of what the photo's features find alone; leave out --finder, or it.")
-    if not any(concept.text for concept in concepts):
-        raise UsageError(
-            f"{' and '.join(repr(concept.name) for concept in concepts)} came without words, so a finder has nothing "
-            "to look for; learn again with --text, or leave out --finder."
-        )
-
-
-def _with_finder(model: PerSAM, finder: str, concepts: list[Concept], *, device: str, dtype: str) -> PerSAM:
-    from persam.models.words import load_finder
-    from persam.text_and_photo import with_finder
-
-    loaded = load_finder(finder, model=model.model, device=device, dtype=dtype)
-    for concept in concepts:
-        if concept.text:
-            loaded.check_text(concept.text)
-    return with_finder(model, loaded)
 
 
 def _is_found(line: dict[str, Any]) -> bool:

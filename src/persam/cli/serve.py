@@ -18,7 +18,7 @@ from persam.lazy import library
 if TYPE_CHECKING:
     from persam.server.settings import Limits, ServerSettings
 
-TOKEN_VARIABLE = "PERSAM_TOKEN"
+TOKEN_VARIABLE, STUDIO_KEY_VARIABLE = "PERSAM_TOKEN", "LABEL_STUDIO_API_KEY"
 _LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "sse_starlette")
 _NAMED = 8  # concepts that are named when it starts
 
@@ -44,6 +44,20 @@ def serve(
     allow_origin: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="A web page that may call it; repeat for several.")
     ] = None,
+    label_studio_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help=f"Label Studio whose photos it may get; a token of a user there stands in {STUDIO_KEY_VARIABLE}.",
+        ),
+    ] = None,
+    photo_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Where Label Studio may send it for photos, such as a bucket; repeat."),
+    ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Jobs that have ended are removed then; default: never.")
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER", help="Another limit, such as photo_pixels=20e6; see docs/serve.md."),
@@ -63,6 +77,7 @@ def serve(
     """
     for name in _LIBRARIES:
         library(name, "persam serve", "serve")
+    from persam.images import MAX_PIXELS_VARIABLE
     from persam.server.app import create_app
     from persam.server.serving import address_of, held, listen
     from persam.server.serving import serve as run
@@ -77,8 +92,13 @@ def serve(
         port=port,
         token=token_in(token_file),
         origins=tuple(allow_origin or ()),
+        label_studio_url=label_studio_url,
+        label_studio_key=os.environ.get(STUDIO_KEY_VARIABLE) or None,
+        photo_hosts=tuple(photo_host or ()),
+        keep_days=keep_days,
         limits=_limits(limit or []),
     )
+    os.environ[MAX_PIXELS_VARIABLE] = str(settings.limits.photo_pixels)  # for albums' photos, too
     with held(folder), listen(settings) as taken:
         log_to_stderr("json" if log_format == "json" else "text")
         loaded = load_model(model, mode=mode, encoder=encoder, device=device, dtype=dtype, backend=backend)
@@ -90,7 +110,7 @@ def serve(
             on_ready=lambda: _tell(settings, url, loaded.model.name, token_file, as_json=json, log_format=log_format),
         )
     if log_format == "text":
-        say("Stopped; what was taken is done.")
+        say("Stopped. What was asked is answered; jobs go on when it starts again.")
 
 
 def token_in(file: Path | None) -> str | None:

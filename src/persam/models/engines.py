@@ -71,7 +71,7 @@ class OpenVinoEncoder(nn.Module):
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             # Left alone, it would take bf16 for float32, too. In 8 bits it is of what stays in floating point.
             "INFERENCE_PRECISION_HINT": "bf16" if numbers != torch.float32 and computes_in_bf16() else "f32",
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "64",  # channels with a common scale, of layers with 8-bit weights
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "256",  # channels with a common scale, of layers with 8-bit weights
         }
         self._model = openvino.Core().compile_model(file, "CPU", options)
 

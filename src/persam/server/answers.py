@@ -12,12 +12,12 @@ from persam.instance import Masked
 from persam.outlines import exact_outlines
 from persam.reports.pictures import mask_file
 from persam.segmentation import Segmentation
-from persam.server.schemas import FoundConcept, FoundObject, PhotoResult, Rle
+from persam.server.schemas import FoundConcept, FoundObject, PhotoAnswer, Rle
 
 MaskForm = Literal["rle", "png", "polygons", "none"]
 
 
-def result_of(photo: str, found: Sequence[Segmentation], masks: MaskForm) -> PhotoResult:
+def result_of(photo: str, found: Sequence[Segmentation], masks: MaskForm) -> PhotoAnswer:
     """What was found in a photo, with its masks in the form that was asked for."""
     height, width = found[0].mask.shape
     concepts = [
@@ -30,7 +30,7 @@ def result_of(photo: str, found: Sequence[Segmentation], masks: MaskForm) -> Pho
         )
         for one in found
     ]
-    return PhotoResult(photo=photo, width=width, height=height, found=concepts)
+    return PhotoAnswer(photo=photo, width=width, height=height, found=concepts)
 
 
 def _figures(one: Masked, masks: MaskForm) -> dict[str, Any]:

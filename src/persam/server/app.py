@@ -20,7 +20,12 @@ from persam.server.docs_page import docs_page
 from persam.server.engine import Engine
 from persam.server.forms import sentence_of
 from persam.server.gate import Gate
-from persam.server.routes import concepts, health, segment
+from persam.server.jobs.runner import JobRunner
+from persam.server.label_studio.bridge import Bridge
+from persam.server.label_studio.fetch import PhotoFetcher
+from persam.server.refusals import MalformedError, told
+from persam.server.routes import concepts, cvat, health, jobs, label_studio, segment
+from persam.server.routes.common import refusals
 from persam.server.service import Service
 from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore
@@ -32,7 +37,9 @@ _ABOUT = """One photo and one rough mask of your thing, and every other photo of
 Learn a concept (`POST /v1/concepts`), look for it in photos (`POST /v1/segment`), and leave albums and clips to jobs.
 Every refusal is JSON, `{"detail": "One sentence."}`. With a token, send it as `Authorization: Bearer TOKEN`.
 """
+_SAFE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
 _WORDS = {
+    400: "The body is no JSON that can be read; see /docs for what this takes.",  # all that the framework says it of
     404: "There is nothing at this address; see /docs for what there is.",
     405: "This address takes other methods.",
 }
@@ -52,7 +59,7 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loaded = model or await asyncio.to_thread(PerSAM.from_pretrained)
+        loaded = await asyncio.to_thread(PerSAM.from_pretrained) if model is None else model
         async with _running(settings, loaded, telemetry) as service:
             app.state.service = service
             yield
@@ -60,8 +67,9 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
     app = FastAPI(
         title="persam", version=__version__, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    for part in (health, concepts, segment):
-        app.include_router(part.router)
+    app.include_router(health.router)
+    for part in (concepts, segment, jobs, label_studio, cvat):
+        app.include_router(part.router, responses=refusals(401, 403, 422, 503))
     app.add_api_route("/docs", _show_docs, include_in_schema=False, response_class=HTMLResponse)
     app.add_exception_handler(PersamError, _tell_refusal)
     app.add_exception_handler(RequestValidationError, _tell_malformed)
@@ -80,31 +88,47 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
 @asynccontextmanager
 async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry) -> AsyncIterator[Service]:
     limits = settings.limits
-    uploads = UploadFolder(settings.folder, settings.uploads_folder, limits)
     engine = Engine(model, waiting=limits.waiting, batch=limits.batch, on_turn=telemetry.on_turn)
-    service = Service(settings, engine, ConceptStore(settings.concepts_folder, limits.concepts), uploads, telemetry)
-    telemetry.watch(engine)
+    try:
+        runner = JobRunner(settings, engine)  # before anything in the folder is touched: it may be another server's
+    except BaseException:
+        engine.close(finish=False)
+        raise
+    uploads = UploadFolder(settings.folder, settings.uploads_folder, limits)
+    concepts = ConceptStore(settings.concepts_folder, limits.concepts)
+    fetcher = PhotoFetcher(
+        settings.label_studio_url,
+        settings.label_studio_key,
+        hosts=settings.photo_hosts,
+        most_bytes=limits.photo_bytes,
+    )
+    bridge = Bridge(engine, concepts, uploads, fetcher)
+    service = Service(settings, engine, concepts, uploads, telemetry, bridge, runner)
+    telemetry.watch(engine, lambda: runner.counts)
+    runner.start(uploads)
     try:
         yield service
     finally:
         service.stopping = True
+        await asyncio.to_thread(runner.close, limits.stop_seconds)  # first, for it asks the engine
         await asyncio.to_thread(engine.close, timeout=limits.stop_seconds)
+        fetcher.close()
 
 
 async def _show_docs(request: Request) -> HTMLResponse:
-    return HTMLResponse(docs_page(request.app.openapi()))
+    return HTMLResponse(docs_page(request.app.openapi(), str(request.base_url).rstrip("/")), headers=_SAFE)
 
 
 async def _tell_refusal(request: Request, error: Exception) -> JSONResponse:
     wait = getattr(error, "retry_after", None)
     headers = None if wait is None else {"Retry-After": str(max(1, round(wait)))}
-    return JSONResponse({"detail": str(error)}, getattr(error, "status", 400), headers)
+    return JSONResponse({"detail": told(error)}, getattr(error, "status", 400), headers)
 
 
 async def _tell_malformed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems: Any = error.errors()
-    return JSONResponse({"detail": sentence_of(problems)}, 422)
+    return JSONResponse({"detail": told(MalformedError(sentence_of(problems)))}, 422)
 
 
 async def _tell_http(request: Request, error: Exception) -> JSONResponse:

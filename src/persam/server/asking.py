@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from fastapi import Request
@@ -43,6 +44,21 @@ async def answer(request: Request, work: Awaitable[T]) -> T:
     finally:
         task.cancel()
         gone.cancel()
+
+
+@asynccontextmanager
+async def held(request: Request, lock: asyncio.Lock) -> AsyncIterator[None]:
+    """Hold a lock while the block lasts; it is waited for as `answer` waits.
+
+    Raises:
+        TooLateError: it is not free in the time of a request.
+        GoneError: who asked has hung up.
+    """
+    await answer(request, lock.acquire())
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 async def _until_gone(request: Request) -> None:

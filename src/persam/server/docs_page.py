@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from persam.reports.page import render
 
+EXAMPLE = "http://127.0.0.1:8000"  # where examples ask
 _METHODS = ("get", "post", "put", "delete")
+_CODE = re.compile(r"`([^`]*)`")
+_NUMBERS = re.compile(r"\[\s*([^][{}]{1,60}?)\s*\]")
 
 
 @dataclass(frozen=True)
@@ -36,20 +42,20 @@ class RouteDoc:
 
     Attributes:
         method, path: how it is asked for.
-        title, words: what it does.
+        title, words: what it does, as HTML.
         fields: what it takes.
         how: an example of asking, in Markdown of one block of code; or "".
-        answers: status and what it means.
+        answers: status and what it means, as HTML.
         example: an answer, as JSON text; or "".
     """
 
     method: str
     path: str
-    title: str
-    words: str
+    title: Markup
+    words: Markup
     fields: tuple[FieldDoc, ...]
     how: str
-    answers: tuple[tuple[str, str], ...]
+    answers: tuple[tuple[str, Markup], ...]
     example: str
 
     @property
@@ -58,33 +64,34 @@ class RouteDoc:
         return f"{self.method.lower()}-{self.path.strip('/').replace('/', '-').replace('{', '').replace('}', '')}"
 
 
-def docs_page(openapi: Mapping[str, Any]) -> str:
+def docs_page(openapi: Mapping[str, Any], address: str = EXAMPLE) -> str:
     """The page, HTML.
 
     Args:
         openapi: the application's description of itself.
+        address: under which it was asked for, for the examples.
     """
     groups: dict[str, list[RouteDoc]] = {}
     for path, operations in openapi["paths"].items():
         for method in _METHODS:
             if method in operations:
                 tags = operations[method].get("tags") or ["more"]
-                groups.setdefault(tags[0], []).append(_route(openapi, method, path, operations[method]))
+                groups.setdefault(tags[0], []).append(_route(openapi, method, path, operations[method], address))
     about = openapi["info"]
     return render("server/docs.html.j2", title=about["title"], version=about["version"], groups=groups)
 
 
-def _route(openapi: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]) -> RouteDoc:
+def _route(openapi: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any], address: str) -> RouteDoc:
     words, body = operation.get("description", ""), operation.get("requestBody", {})
     answers = operation.get("responses", {})
     return RouteDoc(
         method.upper(),
         path,
-        words.split("\n")[0].rstrip(".") or operation.get("summary", ""),
-        "\n".join(words.split("\n")[1:]).strip(),
+        _marked(words.partition("\n")[0].rstrip(".") or operation.get("summary", "")),
+        _marked(words.partition("\n")[2].strip()),
         (*_parameters(operation.get("parameters", ())), *_body_fields(openapi, body)),
-        body.get("description", "").partition("```sh\n")[2].partition("\n```")[0],
-        tuple((status, answer.get("description", "")) for status, answer in answers.items()),
+        body.get("description", "").partition("```sh\n")[2].partition("\n```")[0].replace(EXAMPLE, address),
+        tuple((status, _marked(answer.get("description", ""))) for status, answer in sorted(answers.items())),
         _example(openapi, answers),
     )
 
@@ -133,8 +140,18 @@ def _example(openapi: Mapping[str, Any], answers: Mapping[str, Any]) -> str:
             is_list = schema.get("type") == "array"
             example = _resolved(openapi, schema["items"] if is_list else schema).get("example")
             if example is not None:
-                return json.dumps([example] if is_list else example, indent=2, ensure_ascii=False)
+                return _short(json.dumps([example] if is_list else example, indent=2, ensure_ascii=False))
     return ""
+
+
+def _marked(text: str) -> Markup:
+    """A text with code between backticks, as HTML."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(Markup.escape(text))))  # noqa: S704 - escaped just now
+
+
+def _short(text: str) -> str:
+    """JSON in which short lists stand in one line."""
+    return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def _resolved(openapi: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:

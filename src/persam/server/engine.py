@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Generic, Literal, Protocol, TypeVar, Unpack, runtime_checkable
@@ -22,6 +23,7 @@ import torch
 
 from persam.concept import Concept
 from persam.encoding import Photo, read_photo
+from persam.errors import UsageError
 from persam.files import Held
 from persam.geometry import Size
 from persam.images import read_smaller
@@ -146,8 +148,11 @@ class Engine(Held):
         Raises:
             BusyError: as many wait as may.
             StoppingError: it is closed.
-            UsageError: an option out of range.
+            UsageError: an option out of range, or something else than concepts.
         """
+        for each in concepts:
+            if not isinstance(each, Concept):
+                raise UsageError(f"A concept is wanted, not {each!r}; read a file with Concept.load(...).")
         check_search(options.get("max_instances", 1), options.get("threshold", 0.5))
         with self._change:
             self._check_room()
@@ -160,7 +165,7 @@ class Engine(Held):
         """Anything else that needs the model, on its thread.
 
         Args:
-            work: is given the model.
+            work: is given the model; it must not wait for the engine, whose thread it is on.
             patient: a piece of a long job: it is served when nobody else waits, but at least every fourth turn, and
                 never refused for others that wait.
 
@@ -277,12 +282,18 @@ class Engine(Held):
     def _run(self) -> None:
         while (asks := self._next_turn()) is not None:
             started = time.perf_counter()
-            turn, served = self._serve(asks)
+            try:
+                turn, served = self._serve(asks)
+            except BaseException as error:  # such as no memory between two asks: whoever comes next is served
+                for ask in asks if isinstance(asks, list) else [asks]:
+                    _fail(ask, error)
+                continue
             seconds = time.perf_counter() - started
             if served and turn != "patient":
                 self._seconds += _WEIGHT_OF_NEW * (seconds / served - self._seconds)
             if served and self._on_turn is not None:
-                self._on_turn(turn, served, seconds)
+                with suppress(Exception):  # of whoever counts; the model serves on
+                    self._on_turn(turn, served, seconds)
 
     def _is_over(self) -> bool:
         return self._closing and not (self._depth() or self._patient)
@@ -358,6 +369,6 @@ class Engine(Held):
 
 
 def _fail(ask: _Ask[Any], problem: BaseException) -> None:
-    """Tell who asked, if he still waits."""
-    if ask.future.set_running_or_notify_cancel():
+    """Tell who asked, if he still waits and knows nothing yet."""
+    if not ask.future.done() and (ask.future.running() or ask.future.set_running_or_notify_cancel()):
         ask.future.set_exception(problem)

@@ -6,6 +6,7 @@ folder (`persam.server.uploads`), fields to memory, both counted; nothing waits 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar, get_origin
@@ -15,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError, WithJso
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from persam.errors import first_line
 from persam.server.refusals import MalformedError, Refused, TooLargeError
 from persam.server.uploads import Upload, UploadFolder, Writing
 
 _MOST_FIELDS = 200  # parts of a form that are no files
+_WRITTEN_AT_ONCE = 1_000_000  # bytes
 _LONGEST_NAME = 100  # characters of a field's name
 
 File = Annotated[InstanceOf[Upload], WithJsonSchema({"type": "string", "contentMediaType": "application/octet-stream"})]
@@ -54,10 +55,11 @@ async def read_form(
     limits, folder = service.settings.limits, service.uploads
     body = _Body(folder, files=files, file_bytes=file_bytes or limits.photo_bytes, field_bytes=limits.field_bytes)
     try:
+        await asyncio.to_thread(folder.count)
         await body.read(request)
         yield _checked(form, body.items)
     finally:
-        body.drop()
+        await asyncio.to_thread(body.drop)
 
 
 @asynccontextmanager
@@ -75,11 +77,16 @@ async def read_file(request: Request, name: str, *, file_bytes: int) -> AsyncIte
     folder = request.app.state.service.uploads
     writing = Writing(folder.new(name), folder, file_bytes)
     try:
+        await asyncio.to_thread(folder.count)
         async for chunk in request.stream():
-            writing.write(chunk)
-        yield writing.end()
+            writing.add(chunk)
+            if writing.waiting >= _WRITTEN_AT_ONCE:
+                await asyncio.to_thread(writing.write)
+        upload = writing.end()
+        await asyncio.to_thread(writing.write)
+        yield upload
     finally:
-        writing.drop()
+        await asyncio.to_thread(writing.drop)
 
 
 def form_docs(form: type[FormModel], example: str = "") -> dict[str, Any]:
@@ -98,6 +105,7 @@ class _Body:
         self._folder, self._most_files, self._file_bytes = folder, files, file_bytes
         self._room, self._field_bytes = field_bytes, field_bytes
         self._files: list[Writing] = []
+        self._unwritten: list[Writing] = []
         self._fields = 0
         self._header = self._value = b""
         self._disposition = b""
@@ -110,11 +118,19 @@ class _Body:
         try:
             async for chunk in request.stream():
                 parser.write(chunk)
+                if sum(each.waiting for each in self._unwritten) >= _WRITTEN_AT_ONCE:
+                    await asyncio.to_thread(self._write)
             parser.finalize()
         except FormParserError as error:
-            raise Refused(f"The form is damaged ({first_line(error).rstrip('.')}); send it again.") from error
+            raise Refused("The form is damaged, or its boundary is not the one that its header names.") from error
         if not self._ended:
             raise Refused("The form ends before its end; send it again.")
+        await asyncio.to_thread(self._write)
+
+    def _write(self) -> None:
+        for each in self._unwritten:
+            each.write()
+        self._unwritten = [each for each in self._unwritten if not each.is_written]
 
     def drop(self) -> None:
         for each in self._files:
@@ -167,10 +183,11 @@ class _Body:
             raise TooLargeError(f"The form has more than {self._most_files} files; send them in several requests.")
         filename = options[b"filename"].decode("utf-8", "replace")
         self._files.append(Writing(self._folder.new(filename), self._folder, self._file_bytes))
+        self._unwritten.append(self._files[-1])
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._text is None:
-            self._files[-1].write(data[start:end])
+            self._files[-1].add(data[start:end])
             return
         self._room -= end - start
         if self._room < 0:

@@ -14,25 +14,40 @@ import hmac
 import json
 import logging
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from persam.server.engine import StoppingError
-from persam.server.refusals import ForbiddenError, Refused, TooLargeError, TooSlowError, UnknownCallerError
+from persam.server.refusals import (
+    CrowdedError,
+    ForbiddenError,
+    GoneError,
+    Refused,
+    TooLargeError,
+    TooSlowError,
+    UnknownCallerError,
+    told,
+)
 from persam.server.settings import ServerSettings, is_loopback
 from persam.server.telemetry import Telemetry, log
 
+# Nothing of it is shown by pages of others, or taken for what it is not.
+_FOR_BROWSERS = ((b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin"))
 OPEN_PATHS = frozenset(("/health", "/ready"))  # for whoever looks after the process; they tell nothing
 _JOBS = "/v1/jobs"
 _READING = frozenset(("GET", "HEAD", "OPTIONS"))
 _GRACE = 10.0  # seconds in which a body need not be quick
 _SEND_SECONDS = 60.0  # in which a piece of an answer has to be taken
 _DRAINED_BYTES, _DRAINED_SECONDS = 64_000_000, 2.0  # of a refused body, so that its sender gets to read the answer
-_TRIM_FROM = 4_000_000  # bytes of a body, after which memory is given back
+_TRIM_FROM, _TRIM_EVERY = 300_000, 10.0  # bytes of a body, after which memory is given back, and seconds
+_BODIES_IN_MEMORY = 16  # of the largest size that is read into memory, all together
 
 
 class _TakesNothingError(Exception):
@@ -47,9 +62,12 @@ class _Passage:
         id: that the log and the answer carry.
         started: by the monotonic clock.
         body_bytes, body_ends: what its body may have, and when it has to be there.
+        ends: when its answer has to be there.
+        is_whole: nothing of its body is to come.
+        keeps_body: its route reads the body into memory, not to the disk.
+        waited: seconds for which its body did not come.
         received: bytes of the body so far.
         status: of the answer; 0: none yet.
-        is_whole: nothing of its body is to come.
         refused: why its body is not read further.
         is_over: it was refused, and what the route answers is thrown away.
     """
@@ -57,11 +75,14 @@ class _Passage:
     scope: Scope
     body_bytes: int
     body_ends: float
+    ends: float
+    is_whole: bool
+    keeps_body: bool = False
     id: str = field(default_factory=lambda: uuid4().hex[:12])
     started: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
     received: int = 0
     status: int = 0
-    is_whole: bool = False
     refused: Refused | None = None
     is_over: bool = False
 
@@ -88,6 +109,8 @@ class Gate:
     def __init__(self, app: ASGIApp, settings: ServerSettings, telemetry: Telemetry) -> None:
         self.app, self.settings, self.telemetry = app, settings, telemetry
         self.limits = settings.limits
+        self._in_memory = 0  # bytes of bodies that are read into memory just now
+        self._trimmed = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or not."""
@@ -96,32 +119,36 @@ class Gate:
             return
         service = getattr(scope["app"].state, "service", None)
         passage = self._passage(scope)
-        scope.setdefault("state", {}).update(request_id=passage.id, deadline=passage.started + self._seconds(scope))
+        scope.setdefault("state", {}).update(request_id=passage.id, deadline=passage.ends)
         counted = self._counted(passage, receive)
-        answer = self._answering(passage, receive, send)
+        deliver = self._delivering(passage, receive, send)
         if service is not None:
             service.requests += 1
         try:
-            self._check(scope, stopping=service is None or service.stopping)
-            await self.app(scope, counted, answer)
+            self._check(passage, stopping=service is None or service.stopping)
+            await self.app(scope, counted, self._answering(passage, deliver))
         except Refused as refused:
-            await self._refuse(passage, refused, receive, send)
+            await self._refuse(passage, refused, deliver)
+        except ClientDisconnect:
+            passage.status = passage.status or GoneError.status
         except _TakesNothingError:
             pass  # its connection is closed, because the answer is not whole
         except Exception:
             log("error", level=logging.ERROR, trace=True, id=passage.id, path=passage.path)
             if not passage.status:  # else it is too late for a sentence
                 words = f"Something went wrong here; the log has it under {passage.id}."
-                await _send_json(answer, 500, {"detail": words})
+                await _send_json(deliver, 500, {"detail": words})
         finally:
             if service is not None:
                 service.requests -= 1
+            self._in_memory -= passage.received * passage.keeps_body
             self._note(passage)
+            await self._give_memory_back(passage)
 
     # ------------------------------------------------------------------ who asks
 
-    def _check(self, scope: Scope, *, stopping: bool) -> None:
-        headers = Headers(scope=scope)
+    def _check(self, passage: _Passage, *, stopping: bool) -> None:
+        scope, headers = passage.scope, Headers(scope=passage.scope)
         self._check_host(headers)
         if scope["path"] in OPEN_PATHS:
             return
@@ -130,7 +157,9 @@ class Gate:
             _check_token(headers.get("authorization", ""), self.settings.token)
         if stopping and scope["path"] != "/metrics":
             raise StoppingError
-        _check_length(headers, self._body_bytes(scope, headers))
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length[:20]) > passage.body_bytes:
+            raise _too_large(passage.body_bytes)
 
     def _check_host(self, headers: Headers) -> None:
         """A page of the web whose name was made to mean this machine has that name here, and so comes no further."""
@@ -156,19 +185,15 @@ class Gate:
     # ------------------------------------------------------------------ the body
 
     def _passage(self, scope: Scope) -> _Passage:
-        headers = Headers(scope=scope)
-        seconds = self.limits.job_upload_seconds if _starts_job(scope) else self.limits.request_seconds
+        headers, limits, now = Headers(scope=scope), self.limits, time.monotonic()
         has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-        return _Passage(scope, self._body_bytes(scope, headers), time.monotonic() + seconds, is_whole=not has_body)
-
-    def _seconds(self, scope: Scope) -> float:
-        return self.limits.request_seconds + (self.limits.job_upload_seconds if _starts_job(scope) else 0.0)
-
-    def _body_bytes(self, scope: Scope, headers: Headers) -> int:
-        if _starts_job(scope):
-            return self.limits.job_upload_bytes
-        is_file = scope["method"] == "PUT" or headers.get("content-type", "").lower().startswith("multipart/")
-        return self.limits.upload_bytes if is_file else self.limits.json_bytes
+        if scope["method"] == "POST" and scope["path"].rstrip("/") == _JOBS:
+            ends = now + limits.job_upload_seconds
+            return _Passage(scope, limits.job_upload_bytes, ends, ends + limits.request_seconds, not has_body)
+        ends = now + limits.request_seconds
+        if scope["method"] == "PUT" or headers.get("content-type", "").lower().startswith("multipart/"):
+            return _Passage(scope, limits.upload_bytes, ends, ends, not has_body)
+        return _Passage(scope, limits.json_bytes, ends, ends, not has_body, keeps_body=True)
 
     def _counted(self, passage: _Passage, receive: Receive) -> Receive:
         """What comes in, counted: a body that is too large, too slow or too late ends here."""
@@ -179,9 +204,9 @@ class Gate:
             if passage.is_whole:
                 return await receive()
             now = time.monotonic()
-            quick_enough = passage.started + max(_GRACE, passage.received / self.limits.upload_rate)
+            slow = max(_GRACE, passage.received / self.limits.upload_rate) - passage.waited
             try:
-                async with asyncio.timeout(max(0.0, min(quick_enough, passage.body_ends) - now)):
+                async with asyncio.timeout(max(0.0, min(slow, passage.body_ends - now))):
                     message = await receive()
             except TimeoutError:
                 passage.refused = TooSlowError(
@@ -189,7 +214,13 @@ class Gate:
                     f"send it in one go, quicker than {self.limits.upload_rate:g} bytes per second."
                 )
                 raise passage.refused from None
-            passage.received += len(message.get("body", b""))
+            passage.waited += time.monotonic() - now
+            count = len(message.get("body", b""))
+            passage.received += count
+            self._in_memory += count * passage.keeps_body
+            if self._in_memory > _BODIES_IN_MEMORY * self.limits.json_bytes:
+                passage.refused = CrowdedError("Many large requests are under way; try again in a moment.")
+                raise passage.refused
             passage.is_whole = message["type"] == "http.disconnect" or not message.get("more_body", False)
             if passage.received > passage.body_bytes:
                 passage.refused = _too_large(passage.body_bytes)
@@ -198,43 +229,45 @@ class Gate:
 
         return receive_some
 
-    def _answering(self, passage: _Passage, receive: Receive, send: Send) -> Send:
-        """What goes out: with the request's number; given up where it is not taken."""
+    def _answering(self, passage: _Passage, deliver: Send) -> Send:
+        """What goes out: the route's answer, unless the request was refused while the route read it."""
 
         async def send_some(message: Message) -> None:
-            if passage.refused is not None:  # whatever the route made of it
-                await self._refuse(passage, passage.refused, receive, send)
-            if passage.is_over:
-                return
-            if message["type"] == "http.response.start":
-                passage.status = message["status"]
-                headers = [(b"x-request-id", passage.id.encode()), (b"x-content-type-options", b"nosniff")]
-                if not passage.is_whole:  # nobody will read the rest
-                    headers.append((b"connection", b"close"))
-                message = {**message, "headers": [*message.get("headers", []), *headers]}
-            try:
-                async with asyncio.timeout(_SEND_SECONDS):
-                    await send(message)
-            except TimeoutError as error:
-                raise _TakesNothingError from error
+            if passage.refused is not None:
+                await self._refuse(passage, passage.refused, deliver)
+            if not passage.is_over:
+                await deliver(message)
 
         return send_some
 
-    async def _refuse(self, passage: _Passage, refused: Refused, receive: Receive, send: Send) -> None:
-        if passage.is_over or passage.status:  # it is said already, or too late
+    def _delivering(self, passage: _Passage, receive: Receive, send: Send) -> Send:
+        """Send with the request's number; and if a part of its body was not read, so that its sender can read this."""
+
+        async def deliver(message: Message) -> None:
+            closes = not passage.is_whole
+            if message["type"] == "http.response.start":
+                passage.status = message["status"]
+                headers = [(b"x-request-id", passage.id.encode()), *_FOR_BROWSERS]
+                headers += [(b"connection", b"close")] if closes else []
+                message = {**message, "headers": [*message.get("headers", []), *headers]}
+            elif closes and not message.get("more_body", False):
+                await _send_in_time(send, {**message, "more_body": True})
+                await _drain(receive)
+                message = {"type": "http.response.body"}
+            await _send_in_time(send, message)
+
+        return deliver
+
+    async def _refuse(self, passage: _Passage, refused: Refused, deliver: Send) -> None:
+        if passage.status:  # it is said already, or too late
             return
-        passage.status, passage.is_over = refused.status, True
-        more = {"connection": "close"} if not passage.is_whole else {}
+        passage.is_over = True
+        more = {}
         if refused.status == 401:
             more["www-authenticate"] = 'Basic realm="persam", Bearer realm="persam"'
         if refused.retry_after is not None:
             more["retry-after"] = str(max(1, round(refused.retry_after)))
-        more["x-request-id"] = passage.id
-        ends = not (isinstance(refused, TooLargeError) and not passage.is_whole)
-        await _send_json(send, refused.status, {"detail": str(refused)}, more, ends=ends)
-        if not ends:
-            await _drain(receive)
-            await send({"type": "http.response.body", "body": b""})
+        await _send_json(deliver, refused.status, {"detail": told(refused)}, more)
 
     # ------------------------------------------------------------------ notes
 
@@ -246,24 +279,35 @@ class Gate:
             log(
                 "request",
                 id=passage.id,
-                method=method,
+                method=method[:16],  # which is whatever was sent
                 path=passage.path,
                 status=passage.status,
                 ms=round(1000 * seconds, 1),
                 received=passage.received,
             )
-        if passage.received >= _TRIM_FROM:
-            _give_memory_back()
+
+    async def _give_memory_back(self, passage: _Passage) -> None:
+        """What large photos leave behind in the allocator's arenas goes back to the system, now and then."""
+        now = time.monotonic()
+        if passage.received >= _TRIM_FROM and now - self._trimmed >= _TRIM_EVERY:
+            self._trimmed = now
+            await asyncio.to_thread(_trim)
 
 
-async def _send_json(
-    send: Send, status: int, content: object, more: dict[str, str] | None = None, *, ends: bool = True
-) -> None:
+async def _send_json(send: Send, status: int, content: object, more: Mapping[str, str] | None = None) -> None:
     body = json.dumps(content).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **(more or {})}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body, "more_body": not ends})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_in_time(send: Send, message: Message) -> None:
+    try:
+        async with asyncio.timeout(_SEND_SECONDS):
+            await send(message)
+    except TimeoutError as error:
+        raise _TakesNothingError from error
 
 
 async def _drain(receive: Receive) -> None:
@@ -275,16 +319,6 @@ async def _drain(receive: Receive) -> None:
                 left -= len(message["body"])
     except TimeoutError:
         return
-
-
-def _starts_job(scope: Scope) -> bool:
-    return bool(scope["method"] == "POST" and scope["path"].rstrip("/") == _JOBS)
-
-
-def _check_length(headers: Headers, most: int) -> None:
-    length = headers.get("content-length", "0")
-    if length.isdecimal() and int(length[:20]) > most:
-        raise _too_large(most)
 
 
 def _too_large(most: int) -> TooLargeError:
@@ -315,9 +349,6 @@ def _hostname(host: str) -> str:
     return host.partition(":")[0]
 
 
-def _give_memory_back() -> None:
-    """What large uploads left behind in the allocator's arenas goes back to the system, where it can be told to."""
-    try:
+def _trim() -> None:
+    with suppress(AttributeError, OSError, TypeError):  # no glibc
         ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError):  # no glibc
-        return

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +10,14 @@ from PIL import Image
 
 from persam.concept import Concept
 from persam.doctor import Finding, check
-from persam.errors import PersamWarning
 from persam.persam import PerSAM
 from persam.reference import Reference
+from persam.server.hearing import heard_doubts
 from persam.server.refusals import MalformedError
 from persam.server.uploads import Upload
 
+_MOST_POINTS = 64  # for one photo: the model looks at all of them at once
 _COMPARED = 4  # references of one request: to compare more with each other would keep the model from everybody
-_reading = threading.Lock()
 
 Doubts = list[str]
 Shot = tuple[Reference, Doubts]
@@ -58,8 +55,8 @@ def read_references(
             raise MalformedError(f"There are {count} photos and {len(those)} of {name}; give one for each photo.")
     shots = []
     for number, photo in enumerate(photos):
-        shown = {name: those[number] for name, those in given.items() if those}
-        with _heard_doubts() as doubts:
+        shown: dict[str, Any] = {name: those[number] for name, those in given.items() if those}
+        with heard_doubts() as doubts:
             how: dict[str, Any] = {
                 "mask": _picture(shown.get("mask"), "mask"),
                 "scribble": _picture(shown.get("scribble"), "scribble"),
@@ -109,26 +106,10 @@ def _points(text: str) -> tuple[list[list[float]], list[int]]:
     """Read ``"120,80,1;30,40,0"``: x, y, and 1 on the object or 0 beside it."""
     form = "x,y,1 on the object and x,y,0 beside it, with ; between them,"
     rows = [_numbers(part, 3, "points", form) for part in text.split(";") if part.strip()]
+    if len(rows) > _MOST_POINTS:
+        raise MalformedError(
+            f"There are {len(rows)} points for a photo; {_MOST_POINTS} are taken, and a few are enough."
+        )
     if any(row[2] not in (0, 1) for row in rows):
         raise MalformedError(f"The field points takes {form} in photo pixels, not {text[:60]!r}.")
     return [row[:2] for row in rows], [int(row[2]) for row in rows]
-
-
-@contextmanager
-def _heard_doubts() -> Iterator[Doubts]:
-    """Collect what persam warns of in this thread while the block runs; one thread at a time, for Python keeps one
-    list of filters for all."""
-    heard: Doubts = []
-    me = threading.get_ident()
-    with _reading, warnings.catch_warnings():
-        warnings.simplefilter("always", PersamWarning)
-        shown = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            if threading.get_ident() != me or not issubclass(category, PersamWarning):
-                shown(message, category, *place, **more)
-            elif str(message) not in heard:
-                heard.append(str(message))
-
-        warnings.showwarning = show
-        yield heard

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from persam.errors import PersamError
+from persam.errors import PersamError, printable
+
+_LONGEST = 400  # characters of a sentence, in which may stand what was sent
+
+
+def told(error: BaseException) -> str:
+    """What is wrong, as it is told to who asked: without what cannot be seen, and not at any length."""
+    words = printable(str(error))
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST // 2]} ... {words[-_LONGEST // 2 :]}"
 
 
 class Refused(PersamError):  # noqa: N818 - it is no error of the service
@@ -45,6 +53,12 @@ class TooLateError(Refused):
     """The answer was not ready in the time of a request."""
 
     status, retry_after = 503, 5.0
+
+
+class CrowdedError(Refused):
+    """There is room for it, but not now."""
+
+    status, retry_after = 429, 1.0
 
 
 class NoRoomError(Refused):

@@ -163,7 +163,7 @@ class FoundConcept(FoundObject):
     instances: list[FoundObject] = Field(description="Every object by itself, the surest first.")
 
 
-class PhotoResult(BaseModel):
+class PhotoAnswer(BaseModel):
     """What was found in one photo, or why it could not be looked at."""
 
     photo: str
@@ -203,13 +203,13 @@ class SegmentAnswer(BaseModel):
                 "width": None,
                 "height": None,
                 "found": [],
-                "error": "The picture notes.txt is not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP, "
+                "error": "The file notes.txt is not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP, "
                 "GIF or AVIF file.",
             },
         ]
     )
 
-    results: list[PhotoResult]
+    results: list[PhotoAnswer]
 
 
 class ReferenceForm(FormModel):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
@@ -10,7 +12,9 @@ from weakref import WeakValueDictionary
 from persam.concept import Concept
 from persam.errors import PersamError
 from persam.server.engine import Engine
-from persam.server.refusals import OtherModelError
+from persam.server.label_studio.bridge import Bridge
+from persam.server.refusals import MalformedError, OtherModelError, TooLargeError
+from persam.server.schemas import ConceptInfo
 from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore
 from persam.server.telemetry import Telemetry
@@ -27,6 +31,7 @@ class Service:
         concepts: what was learned.
         uploads: where files lie while their request lasts.
         telemetry: what it tells of itself.
+        label_studio: learns and predicts for projects of Label Studio.
         jobs: long work, a `persam.server.jobs.runner.JobRunner`.
         stopping: no new requests are taken.
         requests: how many are being answered.
@@ -37,9 +42,11 @@ class Service:
     concepts: ConceptStore
     uploads: UploadFolder
     telemetry: Telemetry
+    label_studio: Bridge
     jobs: Any = None
     stopping: bool = False
     requests: int = 0
+    _infos: dict[str, tuple[tuple[int, int], ConceptInfo]] = field(default_factory=dict)
     _changes: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @property
@@ -66,6 +73,21 @@ class Service:
         self.check(concept)
         return concept
 
+    def fitting_concepts(self, names: Sequence[str]) -> list[Concept]:
+        """Those that a request looks for.
+
+        Raises:
+            TooLargeError: they are more than a request may look for.
+            MalformedError: one is named twice.
+            NoConceptError, OtherModelError: as `fitting_concept`.
+        """
+        most = self.settings.limits.concepts_per_request
+        if len(names) > most:
+            raise TooLargeError(f"A request looks for {most} concepts at most.")
+        if len(set(names)) < len(names):
+            raise MalformedError("A concept is named twice; once is enough.")
+        return [self.fitting_concept(name) for name in names]
+
     def check(self, concept: Concept) -> None:
         """See that a concept was made with the service's model.
 
@@ -76,6 +98,29 @@ class Service:
             self.engine.model.check(concept)
         except PersamError as error:
             raise OtherModelError(str(error)) from error
+
+    def info(self, name: str) -> ConceptInfo:
+        """What a concept is made of; its file is read when it changed.
+
+        Raises:
+            NoConceptError: there is none of that name.
+            PersamError: its file is damaged.
+        """
+        stamp = self.concepts.stamp(name)
+        if (known := self._infos.get(name)) is None or known[0] != stamp:
+            concept = self.concepts.load(name)
+            known = self._infos[name] = stamp, ConceptInfo.of(concept, fits=self.fits(concept))
+        return known[1]
+
+    def infos(self) -> list[ConceptInfo]:
+        """All concepts, by name, but for damaged ones: that is said to who asks for one by its name."""
+        found = []
+        for name in (names := self.concepts.names()):
+            with suppress(PersamError):
+                found.append(self.info(name))
+        for gone in set(self._infos) - set(names):
+            self._infos.pop(gone, None)
+        return found
 
     def changing(self, name: str) -> asyncio.Lock:
         """To be held while a concept is read, changed and written: of two changes none gets lost."""

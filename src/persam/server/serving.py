@@ -79,7 +79,7 @@ def held(folder: Path) -> Iterator[None]:
     check_folder(folder)
     lock = FileLock(folder / _LOCK)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # photos of others lie in it
         lock.acquire(timeout=0)
     except Timeout as error:
         raise PersamError(f"Another service works in {folder}; give another folder with --folder.") from error

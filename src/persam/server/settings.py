@@ -42,6 +42,7 @@ class Limits:
         folder_bytes: bytes of all that is in the folder; beyond, nothing more is taken (507).
         jobs_waiting: jobs that wait for their turn.
         job_files: photos of one album.
+        clip_frames: frames of one clip, an hour of 30 a second.
     """
 
     upload_bytes: int = 256 * _MEGA
@@ -55,7 +56,7 @@ class Limits:
     concepts_per_request: int = 16
     waiting: int = 64
     batch: int = 8
-    connections: int = 64
+    connections: int = 512
     request_seconds: float = 120.0
     job_upload_seconds: float = 3_600.0
     head_seconds: float = 10.0
@@ -65,6 +66,7 @@ class Limits:
     folder_bytes: int = 50 * _GIGA
     jobs_waiting: int = 32
     job_files: int = 20_000
+    clip_frames: int = 108_000
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -82,6 +84,10 @@ class ServerSettings:
         port: 0 for any that is free.
         token: what callers have to know; None: whoever can reach it may use it, so only this machine can.
         origins: web pages that may call it, such as ``"https://app.example.org"``; others cannot.
+        label_studio_url: of a Label Studio whose photos it may get, such as ``"http://localhost:8080"``.
+        label_studio_key: an access token of a user of that Label Studio.
+        photo_hosts: further addresses to which that Label Studio may send it for photos, such as a bucket's.
+        keep_days: for which jobs that have ended are kept; None: until somebody deletes them.
         limits: what it takes.
 
     Raises:
@@ -93,11 +99,17 @@ class ServerSettings:
     port: int = 8000
     token: str | None = field(default=None, repr=False)
     origins: tuple[str, ...] = ()
+    label_studio_url: str | None = None
+    label_studio_key: str | None = field(default=None, repr=False)
+    photo_hosts: tuple[str, ...] = ()
+    keep_days: float | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"A port is a number from 0 to 65535, not {self.port}.")
+        if self.keep_days is not None and not self.keep_days >= 0:
+            raise UsageError(f"Jobs are kept for 0 days or more, not {self.keep_days:g}.")
         if self.token is None and not self.is_loopback:
             raise UsageError(
                 f"On {self.host} others can reach this service, so it needs a token; give one with --token-file or in "

@@ -58,12 +58,7 @@ class ConceptStore:
             NoConceptError: there is none.
             PersamError: its file is damaged.
         """
-        file = self.path(name)
-        try:
-            about = file.stat()
-        except OSError as error:
-            raise self._no_such(name) from error
-        stamp = about.st_mtime_ns, about.st_size
+        file, stamp = self.path(name), self.stamp(name)
         with self._lock:
             known = self._loaded.get(file.stem)
         if known is not None and known[0] == stamp:
@@ -75,6 +70,18 @@ class ConceptStore:
         self._remember(file.stem, stamp, concept)
         return concept
 
+    def stamp(self, name: str) -> tuple[int, int]:
+        """Time and size of a concept's file: another one if it changed.
+
+        Raises:
+            NoConceptError: there is none of that name.
+        """
+        try:
+            about = self.path(name).stat()
+        except OSError as error:
+            raise self._no_such(name) from error
+        return about.st_mtime_ns, about.st_size
+
     def save(self, concept: Concept, overwrite: bool = False) -> str:
         """Keep a concept, with its thumbnail; return its name, which a file can have.
 
@@ -84,8 +91,7 @@ class ConceptStore:
 
         Raises:
             NameTakenError: there is one of that name already.
-            NoRoomError: it is full.
-            PersamError: the folder cannot be written.
+            NoRoomError: it is full, or its folder cannot be written.
         """
         file = self.path(concept.name)
         with self._lock:  # so that of two with one name, one is told
@@ -96,7 +102,7 @@ class ConceptStore:
             try:
                 replace(concept, name=file.stem).save(file, thumbnail=True)
             except PersamError as error:
-                raise PersamError(str(error).replace(str(file), f'the concept "{file.stem}"')) from error
+                raise NoRoomError(str(error).replace(str(file), f'the concept "{file.stem}"')) from error
             self._loaded.pop(file.stem, None)
         return file.stem
 

@@ -33,6 +33,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._now: _Now | None = None
         ProcessCollector(registry=self.registry)
         here: dict[str, Any] = {"registry": self.registry}
         self._requests = Counter("persam_requests", "Requests answered.", ["method", "path", "status"], **here)
@@ -46,9 +47,12 @@ class Telemetry:
         self._model = Counter("persam_model_seconds", "Seconds in which the model worked.", ["turn"], **here)
         self._served = Counter("persam_model_asks", "Asks that the model served.", ["turn"], **here)
 
-    def watch(self, engine: Engine, jobs: Callable[[], Mapping[str, int]] | None = None) -> None:
-        """Also show how many wait for the model, and how many jobs are in which state."""
-        self.registry.register(_Now(engine, jobs))
+    def watch(self, engine: Engine, jobs: Callable[[], Mapping[Any, int]] | None = None) -> None:
+        """Also show how many wait for the model, and how many jobs are in which state; as long as this is the last."""
+        if self._now is not None:  # of an application that was stopped and started again
+            self.registry.unregister(self._now)
+        self._now = _Now(engine, jobs)
+        self.registry.register(self._now)
 
     def on_turn(self, turn: Turn, served: int, seconds: float) -> None:
         """Take note of a turn of the engine."""
@@ -71,7 +75,7 @@ class Telemetry:
 class _Now(Collector):
     """What is as it is at the moment of asking."""
 
-    def __init__(self, engine: Engine, jobs: Callable[[], Mapping[str, int]] | None) -> None:
+    def __init__(self, engine: Engine, jobs: Callable[[], Mapping[Any, int]] | None) -> None:
         self.engine, self.jobs = engine, jobs
 
     def collect(self) -> Iterator[Metric]:

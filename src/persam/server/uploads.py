@@ -6,12 +6,13 @@ No sentence here names a place on the machine: a file is called as its sender ca
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +22,13 @@ from uuid import uuid4
 import numpy as np
 from PIL import Image
 
-from persam.errors import PersamError, write_error
+from persam.errors import NoPictureError, PersamError, write_error
 from persam.files import safe_name
 from persam.geometry import Size
-from persam.images import NoPictureError, open_header, open_picture, read_smaller
+from persam.images import open_header, open_picture, read_smaller
 from persam.server.refusals import NoRoomError, TooLargeError, WrongKindError
 from persam.server.settings import Limits
+from persam.server.telemetry import log
 
 _HEAD = 64  # bytes of a file by which its kind is told
 _LARGE = 16_000_000  # pixels; of pictures above, one is decoded at a time, for each takes hundreds of megabytes
@@ -66,7 +68,7 @@ class Upload:
         limit = self.limits.photo_pixels
         try:
             with self.path.open("rb") as stream:
-                header = open_header(stream, Path(self.name), "picture", limit)
+                header = open_header(stream, Path(self.name), "file", limit)
         except NoPictureError as error:
             raise WrongKindError(str(error)) from error
         width, height = header.size
@@ -152,37 +154,51 @@ class UploadFolder:
         """A file to be written under a name that nobody chose."""
         return Upload(clean_name(name), self.folder / uuid4().hex, self.limits)
 
+    def count(self) -> None:
+        """Look how much is in the service's folder, if that was not done lately; takes long where there are many."""
+        now = time.monotonic()
+        if now - self._counted >= _COUNTED_ANEW:
+            self._counted = now
+            self._used = sum(_sizes_below(self.home))
+
     def take(self, count: int) -> None:
-        """Say that so many bytes more are written.
+        """Say that so many bytes more will be written.
 
         Raises:
             NoRoomError: the service's folder would be fuller than it may be.
         """
         with self._lock:
-            now = time.monotonic()
-            if now - self._counted >= _COUNTED_ANEW:
-                self._used, self._counted = sum(_sizes_below(self.home)), now
-            self._used += count
-            if self._used > self.limits.folder_bytes:
-                self._used -= count
+            if self._used + count > self.limits.folder_bytes:
                 raise NoRoomError("The service has no room for more files; delete jobs or concepts, or come later.")
+            self._used += count
 
 
 class Writing:
-    """Writes an upload as it comes.
+    """Writes an upload as it comes: what came is looked at once, and written when somebody has time for the disk.
 
     Args:
         upload: to be written.
         folder: that it lies in.
         most: bytes that it may have.
+
+    Attributes:
+        waiting: bytes that are not written yet.
     """
 
     def __init__(self, upload: Upload, folder: UploadFolder, most: int) -> None:
         self.upload, self.folder, self.most = upload, folder, most
+        self.waiting = 0
+        self._pieces: list[bytes] = []
         self._stream: BinaryIO | None = None
+        self._is_whole = False
 
-    def write(self, data: bytes) -> None:
-        """Go on with it.
+    @property
+    def is_written(self) -> bool:
+        """Whether it is whole and on the disk."""
+        return self._is_whole and self._stream is not None and self._stream.closed
+
+    def add(self, data: bytes) -> None:
+        """Take what came.
 
         Raises:
             TooLargeError: it is larger than it may be.
@@ -195,29 +211,62 @@ class Writing:
                 "send a smaller one."
             )
         self.folder.take(len(data))
-        try:
-            if self._stream is None:
-                self._stream = upload.path.open("wb")
-            self._stream.write(data)
-        except OSError as error:
-            raise NoRoomError(f"The file {upload.name} could not be stored; the service's log says why.") from error
         upload.size += len(data)
         upload.head = (upload.head + data[:_HEAD])[:_HEAD]
+        self._pieces.append(data)
+        self.waiting += len(data)
 
     def end(self) -> Upload:
-        """It is whole."""
-        if self._stream is None:
-            self.upload.path.touch()
-        else:
-            self._stream.close()
+        """It is whole, once it is written."""
+        self._is_whole = True
         return self.upload
+
+    def write(self) -> None:
+        """Write what waits; to be called beside the event loop.
+
+        Raises:
+            NoRoomError: the disk does not take it.
+        """
+        try:
+            if self._stream is None:
+                self._stream = self.upload.path.open("wb")
+            self._stream.writelines(self._pieces)
+            if self._is_whole:
+                self._stream.close()
+        except OSError as error:
+            log("upload not written", level=logging.ERROR, problem=error.strerror or type(error).__name__)
+            raise NoRoomError(
+                f"The file {self.upload.name} could not be stored; the service's log says why."
+            ) from error
+        self._pieces.clear()
+        self.waiting = 0
 
     def drop(self) -> None:
         """Remove it, unless somebody kept it; works at any time, and twice."""
-        if self._stream is not None:
-            self._stream.close()
+        with suppress(OSError):  # what cannot be written at the end
+            if self._stream is not None:
+                self._stream.close()
         if self.upload.path.parent == self.folder.folder:
             self.upload.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def stored(folder: UploadFolder, name: str, data: bytes) -> Iterator[Upload]:
+    """A photo that came otherwise than in a form, in a file while the block lasts; to be entered beside the event loop.
+
+    Raises:
+        TooLargeError: it is larger than a photo may be.
+        NoRoomError: there is no room for it.
+    """
+    writing = Writing(folder.new(name), folder, folder.limits.photo_bytes)
+    folder.count()
+    try:
+        writing.add(data)
+        upload = writing.end()
+        writing.write()
+        yield upload
+    finally:
+        writing.drop()
 
 
 def clean_name(name: str) -> str:

@@ -10,7 +10,6 @@ runs the study sees is in `persam.studio.organise`.
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -20,6 +19,7 @@ from persam.files import expanded
 from persam.studio import organise
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.canvas import TOOLS
+from persam.studio.cards import line
 from persam.studio.sitting import IDLE_LIMIT, Sitting, StaleError
 from persam.studio.stopwatch import READ, Stopwatch, active_seconds
 from persam.studio.study_texts import categories, categories_in_words, instructions, progress, thanks
@@ -57,7 +57,7 @@ class _StudyTab:
         self.workshop = workshop
         self.folder = gr.State(None if workshop.study is None else str(workshop.study))
         self.sitting = gr.State(None)
-        self.status = gr.HTML("", elem_id="study-status", elem_classes="status")
+        self.status = gr.HTML(line(""), elem_id="study-status")
         self._lay_out_setup()
         self._lay_out_desk()
         self._lay_out_end()
@@ -84,9 +84,9 @@ class _StudyTab:
                     info="Choose it, or type a new one.",
                     allow_custom_value=True,
                     elem_id="study-annotator",
-                    min_width=160,
+                    min_width=240,
                 )
-                self.category = gr.Dropdown(label="Category", elem_id="study-category", min_width=160)
+                self.category = gr.Dropdown(label="Category", elem_id="study-category", min_width=240)
             self.assistance = gr.Radio(_ASSISTANCE, value=WITH_MODEL, label="How you mask", elem_id="study-assistance")
             self.start = gr.Button("Begin", variant="primary", elem_id="study-start")
             with gr.Accordion("What is asked of you", open=False):
@@ -130,7 +130,8 @@ class _StudyTab:
                 self.change = gr.Button("Change name or category", size="sm", elem_id="study-change", min_width=120)
             gr.Markdown(
                 "Keys: **S** saves and goes on (also **Ctrl+Enter**), **Page down** and **Page up** go on and back "
-                "without saving (what you drew is kept as long as this page is open). The question mark above the "
+                "without saving (what you drew is kept as long as this page is open); so do the arrow keys outside the "
+                "photo. The question mark above the "
                 "photo shows the keys of the tools.",
                 elem_id="study-keys",
             )
@@ -154,7 +155,7 @@ class _StudyTab:
             self._own_categories, [self.folder, self.annotator], self.category, show_progress="hidden"
         )
         if self.workshop.study is None and self.workshop.is_local:
-            opened = [self.folder, self.status]  # the rest follows, for the folder has changed
+            opened = [self.folder, self.typed, self.status]  # the rest follows, for the folder has changed
             self.open.click(self._open, [self.typed], opened)
             self.typed.submit(self._open, [self.typed], opened)
             self.make.click(self._make, [self.new_folder, self.new_photos, self.new_annotators], opened)
@@ -185,17 +186,17 @@ class _StudyTab:
         """Fill in what a study offers."""
         if folder is None:
             hint = "Open a study, or make a new one." if self.workshop.is_local else "This studio was given no study."
-            return {self.status: hint}
+            return {self.status: line(hint)}
         try:
             study = read(folder)
             told = instructions(study)
         except PersamError as error:
-            return {self.status: escape(str(error))}
+            return {self.status: line(str(error), problem=True)}
         return {
             self.annotator: gr.update(choices=list(study.annotators), value=None),
             self.category: gr.update(**categories(study, "")),
             self.readme: told,
-            self.status: f"The study has {study.photo_count} photos in {categories_in_words(study)}.",
+            self.status: line(f"The study has {study.photo_count} photos in {categories_in_words(study)}."),
         }
 
     def _own_categories(self, folder: str | None, name: str | None) -> Any:
@@ -211,8 +212,8 @@ class _StudyTab:
                 raise UsageError("Type the folder of a study.")
             study = read(typed.strip())
         except PersamError as error:
-            return {self.status: escape(str(error))}
-        return {self.folder: str(study.folder), self.status: ""}
+            return {self.status: line(str(error), problem=True)}
+        return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: line("")}
 
     def _make(self, folder: str, photos: str, annotators: str) -> Update:
         try:
@@ -221,8 +222,8 @@ class _StudyTab:
             pairs = [line.strip() for line in photos.splitlines() if line.strip()]
             study = new(expanded(folder.strip()), photo_folders(pairs), annotators.split(","))
         except PersamError as error:
-            return {self.status: escape(str(error))}
-        return {self.folder: str(study.folder), self.status: ""}
+            return {self.status: line(str(error), problem=True)}
+        return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: line("")}
 
     def _begin(self, folder: str | None, name: str | None, category: str | None, assistance: str) -> Update:
         """Sit down: at the first photo that is not done."""
@@ -236,7 +237,7 @@ class _StudyTab:
             place = sitting.work.next_open()
             shown = self._finish(sitting) if place is None else self._show(sitting, place)
         except PersamError as error:
-            return {self.status: escape(str(error))}
+            return {self.status: line(str(error), problem=True)}
         return shown | {self.annotator: gr.update(value=clean)}
 
     # ---------------------------------------------------------------------------------------- one photo after another
@@ -258,7 +259,7 @@ class _StudyTab:
             self.canvas: canvas,
             self.stopwatch: Stopwatch.show(shown),
             self.progress: progress(sitting),
-            self.status: escape(said),
+            self.status: line(said, problem=shown is None),
         }
 
     def _finish(self, sitting: Sitting) -> Update:
@@ -271,7 +272,7 @@ class _StudyTab:
             self.canvas: Canvas.show(None),
             self.stopwatch: Stopwatch.show(None),
             self.done: thanks(sitting),
-            self.status: f"All {sitting.count} photos of {escape(sitting.work.category.name)} are done.",
+            self.status: line(f"All {sitting.count} photos of {sitting.work.category.name} are done."),
         }
 
     def _draw(self, sitting: Sitting | None, value: Any) -> Update:
@@ -282,8 +283,8 @@ class _StudyTab:
         except StaleError:
             return self._unchanged
         except PersamError as error:
-            return {self.status: escape(str(error))}
-        return {self.canvas: Canvas.answer(prompts, mask, note), self.status: ""}
+            return {self.status: line(str(error), problem=True)}
+        return {self.canvas: Canvas.answer(prompts, mask, note), self.status: line("")}
 
     def _save(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
         def save(sitting: Sitting, active: float | None) -> str:
@@ -311,7 +312,7 @@ class _StudyTab:
         except StaleError:
             return self._unchanged
         except PersamError as error:
-            return {self.status: escape(str(error))}
+            return {self.status: line(str(error), problem=True)}
 
     def _go_on(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
         return self._move(sitting, value, watch, 1)
@@ -325,14 +326,14 @@ class _StudyTab:
             return self._unchanged
         place = sitting.place + step
         if not 0 <= place < sitting.count:
-            return {self.status: f"This is the {'last' if step > 0 else 'first'} photo."}
+            return {self.status: line(f"This is the {'last' if step > 0 else 'first'} photo.")}
         try:
             sitting.leave(value, _active(sitting, watch))
             return self._show(sitting, place)
         except StaleError:
             return self._unchanged
         except PersamError as error:
-            return {self.status: escape(str(error))}
+            return {self.status: line(str(error), problem=True)}
 
     def _start_over(self, sitting: Sitting | None) -> Update:
         visit = None if sitting is None else sitting.start_over()
@@ -340,7 +341,7 @@ class _StudyTab:
             return self._unchanged
         return {
             self.canvas: Canvas.show(visit.shown, tools=_tools(sitting)),
-            self.status: "Mark the object anew; nothing is saved yet.",
+            self.status: line("Mark the object anew; nothing is saved yet."),
         }
 
     def _look_again(self, sitting: Sitting | None) -> Update:
@@ -362,7 +363,7 @@ class _StudyTab:
             self.canvas: Canvas.show(None),
             self.stopwatch: Stopwatch.show(None),
             self.category: left,
-            self.status: f"Not saved is what was drawn on {escape(', '.join(unsaved))}." if unsaved else "",
+            self.status: line(f"Not saved is what was drawn on {', '.join(unsaved)}." if unsaved else ""),
         }
 
     def _more(self, sitting: Sitting | None) -> Update:

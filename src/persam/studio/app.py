@@ -21,8 +21,13 @@ _MOST_UPLOADED = "4gb"  # one file, such as a clip
 
 def create_studio(workshop: Workshop) -> FastAPI:
     """The studio as an application for any ASGI server; it does not close the workshop."""
-    os.environ["GRADIO_TEMP_DIR"] = str(workshop.uploads)  # asked when components are made
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Gradio asks for these when the page is made: where uploads go, that nobody is told of it, and that it does not
+    # reckon its statistics anew (a table of 10,000 rows) after every click.
+    os.environ |= {
+        "GRADIO_TEMP_DIR": str(workshop.uploads),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+    }
     app = FastAPI(title="persam studio", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/pictures/{name}")

@@ -9,6 +9,7 @@ teach-try-photo, teach-try-result.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -29,16 +30,17 @@ from persam.studio.workshop import SHOWN_SIDE, Workshop
 
 _HINT = "Drop a photo that shows your thing, then click on it: its mask appears."
 _MARK = "Click on the object; click beside it (N) where too much is marked. Then give it a name."
+_PAUSE = 0.4  # seconds
 _AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 Updates = Iterator[dict[Any, Any]]
 
 
 def build(workshop: Workshop) -> None:
     """Lay out the tab."""
-    _TeachTab(workshop)
+    TeachTab(workshop)
 
 
-class _TeachTab:
+class TeachTab:
     """The tab's controls, and what happens when they are used; all state is in the `Teaching` of a browser tab."""
 
     def __init__(self, workshop: Workshop) -> None:
@@ -75,7 +77,11 @@ class _TeachTab:
     def _lay_out_lesson(self) -> None:
         self.doctor = gr.HTML("", elem_id="teach-doctor")
         self.name = gr.Textbox(
-            label="Name", placeholder="my mug", max_lines=1, elem_id="teach-name", info="What the thing is called."
+            label="Name",
+            placeholder="my mug",
+            max_lines=1,
+            elem_id="teach-name",
+            info="A new one; or that of a concept, to give it another shot.",
         )
         with gr.Row(elem_classes="toolbar"):
             self.learn = gr.Button("Learn", variant="primary", elem_id="teach-learn")
@@ -128,30 +134,31 @@ class _TeachTab:
         ]
         learned = [self.status, self.card, self.after, self.trial, self.tune, self.download, self.taken]
 
-        opened = self.photo.change(said(self._open), [lesson, self.photo], shown, **_AT_ONCE)
-        opened.then(said(self._examine), lesson, [self.status, self.doctor], **_AT_ONCE)
+        opened = self.photo.change(said(self.open_photo), [lesson, self.photo], shown, **_AT_ONCE)
+        opened.then(said(self.examine), lesson, [self.status, self.doctor], **_AT_ONCE)
         for thing, button in self.examples.items():
             button.click(said(self._example(thing)), lesson, [*shown, self.name], **_AT_ONCE)
-        self.another.click(self._ask_for_photo, None, [self.photo, self.example_row, self.status], **_AT_ONCE)
+        self.another.click(self.ask_for_photo, None, [self.photo, self.example_row, self.status], **_AT_ONCE)
         self.canvas.input(
-            said(self._draw), [lesson, self.canvas], [self.canvas, self.status], trigger_mode="always_last", **_AT_ONCE
-        ).then(said(self._examine), lesson, [self.status, self.doctor], trigger_mode="always_last", **_AT_ONCE)
-        self.mask_file.change(said(self._take_mask), [lesson, self.mask_file, self.mask_kind], shown, **_AT_ONCE).then(
-            said(self._examine), lesson, [self.status, self.doctor], **_AT_ONCE
+            said(self.draw), [lesson, self.canvas], [self.canvas, self.status], trigger_mode="always_last", **_AT_ONCE
+        ).then(said(self.examine), lesson, [self.status, self.doctor], trigger_mode="always_last", **_AT_ONCE)
+        self.mask_file.change(said(self.take_mask), [lesson, self.mask_file, self.mask_kind], shown, **_AT_ONCE).then(
+            said(self.examine), lesson, [self.status, self.doctor], **_AT_ONCE
         )
         given = [lesson, self.name, self.keep]
         for event in (self.learn.click, self.name.submit):
-            event(said(self._learn), given, learned, **_AT_ONCE)
-        self.replace.click(said(self._replace), given, learned, **_AT_ONCE)
-        self.add.click(said(self._add), given, learned, **_AT_ONCE)
-        self.tune.click(said(self._tune), lesson, learned, **_AT_ONCE)
+            event(said(self.learn_it), given, learned, **_AT_ONCE)
+        self.replace.click(said(self.replace_it), given, learned, **_AT_ONCE)
+        self.add.click(said(self.add_it), given, learned, **_AT_ONCE)
+        self.tune.click(said(self.tune_it), lesson, learned, **_AT_ONCE)
         self.try_photo.change(
-            said(self._try), [lesson, self.try_photo], [self.status, self.try_result, self.try_photo], **_AT_ONCE
+            said(self.try_it), [lesson, self.try_photo], [self.status, self.try_result, self.try_photo], **_AT_ONCE
         )
 
     # ---------------------------------------------------------------- a photo and what is marked on it
 
-    def _open(self, lesson: Teaching, file: str | None) -> Updates:
+    def open_photo(self, lesson: Teaching, file: str | None) -> Updates:
+        """Take a photo."""
         if file is None:  # the field was emptied for the next photo
             yield {self.status: gr.skip()}
             return
@@ -179,14 +186,16 @@ class _TeachTab:
 
         return load
 
-    def _ask_for_photo(self) -> dict[Any, Any]:
+    def ask_for_photo(self) -> dict[Any, Any]:
+        """Show the field for a photo again."""
         return {
             self.photo: gr.update(value=None, visible=True),
             self.example_row: gr.update(visible=bool(self.examples)),
             self.status: line("Drop another photo."),
         }
 
-    def _draw(self, lesson: Teaching, value: Any) -> Updates:
+    def draw(self, lesson: Teaching, value: Any) -> Updates:
+        """Answer a drawing with its mask."""
         try:
             prompts = lesson.draw(self.workshop, value)
         except PersamError as error:
@@ -199,7 +208,8 @@ class _TeachTab:
             note = f"{share:.1%} of the photo is marked." if share else ""
             yield {self.canvas: Canvas.answer(prompts, lesson.mask, note)}
 
-    def _take_mask(self, lesson: Teaching, file: str | None, kind: Any) -> Updates:
+    def take_mask(self, lesson: Teaching, file: str | None, kind: Any) -> Updates:
+        """Take a mask or a scribble from a file."""
         if file is None:
             yield {self.status: gr.skip()}
             return
@@ -210,16 +220,21 @@ class _TeachTab:
             self.status: line("The mask is on the photo; mend it with clicks or the brush, or give it a name."),
         }
 
-    def _examine(self, lesson: Teaching) -> Updates:
-        """The doctor speaks of what is marked now."""
+    def examine(self, lesson: Teaching) -> Updates:
+        """Let the doctor speak of what is marked, when the hand rests: a click must not wait for it."""
         mask = lesson.mask
+        time.sleep(_PAUSE)
+        if lesson.mask is not mask:  # the next click asks again
+            yield {self.status: gr.skip()}
+            return
         diagnosis = lesson.examine(self.workshop)
-        if lesson.mask is mask:  # else somebody drew meanwhile, and it is asked again
+        if lesson.mask is mask:
             yield {self.doctor: findings_card(diagnosis)}
 
     # ---------------------------------------------------------------- what is learned
 
-    def _learn(self, lesson: Teaching, name: str, keep: bool) -> Updates:
+    def learn_it(self, lesson: Teaching, name: str, keep: bool) -> Updates:
+        """Learn a new concept."""
         try:
             yield {self.status: line("Learning ..."), self.taken: gr.update(visible=False)}
             concept = lesson.learn(self.workshop, name, keep=keep)
@@ -232,17 +247,20 @@ class _TeachTab:
             return
         yield self._learned(concept, f"Learned {concept.name}; try it on another photo, or go to Find.")
 
-    def _replace(self, lesson: Teaching, name: str, keep: bool) -> Updates:
+    def replace_it(self, lesson: Teaching, name: str, keep: bool) -> Updates:
+        """Learn it in place of the one of that name."""
         yield {self.status: line("Learning ...")}
         concept = lesson.learn(self.workshop, name, keep=keep, overwrite=True)
         yield self._learned(concept, f"Learned {concept.name} anew.")
 
-    def _add(self, lesson: Teaching, name: str, keep: bool) -> Updates:
+    def add_it(self, lesson: Teaching, name: str, keep: bool) -> Updates:
+        """Add another shot to the concept of that name."""
         yield {self.status: line("Learning ...")}
         concept = lesson.add(self.workshop, name, keep=keep)
         yield self._learned(concept, f"{concept.name} knows {len(concept.references)} photos now.")
 
-    def _tune(self, lesson: Teaching) -> Updates:
+    def tune_it(self, lesson: Teaching) -> Updates:
+        """Tune what was learned."""
         yield {self.status: line("Tuning ...")}
         concept = lesson.tune(self.workshop)
         yield self._learned(concept, f"Tuned {concept.name}: two numbers say how its three scales are mixed.")
@@ -260,7 +278,8 @@ class _TeachTab:
             self.taken: gr.update(visible=False),
         }
 
-    def _try(self, lesson: Teaching, file: str | None) -> Updates:
+    def try_it(self, lesson: Teaching, file: str | None) -> Updates:
+        """Look for what was learned in another photo."""
         if file is None:
             yield {self.status: gr.skip()}
             return

@@ -15,7 +15,7 @@ from persam.concept import Concept
 from persam.doctor import Diagnosis, check
 from persam.errors import PersamError, PersamWarning, UsageError
 from persam.files import safe_name
-from persam.images import read_image
+from persam.images import open_picture, read_image
 from persam.masks import read_alpha
 from persam.reference import Reference
 from persam.segmentation import Segmentation
@@ -64,7 +64,8 @@ class Teaching:
         """
         path = Path(file)
         try:
-            pixels, alpha = read_image(path), read_alpha(path)
+            picture = open_picture(path)
+            pixels, alpha = read_image(picture), read_alpha(picture)
         except PersamError as error:
             raise named_by_user(error, path) from error
         encoded = workshop.encode(pixels)

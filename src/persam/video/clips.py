@@ -211,6 +211,8 @@ class VideoStream(Clip):
         if problem:
             container.close()
             raise PersamError(problem)
+        # Its frames may be larger than it says, or grow on the way; those count as damaged.
+        pictures_of(container).codec_context.options = {"max_pixels": str(max_pixels_allowed())}
         return container
 
     _patience: float | None = _PATIENCE
@@ -285,15 +287,20 @@ class VideoStream(Clip):
 class VideoFile(VideoStream):
     """A video file; what it says of itself is read at once.
 
+    Args:
+        path: the file.
+        reader: which of FFmpeg's readers, by name; by default whichever fits. A file of a stranger is not left to that:
+            it may be a playlist, which names other files.
+
     Raises:
         PersamError: there is none, or it is no video.
     """
 
     _patience = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reader: str | None = None) -> None:
         self.path = check_file(path, what="clip")
-        super().__init__(str(path), str(path))
+        super().__init__(str(path), str(path), reader)
         if self.path.is_fifo():  # what is read of it is gone
             return
         with self.opened() as container:

@@ -34,7 +34,7 @@ from persam.video.resume import DoneFrames, KeptRun, Progress, labels_of, made_o
 from persam.video.start import Start, concepts_of
 from persam.video.state import DamagedStateError
 from persam.video.timeline import TIMELINE_PICTURE, TIMELINE_TABLE, Timeline, write_timeline
-from persam.video.track import TrackedFrame, TrackOptions, check_call, track
+from persam.video.track import TrackedFrame, TrackOptions, check_call
 from persam.video.writers import davis_palette, write_labels
 
 
@@ -103,7 +103,7 @@ def track_into(
         if job.is_done:
             return job.draw_again(on_drawn)
         progress = job.progress_from(mark, state)
-        tracked = track(persam, clip, start, earlier=progress, on_look=on_look, **options)
+        tracked = persam.track(clip, start, earlier=progress, on_look=on_look, **options)
         return job.follow(tracked, mark, progress, on_frame, on_earlier)
 
 

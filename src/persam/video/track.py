@@ -54,6 +54,13 @@ class TrackOptions(TypedDict, total=False):
     propagator: str | Path | Propagator | None
 
 
+class TrackCall(TrackOptions, total=False):
+    """All that `track` takes beside the clip and its start."""
+
+    on_look: Callable[[int], object]
+    earlier: Earlier | None
+
+
 def track(
     persam: PerSAM,
     clip: ClipSource | Clip,

@@ -47,6 +47,7 @@ PICTURES = {
     "robustness": ("robustness.png",),
     "presence": ("reliability.png",),
     "corrections": ("corrections.png",),
+    "serve": ("serve.png",),
 }
 
 

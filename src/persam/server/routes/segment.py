@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,14 +15,15 @@ from persam.segmentation import Segmentation
 from persam.server.answers import result_of
 from persam.server.asking import answer
 from persam.server.forms import form_docs, read_form
-from persam.server.refusals import MalformedError, Refused, TooLargeError, UnacceptableError
+from persam.server.refusals import Refused, TooLargeError, UnacceptableError, told
 from persam.server.routes.common import refusals, service_of
-from persam.server.schemas import PhotoResult, SegmentAnswer, SegmentForm
+from persam.server.schemas import PhotoAnswer, SegmentAnswer, SegmentForm
 from persam.server.service import Service
 from persam.server.uploads import Upload
 
 router = APIRouter(tags=["segment"])
 
+_MASK_PIXELS = 600_000_000  # of all the masks that one photo may have: so many bytes
 _EXAMPLE = 'curl -F photo=@kitchen.jpg -F "concept=my mug" http://127.0.0.1:8000/v1/segment'
 
 
@@ -47,7 +47,7 @@ async def segment(request: Request) -> Any:
     service = service_of(request)
     most = service.photos_at_once
     async with read_form(request, SegmentForm, files=most) as form:
-        concepts = await asyncio.to_thread(_concepts, service, form.concept)
+        concepts = await asyncio.to_thread(service.fitting_concepts, form.concept)
         if request.headers.get("accept", "").startswith("image/png"):
             return await answer(request, _as_png(service, form, concepts))
         results = await answer(request, _each(service, form, concepts))
@@ -56,15 +56,7 @@ async def segment(request: Request) -> Any:
     return SegmentAnswer(results=[_told(*pair) for pair in zip(form.photo, results, strict=True)])
 
 
-def _concepts(service: Service, names: Sequence[str]) -> list[Concept]:
-    if len(names) > service.settings.limits.concepts_per_request:
-        raise TooLargeError(f"A request looks for {service.settings.limits.concepts_per_request} concepts at most.")
-    if len(set(names)) < len(names):
-        raise MalformedError("A concept is named twice; once is enough.")
-    return [service.fitting_concept(name) for name in names]
-
-
-async def _each(service: Service, form: SegmentForm, concepts: list[Concept]) -> list[PhotoResult | PersamError]:
+async def _each(service: Service, form: SegmentForm, concepts: list[Concept]) -> list[PhotoAnswer | PersamError]:
     asked: list[Future[list[Segmentation]] | PersamError] = []
     try:
         for upload in form.photo:
@@ -80,15 +72,20 @@ async def _asked(
     service: Service, form: SegmentForm, upload: Upload, concepts: list[Concept]
 ) -> Future[list[Segmentation]] | PersamError:
     try:
-        await asyncio.to_thread(lambda: upload.pixels)
+        width, height = await asyncio.to_thread(lambda: upload.pixels)
     except PersamError as error:
         return error
+    if width * height * len(concepts) * form.max_instances > _MASK_PIXELS:
+        return TooLargeError(
+            f"The photo {upload.name} has {width * height / 1e6:,.1f} million pixels, too many for "
+            f"{len(concepts)} concepts and {form.max_instances} instances of each; make it smaller, or ask for fewer."
+        )
     return service.engine.segment(upload, concepts, max_instances=form.max_instances, threshold=form.threshold)
 
 
 async def _result(
     upload: Upload, asked: Future[list[Segmentation]] | PersamError, form: SegmentForm
-) -> PhotoResult | PersamError:
+) -> PhotoAnswer | PersamError:
     if isinstance(asked, PersamError):
         return asked
     try:
@@ -98,10 +95,10 @@ async def _result(
     return await asyncio.to_thread(result_of, upload.name, found, form.masks)
 
 
-def _told(upload: Upload, result: PhotoResult | PersamError) -> PhotoResult:
+def _told(upload: Upload, result: PhotoAnswer | PersamError) -> PhotoAnswer:
     if isinstance(result, Refused) and result.status >= 500:
         raise result  # the service's fault, not the photo's
-    return result if isinstance(result, PhotoResult) else PhotoResult(photo=upload.name, error=str(result))
+    return result if isinstance(result, PhotoAnswer) else PhotoAnswer(photo=upload.name, error=told(result))
 
 
 async def _as_png(service: Service, form: SegmentForm, concepts: list[Concept]) -> Response:

@@ -19,6 +19,7 @@ from persam.studio.canvas.prompts import CanvasPrompts
 from persam.studio.components import StublessMeta
 from persam.studio.workshop import SHOWN_SIDE, Shown
 
+_SCRIPTS = ("canvas.js", "painting.js", "hands.js")
 TOOLS = ("add", "remove", "box", "brush", "eraser", "pan")
 EMPTY: dict[str, Any] = {"points": [], "box": None, "strokes": [], "number": 0, "photo": ""}
 
@@ -37,10 +38,9 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
 
     Args:
         label: what is drawn on it, for those who do not see it.
-        elem_id: of the element, as for every component.
         empty: what stands there as long as there is no photo.
         tools: those that are offered, of `TOOLS`.
-        more: whatever `gradio.HTML` takes.
+        more: whatever `gradio.HTML` takes, such as `elem_id`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
             label=label,
             html_template=_part("canvas.html"),
             css_template=_part("canvas.css"),
-            js_on_load=_part("canvas.js"),
+            js_on_load="\n".join(_part(name) for name in _SCRIPTS),
             apply_default_css=False,
             photo=photo or {},
             reply=reply or {},

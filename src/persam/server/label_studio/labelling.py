@@ -1,0 +1,309 @@
+"""A project's labelling configuration, and its regions as masks and back.
+
+Places are in percent of the photo's width and height, of continuous coordinates: 0 is the left edge of the first pixel,
+100 the right edge of the last one.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+import xml.etree.ElementTree as ET  # entities, by which a document grows, are refused before it is read
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+
+from persam.errors import PersamError, UsageError
+from persam.geometry import Size
+from persam.instance import mask_box
+from persam.masks import read_mask
+from persam.outlines import filled, in_one_stroke, simple_outlines
+from persam.segmentation import SURE_ENOUGH, check_search
+from persam.server.label_studio.brush import decode_brush, encode_brush
+
+Kind = Literal["brushlabels", "polygonlabels", "rectanglelabels"]
+
+_KINDS: tuple[Kind, ...] = get_args(Kind)  # the more of a mask a region can say, the earlier
+_CLICKS = "keypointlabels"
+_LONGEST_CONFIG = 1_000_000  # characters
+_SMALLEST_PART = 0.01  # of a mask: smaller parts are no regions of their own, which somebody would have to delete
+_MOST_CORNERS = 100_000
+
+
+@dataclass(frozen=True)
+class Control:
+    """A tag of the configuration with which regions are drawn.
+
+    Attributes:
+        kind: of its regions; also their ``type`` and the key of their labels.
+        name: its own, ``from_name`` of its regions.
+        image: name of the image's tag, their ``to_name``.
+        field: of a task's data, which holds the photo's address.
+        labels: what a region can be called.
+        max_instances: objects of one label that are looked for in a photo (attribute ``model_max_instances``).
+        threshold: score from which on one is proposed (attribute ``model_threshold``).
+    """
+
+    kind: str
+    name: str
+    image: str
+    field: str
+    labels: tuple[str, ...]
+    max_instances: int = 1
+    threshold: float = SURE_ENOUGH
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """The tags of a labelling configuration that persam understands, in its order."""
+
+    controls: tuple[Control, ...]
+
+    @classmethod
+    def read(cls, config: str) -> Labelling:
+        """Read a labelling configuration, which is XML.
+
+        Raises:
+            PersamError: it is no XML, or nothing in it draws regions on a photo.
+        """
+        if len(config) > _LONGEST_CONFIG or re.search(r"<!(DOCTYPE|ENTITY)", config, re.IGNORECASE):
+            raise PersamError("The labelling configuration is too long or declares entities; give a plain one.")
+        try:
+            tags = list(ET.fromstring(config).iter())  # noqa: S314
+        except (ET.ParseError, RecursionError, ValueError) as error:
+            raise PersamError("The labelling configuration is not valid XML; save it again in Label Studio.") from error
+        images = {tag.get("name"): tag.get("value", "") for tag in tags if tag.tag == "Image"}
+        controls = [
+            _control(tag, images[tag.get("toName")])
+            for tag in tags
+            if tag.tag.lower() in (*_KINDS, _CLICKS) and images.get(tag.get("toName"), "").startswith("$")
+        ]
+        if not any(control.kind in _KINDS for control in controls):
+            raise PersamError(
+                "The labelling configuration has no BrushLabels, PolygonLabels or RectangleLabels on an Image with a "
+                'value such as "$image"; add one.'
+            )
+        return cls(tuple(controls))
+
+    @property
+    def labels(self) -> list[str]:
+        """All labels, each once."""
+        return list(dict.fromkeys(label for one in self.controls for label in one.labels))
+
+    def of_label(self, label: str) -> Control | None:
+        """With what a label is proposed: of its controls the one whose regions say most of a mask; None if none."""
+        fit = [one for one in self.controls if label in one.labels and one.kind in _KINDS]
+        return min(fit, key=lambda one: _KINDS.index(one.kind), default=None)
+
+    def address(self, task: Mapping[str, Any]) -> str:
+        """Where the photo of a task is.
+
+        Raises:
+            PersamError: the task does not say.
+        """
+        data = task.get("data")
+        for control in self.controls:
+            found = data.get(control.field) if isinstance(data, Mapping) else None
+            if isinstance(found, str) and found:
+                return found
+        wanted = " or ".join(dict.fromkeys(f'"{control.field}"' for control in self.controls))
+        number = task.get("id") if isinstance(task.get("id"), int) else "without a number"
+        raise PersamError(f"The task {number} has no address of a photo in its data; {wanted} is empty.")
+
+
+def _control(tag: ET.Element, image: str) -> Control:
+    labels = [each.get("alias") or each.get("value") for each in tag.iter("Label")]
+    try:
+        most, threshold = int(tag.get("model_max_instances", "1")), float(tag.get("model_threshold", str(SURE_ENOUGH)))
+        check_search(most, threshold)
+    except (ValueError, UsageError) as error:
+        raise PersamError(
+            f"The tag {tag.get('name')} has a model_max_instances or model_threshold that is none; give a number of "
+            "objects such as 3, and a score from 0 to 1."
+        ) from error
+    return Control(
+        kind=tag.tag.lower(),
+        name=tag.get("name", ""),
+        image=tag.get("toName", ""),
+        field=image.removeprefix("$"),
+        labels=tuple(label for label in labels if label),
+        max_instances=most,
+        threshold=threshold,
+    )
+
+
+# ------------------------------------------------------------------------------------------------ regions, read
+
+
+@dataclass
+class Drawn:
+    """What somebody drew of one label in one photo.
+
+    Attributes:
+        mask: (H, W) bool, all brush regions and polygons together; None if there are none.
+        boxes: rectangles (x0, y0, x1, y1) in pixels.
+        points: clicks (x, y) in pixels.
+        signs: of the clicks, 1 on the object, 0 beside it.
+    """
+
+    mask: np.ndarray | None = None
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    points: list[tuple[float, float]] = field(default_factory=list)
+    signs: list[int] = field(default_factory=list)
+
+    def add(self, region: Mapping[str, Any], size: Size) -> None:
+        """Take a region in.
+
+        Args:
+            region: one of an annotation's ``result``.
+            size: (H, W) of the photo, upright.
+
+        Raises:
+            PersamError: it is damaged, or was drawn on a turned photo or one of another aspect.
+        """
+        try:
+            kind, value = region["type"], region["value"]
+            if region.get("image_rotation"):
+                raise PersamError("A region was drawn on a photo that was turned by hand; turn it back and draw again.")
+            if kind == "brushlabels":
+                self._add_mask(_brush_mask(region, size))
+            elif kind == "polygonlabels":
+                self._add_mask(_polygon_mask(value["points"], size))
+            elif kind == "rectanglelabels":
+                self.boxes.append(_box(value, size))
+            elif kind == _CLICKS:
+                self.points.append(_inside(value["x"], value["y"], size))
+                self.signs.append(int(bool(int(region.get("is_positive", 1)))))
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise PersamError("A region of the annotation is damaged; draw it again.") from error
+
+    def _add_mask(self, mask: np.ndarray) -> None:
+        self.mask = mask if self.mask is None else self.mask | mask
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was drawn on the object."""
+        return self.mask is None and not self.boxes and not any(self.signs)
+
+
+def drawn_by_label(regions: Any, size: Size) -> dict[str, Drawn]:
+    """What was drawn of each label, in the order of an annotation's regions; others than on photos are passed over.
+
+    Raises:
+        PersamError: a region is damaged.
+    """
+    found: dict[str, Drawn] = {}
+    for region in regions if isinstance(regions, Sequence) else ():
+        label = label_of(region)
+        if label is not None:
+            found.setdefault(label, Drawn()).add(region, size)
+    return {label: drawn for label, drawn in found.items() if not drawn.is_empty}
+
+
+def label_of(region: Any) -> str | None:
+    """The label of a region of a photo, the first if it has several; None if it is something else."""
+    if not isinstance(region, Mapping) or region.get("type") not in (*_KINDS, _CLICKS):
+        return None
+    value = region.get("value")
+    labels = value.get(region["type"]) if isinstance(value, Mapping) else None
+    first = labels[0] if isinstance(labels, list) and labels else None
+    return first if isinstance(first, str) and first else None
+
+
+def _brush_mask(region: Mapping[str, Any], size: Size) -> np.ndarray:
+    drawn_on = int(region["original_height"]), int(region["original_width"])
+    if not (0 < drawn_on[0] * drawn_on[1] <= 4 * size[0] * size[1] and min(drawn_on) > 0):
+        raise PersamError("A brush region was drawn on a photo of another size; draw it again.")
+    mask = decode_brush(region["value"]["rle"], drawn_on)
+    return read_mask(mask, size, what="brush region", may_be_trivial=True)
+
+
+def _polygon_mask(corners: Any, size: Size) -> np.ndarray:
+    places = np.asarray(corners, np.float64)
+    if places.ndim != 2 or places.shape[1] != 2 or not 3 <= len(places) <= _MOST_CORNERS:
+        raise ValueError(places.shape)
+    return filled([[_corners(places, size)]], size)
+
+
+def _corners(percent: np.ndarray, size: Size) -> np.ndarray:
+    """Pixels (N, 2) int32 under places in percent."""
+    if not np.isfinite(percent).all():
+        raise ValueError(percent)
+    pixels = percent.clip(0, 100) / 100 * (size[1], size[0]) - 0.5
+    return np.round(pixels.clip(0, (size[1] - 1, size[0] - 1))).astype(np.int32)
+
+
+def _box(value: Mapping[str, Any], size: Size) -> tuple[float, float, float, float]:
+    """Around a rectangle, which may be turned about its upper left corner, clockwise, in degrees."""
+    left, top, width, height = (float(value[each]) / 100 for each in ("x", "y", "width", "height"))
+    angle = np.deg2rad(float(value.get("rotation") or 0))
+    if not np.isfinite([left, top, width, height, angle]).all():
+        raise ValueError(value)
+    width, height = width * size[1], height * size[0]
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ turn.T
+    corners += np.array([left * size[1], top * size[0]])
+    corners = corners.clip(0, (size[1], size[0]))
+    (x0, y0), (x1, y1) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    if x1 - x0 < 1 or y1 - y0 < 1:
+        raise PersamError("A rectangle has no pixels of the photo in it; draw it again.")
+    return x0, y0, x1, y1
+
+
+def _inside(x: float, y: float, size: Size) -> tuple[float, float]:
+    column, row = _corners(np.array([[float(x), float(y)]]), size)[0].tolist()
+    return float(column), float(row)
+
+
+# ------------------------------------------------------------------------------------------------ regions, written
+
+
+def regions_of(mask: np.ndarray, control: Control, label: str, score: float) -> list[dict[str, Any]]:
+    """A mask (H, W) bool as regions of a control, as they stand in a prediction's ``result``.
+
+    One brush region, one rectangle, or a polygon for every part, its holes joined to it by ways of no width.
+    """
+    box = mask_box(mask)
+    if box is None:
+        return []
+    height, width = mask.shape
+    x0, y0, x1, y1 = box
+    values: list[dict[str, Any]]
+    if control.kind == "brushlabels":
+        values = [{"format": "rle", "rle": encode_brush(mask)}]
+    elif control.kind == "polygonlabels":
+        values = [{"points": points, "closed": True} for points in _polygons(mask)]
+    else:
+        whole = (100 / width, 100 / height)
+        values = [
+            {"x": x0 * whole[0], "y": y0 * whole[1], "width": (x1 - x0) * whole[0], "height": (y1 - y0) * whole[1]}
+            | {"rotation": 0}
+        ]
+    return [
+        {
+            "id": uuid.uuid4().hex[:10],
+            "from_name": control.name,
+            "to_name": control.image,
+            "type": control.kind,
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "value": value | {control.kind: [label]},
+            "score": round(score, 6),
+            "readonly": False,
+        }
+        for value in values
+    ]
+
+
+def _polygons(mask: np.ndarray) -> Iterator[list[list[float]]]:
+    """Corners in percent, for every part of a mask that is no speck."""
+    height, width = mask.shape
+    smallest = _SMALLEST_PART * np.count_nonzero(mask)
+    for number, part in enumerate(simple_outlines(mask)):
+        if number == 0 or cv2.contourArea(part[0]) >= smallest:
+            places = (in_one_stroke(part) + 0.5) / (width, height) * 100
+            yield places.round(4).tolist()

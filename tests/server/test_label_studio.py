@@ -1,0 +1,281 @@
+"""Label Studio's requests, as its connector and webhooks send them, against the service with the bundled model."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from tests.conftest import draw_scene
+
+from persam.persam import PerSAM
+from persam.server.app import create_app
+from persam.server.label_studio.bridge import Project
+from persam.server.label_studio.brush import encode_brush
+from persam.server.label_studio.fetch import PhotoFetcher
+from persam.server.label_studio.labelling import drawn_by_label
+from persam.server.settings import ServerSettings
+
+HOME = "http://studio.local:8080"
+UID = "2.1629208966"  # number of the project, and when it was made
+CONFIG = """<View><Image name="image" value="$image"/>
+<BrushLabels name="tag" toName="image"><Label value="Disc"/></BrushLabels>
+<RectangleLabels name="box" toName="image"><Label value="Disc"/></RectangleLabels>
+<KeyPointLabels name="click" toName="image" smart="true"><Label value="Disc"/></KeyPointLabels></View>"""
+PLACES = {1: (60, 70), 2: (95, 50), 3: (45, 75)}  # of the disc in the photos of tasks
+SCENES = {number: draw_scene(center=center, seed=number) for number, center in PLACES.items()}
+SIZE = (120, 160)
+
+
+def png(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(SCENES[number][0]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def task(number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "data": {"image": f"/data/upload/2/{number:08x}-photo.png"},
+        "project": 2,
+        "annotations": [],
+        "predictions": [],
+    }
+
+
+def studio(request: httpx.Request) -> httpx.Response:
+    """A Label Studio that asks for its token."""
+    if request.headers.get("authorization") != "Token key":
+        return httpx.Response(401)
+    path = request.url.path
+    if path.startswith("/data/upload/2/"):
+        return httpx.Response(200, content=png(int(path.rpartition("/")[2][:8], 16)))
+    if path == "/api/tasks/1/":
+        return httpx.Response(200, json=task(1))
+    if path == "/api/projects/2/export":
+        return httpx.Response(200, json=[task(1) | {"annotations": [annotation(17, 1)]}, task(2)])
+    return httpx.Response(404)
+
+
+def region(kind: str, value: dict[str, Any]) -> dict[str, Any]:
+    about = {"original_width": SIZE[1], "original_height": SIZE[0], "image_rotation": 0, "origin": "manual"}
+    names = {"brushlabels": "tag", "rectanglelabels": "box", "keypointlabels": "click"}
+    named = {"id": "a1", "type": kind, "from_name": names[kind], "to_name": "image"}
+    return {**named, **about, "value": {**value, kind: ["Disc"]}}
+
+
+def brush(number: int) -> dict[str, Any]:
+    return region("brushlabels", {"format": "rle", "rle": encode_brush(SCENES[number][1])})
+
+
+def annotation(number: int, of: int, *regions: dict[str, Any]) -> dict[str, Any]:
+    result = list(regions) or [brush(of)]
+    return {"id": number, "task": of, "result": result, "was_cancelled": False, "ground_truth": False, "lead_time": 3.1}
+
+
+def event(action: str, **more: Any) -> dict[str, Any]:
+    return {"action": action, "project": {"id": 2, "title": "Discs", "label_config": CONFIG}, **more}
+
+
+def asked(*tasks: dict[str, Any], context: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    params = {"login": None, "password": None, "context": None if context is None else {"result": context}}
+    return {"tasks": list(tasks), "project": UID, "label_config": CONFIG, "params": params}
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.fixture(scope="module")
+def model() -> PerSAM:
+    return PerSAM.from_pretrained()
+
+
+@pytest.fixture
+def client(tmp_path: Path, model: PerSAM) -> Iterator[TestClient]:
+    settings = ServerSettings(tmp_path, label_studio_url=HOME, label_studio_key="key")
+    app = create_app(settings, model)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        app.state.service.label_studio.fetcher = PhotoFetcher(HOME, "key", transport=httpx.MockTransport(studio))
+        yield client
+
+
+def version(client: TestClient) -> str:
+    answer = client.post("/label-studio/setup", json={"project": UID, "schema": CONFIG, "hostname": HOME})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["model_version"])
+
+
+def annotate(client: TestClient, payload: dict[str, Any]) -> None:
+    answer = client.post("/label-studio/webhook", json=payload)
+    assert (answer.status_code, answer.json()["status"]) == (201, "ok"), answer.text
+    assert client.get("/label-studio/health").json() == {
+        "status": "UP",
+        "model_class": "persam",
+        "last_problem": None,
+    }
+
+
+def test_what_is_annotated_in_one_task_is_proposed_in_the_others(client: TestClient) -> None:
+    before = version(client)
+    nothing = client.post("/label-studio/predict", json=asked(task(2))).json()
+    assert nothing == {"results": [{"model_version": before, "score": 0.0, "result": []}]}
+
+    annotate(client, event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1)))
+    after = version(client)
+    assert after.startswith("label-studio-2-Disc@")
+    assert [each["name"] for each in client.get("/v1/concepts").json()] == ["label-studio-2-Disc"]
+
+    answer = client.post("/label-studio/predict", json=asked(task(2), task(3)))
+    assert answer.status_code == 200, answer.text
+    results = answer.json()["results"]
+    assert len(results) == 2
+    for number, prediction in zip((2, 3), results, strict=True):
+        assert prediction["model_version"] == after
+        assert 0.5 <= prediction["score"] <= 1
+        (found,) = prediction["result"]
+        assert (found["from_name"], found["to_name"], found["type"]) == ("tag", "image", "brushlabels")
+        assert (found["original_width"], found["original_height"], found["image_rotation"]) == (160, 120, 0)
+        assert (found["value"]["format"], found["value"]["brushlabels"]) == ("rle", ["Disc"])
+        mask = drawn_by_label([found], SIZE)["Disc"].mask
+        assert mask is not None
+        assert iou(mask, SCENES[number][1]) > 0.85
+
+
+def test_an_annotation_that_is_changed_or_deleted_is_unlearned(client: TestClient) -> None:
+    annotate(client, event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1)))
+    first = version(client)
+    annotate(client, event("ANNOTATION_CREATED", task=task(2), annotation=annotation(18, 2)))
+    assert len(client.get("/v1/concepts/label-studio-2-Disc").json()["references"]) == 2
+    annotate(client, event("ANNOTATION_UPDATED", task=task(2), annotation=annotation(18, 2)))
+    sources = [each["source"] for each in client.get("/v1/concepts/label-studio-2-Disc").json()["references"]]
+    assert sources == ["task-1-annotation-17", "task-2-annotation-18"]
+    annotate(client, event("ANNOTATIONS_DELETED", annotations=[{"id": 18}]))
+    assert version(client) == first
+    empty = annotation(17, 1) | {"result": []}
+    annotate(client, event("ANNOTATION_UPDATED", task=task(1), annotation=empty))
+    assert client.get("/v1/concepts").json() == []
+    assert version(client) == "persam: nothing learned yet"
+
+
+def test_a_box_teaches_what_is_in_it(client: TestClient) -> None:
+    x, y = PLACES[1]
+    value = {"x": (x - 28) / 1.6, "y": (y - 28) / 1.2, "width": 57 / 1.6, "height": 57 / 1.2, "rotation": 0}
+    drawn = annotation(17, 1, region("rectanglelabels", value))
+    annotate(client, event("ANNOTATION_CREATED", task=task(1), annotation=drawn))
+    (found,) = client.post("/label-studio/predict", json=asked(task(2))).json()["results"][0]["result"]
+    mask = drawn_by_label([found], SIZE)["Disc"].mask
+    assert mask is not None
+    assert iou(mask, SCENES[2][1]) > 0.8
+
+
+def test_a_click_gets_a_mask_at_once_and_teaches_until_something_is_submitted(client: TestClient) -> None:
+    x, y = PLACES[1]
+    click = region("keypointlabels", {"x": x / 1.6, "y": y / 1.2, "width": 0.3}) | {"is_positive": 1}
+    answer = client.post("/label-studio/predict", json=asked(task(1), context=[click]))
+    (found,) = answer.json()["results"][0]["result"]
+    mask = drawn_by_label([found], SIZE)["Disc"].mask
+    assert mask is not None
+    assert mask[y, x]
+    assert mask.mean() < 0.3
+
+    (proposed,) = client.post("/label-studio/predict", json=asked(task(2))).json()["results"]
+    assert proposed["result"]
+    annotate(client, event("ANNOTATION_CREATED", task=task(3), annotation=annotation(20, 3)))
+    client.post("/label-studio/predict", json=asked(task(1), context=[click]))
+    sources = [each["source"] for each in client.get("/v1/concepts/label-studio-2-Disc").json()["references"]]
+    assert sources == ["task-3-annotation-20"]
+
+
+def test_events_without_their_task_and_training_ask_label_studio(client: TestClient) -> None:
+    annotate(client, event("ANNOTATION_CREATED", annotation=annotation(17, 1)))
+    first = version(client)
+    annotate(client, event("ANNOTATIONS_DELETED", annotations=[{"id": 17}]))
+    annotate(client, event("START_TRAINING"))
+    assert version(client) == first
+
+
+def test_other_events_are_taken_and_teach_nothing(client: TestClient) -> None:
+    for payload in (
+        event("TASKS_CREATED", tasks=[task(1)]),
+        {"action": "PROJECT_DELETED", "project": {"id": 2}},
+        {"action": "ANNOTATION_CREATED"},
+        {},
+    ):
+        answer = client.post("/label-studio/webhook", json=payload)
+        assert (answer.status_code, answer.json()) == (201, {"status": "nothing to learn"})
+    skipped = annotation(17, 1) | {"was_cancelled": True}
+    annotate(client, event("ANNOTATION_CREATED", task=task(1), annotation=skipped))
+    assert client.get("/v1/concepts").json() == []
+
+
+def test_one_bad_photo_of_several_is_an_error_of_its_own(client: TestClient) -> None:
+    annotate(client, event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1)))
+    bad = task(9) | {"data": {"image": "http://169.254.169.254/latest"}}
+    answer = client.post("/label-studio/predict", json=asked(bad, task(2)))
+    first, second = answer.json()["results"]
+    assert first["result"] == []
+    assert "may get nothing" in first["error"]
+    assert second["result"]
+    alone = client.post("/label-studio/predict", json=asked(bad))
+    assert alone.status_code == 400
+    assert "may get nothing" in alone.json()["detail"]
+
+
+def test_a_photo_in_the_task_itself(client: TestClient) -> None:
+    held = task(2) | {"data": {"image": "data:image/png;base64," + base64.b64encode(png(2)).decode()}}
+    annotate(client, event("ANNOTATION_CREATED", task=held, annotation=annotation(17, 2)))
+    no_picture = task(3) | {"data": {"image": "data:image/png;base64,bm8gcGljdHVyZQ=="}}
+    answer = client.post("/label-studio/predict", json=asked(no_picture))
+    assert answer.status_code == 415
+    assert "not a picture" in answer.json()["detail"]
+
+
+def test_what_could_not_be_learned_is_told_afterwards(client: TestClient) -> None:
+    damaged = annotation(17, 1, region("brushlabels", {"format": "rle", "rle": [1, 2, 3]}))
+    answer = client.post("/label-studio/webhook", json=event("ANNOTATION_CREATED", task=task(1), annotation=damaged))
+    assert answer.status_code == 201
+    assert "draw the region again" in client.get("/label-studio/").json()["last_problem"]
+    lost = task(1) | {"data": {"image": "/data/lost.png"}}
+    client.post("/label-studio/webhook", json=event("ANNOTATION_CREATED", task=lost, annotation=annotation(17, 1)))
+    assert "answers 404" in client.get("/label-studio/health").json()["last_problem"]
+
+
+def test_label_studio_sends_the_token_as_a_password(tmp_path: Path, model: PerSAM) -> None:
+    token = "0123456789abcdef"
+    with TestClient(create_app(ServerSettings(tmp_path, token=token), model), base_url="http://127.0.0.1") as client:
+        assert client.get("/label-studio/health").status_code == 401
+        assert client.get("/label-studio/health", auth=("anybody", "wrong")).status_code == 401
+        assert client.get("/label-studio/health", auth=("anybody", token)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [
+        ({}, 422),
+        ({"tasks": "all", "project": UID, "label_config": CONFIG}, 422),
+        ({"tasks": [], "project": "../2", "label_config": CONFIG}, 400),
+        ({"tasks": [], "project": UID, "label_config": "<View>"}, 400),
+        ({"tasks": [{"id": 1}], "project": UID, "label_config": CONFIG, "params": {"context": {"result": 3}}}, 422),
+        (asked(task(1) | {"data": None}, context=[{"type": "brushlabels", "value": {"brushlabels": ["Disc"]}}]), 400),
+    ],
+)
+def test_a_malformed_request_is_refused_in_a_sentence(client: TestClient, payload: Any, status: int) -> None:
+    answer = client.post("/label-studio/predict", json=payload)
+    assert answer.status_code == status
+    assert answer.json()["detail"].endswith(".")
+
+
+def test_labels_that_no_file_can_be_called_after_are_kept_apart() -> None:
+    config = CONFIG.replace('value="Disc"', 'value="a/b"')
+    project = Project.of(2, config)
+    assert project.concept("Disc") == "label-studio-2-Disc"
+    assert project.concept("a/b") != project.concept("a:b")
+    assert project.concept("a/b").startswith("label-studio-2-a_b-")

@@ -1,0 +1,177 @@
+"""Labelling configurations as Label Studio's templates have them, and regions there and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from persam.errors import PersamError
+from persam.server.label_studio.brush import encode_brush
+from persam.server.label_studio.labelling import Control, Drawn, Labelling, drawn_by_label, regions_of
+
+BRUSH = """<View>
+  <Image name="image" value="$image" zoom="true"/>
+  <KeyPointLabels name="click" toName="image" smart="true"><Label value="Mug"/></KeyPointLabels>
+  <BrushLabels name="tag" toName="image" model_max_instances="3" model_threshold="0.25">
+    <Label value="Mug" background="#FFA39E"/><Label value="Big cat" alias="cat"/>
+  </BrushLabels>
+  <PolygonLabels name="poly" toName="image"><Label value="Mug"/><Label value="Horse"/></PolygonLabels>
+  <RectangleLabels name="box" toName="image"><Label value="Car"/></RectangleLabels>
+  <Choices name="choice" toName="image"><Choice value="good"/></Choices>
+</View>"""
+SIZE = (60, 80)
+
+
+def shape() -> np.ndarray:
+    """A disc with a hole."""
+    mask = np.zeros(SIZE, np.uint8)
+    cv2.circle(mask, (40, 30), 20, 1, -1)
+    cv2.circle(mask, (40, 30), 6, 0, -1)
+    return mask.astype(bool)
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def control(kind: str) -> Control:
+    return Control(kind, "tag", "image", "image", ("Mug",))
+
+
+def region(kind: str, **value: Any) -> dict[str, Any]:
+    about = {"original_width": SIZE[1], "original_height": SIZE[0], "image_rotation": 0}
+    return {"from_name": "tag", "to_name": "image", "type": kind, **about, "value": value | {kind: ["Mug"]}}
+
+
+def test_a_configuration_tells_how_each_label_is_proposed() -> None:
+    read = Labelling.read(BRUSH)
+    assert read.labels == ["Mug", "cat", "Horse", "Car"]
+    mug = read.of_label("Mug")
+    assert mug is not None
+    assert (mug.kind, mug.name, mug.image, mug.field) == ("brushlabels", "tag", "image", "image")
+    assert (mug.max_instances, mug.threshold) == (3, 0.25)
+    kinds = {label: found.kind for label in read.labels if (found := read.of_label(label))}
+    assert kinds == {
+        "Mug": "brushlabels",
+        "cat": "brushlabels",
+        "Horse": "polygonlabels",
+        "Car": "rectanglelabels",
+    }
+    assert read.of_label("good") is None
+    assert read.address({"id": 1, "data": {"image": "/data/upload/2/a.jpg"}}) == "/data/upload/2/a.jpg"
+    with pytest.raises(PersamError, match=r'The task 4 has no address.*"image" is empty'):
+        read.address({"id": 4, "data": {"text": "nothing"}})
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("<View>", "not valid XML"),
+        ("", "not valid XML"),
+        ("<View><Text name='t' value='$text'/></View>", "no BrushLabels"),
+        ("<View><Image name='i' value='$i'/><BrushLabels name='b' toName='other'/></View>", "no BrushLabels"),
+        ("<!DOCTYPE x [<!ENTITY a 'aaaa'>]><View>&a;</View>", "declares entities"),
+        ("<View>" * 200_000, "too long"),
+        (BRUSH.replace('"3"', '"many"'), "number of objects"),
+        (BRUSH.replace('"0.25"', '"7"'), "score from 0 to 1"),
+    ],
+)
+def test_another_configuration_is_refused_in_a_sentence(config: str, says: str) -> None:
+    with pytest.raises(PersamError, match=says):
+        Labelling.read(config)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("brushlabels", 1.0), ("polygonlabels", 0.97), ("rectanglelabels", 1.0)])
+def test_a_mask_becomes_regions_and_they_a_mask_again(kind: str, least: float) -> None:
+    mask = shape()
+    regions = regions_of(mask, control(kind), "Mug", 0.75)
+    assert len(regions) == 1
+    assert regions[0]["type"] == kind
+    assert regions[0]["value"][kind] == ["Mug"]
+    assert (regions[0]["original_width"], regions[0]["original_height"]) == (80, 60)
+    drawn = drawn_by_label(regions, SIZE)["Mug"]
+    if kind == "rectanglelabels":
+        assert drawn.boxes == [pytest.approx((20, 10, 61, 51))]
+    else:
+        assert drawn.mask is not None
+        assert iou(drawn.mask, mask) >= least
+
+
+def test_every_part_is_a_polygon_but_specks() -> None:
+    mask = np.zeros(SIZE, bool)
+    mask[5:25, 5:25] = mask[30:50, 40:70] = mask[55:57, 2:4] = True
+    regions = regions_of(mask, control("polygonlabels"), "Mug", 0.5)
+    assert len(regions) == 2
+    found = drawn_by_label(regions, SIZE)["Mug"].mask
+    assert found is not None
+    assert iou(found, mask) > 0.97
+    assert regions_of(np.zeros(SIZE, bool), control("brushlabels"), "Mug", 0.5) == []
+
+
+def test_regions_of_one_label_are_one_thing_and_others_are_passed_over() -> None:
+    half = np.zeros(SIZE, bool)
+    half[:, :30] = True
+    regions = [
+        region("brushlabels", format="rle", rle=encode_brush(half)),
+        region("polygonlabels", points=[[50, 0], [100, 0], [100, 100], [50, 100]]),
+        {"type": "choices", "value": {"choices": ["good"]}},
+        {"type": "brushlabels", "value": {"rle": [1], "brushlabels": []}},
+        "nonsense",
+    ]
+    (drawn,) = drawn_by_label(regions, SIZE).values()
+    assert drawn.mask is not None
+    assert drawn.mask[:, :30].all()
+    assert drawn.mask[:, 40:].all()
+    assert not drawn.mask[:, 31:39].any()
+
+
+def test_a_turned_rectangle_becomes_the_box_around_it() -> None:
+    """Turned by 90 degrees about its upper left corner it lies to the left of that."""
+    drawn = Drawn()
+    drawn.add(region("rectanglelabels", x=50, y=50, width=25, height=100 / 6, rotation=90), SIZE)
+    assert drawn.boxes == [pytest.approx((30, 30, 40, 50))]
+
+
+def test_a_region_on_a_smaller_copy_fits_the_photo() -> None:
+    drawn = Drawn()
+    drawn.add(region("brushlabels", format="rle", rle=encode_brush(shape())), (120, 160))
+    assert drawn.mask is not None
+    assert drawn.mask.shape == (120, 160)
+    assert iou(drawn.mask[::2, ::2], shape()) > 0.95
+
+
+def test_clicks_are_on_it_or_beside_it() -> None:
+    regions = [
+        region("keypointlabels", x=50, y=50, width=0.3) | {"is_positive": 1},
+        region("keypointlabels", x=100, y=0, width=0.3) | {"is_positive": 0},
+    ]
+    drawn = drawn_by_label(regions, SIZE)["Mug"]
+    assert drawn.points == [(40, 30), (79, 0)]
+    assert drawn.signs == [1, 0]
+    assert drawn_by_label(regions[1:], SIZE) == {}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        region("brushlabels", format="rle", rle=[1, 2, 3]),
+        region("brushlabels", format="rle"),
+        region("brushlabels", rle=encode_brush(shape())) | {"original_width": 10**9, "original_height": 10**9},
+        region("brushlabels", rle=encode_brush(shape())) | {"original_width": "wide"},
+        region("brushlabels", rle=encode_brush(shape())) | {"image_rotation": 90},
+        region("polygonlabels", points=[[1, 2], [3, 4]]),
+        region("polygonlabels", points=[[1, 2], [3, float("nan")], [5, 6]]),
+        region("polygonlabels", points="round"),
+        region("polygonlabels", points=[[1, 2, 3]] * 4),
+        region("rectanglelabels", x=1, y=1, width=0, height=0),
+        region("rectanglelabels", x=1, y=1, width=float("inf"), height=2),
+        region("rectanglelabels", x=None, y=1, width=1, height=1),
+        region("keypointlabels", x=[1], y=2),
+    ],
+)
+def test_a_damaged_region_is_refused_in_a_sentence(bad: dict[str, Any]) -> None:
+    with pytest.raises(PersamError, match=r"draw .*again\.$"):
+        drawn_by_label([bad], SIZE)

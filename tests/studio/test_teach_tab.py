@@ -1,0 +1,127 @@
+"""The tab Teach, handler by handler. The work itself: `test_teaching.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import draw_scene
+from tests.fakes import ColourModel
+
+from persam import PerSAM
+
+pytest.importorskip("gradio")
+import gradio as gr
+
+from persam.server.engine import Engine
+from persam.server.store import ConceptStore
+from persam.studio import teach
+from persam.studio.teach import TeachTab
+from persam.studio.teaching import Teaching
+from persam.studio.workshop import Workshop
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(PerSAM(ColourModel(cells=32))) as engine:
+        yield engine
+
+
+@pytest.fixture
+def tab(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TeachTab]:
+    monkeypatch.setattr(teach, "_PAUSE", 0.0)
+    store = ConceptStore(tmp_path / "concepts")
+    with Workshop(engine, store, folder=tmp_path / "run") as workshop, gr.Blocks():
+        yield TeachTab(workshop)
+
+
+@pytest.fixture
+def opened(tab: TeachTab, photo_file: Path) -> Teaching:
+    lesson = Teaching()
+    *_, shown = tab.open_photo(lesson, str(photo_file))
+    assert shown[tab.canvas]["visible"]
+    assert shown[tab.photo]["value"] is None  # ready for the next one
+    return lesson
+
+
+def last(updates: Iterator[dict[Any, Any]]) -> dict[Any, Any]:
+    *_, found = updates
+    return found
+
+
+def words(html: str) -> str:
+    return re.sub("<[^>]+>", " ", html)
+
+
+def drawn(lesson: Teaching, **value: Any) -> dict[str, Any]:
+    assert lesson.shown is not None
+    return {"points": [], "number": 1, "photo": lesson.shown.url, **value}
+
+
+def test_a_click_is_answered_and_the_doctor_speaks(tab: TeachTab, opened: Teaching) -> None:
+    answer = last(tab.draw(opened, drawn(opened, points=[[60, 84, 1]], number=5)))[tab.canvas]["reply"]
+    assert answer["number"] == 5
+    assert answer["mask"].startswith("data:image/png")
+    assert re.fullmatch(r"\d+\.\d% of the photo is marked\.", answer["note"])
+    assert "findings" in last(tab.examine(opened))[tab.doctor]
+
+
+def test_what_the_model_cannot_do_is_said_below_the_photo(tab: TeachTab, opened: Teaching) -> None:
+    answer = last(tab.draw(opened, drawn(opened, points=[[5, 5, 0]], number=2)))[tab.canvas]["reply"]
+    assert (answer["number"], answer["mask"]) == (2, "")
+    assert "click on the object too" in answer["note"]
+
+
+def test_the_doctor_does_not_speak_of_a_mask_that_changed(
+    tab: TeachTab, opened: Teaching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last(tab.draw(opened, drawn(opened, points=[[60, 84, 1]])))
+
+    def draw_on(seconds: float) -> None:
+        opened.mask = np.ones((120, 160), bool)
+
+    monkeypatch.setattr(teach.time, "sleep", draw_on)
+    assert tab.doctor not in last(tab.examine(opened))
+
+
+def test_learn_add_replace_and_tune_show_the_concept_as_it_is(tab: TeachTab, opened: Teaching) -> None:
+    last(tab.draw(opened, drawn(opened, points=[[60, 84, 1]])))
+    learned = last(tab.learn_it(opened, "disc", True))
+    assert "1 photo, mode persam, not tuned" in words(learned[tab.card])
+    assert Path(learned[tab.download]["value"]).name == "disc.safetensors"
+    taken = last(tab.learn_it(opened, "disc", True))
+    assert "another shot of it, replace it" in taken[tab.status]
+    assert taken[tab.taken]["visible"]
+    assert "2 photos" in words(last(tab.add_it(opened, "disc", True))[tab.card])
+    tuned = last(tab.tune_it(opened))
+    assert "two learned numbers" in tuned[tab.card]
+    assert not tuned[tab.tune]["interactive"]
+    replaced = last(tab.replace_it(opened, "disc", True))
+    assert "1 photo, mode persam, not tuned" in words(replaced[tab.card])
+    assert not replaced[tab.taken]["visible"]
+
+
+def test_it_is_tried_on_another_photo(tab: TeachTab, opened: Teaching, tmp_path: Path) -> None:
+    last(tab.draw(opened, drawn(opened, points=[[60, 84, 1]])))
+    last(tab.learn_it(opened, "disc", True))
+    Image.fromarray(draw_scene(radius=0, seed=4)[0]).save(tmp_path / "empty.png")
+    tried = last(tab.try_it(opened, str(tmp_path / "empty.png")))
+    assert "ound" in words(tried[tab.status])
+    name = re.search(r'src="/pictures/([^"]+)"', tried[tab.try_result])
+    assert name is not None
+    assert tab.workshop.pictures.get(name.group(1))
+
+
+def test_a_field_that_was_emptied_changes_nothing(tab: TeachTab, opened: Teaching) -> None:
+    for updates in (
+        tab.open_photo(opened, None),
+        tab.take_mask(opened, None, "mask"),
+        tab.try_it(opened, None),
+    ):
+        assert list(updates) == [{tab.status: gr.skip()}]
+    assert opened.shown is not None
