@@ -39,7 +39,11 @@ def visit(studio: StudioProcess, browser: Browser) -> Iterator[Callable[..., Vis
     def open_tab(
         tab: str = "Teach", *, scheme: str = "light", size: str = "wide", of: StudioProcess = studio, **options: Any
     ) -> Visit:
-        context = browser.new_context(viewport=SIZES[size], color_scheme=scheme, accept_downloads=True, **options)
+        still: dict[str, Any] = {
+            "color_scheme": scheme,
+            "reduced_motion": "reduce",
+        }  # no colour is on its way to another
+        context = browser.new_context(viewport=SIZES[size], accept_downloads=True, **still, **options)
         context.route(lambda url: not url.startswith(of.url), lambda route: route.abort())
         opened.append(Visit(context.new_page(), of.url))
         return opened[-1].open(tab)

@@ -27,6 +27,7 @@ Ids of the parts:
 #find-save-as          what becomes of the concept: replace, new
 #find-learn            use as another shot; #find-keep: for this photo alone; #find-absent: it is not there
 #find-changes          what another look changed
+#find-note             the last thing said of a correction or a download, once more
 #find-parcel           which download; #find-prepare: make it; #find-download: fetch it
 #find-clip             all of a clip; #find-preview: newest frame, then player; #find-clip-links: its files
 =====================  =================================================================================================
@@ -146,7 +147,6 @@ def _results(*above: Any) -> FindParts:
         back = gr.Button("‹ Earlier", elem_id="find-page-back", elem_classes="quiet", size="sm", min_width=90)
         page = gr.HTML("", elem_id="find-page")
         on = gr.Button("Later ›", elem_id="find-page-on", elem_classes="quiet", size="sm", min_width=90)
-    changes = gr.HTML("", elem_id="find-changes")
     with gr.Tabs(elem_id="find-detail"):
         with gr.Tab("Picture", id="picture") as pictured, gr.Row():
             with gr.Column(scale=2, min_width=300):
@@ -167,6 +167,8 @@ def _results(*above: Any) -> FindParts:
                 learn = gr.Button("Use as another shot", variant="primary", elem_id="find-learn", min_width=150)
                 keep = gr.Button("For this photo alone", elem_id="find-keep", min_width=150)
                 absent = gr.Button("It is not there", elem_id="find-absent", min_width=130)
+    note = gr.HTML("", elem_id="find-note")
+    changes = gr.HTML("", elem_id="find-changes")
     with gr.Accordion("Download what is shown", open=False, elem_id="find-downloads"), gr.Row():
         parcel = gr.Dropdown(
             [(each.name, key) for key, each in PARCELS.items()],
@@ -204,6 +206,7 @@ def _results(*above: Any) -> FindParts:
         keep=keep,
         absent=absent,
         changes=changes,
+        note=note,
         parcel=parcel,
         prepare=prepare,
         download=download,
@@ -251,7 +254,7 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     parts.worth.click(actions.choose_worth, [session, kind], **run)
     for view, detail in zip(parts.views, ("picture", "explain", "correct"), strict=True):
         view.select(partial(actions.open_detail, detail), session, **run)
-    drawn = {**run, "outputs": [parts.canvas, parts.status]}
+    drawn = {**run, "outputs": [parts.canvas, parts.status, parts.note]}
     parts.canvas.input(actions.draw, [session, parts.canvas], trigger_mode="always_last", **drawn)
     parts.learn.click(actions.learn, [session, parts.save_as, kind], **run)
     parts.keep.click(actions.keep_mask, [session, kind], **run)

@@ -62,6 +62,7 @@ class FindActions(FindShown):
             **self.chosen(session, kind),
             self.parts.steps: {"steps": [], "empty": EXPLAIN_HINT},
             self.parts.canvas: Canvas.show(None),
+            self.parts.note: "",
         }
         one = session.search.get(key)
         if one is not None and not one.problem:  # else the picture says why
@@ -126,6 +127,7 @@ class FindActions(FindShown):
             parts.states: gr.update(choices=[], value=[]),
             parts.only: gr.update(choices=search.concepts, value=[], visible=len(search.concepts) > 1),
             parts.changes: "",
+            parts.note: "",
         }
         yield from self.look(session, search.photos, list(session.learned), kind)
         yield {**self.busy(False), **self.shown(session, kind), **self.chosen(session, kind)}
@@ -236,7 +238,7 @@ class FindActions(FindShown):
             **self.shown(session, kind),
             **self.chosen(session, kind),
             self.parts.canvas: Canvas.show(None),
-            self.parts.status: status(f"{one.photo.name}: {told}."),
+            **self.say(f"{one.photo.name}: {told}."),
         }
 
     @staticmethod
@@ -254,7 +256,7 @@ class FindActions(FindShown):
         if not session.running.acquire(blocking=False):
             raise UsageError("This page is still searching; wait for its end, or stop it first.")
         try:
-            yield {parts.status: status(f"Learning from {one.photo.name} …")}
+            yield self.say(f"Learning from {one.photo.name} …")
             better = learn_correction(self.workshop.engine, session.learned[one.concept], one.photo.path, mask)
             saved = self._save(better, replaces=save_as == "replace")
             session.learned[one.concept] = replace(better, name=saved)
@@ -277,7 +279,7 @@ class FindActions(FindShown):
                 **self.busy(False),
                 **self.shown(session, kind),
                 **self.chosen(session, kind),
-                parts.status: status(line),
+                **self.say(line),
                 parts.changes: changes_table(len(unsure), before, session.search.counts(), changed),
             }
         finally:

@@ -10,6 +10,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -56,6 +57,7 @@ class FindParts:
     keep: Any
     absent: Any
     changes: Any
+    note: Any
     parcel: Any
     prepare: Any
     download: Any
@@ -66,8 +68,11 @@ class FindParts:
     @property
     def changing(self) -> list[Any]:
         """Those that actions change."""
-        names = "status run stop results states only gallery page back on large facts steps canvas changes download"
-        return [getattr(self, name) for name in f"{names} clip preview clip_links".split()]
+        names = (
+            "status run stop results states only gallery page back on large facts steps canvas note changes download "
+            "clip preview clip_links"
+        )
+        return [getattr(self, name) for name in names.split()]
 
 
 def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Updates]]:
@@ -80,7 +85,7 @@ def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Upd
         try:
             yield from action(self, *args)
         except PersamError as problem:
-            yield {self.parts.status: status(str(problem), problem=True)}
+            yield self.say(str(problem), problem=True)
 
     return wrapped
 
@@ -170,6 +175,15 @@ class FindShown:
             raise
         yield {self.parts.status: status(summary(session.search) + ended)}
 
+    def say(self, text: str, *, problem: bool = False, share: float | None = None) -> Updates:
+        """Say something in the line of the status, and again below the chosen result, where that line is out of sight;
+        it is read aloud once."""
+        kind = "status problem" if problem else "status"
+        return {
+            self.parts.status: status(text, problem=problem, share=share),
+            self.parts.note: f'<p class="{kind}" aria-hidden="true">{escape(text)}</p>',
+        }
+
     def busy(self, busy: bool) -> Updates:
         """Which of Find and Stop can be pressed."""
         return {self.parts.run: gr.update(interactive=not busy), self.parts.stop: gr.update(interactive=busy)}
@@ -186,10 +200,10 @@ class FindShown:
         for done, total in downloads.prepare(search, kind, target):
             if time.monotonic() - last >= _EVERY:
                 last = time.monotonic()
-                yield {parts.status: status(f"Packing {target.name}: {done} of {total}.", share=done / total)}
+                yield self.say(f"Packing {target.name}: {done} of {total}.", share=done / total)
         size = target.stat().st_size
         told = f"{size / 1e6:.1f} MB" if size > 5e5 else f"{max(1, round(size / 1e3))} kB"
         yield {
-            parts.status: status(f"{target.name} is ready: {total} results."),
+            **self.say(f"{target.name} is ready: {total} results."),
             parts.download: gr.update(value=str(target), label=f"Download {target.name} ({told})", visible=True),
         }

@@ -74,7 +74,11 @@ function draw() {
 }
 grid.addEventListener("click", (event) => {
   const card = event.target.closest("button");
-  if (card) trigger("select", { card: card.dataset.card });
+  if (!card) return;
+  trigger("select", { card: card.dataset.card });
+  // On a phone what was chosen is shown far below the card.
+  const detail = document.getElementById("find-detail");
+  if (detail && window.innerWidth < 700) detail.scrollIntoView({ block: "start" });
 });
 grid.addEventListener("keydown", (event) => {
   const every = [...grid.children], at = every.indexOf(document.activeElement);

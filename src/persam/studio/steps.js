@@ -23,6 +23,8 @@ function show() {
     if (place === at) button.setAttribute("aria-current", "step");
     else button.removeAttribute("aria-current");
   });
+  const current = strip.children[at];
+  if (current) strip.scrollLeft = current.offsetLeft - strip.offsetLeft - strip.clientWidth / 2;
 }
 function go(place) {
   if (place < 0 || place >= every().length) return;
