@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -166,7 +167,7 @@ class Engine(Held):
 
         Args:
             work: is given the model; it must not wait for the engine, whose thread it is on.
-            patient: a piece of a long job: it is served when nobody else waits, but at least as one of four asks, and
+            patient: a piece of a long job: served when nobody else waits, but also after four asks or a batch, and
                 never refused for others that wait.
 
         Raises:
@@ -258,7 +259,7 @@ class Engine(Held):
             with self._change:
                 self._being_read -= 1
                 if problem is None:
-                    self._ready.append(ask)
+                    insort(self._ready, ask, key=lambda each: each.number)  # who came first is served first
                 self._change.notify_all()
             if problem is not None:
                 _fail(ask, problem)
