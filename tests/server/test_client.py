@@ -188,8 +188,9 @@ def test_refusals_are_the_service_s_sentences(client: Client, url: str, tmp_path
         client.segment(tmp_path / "gone.png", "disc")
     with pytest.raises(UsageError, match="four numbers"):
         client.learn("x", photo, box=["a", 1, 2, 3])  # type: ignore[list-item]
-    with pytest.raises(UsageError, match="is like http"):
-        Client("localhost:8000")
+    for address in ("localhost:8000", "http://:::", "https://", "ftp://localhost"):
+        with pytest.raises(UsageError, match="is like http"):
+            Client(address)
     with Client("http://127.0.0.1:9", patience=0) as nowhere:
         assert not nowhere.is_ready()
         with pytest.raises(PersamError, match="No service answers at http://127.0.0.1:9"):

@@ -213,7 +213,7 @@ def test_events_without_their_task_and_training_ask_label_studio(client: TestCli
     annotate(client, event("START_TRAINING"))
     assert version(client) == first
     annotate(client, event("ANNOTATIONS_DELETED", annotations=[{"id": 17}]))
-    tasks = [task(1) | {"annotations": [annotation(17, 1)]}, task(2), {"annotations": [3]}]
+    tasks = [task(1) | {"annotations": [annotation(17, 1)]}, task(2), {"annotations": [3]}, {"annotations": None}]
     answer = client.post("/label-studio/train", json={"annotations": tasks, "project": UID, "label_config": CONFIG})
     assert answer.status_code == 201
     assert version(client) == first
@@ -296,3 +296,4 @@ def test_labels_that_no_file_can_be_called_after_are_kept_apart() -> None:
     assert project.concept("Disc") == "label-studio-2-Disc"
     assert project.concept("a/b") != project.concept("a:b")
     assert project.concept("a/b").startswith("label-studio-2-a_b-")
+    assert project.concept("x" * 300) != project.concept("x" * 301)

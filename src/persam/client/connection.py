@@ -55,7 +55,11 @@ class Connection(Held):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.httpx = library("httpx", "persam.client", "serve")
-        if not url.startswith(("http://", "https://")):
+        try:
+            parsed = self.httpx.URL(url)
+        except self.httpx.InvalidURL:
+            parsed = None
+        if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
             raise UsageError(f"The address of a service is like http://127.0.0.1:8000, not {url}.")
         self.url = url.rstrip("/")
         self.patience = patience

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from persam.errors import UsageError
+from persam.server.label_studio.fetch import origin_of
 
 _MEGA, _GIGA = 10**6, 10**9
 _SHORTEST_TOKEN = 16  # characters; `openssl rand -hex 16` gives 32
@@ -91,7 +92,8 @@ class ServerSettings:
         limits: what it takes.
 
     Raises:
-        UsageError: it could be reached from elsewhere without a token, a token is too short to be one, no such port.
+        UsageError: it could be reached from elsewhere without a token, a token is too short to be one, no such port,
+            or no such address.
     """
 
     folder: Path
@@ -117,6 +119,9 @@ class ServerSettings:
             )
         if self.token is not None:
             _check_token(self.token)
+        for address in (self.label_studio_url, *self.photo_hosts):
+            if address is not None:
+                origin_of(address)
 
     @property
     def is_loopback(self) -> bool:

@@ -73,9 +73,9 @@ class Project:
 
     def concept(self, label: str) -> str:
         """Name of a label's concept; labels that would have the same file get names of their own."""
-        clean = safe_name(label)
+        clean = safe_name(label)[:80]
         other = "" if clean == label else f"-{hashlib.sha256(label.encode('utf-8', 'replace')).hexdigest()[:6]}"
-        return f"{self.prefix}{clean[:80]}{other}"
+        return f"{self.prefix}{clean}{other}"
 
 
 class Bridge:
@@ -158,11 +158,7 @@ class Bridge:
         if tasks is None:
             tasks = _json(self.fetcher.fetch(f"/api/projects/{project.number}/export?exportType=JSON"))
         annotated = [
-            (task, annotation)
-            for task in tasks
-            if isinstance(task, Mapping)
-            for annotation in task.get("annotations", ())
-            if isinstance(annotation, Mapping)
+            (task, annotation) for task in _mappings(tasks) for annotation in _mappings(task.get("annotations"))
         ]
         problem = None
         for task, annotation in annotated[-MOST_SHOTS * len(project.labelling.labels) :]:
@@ -241,8 +237,8 @@ class Bridge:
         Raises:
             PersamError: the only task's photo is not to be had.
         """
-        known = self._known(project)
-        version = self.version(project)
+        known = await asyncio.to_thread(self._known, project)
+        version = await asyncio.to_thread(self.version, project)
         at_once = asyncio.Semaphore(self.engine.batch)
 
         async def one(task: Mapping[str, Any]) -> Prediction:
@@ -281,7 +277,8 @@ class Bridge:
         async with self._photo_of(project, task) as upload:
             pixels, size = await asyncio.to_thread(upload.read, self._longest)
             sha256 = upload.sha256
-        nothing = {"model_version": self.version(project), "score": 0.0, "result": []}
+        version = await asyncio.to_thread(self.version, project)
+        nothing = {"model_version": version, "score": 0.0, "result": []}
         drawn = await asyncio.to_thread(drawn_by_label, _of_last_label(regions), size)
         if not drawn:
             return nothing, None
@@ -373,6 +370,11 @@ def _number(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**15:
         raise PersamError("A task or annotation of Label Studio has no number.")
     return value
+
+
+def _mappings(values: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list in JSON; none of something else."""
+    return [each for each in values if isinstance(each, Mapping)] if isinstance(values, list) else []
 
 
 def _json(data: bytes) -> Any:

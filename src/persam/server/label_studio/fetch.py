@@ -179,5 +179,5 @@ def origin_of(address: str) -> Origin:
         scheme = host = ""
         port = None
     if scheme not in _PORTS or not host or "@" in parts.netloc or "\\" in address:
-        raise UsageError("An address of a host is like http://localhost:8080 or https://example.org, and nothing else.")
+        raise UsageError(f"The address of a host is like http://localhost:8080 or https://example.org, not {address}.")
     return scheme, host, port or _PORTS[scheme]

@@ -27,7 +27,7 @@ from persam.server.routes.common import refusals, service_of
 from persam.server.service import Service
 from persam.server.uploads import Upload, stored
 
-router = APIRouter(tags=["cvat"])
+router = APIRouter(tags=["CVAT"])
 
 _MOST_POINTS = 1_000
 _Place = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=2, max_length=2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Request
@@ -12,7 +13,7 @@ from persam.server.asking import answer
 from persam.server.label_studio.bridge import Bridge, Project
 from persam.server.routes.common import refusals, service_of
 
-router = APIRouter(prefix="/label-studio", tags=["label studio"])
+router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
 
 _CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image"><Label value="Mug"/>'
@@ -120,7 +121,7 @@ async def backend_health(request: Request) -> BackendHealth:
 async def setup(request: Request, asked: SetupRequest) -> SetupAnswer:
     """A project is connected, or looked at: what its predictions would be made with now."""
     project = Project.of(asked.project, asked.schema_)
-    return SetupAnswer(model_version=_bridge(request).version(project))
+    return SetupAnswer(model_version=await asyncio.to_thread(_bridge(request).version, project))
 
 
 @router.post("/predict", response_model_exclude_none=True, responses=refusals(400, 408, 413, 415, 422, 429, 503))
