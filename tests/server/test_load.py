@@ -36,11 +36,11 @@ def asked(kind: str, start: float, seconds: float, **more: object) -> LoadReques
 
 
 def load(**changes: object) -> Load:
-    """Seen of two clients in a minute, who are twice as slow as one, with memory that grows by 60 MB an hour."""
+    """Seen of two clients in ten minutes, who are twice as slow as one, with memory that grows by 60 MB an hour."""
     values: dict[str, object] = {
         "alone": [asked("segment", n, 0.1) for n in range(10)],
         "together": [*(asked("segment", n / 2, 0.2) for n in range(120)), asked("album", 10, 20.0, photos=12)],
-        "memory": [(n / 2, 500_000_000 + round(n / 2 * 60e6 / 3600)) for n in range(121)],
+        "memory": [(n * 5, 500_000_000 + round(n * 5 * 60e6 / 3600)) for n in range(121)],
         "rounds": [(9.0, 10.0), (9.2, 10.0), (9.4, 10.0)],
         "burst": Burst([asked("segment", 0, 3.0, refused=2) for _ in range(8)], 3.0, 4.0),
     }
@@ -87,10 +87,16 @@ class TestFigures:
         assert theil_sen(x, np.array(values)) == pytest.approx(theilslopes(values, x).slope)
 
     def test_peaks_are_no_growth(self) -> None:
-        memory = [(float(n), 500_000_000 + (200_000_000 if n % 10 == 0 else 0)) for n in range(300)]
+        memory = [(float(n), 500_000_000 + (200_000_000 if n % 10 == 0 else 0)) for n in range(400)]
         growth = memory_growth(memory)
         assert growth is not None
         assert growth["slope"] == 0
+
+    def test_a_short_time_tells_no_growth(self) -> None:
+        growth = memory_growth([(float(n), 500_000_000 + 1_000_000 * n) for n in range(60)])
+        assert growth is not None
+        assert (growth["slope"], growth["last"]) == (None, pytest.approx(557, abs=1))
+        assert memory_growth([(0.0, 5)] * 3) is None
 
 
 class TestPhotos:

@@ -22,6 +22,7 @@ PLOT = "serve.png"
 WARM = 0.25  # share of the time after which memory should no longer grow
 WANTED_THROUGHPUT = 0.9
 _PHOTOS = 12  # that are sent, again and again
+_SLOPE_FROM = 240.0  # seconds over which memory is watched; what it breathes in less hides what it grows
 _POINTS = 120  # that memory over time is summed up in
 _QUARTILES = 0.5
 
@@ -145,7 +146,7 @@ def memory_growth(memory: Sequence[tuple[float, int]]) -> dict[str, float | None
     Returns:
         ``first`` and ``last``: MB after the warm-up and at the end; ``slope``: MB an hour, the median of the slopes
         between all pairs of moments (Theil 1950, Sen 1968), so that single peaks do not count; ``low`` and ``high``:
-        its 95 % bootstrap interval, None where that cannot be drawn.
+        its 95 % bootstrap interval. The last three are None where memory was watched for too short a time.
     """
     end = memory[-1][0] if memory else 0.0
     late = [(at, size / 1e6) for at, size in memory if at >= WARM * end]
@@ -153,14 +154,18 @@ def memory_growth(memory: Sequence[tuple[float, int]]) -> dict[str, float | None
         return None
     points = np.array([np.median(part, axis=0) for part in np.array_split(np.array(late), min(_POINTS, len(late)))])
     hours, sizes = points[:, 0] / 3600, points[:, 1]
-    blocks = [f"{at // 30}" for at in points[:, 0]]
-    interval = None
-    if len(set(blocks)) > 3:
-        interval = bootstrap_figure(theil_sen, [hours, sizes], blocks, resamples=200)
     tenth = max(1, len(sizes) // 10)
-    low, high = interval or (None, None)
-    first, last = float(np.median(sizes[:tenth])), float(np.median(sizes[-tenth:]))
-    return {"first": first, "last": last, "slope": theil_sen(hours, sizes), "low": low, "high": high}
+    growth: dict[str, float | None] = {
+        "first": float(np.median(sizes[:tenth])),
+        "last": float(np.median(sizes[-tenth:])),
+        **dict.fromkeys(("slope", "low", "high")),
+    }
+    if late[-1][0] - late[0][0] >= _SLOPE_FROM:
+        blocks = [f"{at // 30}" for at in points[:, 0]]
+        interval = bootstrap_figure(theil_sen, [hours, sizes], blocks, resamples=200)
+        growth["slope"] = theil_sen(hours, sizes)
+        growth["low"], growth["high"] = interval or (None, None)
+    return growth
 
 
 def theil_sen(x: np.ndarray, y: np.ndarray) -> float:
@@ -213,10 +218,9 @@ def _wanted_table(summary: Mapping[str, Any], load: Load) -> Table:
     if growth := summary["memory_growth"]:
         sizes = f"{growth['first']:.0f} MB, {growth['last']:.0f} MB"
         interval = "" if growth["low"] is None else f" [{growth['low']:+.0f}, {growth['high']:+.0f}]"
-        rows += [
-            ("memory after warm-up, at the end", sizes, ""),
-            ("growth of memory, MB an hour", f"{growth['slope']:+.1f}{interval}", "about 0"),
-        ]
+        rows.append(("memory after warm-up, at the end", sizes, ""))
+        if growth["slope"] is not None:
+            rows.append(("growth of memory, MB an hour", f"{growth['slope']:+.0f}{interval}", "about 0"))
     if load.burst is not None:
         burst = summary["burst"]
         back = "–" if burst["recovery_seconds"] is None else f"{burst['recovery_seconds']:.1f} s"
