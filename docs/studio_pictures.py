@@ -10,16 +10,17 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
 from tests.studio.browsing import StudioProcess, Visit, chromium
 
 from persam import PerSAM, study
-from persam.demo.albums import DemoAlbum, make_albums
+from persam.demo.albums import AlbumPhoto, DemoAlbum, make_albums
 from persam.files import atomic_path
 from persam.reports.pictures import write_image
 
@@ -40,14 +41,28 @@ def main(images: Path) -> None:
             for name, scheme in (("studio-teach", "light"), ("studio-teach-dark", "dark")):
                 picture_of_teach(browser, studio, images / f"{name}.webp", scheme)
             picture_of_find(browser, studio, images / "studio-find.webp", sorted((work / "photos").iterdir()))
-            picture_of_study(browser, studio, images / "studio-study.webp")
+            boxes = [box_of(photo) for photo in with_it(album)[:2]]
+            picture_of_study(browser, studio, images / "studio-study.webp", boxes)
 
 
 def make_study(work: Path, album: DemoAlbum) -> study.Study:
     """A study of the album's photos, which lie in `photos/`."""
     for photo in album.photos:
         write_image(work / "photos" / f"{photo.name}.jpg", photo.pixels)
-    return study.new(work / "study", {"cup": work / "photos"}, ["anna", "ben"])
+    for photo in with_it(album):
+        write_image(work / "cups" / f"{photo.name}.jpg", photo.pixels)
+    return study.new(work / "study", {"cup": work / "cups"}, ["anna", "ben"])
+
+
+def with_it(album: DemoAlbum) -> list[AlbumPhoto]:
+    """The photos with one cup, in the order of their names, as a study shows them."""
+    return sorted((photo for photo in album.photos if photo.count == 1), key=lambda photo: photo.name)
+
+
+def box_of(photo: AlbumPhoto) -> list[tuple[float, float]]:
+    """Two corners of a box around the cup."""
+    y, x = np.nonzero(photo.truth)
+    return [(float(x.min()), float(y.min())), (float(x.max()), float(y.max()))]
 
 
 @contextmanager
@@ -69,23 +84,23 @@ def opened(browser: Browser, studio: StudioProcess, tab: str, height: int, schem
 
 
 def picture_of_teach(browser: Browser, studio: StudioProcess, file: Path, scheme: str) -> None:
-    """The cup, marked with two clicks and a box."""
-    seen = opened(browser, studio, "Teach", 660, scheme)
+    """The cup, marked with a box and three clicks."""
+    seen = opened(browser, studio, "Teach", 680, scheme)
     seen.page.get_by_role("button", name="Try a cup").click()
     board = seen.canvas("teach-canvas")
     board.answered()
     board.tool("box")
     board.drag([(78, 20), (516, 416)])
     board.tool("add")
-    board.click((300, 120))
-    board.click((240, 350))
-    expect(seen.page.locator("#teach-doctor")).not_to_be_empty()
+    for place in ((300, 120), (240, 350), (470, 240)):
+        board.click(place)
+    expect(seen.page.locator("#teach-doctor")).to_contain_text("reference")
     save(seen, file)
 
 
 def picture_of_find(browser: Browser, studio: StudioProcess, file: Path, photos: list[Path]) -> None:
     """The album, searched, with one photo chosen."""
-    seen = opened(browser, studio, "Find", 1180)
+    seen = opened(browser, studio, "Find", 900)
     seen.page.get_by_label("my cup", exact=True).check()
     seen.upload("find-files", *photos)
     expect(seen.page.locator("#find-files")).to_contain_text(".jpg")
@@ -95,31 +110,34 @@ def picture_of_find(browser: Browser, studio: StudioProcess, file: Path, photos:
     expect(cards).to_have_count(len(photos))
     cards.filter(has_text="with-the-cat").click()
     expect(seen.page.locator("#find-large img")).to_be_visible()
-    save(seen, file)
+    save(seen, file, whole=True)
 
 
-def picture_of_study(browser: Browser, studio: StudioProcess, file: Path) -> None:
+def picture_of_study(
+    browser: Browser, studio: StudioProcess, file: Path, boxes: Sequence[list[tuple[float, float]]]
+) -> None:
     """The second photo of a study, marked with a box."""
     seen = opened(browser, studio, "Study", 860)
     expect(seen.status("study")).to_contain_text("The study has")
     seen.choose("study-annotator", "anna")
     seen.page.locator("#study-start").click()
     board = seen.canvas("study-canvas")
-    for number, box in ((1, [(340, 170), (620, 410)]), (2, [(340, 170), (620, 410)])):
+    for number, box in enumerate(boxes, start=1):
         expect(seen.page.locator("#study-progress")).to_contain_text(f"photo {number} of")
         board.answered()
         board.tool("box")
         board.drag(box)
-        if number == 1:
+        if number < len(boxes):
             seen.page.locator("#study-save").click()
     save(seen, file)
 
 
-def save(seen: Visit, file: Path) -> None:
-    """Write the window as a small picture, once all of its pictures are there."""
+def save(seen: Visit, file: Path, *, whole: bool = False) -> None:
+    """Write the window, or the whole page, as a small picture, once all of its pictures are there."""
     seen.page.mouse.move(0, 0)
+    seen.page.evaluate("scrollTo(0, 0)")
     seen.page.wait_for_function("[...document.images].every((image) => image.complete)")
-    shot = Image.open(io.BytesIO(seen.page.screenshot()))
+    shot = Image.open(io.BytesIO(seen.page.screenshot(full_page=whole)))
     with atomic_path(file) as temporary:
         shot.convert("RGB").save(temporary, "WEBP", quality=82, method=6)
     print(f"{file}: {file.stat().st_size // 1024} kB")

@@ -42,7 +42,7 @@ def visit(studio: StudioProcess, browser: Browser) -> Iterator[Callable[..., Vis
         still: dict[str, Any] = {
             "color_scheme": scheme,
             "reduced_motion": "reduce",
-        }  # no colour is on its way to another
+        }  # colours stand still
         context = browser.new_context(viewport=SIZES[size], accept_downloads=True, **still, **options)
         context.route(lambda url: not url.startswith(of.url), lambda route: route.abort())
         opened.append(Visit(context.new_page(), of.url))
