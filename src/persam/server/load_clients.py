@@ -13,8 +13,9 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,7 @@ class LoadTest:
         self._begin = time.perf_counter()
         self._answers: dict[str, Any] = {}  # to one client alone, by photo
         self._lock = threading.Lock()
+        self._stop = threading.Event()  # somebody lost patience (Ctrl-C): clients end with the request that they are at
 
     def run(self, persam: PerSAM) -> Load:
         """All of it; `persam` is the model of the bare loop.
@@ -172,7 +174,7 @@ class LoadTest:
     def _rounds(self, persam: PerSAM, concepts: dict[str, Concept], seconds: float) -> None:
         """The same photos through the service and through the bare loop, in turns; the first round warms up."""
         begin, number = time.perf_counter(), 0
-        with ThreadPoolExecutor(self.clients) as pool:
+        with self._threads(self.clients) as pool:
             while number <= LEAST_ROUNDS or time.perf_counter() - begin < seconds:
                 start = time.perf_counter()
                 halves = [self._round_of_clients, lambda _pool: self._round_of_loop(persam, concepts)]
@@ -190,7 +192,7 @@ class LoadTest:
         def work(client: Any) -> None:
             while True:
                 with self._lock:
-                    if not left:
+                    if not left or self._stop.is_set():
                         return
                     photo = left.pop()
                 asked = self._segment(client, [photo])
@@ -220,7 +222,7 @@ class LoadTest:
         def ask(number: int) -> None:
             chance = random.Random(number + 1)
             with self._client() as client:
-                while time.perf_counter() < end:
+                while time.perf_counter() < end and not self._stop.is_set():
                     if chance.random() < LEARNS:
                         asked = self._learn(client, f"thing of client {number}", number % len(CONCEPTS))
                     else:
@@ -230,10 +232,11 @@ class LoadTest:
         def fill_albums() -> None:
             with self._client() as client:
                 for number, start in enumerate(album_starts):
-                    time.sleep(max(0.0, self._begin + start - time.perf_counter()))
+                    if self._stop.wait(max(0.0, self._begin + start - time.perf_counter())):
+                        return
                     self._note(self._album(client, follow=number % 2 == 0))
 
-        with ThreadPoolExecutor(self.clients + 1) as pool:
+        with self._threads(self.clients + 1) as pool:
             work = [pool.submit(ask, number) for number in range(self.clients)] + [pool.submit(fill_albums)]
             while not all(each.done() for each in work):
                 if (resident := self.service.resident()) is not None:
@@ -242,6 +245,15 @@ class LoadTest:
                 time.sleep(0.5)
         for each in work:
             each.result()
+
+    @contextmanager
+    def _threads(self, count: int) -> Iterator[ThreadPoolExecutor]:
+        with ThreadPoolExecutor(count) as pool:
+            try:
+                yield pool
+            except BaseException:
+                self._stop.set()
+                raise
 
     async def _burst(self) -> Burst:
         """At once `BURST` times what may wait, all of one photo; and one more client that asks all the while."""
@@ -254,7 +266,11 @@ class LoadTest:
             self._begin = time.perf_counter()
             burst = [asyncio.create_task(self._until_answered(client, photo)) for _ in range(BURST * waiting)]
             probe = asyncio.create_task(asyncio.to_thread(self._recovery, photo, usual, burst))
-            asked = await asyncio.gather(*burst)
+            try:
+                asked = await asyncio.gather(*burst)
+            except BaseException:
+                self._stop.set()
+                raise
             seconds = self._now()
             self._step(seconds)
             return Burst(list(asked), seconds, await probe)
@@ -283,7 +299,7 @@ class LoadTest:
         took: list[float] = []
         end = float("inf")
         with self._client() as client:
-            while (start := self._now()) < end:
+            while (start := self._now()) < end and not self._stop.is_set():
                 is_over = all(each.done() for each in burst)
                 if is_over:
                     end = min(end, start + PATIENCE)
@@ -372,10 +388,11 @@ class LoadTest:
         if follow:
             with client.stream("GET", f"{job}/events") as events:
                 for _ in events.iter_lines():
-                    pass
+                    if self._stop.is_set():
+                        break
         end = time.perf_counter() + PATIENCE
         while (state := client.get(job).raise_for_status().json()["state"]) in ("queued", "running"):
-            if follow or time.perf_counter() > end:
+            if follow or time.perf_counter() > end or self._stop.is_set():
                 return f"a job is {state} though its events ended" if follow else f"a job is still {state}"
             time.sleep(0.5)
         lines = client.get(f"{job}/results").raise_for_status().text.splitlines()
