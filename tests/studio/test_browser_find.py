@@ -78,6 +78,9 @@ def test_photos_are_searched_filtered_explained_corrected_and_taken_away(
 
     for scheme, size in (("light", "wide"), ("dark", "narrow")):
         seen.page.emulate_media(color_scheme=scheme)
+        # Gradio hears of it a moment later; colours of both would be mixed.
+        is_dark = "dark => document.body.classList.contains('dark') === dark"
+        seen.page.wait_for_function(is_dark, arg=scheme == "dark")
         seen.page.set_viewport_size(SIZES[size])
         assert seen.sideways() <= 0
         assert out_of_reach(seen.page) == []
