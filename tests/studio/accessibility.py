@@ -55,9 +55,20 @@ _CONTRAST = """() => {
   return poor;
 }"""
 
+# Even the shortest transition has its first colour until the next frame; spinners turn for ever, and are not waited for.
+_STILL = """async () => {
+    const frame = () => new Promise(requestAnimationFrame);
+    await frame();
+    await frame();
+    const passing = document.getAnimations().filter(each => each instanceof CSSTransition);
+    await Promise.allSettled(passing.map(each => each.finished));
+    await frame();
+}"""
+
 
 def poor_contrast(page: Page) -> list[str]:
-    """The visible texts that are too pale for their ground."""
+    """The visible texts that are too pale for their ground, once no colour is on its way to another."""
+    page.evaluate(_STILL)
     return page.evaluate(_CONTRAST)
 
 
