@@ -103,5 +103,5 @@ class _Bits:
         """Whether the next numbers are more than 0, (count,) bool."""
         part = self.bits[self.place : self.place + count * size]
         self.place += count * size
-        whether: np.ndarray = part.reshape(count, size).any(axis=1)
+        whether: np.ndarray = part.reshape(count, size).max(axis=1) > 0
         return whether

@@ -19,7 +19,7 @@ class InOrder:
         most: pieces of work that may wait, all together.
     """
 
-    def __init__(self, *, threads: int = 4, most: int = 200) -> None:
+    def __init__(self, *, threads: int = 4, most: int = 100) -> None:
         self._most = most
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="persam-in-order")
         self._change = threading.Condition()  # guards all below
