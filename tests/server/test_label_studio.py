@@ -288,7 +288,9 @@ def test_training_learns_the_last_of_every_label_and_nothing_else(
     for label in ("Disc", "Gone", "Lost"):
         old = event("ANNOTATION_CREATED", task=task(3), annotation=called(label, 9, 3))
         annotate(client, old | {"project": {"id": 2, "label_config": config}})
+    never = {"id": 6, "data": {"image": "/data/lost.png"}}
     annotated = [
+        *[(task(3) | never, [called("Lost", 21, 3)])] * 4,
         (task(1), [called("Rare", 17, 1)]),
         (task(2), [called("Disc", 18, 2)]),
         (task(3), [called("Gone", 9, 3), called("Disc", 19, 3), called("Gone", 9, 3) | {"was_cancelled": True}]),
@@ -296,8 +298,13 @@ def test_training_learns_the_last_of_every_label_and_nothing_else(
         (task(3) | {"id": 5, "data": {"image": "/data/lost.png"}}, [called("Lost", 21, 3)]),
     ]
     tasks = [one | {"annotations": those} for one, those in annotated]
+    shots, asked_for = bridge_of(client)._shots, []
+    monkeypatch.setattr(
+        bridge_of(client), "_shots", lambda *of, only: asked_for.append((of[1]["id"], only)) or shots(*of, only=only)
+    )
     client.post("/label-studio/train", json={"annotations": tasks, "project": UID, "label_config": config})
     learned(client)
+    assert asked_for == [(4, "Disc"), (3, "Disc"), (1, "Rare"), (5, "Lost"), (6, "Lost")]  # no more of what is lost
     assert sources(client, "Rare") == ["task-1-annotation-17"]
     assert sources(client) == ["task-3-annotation-19"]  # the one after it has no photo
     assert client.get("/v1/concepts/label-studio-2-Gone").status_code == 404  # nothing is called so any more

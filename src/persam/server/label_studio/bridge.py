@@ -145,10 +145,13 @@ class Bridge:
         annotated = _annotated(tasks)
         problem: PersamError | None = None
         for label in project.labelling.labels:  # one after another: so many photos are in memory as teach one label
-            shots, missed = self._last_shots(project, annotated.get(label, []), label)
-            problem = missed or problem  # the others teach all the same
-            if shots or missed is None:
-                self._change(project.concept(label), shots, lambda _: True)
+            try:
+                shots, missed = self._last_shots(project, annotated.get(label, []), label)
+                problem = missed or problem
+                if shots or missed is None:
+                    self._change(project.concept(label), shots, lambda _: True)
+            except PersamError as error:  # the others teach all the same
+                problem = error
         left = {project.concept(label) for label in project.labelling.labels}
         for name in self.concepts.names():
             if name.startswith(project.prefix) and name not in left:
@@ -161,14 +164,14 @@ class Bridge:
     ) -> tuple[list[Reference], PersamError | None]:
         """Of a label the last references that can be had, in order, and what was wrong with another."""
         shots: list[Reference] = []
-        problem = None
+        problem, missed = None, 0
         for task, annotation in reversed(annotated):
-            if len(shots) == MOST_SHOTS:
+            if len(shots) == MOST_SHOTS or missed > MOST_SHOTS:  # of a host that hangs not every photo is waited for
                 break
             try:
                 shots += self._shots(project, task, annotation, only=label).values()
             except PersamError as error:
-                problem = error
+                problem, missed = error, missed + 1
         return shots[::-1], problem
 
     def _shots(
