@@ -17,7 +17,8 @@ from PIL import Image
 from tests.fakes import ColourModel
 from tests.server.threaded import served
 
-from persam.client import Client, JobRecord, RefusedError
+from persam.client import Client, JobRecord, LateError, RefusedError
+from persam.client import connection as connection_file
 from persam.client.connection import reference_form
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
@@ -230,6 +231,40 @@ def test_a_busy_service_is_asked_again_as_it_says(naps: list[float], tmp_path: P
     assert naps == [7, 2, 4]
     assert len(bodies) == 4
     assert all(b"all of the photo" in body for body in bodies)
+
+
+def test_a_job_has_time_to_be_taken_on_and_what_is_late_may_have_been_done() -> None:
+    waited = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        waited[request.url.path] = request.extensions["timeout"]["read"]
+        raise httpx.ReadTimeout("late", request=request)
+
+    with through(answer, timeout=7) as client:
+        with pytest.raises(LateError, match=r"has not answered in 3600 s; it may have taken .* see jobs\(\)"):
+            client.job_album([b"a"], "disc")
+        with pytest.raises(LateError, match="has not answered in 7 s"):
+            client.concepts()
+    assert waited == {"/v1/jobs": 3600, "/v1/concepts": 7}
+
+
+def test_a_photo_that_goes_or_changes_while_it_is_sent_is_told(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "photo.png"
+    own = connection_file._SentFile.read
+
+    def meanwhile(change: Callable[[], object]) -> None:
+        photo.write_bytes(bytes(100_000))
+        monkeypatch.setattr(connection_file._SentFile, "read", lambda self, size: (change(), own(self, size))[1])
+
+    meanwhile(photo.unlink)
+    with pytest.raises(PersamError, match="photo.png could be read no more while it was sent"):
+        client.segment(photo, "disc")
+    for other in (b"shorter", bytes(200_000)):
+        meanwhile(lambda other=other: photo.write_bytes(other))  # type: ignore[misc]
+        with pytest.raises(PersamError, match="photo.png changed while it was sent"):
+            client.segment(photo, "disc")
 
 
 def test_patience_has_an_end(naps: list[float]) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import logging
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,3 +189,16 @@ def test_the_function_is_described_as_cvat_reads_it() -> None:
     assert variables["PERSAM_CONCEPTS"].split(",") == [each["name"] for each in labels]
     assert described["spec"]["handler"] == "main:handler"
     assert {f"PERSAM_{name}" for name in ("URL", "TOKEN", "CONCEPTS", "MAX_INSTANCES")} == set(variables)
+
+
+@pytest.mark.parametrize("wheel", ["persam-0.1.0-py3-none-any.whl", None])
+def test_a_wheel_beside_the_function_is_installed_where_nuclio_has_copied_it(tmp_path: Path, wheel: str | None) -> None:
+    yaml = pytest.importorskip("yaml")
+    described = yaml.safe_load((FOLDER / "function.yaml").read_text(encoding="utf-8"))
+    (directive,) = described["spec"]["build"]["directives"]["postCopy"]  # the folder is in the image from then on
+    if wheel is not None:
+        (tmp_path / wheel).touch()
+    command = directive["value"].replace("/opt/nuclio", str(tmp_path)).replace("pip", "echo pip", 1)
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    wanted = "persam" if wheel is None else str(tmp_path / wheel)
+    assert said.split() == ["pip", "install", "--no-cache-dir", "--no-deps", wanted]

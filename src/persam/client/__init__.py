@@ -12,7 +12,7 @@ It needs httpx, and neither PyTorch nor FastAPI; masks are decoded with pycocoto
 from __future__ import annotations
 
 from persam.client.client import Client
-from persam.client.connection import RefusedError, ShownBy
+from persam.client.connection import LateError, RefusedError, ShownBy
 from persam.client.records import ConceptRecord, EventRecord, FoundRecord, JobRecord, ObjectRecord, PhotoRecord
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "EventRecord",
     "FoundRecord",
     "JobRecord",
+    "LateError",
     "ObjectRecord",
     "PhotoRecord",
     "RefusedError",

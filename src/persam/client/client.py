@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Names = str | Sequence[str]
 
 _A_PAGE = 1_000  # lines of results
+_TAKING = 3_600.0  # seconds that a service may take until gigabytes are unpacked and on its disk; it answers then
 
 
 class Client(Connection):
@@ -41,7 +42,7 @@ class Client(Connection):
     Args:
         url: of the service, such as ``"http://127.0.0.1:8000"``.
         token: that it asks for; by default the environment's ``PERSAM_TOKEN``, if there is one.
-        timeout: seconds for an answer, or for the next piece of a long one.
+        timeout: seconds for an answer, or for the next piece of a long one; a job may take an hour to be taken on.
         patience: seconds in which a busy service is asked again, and a stream of events is taken up again.
         transport: instead of the network, see httpx.
 
@@ -193,7 +194,7 @@ class Client(Connection):
         names = [concept] if isinstance(concept, str) else list(concept)
         said = {name: _said(value) for name, value in options.items()}
         form = Form({"kind": kind, "concept": names, **said}, [("file", each) for each in files])
-        return JobRecord.of(self.call("POST", "/v1/jobs", form=form))
+        return JobRecord.of(self.call("POST", "/v1/jobs", form=form, timeout=max(_TAKING, self._timeout)))
 
     def jobs(self) -> list[JobRecord]:
         """The jobs of the service, the last hundred, those that came last first."""

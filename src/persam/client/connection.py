@@ -42,6 +42,17 @@ class SilentError(PersamError):
         super().__init__(f"No service answers at {url}; is `persam serve` running there?")
 
 
+class LateError(SilentError):
+    """A service was asked, and does not answer in time; whether it does what was asked is not known."""
+
+    def __init__(self, url: str, seconds: float | None) -> None:
+        PersamError.__init__(
+            self,
+            f"The service at {url} has not answered in {seconds or 0:g} s; it may have taken what was sent, so see "
+            "jobs() and concepts() before you send it again, or give the client a longer timeout.",
+        )
+
+
 class Connection(Held):
     """The way to a service, see `Client`."""
 
@@ -62,7 +73,7 @@ class Connection(Held):
         if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
             raise UsageError(f"The address of a service is like http://127.0.0.1:8000, not {url}.")
         self.url = url.rstrip("/")
-        self.patience = patience
+        self.patience, self._timeout = patience, timeout
         token = token or os.environ.get("PERSAM_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http: httpx.Client = self.httpx.Client(headers=headers, timeout=timeout, transport=transport)
@@ -78,7 +89,16 @@ class Connection(Held):
         except self.httpx.TransportError:
             return False
 
-    def call(self, method: str, path: str, *, form: Form | None = None, json: Any = None, params: Any = None) -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        form: Form | None = None,
+        json: Any = None,
+        params: Any = None,
+        timeout: float | None = None,
+    ) -> Any:
         """Ask for anything of the service; what it answers, read from JSON.
 
         Args:
@@ -87,12 +107,14 @@ class Connection(Held):
             form: fields and files.
             json: instead: a body in JSON.
             params: of the query.
+            timeout: seconds for the answer, by default the client's.
 
         Raises:
             RefusedError: the service does not do it, and says why.
+            LateError: it does not answer in time, and may do it all the same.
             PersamError: it does not answer, or is none of persam.
         """
-        answer = self.read(method, path, form=form, json=json, params=params)
+        answer = self.read(method, path, form=form, json=json, params=params, timeout=timeout)
         if not answer.content:
             return None
         try:
@@ -107,7 +129,7 @@ class Connection(Held):
                 answer.read()
                 return answer
         except self.httpx.TransportError as error:
-            raise SilentError(self.url) from error
+            raise self._silence(error, asked.get("timeout")) from error
 
     def to_file(self, path: str, target: str | os.PathLike[str]) -> Path:
         """Write what lies under a path to a file, which is there when it is whole."""
@@ -117,22 +139,30 @@ class Connection(Held):
                 for part in answer.iter_bytes():
                     stream.write(part)
         except self.httpx.TransportError as error:
-            raise SilentError(self.url) from error
+            raise self._silence(error) from error
         return written
 
     @contextmanager
     def answer(
-        self, method: str, path: str, *, form: Form | None = None, headers: Any = None, **asked: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        form: Form | None = None,
+        headers: Any = None,
+        timeout: float | None = None,
+        **asked: Any,
     ) -> Iterator[httpx.Response]:
         """The answer, with its body still to come; a busy service is asked again."""
         pauses = Pauses(self.patience)
+        asked["timeout"] = self.httpx.Timeout(self._timeout, read=timeout or self._timeout)
         while True:
             sent: Any = {} if form is None else {"data": form.values, "files": form.parts}
             request = self._http.build_request(method, self.url + path, headers=headers, **sent, **asked)
             try:
                 answer = self._http.send(request, stream=True)
             except self.httpx.TransportError as error:
-                raise SilentError(self.url) from error
+                raise self._silence(error, timeout) from error
             with closing(answer):
                 if answer.is_success:
                     yield answer
@@ -142,6 +172,12 @@ class Connection(Held):
                 told = answer.headers.get("retry-after", "")
             if answer.status_code not in _BUSY or not pauses.pause(int(told) if told.isdecimal() else None):
                 raise refusal
+
+    def _silence(self, error: httpx.TransportError, timeout: float | None = None) -> PersamError:
+        """What it means that an answer does not come."""
+        if isinstance(error, (self.httpx.ReadTimeout, self.httpx.WriteTimeout)):
+            return LateError(self.url, timeout or self._timeout)
+        return SilentError(self.url)
 
 
 class Pauses:
@@ -204,11 +240,20 @@ class _SentFile:
         return self._place
 
     def read(self, size: int) -> bytes:
-        if self._stream is None:
-            self._stream = self._file.open("rb")
-            self._stream.seek(self._place)
-        data = self._stream.read(size)
+        try:
+            if self._stream is None:
+                self._stream = self._file.open("rb")
+                self._stream.seek(self._place)
+            data = self._stream.read(size)
+        except OSError as error:
+            self._close()
+            raise PersamError(
+                f"The file {self._file} could be read no more while it was sent; see where it is, and send it again."
+            ) from error
         self._place += len(data)
+        if self._place > self._size or (not data and self._place < self._size):  # of another length than was announced
+            self._close()
+            raise PersamError(f"The file {self._file} changed while it was sent; send it when nobody writes it.")
         if not data:
             self._close()
         return data

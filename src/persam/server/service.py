@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakValueDictionary
 
 from persam.concept import Concept
 from persam.errors import PersamError
+from persam.server.changes import ConceptChanges
 from persam.server.engine import Engine
 from persam.server.label_studio.bridge import Bridge
 from persam.server.refusals import MalformedError, OtherModelError, TooLargeError
@@ -32,6 +32,7 @@ class Service:
         uploads: where files lie while their request lasts.
         telemetry: what it tells of itself.
         label_studio: learns and predicts for projects of Label Studio.
+        changes: of concepts, one after another.
         jobs: long work, a `persam.server.jobs.runner.JobRunner`.
         stopping: no new requests are taken.
         requests: how many are being answered.
@@ -43,11 +44,11 @@ class Service:
     uploads: UploadFolder
     telemetry: Telemetry
     label_studio: Bridge
+    changes: ConceptChanges
     jobs: Any = None
     stopping: bool = False
     requests: int = 0
     _infos: dict[str, tuple[tuple[int, int], ConceptInfo]] = field(default_factory=dict)
-    _changes: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @property
     def photos_at_once(self) -> int:
@@ -124,4 +125,4 @@ class Service:
 
     def changing(self, name: str) -> asyncio.Lock:
         """To be held while a concept is read, changed and written: of two changes none gets lost."""
-        return self._changes.setdefault(self.concepts.path(name).stem, asyncio.Lock())
+        return self.changes.lock(name)
