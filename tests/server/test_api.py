@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from tests.server.serving import client_of, png, shot
 from persam.concept import Concept
 from persam.instance import rle_mask
 from persam.persam import PerSAM
+from persam.segmentation import Segmentation
+from persam.server.answers import result_of
+from persam.server.schemas import PhotoAnswer
 from persam.server.settings import Limits
 
 PHOTO, MASK = draw_scene()
@@ -303,9 +307,33 @@ def test_mistakes_in_asking(client: TestClient, form: dict[str, Any], status: in
 
 
 def test_masks_of_a_photo_fit_into_memory(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("persam.server.routes.segment._MASK_PIXELS", 3 * PHOTO[..., 0].size)
-    assert asked(client, PHOTO, max_instances="3").status_code == 200
+    monkeypatch.setattr("persam.server.routes.segment._MASK_BYTES", 4 * PHOTO[..., 0].size)
+    assert asked(client, PHOTO, max_instances="3").status_code == 200  # three, and one of all
     assert "1 concepts and 4 instances" in told(asked(client, PHOTO, max_instances="4"), 413)
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_masks_of_many_photos_are_not_kept_for_the_last(
+    model: PerSAM, concept: Concept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Neither of more photos than are encoded at once, nor of more than fit into memory."""
+    monkeypatch.setattr("persam.server.routes.segment._MASK_BYTES", 4 * PHOTO[..., 0].size)  # of two photos
+    found: list[weakref.ref[Segmentation]] = []
+    alive: list[int] = []
+
+    def count(photo: str, those: Sequence[Segmentation], masks: Any) -> PhotoAnswer:
+        found.extend(map(weakref.ref, those))
+        alive.append(sum(each() is not None for each in found))
+        return result_of(photo, those, masks)
+
+    monkeypatch.setattr("persam.server.routes.segment.result_of", count)
+    with client_of(tmp_path, model, limits=Limits(batch=batch)) as client:
+        client.app.state.service.concepts.save(concept)  # type: ignore[attr-defined]
+        files = [("photo", (f"{n}.png", png(draw_scene(seed=n)[0]))) for n in range(12)]
+        answer = client.post("/v1/segment", data={"concept": "disc"}, files=files)
+    assert [each["photo"] for each in answer.json()["results"]] == [f"{n}.png" for n in range(12)]
+    assert len(found) == 12
+    assert max(alive) <= 4  # two of the request, and two of a batch that is not over
 
 
 def test_what_is_no_form_is_refused(client: TestClient) -> None:

@@ -154,9 +154,8 @@ def test_threads_and_the_event_loop_share_the_lock_of_a_concept(tmp_path: Path) 
             order.append("thread")
         await asking
         request.state.deadline = time.monotonic() + 0.05
-        with store.changing("mug"):
-            with pytest.raises(TooLateError):
-                await changes()
+        with store.changing("mug"), pytest.raises(TooLateError):
+            await changes()
         assert store.changing("mug").acquire(blocking=False)  # whoever gave up holds nothing
 
     async def changes() -> None:

@@ -24,7 +24,7 @@ import torch
 
 from persam.concept import Concept
 from persam.encoding import Photo, read_photo
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.files import Held
 from persam.geometry import Size
 from persam.images import read_smaller
@@ -140,11 +140,23 @@ class Engine(Held):
     # ------------------------------------------------------------------ asking, from any thread
 
     def segment(
-        self, photo: Photo | UnreadPhoto, concepts: Sequence[Concept], **options: Unpack[SegmentOptions]
+        self,
+        photo: Photo | UnreadPhoto,
+        concepts: Sequence[Concept],
+        *,
+        goes_on: bool = False,
+        **options: Unpack[SegmentOptions],
     ) -> Future[list[Segmentation]]:
         """Find concepts in a photo: what `PerSAM.segment` gives, or raises, in the future.
 
         A photo in a file is read when its turn is near, and no larger than the model can see.
+
+        Args:
+            photo: where the concepts are looked for.
+            concepts: of the engine's model.
+            goes_on: it takes the place of one that was served, of somebody who has more photos than he asks about at
+                once; what was begun is never refused for others that wait.
+            **options: as `PerSAM.segment` takes them.
 
         Raises:
             BusyError: as many wait as may.
@@ -156,7 +168,10 @@ class Engine(Held):
                 raise UsageError(f"A concept is wanted, not {each!r}; read a file with Concept.load(...).")
         check_search(options.get("max_instances", 1), options.get("threshold", 0.5))
         with self._change:
-            self._check_room()
+            if goes_on:
+                self._check_open()
+            else:
+                self._check_room()
             ask = _Search(next(self._numbers), Future(), photo, list(concepts), options)
             (self._ready if isinstance(photo, EncodedImage) else self._unread).append(ask)
             self._change.notify_all()
@@ -312,8 +327,11 @@ class Engine(Held):
             others_wait = bool(self._ready or self._calls)
             if self._patient and (not others_wait or self._since_patient >= _PATIENT_EVERY - 1):
                 self._since_patient = 0
-                return self._patient.popleft()
+                patient = self._patient.popleft()
+                self._change.notify_all()  # perhaps it was the last
+                return patient
             if not others_wait:
+                self._change.notify_all()  # it is over for the readers, too
                 return None
             if self._calls and not (self._ready and self._ready[0].number < self._calls[0].number):
                 asks: list[_Search] | _Call = self._calls.popleft()
@@ -333,7 +351,7 @@ class Engine(Held):
         try:
             asks.future.set_result(asks.work(self.model))
         except BaseException as error:  # it is the asker's, whatever it is
-            asks.future.set_exception(error)
+            _fail(asks, error)
         return asks.turn, 1
 
     def _find_all(self, asks: Sequence[_Search]) -> int:
@@ -343,7 +361,7 @@ class Engine(Held):
                 try:
                     ask.future.set_result(self.model.segment(encoded, ask.concepts, **ask.options))
                 except BaseException as error:
-                    ask.future.set_exception(error)
+                    _fail(ask, error)
         return len(wanted)
 
     def _fits(self, ask: _Search) -> bool:
@@ -352,7 +370,7 @@ class Engine(Held):
             for concept in ask.concepts:
                 self.model.check(concept)
         except BaseException as error:
-            ask.future.set_exception(error)
+            _fail(ask, error)
             return False
         return True
 
@@ -373,10 +391,23 @@ class Engine(Held):
                     unencoded.popleft()
                     yield ask, encoded
             except Exception as error:  # of this photo; others are encoded without it
-                unencoded.popleft()[0].future.set_exception(error)
+                _fail(unencoded.popleft()[0], error)
 
 
 def _fail(ask: _Ask[Any], problem: BaseException) -> None:
     """Tell who asked, if he still waits and knows nothing yet."""
+    if isinstance(problem, PersamError):  # a sentence says it all; of a bug the log shows where it was
+        _forget_frames(problem)
     if not ask.future.done() and (ask.future.running() or ask.future.set_running_or_notify_cancel()):
         ask.future.set_exception(problem)
+
+
+def _forget_frames(problem: BaseException | None) -> None:
+    """Let go of what an error came through.
+
+    Frames of the engine know the ask, whose future knows the error: a circle that would keep photo and masks until
+    garbage is collected.
+    """
+    while problem is not None:
+        problem.__traceback__ = None
+        problem = problem.__cause__ or problem.__context__
