@@ -16,7 +16,7 @@ from persam.doctor import Finding
 from persam.errors import PersamError
 from persam.server.asking import answer, locked
 from persam.server.forms import form_docs, read_file, read_form
-from persam.server.references import Shot, learn_from, look_over, read_references
+from persam.server.references import Shot, learn_from, look_over, readers_of
 from persam.server.refusals import Refused, TooLargeError
 from persam.server.routes.common import refusals, service_of
 from persam.server.schemas import ConceptInfo, LearnedConcept, LearnForm, ReferenceForm
@@ -52,8 +52,10 @@ async def learn(request: Request, response: Response) -> LearnedConcept:
         name = service.concepts.path(form.name).stem
         if not form.replace:
             service.concepts.check_free(name)
-        shots = await answer(request, asyncio.to_thread(_shots, service, form))
+        shots = await answer(request, _shots(service, form))
         async with locked(request, service.concepts.changing(name)):
+            if not form.replace:
+                service.concepts.check_free(name)  # another may have learned it meanwhile
             concept, findings = await answer(request, _learned(service, form, shots, name, None))
             await asyncio.to_thread(service.concepts.save, concept, form.replace)
     response.headers["Location"] = f"/v1/concepts/{quote(name)}"
@@ -64,9 +66,9 @@ async def learn(request: Request, response: Response) -> LearnedConcept:
 async def add_references(request: Request, name: str) -> LearnedConcept:
     """Learn more shots of a concept; it is tuned again if it was."""
     service = service_of(request)
-    service.fitting_concept(name)
+    await asyncio.to_thread(service.fitting_concept, name)
     async with read_form(request, ReferenceForm, files=_files(service)) as form:
-        shots = await answer(request, asyncio.to_thread(_shots, service, form))
+        shots = await answer(request, _shots(service, form))
         async with locked(request, service.concepts.changing(name)):
             base = await asyncio.to_thread(service.fitting_concept, name)
             concept, findings = await answer(request, _learned(service, form, shots, base.name, base))
@@ -124,7 +126,7 @@ async def put_file(
         locked(request, service.concepts.changing(clean)),
     ):
         concept = await asyncio.to_thread(_loaded, service, upload, clean)
-        is_new = clean not in service.concepts.names()
+        is_new = not service.concepts.path(clean).exists()
         await asyncio.to_thread(service.concepts.save, concept, overwrite)
     response.status_code = 201 if is_new else 200
     return ConceptInfo.of(concept, fits=True)
@@ -161,13 +163,19 @@ def _files(service: Service) -> int:
     return 2 * service.settings.limits.references_per_request  # photos, and a mask for each
 
 
-def _shots(service: Service, form: ReferenceForm) -> list[Shot]:
+async def _shots(service: Service, form: ReferenceForm) -> list[Shot]:
+    """What is shown, read photo by photo, so that others who learn have their turn between two of them."""
     most = service.settings.limits.references_per_request
     if len(form.photo) > most:
         raise TooLargeError(f"A request has {most} reference photos at most; send more shots to .../references.")
-    for upload in (*form.photo, *form.mask, *form.scribble):
+    readers = readers_of(form.photo, masks=form.mask, scribbles=form.scribble, boxes=form.box, points=form.points)
+    await asyncio.to_thread(_check_pictures, [*form.photo, *form.mask, *form.scribble])
+    return [await service.uploads.decode(read) for read in readers]
+
+
+def _check_pictures(uploads: Sequence[Upload]) -> None:
+    for upload in uploads:
         _ = upload.pixels  # none is decoded before all were looked at
-    return read_references(form.photo, masks=form.mask, scribbles=form.scribble, boxes=form.box, points=form.points)
 
 
 async def _learned(
