@@ -59,6 +59,7 @@ def test_what_nobody_waits_for_is_not_decoded(room: UploadFolder) -> None:
         given_up = asyncio.create_task(room.decode(lambda: done.append(1)))
         await asyncio.sleep(0.02)
         given_up.cancel()
+        await asyncio.sleep(0.02)
         event.set()
         assert await asyncio.gather(*busy, return_exceptions=True) == [True] * len(busy)
         assert await room.decode(lambda: 3) == 3

@@ -23,7 +23,7 @@ from persam.server.gate import Gate
 from persam.server.jobs.runner import JobRunner
 from persam.server.label_studio.bridge import Bridge
 from persam.server.label_studio.fetch import PhotoFetcher
-from persam.server.refusals import MalformedError, told
+from persam.server.refusals import MalformedError, headers_of, told
 from persam.server.routes import concepts, cvat, health, jobs, label_studio, segment
 from persam.server.routes.common import refusals
 from persam.server.service import Service
@@ -38,6 +38,7 @@ Learn a concept (`POST /v1/concepts`), look for it in photos (`POST /v1/segment`
 Every refusal is JSON, `{"detail": "One sentence."}`. With a token, send it as `Authorization: Bearer TOKEN`.
 """
 _SAFE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
+_FOR_PAGES = ("Retry-After", "Location", "X-Request-ID", "X-Persam-Present", "X-Persam-Score")  # that they may read
 _WORDS = {
     400: "The body is no JSON that can be read; see /docs for what this takes.",  # all that the framework says it of
     404: "There is nothing at this address; see /docs for what there is.",
@@ -81,6 +82,7 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
             allow_origins=list(settings.origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Last-Event-ID"],
+            expose_headers=_FOR_PAGES,
         )
     return app
 
@@ -120,9 +122,7 @@ async def _show_docs(request: Request) -> HTMLResponse:
 
 
 async def _tell_refusal(request: Request, error: Exception) -> JSONResponse:
-    wait = getattr(error, "retry_after", None)
-    headers = None if wait is None else {"Retry-After": str(max(1, round(wait)))}
-    return JSONResponse({"detail": told(error)}, getattr(error, "status", 400), headers)
+    return JSONResponse({"detail": told(error)}, getattr(error, "status", 400), headers_of(error))
 
 
 async def _tell_malformed(request: Request, error: Exception) -> JSONResponse:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from persam.concept import Concept
 from persam.errors import PersamError
 from persam.server.engine import Engine
+from persam.server.jobs.runner import JobRunner
 from persam.server.label_studio.bridge import Bridge
 from persam.server.refusals import MalformedError, OtherModelError, TooLargeError
 from persam.server.schemas import ConceptInfo
@@ -30,7 +30,7 @@ class Service:
         uploads: where files lie while their request lasts.
         telemetry: what it tells of itself.
         label_studio: learns and predicts for projects of Label Studio.
-        jobs: long work, a `persam.server.jobs.runner.JobRunner`.
+        jobs: long work.
         stopping: no new requests are taken.
         requests: how many are being answered.
     """
@@ -41,7 +41,7 @@ class Service:
     uploads: UploadFolder
     telemetry: Telemetry
     label_studio: Bridge
-    jobs: Any = None
+    jobs: JobRunner
     stopping: bool = False
     requests: int = 0
     _infos: dict[str, tuple[tuple[int, int], ConceptInfo]] = field(default_factory=dict)
