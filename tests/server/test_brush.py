@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,6 +76,19 @@ def test_runs_longer_than_a_length_can_say_are_split() -> None:
     assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
 
 
+def test_a_short_code_of_a_large_photo_takes_no_more_than_its_mask() -> None:
+    mask = np.zeros((2000, 3000), bool)
+    mask[500:] = True
+    code = encode_brush(mask)
+    tracemalloc.start()
+    try:
+        found = decode_brush(code, mask.shape)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * mask.size
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(found, mask)
+
+
 def test_what_a_browser_writes_is_read() -> None:
     """The editor's regions have colours, soft edges, single values one by one, and other sizes of lengths."""
     pixels = np.zeros((3, 4, 4), np.uint8)
@@ -105,10 +119,21 @@ def test_a_stroke_that_was_drawn_in_label_studio_is_read() -> None:
         packed([(True, [0] * 150)]),
         [*(144).to_bytes(4, "big"), 0x3F, 0xFF, 0xFF, *[0xFF] * 9],
         [300, 2, 5],
+        10_000_000_000,
         ["a"],
         None,
     ],
-    ids=["empty", "no head", "cut off", "another size", "a run beyond the end", "no byte", "no numbers", "nothing"],
+    ids=[
+        "empty",
+        "no head",
+        "cut off",
+        "another size",
+        "a run beyond the end",
+        "no byte",
+        "one number",
+        "no numbers",
+        "nothing",
+    ],
 )
 def test_a_damaged_code_is_refused_in_a_sentence(code: object) -> None:
     with pytest.raises(PersamError, match="draw the region again"):

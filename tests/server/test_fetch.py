@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from persam.errors import PersamError, UsageError
+from persam.server.label_studio import fetch as fetch_file
 from persam.server.label_studio.fetch import PhotoFetcher
 
 HOME = "http://studio.local:8080"
@@ -139,6 +140,20 @@ def test_what_is_too_large_is_not_read_to_its_end() -> None:
     with pytest.raises(PersamError, match="more than 10,000 bytes"):
         fetcher(endless, most_bytes=10_000)[0].fetch("/data/a.jpg")
     assert len(sent) < 20
+
+
+def test_an_answer_of_label_studio_has_its_own_limit_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [{"id": number} for number in range(1_000)]
+    get, network = fetcher(lambda _: httpx.Response(200, json=told), most_bytes=100)
+    assert get.ask("/api/projects/2/export") == told
+    assert network.asked == [(f"{HOME}/api/projects/2/export", "Token legacy")]
+    monkeypatch.setattr(fetch_file, "_ANSWER_BYTES", 1_000)
+    with pytest.raises(PersamError, match="^Label Studio's answer has more than 1,000 bytes"):
+        get.ask("/api/projects/2/export")
+    with pytest.raises(PersamError, match="^Label Studio's answer was not to be had: its host answers 404"):
+        fetcher(lambda _: httpx.Response(404))[0].ask("/api/tasks/1/")
+    with pytest.raises(PersamError, match="no JSON; check its address and key"):
+        fetcher(lambda _: httpx.Response(200, text="<html>"))[0].ask("/api/tasks/1/")
 
 
 def test_what_a_host_does_wrong_is_told_in_a_sentence() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,12 @@ from tests.conftest import draw_scene
 
 from persam.persam import PerSAM
 from persam.server.app import create_app
-from persam.server.label_studio.bridge import Project
+from persam.server.engine import BusyError
+from persam.server.label_studio import bridge as bridge_file
+from persam.server.label_studio.bridge import Bridge
 from persam.server.label_studio.brush import encode_brush
 from persam.server.label_studio.fetch import PhotoFetcher
-from persam.server.label_studio.labelling import drawn_by_label
+from persam.server.label_studio.labelling import Project, drawn_by_label
 from persam.server.settings import ServerSettings
 
 HOME = "http://studio.local:8080"
@@ -113,9 +118,25 @@ def version(client: TestClient) -> str:
     return str(answer.json()["model_version"])
 
 
+def bridge_of(client: TestClient) -> Bridge:
+    found: Bridge = client.app.state.service.label_studio  # type: ignore[attr-defined]
+    return found
+
+
+def learned(client: TestClient) -> None:
+    """Wait until all that was told is learned."""
+    assert bridge_of(client).learning.wait(30)
+
+
+def sources(client: TestClient, label: str = "Disc") -> list[str]:
+    found = client.get(f"/v1/concepts/label-studio-2-{label}").json()
+    return [each["source"] for each in found["references"]]
+
+
 def annotate(client: TestClient, payload: dict[str, Any]) -> None:
     answer = client.post("/label-studio/webhook", json=payload)
     assert (answer.status_code, answer.json()["status"]) == (201, "ok"), answer.text
+    learned(client)
     assert client.get("/label-studio/health").json() == {
         "status": "UP",
         "model_class": "persam",
@@ -155,14 +176,143 @@ def test_an_annotation_that_is_changed_or_deleted_is_unlearned(client: TestClien
     annotate(client, event("ANNOTATION_CREATED", task=task(2), annotation=annotation(18, 2)))
     assert len(client.get("/v1/concepts/label-studio-2-Disc").json()["references"]) == 2
     annotate(client, event("ANNOTATION_UPDATED", task=task(2), annotation=annotation(18, 2)))
-    sources = [each["source"] for each in client.get("/v1/concepts/label-studio-2-Disc").json()["references"]]
-    assert sources == ["task-1-annotation-17", "task-2-annotation-18"]
+    assert sources(client) == ["task-1-annotation-17", "task-2-annotation-18"]
     annotate(client, event("ANNOTATIONS_DELETED", annotations=[{"id": 18}]))
     assert version(client) == first
     empty = annotation(17, 1) | {"result": []}
     annotate(client, event("ANNOTATION_UPDATED", task=task(1), annotation=empty))
     assert client.get("/v1/concepts").json() == []
     assert version(client) == "persam: nothing learned yet"
+
+
+def test_a_task_that_is_skipped_after_all_is_unlearned(client: TestClient) -> None:
+    for number in (1, 2):
+        annotate(client, event("ANNOTATION_CREATED", task=task(number), annotation=annotation(16 + number, number)))
+    skipped = annotation(18, 2) | {"was_cancelled": True}
+    annotate(client, event("ANNOTATION_UPDATED", task=task(2), annotation=skipped))
+    assert sources(client) == ["task-1-annotation-17"]
+
+
+class Hanging(httpx.BaseTransport):
+    """A Label Studio whose photos do not come before they may."""
+
+    def __init__(self) -> None:
+        self.may, self.asked = threading.Event(), 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/data/"):
+            self.asked += 1
+            assert self.may.wait(30)
+        return studio(request)
+
+
+@pytest.fixture
+def hanging(client: TestClient) -> Iterator[Hanging]:
+    hanging = Hanging()
+    bridge_of(client).fetcher = PhotoFetcher(HOME, "key", transport=hanging)
+    yield hanging
+    hanging.may.set()
+
+
+def test_events_are_learned_in_the_order_in_which_they_came(client: TestClient, hanging: Hanging) -> None:
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    small = (x - PLACES[1][0]) ** 2 + (y - PLACES[1][1]) ** 2 < 15**2
+    redrawn = annotation(17, 1, region("brushlabels", {"format": "rle", "rle": encode_brush(small)}))
+    for payload in (
+        event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1)),
+        event("ANNOTATION_UPDATED", task=task(1), annotation=redrawn),
+        event("ANNOTATION_CREATED", task=task(2), annotation=annotation(18, 2)),
+        event("ANNOTATIONS_DELETED", annotations=[{"id": 18}]),
+    ):
+        assert client.post("/label-studio/webhook", json=payload).status_code == 201  # before the first is learned
+    hanging.may.set()
+    learned(client)
+    (reference,) = client.get("/v1/concepts/label-studio-2-Disc").json()["references"]
+    assert reference["source"] == "task-1-annotation-17"
+    assert reference["coverage"] == pytest.approx(small.mean(), rel=0.1)
+
+
+def test_a_host_that_hangs_stalls_nobody_else(client: TestClient, hanging: Hanging) -> None:
+    hanging.may.set()
+    annotate(client, event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1)))
+    hanging.may.clear()
+    hanging.asked = 0
+    with ThreadPoolExecutor(9) as pool:
+        ask = lambda: client.post("/label-studio/predict", json=asked(task(2)))  # noqa: E731
+        waiting = [pool.submit(ask) for _ in range(8)]
+        while hanging.asked < 4:  # as many as are fetched at the same time
+            time.sleep(0.01)
+        assert pool.submit(version, client).result(10).startswith("label-studio-2-Disc@")
+        assert not any(each.done() for each in waiting)
+        hanging.may.set()
+        assert {each.result(30).status_code for each in waiting} == {200}
+
+
+def test_others_who_change_a_concept_are_waited_for_and_it_stays_tuned(client: TestClient) -> None:
+    annotate(client, event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1)))
+    assert client.post("/v1/concepts/label-studio-2-Disc/tune").json()["tuned"]
+    lock = client.app.state.service.changing("label-studio-2-Disc")  # type: ignore[attr-defined]
+    assert client.portal is not None
+    client.portal.call(lock.acquire)
+    client.post("/label-studio/webhook", json=event("ANNOTATION_CREATED", task=task(2), annotation=annotation(18, 2)))
+    assert not bridge_of(client).learning.wait(0.3)
+    assert sources(client) == ["task-1-annotation-17"]
+    client.portal.call(lock.release)
+    learned(client)
+    assert sources(client) == ["task-1-annotation-17", "task-2-annotation-18"]
+    assert client.get("/v1/concepts/label-studio-2-Disc").json()["tuned"]
+
+
+def test_a_busy_service_says_so_and_proposes_not_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    annotate(client, event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1)))
+
+    def busy(*_: Any, **__: Any) -> Any:
+        raise BusyError(7, 64)
+
+    monkeypatch.setattr(bridge_of(client).engine, "segment", busy)
+    answer = client.post("/label-studio/predict", json=asked(task(2), task(3)))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+
+
+def test_training_learns_the_last_of_every_label_and_nothing_else(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge_file, "MOST_SHOTS", 1)
+    labels = "".join(f'<Label value="{each}"/>' for each in ("Disc", "Rare", "Gone", "Lost"))
+    config = CONFIG.replace('<Label value="Disc"/>', labels)
+
+    def called(label: str, number: int, of: int) -> dict[str, Any]:
+        one = brush(of)
+        return annotation(number, of, one | {"value": one["value"] | {"brushlabels": [label]}})
+
+    for label in ("Disc", "Gone", "Lost"):
+        old = event("ANNOTATION_CREATED", task=task(3), annotation=called(label, 9, 3))
+        annotate(client, old | {"project": {"id": 2, "label_config": config}})
+    annotated = [
+        (task(1), [called("Rare", 17, 1)]),
+        (task(2), [called("Disc", 18, 2)]),
+        (task(3), [called("Gone", 9, 3), called("Disc", 19, 3), called("Gone", 9, 3) | {"was_cancelled": True}]),
+        (task(3) | {"id": 4, "data": {"image": "/data/lost.png"}}, [called("Disc", 20, 3)]),
+        (task(3) | {"id": 5, "data": {"image": "/data/lost.png"}}, [called("Lost", 21, 3)]),
+    ]
+    tasks = [one | {"annotations": those} for one, those in annotated]
+    client.post("/label-studio/train", json={"annotations": tasks, "project": UID, "label_config": config})
+    learned(client)
+    assert sources(client, "Rare") == ["task-1-annotation-17"]
+    assert sources(client) == ["task-3-annotation-19"]  # the one after it has no photo
+    assert client.get("/v1/concepts/label-studio-2-Gone").status_code == 404  # nothing is called so any more
+    assert sources(client, "Lost") == ["task-3-annotation-9"]  # what cannot be had is no reason to forget
+    assert "answers 404" in client.get("/label-studio/health").json()["last_problem"]
+
+
+def test_what_goes_wrong_inside_is_told_without_what_it_was(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge_of(client), "learn", lambda *_: 1 / 0)
+    client.post("/label-studio/webhook", json=event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1)))
+    learned(client)
+    problem = client.get("/label-studio/health").json()["last_problem"]
+    assert problem == "Something went wrong in the service while it learned; its log says what."
 
 
 def test_a_box_teaches_what_is_in_it(client: TestClient) -> None:
@@ -184,8 +334,8 @@ def test_strokes_teach_what_they_are_drawn_on(client: TestClient) -> None:
     with_strokes = CONFIG.replace('<BrushLabels name="tag"', '<BrushLabels name="tag" model_strokes="true"')
     payload = event("ANNOTATION_CREATED", task=task(1), annotation=drawn)
     annotate(client, payload | {"project": {"id": 2, "label_config": with_strokes}})
-    (learned,) = client.get("/v1/concepts/label-studio-2-Disc").json()["references"]
-    assert learned["coverage"] == pytest.approx(SCENES[1][1].mean(), rel=0.2)
+    (reference,) = client.get("/v1/concepts/label-studio-2-Disc").json()["references"]
+    assert reference["coverage"] == pytest.approx(SCENES[1][1].mean(), rel=0.2)
 
 
 def test_a_click_gets_a_mask_at_once_and_teaches_until_something_is_submitted(client: TestClient) -> None:
@@ -197,13 +347,14 @@ def test_a_click_gets_a_mask_at_once_and_teaches_until_something_is_submitted(cl
     assert mask is not None
     assert mask[y, x]
     assert mask.mean() < 0.3
+    learned(client)
 
     (proposed,) = client.post("/label-studio/predict", json=asked(task(2))).json()["results"]
     assert proposed["result"]
     annotate(client, event("ANNOTATION_CREATED", task=task(3), annotation=annotation(20, 3)))
     client.post("/label-studio/predict", json=asked(task(1), context=[click]))
-    sources = [each["source"] for each in client.get("/v1/concepts/label-studio-2-Disc").json()["references"]]
-    assert sources == ["task-3-annotation-20"]
+    learned(client)
+    assert sources(client) == ["task-3-annotation-20"]
 
 
 def test_events_without_their_task_and_training_ask_label_studio(client: TestClient) -> None:
@@ -216,6 +367,7 @@ def test_events_without_their_task_and_training_ask_label_studio(client: TestCli
     tasks = [task(1) | {"annotations": [annotation(17, 1)]}, task(2), {"annotations": [3]}, {"annotations": None}]
     answer = client.post("/label-studio/train", json={"annotations": tasks, "project": UID, "label_config": CONFIG})
     assert answer.status_code == 201
+    learned(client)
     assert version(client) == first
 
 
@@ -259,9 +411,11 @@ def test_what_could_not_be_learned_is_told_afterwards(client: TestClient) -> Non
     damaged = annotation(17, 1, region("brushlabels", {"format": "rle", "rle": [1, 2, 3]}))
     answer = client.post("/label-studio/webhook", json=event("ANNOTATION_CREATED", task=task(1), annotation=damaged))
     assert answer.status_code == 201
+    learned(client)
     assert "draw the region again" in client.get("/label-studio/").json()["last_problem"]
     lost = task(1) | {"data": {"image": "/data/lost.png"}}
     client.post("/label-studio/webhook", json=event("ANNOTATION_CREATED", task=lost, annotation=annotation(17, 1)))
+    learned(client)
     assert "answers 404" in client.get("/label-studio/health").json()["last_problem"]
 
 

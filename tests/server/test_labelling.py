@@ -160,6 +160,8 @@ def test_clicks_are_on_it_or_beside_it() -> None:
         region("brushlabels", format="rle", rle=[1, 2, 3]),
         region("brushlabels", format="rle"),
         region("brushlabels", rle=encode_brush(shape())) | {"original_width": 10**9, "original_height": 10**9},
+        region("brushlabels", rle=encode_brush(np.eye(160, dtype=bool)))
+        | {"original_width": 2 * SIZE[1], "original_height": 2 * SIZE[0]},
         region("brushlabels", rle=encode_brush(shape())) | {"original_width": "wide"},
         region("brushlabels", rle=encode_brush(shape())) | {"image_rotation": 90},
         region("polygonlabels", points=[[1, 2], [3, 4]]),

@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from persam import __version__
 from persam.errors import PersamError
 from persam.persam import PerSAM
+from persam.server.changes import ConceptChanges
 from persam.server.docs_page import docs_page
 from persam.server.engine import Engine
 from persam.server.forms import sentence_of
@@ -104,15 +105,17 @@ async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry
         hosts=settings.photo_hosts,
         most_bytes=limits.photo_bytes,
     )
-    bridge = Bridge(engine, concepts, uploads, fetcher)
-    service = Service(settings, engine, concepts, uploads, telemetry, bridge, runner)
+    changes = ConceptChanges(concepts)
+    bridge = Bridge(engine, concepts, uploads, fetcher, changes)
+    service = Service(settings, engine, concepts, uploads, telemetry, bridge, changes, runner)
     telemetry.watch(engine, lambda: runner.counts)
     runner.start(uploads)
     try:
         yield service
     finally:
         service.stopping = True
-        await asyncio.to_thread(runner.close, limits.stop_seconds)  # first, for it asks the engine
+        await asyncio.to_thread(runner.close, limits.stop_seconds)  # first, for they ask the engine
+        await asyncio.to_thread(bridge.close, limits.stop_seconds)
         await asyncio.to_thread(engine.close, timeout=limits.stop_seconds)
         fetcher.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -14,8 +13,6 @@ from fastapi import Request
 from persam.server.refusals import GoneError, TooLateError
 
 T = TypeVar("T")
-
-_LOOKS = 0.02  # seconds between two looks whether a lock is free
 
 
 async def answer(request: Request, work: Awaitable[T]) -> T:
@@ -52,8 +49,8 @@ async def answer(request: Request, work: Awaitable[T]) -> T:
 
 
 @asynccontextmanager
-async def locked(request: Request, lock: threading.Lock) -> AsyncIterator[None]:
-    """Hold a lock of threads while the block lasts; it is waited for as `answer` waits, and keeps no thread meanwhile.
+async def locked(request: Request, lock: asyncio.Lock) -> AsyncIterator[None]:
+    """Hold a lock while the block lasts; it is waited for as `answer` waits.
 
     Raises:
         TooLateError: it is not free in the time of a request.
@@ -63,8 +60,7 @@ async def locked(request: Request, lock: threading.Lock) -> AsyncIterator[None]:
 
     async def take() -> None:
         nonlocal is_held
-        while not (is_held := lock.acquire(blocking=False)):
-            await asyncio.sleep(_LOOKS)
+        is_held = await lock.acquire()
 
     try:
         await answer(request, take())

@@ -12,6 +12,11 @@ from persam.method.learn import prompted_mask
 from persam.persam import PerSAM
 
 
+def longest_seen(model: PerSAM) -> int | None:
+    """Pixels of a photo's longest side that a model can see; None: all, for the published modes read a photo whole."""
+    return model.longest_side if model.settings.mode == "persam" else None
+
+
 @torch.inference_mode()
 def mask_under(
     model: PerSAM,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from persam.concept import Concept
 from persam.errors import PersamError
+from persam.server.changes import ConceptChanges
 from persam.server.engine import Engine
 from persam.server.jobs.runner import JobRunner
 from persam.server.label_studio.bridge import Bridge
@@ -30,6 +32,7 @@ class Service:
         uploads: where files lie while their request lasts.
         telemetry: what it tells of itself.
         label_studio: learns and predicts for projects of Label Studio.
+        changes: of concepts, one after another.
         jobs: long work.
         stopping: no new requests are taken.
         requests: how many are being answered.
@@ -41,6 +44,7 @@ class Service:
     uploads: UploadFolder
     telemetry: Telemetry
     label_studio: Bridge
+    changes: ConceptChanges
     jobs: JobRunner
     stopping: bool = False
     requests: int = 0
@@ -118,3 +122,7 @@ class Service:
         for gone in set(self._infos) - set(names):
             self._infos.pop(gone, None)
         return found
+
+    def changing(self, name: str) -> asyncio.Lock:
+        """To be held while a concept is read, changed and written: of two changes none gets lost."""
+        return self.changes.lock(name)

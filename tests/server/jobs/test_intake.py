@@ -160,6 +160,26 @@ def test_bombs_are_refused_before_they_are_unpacked(take, tmp_path):
     assert sent(tmp_path) == {}
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_unpacks_without_bounds_is_left_out(take, tmp_path, monkeypatch, method):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as zipped:
+        zipped.writestr("bomb.jpg", bytes(3_000_000), compress_type=method)
+        zipped.writestr("a.jpg", b"1")
+        zipped.writestr("b.jpg", b"2" * 100, compress_type=zipfile.ZIP_DEFLATED)
+    data = bytearray(stream.getvalue())
+    place = data.index(b"PK\1\2") + 24
+    data[place : place + 4] = struct.pack("<I", 1_000)  # of three million bytes, it says
+    unpacked, own = [], zipfile.ZipFile.open
+    monkeypatch.setattr(
+        zipfile.ZipFile, "open", lambda self, entry: unpacked.append(entry.filename) or own(self, entry)
+    )
+    intake = take(("my.zip", bytes(data)))
+    assert intake.notes == ("Left out of my.zip as packed by another method than deflate: 1 (bomb.jpg).",)
+    assert unpacked == ["a.jpg", "b.jpg"]
+    assert sent(tmp_path) == {"a.jpg": b"1", "b.jpg": b"2" * 100}
+
+
 def test_a_zip_whose_list_lies_of_a_size_gives_no_more_than_it_says(take, tmp_path):
     data = bytearray(zip_of({"a.jpg": bytes(1_500), "b.jpg": b"1"}))
     place = data.index(b"PK\1\2") + 24

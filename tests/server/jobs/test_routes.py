@@ -7,6 +7,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,25 @@ def test_deleted_at_any_time(
     last = start(client, files_of(photos))["id"]
     ended(client, last)  # so the one before is over
     assert [path.name for path in settings.jobs_folder.iterdir()] == [last]
+
+
+def test_who_listens_to_a_job_that_is_deleted_hears_its_end(
+    slow: tuple[TestClient, Patient], photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, model = slow
+    running, waiting = (start(client, files_of(photos))["id"] for _ in range(2))
+    assert model.began.wait(30)
+    looked: dict[str, threading.Event] = {job: threading.Event() for job in (running, waiting)}
+    store = client.app.state.service.jobs.store  # type: ignore[attr-defined]
+    own = store.last_event
+    monkeypatch.setattr(store, "last_event", lambda job: looked[job].set() or own(job))
+    with ThreadPoolExecutor(2) as pool:
+        streams = [pool.submit(client.get, f"/v1/jobs/{job}/events") for job in (running, waiting)]
+        for job, stream in zip((running, waiting), streams, strict=True):
+            assert looked[job].wait(10)  # all was told, and more is waited for
+            client.delete(f"/v1/jobs/{job}")
+            assert events(stream.result(10).text)[0][2]["state"] == "queued"
+        model.may.set()
 
 
 def test_no_more_wait_than_may(slow: tuple[TestClient, Patient], photos: dict[str, bytes]) -> None:

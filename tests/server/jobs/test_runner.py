@@ -1,10 +1,9 @@
-"""The runner by itself: several at once, old jobs, a full folder, and what goes wrong inside."""
+"""The runner by itself: one job after another, old jobs, a full folder, and what goes wrong inside."""
 
 from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,10 +41,10 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     """Start a runner in `tmp_path`."""
     open_ones: list[Any] = []
 
-    def started(at_once: int = 1, **settings: Any) -> JobRunner:
+    def started(**settings: Any) -> JobRunner:
         chosen = ServerSettings(tmp_path, **settings)
         engine = Engine(PerSAM(ColourModel()))
-        runner = JobRunner(chosen, engine, at_once=at_once)
+        runner = JobRunner(chosen, engine)
         runner.start(UploadFolder(tmp_path, chosen.uploads_folder, chosen.limits))
         open_ones.extend((runner, engine))
         return runner
@@ -80,18 +79,22 @@ def ended(runner: JobRunner, job: Job) -> Job:
     return until(lambda: (found := runner.store.get(job.id)).has_ended and found)
 
 
-def test_one_after_another_or_two_at_once(begin: Begin, disc: Concept, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = begin(at_once=2)
-    meet = threading.Barrier(2)
+def test_one_after_another(begin: Begin, disc: Concept, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner, running, most = begin(), [0], [0]
     work = runner_file.work_album
 
-    def met(*job: Any) -> Any:
-        meet.wait(20)  # both have to come
-        return work(*job)
+    def counted(*job: Any) -> Any:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        try:
+            return work(*job)
+        finally:
+            running[0] -= 1
 
-    monkeypatch.setattr(runner_file, "work_album", met)
+    monkeypatch.setattr(runner_file, "work_album", counted)
     jobs = [sent(runner, disc) for _ in range(2)]
     assert [ended(runner, job).state for job in jobs] == ["done", "done"]
+    assert most == [1]
     assert runner.counts == {"queued": 0, "running": 0, "done": 2, "failed": 0, "cancelled": 0}
 
 

@@ -133,9 +133,20 @@ def test_a_job_that_gets_further_each_time_is_not_given_up(store: JobStore) -> N
 def test_an_orderly_stop_is_no_try(store: JobStore) -> None:
     job = added(store)
     for _ in range(5):
-        assert store.put_back(taken(store)).state == "queued"
+        assert store.put_back(taken(store))
+        assert store.get(job.id).state == "queued"
     with killed(store) as again:
         assert again.get(job.id).tries == 0
+
+
+@pytest.mark.parametrize("wish", ["cancel", "wish_away"])
+def test_a_job_that_is_wished_away_as_the_server_stops_is_not_put_back(store: JobStore, wish: str) -> None:
+    added(store)
+    running = taken(store)
+    getattr(store, wish)(running.id)
+    assert not store.put_back(running)
+    with killed(store) as again:
+        assert again.counts() == {"queued": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 1}
 
 
 def test_cancelled(store: JobStore) -> None:
@@ -205,6 +216,30 @@ def test_events_are_numbered_kept_and_pruned(store: JobStore, monkeypatch: pytes
     assert events[-2].data == {"done": 35, "total": 35, "problems": 0, "per_second": 1.5, "last": "35.jpg"}
     assert [event.id for event in store.events(job.id, after=36)] == [37, 38]
     assert events[-1].data["state"] == "done"
+
+
+def test_the_last_event_is_known_while_the_file_is_written_and_gone_with_its_job(store: JobStore) -> None:
+    job, running = added(store), added(store)
+    taken(store)
+    with store._guard, ThreadPoolExecutor(1) as pool:  # somebody writes, and the disk is slow
+        assert pool.submit(store.last_event, job.id).result(5) == 2
+    with killed(store) as again:
+        assert (again.last_event(job.id), again.last_event(running.id)) == (3, 1)
+        again.wish_away(job.id)
+        again.forget(again.wish_away(running.id))
+        for gone in (job.id, running.id, "nobody"):
+            with pytest.raises(NoSuchJobError):
+                again.last_event(gone)
+
+
+def test_an_event_that_is_not_written_is_not_known(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever listens looks for it again and again."""
+    job = added(store)
+    monkeypatch.setattr(store, "_by_number", lambda number: (store._tell(number, "state", {}), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        store.take()
+    monkeypatch.undo()
+    assert store.last_event(job.id) == store.get(job.id).last_event == 1
 
 
 def test_what_fails_in_between_changes_nothing(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:

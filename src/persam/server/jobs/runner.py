@@ -49,7 +49,6 @@ class JobRunner(Held):
     Args:
         settings: of the service.
         engine: whose model they use, in pieces.
-        at_once: jobs that are done at the same time; they share one model, so more than one is seldom quicker.
 
     Attributes:
         store: the list of jobs.
@@ -59,7 +58,7 @@ class JobRunner(Held):
         PersamError: the folder cannot be written.
     """
 
-    def __init__(self, settings: ServerSettings, engine: Engine, *, at_once: int = 1) -> None:
+    def __init__(self, settings: ServerSettings, engine: Engine) -> None:
         self.settings, self.engine = settings, engine
         self.store = JobStore(settings.folder)
         self._home = Path(os.path.abspath(settings.jobs_folder))  # noqa: PTH100 (links stay)
@@ -72,9 +71,8 @@ class JobRunner(Held):
         except BaseException:
             self.store.close()
             raise
-        self._threads = [
-            threading.Thread(target=self._run, name=f"persam-jobs-{number}", daemon=True) for number in range(at_once)
-        ]
+        # One thread: jobs share one model, so two at once would be no quicker.
+        self._thread = threading.Thread(target=self._run, name="persam-jobs", daemon=True)
 
     def start(self, room: UploadFolder) -> None:
         """Begin with what waits.
@@ -83,8 +81,7 @@ class JobRunner(Held):
             room: says how much the service's folder may hold.
         """
         self._room = room
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
     def close(self, timeout: float | None = None) -> None:
         """End after the photos or frames that are being done; their jobs, and those that wait, are for the next server.
@@ -95,10 +92,8 @@ class JobRunner(Held):
         with self._change:
             self._stopping.set()
             self._change.notify_all()
-        ends = None if timeout is None else time.monotonic() + timeout
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
+        if self._thread.is_alive():
+            self._thread.join(timeout)
         self.store.close()
 
     # ---------------------------------------------------------------------------------------------- by callers
@@ -266,8 +261,7 @@ class JobRunner(Held):
         """Note how a job ended; while that cannot be written, no other is begun."""
         while True:
             try:
-                if state == "cancelled" and self.store.wish_of(job) is None:  # the server stops
-                    self.store.put_back(job)
+                if state == "cancelled" and self.store.put_back(job):  # nobody wished it: the server stops
                     log("job put back", job=job.id)
                     return
                 ended = self.store.end(job, state, size=folder.size(), **about)

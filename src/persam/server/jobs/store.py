@@ -41,10 +41,12 @@ class JobStore(Held):
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self._guard = threading.RLock()
-        self._last: dict[str, int] = {}
+        self._last: dict[str, int] = {}  # event of each job that can be seen; changed as a whole is committed
+        self._told: dict[str, int] = {}  # events of what is being changed
         self._lock = claimed(folder)
         try:
             self._db = opened(self.path)
+            self._last.update(self._db.execute("SELECT id, last_event FROM jobs WHERE wish IS NOT 'delete'"))
             self._recover()
         except BaseException:
             self._lock.release()
@@ -234,11 +236,21 @@ class JobStore(Held):
             )
             return self._tell_state(job.number)
 
-    def put_back(self, job: Job) -> Job:
-        """A running job waits again, as the server stops: it was no fault of the job's."""
+    def put_back(self, job: Job) -> bool:
+        """A running job waits again, as the server stops: it was no fault of the job's.
+
+        Returns:
+            Whether it waits; not if somebody wishes it away, who may come at the last moment: nobody would take it.
+        """
         with self._changing() as db:
-            db.execute("UPDATE jobs SET state = 'queued', tries = 0, pace = NULL WHERE number = ?", (job.number,))
-            return self._tell_state(job.number)
+            row = db.execute(
+                "UPDATE jobs SET state = 'queued', tries = 0, pace = NULL WHERE number = ? AND wish IS NULL "
+                "RETURNING number",
+                (job.number,),
+            ).fetchone()
+            if row is not None:
+                self._tell_state(job.number)
+            return row is not None
 
     # ------------------------------------------------------------------------------------ cancelling, deleting
 
@@ -268,13 +280,14 @@ class JobStore(Held):
         with self._changing() as db:
             found = self.get(job)
             db.execute("UPDATE jobs SET wish = 'delete' WHERE number = ?", (found.number,))
-            return found
+        self._last.pop(job, None)
+        return found
 
     def forget(self, job: Job) -> None:
         """Of a job whose files are gone nothing stays."""
         with self._changing() as db:
             db.execute("DELETE FROM jobs WHERE number = ?", (job.number,))
-            self._last.pop(job.id, None)
+        self._last.pop(job.id, None)
 
     # --------------------------------------------------------------------------------------------------- events
 
@@ -292,12 +305,18 @@ class JobStore(Held):
         return [JobEvent(number, name, json.loads(data)) for number, name, data in rows]
 
     def last_event(self, job: str) -> int:
-        """Number of the last event of a job that something happened to while this server runs; else 0.
+        """Number of the last event of a job.
 
-        It is asked for by everybody who listens, several times a second, so it is known without the file.
+        It is asked for by everybody who listens, several times a second, in the thread that answers everybody: so it is
+        known without the file, and without waiting for who writes it.
+
+        Raises:
+            NoSuchJobError: there is none, any more perhaps.
         """
-        with self._guard:
-            return self._last.get(job, 0)
+        try:
+            return self._last[job]
+        except KeyError as error:
+            raise NoSuchJobError(job) from error
 
     def _tell_state(self, number: int) -> Job:
         found = self._by_number(number)
@@ -318,7 +337,7 @@ class JobStore(Held):
             self._db.execute(
                 "DELETE FROM events WHERE job = ? AND id <= ? AND name = 'progress'", (number, event - KEPT_EVENTS)
             )
-        self._last[job] = event
+        self._told[job] = event
 
     # --------------------------------------------------------------------------------------------------- inside
 
@@ -348,10 +367,13 @@ class JobStore(Held):
             try:
                 yield db
                 db.execute("COMMIT")
+                self._last |= self._told  # who listens then finds these events
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # what failed may have ended it
                     db.execute("ROLLBACK")
                 raise
+            finally:
+                self._told.clear()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -7,7 +7,6 @@ unpacked, and what comes out of it is counted while it is; what cannot be used o
 from __future__ import annotations
 
 import io
-import lzma
 import re
 import stat
 import unicodedata
@@ -35,7 +34,9 @@ _PIECE = 1 << 20  # bytes that are unpacked at a time
 _NAMED = 3  # entries of a kind that are named, the others counted
 _DEEPEST = 8  # folders in folders
 # What `zipfile` raises of an entry that is not what it should be.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+# Of others, such as bzip2 and LZMA, `zipfile` unpacks whole pieces, however much comes out: 80 bytes may be 140 MB.
+_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ class _Unpacking:
             return "encrypted"
         if stat.S_ISLNK(entry.external_attr >> 16):
             return "a link"
+        if entry.compress_type not in _BOUNDED:
+            return "packed by another method than deflate"
         if suffix in _ARCHIVES:
             return "an archive in the archive"
         if suffix not in IMAGE_SUFFIXES:

@@ -7,30 +7,35 @@ that an annotation that is changed or deleted is unlearned: the concept file is 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
-import re
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from persam.concept import Concept
 from persam.errors import PersamError
-from persam.files import safe_name
 from persam.geometry import Size, fit_mask
 from persam.masks import read_mask, read_mask_values
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.segmentation import Segmentation
+from persam.server.changes import ConceptChanges
 from persam.server.engine import Engine
 from persam.server.label_studio.fetch import PhotoFetcher
-from persam.server.label_studio.labelling import Control, Drawn, Labelling, drawn_by_label, label_of, regions_of
-from persam.server.prompting import mask_under
+from persam.server.label_studio.in_order import InOrder
+from persam.server.label_studio.labelling import (
+    Control,
+    Drawn,
+    Project,
+    by_label,
+    drawn_by_label,
+    label_of,
+    regions_of,
+)
+from persam.server.prompting import longest_seen, mask_under
 from persam.server.refusals import told
 from persam.server.store import ConceptStore, NoConceptError
 from persam.server.telemetry import log
@@ -40,42 +45,10 @@ MOST_SHOTS = 8  # references of a concept; of more, the last ones
 _SCRIBBLE_POINTS = 8
 _NOTHING = "persam: nothing learned yet"
 
+_DRAFT = "-draft"  # suffix of the source of what was not submitted yet
+
 Prediction = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project of Label Studio: its number, and how its tasks are labelled."""
-
-    number: str
-    labelling: Labelling
-
-    @classmethod
-    def of(cls, uid: Any, config: Any) -> Project:
-        """Read it from what requests say.
-
-        Args:
-            uid: its number, or ``NUMBER.TIME``.
-            config: its labelling configuration.
-
-        Raises:
-            PersamError: something else.
-        """
-        number = str(uid).partition(".")[0]
-        if not re.fullmatch(r"[0-9]{1,12}", number) or not isinstance(config, str):
-            raise PersamError("The request names no project of Label Studio and its labelling configuration.")
-        return cls(number, Labelling.read(config))
-
-    @property
-    def prefix(self) -> str:
-        """With which the names of its concepts begin."""
-        return f"label-studio-{self.number}-"
-
-    def concept(self, label: str) -> str:
-        """Name of a label's concept; labels that would have the same file get names of their own."""
-        clean = safe_name(label)[:80]
-        other = "" if clean == label else f"-{hashlib.sha256(label.encode('utf-8', 'replace')).hexdigest()[:6]}"
-        return f"{self.prefix}{clean}{other}"
+Annotated = tuple[Mapping[str, Any], Mapping[str, Any]]  # a task and an annotation of it
 
 
 class Bridge:
@@ -86,12 +59,25 @@ class Bridge:
         concepts: of the service.
         uploads: where photos lie while they are looked at.
         fetcher: gets them.
+        changes: of concepts, which requests of others change, too.
     """
 
-    def __init__(self, engine: Engine, concepts: ConceptStore, uploads: UploadFolder, fetcher: PhotoFetcher) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        concepts: ConceptStore,
+        uploads: UploadFolder,
+        fetcher: PhotoFetcher,
+        changes: ConceptChanges,
+    ) -> None:
         self.engine, self.concepts, self.uploads, self.fetcher = engine, concepts, uploads, fetcher
+        self.changes = changes
+        self.learning = InOrder()  # of each project one event after another, as they came
         self.last_problem: str | None = None  # of learning, which nobody waits for
-        self._one_change = threading.Lock()  # a concept is read, changed and written
+
+    def close(self, timeout: float | None = None) -> None:
+        """Learn from what waits, for `timeout` seconds at most, and then from nothing more."""
+        self.learning.close(timeout)
 
     # ---------------------------------------------------------------- what was learned
 
@@ -123,26 +109,19 @@ class Bridge:
         Raises:
             PersamError: the photo is not to be had, a region is damaged, the model finds nothing under a box.
         """
-        if annotation.get("was_cancelled"):  # the task was skipped
+        number = _number(annotation.get("id"))
+        if annotation.get("was_cancelled"):  # the task was skipped, perhaps after it had taught something
+            self.forget(project, [number])
             return
-        source = f"task-{_number(task.get('id'))}-annotation-{_number(annotation.get('id'))}"
-        with self._photo(project.labelling.address(task)) as upload:
-            pixels, size = upload.read(self._longest)
-            drawn = drawn_by_label(annotation.get("result"), size)
-            controls = {label: project.labelling.of_label(label) for label in drawn}
-            shots = {
-                label: self._shot(pixels, size, drawn[label], control, source, upload.sha256)
-                for label, control in controls.items()
-                if control is not None
-            }
-        self._replace(project, shots, lambda old: _task(old) == _task(source) or old.endswith("-draft"))
+        shots = self._shots(project, task, annotation)
+        same = f"task-{_number(task.get('id'))}"
+        self._replace(project, shots, lambda old: _task(old) == same or old.endswith(_DRAFT))
 
     def learn_draft(self, project: Project, task: Mapping[str, Any], label: str, shot: Reference) -> None:
         """Learn from a region that is being drawn, where nothing submitted says more. Blocks."""
-        concept = self._load(project.concept(label))
-        if concept is None or all(each.source.endswith("-draft") for each in concept.references):
-            source = f"task-{_number(task.get('id'))}-draft"
-            self._replace(project, {label: replace(shot, source=source)}, lambda old: old == source, others=False)
+        source = f"task-{_number(task.get('id'))}{_DRAFT}"
+        shots = [replace(shot, source=source)]
+        self._change(project.concept(label), shots, lambda old: old == source, is_draft=True)
 
     def forget(self, project: Project, annotations: Sequence[int]) -> None:
         """Unlearn annotations that were deleted. Blocks."""
@@ -150,40 +129,99 @@ class Bridge:
         self._replace(project, {}, lambda old: old.endswith(ends))
 
     def learn_all(self, project: Project, tasks: Any = None) -> None:
-        """Learn anew from annotated tasks of a project; by default from all, as Label Studio exports them. Blocks.
+        """Learn anew from annotated tasks of a project, and from nothing else: of each label the last ones. Blocks.
+
+        A label keeps what it has where it is annotated, but none of that can be learned.
+
+        Args:
+            project: whose concepts are replaced.
+            tasks: with their annotations; by default all, as Label Studio exports them.
 
         Raises:
             PersamError: Label Studio does not give them, or something of one cannot be learned.
         """
         if tasks is None:
-            tasks = _json(self.fetcher.fetch(f"/api/projects/{project.number}/export?exportType=JSON"))
-        annotated = [
-            (task, annotation) for task in _mappings(tasks) for annotation in _mappings(task.get("annotations"))
-        ]
-        problem = None
-        for task, annotation in annotated[-MOST_SHOTS * len(project.labelling.labels) :]:
-            try:
-                self.learn(project, task, annotation)
-            except PersamError as error:  # the others teach all the same
-                problem = error
+            tasks = self.fetcher.ask(f"/api/projects/{project.number}/export?exportType=JSON")
+        annotated = _annotated(tasks)
+        problem: PersamError | None = None
+        for label in project.labelling.labels:  # one after another: so many photos are in memory as teach one label
+            shots, missed = self._last_shots(project, annotated.get(label, []), label)
+            problem = missed or problem  # the others teach all the same
+            if shots or missed is None:
+                self._change(project.concept(label), shots, lambda _: True)
+        left = {project.concept(label) for label in project.labelling.labels}
+        for name in self.concepts.names():
+            if name.startswith(project.prefix) and name not in left:
+                self._change(name, [], lambda _: True)
         if problem is not None:
             raise problem
 
+    def _last_shots(
+        self, project: Project, annotated: Sequence[Annotated], label: str
+    ) -> tuple[list[Reference], PersamError | None]:
+        """Of a label the last references that can be had, in order, and what was wrong with another."""
+        shots: list[Reference] = []
+        problem = None
+        for task, annotation in reversed(annotated):
+            if len(shots) == MOST_SHOTS:
+                break
+            try:
+                shots += self._shots(project, task, annotation, only=label).values()
+            except PersamError as error:
+                problem = error
+        return shots[::-1], problem
+
+    def _shots(
+        self, project: Project, task: Mapping[str, Any], annotation: Mapping[str, Any], only: str | None = None
+    ) -> dict[str, Reference]:
+        """What an annotation shows of each label, or of one."""
+        source = f"task-{_number(task.get('id'))}-annotation-{_number(annotation.get('id'))}"
+        regions = {label: those for label, those in by_label(annotation.get("result")).items() if only in (None, label)}
+        controls = {label: control for label in regions if (control := project.labelling.of_label(label)) is not None}
+        if not controls:
+            return {}
+        address, shots = project.labelling.address(task), {}
+        with stored(self.uploads, _file_name(address), self.fetcher.fetch(address)) as upload:
+            pixels, size = upload.read(longest_seen(self.engine.model))
+            for label, control in controls.items():  # one mask of the photo's size at a time
+                for drawn in drawn_by_label(regions[label], size).values():
+                    shots[label] = self._shot(pixels, size, drawn, control, source, upload.sha256)
+        return shots
+
     def task(self, number: Any) -> Mapping[str, Any]:
         """A task, where an event does not bring it along. Blocks."""
-        task = _json(self.fetcher.fetch(f"/api/tasks/{_number(number)}/"))
+        task = self.fetcher.ask(f"/api/tasks/{_number(number)}/")
         if not isinstance(task, Mapping):
             raise PersamError("Label Studio answers with something else than a task.")
         return task
 
-    def in_background(self, what: str, work: Callable[[], None]) -> None:
-        """Do what Label Studio does not wait for; what goes wrong is logged, and told by `last_problem`."""
-        try:
-            work()
-            self.last_problem = None
-        except PersamError as error:
-            self.last_problem = told(error)
-            log("label_studio", level=logging.WARNING, what=what, problem=str(error))
+    def in_background(self, project: Project, what: str, work: Callable[[], None]) -> None:
+        """Do what Label Studio does not wait for, after all that came before of the project.
+
+        What goes wrong is logged, and told by `last_problem`.
+
+        Args:
+            project: that it is done for.
+            what: a word for the log.
+            work: to be done.
+
+        Raises:
+            CrowdedError: too much waits already.
+            StoppingError: the service stops.
+        """
+
+        def done() -> None:
+            try:
+                work()
+                self.last_problem = None
+            except PersamError as error:
+                self.last_problem = told(error)
+                log("label_studio", level=logging.WARNING, what=what, problem=str(error))
+            except Exception:
+                self.last_problem = "Something went wrong in the service while it learned; its log says what."
+                log("label_studio went wrong", level=logging.ERROR, trace=True, what=what)
+
+        self.learning.add(project.number, done)
 
     def _shot(
         self, pixels: np.ndarray, size: Size, drawn: Drawn, control: Control, source: str, sha256: str
@@ -196,35 +234,41 @@ class Bridge:
             masks.append(self._ask(lambda model: mask_under(model, pixels, size, **prompts)))
         return shot_of(pixels, np.logical_or.reduce(masks), source, sha256)
 
-    def _replace(
-        self, project: Project, shots: Mapping[str, Reference], goes: Callable[[str], bool], *, others: bool = True
-    ) -> None:
-        """Put references in the place of others, in all concepts of a project or only in those that get one."""
-        known = [name for name in self.concepts.names() if others and name.startswith(project.prefix)]
-        names: dict[str, Reference | None] = dict.fromkeys(known)
+    def _replace(self, project: Project, shots: Mapping[str, Reference], goes: Callable[[str], bool]) -> None:
+        """Put references in the place of others, in all concepts of a project."""
+        names: dict[str, Reference | None] = {
+            name: None for name in self.concepts.names() if name.startswith(project.prefix)
+        }
         names |= {project.concept(label): shot for label, shot in shots.items()}
         for name, shot in names.items():
-            with self._one_change:
-                self._change(name, shot, goes)
+            self._change(name, [] if shot is None else [shot], goes)
 
-    def _change(self, name: str, shot: Reference | None, goes: Callable[[str], bool]) -> None:
-        old = self._load(name)
-        kept = [] if old is None or not old.keeps_references else old.kept_references()
-        stays = [not goes(each.source) for each in kept]
-        if shot is None and all(stays):
-            return
-        if shot is None and not any(stays):
-            self.concepts.delete(name)
-            return
+    def _change(
+        self, name: str, shots: Sequence[Reference], goes: Callable[[str], bool], *, is_draft: bool = False
+    ) -> None:
+        """Put references in the place of others in a concept; of a draft, if there are drafts alone."""
+        with self.changes.held(name):
+            old = self._load(name)
+            if is_draft and old is not None and not all(each.source.endswith(_DRAFT) for each in old.references):
+                return
+            kept = [] if old is None or not old.keeps_references else old.kept_references()
+            stays = [not goes(each.source) for each in kept]
+            if not shots and all(stays):
+                return
+            if not shots and not any(stays):
+                self.concepts.delete(name)
+                return
+            left = [each for each, keep in zip(kept, stays, strict=True) if keep]
 
-        def work(model: PerSAM) -> Concept:
-            adds_only = shot is not None and bool(kept) and all(stays) and len(kept) < MOST_SHOTS
-            if adds_only and shot is not None and old is not None and _fits(model, old):
-                return model.learn(shot, name=name, base=old, keep_references=True)  # the others stay as they are
-            left = [each for each, keep in zip(kept, stays, strict=True) if keep] + ([] if shot is None else [shot])
-            return model.learn(left[-MOST_SHOTS:], name=name, keep_references=True)
+            def work(model: PerSAM) -> Concept:
+                adds_only = bool(shots) and len(left) == len(kept) and 0 < len(kept) <= MOST_SHOTS - len(shots)
+                if adds_only and old is not None and _fits(model, old):  # the others stay as they are
+                    learned = model.learn(list(shots), name=name, base=old, keep_references=True)
+                else:
+                    learned = model.learn([*left, *shots][-MOST_SHOTS:], name=name, keep_references=True)
+                return model.tune(learned) if old is not None and old.tuned else learned
 
-        self.concepts.save(self._ask(work), overwrite=True)
+            self.concepts.save(self._ask(work), overwrite=True)
 
     def _ask(self, work: Callable[[PerSAM], Any]) -> Any:
         return self.engine.call(work, patient=True).result()
@@ -235,7 +279,7 @@ class Bridge:
         """What is proposed in tasks: a prediction for each, in order; of several, one that fails has an ``error``.
 
         Raises:
-            PersamError: the only task's photo is not to be had.
+            PersamError: the only task's photo is not to be had; or the service is busy, or stops.
         """
         known = await asyncio.to_thread(self._known, project)
         version = await asyncio.to_thread(self.version, project)
@@ -246,12 +290,17 @@ class Bridge:
                 try:
                     return {"model_version": version, **await self._predict(project, known, task)}
                 except PersamError as error:
-                    if len(tasks) == 1:
+                    if len(tasks) == 1 or getattr(error, "retry_after", None) is not None:  # nothing was looked at
                         raise
                     log("label_studio", level=logging.WARNING, what="predict", problem=str(error))
                     return {"model_version": version, "score": 0.0, "result": [], "error": told(error)}
 
-        return list(await asyncio.gather(*map(one, tasks)))
+        asks = [asyncio.ensure_future(one(task)) for task in tasks]
+        try:
+            return list(await asyncio.gather(*asks))
+        finally:
+            for each in asks:  # of one that failed the others are not wanted any more
+                each.cancel()
 
     async def _predict(self, project: Project, known: Mapping[str, Concept], task: Mapping[str, Any]) -> Prediction:
         controls = {label: project.labelling.of_label(label) for label in known}
@@ -275,7 +324,7 @@ class Bridge:
             PersamError: the photo is not to be had, a region is damaged, the model finds nothing there.
         """
         async with self._photo_of(project, task) as upload:
-            pixels, size = await asyncio.to_thread(upload.read, self._longest)
+            pixels, size = await asyncio.to_thread(upload.read, longest_seen(self.engine.model))
             sha256 = upload.sha256
         version = await asyncio.to_thread(self.version, project)
         nothing = {"model_version": version, "score": 0.0, "result": []}
@@ -295,23 +344,13 @@ class Bridge:
 
     # ---------------------------------------------------------------- photos
 
-    @property
-    def _longest(self) -> int | None:
-        """Pixels of a photo's longest side that the model can see; the published modes read a photo whole."""
-        model = self.engine.model
-        return model.longest_side if model.settings.mode == "persam" else None
-
-    def _photo(self, address: str) -> AbstractContextManager[Upload]:
-        """A task's photo, in a file while the block lasts."""
-        name = "photo" if address[:5].lower() == "data:" else address.partition("?")[0]
-        return stored(self.uploads, name, self.fetcher.fetch(address))
-
     @asynccontextmanager
     async def _photo_of(self, project: Project, task: Mapping[str, Any]) -> AsyncIterator[Upload]:
-        """The same, got in another thread."""
+        """A task's photo, in a file while the block lasts."""
         address = project.labelling.address(task)
+        data = await self.fetcher.fetched(address)
         with ExitStack() as stack:
-            yield await asyncio.to_thread(lambda: stack.enter_context(self._photo(address)))
+            yield await asyncio.to_thread(stack.enter_context, stored(self.uploads, _file_name(address), data))
 
 
 def shot_of(pixels: np.ndarray, mask: np.ndarray, source: str, sha256: str) -> Reference:
@@ -377,8 +416,15 @@ def _mappings(values: Any) -> list[Mapping[str, Any]]:
     return [each for each in values if isinstance(each, Mapping)] if isinstance(values, list) else []
 
 
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise PersamError("Label Studio answers with something that is no JSON; check its address and key.") from error
+def _annotated(tasks: Any) -> dict[str, list[Annotated]]:
+    """For each label the tasks in which it is annotated, in order; of a task its last annotation counts alone."""
+    found: dict[str, list[Annotated]] = {}
+    for task in _mappings(tasks):
+        done = [each for each in _mappings(task.get("annotations")) if not each.get("was_cancelled")]
+        for label in by_label(done[-1].get("result")) if done else ():
+            found.setdefault(label, []).append((task, done[-1]))
+    return found
+
+
+def _file_name(address: str) -> str:
+    return "photo" if address[:5].lower() == "data:" else address.partition("?")[0]

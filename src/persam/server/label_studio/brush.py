@@ -47,13 +47,15 @@ def decode_brush(code: Sequence[int], size: tuple[int, int]) -> np.ndarray:
 
     Args:
         code: bytes, each 0 to 255.
-        size: (H, W) of the photo on which it was drawn.
+        size: (H, W) of the photo on which it was drawn; so many bytes are taken for the mask, however short the code.
 
     Raises:
         PersamError: the code ends early, or is of a photo of another size.
     """
     height, width = size
     try:
+        if not isinstance(code, Sequence):  # of a number, so many bytes would be made
+            raise TypeError(code)  # noqa: TRY301
         bits = _Bits(bytes(code))
         count, value_bits = bits.read(32), bits.read(5) + 1
         if count != height * width * _CHANNELS:
@@ -62,18 +64,23 @@ def decode_brush(code: Sequence[int], size: tuple[int, int]) -> np.ndarray:
                 f"{height * width * _CHANNELS}; draw the region again."
             )
         length_bits = [bits.read(4) + 1 for _ in range(4)]
-        values = np.empty(count, np.uint32)
+        mask = np.zeros(height * width, bool)
         start = 0
         while start < count:
             repeated = bits.read(1)
             end = start + 1 + bits.read(length_bits[bits.read(2)])
             if end > count:
                 raise PersamError(_DAMAGED)
-            values[start:end] = bits.read(value_bits) if repeated else bits.read_many(end - start, value_bits)
+            pixels = slice(start // _CHANNELS, end // _CHANNELS)  # those whose alpha is among these values
+            if repeated:
+                mask[pixels] = bits.read(value_bits) > 0
+            else:
+                first = pixels.start * _CHANNELS + _ALPHA - start
+                mask[pixels] = bits.read_whether(end - start, value_bits)[first::_CHANNELS]
             start = end
     except (TypeError, ValueError) as error:
         raise PersamError(_DAMAGED) from error
-    return values.reshape(height, width, _CHANNELS)[:, :, _ALPHA] > 0
+    return mask.reshape(height, width)
 
 
 class _Bits:
@@ -92,8 +99,9 @@ class _Bits:
         self.place += size
         return int(digits, 2)
 
-    def read_many(self, count: int, size: int) -> np.ndarray:
-        """The next numbers, (count,) uint32."""
+    def read_whether(self, count: int, size: int) -> np.ndarray:
+        """Whether the next numbers are more than 0, (count,) bool."""
         part = self.bits[self.place : self.place + count * size]
         self.place += count * size
-        return part.reshape(count, size) @ (1 << np.arange(size - 1, -1, -1, dtype=np.uint32))
+        whether: np.ndarray = part.reshape(count, size).any(axis=1)
+        return whether

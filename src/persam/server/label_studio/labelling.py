@@ -6,6 +6,7 @@ Places are in percent of the photo's width and height, of continuous coordinates
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 import xml.etree.ElementTree as ET  # entities, by which a document grows, are refused before it is read
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 
 from persam.errors import PersamError, UsageError
+from persam.files import safe_name
 from persam.geometry import Size
 from persam.instance import mask_box
 from persam.masks import read_mask
@@ -117,6 +119,41 @@ class Labelling:
         raise PersamError(f"The task {number} has no address of a photo in its data; {wanted} is empty.")
 
 
+@dataclass(frozen=True)
+class Project:
+    """A project of Label Studio: its number, and how its tasks are labelled."""
+
+    number: str
+    labelling: Labelling
+
+    @classmethod
+    def of(cls, uid: Any, config: Any) -> Project:
+        """Read it from what requests say.
+
+        Args:
+            uid: its number, or ``NUMBER.TIME``.
+            config: its labelling configuration.
+
+        Raises:
+            PersamError: something else.
+        """
+        number = str(uid).partition(".")[0]
+        if not re.fullmatch(r"[0-9]{1,12}", number) or not isinstance(config, str):
+            raise PersamError("The request names no project of Label Studio and its labelling configuration.")
+        return cls(number, Labelling.read(config))
+
+    @property
+    def prefix(self) -> str:
+        """With which the names of its concepts begin."""
+        return f"label-studio-{self.number}-"
+
+    def concept(self, label: str) -> str:
+        """Name of a label's concept; labels that would have the same file get names of their own."""
+        clean = safe_name(label)[:80]
+        other = "" if clean == label else f"-{hashlib.sha256(label.encode('utf-8', 'replace')).hexdigest()[:6]}"
+        return f"{self.prefix}{clean}{other}"
+
+
 def _control(tag: ET.Element, image: str) -> Control:
     labels = [each.get("alias") or each.get("value") for each in tag.iter("Label")]
     try:
@@ -185,7 +222,10 @@ class Drawn:
             raise PersamError("A region of the annotation is damaged; draw it again.") from error
 
     def _add_mask(self, mask: np.ndarray) -> None:
-        self.mask = mask if self.mask is None else self.mask | mask
+        if self.mask is None:
+            self.mask = mask
+        else:
+            self.mask |= mask
 
     @property
     def is_empty(self) -> bool:
@@ -194,17 +234,29 @@ class Drawn:
 
 
 def drawn_by_label(regions: Any, size: Size) -> dict[str, Drawn]:
-    """What was drawn of each label, in the order of an annotation's regions; others than on photos are passed over.
+    """What was drawn of each label: a mask of the photo's size for each, so of many labels take one after another.
 
     Raises:
         PersamError: a region is damaged.
     """
     found: dict[str, Drawn] = {}
+    for label, those in by_label(regions).items():
+        drawn = Drawn()
+        for region in those:
+            drawn.add(region, size)
+        if not drawn.is_empty:
+            found[label] = drawn
+    return found
+
+
+def by_label(regions: Any) -> dict[str, list[Mapping[str, Any]]]:
+    """The regions of each label, in the order of an annotation's regions; others than on photos are passed over."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for region in regions if isinstance(regions, Sequence) else ():
         label = label_of(region)
         if label is not None:
-            found.setdefault(label, Drawn()).add(region, size)
-    return {label: drawn for label, drawn in found.items() if not drawn.is_empty}
+            found.setdefault(label, []).append(region)
+    return found
 
 
 def label_of(region: Any) -> str | None:
@@ -219,10 +271,10 @@ def label_of(region: Any) -> str | None:
 
 def _brush_mask(region: Mapping[str, Any], size: Size) -> np.ndarray:
     drawn_on = int(region["original_height"]), int(region["original_width"])
-    if not (0 < drawn_on[0] * drawn_on[1] <= 4 * size[0] * size[1] and min(drawn_on) > 0):
+    if not (min(drawn_on) > 0 and drawn_on[0] * drawn_on[1] <= size[0] * size[1]):
         raise PersamError("A brush region was drawn on a photo of another size; draw it again.")
     mask = decode_brush(region["value"]["rle"], drawn_on)
-    return read_mask(mask, size, what="brush region", may_be_trivial=True)
+    return mask if drawn_on == size else read_mask(mask, size, what="brush region", may_be_trivial=True)
 
 
 def _polygon_mask(corners: Any, size: Size) -> np.ndarray:

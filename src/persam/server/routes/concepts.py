@@ -53,7 +53,7 @@ async def learn(request: Request, response: Response) -> LearnedConcept:
         if not form.replace:
             service.concepts.check_free(name)
         shots = await answer(request, _shots(service, form))
-        async with locked(request, service.concepts.changing(name)):
+        async with locked(request, service.changing(name)):
             if not form.replace:
                 service.concepts.check_free(name)  # another may have learned it meanwhile
             concept, findings = await answer(request, _learned(service, form, shots, name, None))
@@ -69,7 +69,7 @@ async def add_references(request: Request, name: str) -> LearnedConcept:
     await asyncio.to_thread(service.fitting_concept, name)
     async with read_form(request, ReferenceForm, files=_files(service)) as form:
         shots = await answer(request, _shots(service, form))
-        async with locked(request, service.concepts.changing(name)):
+        async with locked(request, service.changing(name)):
             base = await asyncio.to_thread(service.fitting_concept, name)
             concept, findings = await answer(request, _learned(service, form, shots, base.name, base))
             await asyncio.to_thread(service.concepts.save, concept, True)
@@ -80,7 +80,7 @@ async def add_references(request: Request, name: str) -> LearnedConcept:
 async def tune(request: Request, name: str) -> ConceptInfo:
     """Fit the three scale weights (PerSAM-F) on a concept's references, which it has to keep."""
     service = service_of(request)
-    async with locked(request, service.concepts.changing(name)):
+    async with locked(request, service.changing(name)):
         concept = await asyncio.to_thread(service.fitting_concept, name)
         asked = service.engine.call(lambda model: model.tune(concept))
         tuned = await answer(request, asyncio.wrap_future(asked))
@@ -123,7 +123,7 @@ async def put_file(
         service.concepts.check_free(clean)
     async with (
         read_file(request, f"{clean}.safetensors", file_bytes=service.settings.limits.photo_bytes) as upload,
-        locked(request, service.concepts.changing(clean)),
+        locked(request, service.changing(clean)),
     ):
         concept = await asyncio.to_thread(_loaded, service, upload, clean)
         is_new = not service.concepts.path(clean).exists()
@@ -155,7 +155,7 @@ def get_thumbnail(request: Request, name: str) -> Response:
 async def delete(request: Request, name: str) -> None:
     """Remove a concept and its file."""
     service = service_of(request)
-    async with locked(request, service.concepts.changing(name)):
+    async with locked(request, service.changing(name)):
         await asyncio.to_thread(service.concepts.delete, name)
 
 

@@ -21,7 +21,7 @@ from persam.instance import mask_box
 from persam.outlines import in_one_stroke, simple_outlines
 from persam.segmentation import SURE_ENOUGH, Segmentation
 from persam.server.asking import answer
-from persam.server.prompting import mask_under
+from persam.server.prompting import longest_seen, mask_under
 from persam.server.refusals import MalformedError, TooLargeError
 from persam.server.routes.common import refusals, service_of
 from persam.server.service import Service
@@ -95,11 +95,9 @@ async def _drawn(service: Service, asked: CvatRequest) -> str:
     corners = np.array(asked.obj_bbox or [], np.float64)
     if len(corners) == 1 or not (len(corners) or asked.pos_points):
         raise MalformedError("Nothing shows the object; click on it, or give the two corners of a box around it.")
-    model = service.engine.model
-    longest = model.longest_side if model.settings.mode == "persam" else None
     with ExitStack() as stack:
         upload = await _enter_frame(stack, service, asked.image)
-        pixels, size = await asyncio.to_thread(upload.read, longest)
+        pixels, size = await asyncio.to_thread(upload.read, longest_seen(service.engine.model))
     inside = (0, 0), (size[1] - 1, size[0] - 1)
     points = np.array([*(asked.pos_points or []), *(asked.neg_points or [])], np.float64).reshape(-1, 2).clip(*inside)
     signs = [1] * len(asked.pos_points or []) + [0] * len(asked.neg_points or [])

@@ -34,7 +34,7 @@ _FURTHEST = 2**53  # the largest number that every reader of JSON knows
 _EVENTS = {
     "description": "Server-sent events. `state`: the job's state, done, total, and its error or counts when it has "
     "ended. `progress`: done, total, problems, per_second, the last photo or frame, and errors since the event before. "
-    "Each has an id; `Last-Event-ID` goes on after it. The stream ends with the job.",
+    "Each has an id; `Last-Event-ID` goes on after it. The stream ends with the job, and when it is deleted.",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
 _LINES = {

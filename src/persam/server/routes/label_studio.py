@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Body, Request
+from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from persam.errors import PersamError
 from persam.server.asking import answer
-from persam.server.label_studio.bridge import Bridge, Project
+from persam.server.label_studio.bridge import Bridge
+from persam.server.label_studio.labelling import Project
+from persam.server.refusals import CrowdedError
 from persam.server.routes.common import refusals, service_of
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
@@ -125,7 +128,7 @@ async def setup(request: Request, asked: SetupRequest) -> SetupAnswer:
 
 
 @router.post("/predict", response_model_exclude_none=True, responses=refusals(400, 408, 413, 415, 422, 429, 503))
-async def predict(request: Request, asked: PredictRequest, later: BackgroundTasks) -> PredictAnswer:
+async def predict(request: Request, asked: PredictRequest) -> PredictAnswer:
     """Propose regions: of every label that was learned, in every task; or under what is being drawn in one."""
     bridge = _bridge(request)
     project = Project.of(asked.project, asked.label_config)
@@ -134,19 +137,19 @@ async def predict(request: Request, asked: PredictRequest, later: BackgroundTask
         work = bridge.propose(project, asked.tasks[0], context.result)
         prediction, learn = await answer(request, work)
         if learn is not None:
-            later.add_task(bridge.in_background, "a region that is being drawn", learn)
+            with suppress(CrowdedError):  # it is proposed all the same
+                bridge.in_background(project, "a region that is being drawn", learn)
         return PredictAnswer(results=[TaskPrediction(**prediction)])
     predictions = await answer(request, bridge.predict(project, asked.tasks))
     return PredictAnswer(results=[TaskPrediction(**each) for each in predictions])
 
 
-@router.post("/webhook", status_code=201, responses=refusals(400, 422, 503))
+@router.post("/webhook", status_code=201, responses=refusals(400, 422, 429, 503))
 async def webhook(
     request: Request,
     event: Annotated[dict[str, Any], Body(examples=[{"action": "ANNOTATION_CREATED"}])],
-    later: BackgroundTasks,
 ) -> WebhookAnswer:
-    """An annotation was made, changed or deleted: it is learned, or unlearned, after the answer.
+    """An annotation was made, changed or deleted: it is learned, or unlearned, after what came before in the project.
 
     Label Studio waits for the answer no longer than it takes to connect, so `health` tells what went wrong.
     """
@@ -157,13 +160,13 @@ async def webhook(
     bridge = _bridge(request)
     if action in _DELETED:
         numbers = _deleted(event)
-        later.add_task(bridge.in_background, action, lambda: bridge.forget(project, numbers))
+        bridge.in_background(project, action, lambda: bridge.forget(project, numbers))
     elif action == "START_TRAINING":
-        later.add_task(bridge.in_background, action, lambda: bridge.learn_all(project))
+        bridge.in_background(project, action, lambda: bridge.learn_all(project))
     else:
         annotation, task = _annotation(event), event.get("task")
-        later.add_task(
-            bridge.in_background,
+        bridge.in_background(
+            project,
             action,
             lambda: bridge.learn(
                 project, task if isinstance(task, dict) else bridge.task(annotation.get("task")), annotation
@@ -172,11 +175,11 @@ async def webhook(
     return WebhookAnswer(status="ok")
 
 
-@router.post("/train", status_code=201, responses=refusals(400))
-async def train(request: Request, asked: TrainRequest, later: BackgroundTasks) -> WebhookAnswer:
+@router.post("/train", status_code=201, responses=refusals(400, 429, 503))
+async def train(request: Request, asked: TrainRequest) -> WebhookAnswer:
     """Learn anew from annotated tasks, after the answer: "Start training", where it is not sent as an event."""
     project, bridge = Project.of(asked.project, asked.label_config), _bridge(request)
-    later.add_task(bridge.in_background, "train", lambda: bridge.learn_all(project, asked.annotations))
+    bridge.in_background(project, "train", lambda: bridge.learn_all(project, asked.annotations))
     return WebhookAnswer(status="ok")
 
 
