@@ -503,6 +503,23 @@ def test_close_drops_what_waits_when_it_may_not_take_long(
     assert held.future.result(20) == "held"  # what was being done is done
 
 
+def test_who_is_given_up_leaves_the_engine_to_patient_calls(
+    model: PerSAM, concept: Concept, photos: list[np.ndarray]
+) -> None:
+    with Engine(model) as engine:
+        held = Held(engine)
+        given_up: list[Future[Any]] = [engine.segment(photos[0], [concept]), engine.call(lambda _: 1)]
+        patient = engine.call(lambda _: 2, patient=True)
+        engine.give_up()
+        assert all(isinstance(future.exception(20), StoppingError) for future in given_up)
+        for goes_on in (False, True):
+            with pytest.raises(StoppingError):
+                engine.segment(photos[0], [concept], goes_on=goes_on)
+        later = engine.call(lambda _: 3, patient=True)
+        held.let_go()
+        assert [patient.result(20), later.result(20)] == [2, 3]
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("photos")

@@ -129,7 +129,7 @@ class Engine(Held):
         self._calls: deque[_Call] = deque()
         self._patient: deque[_Call] = deque()
         self._being_read = self._since_patient = 0
-        self._closing = False
+        self._closing = self._is_patient_only = False
         self._seconds = _FIRST_GUESS
         readers = min(2, os.cpu_count() or 1)
         works = [self._run, *[self._read_photos] * readers]
@@ -168,10 +168,7 @@ class Engine(Held):
                 raise UsageError(f"A concept is wanted, not {each!r}; read a file with Concept.load(...).")
         check_search(options.get("max_instances", 1), options.get("threshold", 0.5))
         with self._change:
-            if goes_on:
-                self._check_open()
-            else:
-                self._check_room()
+            self._check_room(goes_on)
             ask = _Search(next(self._numbers), Future(), photo, list(concepts), options)
             (self._ready if isinstance(photo, EncodedImage) else self._unread).append(ask)
             self._change.notify_all()
@@ -230,12 +227,23 @@ class Engine(Held):
             self._drop_all()
             self._change.notify_all()
 
+    def give_up(self) -> None:
+        """Take nothing but patient asks any more, and let go of what else waits: it gets a `StoppingError`."""
+        with self._change:
+            self._is_patient_only = True
+            self._drop(self._unread, self._ready, self._calls)
+            self._change.notify_all()
+
     def _check_open(self) -> None:
         if self._closing:
             raise StoppingError
 
-    def _check_room(self) -> None:
+    def _check_room(self, goes_on: bool = False) -> None:
         self._check_open()
+        if self._is_patient_only:
+            raise StoppingError
+        if goes_on:
+            return
         if self._depth() >= self.waiting:
             self._forget_cancelled()
         if (depth := self._depth()) >= self.waiting:
@@ -251,7 +259,10 @@ class Engine(Held):
         return len(self._unread) + self._being_read + len(self._ready) + len(self._calls)
 
     def _drop_all(self) -> None:
-        for asks in (self._unread, self._ready, self._calls, self._patient):
+        self._drop(self._unread, self._ready, self._calls, self._patient)
+
+    def _drop(self, *queues: deque[Any]) -> None:
+        for asks in queues:
             while asks:
                 _fail(asks.popleft(), StoppingError())
 

@@ -123,15 +123,14 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)  # the start and the end of the application
             return
-        service = getattr(scope["app"].state, "service", None)
+        service = scope["app"].state.service
         passage = self._passage(scope)
         scope.setdefault("state", {}).update(request_id=passage.id, deadline=passage.ends)
         counted = self._counted(passage, receive)
         deliver = self._delivering(passage, receive, send)
-        if service is not None:
-            service.requests += 1
+        service.requests += 1
         try:
-            self._check(passage, stopping=service is None or service.stopping)
+            self._check(passage, stopping=service.stopping)
             await self.app(scope, counted, self._answering(passage, deliver))
         except Refused as refused:
             await self._refuse(passage, refused, deliver)
@@ -145,8 +144,7 @@ class Gate:
                 words = f"Something went wrong here; the log has it under {passage.id}."
                 await _send_json(deliver, 500, {"detail": words})
         finally:
-            if service is not None:
-                service.requests -= 1
+            service.requests -= 1
             self._in_memory -= passage.received * passage.keeps_body
             self._note(passage)
             await self._give_memory_back(passage)
