@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,10 @@ from tests.server.serving import client_of, png, shot
 from persam.concept import Concept
 from persam.instance import rle_mask
 from persam.persam import PerSAM
+from persam.segmentation import Segmentation
+from persam.server import uploads
+from persam.server.answers import result_of
+from persam.server.schemas import PhotoAnswer
 from persam.server.settings import Limits
 
 PHOTO, MASK = draw_scene()
@@ -131,6 +140,54 @@ def test_names(client: TestClient) -> None:
     assert again.status_code == 201
     assert client.delete(answer.headers["location"]).status_code == 204
     assert "no concept" in told(client.delete(answer.headers["location"]), 404)
+
+
+def test_who_learns_from_large_photos_stops_nobody(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are threads for all other work wait until a large photo of somebody is decoded."""
+    monkeypatch.setattr(uploads, "_LARGE", MASK.size - 1)
+    count = min(32, (os.cpu_count() or 1) + 4) + 1
+    with ThreadPoolExecutor(count) as people, ThreadPoolExecutor(1) as apart:
+        with uploads._one_large:
+            asks = [
+                people.submit(client.post, "/v1/concepts", data={"name": f"large {n}"}, files=shot(PHOTO, MASK))
+                for n in range(count)
+            ]
+            waiting = client.app.state.service.uploads._decoders._work_queue  # type: ignore[attr-defined]
+            ends = time.monotonic() + 20
+            while waiting.qsize() < count - uploads._DECODERS:
+                assert time.monotonic() < ends
+                time.sleep(0.01)
+            small = apart.submit(asked, client, NONE)
+            assert small.result(5).status_code == 200
+        assert {ask.result(20).status_code for ask in asks} == {201}
+
+
+def test_of_two_who_learn_one_name_the_second_hears_it_before_the_work(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[str] = []
+    learn = PerSAM.learn
+
+    def note(model: PerSAM, *references: Any, **options: Any) -> Concept:
+        learned.append(options["name"])
+        return learn(model, *references, **options)
+
+    monkeypatch.setattr(PerSAM, "learn", note)
+    event = threading.Event()
+    service = client.app.state.service  # type: ignore[attr-defined]
+    held = service.engine.call(lambda _: event.wait(20))
+    with ThreadPoolExecutor(2) as people:
+        asks = [
+            people.submit(client.post, "/v1/concepts", data={"name": "one name"}, files=shot(PHOTO, MASK))
+            for _ in range(2)
+        ]
+        while not service.engine.depth or service.requests < 2:
+            time.sleep(0.01)
+        time.sleep(0.1)  # the second waits for the first
+        event.set()
+        assert sorted(ask.result(20).status_code for ask in asks) == [201, 409]
+    assert held.result(20)
+    assert learned.count("one name") == 1  # the doctor learns, too
 
 
 @pytest.mark.parametrize(
@@ -303,9 +360,33 @@ def test_mistakes_in_asking(client: TestClient, form: dict[str, Any], status: in
 
 
 def test_masks_of_a_photo_fit_into_memory(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("persam.server.routes.segment._MASK_PIXELS", 3 * PHOTO[..., 0].size)
-    assert asked(client, PHOTO, max_instances="3").status_code == 200
+    monkeypatch.setattr("persam.server.routes.segment._MASK_BYTES", 4 * PHOTO[..., 0].size)
+    assert asked(client, PHOTO, max_instances="3").status_code == 200  # three, and one of all
     assert "1 concepts and 4 instances" in told(asked(client, PHOTO, max_instances="4"), 413)
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_masks_of_many_photos_are_not_kept_for_the_last(
+    model: PerSAM, concept: Concept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Neither of more photos than are encoded at once, nor of more than fit into memory."""
+    monkeypatch.setattr("persam.server.routes.segment._MASK_BYTES", 4 * PHOTO[..., 0].size)  # of two photos
+    found: list[weakref.ref[Segmentation]] = []
+    alive: list[int] = []
+
+    def count(photo: str, those: Sequence[Segmentation], masks: Any) -> PhotoAnswer:
+        found.extend(map(weakref.ref, those))
+        alive.append(sum(each() is not None for each in found))
+        return result_of(photo, those, masks)
+
+    monkeypatch.setattr("persam.server.routes.segment.result_of", count)
+    with client_of(tmp_path, model, limits=Limits(batch=batch)) as client:
+        client.app.state.service.concepts.save(concept)  # type: ignore[attr-defined]
+        files = [("photo", (f"{n}.png", png(draw_scene(seed=n)[0]))) for n in range(12)]
+        answer = client.post("/v1/segment", data={"concept": "disc"}, files=files)
+    assert [each["photo"] for each in answer.json()["results"]] == [f"{n}.png" for n in range(12)]
+    assert len(found) == 12
+    assert max(alive) <= 4  # two of the request, and two of a batch that is not over
 
 
 def test_what_is_no_form_is_refused(client: TestClient) -> None:

@@ -285,9 +285,11 @@ def test_who_comes_when_as_many_wait_as_may_is_told_when_to_come_again(
         with pytest.raises(BusyError):
             engine.call(lambda _: 1)
         patient = engine.call(lambda _: "patient", patient=True)
+        goes_on = engine.segment(photos[4], [concept], goes_on=True)  # of somebody of whom one was served
         held.let_go()
-        wait([*futures, patient], 20)
+        wait([*futures, patient, goes_on], 20)
         assert patient.result() == "patient"
+        assert goes_on.result()
         assert engine.segment(photos[4], [concept]).result(20)
         assert engine.seconds_per_ask < 0.5  # as measured, no longer as guessed
 
@@ -326,6 +328,41 @@ def test_of_what_was_answered_nothing_stays(model: PerSAM, concept: Concept, pho
             while left() is not None and time.monotonic() < ends:
                 time.sleep(0.005)
             assert left() is None
+    finally:
+        gc.enable()
+
+
+def test_of_what_went_wrong_nothing_stays_either(
+    model: PerSAM, concept: Concept, photos: list[np.ndarray], tmp_path: Path
+) -> None:
+    """An error knows where it came through, and what was known there, which may be the photo."""
+    poisoned = photos[0].copy()
+    poisoned[0, 0] = POISON
+    stranger = PerSAM(ColourModel(8)).learn(*draw_scene(), name="stranger")
+    object.__setattr__(stranger, "model", "another")
+
+    def fails(_: PerSAM) -> None:
+        raise PersamError("No.")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with Engine(model) as engine:
+            for ask in (
+                lambda: engine.segment(poisoned, [concept]),
+                lambda: engine.segment(tmp_path / "none.jpg", [concept]),
+                lambda: engine.segment(photos[1], [stranger]),
+                lambda: engine.call(fails),
+            ):
+                future: Future[Any] = ask()
+                problem = future.exception(20)
+                assert isinstance(problem, PersamError)
+                left = weakref.ref(problem)
+                del problem, future
+                ends = time.monotonic() + 5
+                while left() is not None and time.monotonic() < ends:
+                    time.sleep(0.005)
+                assert left() is None
     finally:
         gc.enable()
 
@@ -439,6 +476,18 @@ def test_close_finishes_what_was_taken(model: PerSAM, concept: Concept, photos: 
     engine.close()  # twice is once
 
 
+def test_close_ends_when_the_last_that_waits_is_patient(model: PerSAM) -> None:
+    engine = Engine(model)
+    held = Held(engine)
+    patient = engine.call(lambda _: 2, patient=True)
+    closing = threading.Thread(target=engine.close, daemon=True)
+    closing.start()
+    held.let_go()
+    assert patient.result(20) == 2
+    closing.join(5)
+    assert not closing.is_alive()
+
+
 @pytest.mark.parametrize("how", [{"finish": False}, {"timeout": 0.05}])
 def test_close_drops_what_waits_when_it_may_not_take_long(
     model: PerSAM, concept: Concept, photos: list[np.ndarray], how: dict[str, Any]
@@ -452,6 +501,23 @@ def test_close_drops_what_waits_when_it_may_not_take_long(
     for future in futures:
         assert isinstance(future.exception(20), StoppingError)
     assert held.future.result(20) == "held"  # what was being done is done
+
+
+def test_who_is_given_up_leaves_the_engine_to_patient_calls(
+    model: PerSAM, concept: Concept, photos: list[np.ndarray]
+) -> None:
+    with Engine(model) as engine:
+        held = Held(engine)
+        given_up: list[Future[Any]] = [engine.segment(photos[0], [concept]), engine.call(lambda _: 1)]
+        patient = engine.call(lambda _: 2, patient=True)
+        engine.give_up()
+        assert all(isinstance(future.exception(20), StoppingError) for future in given_up)
+        for goes_on in (False, True):
+            with pytest.raises(StoppingError):
+                engine.segment(photos[0], [concept], goes_on=goes_on)
+        later = engine.call(lambda _: 3, patient=True)
+        held.let_go()
+        assert [patient.result(20), later.result(20)] == [2, 3]
 
 
 @pytest.fixture(scope="module")

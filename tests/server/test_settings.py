@@ -64,6 +64,30 @@ def test_what_is_loopback() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://app.example.org/", "https://app.example.org"),
+        ("HTTPS://App.Example.org:443", "https://app.example.org"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:80/", "http://[::1]"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_pages_are_kept_as_browsers_write_them(given: str, kept: str, tmp_path: Path) -> None:
+    assert ServerSettings(tmp_path, origins=(given,)).origins == (kept,)
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["*", "null", "", "app.example.org", "https://*.example.org", "https://a.org/app", "https://a.org?x", "file:///x",
+     "https://u:p@a.org", "http://[::1", "https://" + "ü" * 99],
+)  # fmt: skip
+def test_what_is_no_page_may_not_call(page: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="scheme, host and port alone"):
+        ServerSettings(tmp_path, origins=(page,))
+
+
 def test_ports(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="65535"):
         ServerSettings(tmp_path, port=65536)

@@ -103,14 +103,15 @@ def serve(
         log_to_stderr("json" if log_format == "json" else "text")
         loaded = load_model(model, mode=mode, encoder=encoder, device=device, dtype=dtype, backend=backend)
         url = address_of(settings, taken)
-        run(
+        given_up = run(
             create_app(settings, loaded),
             settings,
             taken,
             on_ready=lambda: _tell(settings, url, loaded.model.name, token_file, as_json=json, log_format=log_format),
         )
     if log_format == "text":
-        say("Stopped. What was asked is answered; jobs go on when it starts again.")
+        rest = f"{given_up} of the requests were given up" if given_up else "What was asked is answered"
+        say(f"Stopped. {rest}; jobs go on when it starts again.")
 
 
 def token_in(file: Path | None) -> str | None:

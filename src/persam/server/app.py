@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -24,7 +25,7 @@ from persam.server.gate import Gate
 from persam.server.jobs.runner import JobRunner
 from persam.server.label_studio.bridge import Bridge
 from persam.server.label_studio.fetch import PhotoFetcher
-from persam.server.refusals import MalformedError, told
+from persam.server.refusals import MalformedError, headers_of, told
 from persam.server.routes import concepts, cvat, health, jobs, label_studio, segment
 from persam.server.routes.common import refusals
 from persam.server.service import Service
@@ -38,7 +39,9 @@ _ABOUT = """One photo and one rough mask of your thing, and every other photo of
 Learn a concept (`POST /v1/concepts`), look for it in photos (`POST /v1/segment`), and leave albums and clips to jobs.
 Every refusal is JSON, `{"detail": "One sentence."}`. With a token, send it as `Authorization: Bearer TOKEN`.
 """
+_LOOKS, _LAST_SECONDS = 0.02, 1.0  # between two looks whether a part has ended; for what does not end by itself
 _SAFE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
+_FOR_PAGES = ("Retry-After", "Location", "X-Request-ID", "X-Persam-Present", "X-Persam-Score")  # that they may read
 _WORDS = {
     400: "The body is no JSON that can be read; see /docs for what this takes.",  # all that the framework says it of
     404: "There is nothing at this address; see /docs for what there is.",
@@ -82,6 +85,7 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
             allow_origins=list(settings.origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Last-Event-ID"],
+            expose_headers=_FOR_PAGES,
         )
     return app
 
@@ -89,33 +93,57 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
 @asynccontextmanager
 async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry) -> AsyncIterator[Service]:
     limits = settings.limits
-    engine = Engine(model, waiting=limits.waiting, batch=limits.batch, on_turn=telemetry.on_turn)
-    try:
+    with ExitStack() as made:  # what is there is let go of, where something after it cannot be made
+        engine = Engine(model, waiting=limits.waiting, batch=limits.batch, on_turn=telemetry.on_turn)
+        made.callback(engine.close, finish=False, timeout=0.0)
         runner = JobRunner(settings, engine)  # before anything in the folder is touched: it may be another server's
-    except BaseException:
-        engine.close(finish=False)
-        raise
-    uploads = UploadFolder(settings.folder, settings.uploads_folder, limits)
-    concepts = ConceptStore(settings.concepts_folder, limits.concepts)
-    fetcher = PhotoFetcher(
-        settings.label_studio_url,
-        settings.label_studio_key,
-        hosts=settings.photo_hosts,
-        most_bytes=limits.photo_bytes,
-    )
-    changes = ConceptChanges(concepts)
-    bridge = Bridge(engine, concepts, uploads, fetcher, changes)
-    service = Service(settings, engine, concepts, uploads, telemetry, bridge, changes, runner)
-    telemetry.watch(engine, lambda: runner.counts)
-    runner.start(uploads)
-    try:
-        yield service
-    finally:
-        service.stopping = True
-        await asyncio.to_thread(runner.close, limits.stop_seconds)  # first, for they ask the engine
-        await asyncio.to_thread(bridge.close, limits.stop_seconds)
-        await asyncio.to_thread(engine.close, timeout=limits.stop_seconds)
-        fetcher.close()
+        made.callback(runner.close, 0.0)
+        uploads = UploadFolder(settings.folder, settings.uploads_folder, limits)
+        made.callback(uploads.close)
+        concepts = ConceptStore(settings.concepts_folder, limits.concepts)
+        fetcher = PhotoFetcher(
+            settings.label_studio_url,
+            settings.label_studio_key,
+            hosts=settings.photo_hosts,
+            most_bytes=limits.photo_bytes,
+        )
+        made.callback(fetcher.close)
+        changes = ConceptChanges(concepts)
+        bridge = Bridge(engine, concepts, uploads, fetcher, changes)
+        made.callback(bridge.close, 0.0)
+        service = Service(settings, engine, concepts, uploads, telemetry, bridge, changes, runner)
+        telemetry.watch(engine, lambda: runner.counts)
+        runner.start(uploads)
+        try:
+            yield service
+        finally:
+            service.stop(limits.stop_seconds)
+            await _end(service)
+
+
+async def _end(service: Service) -> None:
+    """Let all parts end in the time that a stop may take: jobs and learning first, for they ask the engine.
+
+    What does not end in time hears it from the engine, which drops what waits, so that jobs are put back in order.
+    """
+    last = min(_LAST_SECONDS, service.left / 2)
+    asking = [_beside(service.jobs.close, service.left), _beside(service.label_studio.close, service.left)]
+    while _are_alive(asking) and service.left > last and not service.is_hurried:
+        await asyncio.sleep(_LOOKS)
+    finish = not _are_alive(asking) and not service.is_hurried
+    threads = [*asking, _beside(lambda: service.engine.close(finish, service.left))]
+    while _are_alive(threads) and service.left:
+        await asyncio.sleep(_LOOKS)
+
+
+def _beside(work: Callable[..., object], *arguments: Any) -> threading.Thread:
+    thread = threading.Thread(target=work, args=arguments, name="persam-end", daemon=True)
+    thread.start()
+    return thread
+
+
+def _are_alive(threads: Sequence[threading.Thread]) -> bool:
+    return any(thread.is_alive() for thread in threads)
 
 
 async def _show_docs(request: Request) -> HTMLResponse:
@@ -123,9 +151,7 @@ async def _show_docs(request: Request) -> HTMLResponse:
 
 
 async def _tell_refusal(request: Request, error: Exception) -> JSONResponse:
-    wait = getattr(error, "retry_after", None)
-    headers = None if wait is None else {"Retry-After": str(max(1, round(wait)))}
-    return JSONResponse({"detail": told(error)}, getattr(error, "status", 400), headers)
+    return JSONResponse({"detail": told(error)}, getattr(error, "status", 400), headers_of(error))
 
 
 async def _tell_malformed(request: Request, error: Exception) -> JSONResponse:

@@ -24,7 +24,7 @@ import torch
 
 from persam.concept import Concept
 from persam.encoding import Photo, read_photo
-from persam.errors import UsageError
+from persam.errors import PersamError, UsageError
 from persam.files import Held
 from persam.geometry import Size
 from persam.images import read_smaller
@@ -129,7 +129,7 @@ class Engine(Held):
         self._calls: deque[_Call] = deque()
         self._patient: deque[_Call] = deque()
         self._being_read = self._since_patient = 0
-        self._closing = False
+        self._closing = self._is_patient_only = False
         self._seconds = _FIRST_GUESS
         readers = min(2, os.cpu_count() or 1)
         works = [self._run, *[self._read_photos] * readers]
@@ -140,11 +140,23 @@ class Engine(Held):
     # ------------------------------------------------------------------ asking, from any thread
 
     def segment(
-        self, photo: Photo | UnreadPhoto, concepts: Sequence[Concept], **options: Unpack[SegmentOptions]
+        self,
+        photo: Photo | UnreadPhoto,
+        concepts: Sequence[Concept],
+        *,
+        goes_on: bool = False,
+        **options: Unpack[SegmentOptions],
     ) -> Future[list[Segmentation]]:
         """Find concepts in a photo: what `PerSAM.segment` gives, or raises, in the future.
 
         A photo in a file is read when its turn is near, and no larger than the model can see.
+
+        Args:
+            photo: where the concepts are looked for.
+            concepts: of the engine's model.
+            goes_on: it takes the place of one that was served, of somebody who has more photos than he asks about at
+                once; what was begun is never refused for others that wait.
+            **options: as `PerSAM.segment` takes them.
 
         Raises:
             BusyError: as many wait as may.
@@ -156,7 +168,7 @@ class Engine(Held):
                 raise UsageError(f"A concept is wanted, not {each!r}; read a file with Concept.load(...).")
         check_search(options.get("max_instances", 1), options.get("threshold", 0.5))
         with self._change:
-            self._check_room()
+            self._check_room(goes_on)
             ask = _Search(next(self._numbers), Future(), photo, list(concepts), options)
             (self._ready if isinstance(photo, EncodedImage) else self._unread).append(ask)
             self._change.notify_all()
@@ -215,12 +227,23 @@ class Engine(Held):
             self._drop_all()
             self._change.notify_all()
 
+    def give_up(self) -> None:
+        """Take nothing but patient asks any more, and let go of what else waits: it gets a `StoppingError`."""
+        with self._change:
+            self._is_patient_only = True
+            self._drop(self._unread, self._ready, self._calls)
+            self._change.notify_all()
+
     def _check_open(self) -> None:
         if self._closing:
             raise StoppingError
 
-    def _check_room(self) -> None:
+    def _check_room(self, goes_on: bool = False) -> None:
         self._check_open()
+        if self._is_patient_only:
+            raise StoppingError
+        if goes_on:
+            return
         if self._depth() >= self.waiting:
             self._forget_cancelled()
         if (depth := self._depth()) >= self.waiting:
@@ -236,7 +259,10 @@ class Engine(Held):
         return len(self._unread) + self._being_read + len(self._ready) + len(self._calls)
 
     def _drop_all(self) -> None:
-        for asks in (self._unread, self._ready, self._calls, self._patient):
+        self._drop(self._unread, self._ready, self._calls, self._patient)
+
+    def _drop(self, *queues: deque[Any]) -> None:
+        for asks in queues:
             while asks:
                 _fail(asks.popleft(), StoppingError())
 
@@ -312,8 +338,11 @@ class Engine(Held):
             others_wait = bool(self._ready or self._calls)
             if self._patient and (not others_wait or self._since_patient >= _PATIENT_EVERY - 1):
                 self._since_patient = 0
-                return self._patient.popleft()
+                patient = self._patient.popleft()
+                self._change.notify_all()  # perhaps it was the last
+                return patient
             if not others_wait:
+                self._change.notify_all()  # it is over for the readers, too
                 return None
             if self._calls and not (self._ready and self._ready[0].number < self._calls[0].number):
                 asks: list[_Search] | _Call = self._calls.popleft()
@@ -333,7 +362,7 @@ class Engine(Held):
         try:
             asks.future.set_result(asks.work(self.model))
         except BaseException as error:  # it is the asker's, whatever it is
-            asks.future.set_exception(error)
+            _fail(asks, error)
         return asks.turn, 1
 
     def _find_all(self, asks: Sequence[_Search]) -> int:
@@ -343,7 +372,7 @@ class Engine(Held):
                 try:
                     ask.future.set_result(self.model.segment(encoded, ask.concepts, **ask.options))
                 except BaseException as error:
-                    ask.future.set_exception(error)
+                    _fail(ask, error)
         return len(wanted)
 
     def _fits(self, ask: _Search) -> bool:
@@ -352,7 +381,7 @@ class Engine(Held):
             for concept in ask.concepts:
                 self.model.check(concept)
         except BaseException as error:
-            ask.future.set_exception(error)
+            _fail(ask, error)
             return False
         return True
 
@@ -373,10 +402,23 @@ class Engine(Held):
                     unencoded.popleft()
                     yield ask, encoded
             except Exception as error:  # of this photo; others are encoded without it
-                unencoded.popleft()[0].future.set_exception(error)
+                _fail(unencoded.popleft()[0], error)
 
 
 def _fail(ask: _Ask[Any], problem: BaseException) -> None:
     """Tell who asked, if he still waits and knows nothing yet."""
+    if isinstance(problem, PersamError):  # a sentence says it all; of a bug the log shows where it was
+        _forget_frames(problem)
     if not ask.future.done() and (ask.future.running() or ask.future.set_running_or_notify_cancel()):
         ask.future.set_exception(problem)
+
+
+def _forget_frames(problem: BaseException | None) -> None:
+    """Let go of what an error came through.
+
+    Frames of the engine know the ask, whose future knows the error: a circle that would keep photo and masks until
+    garbage is collected.
+    """
+    while problem is not None:
+        problem.__traceback__ = None
+        problem = problem.__cause__ or problem.__context__

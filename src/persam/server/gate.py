@@ -13,6 +13,7 @@ import ctypes
 import hmac
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,6 +34,7 @@ from persam.server.refusals import (
     TooLargeError,
     TooSlowError,
     UnknownCallerError,
+    headers_of,
     told,
 )
 from persam.server.settings import ServerSettings, is_loopback
@@ -42,6 +44,8 @@ from persam.server.telemetry import Telemetry, log
 _FOR_BROWSERS = ((b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin"))
 OPEN_PATHS = frozenset(("/health", "/ready"))  # for whoever looks after the process; they tell nothing
 _JOBS = "/v1/jobs"
+# Whose bodies are written as they come; whatever a body calls itself, that of any other address is read into memory.
+_TO_THE_DISK = re.compile(r"/v1/(segment|concepts|concepts/[^/]+/(references|file))/?")
 _READING = frozenset(("GET", "HEAD", "OPTIONS"))
 _GRACE = 10.0  # seconds in which a body need not be quick
 _SEND_SECONDS = 60.0  # in which a piece of an answer has to be taken
@@ -63,6 +67,7 @@ class _Passage:
         started: by the monotonic clock.
         body_bytes, body_ends: what its body may have, and when it has to be there.
         ends: when its answer has to be there.
+        body_limit: which of the `Limits` says how long its body may take.
         is_whole: nothing of its body is to come.
         keeps_body: its route reads the body into memory, not to the disk.
         waited: seconds for which its body did not come.
@@ -78,6 +83,7 @@ class _Passage:
     ends: float
     is_whole: bool
     keeps_body: bool = False
+    body_limit: str = "request_seconds"
     id: str = field(default_factory=lambda: uuid4().hex[:12])
     started: float = field(default_factory=time.monotonic)
     waited: float = 0.0
@@ -117,15 +123,14 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)  # the start and the end of the application
             return
-        service = getattr(scope["app"].state, "service", None)
+        service = scope["app"].state.service
         passage = self._passage(scope)
         scope.setdefault("state", {}).update(request_id=passage.id, deadline=passage.ends)
         counted = self._counted(passage, receive)
         deliver = self._delivering(passage, receive, send)
-        if service is not None:
-            service.requests += 1
+        service.requests += 1
         try:
-            self._check(passage, stopping=service is None or service.stopping)
+            self._check(passage, stopping=service.stopping)
             await self.app(scope, counted, self._answering(passage, deliver))
         except Refused as refused:
             await self._refuse(passage, refused, deliver)
@@ -139,8 +144,7 @@ class Gate:
                 words = f"Something went wrong here; the log has it under {passage.id}."
                 await _send_json(deliver, 500, {"detail": words})
         finally:
-            if service is not None:
-                service.requests -= 1
+            service.requests -= 1
             self._in_memory -= passage.received * passage.keeps_body
             self._note(passage)
             await self._give_memory_back(passage)
@@ -163,13 +167,13 @@ class Gate:
 
     def _check_host(self, headers: Headers) -> None:
         """A page of the web whose name was made to mean this machine has that name here, and so comes no further."""
-        if not self.settings.is_loopback:
-            return  # there the token decides
+        if self.settings.token is not None:
+            return  # which no such page knows; a proxy on this machine asks by the name that it has itself
         host = _hostname(headers.get("host", ""))
         if host != self.settings.host and not is_loopback(host):
             raise ForbiddenError(
                 "This service answers to 127.0.0.1 and localhost only; ask for it by one of these names, or start it "
-                "with --host and a token."
+                "with a token."
             )
 
     def _check_origin(self, method: str, headers: Headers) -> None:
@@ -189,9 +193,10 @@ class Gate:
         has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         if scope["method"] == "POST" and scope["path"].rstrip("/") == _JOBS:
             ends = now + limits.job_upload_seconds
-            return _Passage(scope, limits.job_upload_bytes, ends, ends + limits.request_seconds, not has_body)
+            whole = ends + limits.request_seconds
+            return _Passage(scope, limits.job_upload_bytes, ends, whole, not has_body, body_limit="job_upload_seconds")
         ends = now + limits.request_seconds
-        if scope["method"] == "PUT" or headers.get("content-type", "").lower().startswith("multipart/"):
+        if _TO_THE_DISK.fullmatch(scope["path"]):
             return _Passage(scope, limits.upload_bytes, ends, ends, not has_body)
         return _Passage(scope, limits.json_bytes, ends, ends, not has_body, keeps_body=True)
 
@@ -209,10 +214,7 @@ class Gate:
                 async with asyncio.timeout(max(0.0, min(slow, passage.body_ends - now))):
                     message = await receive()
             except TimeoutError:
-                passage.refused = TooSlowError(
-                    f"The body comes too slowly: {passage.received} bytes in {passage.seconds:.0f} s; "
-                    f"send it in one go, quicker than {self.limits.upload_rate:g} bytes per second."
-                )
+                passage.refused = self._too_slow(passage)
                 raise passage.refused from None
             passage.waited += time.monotonic() - now
             count = len(message.get("body", b""))
@@ -228,6 +230,18 @@ class Gate:
             return message
 
         return receive_some
+
+    def _too_slow(self, passage: _Passage) -> TooSlowError:
+        if time.monotonic() >= passage.body_ends:
+            seconds = getattr(self.limits, passage.body_limit)
+            return TooSlowError(
+                f"The body is not there within {seconds:g} s ({passage.body_limit}): {passage.received / 1e6:,.1f} MB "
+                "came; send fewer files at once, or over a quicker line."
+            )
+        return TooSlowError(
+            f"The body comes too slowly: {passage.received} bytes in {passage.seconds:.0f} s; "
+            f"send it in one go, quicker than {self.limits.upload_rate:g} bytes per second."
+        )
 
     def _answering(self, passage: _Passage, deliver: Send) -> Send:
         """What goes out: the route's answer, unless the request was refused while the route read it."""
@@ -262,12 +276,7 @@ class Gate:
         if passage.status:  # it is said already, or too late
             return
         passage.is_over = True
-        more = {}
-        if refused.status == 401:
-            more["www-authenticate"] = 'Basic realm="persam", Bearer realm="persam"'
-        if refused.retry_after is not None:
-            more["retry-after"] = str(max(1, round(refused.retry_after)))
-        await _send_json(deliver, refused.status, {"detail": told(refused)}, more)
+        await _send_json(deliver, refused.status, {"detail": told(refused)}, headers_of(refused))
 
     # ------------------------------------------------------------------ notes
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -23,15 +24,15 @@ Doubts = list[str]
 Shot = tuple[Reference, Doubts]
 
 
-def read_references(
+def readers_of(
     photos: Sequence[Upload],
     *,
     masks: Sequence[Upload] = (),
     scribbles: Sequence[Upload] = (),
     boxes: Sequence[str] = (),
     points: Sequence[str] = (),
-) -> list[Shot]:
-    """Read photos and how the object is shown in each: by a mask, by strokes, by a box and/or points, or a cut-out.
+) -> list[Callable[[], Shot]]:
+    """How to read photos and what shows the object in each: a mask, strokes, a box and/or points, or a cut-out.
 
     Args:
         photos: one or several.
@@ -41,32 +42,35 @@ def read_references(
         points: ``x,y,1`` on the object and ``x,y,0`` beside it, with ``;`` between them.
 
     Returns:
-        Each with what persam doubts about it.
+        A function for each photo, which reads it, and says what persam doubts about it. It raises a `PersamError` where
+        a file cannot be read or a mask does not fit its photo, a `UsageError` where there is no form, or several that
+        exclude each other, or a value outside the photo, and a `MalformedError` where a box or points are malformed.
 
     Raises:
-        PersamError: a file cannot be read, or a mask does not fit its photo.
-        UsageError: no form, or several that exclude each other, or a value outside its photo.
-        MalformedError: not as many of these as photos, or a box or points of another form.
+        MalformedError: not as many of these as photos.
     """
     count = len(photos)
     given = {"mask": masks, "scribble": scribbles, "box": boxes, "points": points}
     for name, those in given.items():
         if those and len(those) != count:
             raise MalformedError(f"There are {count} photos and {len(those)} of {name}; give one for each photo.")
-    shots = []
-    for number, photo in enumerate(photos):
-        shown: dict[str, Any] = {name: those[number] for name, those in given.items() if those}
-        with heard_doubts() as doubts:
-            how: dict[str, Any] = {
-                "mask": _picture(shown.get("mask"), "mask"),
-                "scribble": _picture(shown.get("scribble"), "scribble"),
-                "box": None if "box" not in shown else _numbers(str(shown["box"]), 4, "box", "x0,y0,x1,y1"),
-            }
-            if "points" in shown:
-                how["points"], how["labels"] = _points(str(shown["points"]))
-            reference = Reference.read(photo.picture(), **how)
-        shots.append((replace(reference, source=photo.name, sha256=photo.sha256), list(doubts)))
-    return shots
+    return [
+        partial(_shot, photo, {name: those[number] for name, those in given.items() if those})
+        for number, photo in enumerate(photos)
+    ]
+
+
+def _shot(photo: Upload, shown: Mapping[str, Upload | str]) -> Shot:
+    with heard_doubts() as doubts:
+        how: dict[str, Any] = {
+            "mask": _picture(shown.get("mask"), "mask"),
+            "scribble": _picture(shown.get("scribble"), "scribble"),
+            "box": None if "box" not in shown else _numbers(str(shown["box"]), 4, "box", "x0,y0,x1,y1"),
+        }
+        if "points" in shown:
+            how["points"], how["labels"] = _points(str(shown["points"]))
+        reference = Reference.read(photo.picture(), **how)
+    return replace(reference, source=photo.name, sha256=photo.sha256), list(doubts)
 
 
 def look_over(model: PerSAM, shots: Sequence[Shot]) -> list[tuple[str, Finding]]:

@@ -13,6 +13,16 @@ def told(error: BaseException) -> str:
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST // 2]} ... {words[-_LONGEST // 2 :]}"
 
 
+def headers_of(error: BaseException) -> dict[str, str]:
+    """What an answer that refuses says besides: when to come again, and how one says who one is."""
+    headers = {}
+    if isinstance(error, UnknownCallerError):
+        headers["www-authenticate"] = 'Basic realm="persam", Bearer realm="persam"'
+    if (wait := getattr(error, "retry_after", None)) is not None:
+        headers["retry-after"] = str(max(1, round(wait)))
+    return headers
+
+
 class Refused(PersamError):  # noqa: N818 - it is no error of the service
     """The request is not done.
 

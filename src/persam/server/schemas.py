@@ -50,7 +50,7 @@ class State(BaseModel):
 
     model_config = _example(status="ready")
 
-    status: Literal["alive", "starting", "ready", "stopping"]
+    status: Literal["alive", "ready", "stopping"]
 
 
 class ModelInfo(BaseModel):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from persam.concept import Concept
 from persam.errors import PersamError
 from persam.server.changes import ConceptChanges
 from persam.server.engine import Engine
+from persam.server.jobs.runner import JobRunner
 from persam.server.label_studio.bridge import Bridge
 from persam.server.refusals import MalformedError, OtherModelError, TooLargeError
 from persam.server.schemas import ConceptInfo
@@ -33,8 +35,10 @@ class Service:
         telemetry: what it tells of itself.
         label_studio: learns and predicts for projects of Label Studio.
         changes: of concepts, one after another.
-        jobs: long work, a `persam.server.jobs.runner.JobRunner`.
+        jobs: long work.
         stopping: no new requests are taken.
+        ends: by the monotonic clock, when a stop has to be over.
+        is_hurried: nothing is finished any more.
         requests: how many are being answered.
     """
 
@@ -45,10 +49,28 @@ class Service:
     telemetry: Telemetry
     label_studio: Bridge
     changes: ConceptChanges
-    jobs: Any = None
+    jobs: JobRunner
     stopping: bool = False
+    ends: float = math.inf
+    is_hurried: bool = False
     requests: int = 0
     _infos: dict[str, tuple[tuple[int, int], ConceptInfo]] = field(default_factory=dict)
+
+    def stop(self, within: float, *, hurry: bool = False) -> None:
+        """Take no new requests, and be over in so many seconds; what was said before is not put off.
+
+        Args:
+            within: seconds, for requests, jobs, learning and engine together.
+            hurry: finish nothing.
+        """
+        self.stopping = True
+        self.is_hurried |= hurry
+        self.ends = min(self.ends, time.monotonic() + within)
+
+    @property
+    def left(self) -> float:
+        """Seconds that a stop may still take."""
+        return max(0.0, self.ends - time.monotonic())
 
     @property
     def photos_at_once(self) -> int:

@@ -7,28 +7,34 @@ import errno
 import json
 import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 import uvicorn
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import HANDLED_SIGNALS
 
 from persam.errors import PersamError, PersamWarning, UsageError, write_error
 from persam.files import check_folder
 from persam.server.settings import Limits, ServerSettings
 from persam.server.telemetry import log
 
+if TYPE_CHECKING:
+    from persam.server.service import Service
+
 _LOCK = ".lock"
 _LONGEST_HEAD = 64_000  # bytes of a request's first line and headers
 _KEEP_ALIVE = 15  # seconds for which a connection is kept that asks nothing
-_LAST_WORDS = 5  # seconds in which answers that are being sent may be taken when the service ends
+_LAST_WORDS = 5.0  # seconds of a stop, at most, for answers that are being sent, and for jobs
+_HURRY = 1.0  # seconds after a second signal
 _CHECKED_EVERY = 0.05  # seconds
 
 
@@ -41,6 +47,8 @@ def listen(settings: ServerSettings) -> socket.socket:
     """
     host, port = settings.host.strip("[]"), settings.port
     try:
+        if host == "::" and socket.has_dualstack_ipv6():
+            return socket.create_server((host, port), family=socket.AF_INET6, backlog=128, dualstack_ipv6=True)
         (family, *_, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server(address[:2], family=family, backlog=128)
     except socket.gaierror as error:
@@ -63,9 +71,15 @@ def _why_not(settings: ServerSettings, error: OSError) -> PersamError:
 def address_of(settings: ServerSettings, taken: socket.socket) -> str:
     """The service's URL, as one would ask for it on this machine."""
     host, port = settings.host.strip("[]"), taken.getsockname()[1]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - all of them are this machine
+    if host == "0.0.0.0" or (host == "::" and not _is_only_ipv6(taken)):  # noqa: S104 - all of them are this machine
         host = "127.0.0.1"
+    elif host == "::":
+        host = "::1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_only_ipv6(taken: socket.socket) -> bool:
+    return bool(taken.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
 
 
 @contextmanager
@@ -93,8 +107,8 @@ def held(folder: Path) -> Iterator[None]:
 
 def serve(
     app: FastAPI, settings: ServerSettings, taken: socket.socket, *, on_ready: Callable[[], object] = lambda: None
-) -> None:
-    """Run a service until SIGTERM or Ctrl-C, then finish what was taken, and return.
+) -> int:
+    """Run a service until SIGTERM or Ctrl-C, then finish what was taken, and return, in `Limits.stop_seconds` at most.
 
     A second signal ends it at once.
 
@@ -103,6 +117,9 @@ def serve(
         settings: of it.
         taken: its address, as `listen` gave it.
         on_ready: called when it answers.
+
+    Returns:
+        How many requests were given up.
 
     Raises:
         PersamError: it could not start.
@@ -118,7 +135,6 @@ def serve(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_LAST_WORDS,
         h11_max_incomplete_event_size=_LONGEST_HEAD,
     )
     server = _Server(config, app, settings.limits, on_ready)
@@ -127,19 +143,38 @@ def serve(
         async with app.router.lifespan_context(app):
             await server.serve([taken])
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _handled(server.handle_exit):
         warnings.simplefilter("ignore", PersamWarning)  # of photos; who sent them is told, where there is a choice
         warnings.showwarning = lambda *_, **__: None
         asyncio.run(run())
+    return server.given_up
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Signals go to a handler, also while the parts of the service end; uvicorn takes them only while it runs."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears them
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in HANDLED_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 class _Server(uvicorn.Server):
-    """Goes on listening while it finishes what was taken, so that whoever asks hears that it stops."""
+    """Goes on listening while it finishes what was taken, so that whoever asks hears that it stops.
+
+    Attributes:
+        given_up: requests that it did not finish.
+    """
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, limits: Limits, on_ready: Callable[[], object]) -> None:
         super().__init__(config)
         self._app, self._limits, self._on_ready = app, limits, on_ready
-        self._signals = 0
+        self.given_up = self._signals = 0
         self._finishing: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -150,11 +185,17 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal; the process ends well, so that nobody takes its end for a crash."""
         self._signals += 1
-        if self._signals > 1 or not self.started:
-            self.should_exit = self.force_exit = True
-        elif hasattr(self._app.state, "service"):
-            self._app.state.service.stopping = True
+        service: Service | None = getattr(self._app.state, "service", None)
+        if self._signals == 1 and self.started and service is not None:
+            service.stop(self._limits.stop_seconds)
             log("stopping", signal=signal.Signals(sig).name)
+            return
+        self.should_exit = self.force_exit = True
+        if self.started and service is not None:
+            service.stop(_HURRY, hurry=True)
+            self._give_up(service.requests)
+            hurry: Any = _HURRY / 2
+            self.config.timeout_graceful_shutdown = hurry
 
     async def on_tick(self, counter: int) -> bool:
         if self._signals and self._finishing is None:
@@ -162,13 +203,21 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def _finish(self) -> None:
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + self._limits.stop_seconds
-        while self._app.state.service.requests and loop.time() < ends:
+        service: Service = self._app.state.service
+        last = min(_LAST_WORDS, self._limits.stop_seconds / 4)
+        while service.requests and service.left > last and not service.is_hurried:
             await asyncio.sleep(_CHECKED_EVERY)
-        if left := self._app.state.service.requests:
-            log("given up", requests=left)
+        if service.requests:
+            self._give_up(service.requests)
+            service.engine.give_up()  # so that whoever waits for it hears that it stops
+        seconds: Any = min(_LAST_WORDS, service.left / 2)
+        self.config.timeout_graceful_shutdown = seconds  # which need not be whole
         self.should_exit = True
+
+    def _give_up(self, requests: int) -> None:
+        if requests > self.given_up:
+            self.given_up = requests
+            log("given up", requests=requests)
 
 
 def _protocol(limits: Limits) -> type[H11Protocol]:

@@ -9,12 +9,16 @@ import ipaddress
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from persam.errors import UsageError
-from persam.server.label_studio.fetch import origin_of
 
 _MEGA, _GIGA = 10**6, 10**9
+_PORTS = {"http": 80, "https": 443}
 _SHORTEST_TOKEN = 16  # characters; `openssl rand -hex 16` gives 32
+
+
+Origin = tuple[str, str, int]  # scheme, host, port
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class ServerSettings:
         host: address to listen on; others than this machine's own need a token.
         port: 0 for any that is free.
         token: what callers have to know; None: whoever can reach it may use it, so only this machine can.
-        origins: web pages that may call it, such as ``"https://app.example.org"``; others cannot.
+        origins: web pages that may call it, such as ``"https://app.example.org"``, kept as browsers write them; others
+            cannot.
         label_studio_url: of a Label Studio whose photos it may get, such as ``"http://localhost:8080"``.
         label_studio_key: an access token of a user of that Label Studio.
         photo_hosts: further addresses to which that Label Studio may send it for photos, such as a bucket's.
@@ -118,7 +123,8 @@ class ServerSettings:
                 "PERSAM_TOKEN, or listen on 127.0.0.1."
             )
         if self.token is not None:
-            _check_token(self.token)
+            _check_strength(self.token)
+        object.__setattr__(self, "origins", tuple(map(page_of, self.origins)))
         for address in (self.label_studio_url, *self.photo_hosts):
             if address is not None:
                 origin_of(address)
@@ -144,6 +150,50 @@ class ServerSettings:
         return self.folder / "jobs"
 
 
+def origin_of(address: str) -> Origin:
+    """Scheme, host and port of an address, by which hosts are told apart.
+
+    >>> origin_of("http://localhost:8080/data/a.jpg"), origin_of("https://Example.org/")
+    (('http', 'localhost', 8080), ('https', 'example.org', 443))
+
+    Raises:
+        UsageError: it is none with ``http`` or ``https``, or it holds a name and password.
+    """
+    try:
+        parts = urlsplit(address)
+        scheme, host, port = parts.scheme.lower(), (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        scheme = host = ""
+        port = None
+    if scheme not in _PORTS or not host or "@" in parts.netloc or "\\" in address:
+        raise UsageError(f"The address of a host is like http://localhost:8080 or https://example.org, not {address}.")
+    return scheme, host, port or _PORTS[scheme]
+
+
+def page_of(address: str) -> str:
+    """The origin of a web page, as browsers write it into the header ``Origin``.
+
+    >>> page_of("HTTPS://App.Example.org:443/"), page_of("http://localhost:3000")
+    ('https://app.example.org', 'http://localhost:3000')
+
+    Raises:
+        UsageError: it is no address, names more than a host and a port, or means all of them.
+    """
+    try:
+        scheme, host, port = origin_of(address)
+        host = host if host.isascii() else host.encode("idna").decode()
+    except (UsageError, UnicodeError):
+        host = ""
+    parts = urlsplit(address) if host else None
+    if parts is None or parts.path not in ("", "/") or parts.query or parts.fragment or "*" in host:
+        raise UsageError(
+            "A page that may call the service is given by scheme, host and port alone, such as https://app.example.org "
+            f"or http://localhost:3000, not {address}; for several give --allow-origin several times."
+        )
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}" if port == _PORTS[scheme] else f"{scheme}://{name}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address or a name is this machine's own, and nobody else's.
 
@@ -158,7 +208,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check_token(token: str) -> None:
+def _check_strength(token: str) -> None:
     if len(token) < _SHORTEST_TOKEN:
         raise UsageError(
             f"A token has at least {_SHORTEST_TOKEN} characters, so that nobody guesses it; `openssl rand -hex 16` "

@@ -5,18 +5,21 @@ No sentence here names a place on the machine: a file is called as its sender ca
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+import math
 import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -30,10 +33,14 @@ from persam.server.refusals import NoRoomError, TooLargeError, WrongKindError
 from persam.server.settings import Limits
 from persam.server.telemetry import log
 
+T = TypeVar("T")
+
 _HEAD = 64  # bytes of a file by which its kind is told
 _LARGE = 16_000_000  # pixels; of pictures above, one is decoded at a time, for each takes hundreds of megabytes
 _one_large = threading.Lock()
+_DECODERS = 2  # threads that decode what requests learn from; who waits for one keeps none of those for all work
 _COUNTED_ANEW = 10.0  # seconds after which the folder is looked through again
+_NEARLY_FULL = 0.9  # of the room, from which on nobody is refused before it was looked again
 
 
 @dataclass(eq=False)
@@ -141,8 +148,10 @@ class UploadFolder:
 
     def __init__(self, home: Path, folder: Path, limits: Limits) -> None:
         self.home, self.folder, self.limits = home, folder, limits
-        self._used, self._counted = 0, -_COUNTED_ANEW
+        self._used, self._counted = 0, -math.inf  # bytes, and when they were counted
+        self._taken, self._is_counting = 0, False  # bytes since the last count was begun
         self._lock = threading.Lock()
+        self._decoders = ThreadPoolExecutor(_DECODERS, "persam-decode")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.iterdir():
@@ -154,12 +163,35 @@ class UploadFolder:
         """A file to be written under a name that nobody chose."""
         return Upload(clean_name(name), self.folder / uuid4().hex, self.limits)
 
+    async def decode(self, work: Callable[[], T]) -> T:
+        """Decode a picture beside the event loop, when it is its turn; what nobody waits for any more is not begun."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+
+    def close(self) -> None:
+        """Decode nothing more."""
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
     def count(self) -> None:
-        """Look how much is in the service's folder, if that was not done lately; takes long where there are many."""
+        """Look how much is in the service's folder, if that was not done lately.
+
+        It takes long where there are many files, and is waited for only where the answer may depend on it.
+        """
         now = time.monotonic()
-        if now - self._counted >= _COUNTED_ANEW:
-            self._counted = now
-            self._used = sum(_sizes_below(self.home))
+        with self._lock:
+            if self._is_counting or now - self._counted < _COUNTED_ANEW:
+                return
+            is_needed = self._counted == -math.inf or self._used > _NEARLY_FULL * self.limits.folder_bytes
+            self._counted, self._taken, self._is_counting = now, 0, True
+        if is_needed:
+            self._count()
+        else:
+            threading.Thread(target=self._count, name="persam-count", daemon=True).start()
+
+    def _count(self) -> None:
+        found = sum(_sizes_below(self.home))
+        with self._lock:
+            self._used = found + self._taken  # which it may have seen or not
+            self._is_counting = False
 
     def take(self, count: int) -> None:
         """Say that so many bytes more will be written.
@@ -171,6 +203,7 @@ class UploadFolder:
             if self._used + count > self.limits.folder_bytes:
                 raise NoRoomError("The service has no room for more files; delete jobs or concepts, or come later.")
             self._used += count
+            self._taken += count
 
 
 class Writing:

@@ -17,20 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import unquote_to_bytes, urljoin
 
 import httpx
 
 from persam.errors import PersamError, UsageError
+from persam.server.settings import origin_of
 
 _REDIRECTS = 3
 _AT_ONCE = 4  # photos, so that they take a bounded room in memory
 _SECONDS_A_PART, _SECONDS = 10.0, 60.0  # for the host to go on, and for a photo or an answer as a whole
 _ANSWER_BYTES = 100_000_000  # of what Label Studio tells, such as all annotations of a project
 _TOKEN_SECONDS = 120.0  # an access token that a personal one is exchanged for lives five minutes
-_PORTS = {"http": 80, "https": 443}
-
-Origin = tuple[str, str, int]  # scheme, host, port
 
 
 @dataclass(frozen=True)
@@ -204,23 +202,3 @@ def _body(answer: httpx.Response, ends: float, wanted: _Wanted) -> bytes:
 def _check_size(size: int, wanted: _Wanted) -> None:
     if size > wanted.most_bytes:
         raise PersamError(f"{wanted.what} has more than {wanted.most_bytes:,} bytes; {wanted.advice}.")
-
-
-def origin_of(address: str) -> Origin:
-    """Scheme, host and port of an address, by which hosts are told apart.
-
-    >>> origin_of("http://localhost:8080/data/a.jpg"), origin_of("https://Example.org/")
-    (('http', 'localhost', 8080), ('https', 'example.org', 443))
-
-    Raises:
-        UsageError: it is none with ``http`` or ``https``, or it holds a name and password.
-    """
-    try:
-        parts = urlsplit(address)
-        scheme, host, port = parts.scheme.lower(), (parts.hostname or "").lower(), parts.port
-    except ValueError:
-        scheme = host = ""
-        port = None
-    if scheme not in _PORTS or not host or "@" in parts.netloc or "\\" in address:
-        raise UsageError(f"The address of a host is like http://localhost:8080 or https://example.org, not {address}.")
-    return scheme, host, port or _PORTS[scheme]

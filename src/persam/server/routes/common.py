@@ -23,7 +23,7 @@ _MEANINGS = {
     416: "There is no such part of it.",
     422: "A field is missing, unknown or out of range.",
     429: "As many wait as may; come again after `Retry-After` seconds.",
-    503: "The service starts, stops, or the request took too long.",
+    503: "The service stops, or the request took too long.",
     507: "The service's folder is full.",
 }
 

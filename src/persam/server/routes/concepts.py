@@ -14,9 +14,9 @@ from fastapi.responses import FileResponse
 from persam.concept import Concept
 from persam.doctor import Finding
 from persam.errors import PersamError
-from persam.server.asking import answer, held
+from persam.server.asking import answer, locked
 from persam.server.forms import form_docs, read_file, read_form
-from persam.server.references import Shot, learn_from, look_over, read_references
+from persam.server.references import Shot, learn_from, look_over, readers_of
 from persam.server.refusals import Refused, TooLargeError
 from persam.server.routes.common import refusals, service_of
 from persam.server.schemas import ConceptInfo, LearnedConcept, LearnForm, ReferenceForm
@@ -52,8 +52,10 @@ async def learn(request: Request, response: Response) -> LearnedConcept:
         name = service.concepts.path(form.name).stem
         if not form.replace:
             service.concepts.check_free(name)
-        shots = await answer(request, asyncio.to_thread(_shots, service, form))
-        async with held(request, service.changing(name)):
+        shots = await answer(request, _shots(service, form))
+        async with locked(request, service.changing(name)):
+            if not form.replace:
+                service.concepts.check_free(name)  # another may have learned it meanwhile
             concept, findings = await answer(request, _learned(service, form, shots, name, None))
             await asyncio.to_thread(service.concepts.save, concept, form.replace)
     response.headers["Location"] = f"/v1/concepts/{quote(name)}"
@@ -64,10 +66,10 @@ async def learn(request: Request, response: Response) -> LearnedConcept:
 async def add_references(request: Request, name: str) -> LearnedConcept:
     """Learn more shots of a concept; it is tuned again if it was."""
     service = service_of(request)
-    service.fitting_concept(name)
+    await asyncio.to_thread(service.fitting_concept, name)
     async with read_form(request, ReferenceForm, files=_files(service)) as form:
-        shots = await answer(request, asyncio.to_thread(_shots, service, form))
-        async with held(request, service.changing(name)):
+        shots = await answer(request, _shots(service, form))
+        async with locked(request, service.changing(name)):
             base = await asyncio.to_thread(service.fitting_concept, name)
             concept, findings = await answer(request, _learned(service, form, shots, base.name, base))
             await asyncio.to_thread(service.concepts.save, concept, True)
@@ -78,7 +80,7 @@ async def add_references(request: Request, name: str) -> LearnedConcept:
 async def tune(request: Request, name: str) -> ConceptInfo:
     """Fit the three scale weights (PerSAM-F) on a concept's references, which it has to keep."""
     service = service_of(request)
-    async with held(request, service.changing(name)):
+    async with locked(request, service.changing(name)):
         concept = await asyncio.to_thread(service.fitting_concept, name)
         asked = service.engine.call(lambda model: model.tune(concept))
         tuned = await answer(request, asyncio.wrap_future(asked))
@@ -121,10 +123,10 @@ async def put_file(
         service.concepts.check_free(clean)
     async with (
         read_file(request, f"{clean}.safetensors", file_bytes=service.settings.limits.photo_bytes) as upload,
-        held(request, service.changing(clean)),
+        locked(request, service.changing(clean)),
     ):
         concept = await asyncio.to_thread(_loaded, service, upload, clean)
-        is_new = clean not in service.concepts.names()
+        is_new = not service.concepts.path(clean).exists()
         await asyncio.to_thread(service.concepts.save, concept, overwrite)
     response.status_code = 201 if is_new else 200
     return ConceptInfo.of(concept, fits=True)
@@ -153,7 +155,7 @@ def get_thumbnail(request: Request, name: str) -> Response:
 async def delete(request: Request, name: str) -> None:
     """Remove a concept and its file."""
     service = service_of(request)
-    async with held(request, service.changing(name)):
+    async with locked(request, service.changing(name)):
         await asyncio.to_thread(service.concepts.delete, name)
 
 
@@ -161,13 +163,19 @@ def _files(service: Service) -> int:
     return 2 * service.settings.limits.references_per_request  # photos, and a mask for each
 
 
-def _shots(service: Service, form: ReferenceForm) -> list[Shot]:
+async def _shots(service: Service, form: ReferenceForm) -> list[Shot]:
+    """What is shown, read photo by photo, so that others who learn have their turn between two of them."""
     most = service.settings.limits.references_per_request
     if len(form.photo) > most:
         raise TooLargeError(f"A request has {most} reference photos at most; send more shots to .../references.")
-    for upload in (*form.photo, *form.mask, *form.scribble):
+    readers = readers_of(form.photo, masks=form.mask, scribbles=form.scribble, boxes=form.box, points=form.points)
+    await asyncio.to_thread(_check_pictures, [*form.photo, *form.mask, *form.scribble])
+    return [await service.uploads.decode(read) for read in readers]
+
+
+def _check_pictures(uploads: Sequence[Upload]) -> None:
+    for upload in uploads:
         _ = upload.pixels  # none is decoded before all were looked at
-    return read_references(form.photo, masks=form.mask, scribbles=form.scribble, boxes=form.box, points=form.points)
 
 
 async def _learned(

@@ -19,13 +19,12 @@ async def health() -> State:
     return State(status="alive")
 
 
-@router.get("/ready", responses={503: {"model": State, "description": "It starts or stops."}})
+@router.get("/ready", responses={503: {"model": State, "description": "It stops."}})
 async def ready(request: Request, response: Response) -> State:
-    """The model is loaded and work is taken; 503 while the service starts or stops."""
-    service = getattr(request.app.state, "service", None)
-    if service is None or service.stopping:
+    """The model is loaded and work is taken; 503 while the service stops. Before it is loaded nothing answers."""
+    if service_of(request).stopping:
         response.status_code = 503
-        return State(status="starting" if service is None else "stopping")
+        return State(status="stopping")
     return State(status="ready")
 
 
