@@ -215,7 +215,7 @@ def _is_of(mask: TimedMask, figure: TimeFigure) -> bool:
 
 
 def _dots(assistance: str, colour: str) -> dict[str, Any]:
-    """The dots of masks: hollow for those made by hand alone, diamonds for corrected proposals, squares for mixed ones."""
+    """The dots of masks: hollow for those by hand alone, diamonds for corrected proposals, squares for mixed ones."""
     return {
         "color": colour,
         "linestyle": "none",
