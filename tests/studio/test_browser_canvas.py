@@ -125,7 +125,17 @@ def test_it_is_used_without_a_mouse(server: tuple[str, TwoCanvases], page: Page)
     (stroke,) = drawn.asked[-1].strokes
     assert stroke.width == pytest.approx(30 / scale, abs=0.1)
     assert len(stroke.points) == 3
-    keys.press("z")
+    # A mouse that passes adds nothing to what keys draw, and a click ends that and keeps it.
+    for key in ("Enter", "Shift+ArrowRight"):
+        keys.press(key)
+    page.mouse.move(*board.place((20, 20)))
+    page.mouse.move(*board.place((60, 60)), steps=3)
+    board.click((60, 60))
+    _, by_keys, by_mouse = max(drawn.asked, key=lambda asked: asked.number).strokes
+    assert len(by_keys.points) == 2
+    assert by_mouse.points[0] == (pytest.approx(59.5, abs=1), pytest.approx(59.5, abs=1))
+    for key in "zzz":
+        keys.press(key)
     board.answered()
     assert board.drawn() == (2, 1, 0)
     keys.press("Control+Shift+Z")

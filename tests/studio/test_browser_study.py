@@ -51,6 +51,12 @@ def test_two_photos(visit: Callable[..., Visit], study: Study) -> None:
     # The first with a click; a page that is hidden for a second is not looked at.
     expect(progress).to_contain_text("photo 1 of 2 (0 done, zoë)")
     board.answered()
+    page.locator("#study-organiser button").first.click()  # arrows on a choice go to no other photo
+    page.evaluate("document.getElementById('study-next').addEventListener('click', () => { window.skipped = true; })")
+    page.locator("#study-method label").first.click()
+    expect(page.locator("#study-method input").first).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("window.skipped") is None
     board.click(CENTERS[0])
     page.evaluate(_HIDE, True)
     page.wait_for_timeout(1000)
@@ -81,6 +87,15 @@ def test_two_photos(visit: Callable[..., Visit], study: Study) -> None:
     # The second by hand, from the page as somebody finds it another day.
     page.locator("#study-change").click()
     page.locator("#study-assistance label").filter(has_text="By hand").click()
+    photo = study.categories[0].photos[1]
+    kept = photo.read_bytes()
+    photo.write_bytes(b"")
+    page.locator("#study-start").click()
+    expect(here.status("study")).to_contain_text("You may skip this photo.")
+    page.keyboard.press("PageDown")  # keys work there, too
+    expect(here.status("study")).to_contain_text("but for 01.png, which cannot be read")
+    photo.write_bytes(kept)
+    page.locator("#study-more").click()
     page.locator("#study-start").click()
     expect(progress).to_contain_text("photo 2 of 2")
     board.answered()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,21 @@ from persam.server.store import ConceptStore
 from persam.studio import sitting as sittings
 from persam.studio.sitting import Sitting, StaleError
 from persam.studio.stopwatch import active_seconds
+from persam.studio.study_texts import ending
 from persam.studio.workshop import Workshop
 from persam.study import Annotation, MaskTime, new
-from persam.study.times import BOTH, BY_HAND, CORRECTED, HAND, NOTHING, PROMPTS, PROPOSAL, WITH_MODEL, read_times
+from persam.study.times import (
+    BOTH,
+    BY_HAND,
+    CORRECTED,
+    HAND,
+    MIXED,
+    NOTHING,
+    PROMPTS,
+    PROPOSAL,
+    WITH_MODEL,
+    read_times,
+)
 
 CENTERS = [(24 + 6 * number, 32 - 2 * (number % 3)) for number in range(6)]
 
@@ -190,8 +203,7 @@ def test_start_over(desk: Desk) -> None:
     sitting.open(0)
     sitting.save(click(sitting), 1.0)
     sitting.open(0)
-    visit = sitting.start_over()
-    assert visit is not None
+    visit = sitting.start_over(drawn(sitting, 0))
     assert visit.mask is None
     with pytest.raises(UsageError, match="Nothing is marked"):
         sitting.save(drawn(sitting, 5), 1.0)
@@ -214,6 +226,48 @@ def test_proposals_come_from_the_own_mask_of_the_first_photo(desk: Desk) -> None
     assert not desk.sit("ben", PROPOSAL).open(1).proposed  # who has no mask of the first photo
 
 
+def test_what_the_model_proposed_is_not_by_hand_another_day(desk: Desk) -> None:
+    sitting = desk.sit(assistance=PROPOSAL)
+    sitting.open(0)
+    sitting.save(click(sitting), 1.0)
+    sitting.open(1)
+    desk.clock.now += 60
+    sitting.save(drawn(sitting, 0), 60.0)
+    another = desk.sit(assistance=BY_HAND)
+    another.open(1)
+    desk.clock.now += 5
+    another.save(stroke(another), 5.0)
+    time = desk.time("01")
+    assert (time.made, time.assistance, time.active_seconds) == (CORRECTED, MIXED, 65.0)
+    another.open(1)
+    another.start_over(drawn(another, 0))
+    another.save(stroke(another, number=3), 1.0)
+    assert (desk.time("01").made, desk.time("01").assistance) == (HAND, MIXED)
+
+
+def test_a_photo_that_was_encoded_in_vain_is_not_waited_for(desk: Desk) -> None:
+    """The next photo is encoded while one looks at this; where another is wanted before that began, it is dropped."""
+    go_on = threading.Event()
+    sitting = desk.sit()
+    sitting.open(0)
+    assert sitting._ahead is not None
+    sitting._ahead[1].result()
+    desk.engine.call(lambda _: go_on.wait(10))
+    sitting._look_ahead()
+    waits = sitting._ahead[1]
+    sitting.stand_up(drawn(sitting, 0), 1.0)
+    assert waits.cancelled()
+    go_on.set()
+    sitting.open(2)
+    _, ahead = sitting._ahead or (None, None)
+    assert ahead is not None
+    with pytest.MonkeyPatch.context() as patch:
+        cancelled: list[bool] = []
+        patch.setattr(ahead, "cancel", lambda: cancelled.append(True))
+        sitting.open(5)  # and not 3
+    assert cancelled == [True]
+
+
 def test_nothing_here(desk: Desk) -> None:
     sitting = desk.sit()
     sitting.open(2)
@@ -228,11 +282,12 @@ def test_a_key_that_is_pressed_twice_is_meant_once(desk: Desk) -> None:
     value = click(sitting)
     sitting.save(value, 1.0)
     sitting.open(1)
-    for act in (sitting.save, sitting.save_nothing, sitting.leave):
+    for act in (sitting.save, sitting.save_nothing, sitting.leave, sitting.stand_up):
         with pytest.raises(StaleError):
             act(value, 1.0)
-    with pytest.raises(StaleError):
-        sitting.draw(value)
+    for change in (sitting.draw, sitting.start_over):
+        with pytest.raises(StaleError):
+            change(value)
     assert not sitting.work.mask_file(sitting.work.photos[1]).exists()
 
 
@@ -246,8 +301,21 @@ def test_a_photo_that_cannot_be_read_is_skipped(desk: Desk) -> None:
         sitting.open(1)
     with pytest.raises(StaleError):
         sitting.save({"photo": ""}, 1.0)
+    with pytest.raises(StaleError):  # a key that was meant for the one before
+        sitting.leave({"photo": "/pictures/00.jpg"}, 1.0)
     sitting.leave({"photo": ""}, 1.0)
-    assert sitting.open(sitting.place + 1).photo.stem == "02"
+    for place in range(2, 6):
+        assert sitting.next_place() == place
+        sitting.open(place)
+        sitting.save(click(sitting), 1.0)
+    assert sitting.next_place() is None  # one comes to an end though it is not done
+    assert sitting.work.next_open() == 1
+    sitting.end()
+    assert ending(sitting) == (
+        "All 6 photos of disc are done but for 01.png, which cannot be read; tell the person who runs the study."
+    )
+    assert sitting.sit_down(sitting.work) == 1  # it may have been mended
+    assert ending(sitting) == "All 6 photos of disc are done."
 
 
 def test_two_annotators_do_not_mix_up(desk: Desk) -> None:

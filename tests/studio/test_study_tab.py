@@ -20,7 +20,7 @@ from persam.server.engine import Engine
 from persam.server.store import ConceptStore
 from persam.studio import organise
 from persam.studio.sitting import Sitting
-from persam.studio.study_texts import categories, instructions, progress, thanks
+from persam.studio.study_texts import categories, instructions, progress, thanks, within
 from persam.studio.workshop import Workshop
 from persam.study import Annotation, Study, check, new, read
 
@@ -90,7 +90,8 @@ def test_who_has_done_how_much(running: Running) -> None:
     told = text_of(organise._table(check(read(running.study.folder))))
     assert "masks anna disc 1 of 3 plate 0 of 3" in told
     assert "by anna, who says that the object is not in it" in told
-    assert "02.png" in told
+    assert "disc/annotators/anna/02.png" in told
+    assert str(running.study.folder) not in told  # whoever looks need not know where it lies
     assert "plate/00.png has no mask" not in told  # the numbers say so
 
 
@@ -114,6 +115,9 @@ def test_the_comparison_ends_in_its_report(running: Running) -> None:
 
 
 def test_a_comparison_without_masks_is_a_sentence_and_leaves_nothing(running: Running) -> None:
-    with pytest.raises(PersamError, match="There is no mask in"):
+    with pytest.raises(PersamError, match="There is no mask in") as raised:
         list(organise._compare(running.workshop, running.study, "persam"))
+    assert within(running.study.folder, raised.value) == (
+        "There is no mask in the study's folder that can be used; see `persam study check`."
+    )
     assert not (running.study.folder / "report").exists()

@@ -20,7 +20,19 @@ from persam import PerSAM, PersamError
 from persam.study import MaskTime, Study, StudyResult, check, read, run, summarise, write_report
 from persam.study.report import metrics
 from persam.study.time_summary import TimedMask, summarise_times
-from persam.study.times import BY_HAND, COLUMNS, HAND, NOTHING, PROMPTS, WITH_MODEL, read_times, record_time
+from persam.study.times import (
+    BOTH,
+    BY_HAND,
+    COLUMNS,
+    CORRECTED,
+    HAND,
+    MIXED,
+    NOTHING,
+    PROMPTS,
+    WITH_MODEL,
+    read_times,
+    record_time,
+)
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -69,8 +81,41 @@ def test_a_mask_that_is_made_again_keeps_its_line(tmp_path: Path) -> None:
     assert {time.photo: time for time in read_times(file, "disc", "anna").times}["00"] == merged
     assert len(read_times(file, "disc", "anna").times) == 2
     assert (merged.active_seconds, merged.first_active_seconds, merged.wall_seconds) == (16.5, 12.5, 25.0)
-    assert (merged.saves, merged.made_again, merged.made, merged.strokes, merged.prompts) == (2, True, HAND, 3, 6)
+    assert (merged.saves, merged.made_again, merged.made, merged.strokes, merged.prompts) == (2, True, BOTH, 3, 6)
     assert (merged.started_utc, merged.ended_utc) == (NOON, NOON + timedelta(days=1, seconds=5))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "made"),
+    [
+        (CORRECTED, HAND, CORRECTED),  # it leans towards the model, however little of that is left
+        (CORRECTED, PROMPTS, CORRECTED),
+        (PROMPTS, HAND, BOTH),
+        (HAND, PROMPTS, BOTH),
+        (BOTH, HAND, BOTH),
+        (HAND, HAND, HAND),
+        (NOTHING, HAND, HAND),
+        (CORRECTED, NOTHING, NOTHING),
+    ],
+)
+def test_how_a_mask_began_is_not_forgotten(first: str, then: str, made: str) -> None:
+    assert a_time(made=then).after(a_time(made=first)).made == made
+    assert a_time(made=then).after(a_time(made=first), anew=True).made == then
+
+
+def test_a_mask_of_two_ways_is_timed_as_neither(tmp_path: Path) -> None:
+    """A minute with the model and five seconds by hand are not 65 seconds by hand."""
+    file = tmp_path / "times.csv"
+    record_time(file, a_time(active_seconds=60.0))
+    for assistance in (BY_HAND, BY_HAND, WITH_MODEL):
+        mixed = record_time(file, a_time(assistance=assistance, made=HAND, active_seconds=5.0), anew=True)
+        assert mixed.assistance == MIXED
+    assert read_times(file, "disc", "anna").times == (mixed,)
+    ben = a_time(annotator="ben", active_seconds=10.0)
+    found = summarise_times([TimedMask(time, None, None) for time in (mixed, ben)], ["anna", "ben"])
+    assert found is not None
+    assert found.assistance is None
+    assert [(figure.name, figure.assistance) for figure in found.people] == [("anna", MIXED), ("ben", WITH_MODEL)]
 
 
 def test_two_windows_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -189,6 +234,20 @@ def test_the_report_goes_on_without_damaged_times(folder: Path, persam: PerSAM) 
     assert summarise(result).times is not None
 
 
+def test_a_photo_without_the_thing_that_has_a_mask_is_not_timed(folder: Path, persam: PerSAM, tmp_path: Path) -> None:
+    study = read(folder)
+    record_all(study, {"anna": 10, "ben": 20})
+    disc = study.categories[0]
+    record_time(disc.times_file("anna"), a_time("01", made=NOTHING))
+    [problem] = check(study).problems
+    assert (problem.kind, problem.category, problem.who, problem.photo) == ("times", "disc", "anna", "01")
+    assert f"remove {disc.mask_file('anna', disc.photos[1])} or that line" in problem.sentence
+    result = run(study, persam)
+    assert result.left_out == (problem,)
+    assert len(result.times) == 23
+    write_report(result, tmp_path / "report")  # to the end
+
+
 def test_the_digest_knows_the_times(folder: Path) -> None:
     before = read(folder).digest()
     record_all(read(folder), {"anna": 10})
@@ -250,6 +309,7 @@ def test_help_is_compared_on_photos_that_have_both() -> None:
         for photo, seconds in photos.items()
     ]
     masks.append(TimedMask(a_time("alone", active_seconds=1000.0), None, None))
+    masks.append(TimedMask(a_time("00", "cleo", active_seconds=1000.0, assistance=MIXED, made=BOTH), None, None))
     found = summarise_times(masks, ["anna", "ben"])
     assert found is not None
     assert found.assistance is not None

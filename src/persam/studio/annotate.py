@@ -10,6 +10,8 @@ runs the study sees is in `persam.studio.organise`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -20,10 +22,19 @@ from persam.studio import organise
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.canvas import TOOLS
 from persam.studio.cards import line
-from persam.studio.sitting import IDLE_LIMIT, Sitting, StaleError
+from persam.studio.sitting import AT_END, AWAY, IDLE_LIMIT, Sitting, StaleError
 from persam.studio.stopwatch import READ, Stopwatch, active_seconds
-from persam.studio.study_texts import categories, categories_in_words, instructions, progress, thanks
-from persam.studio.workshop import Workshop
+from persam.studio.study_texts import (
+    categories,
+    categories_in_words,
+    ending,
+    instructions,
+    kept,
+    progress,
+    thanks,
+    within,
+)
+from persam.studio.workshop import Shown, Workshop
 from persam.study import Annotation, add_annotator, new, read
 from persam.study.create import photo_folders
 from persam.study.times import BY_HAND, PROPOSAL, WITH_MODEL
@@ -43,6 +54,7 @@ _KEYS = {
     "arrowleft": "study-previous",
 }
 Update = dict[Any, Any]
+SittingKey = tuple[Path, str, str, str]  # folder of the study, category, annotator, assistance
 
 
 def build(workshop: Workshop) -> None:
@@ -57,12 +69,14 @@ class _StudyTab:
         self.workshop = workshop
         self.folder = gr.State(None if workshop.study is None else str(workshop.study))
         self.sitting = gr.State(None)
+        self.sittings = gr.State({})  # of this page, by whose they are: what was drawn and not saved is in them
         self.status = gr.HTML(line(""), elem_id="study-status")
         self._lay_out_setup()
         self._lay_out_desk()
         self._lay_out_end()
-        with gr.Accordion("For the person who runs the study", open=False, elem_id="study-organiser"):
-            organise.build(workshop, self.folder)
+        if workshop.is_local:  # the comparison shows everybody's masks
+            with gr.Accordion("For the person who runs the study", open=False, elem_id="study-organiser"):
+                organise.build(workshop, self.folder)
         self._unchanged: Update = {self.status: gr.skip()}
         self._listen()
 
@@ -160,10 +174,12 @@ class _StudyTab:
             self.typed.submit(self._open, [self.typed], opened)
             self.make.click(self._make, [self.new_folder, self.new_photos, self.new_annotators], opened)
         self.start.click(
-            self._begin, [self.folder, self.annotator, self.category, self.assistance], [*screen, self.annotator]
+            self._begin,
+            [self.folder, self.annotator, self.category, self.assistance, self.sittings],
+            [*screen, self.annotator, self.sittings],
         )
         self.canvas.input(
-            self._draw, [self.sitting, self.canvas], [self.canvas, self.status],
+            self._draw, [self.sitting, self.canvas], screen,
             show_progress="hidden", trigger_mode="always_last", concurrency_limit=None,
         )  # fmt: skip
         for button, answer in (
@@ -176,7 +192,7 @@ class _StudyTab:
             button.click(
                 answer, held, screen, js=READ, show_progress="minimal", trigger_mode="once", concurrency_limit=None
             )
-        self.over.click(self._start_over, [self.sitting], [self.canvas, self.status])
+        self.over.click(self._start_over, [self.sitting, self.canvas], screen)
         self.again.click(self._look_again, [self.sitting], screen)
         self.more.click(self._more, [self.sitting], screen)
 
@@ -225,94 +241,67 @@ class _StudyTab:
             return {self.status: line(str(error), problem=True)}
         return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: line("")}
 
-    def _begin(self, folder: str | None, name: str | None, category: str | None, assistance: str) -> Update:
-        """Sit down: at the first photo that is not done."""
+    def _begin(
+        self,
+        folder: str | None,
+        name: str | None,
+        category: str | None,
+        assistance: str,
+        sittings: dict[SittingKey, Sitting],
+    ) -> Update:
+        """Sit down: at the first photo that is not done, with what this page keeps of an earlier sitting like this."""
         try:
             if folder is None:
                 raise UsageError("Open a study first, or make a new one.")
             if category is None:
                 raise UsageError("Choose a category.")
             study, clean = add_annotator(read(folder), name or "")
-            sitting = Sitting(self.workshop, Annotation.of(study, category, clean), assistance)
-            place = sitting.work.next_open()
-            shown = self._finish(sitting) if place is None else self._show(sitting, place)
+            work = Annotation.of(study, category, clean)
+            key = study.folder, category, clean, assistance
+            sitting = sittings.get(key) or Sitting(self.workshop, work, assistance)
+            with sitting.turn:
+                place = sitting.sit_down(work)
+                shown = self._show_end(sitting) if place is None else self._show(sitting, place)
         except PersamError as error:
-            return {self.status: line(str(error), problem=True)}
-        return shown | {self.annotator: gr.update(value=clean)}
+            told = str(error) if folder is None else within(folder, error)
+            return {self.status: line(told, problem=True)}
+        return shown | {self.annotator: gr.update(value=clean), self.sittings: {**sittings, key: sitting}}
 
     # ---------------------------------------------------------------------------------------- one photo after another
 
-    def _show(self, sitting: Sitting, place: int, said: str = "") -> Update:
-        """Put a photo before the annotator."""
-        try:
-            visit = sitting.open(place)
-            note = "The model proposes this; correct it." if visit.proposed else ""
-            canvas = Canvas.show(visit.shown, visit.mask, visit.prompts, note, _tools(sitting))
-            shown = visit.shown
-        except PersamError as error:  # one photo, but there are others
-            canvas, shown, said = Canvas.show(None), None, f"{error} You may skip this photo."
-        return {
-            self.sitting: sitting,
-            self.setup: gr.update(visible=False),
-            self.end: gr.update(visible=False),
-            self.desk: gr.update(visible=True),
-            self.canvas: canvas,
-            self.stopwatch: Stopwatch.show(shown),
-            self.progress: progress(sitting),
-            self.status: line(said, problem=shown is None),
-        }
+    def _at_desk(self, sitting: Sitting | None, act: Callable[[Sitting], Update]) -> Update:
+        """Do what an annotator asks for, one thing at a time, each with what it shows.
 
-    def _finish(self, sitting: Sitting) -> Update:
-        """All photos of a category are done."""
-        return {
-            self.sitting: sitting,
-            self.setup: gr.update(visible=False),
-            self.desk: gr.update(visible=False),
-            self.end: gr.update(visible=True),
-            self.canvas: Canvas.show(None),
-            self.stopwatch: Stopwatch.show(None),
-            self.done: thanks(sitting),
-            self.status: line(f"All {sitting.count} photos of {sitting.work.category.name} are done."),
-        }
-
-    def _draw(self, sitting: Sitting | None, value: Any) -> Update:
+        What was meant for a photo that is gone by now is not done; it is answered by what is there, so that the page
+        shows that whichever answer it gets last.
+        """
         if sitting is None:
-            return self._unchanged
-        try:
-            prompts, mask, note = sitting.draw(value)
-        except StaleError:
-            return self._unchanged
-        except PersamError as error:
-            return {self.status: line(str(error), problem=True)}
-        return {self.canvas: Canvas.answer(prompts, mask, note), self.status: line("")}
+            return self._show_setup("This page has lost its place; press Begin.", problem=True)
+        with sitting.turn:
+            try:
+                return act(sitting)
+            except StaleError:
+                return self._show_again(sitting)
+            except PersamError as error:
+                return {self.status: line(within(sitting.work.study_folder, error), problem=True)}
 
     def _save(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
-        def save(sitting: Sitting, active: float | None) -> str:
+        def save(sitting: Sitting) -> Update:
             photo = sitting.work.photos[sitting.place].name
-            return f"{photo} is saved." if sitting.save(value, active) else f"{photo} stays as it was."
+            saved = sitting.save(value, _active(sitting, watch))
+            return self._show_next(sitting, f"{photo} is saved." if saved else f"{photo} stays as it was.")
 
-        return self._finished(sitting, watch, save)
+        return self._at_desk(sitting, save)
 
     def _nothing(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
-        def say_so(sitting: Sitting, active: float | None) -> str:
+        def say_so(sitting: Sitting) -> Update:
             photo = sitting.work.photos[sitting.place].name
-            sitting.save_nothing(value, active)
-            return f"Noted: the object is not in {photo}. The person who runs the study will see that."
+            sitting.save_nothing(value, _active(sitting, watch))
+            return self._show_next(
+                sitting, f"Noted: the object is not in {photo}. The person who runs the study will see that."
+            )
 
-        return self._finished(sitting, watch, say_so)
-
-    def _finished(self, sitting: Sitting | None, watch: Any, act: Any) -> Update:
-        """Do what ends with a photo, and show the next that is not done."""
-        if sitting is None:
-            return self._unchanged
-        try:
-            said = act(sitting, _active(sitting, watch))
-            following = sitting.next_place()
-            return self._finish(sitting) if following is None else self._show(sitting, following, said)
-        except StaleError:
-            return self._unchanged
-        except PersamError as error:
-            return {self.status: line(str(error), problem=True)}
+        return self._at_desk(sitting, say_so)
 
     def _go_on(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
         return self._move(sitting, value, watch, 1)
@@ -321,40 +310,121 @@ class _StudyTab:
         return self._move(sitting, value, watch, -1)
 
     def _move(self, sitting: Sitting | None, value: Any, watch: Any, step: int) -> Update:
-        """To a photo beside this one, without saving."""
-        if sitting is None:
-            return self._unchanged
-        place = sitting.place + step
-        if not 0 <= place < sitting.count:
-            return {self.status: line(f"This is the {'last' if step > 0 else 'first'} photo.")}
-        try:
-            sitting.leave(value, _active(sitting, watch))
-            return self._show(sitting, place)
-        except StaleError:
-            return self._unchanged
-        except PersamError as error:
-            return {self.status: line(str(error), problem=True)}
+        """To a photo beside this one, without saving; from one that cannot be read, on to what is left to do."""
 
-    def _start_over(self, sitting: Sitting | None) -> Update:
-        visit = None if sitting is None else sitting.start_over()
-        if sitting is None or visit is None:
-            return self._unchanged
-        return {
-            self.canvas: Canvas.show(visit.shown, tools=_tools(sitting)),
-            self.status: line("Mark the object anew; nothing is saved yet."),
-        }
+        def move(sitting: Sitting) -> Update:
+            place, cannot_be_read = sitting.place + step, sitting.visit is None
+            if not (0 <= place < sitting.count or (cannot_be_read and step > 0)):
+                return {self.status: line(f"This is the {'last' if step > 0 else 'first'} photo.")}
+            sitting.leave(value, _active(sitting, watch))
+            return self._show_next(sitting, "") if cannot_be_read and step > 0 else self._show(sitting, place)
+
+        return self._at_desk(sitting, move)
+
+    def _draw(self, sitting: Sitting | None, value: Any) -> Update:
+        def draw(sitting: Sitting) -> Update:
+            try:
+                prompts, mask, note = sitting.draw(value)
+            except StaleError:
+                return self._unchanged  # whatever took the photo away shows what is there now
+            return {self.canvas: Canvas.answer(prompts, mask, note), self.status: line("")}
+
+        return self._at_desk(sitting, draw)
+
+    def _start_over(self, sitting: Sitting | None, value: Any) -> Update:
+        def start_over(sitting: Sitting) -> Update:
+            visit = sitting.start_over(value)
+            return {
+                self.canvas: Canvas.show(visit.shown, tools=_tools(sitting)),
+                self.status: line("Mark the object anew; nothing is saved yet."),
+            }
+
+        return self._at_desk(sitting, start_over)
 
     def _look_again(self, sitting: Sitting | None) -> Update:
-        if sitting is None:
-            return self._unchanged
-        sitting.reviewing = True
-        return self._show(sitting, 0)
+        def look_again(sitting: Sitting) -> Update:
+            sitting.reviewing = True
+            return self._show(sitting, 0)
+
+        return self._at_desk(sitting, look_again)
 
     def _stand_up(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
-        """Back to the names; what is drawn on the open photo goes, what is saved stays."""
-        unsaved = [] if sitting is None else sitting.unsaved()
-        work = None if sitting is None else sitting.work
-        left = gr.skip() if work is None else self._own_categories(str(work.study_folder), work.annotator)
+        """Back to the names; what is drawn is kept for whoever begins again like this."""
+
+        def stand_up(sitting: Sitting) -> Update:
+            sitting.stand_up(value, _active(sitting, watch))
+            return self._show_away(sitting)
+
+        return self._at_desk(sitting, stand_up)
+
+    def _more(self, sitting: Sitting | None) -> Update:
+        return self._stand_up(sitting, None, None)
+
+    # ------------------------------------------------------------------------------------ what the page shows then
+
+    def _show(self, sitting: Sitting, place: int, said: str = "") -> Update:
+        """Put a photo before the annotator."""
+        try:
+            sitting.open(place)
+        except PersamError as error:  # one photo, but there are others
+            told = within(sitting.work.study_folder, error)
+            return self._desk(sitting, Canvas.show(None), None) | {
+                self.status: line(f"{told} You may skip this photo.", problem=True)
+            }
+        return self._show_visit(sitting, said)
+
+    def _show_visit(self, sitting: Sitting, said: str = "") -> Update:
+        """The photo that is open, with what is drawn on it."""
+        visit = sitting.visit
+        assert visit is not None
+        note = "The model proposes this; correct it." if visit.proposed else ""
+        canvas = Canvas.show(visit.shown, visit.mask, visit.prompts, note, _tools(sitting))
+        return self._desk(sitting, canvas, visit.shown) | {self.status: line(said)}
+
+    def _desk(self, sitting: Sitting, canvas: Any, shown: Shown | None) -> Update:
+        return {
+            self.sitting: sitting,
+            self.setup: gr.update(visible=False),
+            self.end: gr.update(visible=False),
+            self.desk: gr.update(visible=True),
+            self.canvas: canvas,
+            self.stopwatch: Stopwatch.show(shown),
+            self.progress: progress(sitting),
+        }
+
+    def _show_next(self, sitting: Sitting, said: str) -> Update:
+        """The next photo that is not done, or the end."""
+        following = sitting.next_place()
+        return self._show_end(sitting) if following is None else self._show(sitting, following, said)
+
+    def _show_again(self, sitting: Sitting) -> Update:
+        """What the page should show already."""
+        if sitting.where == AWAY:
+            return self._show_away(sitting)
+        if sitting.where == AT_END:
+            return self._show_end(sitting)
+        return self._show(sitting, sitting.place) if sitting.visit is None else self._show_visit(sitting)
+
+    def _show_end(self, sitting: Sitting) -> Update:
+        """All photos of a category are done, but for what cannot be read."""
+        sitting.end()
+        return {
+            self.sitting: sitting,
+            self.setup: gr.update(visible=False),
+            self.desk: gr.update(visible=False),
+            self.end: gr.update(visible=True),
+            self.canvas: Canvas.show(None),
+            self.stopwatch: Stopwatch.show(None),
+            self.done: thanks(sitting),
+            self.status: line(ending(sitting), problem=bool(sitting.unreadable)),
+        }
+
+    def _show_away(self, sitting: Sitting) -> Update:
+        """The setup, for somebody who was at the desk."""
+        left = self._own_categories(str(sitting.work.study_folder), sitting.work.annotator)
+        return self._show_setup(kept(sitting)) | {self.category: left}
+
+    def _show_setup(self, said: str, *, problem: bool = False) -> Update:
         return {
             self.sitting: None,
             self.setup: gr.update(visible=True),
@@ -362,12 +432,8 @@ class _StudyTab:
             self.end: gr.update(visible=False),
             self.canvas: Canvas.show(None),
             self.stopwatch: Stopwatch.show(None),
-            self.category: left,
-            self.status: line(f"Not saved is what was drawn on {', '.join(unsaved)}." if unsaved else ""),
+            self.status: line(said, problem=problem),
         }
-
-    def _more(self, sitting: Sitting | None) -> Update:
-        return self._stand_up(sitting, None, None)
 
 
 # ------------------------------------------------------------------------------------------------- what is shown

@@ -13,6 +13,7 @@ import gradio as gr
 from fastapi import APIRouter, Response
 
 from persam.errors import PersamError, UsageError
+from persam.studio.study_texts import within
 from persam.studio.workshop import Workshop
 from persam.study import CheckReport, Problem, Study, StudyRun, check, read, write_report
 from persam.study.compare import METHODS
@@ -52,7 +53,7 @@ def build(workshop: Workshop, folder: gr.State) -> None:
         try:
             return _table(check(_study(folder)))
         except PersamError as error:
-            return _sentence(str(error))
+            return _sentence(within(folder, error) if folder else error)
 
     def compared(folder: str | None, method: str) -> Iterator[str]:
         try:
@@ -60,7 +61,7 @@ def build(workshop: Workshop, folder: gr.State) -> None:
             check_libraries()
             yield from _compare(workshop, study, method)
         except PersamError as error:
-            yield _sentence(str(error))
+            yield _sentence(within(folder, error) if folder else error)
 
     look.click(looked, [folder], table)
     compare.click(compared, [folder, method], report, trigger_mode="once")
@@ -122,7 +123,7 @@ def _table(found: CheckReport) -> str:
         for category in study.categories
     )
     told = [problem for problem in found.problems if not _is_in_table(study, problem)]
-    problems = "".join(f"<li>{escape(problem.sentence)}</li>" for problem in told[:_NAMED])
+    problems = "".join(f"<li>{escape(within(study.folder, problem.sentence))}</li>" for problem in told[:_NAMED])
     more = len(told) - _NAMED
     rest = f"<p>... and {more} more; <code>persam study check</code> names all.</p>" if more > 0 else ""
     listed = f"<ul>{problems}</ul>{rest}" if problems else ""

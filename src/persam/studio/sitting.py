@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Seconds without a movement after which time no longer counts.
 IDLE_LIMIT = 30.0
+#: Where the annotator is: at a photo, at the end of the category, or back at the choice of name and category.
+AT_DESK, AT_END, AWAY = "desk", "end", "away"
 
 
 @dataclass(eq=False)
@@ -92,23 +94,48 @@ class Sitting:
     Args:
         workshop: shows photos and runs the model.
         work: whose photos, and where masks go.
-        assistance: one of `persam.study.times.ASSISTANCE`.
+        assistance: one of `persam.study.times.ASSISTANCE`, but for ``mixed``.
+
+    Attributes:
+        place: of the photo that is open, or was last, from 0.
+        visit: the photo that is open, if there is one.
+        where: one of `AT_DESK`, `AT_END`, `AWAY`.
+        reviewing: whether one goes through what is done already.
+        unreadable: photos that could not be read, since the annotator sat down.
+        turn: a page's events may come at once. Whoever does something and then shows what comes next holds this lock
+            over both; otherwise another's photo could come in between.
     """
 
     def __init__(self, workshop: Workshop, work: Annotation, assistance: str) -> None:
         self.workshop, self.work, self.assistance = workshop, work, assistance
         self.place = 0
         self.visit: Visit | None = None
-        self.reviewing = False  # going through what is done already
+        self.where = AWAY
+        self.reviewing = False
+        self.unreadable: set[Path] = set()
+        self.turn = threading.RLock()
         self._left: dict[Path, Visit] = {}
         self._ahead: tuple[Path, Future[EncodedImage]] | None = None
         self._concept: tuple[int, Concept] | None = None  # by when the mask that it is of was written
-        self._lock = threading.RLock()  # a page's events may come at once
 
     @property
     def count(self) -> int:
         """How many photos there are."""
         return len(self.work.photos)
+
+    def sit_down(self, work: Annotation) -> int | None:
+        """Begin, or go on another time, with what was left as it was.
+
+        Args:
+            work: the same person's in the same category, as the study is now.
+
+        Returns:
+            The place of the first photo that is not done, or None.
+        """
+        with self.turn:
+            self.work, self.reviewing = work, False
+            self.unreadable.clear()
+            return work.next_open()
 
     def open(self, place: int) -> Visit:
         """Put a photo on the desk; its time begins to run when this returns.
@@ -119,10 +146,12 @@ class Sitting:
         Raises:
             PersamError: the photo cannot be read, or the model is too busy.
         """
-        with self._lock:
-            self.place, self.visit = place, None
+        with self.turn:
+            self.place, self.visit, self.where = place, None, AT_DESK
             photo = self.work.photos[place]
+            self.unreadable.add(photo)
             pixels = read_image(photo)
+            self.unreadable.remove(photo)
             encoded = None if self.assistance == BY_HAND else self._encoded(photo, pixels)
             shown = self.workshop.show(pixels)
             visit = self._left.pop(photo, None)
@@ -140,8 +169,8 @@ class Sitting:
             return visit
 
     def next_place(self) -> int | None:
-        """The place of the photo that comes after a save: one that is not done; None at the end."""
-        following = self.work.next_open(self.place)
+        """The place of the photo that comes after a save: one that is not done and can be read; None at the end."""
+        following = self.work.next_open(self.place, without=self.unreadable)
         if following is None and self.reviewing and self.place + 1 < self.count:
             return self.place + 1
         return following
@@ -158,7 +187,7 @@ class Sitting:
         Raises:
             PersamError: it is of a photo that is no longer on the desk.
         """
-        with self._lock:
+        with self.turn:
             visit = self._visit_of(value)
             prompts = CanvasPrompts.of(value, visit.shown)
             if _marks(prompts) < _marks(visit.prompts):
@@ -171,14 +200,20 @@ class Sitting:
             except PersamError as error:
                 return prompts, visit.start, str(error)
 
-    def start_over(self) -> Visit | None:
-        """Throw away what is drawn, and the mask that it began with; time goes on."""
-        with self._lock:
-            visit = self.visit
-            if visit is not None:
-                visit.undos += not visit.prompts.is_empty
-                visit.start, visit.proposed, visit.answer = None, False, None
-                visit.prompts = CanvasPrompts(visit.prompts.size, photo=visit.shown.url)
+    def start_over(self, value: Any) -> Visit:
+        """Throw away what is drawn, and the mask that it began with; time goes on.
+
+        Args:
+            value: of the canvas.
+
+        Raises:
+            PersamError: it is of a photo that is no longer on the desk.
+        """
+        with self.turn:
+            visit = self._visit_of(value)
+            visit.undos += not visit.prompts.is_empty
+            visit.start, visit.proposed, visit.answer = None, False, None
+            visit.prompts = CanvasPrompts(visit.prompts.size, photo=visit.shown.url)
             return visit
 
     def leave(self, value: Any, active: float | None) -> None:
@@ -191,8 +226,8 @@ class Sitting:
         Raises:
             PersamError: it is of a photo that is no longer on the desk.
         """
-        with self._lock:
-            if self.visit is None:
+        with self.turn:
+            if self.visit is None and not _photo_of(value):
                 return
             visit = self._visit_of(value)
             visit.prompts = CanvasPrompts.of(value, visit.shown)
@@ -200,6 +235,18 @@ class Sitting:
             visit.encoded = visit.answer = None  # made again when it comes back
             self._left[visit.photo] = visit
             self.visit = None
+
+    def stand_up(self, value: Any, active: float | None) -> None:
+        """Go away for a while; takes and raises what `leave` does."""
+        with self.turn:
+            self.leave(value, active)
+            self._away(AWAY)
+
+    def end(self) -> None:
+        """Nothing is left to do in this category."""
+        with self.turn:
+            self.visit = None
+            self._away(AT_END)
 
     def save(self, value: Any, active: float | None) -> bool:
         """Save the mask that is drawn.
@@ -215,7 +262,7 @@ class Sitting:
             UsageError: nothing or everything is marked.
             PersamError: it is of a photo that is no longer on the desk, or it cannot be written.
         """
-        with self._lock:
+        with self.turn:
             visit = self._visit_of(value)
             prompts = CanvasPrompts.of(value, visit.shown)
             if prompts != visit.prompts:  # the last gesture is still on its way
@@ -224,28 +271,30 @@ class Sitting:
                 return False
             mask = visit.answer if visit.answer is not None else self._mask(visit)
             empty = np.zeros((visit.shown.height, visit.shown.width), bool)
-            self.work.save(visit.photo, empty if mask is None else mask, self._time(visit, active))
+            mask = empty if mask is None else mask
+            self.work.save(visit.photo, mask, self._time(visit, active), anew=visit.start is None)
             self.visit = None
             return True
 
     def save_nothing(self, value: Any, active: float | None) -> None:
         """Record that the photo does not show the object; takes and raises what `save` does."""
-        with self._lock:
+        with self.turn:
             visit = self._visit_of(value)
             self.work.save_nothing(visit.photo, self._time(visit, active))
             self.visit = None
 
     def unsaved(self) -> list[str]:
         """The names of photos on which something is drawn that was not saved."""
-        visits = [*self._left.values(), *([] if self.visit is None else [self.visit])]
-        return sorted(visit.photo.name for visit in visits if not visit.prompts.is_empty)
+        with self.turn:
+            visits = [*self._left.values(), *([] if self.visit is None else [self.visit])]
+            return sorted(visit.photo.name for visit in visits if not visit.prompts.is_empty)
 
     # ---------------------------------------------------------------------------------------------------- inside
 
     def _visit_of(self, value: Any) -> Visit:
         """The open visit, if the canvas shows its photo: a key that is pressed twice is meant once."""
         visit = self.visit
-        if visit is None or not isinstance(value, dict) or value.get("photo") != visit.shown.url:
+        if visit is None or _photo_of(value) != visit.shown.url:
             raise StaleError("That was of another photo; this one is open now.")
         return visit
 
@@ -316,14 +365,25 @@ class Sitting:
 
     def _encoded(self, photo: Path, pixels: np.ndarray) -> EncodedImage:
         """The photo's encoding, which may have been made already while the one before it was looked at."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == photo:
-            return ahead[1].result()
+        if self._ahead is not None and self._ahead[0] == photo:
+            (_, work), self._ahead = self._ahead, None
+            return work.result()
+        self._drop_ahead()
         return self.workshop.encode(pixels)
+
+    def _drop_ahead(self) -> None:
+        """Another photo is wanted than the one that was to come: others need the model."""
+        if self._ahead is not None:
+            self._ahead[1].cancel()
+        self._ahead = None
+
+    def _away(self, where: str) -> None:
+        self.where = where
+        self._drop_ahead()
 
     def _look_ahead(self) -> None:
         """Encode the next photo while this one is looked at, so that nobody's time is spent on waiting."""
-        place = self.work.next_open(self.place)
+        place = self.work.next_open(self.place, without=self.unreadable)
         if self.assistance == BY_HAND or place is None or place == self.place:
             return
         photo = self.work.photos[place]
@@ -332,7 +392,12 @@ class Sitting:
 
 
 class StaleError(PersamError):
-    """An event of a photo that is no longer open: it is not worth a word."""
+    """An event of a photo that is no longer open: the page should show what is."""
+
+
+def _photo_of(value: Any) -> Any:
+    """Where the photo is from that a canvas shows; "" or None if it shows none."""
+    return value.get("photo") if isinstance(value, dict) else None
 
 
 def _marks(prompts: CanvasPrompts) -> int:

@@ -3,10 +3,11 @@ const MOVES = ["pointermove", "pointerdown", "keydown", "wheel", "touchmove"];
 const TICK = 250; // milliseconds
 let active = 0, last = Date.now(), moved = Date.now(), photo = "";
 
-function isLookedAt() {
+function isOpen() {
   const place = document.getElementById(props.place);
-  return photo && !document.hidden && place && place.offsetParent !== null;
+  return !document.hidden && place && place.offsetParent !== null;
 }
+const isLookedAt = () => photo && isOpen();
 function tick() {
   const now = Date.now(), until = Math.min(now, moved + props.idle * 1000);
   // A machine that slept, or a page that was not run for a while, was not looked at.
@@ -26,10 +27,12 @@ watch("photo", begin);
 begin();
 window.persamStopwatch = () => { tick(); return { photo, active: active / 1000 }; };
 
-// Keys press buttons while the photo is on the screen, but never while somebody types.
+// Keys press buttons while the place is on the screen, also where its photo cannot be shown, but never while somebody
+// types; arrows that change what has the focus press none.
 const TYPED = "input:not([type=range]):not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable=true]";
+const MOVED = "input, [role=radio], [role=slider], [role=tab], [role=listbox], [role=menu]";
 document.addEventListener("keydown", (event) => {
-  if (event.defaultPrevented || event.altKey || event.metaKey || event.repeat || !isLookedAt()) return;
+  if (event.defaultPrevented || event.altKey || event.metaKey || event.repeat || !isOpen()) return;
   if (event.target.closest && event.target.closest(TYPED)) return;
   const inCanvas = event.target.closest && event.target.closest(`#${props.place}`);
   const onButton = event.target.closest && event.target.closest("button, a, [role=button], input, summary");
@@ -37,6 +40,7 @@ document.addEventListener("keydown", (event) => {
   // The canvas moves its crosshair by arrows and draws with Enter; Enter presses whatever button has the focus.
   if (inCanvas && /^(enter|arrow)/.test(name)) return;
   if (onButton && name === "enter") return;
+  if (name.startsWith("arrow") && event.target.closest && event.target.closest(MOVED)) return;
   const button = document.getElementById(props.keys[name] || "");
   if (!button || button.disabled) return;
   event.preventDefault();

@@ -27,7 +27,7 @@ class Stopwatch(gr.HTML, metaclass=StublessMeta):
     Args:
         place: id of the element that must be seen for time to count.
         idle: seconds without a movement after which it stops.
-        keys: id of a button by the key that presses it, such as ``{"s": "study-save"}``.
+        keys: id of a button by the key that presses it as long as `place` is seen, such as ``{"s": "study-save"}``.
         more: whatever `gradio.HTML` takes.
     """
 

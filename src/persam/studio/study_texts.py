@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from persam.studio.sitting import Sitting
@@ -62,6 +64,33 @@ def progress(sitting: Sitting) -> str:
         f'aria-valuenow="{len(done)}" style="{_BAR}">'
         f'<div style="{_FILL} width: {100 * len(done) / sitting.count:.1f}%"></div></div>'
     )
+
+
+def ending(sitting: Sitting) -> str:
+    """What is said at the end of a category."""
+    said = f"All {sitting.count} photos of {sitting.work.category.name} are done"
+    if not sitting.unreadable:
+        return f"{said}."
+    names = ", ".join(sorted(photo.name for photo in sitting.unreadable))
+    return f"{said} but for {names}, which cannot be read; tell the person who runs the study."
+
+
+def kept(sitting: Sitting) -> str:
+    """What is drawn and not saved by somebody who goes away for a while; "" if nothing is."""
+    unsaved = sitting.unsaved()
+    if not unsaved:
+        return ""
+    return (
+        f"What is drawn on {', '.join(unsaved)} is not saved yet; it is kept as long as this page is open: "
+        "begin again with the same name, category and way of masking."
+    )
+
+
+def within(folder: str | Path, told: object) -> str:
+    """A sentence that names files as they are called in the study, wherever on the machine that lies."""
+    root = str(folder)
+    inside = str(told).replace(root + os.sep, "")
+    return inside.replace(root, "the study's folder") if os.sep in root else inside  # not a word of the sentence
 
 
 def thanks(sitting: Sitting) -> str:

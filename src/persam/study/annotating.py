@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -170,19 +171,25 @@ class Annotation:
         empty = {time.photo for time in times if time.made == NOTHING}
         return {photo for photo in self.photos if self.mask_file(photo).is_file() or photo.stem in empty}
 
-    def next_open(self, after: int = -1) -> int | None:
-        """The place of the next photo that is not done, from 0, first behind `after`, then from the start; or None."""
-        done = self.done()
+    def next_open(self, after: int = -1, *, without: Collection[Path] = ()) -> int | None:
+        """The place of the next photo that is not done, from 0, first behind `after`, then from the start; or None.
+
+        Args:
+            after: a place.
+            without: photos that are passed over.
+        """
+        done = self.done().union(without)
         places = [*range(after + 1, len(self.photos)), *range(after + 1)]
         return next((place for place in places if self.photos[place] not in done), None)
 
-    def save(self, photo: Path, mask: np.ndarray, time: MaskTime) -> MaskTime:
+    def save(self, photo: Path, mask: np.ndarray, time: MaskTime, *, anew: bool = False) -> MaskTime:
         """Write a mask, whole or not at all, and record how long it took.
 
         Args:
             photo: one of `photos`.
             mask: (H, W) bool, of the photo's size as it is seen, upright.
             time: of this sitting.
+            anew: whether nothing of an earlier mask is in this one.
 
         Returns:
             The line of this mask in ``times.csv``, earlier sittings with it.
@@ -205,7 +212,7 @@ class Annotation:
         if mask.all():
             raise UsageError(f"All of {photo.name} is marked; leave out what is not the object.")
         write_mask(self.mask_file(photo), mask)
-        return self._record(photo, time)
+        return self._record(photo, time, anew=anew)
 
     def save_nothing(self, photo: Path, time: MaskTime) -> MaskTime:
         """Record that a photo does not show the object. A study expects no mask of it then; an earlier one goes.
@@ -221,7 +228,7 @@ class Annotation:
             raise write_error(file, error) from error
         return recorded
 
-    def _record(self, photo: Path, time: MaskTime) -> MaskTime:
+    def _record(self, photo: Path, time: MaskTime, *, anew: bool = False) -> MaskTime:
         own = replace(
             time,
             annotator=self.annotator,
@@ -229,4 +236,4 @@ class Annotation:
             photo=photo.stem,
             place=self.photos.index(photo) + 1,
         )
-        return record_time(self.category.times_file(self.annotator), own)
+        return record_time(self.category.times_file(self.annotator), own, anew=anew)

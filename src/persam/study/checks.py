@@ -22,7 +22,7 @@ from persam.study.layout import (
     entries,
     is_photo,
 )
-from persam.study.times import MaskTime, read_times, saw_nothing
+from persam.study.times import NOTHING, MaskTime, read_times, saw_nothing
 
 #: What can be wrong, from what stops a study to what is merely odd, and how it is counted.
 KINDS = {
@@ -138,16 +138,26 @@ def usable_masks(
 def usable_times(study: Study, category: StudyCategory, problems: list[Problem]) -> list[MaskTime]:
     """Read how long everybody took for the masks of a category, where that was recorded.
 
+    Lines that say that there is nothing to mark are of no mask and not among them.
+
     Args:
         study: that the category is of.
         category: whose times are read.
-        problems: gets what cannot be used.
+        problems: gets what cannot be used, such as a line that says so of a photo that has a mask.
     """
     found: list[MaskTime] = []
     for who in study.annotators:
         file = read_times(category.times_file(who), category.name, who)
-        found += file.times
+        found += [time for time in file.times if time.made != NOTHING]
         problems += [Problem("times", category.name, who, "", sentence) for sentence in file.damaged]
+        for time in file.times:
+            photo = category.photo(time.photo) if time.made == NOTHING else None
+            if photo is not None and category.mask_file(who, photo).is_file():
+                sentence = (
+                    f"{category.times_file(who)} says that {who} sees nothing to mark in {photo.name}, but there is a "
+                    f"mask of it: remove {category.mask_file(who, photo)} or that line."
+                )
+                problems.append(Problem("times", category.name, who, photo.stem, sentence))
     return found
 
 

@@ -13,7 +13,7 @@ from persam.lazy import library
 from persam.study.gallery import colour_of_annotator
 from persam.study.results import BAND_NAMES, BANDS, Mean, Person, Row, StudyResult, StudySummary
 from persam.study.time_summary import TimedMask, TimeFigure, TimeSummary
-from persam.study.times import ASSISTANCE, BY_HAND, PROPOSAL
+from persam.study.times import ASSISTANCE, BY_HAND, MIXED, PROPOSAL
 
 _INK = "#010203"  # stands for the page's own colour of text until the SVG is written
 _BAND_COLOURS = ("#15803d", "#ca8a04", "#c2410c")
@@ -215,11 +215,11 @@ def _is_of(mask: TimedMask, figure: TimeFigure) -> bool:
 
 
 def _dots(assistance: str, colour: str) -> dict[str, Any]:
-    """The dots of masks: hollow for those made by hand alone, diamonds for corrected proposals."""
+    """The dots of masks: hollow for those by hand alone, diamonds for corrected proposals, squares for mixed ones."""
     return {
         "color": colour,
         "linestyle": "none",
-        "marker": "D" if assistance == PROPOSAL else "o",
+        "marker": {PROPOSAL: "D", MIXED: "s"}.get(assistance, "o"),
         "markerfacecolor": "none" if assistance == BY_HAND else colour,
     }
 

@@ -113,7 +113,7 @@ class RankCorrelation:
 
 @dataclass(frozen=True)
 class HelpComparison:
-    """Masks that were prompted beside those by hand, over photos that have both.
+    """Masks that were prompted beside those by hand, over photos that have both; mixed masks are of neither kind.
 
     Attributes:
         ratio: geometric mean over photos of (seconds with help / seconds by hand): below 1 help saves time.

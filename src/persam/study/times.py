@@ -21,9 +21,15 @@ from persam.errors import PersamError, write_error
 from persam.files import write_csv
 
 #: What an annotator had to work with: the model, asked by points and boxes; the hand alone; or what the model found of
-#: itself, after it was shown the annotator's mask of another photo.
-WITH_MODEL, BY_HAND, PROPOSAL = "model", "none", "proposal"
-ASSISTANCE = {WITH_MODEL: "with the model", BY_HAND: "by hand", PROPOSAL: "correcting proposals"}
+#: itself, after it was shown the annotator's mask of another photo. A mask that was worked on in more than one of these
+#: ways is mixed: its seconds are those of neither.
+WITH_MODEL, BY_HAND, PROPOSAL, MIXED = "model", "none", "proposal", "mixed"
+ASSISTANCE = {
+    WITH_MODEL: "with the model",
+    BY_HAND: "by hand",
+    PROPOSAL: "correcting proposals",
+    MIXED: "in more than one way",
+}
 
 #: How a mask came about. There is no mask where somebody saw nothing to mark, and said so.
 HAND, PROMPTS, BOTH, CORRECTED, NOTHING = "hand", "prompts", "prompts and hand", "corrected proposal", "nothing here"
@@ -38,7 +44,7 @@ class MaskTime:
         annotator, category, photo: whose mask of which photo; the photo by its stem.
         place: of the photo in this annotator's order, from 1.
         assistance: what there was to work with, one of `ASSISTANCE`.
-        made: how the mask came about at last, one of `MADE`.
+        made: how the mask came about, in all sittings since it was last begun anew, one of `MADE`.
         active_seconds: spent on the mask, all sittings together.
         first_active_seconds: of those, until it was saved for the first time.
         wall_seconds: by the clock, with the pauses.
@@ -80,17 +86,32 @@ class MaskTime:
         """Whether it was saved more than once."""
         return self.saves > 1
 
-    def after(self, earlier: MaskTime) -> MaskTime:
-        """This sitting and the ones before it in one line; assistance and how it was made are those of the last."""
+    def after(self, earlier: MaskTime, *, anew: bool = False) -> MaskTime:
+        """This sitting and the ones before it in one line.
+
+        Args:
+            earlier: the line of the ones before.
+            anew: whether nothing of the earlier mask is in this one. Otherwise a mask that began as a proposal stays
+                one, and one that was made with prompts is not by hand because it was touched by hand.
+        """
         counts = ("positive_points", "negative_points", "boxes", "strokes", "undos", "saves")
         return replace(
             self,
+            assistance=self.assistance if self.assistance == earlier.assistance else MIXED,
+            made=self.made if anew else _made_in_turn(earlier.made, self.made),
             active_seconds=round(earlier.active_seconds + self.active_seconds, 3),
             first_active_seconds=earlier.first_active_seconds,
             wall_seconds=round(earlier.wall_seconds + self.wall_seconds, 3),
             started_utc=min(earlier.started_utc, self.started_utc),
             **{name: getattr(earlier, name) + getattr(self, name) for name in counts},
         )
+
+
+def _made_in_turn(first: str, then: str) -> str:
+    """How a mask came about that was made in one way and changed in another."""
+    if NOTHING in {first, then} or first == then:
+        return then
+    return CORRECTED if CORRECTED in {first, then} else BOTH
 
 
 @dataclass(frozen=True)
@@ -137,10 +158,15 @@ def read_times(file: Path, category: str, annotator: str) -> TimesFile:
     return TimesFile(tuple(times.values()), tuple(damaged))
 
 
-def record_time(file: Path, time: MaskTime) -> MaskTime:
+def record_time(file: Path, time: MaskTime, *, anew: bool = False) -> MaskTime:
     """Add a sitting to an annotator's ``times.csv``; several windows may do so at once.
 
     Lines that cannot be understood are kept as they are.
+
+    Args:
+        file: ``times.csv``, which is made where there is none.
+        time: of the sitting.
+        anew: as for `MaskTime.after`.
 
     Returns:
         The line as it is now, with earlier sittings of the same photo.
@@ -155,7 +181,7 @@ def record_time(file: Path, time: MaskTime) -> MaskTime:
             for row in [row for row in rows if row.get("photo") == time.photo]:
                 earlier = _parsed(row)
                 if isinstance(earlier, MaskTime):
-                    time = time.after(earlier)
+                    time = time.after(earlier, anew=anew)
                     rows.remove(row)
             rows.append(_row(time))
             write_csv(file, [columns, *([row.get(column) or "" for column in columns] for row in rows)])

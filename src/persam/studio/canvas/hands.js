@@ -10,6 +10,7 @@ const inView = (event) => {
 canvas.addEventListener("pointerdown", (event) => {
   if (!photo || (event.button && event.pointerType === "mouse" && event.button > 2)) return;
   stage.focus({ preventScroll: true });
+  endStrokeOfKeys();
   showCross = false;
   corner = null;
   const where = inView(event);
@@ -31,7 +32,7 @@ canvas.addEventListener("pointermove", (event) => {
   const where = inView(event);
   hovering = event.pointerType === "touch" ? null : where;
   if (fingers.has(event.pointerId)) fingers.set(event.pointerId, where);
-  if (gesture) dragged(event, where);
+  if (gesture && !gesture.byKeys) dragged(event, where);
   if (gesture || tool === "brush" || tool === "eraser") refresh();
 });
 
@@ -102,6 +103,7 @@ function pinch() {
 // ------------------------------------------------------------------------------------------------ buttons and keys
 
 function choose(name) {
+  endStrokeOfKeys();
   tool = name;
   corner = null;
   for (const each of tools) each.setAttribute("aria-checked", String(each.dataset.tool === name));
@@ -134,6 +136,16 @@ function moveCross(dx, dy, far) {
   say(Math.round(cross[0]) + ", " + Math.round(cross[1]));
 }
 
+// Whatever ends a stroke that keys began keeps it; true if there was one.
+function endStrokeOfKeys() {
+  if (!gesture || !gesture.byKeys) return false;
+  const done = gesture.stroke;
+  gesture = null;
+  addStroke(done);
+  say("Stroke done");
+  return true;
+}
+
 function useTool() {
   if (!cross) return moveCross(0, 0, false);
   const [x, y] = cross.map(Math.round);
@@ -144,8 +156,7 @@ function useTool() {
     if (corner) { setBox(corner, cross); corner = null; say("Box done"); }
     else { corner = cross; say("First corner at " + x + ", " + y + "; move on and press Enter"); }
   } else if (tool === "brush" || tool === "eraser") {
-    if (gesture && gesture.byKeys) { const done = gesture.stroke; gesture = null; addStroke(done); say("Stroke done"); }
-    else {
+    if (!endStrokeOfKeys()) {
       gesture = { kind: "stroke", byKeys: true, stroke: { label: tool === "brush" ? 1 : 0, width: strokeWidth(), points: [cross] } };
       say("Stroke begins at " + x + ", " + y + "; move on and press Enter");
     }
