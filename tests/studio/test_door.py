@@ -130,11 +130,18 @@ def test_a_browser_that_is_opened_gets_a_code_that_is_good_once(
 
 
 def test_two_studios_of_a_host_do_not_throw_each_other_out(studio: FastAPI) -> None:
-    first, second = (visitor(studio, f"http://127.0.0.1:{port}", token=TOKEN) for port in (7860, 7861))
-    second.cookies = first.cookies  # a browser has one for all ports of a host
-    for each in (first, second):
-        assert each.get(f"/?token={TOKEN}").status_code == 303
-    assert [each.get("/config").status_code for each in (first, second)] == [200, 200]
+    jar: dict[str, str] = {}  # a browser has one for all ports of a host
+    doors = [Door(studio, ServerSettings(Path(), token=TOKEN)) for _ in range(2)]
+    urls = [f"http://127.0.0.1:{port}" for port in (7860, 7861)]
+
+    def asks(place: int, path: str) -> int:
+        client = TestClient(doors[place], base_url=urls[place], follow_redirects=False)
+        got = client.get(path, headers={"cookie": "; ".join(f"{name}={value}" for name, value in jar.items())})
+        jar.update(got.cookies)
+        return got.status_code
+
+    assert [asks(place, f"/?token={TOKEN}") for place in (0, 1)] == [303, 303]
+    assert [asks(place, "/config") for place in (0, 1)] == [200, 200]
 
 
 def test_a_cookie_of_another_run_is_worth_nothing(studio: FastAPI) -> None:

@@ -95,8 +95,8 @@ class Door:
 
     def _let_in(self, cookie: str) -> Response:
         answer = RedirectResponse("/", 303)
-        # Lax: who follows a link of another site to the studio is known here. What changes anything is a POST, and where
-        # that comes from is looked at.
+        # Lax: who follows a link of another site to the studio is known here; what changes anything is a POST, and of
+        # that the origin is checked.
         answer.set_cookie(cookie, self._pass, httponly=True, samesite="lax")
         return answer
 
