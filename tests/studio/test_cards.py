@@ -18,7 +18,7 @@ from persam import Concept, PerSAM
 from persam.errors import PersamError
 
 pytest.importorskip("gradio")
-from persam.album.fix import learned_with
+from persam.album import learned_with
 from persam.doctor.findings import Finding
 from persam.studio.cards import concept_card, concept_details, concept_tile, findings_card, line, spoken, weight_bars
 

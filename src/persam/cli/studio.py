@@ -92,12 +92,11 @@ def _check_study(study: Path | None, *, shuffle: bool) -> None:
         if shuffle:
             raise UsageError("--shuffle is about the photos of a study; say with --study which.")
         return
-    from persam.study.annotating import shuffle as shuffle_photos
-    from persam.study.layout import read
+    from persam import study as studies
 
-    found = read(study)
+    found = studies.read(study)
     if shuffle:
-        shuffle_photos(found)
+        studies.shuffle(found)
 
 
 def _tell(door: Door, url: str, *, browser: bool) -> None:
