@@ -26,6 +26,21 @@ TASKS = (
     "video",
 )  # one folder for each thing a person does
 FACES = ("server", "studio")  # a service for programs and a page for people; they stand on the tasks
+GROUND = ("album", "video", "study")  # what they stand on, and on nothing inside it
+# Files of the faces that still import what is inside; none may join them.
+INSIDE = {
+    "server/jobs/work_album.py",
+    "server/jobs/work_video.py",
+    "studio/annotate.py",
+    "studio/clip_search.py",
+    "studio/downloads.py",
+    "studio/find_actions.py",
+    "studio/organise.py",
+    "studio/results.py",
+    "studio/searching.py",
+    "studio/sitting.py",
+    "studio/study_texts.py",
+}
 # An album's speed is measured as one is filled, and how well objects are followed as they are.
 MEASURED = {("benchmark", "album"), ("benchmark", "video")}
 SAME_LINES = 10
@@ -83,6 +98,21 @@ def imports_from(folder: str) -> set[str]:
 def test_does_not_import(one: str, other: str) -> None:
     found = {name for name in imports_from(one) if f"{name}.".startswith(f"persam.{other}.")}
     assert not found
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name of persam is a module in a task that faces stand on, not what its package gives."""
+    _, *inner = name.split(".")
+    place = PACKAGE.joinpath(*inner[:2])
+    return len(inner) > 1 and inner[0] in GROUND and (place.is_dir() or place.with_suffix(".py").is_file())
+
+
+def test_faces_stand_on_tasks_and_on_nothing_inside_them() -> None:
+    files = [file for face in FACES for file in sorted((PACKAGE / face).rglob("*.py"))]
+    found = {str(file.relative_to(PACKAGE)) for file in files if any(map(is_inside, imports_of(file)))}
+    assert not found - INSIDE, "import it from the task's package, which may have to name it"
+    assert is_inside("persam.study.times")
+    assert not is_inside("persam.study.read")
 
 
 def test_imports_are_seen() -> None:

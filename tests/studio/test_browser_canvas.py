@@ -104,6 +104,7 @@ def page(server: tuple[str, TwoCanvases], loaded: Page) -> Page:
 
 def test_it_is_used_without_a_mouse(server: tuple[str, TwoCanvases], page: Page) -> None:
     drawn, board, keys = server[1], DrawingBoard(page.locator("#first")), page.keyboard
+    assert page.locator("#first .pc-empty").text_content() == "No photo yet."  # for when the photo goes
     board.stage.focus()
     for key in ("a", "ArrowLeft", "Shift+ArrowUp", "Enter"):
         keys.press(key)

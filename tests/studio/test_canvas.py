@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -61,6 +63,14 @@ def test_masks_of_large_photos_are_shown_small() -> None:
 
 def test_no_photo_is_shown_as_none() -> None:
     assert as_the_page_gets_it(Canvas.show(None))["props"] == {"photo": {}, "reply": {}}
+
+
+def test_what_stands_there_without_a_photo_is_in_the_page_and_is_not_run() -> None:
+    """An update brings only what changes, and a canvas in a tab that was not open has nothing else."""
+    template = Canvas(empty="Choose `one` <b> ${run()} {{x}}").html_template
+    (shown,) = re.findall(r'<p class="pc-empty">(.*?)</p>', template)
+    assert html.unescape(shown) == "Choose `one` <b> ${run()} {{x}}"
+    assert not set("`${<") & set(shown)
 
 
 def test_its_parts_are_files_of_the_package_and_templates_stay_as_written() -> None:

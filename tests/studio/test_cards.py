@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from persam import Concept, PerSAM
 from persam.errors import PersamError
 
 pytest.importorskip("gradio")
+from persam.album import learned_with
 from persam.doctor.findings import Finding
 from persam.studio.cards import concept_card, concept_details, concept_tile, findings_card, line, spoken, weight_bars
 
@@ -89,6 +91,27 @@ def test_errors_become_a_sentence_and_nothing_else_changes(caplog: pytest.LogCap
     assert caplog.records[-1].exc_info is not None  # whoever runs it sees where
     (nothing,) = spoken("status")(silent)()
     assert "value" not in nothing["status"]
+
+
+def test_sentences_of_the_command_line_are_said_in_words_of_the_page(tmp_path: Path) -> None:
+    model = PerSAM(ColourModel())
+    model.learn(*draw_scene(), name="disc").save(tmp_path / "disc.safetensors")
+    concept = Concept.load(tmp_path / "disc.safetensors")
+    tuned = replace(concept, scale_weights=(0.2, 0.3, 0.5))
+    for refuse in (lambda: model.tune(concept), concept.kept_references, lambda: learned_with(model, tuned, [])):
+
+        def handler(refuse: Any = refuse) -> Iterator[dict[str, Any]]:
+            yield {"status": refuse()}
+
+        *_, last = spoken("status")(handler)()
+        assert "--" not in last["status"]
+        assert "learn it again" in last["status"]
+        assert "Keep the photo" in last["status"]
+    card = findings_card(SimpleNamespace(verdict="do not use", findings=[Finding("x", "severe", _OF_PICTURE)]))  # type: ignore[arg-type]
+    assert "It has two sizes; draw the mask anew." in card
+
+
+_OF_PICTURE = "It has two sizes; see with --picture which of the two is right, draw the mask anew."
 
 
 def test_a_concept_without_thumbnail_has_a_tile(concept: Concept) -> None:

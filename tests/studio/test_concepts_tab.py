@@ -70,6 +70,7 @@ def test_every_concept_is_a_tile_and_the_chosen_one_is_described(tab: ConceptsTa
 def test_a_download_is_the_file_and_can_be_loaded_under_its_name(tab: ConceptsTab, tmp_path: Path) -> None:
     file = Path(choose(tab, "disc")[tab.download]["value"])
     assert file.name == "disc.safetensors"
+    assert Path(choose(tab, "disc")[tab.download]["value"]) == file  # no other copy for every look
     assert file.read_bytes() == tab.workshop.concepts.path("disc").read_bytes()
     copy = tmp_path / "my disc.safetensors"
     copy.write_bytes(file.read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,10 +56,16 @@ def test_the_page_names_its_tabs_and_asks_nobody_else(studio: FastAPI) -> None:
 
 
 def test_pictures_come_by_names_that_nobody_guesses(workshop: Workshop, studio: FastAPI) -> None:
-    name = workshop.pictures.put(b"<h1>Report</h1>", "html")
     here = visitor(studio)
-    assert here.get(f"/pictures/{name}").headers["content-type"].startswith("text/html")
+    got = here.get(f"/pictures/{workshop.pictures.put(b'pixels', 'jpg')}")
+    assert (got.headers["content-type"], got.headers["x-content-type-options"]) == ("image/jpeg", "nosniff")
     assert here.get("/pictures/0.jpg").status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["html", "svg", "xml", "js"])
+def test_what_could_run_is_no_picture(workshop: Workshop, studio: FastAPI, kind: str) -> None:
+    for shelf in (workshop.pictures, workshop.reports):
+        assert visitor(studio).get(f"/pictures/{shelf.put(b'<script>', kind)}").status_code == 404
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860"])
@@ -94,7 +101,7 @@ def test_with_a_token_it_is_asked_for_once(studio: FastAPI) -> None:
     cookie = let_in.headers["set-cookie"]
     assert TOKEN not in cookie
     assert "HttpOnly" in cookie
-    assert "samesite=strict" in cookie.lower()
+    assert "samesite=lax" in cookie.lower()  # who follows a link to the studio is known
     assert stranger.get("/config").status_code == 200  # the cookie is sent
     assert visitor(studio, "http://0.0.0.0", host="0.0.0.0", token=TOKEN).get("/config").status_code == 401
 
@@ -104,6 +111,37 @@ def test_the_form_lets_in_and_a_huge_one_does_not(studio: FastAPI) -> None:
     assert stranger.post("/enter", content="token=" + "x" * 10_000).status_code == 401
     assert stranger.post("/enter", data={"token": TOKEN}).status_code == 303
     assert stranger.get("/config").status_code == 200
+
+
+def test_a_browser_that_is_opened_gets_a_code_that_is_good_once(
+    studio: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door(studio, ServerSettings(Path(), token=TOKEN))
+
+    def comes(code: str) -> int:
+        return TestClient(door, base_url=HERE, follow_redirects=False).get(f"/?code={code}").status_code
+
+    code = door.code()
+    assert TOKEN not in code
+    assert [comes(code), comes(code), comes("guessed")] == [303, 401, 401]
+    late, now = door.code(), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 121)
+    assert comes(late) == 401
+
+
+def test_two_studios_of_a_host_do_not_throw_each_other_out(studio: FastAPI) -> None:
+    jar: dict[str, str] = {}  # a browser has one for all ports of a host
+    doors = [Door(studio, ServerSettings(Path(), token=TOKEN)) for _ in range(2)]
+    urls = [f"http://127.0.0.1:{port}" for port in (7860, 7861)]
+
+    def asks(place: int, path: str) -> int:
+        client = TestClient(doors[place], base_url=urls[place], follow_redirects=False)
+        got = client.get(path, headers={"cookie": "; ".join(f"{name}={value}" for name, value in jar.items())})
+        jar.update(got.cookies)
+        return got.status_code
+
+    assert [asks(place, f"/?token={TOKEN}") for place in (0, 1)] == [303, 303]
+    assert [asks(place, "/config") for place in (0, 1)] == [200, 200]
 
 
 def test_a_cookie_of_another_run_is_worth_nothing(studio: FastAPI) -> None:

@@ -103,7 +103,7 @@ def test_the_comparison_ends_in_its_report(running: Running) -> None:
     assert said[0] == "Comparing: 0 of 6 photos."
     assert said[-3:-1] == ["Comparing: 6 of 6 photos.", "Writing the report."]
     assert (running.study.folder / "report" / "report.html").is_file()
-    [name] = [name for name in running.workshop.pictures._files if name.endswith("html")]
+    [name] = running.workshop.reports._files
     app = FastAPI()
     app.include_router(organise._reports(running.workshop))
     got = TestClient(app).get(f"/study-reports/{name}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 from tests.conftest import draw_scene
@@ -17,10 +18,13 @@ from persam import PerSAM
 
 pytest.importorskip("gradio")
 import gradio as gr
+from gradio.state_holder import StateHolder
 
+from persam.errors import UsageError
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
-from persam.studio import teach
+from persam.studio import teach, teaching
+from persam.studio.cards import spoken
 from persam.studio.teach import TeachTab
 from persam.studio.teaching import Teaching
 from persam.studio.workshop import Workshop
@@ -72,9 +76,47 @@ def test_a_click_is_answered_and_the_doctor_speaks(tab: TeachTab, opened: Teachi
 
 
 def test_what_the_model_cannot_do_is_said_below_the_photo(tab: TeachTab, opened: Teaching) -> None:
-    answer = last(tab.draw(opened, drawn(opened, points=[[5, 5, 0]], number=2)))[tab.canvas]["reply"]
+    answer = refused(tab, opened, drawn(opened, points=[[5, 5, 0]], number=2))
     assert (answer["number"], answer["mask"]) == (2, "")
     assert "click on the object too" in answer["note"]
+
+
+def refused(tab: TeachTab, lesson: Teaching, value: Any) -> dict[str, Any]:
+    reply: dict[str, Any] = last(spoken(tab.status, tab.canvas)(tab.draw)(lesson, value))[tab.canvas]["reply"]
+    return reply
+
+
+def test_every_gesture_is_answered_whatever_goes_wrong(
+    tab: TeachTab, opened: Teaching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "cannot be read" in refused(tab, opened, drawn(opened, points=[[1, 1, 9]], number=3))["note"]
+
+    def fail(*_: Any) -> None:
+        raise ValueError("a mistake of ours")
+
+    monkeypatch.setattr(teaching, "mask_of", fail)
+    answer = refused(tab, opened, drawn(opened, points=[[60, 84, 1]], number=4))
+    assert (answer["number"], answer["photo"], answer["mask"]) == (4, opened.shown.url, "")  # else the page waits on
+    assert "Something went wrong here" in answer["note"]
+
+
+def test_a_lesson_goes_when_its_page_is_closed(engine: Engine, tmp_path: Path) -> None:
+    with Workshop(engine, ConceptStore(tmp_path / "concepts"), folder=tmp_path / "run") as workshop:
+        with gr.Blocks() as page:
+            tab = TeachTab(workshop)
+        holder = StateHolder()
+        holder.set_blocks(page)
+        name = holder["a page"][tab.lesson._id] = tab.lessons.new()
+        lesson = weakref.ref(tab.lessons.get(name))
+        list(tab.of_lesson(tab.open_photo)(name, None))
+        assert lesson() is not None
+        holder.delete_state("a page")
+        gc.collect()
+        assert lesson() is None
+    outputs = [each for fn in page.fns.values() for each in fn.outputs]
+    assert tab.lesson in outputs  # what is never set, Gradio does not expire
+    with pytest.raises(UsageError, match="reload the page"):
+        list(tab.of_lesson(tab.open_photo)(name, None))
 
 
 def test_the_doctor_does_not_speak_of_a_mask_that_changed(
@@ -83,32 +125,31 @@ def test_the_doctor_does_not_speak_of_a_mask_that_changed(
     last(tab.draw(opened, drawn(opened, points=[[60, 84, 1]])))
 
     def draw_on(seconds: float) -> None:
-        opened.mask = np.ones((120, 160), bool)
+        opened.draw(tab.workshop, drawn(opened, points=[[62, 86, 1]]))
 
     monkeypatch.setattr(teach.time, "sleep", draw_on)
     assert tab.doctor not in last(tab.examine(opened))
 
 
 def test_learn_add_replace_and_tune_show_the_concept_as_it_is(tab: TeachTab, opened: Teaching) -> None:
-    last(tab.draw(opened, drawn(opened, points=[[60, 84, 1]])))
-    learned = last(tab.learn_it(opened, "disc", True))
+    value = drawn(opened, points=[[60, 84, 1]])
+    learned = last(tab.learn_it(opened, value, "disc", True))
     assert "1 photo, mode persam, not tuned" in words(learned[tab.card])
     assert Path(learned[tab.download]["value"]).name == "disc.safetensors"
-    taken = last(tab.learn_it(opened, "disc", True))
+    taken = last(tab.learn_it(opened, value, "disc", True))
     assert "another shot of it, replace it" in taken[tab.status]
     assert taken[tab.taken]["visible"]
-    assert "2 photos" in words(last(tab.add_it(opened, "disc", True))[tab.card])
+    assert "2 photos" in words(last(tab.add_it(opened, value, "disc", True))[tab.card])
     tuned = last(tab.tune_it(opened))
     assert "two learned numbers" in tuned[tab.card]
     assert not tuned[tab.tune]["interactive"]
-    replaced = last(tab.replace_it(opened, "disc", True))
+    replaced = last(tab.replace_it(opened, value, "disc", True))
     assert "1 photo, mode persam, not tuned" in words(replaced[tab.card])
     assert not replaced[tab.taken]["visible"]
 
 
 def test_it_is_tried_on_another_photo(tab: TeachTab, opened: Teaching, tmp_path: Path) -> None:
-    last(tab.draw(opened, drawn(opened, points=[[60, 84, 1]])))
-    last(tab.learn_it(opened, "disc", True))
+    last(tab.learn_it(opened, drawn(opened, points=[[60, 84, 1]]), "disc", True))
     Image.fromarray(draw_scene(radius=0, seed=4)[0]).save(tmp_path / "empty.png")
     tried = last(tab.try_it(opened, str(tmp_path / "empty.png")))
     assert "ound" in words(tried[tab.status])

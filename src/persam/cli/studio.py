@@ -15,7 +15,7 @@ from persam.errors import UsageError
 from persam.lazy import library
 
 if TYPE_CHECKING:
-    from persam.server.settings import ServerSettings
+    from persam.studio.serving import Door
 
 _LIBRARIES = ("gradio", "fastapi", "uvicorn")
 
@@ -66,7 +66,7 @@ def studio(
     from persam.server.settings import ServerSettings
     from persam.server.store import ConceptStore
     from persam.studio.app import create_studio
-    from persam.studio.serving import serve
+    from persam.studio.serving import Door, serve
     from persam.studio.workshop import Workshop
 
     check_folder(concepts)
@@ -80,7 +80,8 @@ def studio(
             Workshop(engine, ConceptStore(concepts), study=study, is_local=settings.is_loopback) as workshop,
         ):
             url = address_of(settings, taken)
-            serve(create_studio(workshop), settings, taken, lambda: _tell(settings, url, browser=browser))
+            door = Door(create_studio(workshop), settings)
+            serve(door, taken, lambda: _tell(door, url, browser=browser))
             engine.close(finish=False)
     say("Stopped.")
 
@@ -91,16 +92,15 @@ def _check_study(study: Path | None, *, shuffle: bool) -> None:
         if shuffle:
             raise UsageError("--shuffle is about the photos of a study; say with --study which.")
         return
-    from persam.study.annotating import shuffle as shuffle_photos
-    from persam.study.layout import read
+    from persam import study as studies
 
-    found = read(study)
+    found = studies.read(study)
     if shuffle:
-        shuffle_photos(found)
+        studies.shuffle(found)
 
 
-def _tell(settings: ServerSettings, url: str, *, browser: bool) -> None:
-    say(f"The studio is at {url} (Ctrl-C ends it); concepts are in {settings.folder}.")
+def _tell(door: Door, url: str, *, browser: bool) -> None:
+    say(f"The studio is at {url} (Ctrl-C ends it); concepts are in {door.settings.folder}.")
     if browser:
-        address = url if settings.token is None else f"{url}/?token={settings.token}"
+        address = url if door.settings.token is None else f"{url}/?code={door.code()}"
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # it may wait for a browser

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 from html import escape
 from importlib.resources import files
+from pathlib import PurePath
 
 import gradio as gr
 from fastapi import FastAPI, Response
@@ -17,6 +17,9 @@ from persam.studio.workshop import Workshop
 TABS = (("Teach", teach.build), ("Find", find.build), ("Concepts", concepts.build), ("Study", annotate.build))
 _STYLES = ("cards.css",)  # besides that of the looks
 _MOST_UPLOADED = "4gb"  # one file, such as a clip
+# What a browser shows and cannot run: no page, and no SVG.
+_PICTURES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+_ALWAYS = {"cache-control": "private, max-age=86400, immutable", "x-content-type-options": "nosniff"}
 
 
 def create_studio(workshop: Workshop) -> FastAPI:
@@ -32,11 +35,10 @@ def create_studio(workshop: Workshop) -> FastAPI:
 
     @app.get("/pictures/{name}")
     def picture(name: str) -> Response:
-        file = workshop.pictures.get(name)
-        if file is None:
+        file, kind = workshop.pictures.get(name), _PICTURES.get(PurePath(name).suffix)
+        if file is None or kind is None:
             return Response("This picture is gone; load the photo again.", status_code=404)
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        return Response(file, media_type=kind, headers={"cache-control": "private, max-age=86400, immutable"})
+        return Response(file, media_type=kind, headers=_ALWAYS)
 
     page = _page(workshop)
     for router in workshop.routers:  # before the page, which answers every address

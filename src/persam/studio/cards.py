@@ -15,6 +15,7 @@ import gradio as gr
 from persam.errors import PersamError, first_line
 from persam.method.settings import Settings
 from persam.reports.pictures import data_uri
+from persam.studio.canvas import Canvas
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -25,8 +26,16 @@ _VERDICTS = {
     "will work, but": "This will work, but less well than it could:",
     "do not use": "Do not learn from this as it is:",
 }
-# What the doctor says of the command line is of no use on a page.
-_OF_COMMANDS = ("see with --picture which of the two is right, ",)
+# What sentences say of the command line, and what is said of it on a page.
+_OF_COMMANDS = (
+    (", with --keep-reference to keep them from now on.", ' with "Keep the photo" ticked.'),
+    (
+        "learn it again with --tune, and with --keep-reference to tune it later too.",
+        'learn it again with "Keep the photo" ticked.',
+    ),
+    ("learn it again with --keep-reference.", 'learn it again with "Keep the photo" ticked.'),
+    ("see with --picture which of the two is right, ", ""),
+)
 
 
 def line(text: str, *, problem: bool = False) -> str:
@@ -35,12 +44,25 @@ def line(text: str, *, problem: bool = False) -> str:
     return f'<div class="{kind}" role="{role}"><span>{escape(text)}</span></div>'
 
 
-def spoken(status: Any) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
-    """Make a handler say what went wrong in a status line, in one sentence.
+def on_page(sentence: str) -> str:
+    """A sentence of the library as the page says it: without options of the command line."""
+    for words, instead in _OF_COMMANDS:
+        sentence = sentence.replace(words, instead)
+    return sentence
+
+
+def spoken(status: Any, canvas: Any = None) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
+    """Make a handler say what went wrong, in one sentence: in a status line, or below the photo that was drawn on.
 
     Args:
         status: the component of the line.
+        canvas: a `Canvas`, if the handler answers a gesture on it; then the value of it is its last argument.
     """
+
+    def problem(sentence: str, given: tuple[Any, ...]) -> dict[Any, Any]:
+        if canvas is not None and isinstance(given[-1], dict):
+            return {status: gr.skip(), canvas: Canvas.refuse(given[-1], sentence)}
+        return {status: line(sentence, problem=True)}
 
     def wrap(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
         @wraps(handler)
@@ -53,11 +75,11 @@ def spoken(status: Any) -> Callable[[Callable[..., Iterator[Any]]], Callable[...
                 if not answered:
                     yield {status: gr.skip()}  # else Gradio would empty all that it might have changed
             except PersamError as error:
-                yield {status: line(str(error), problem=True)}
+                yield problem(on_page(str(error)), given)
             except Exception as error:
                 logging.getLogger("persam.studio").exception("An error of the studio's own")
                 what = f"{type(error).__name__}: {first_line(error)}"
-                yield {status: line(f"Something went wrong here ({what:.80}); the terminal says where.", problem=True)}
+                yield problem(f"Something went wrong here ({what:.80}); the terminal says where.", given)
 
         return told
 
@@ -69,10 +91,7 @@ def findings_card(diagnosis: Diagnosis | None) -> str:
     if diagnosis is None:
         return ""
     kind = diagnosis.verdict.split(maxsplit=1)[0]
-    sentences = [each.sentence for each in diagnosis.findings]
-    for words in _OF_COMMANDS:
-        sentences = [each.replace(words, "") for each in sentences]
-    items = "".join(f"<li>{escape(each)}</li>" for each in sentences)
+    items = "".join(f"<li>{escape(on_page(each.sentence))}</li>" for each in diagnosis.findings)
     found = f"<ul>{items}</ul>" if items else ""
     return f'<div class="findings {kind}" role="status"><strong>{_VERDICTS[diagnosis.verdict]}</strong>{found}</div>'
 

@@ -7,7 +7,6 @@ concepts-delete-yes, concepts-delete-no.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -137,13 +136,11 @@ class ConceptsTab:
             concept = self.workshop.concepts.load(name)
         except PersamError as error:
             return {self.details: line(str(error), problem=True), self.tune: gr.update(interactive=False)}
-        offered = self.workshop.download(file.name)
-        shutil.copyfile(file, offered)
         stranger = self._stranger(concept)
         return {
             self.details: concept_details(concept, sha256_of(file), stranger),
             self.tune: gr.update(interactive=concept.keeps_references and not concept.tuned and not stranger),
-            self.download: gr.update(value=str(offered)),
+            self.download: gr.update(value=str(self.workshop.concept_file(name))),
         }
 
     def look_again(self, chosen: str) -> Updates:

@@ -25,7 +25,10 @@ REPORT = "report"  # folder in the study's
 _NAMED = 12  # problems that are named
 _ADDRESS = "/study-reports"
 # A report needs nothing but itself; whatever is in it, nothing runs.
-_ALONE = {"Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"}
+_ALONE = {
+    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def build(workshop: Workshop, folder: gr.State) -> None:
@@ -73,8 +76,8 @@ def _reports(workshop: Workshop) -> APIRouter:
 
     @router.get(f"{_ADDRESS}/{{name}}")
     def report(name: str) -> Response:
-        page = workshop.pictures.get(name)
-        if page is None or not name.endswith(".html"):
+        page = workshop.reports.get(name)
+        if page is None:
             return Response("This report is gone from here; it lies in the study's folder.", status_code=404)
         return Response(page, media_type="text/html", headers=_ALONE)
 
@@ -99,7 +102,7 @@ def _compare(workshop: Workshop, study: Study, method: str) -> Iterator[str]:
                 break
         yield _sentence("Writing the report.")
         page = write_report(going.result(), out)
-    address = f"{_ADDRESS}/{workshop.pictures.put(page.read_bytes(), 'html')}"
+    address = f"{_ADDRESS}/{workshop.reports.put(page.read_bytes(), 'html')}"
     yield (
         f'<p>The comparison is done: <a href="{address}" target="_blank" rel="noopener">open the report</a>. '
         f"It lies in the study's folder, in {REPORT}/, and all numbers and pictures beside it.</p>"

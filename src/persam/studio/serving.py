@@ -7,20 +7,22 @@ import hmac
 import logging
 import secrets
 import socket
+import threading
+import time
 from collections.abc import Callable
 from html import escape
 from types import FrameType
 from urllib.parse import parse_qs, urlsplit
 
 import uvicorn
-from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from persam.server.settings import ServerSettings, is_loopback
 
-_COOKIE = "persam-studio"
+_COOKIE = "persam-studio"  # and its port: a browser sends a cookie to all ports of a host
+_CODE_LASTS = 120  # seconds in which the browser that is opened has to come
 _READING = ("GET", "HEAD", "OPTIONS")
 _LONGEST_FORM = 4096  # bytes
 _LAST_WORDS = 1  # seconds in which answers that are being sent may be taken when the studio ends
@@ -29,7 +31,9 @@ _LAST_WORDS = 1  # seconds in which answers that are being sent may be taken whe
 class Door:
     """ASGI middleware round the studio: pages of others, and whoever does not know the token, stay outside.
 
-    The token is given once, in the address or in a form, and then a cookie says that it was.
+    The token is given once, in the address or in a form, and then a cookie says that it was. A browser that is opened
+    by a program gets a code instead, which lets in once: other people of the machine see what programs are called with,
+    and a browser remembers addresses.
 
     Args:
         app: what is behind it.
@@ -40,6 +44,15 @@ class Door:
         self.app, self.settings = app, settings
         key = secrets.token_bytes(32)  # of this run, so that a cookie tells nobody the token
         self._pass = hmac.new(key, (settings.token or "").encode(), hashlib.sha256).hexdigest()
+        self._codes: dict[str, float] = {}  # with the time until which they are good
+        self._lock = threading.Lock()
+
+    def code(self) -> str:
+        """A code that lets one browser in, within two minutes, as ``/?code=CODE``."""
+        code = secrets.token_urlsafe(24)
+        with self._lock:
+            self._codes[code] = time.monotonic() + _CODE_LASTS
+        return code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or not."""
@@ -62,8 +75,15 @@ class Door:
 
     async def _check_token(self, request: Request) -> Response | None:
         token = self.settings.token
-        if token is None or hmac.compare_digest(request.cookies.get(_COOKIE, "").encode(), self._pass.encode()):
+        cookie = f"{_COOKIE}-{(request.scope.get('server') or ('', 0))[1]}"
+        if token is None or hmac.compare_digest(request.cookies.get(cookie, "").encode(), self._pass.encode()):
             return None
+        if code := request.query_params.get("code", ""):
+            with self._lock:
+                good_until = self._codes.pop(code, 0.0)
+            if time.monotonic() < good_until:
+                return self._let_in(cookie)
+            return _entrance(401, "This address lets in once, and soon after the start; give the token.")
         given = request.query_params.get("token", "")
         if request.method == "POST" and request.url.path == "/enter":
             given = await _token_in_form(request)
@@ -71,8 +91,13 @@ class Door:
             return _entrance(401)
         if not hmac.compare_digest(given.encode(), token.encode()):
             return _entrance(401, "This is not the token; look where the studio was started.")
+        return self._let_in(cookie)
+
+    def _let_in(self, cookie: str) -> Response:
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(_COOKIE, self._pass, httponly=True, samesite="strict")
+        # Lax: who follows a link of another site to the studio is known here; what changes anything is a POST, and of
+        # that the origin is checked.
+        answer.set_cookie(cookie, self._pass, httponly=True, samesite="lax")
         return answer
 
 
@@ -102,18 +127,17 @@ def _entrance(status: int, sentence: str = "The studio asks for the token that i
     return _refusal(status, sentence, _FORM)
 
 
-def serve(app: FastAPI, settings: ServerSettings, taken: socket.socket, on_ready: Callable[[], object]) -> None:
+def serve(door: Door, taken: socket.socket, on_ready: Callable[[], object]) -> None:
     """Serve the page until Ctrl-C or SIGTERM; a second one ends it at once.
 
     Args:
-        app: as `persam.studio.app.create_studio` made it.
-        settings: who may come.
+        door: of the page that `persam.studio.app.create_studio` made.
         taken: the address, as `persam.server.serving.listen` gave it.
         on_ready: called when it answers.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it tells of open tabs when it stops
     config = uvicorn.Config(
-        Door(app, settings),
+        door,
         ws="none",
         log_config=None,
         access_log=False,

@@ -8,24 +8,24 @@ teach-try-photo, teach-try-result.
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from html import escape
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 from persam.concept import Concept
 from persam.drawing import colour_of, draw_overlay
-from persam.errors import PersamError
 from persam.geometry import fit_mask, shrink
 from persam.server.store import NameTakenError
 from persam.studio.canvas import Canvas
 from persam.studio.cards import concept_card, findings_card, line, spoken
 from persam.studio.components import PhotoInput
 from persam.studio.examples import example_photo, example_things
-from persam.studio.teaching import Teaching, checked_name
+from persam.studio.teaching import Lessons, Teaching, checked_name
 from persam.studio.workshop import SHOWN_SIDE, Workshop
 
 _HINT = "Drop a photo that shows your thing, then click on it: its mask appears."
@@ -33,6 +33,7 @@ _MARK = "Click on the object; click beside it (N) where too much is marked. Then
 _PAUSE = 0.4  # seconds
 _AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 Updates = Iterator[dict[Any, Any]]
+Handler = Callable[..., Updates]
 
 
 def build(workshop: Workshop) -> None:
@@ -45,7 +46,9 @@ class TeachTab:
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
-        self.lesson = gr.State(Teaching())
+        self.lessons = Lessons()
+        # Its name alone, set when the page is loaded: what was never set, Gradio keeps until the studio ends.
+        self.lesson = gr.State("", delete_callback=self.lessons.close)
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 self._lay_out_photo()
@@ -121,7 +124,13 @@ class TeachTab:
             )
 
     def _wire(self) -> None:
-        said, lesson = spoken(self.status), self.lesson
+        lesson, page = self.lesson, Context.root_block
+        assert page is not None
+        page.load(self.lessons.new, outputs=lesson, show_progress="hidden")
+
+        def said(handler: Handler) -> Handler:
+            return spoken(self.status)(self.of_lesson(handler))
+
         shown = [
             self.hint,
             self.status,
@@ -140,12 +149,16 @@ class TeachTab:
             button.click(said(self._example(thing)), lesson, [*shown, self.name], **_AT_ONCE)
         self.another.click(self.ask_for_photo, None, [self.photo, self.example_row, self.status], **_AT_ONCE)
         self.canvas.input(
-            said(self.draw), [lesson, self.canvas], [self.canvas, self.status], trigger_mode="always_last", **_AT_ONCE
+            spoken(self.status, self.canvas)(self.of_lesson(self.draw)),
+            [lesson, self.canvas],
+            [self.canvas, self.status],
+            trigger_mode="always_last",
+            **_AT_ONCE,
         ).then(said(self.examine), lesson, [self.status, self.doctor], trigger_mode="always_last", **_AT_ONCE)
         self.mask_file.change(said(self.take_mask), [lesson, self.mask_file, self.mask_kind], shown, **_AT_ONCE).then(
             said(self.examine), lesson, [self.status, self.doctor], **_AT_ONCE
         )
-        given = [lesson, self.name, self.keep]
+        given = [lesson, self.canvas, self.name, self.keep]
         for event in (self.learn.click, self.name.submit):
             event(said(self.learn_it), given, learned, **_AT_ONCE)
         self.replace.click(said(self.replace_it), given, learned, **_AT_ONCE)
@@ -154,6 +167,15 @@ class TeachTab:
         self.try_photo.change(
             said(self.try_it), [lesson, self.try_photo], [self.status, self.try_result, self.try_photo], **_AT_ONCE
         )
+
+    def of_lesson(self, handler: Handler) -> Handler:
+        """A handler that is given the name of a lesson in the place of the lesson."""
+
+        @wraps(handler)
+        def called(name: str, *given: Any) -> Updates:
+            yield from handler(self.lessons.get(name), *given)
+
+        return called
 
     # ---------------------------------------------------------------- a photo and what is marked on it
 
@@ -196,17 +218,12 @@ class TeachTab:
 
     def draw(self, lesson: Teaching, value: Any) -> Updates:
         """Answer a drawing with its mask."""
-        try:
-            prompts = lesson.draw(self.workshop, value)
-        except PersamError as error:
-            if lesson.prompts is not None:
-                yield {self.canvas: Canvas.answer(lesson.prompts, None, str(error))}
-                return
-            raise
-        if prompts is not None:
-            share = 0.0 if lesson.mask is None else float(lesson.mask.mean())
+        drawn = lesson.draw(self.workshop, value)
+        if drawn is not None:
+            prompts, mask = drawn
+            share = 0.0 if mask is None else float(mask.mean())
             note = f"{share:.1%} of the photo is marked." if share else ""
-            yield {self.canvas: Canvas.answer(prompts, lesson.mask, note)}
+            yield {self.canvas: Canvas.answer(prompts, mask, note)}
 
     def take_mask(self, lesson: Teaching, file: str | None, kind: Any) -> Updates:
         """Take a mask or a scribble from a file."""
@@ -233,11 +250,11 @@ class TeachTab:
 
     # ---------------------------------------------------------------- what is learned
 
-    def learn_it(self, lesson: Teaching, name: str, keep: bool) -> Updates:
+    def learn_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Updates:
         """Learn a new concept."""
         try:
             yield {self.status: line("Learning ..."), self.taken: gr.update(visible=False)}
-            concept = lesson.learn(self.workshop, name, keep=keep)
+            concept = lesson.learn(self.workshop, value, name, keep=keep)
         except NameTakenError:
             sentence = (
                 f'There is a concept "{checked_name(name)}" already; add this as another shot of it, replace it, or '
@@ -247,16 +264,16 @@ class TeachTab:
             return
         yield self._learned(concept, f"Learned {concept.name}; try it on another photo, or go to Find.")
 
-    def replace_it(self, lesson: Teaching, name: str, keep: bool) -> Updates:
+    def replace_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Updates:
         """Learn it in place of the one of that name."""
         yield {self.status: line("Learning ...")}
-        concept = lesson.learn(self.workshop, name, keep=keep, overwrite=True)
+        concept = lesson.learn(self.workshop, value, name, keep=keep, overwrite=True)
         yield self._learned(concept, f"Learned {concept.name} anew.")
 
-    def add_it(self, lesson: Teaching, name: str, keep: bool) -> Updates:
+    def add_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Updates:
         """Add another shot to the concept of that name."""
         yield {self.status: line("Learning ...")}
-        concept = lesson.add(self.workshop, name, keep=keep)
+        concept = lesson.add(self.workshop, value, name, keep=keep)
         yield self._learned(concept, f"{concept.name} knows {len(concept.references)} photos now.")
 
     def tune_it(self, lesson: Teaching) -> Updates:
@@ -266,15 +283,13 @@ class TeachTab:
         yield self._learned(concept, f"Tuned {concept.name}: two numbers say how its three scales are mixed.")
 
     def _learned(self, concept: Concept, sentence: str) -> dict[Any, Any]:
-        file = self.workshop.download(f"{concept.name}.safetensors")
-        shutil.copyfile(self.workshop.concepts.path(concept.name), file)
         return {
             self.status: line(sentence),
             self.card: concept_card(concept, self.workshop.concepts.thumbnail(concept.name)),
             self.after: gr.update(visible=True),
             self.trial: gr.update(visible=True),
             self.tune: gr.update(interactive=not concept.tuned),
-            self.download: gr.update(value=str(file)),
+            self.download: gr.update(value=str(self.workshop.concept_file(concept.name))),
             self.taken: gr.update(visible=False),
         }
 

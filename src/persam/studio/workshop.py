@@ -8,13 +8,14 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from persam.errors import PersamError
+from persam.errors import PersamError, write_error
 from persam.files import Held, safe_name
 from persam.geometry import shrink
 from persam.images import ImageSource
@@ -49,9 +50,13 @@ class Shown:
     width: int
     height: int
 
+    def anew(self) -> Shown:
+        """The same photo by another address, so that what was drawn on it before is told from what is drawn now."""
+        return replace(self, url=f"{self.url.partition('?')[0]}?{secrets.token_hex(4)}")
+
 
 class PictureShelf:
-    """Pictures that pages ask for by a name that nobody can guess; the oldest go when there are too many.
+    """Files that pages ask for by a name that nobody can guess; the oldest go when there are too many.
 
     Args:
         most: bytes that are kept.
@@ -92,6 +97,8 @@ class Workshop(Held):
 
     Attributes:
         routers: addresses of the tabs' own, such as those of pictures; a tab adds them when it is laid out.
+        pictures: that the page gets as ``/pictures/NAME``.
+        reports: pages that may hold anything; who gives them to a browser sees to it that nothing in them runs.
     """
 
     def __init__(
@@ -110,7 +117,8 @@ class Workshop(Held):
         self.uploads, self.downloads = self.folder / "uploads", self.folder / "downloads"
         for each in (self.uploads, self.downloads):
             each.mkdir(parents=True, exist_ok=True)
-        self.pictures = PictureShelf()
+        self.pictures, self.reports = PictureShelf(), PictureShelf()
+        self._offered: dict[str, tuple[tuple[int, int], Path]] = {}  # copies by concept, with the stamp of its file
 
     def close(self) -> None:
         """Remove the files of this run."""
@@ -123,12 +131,7 @@ class Workshop(Held):
             BusyError: too many are waiting.
             PersamError: what the work raised; or it took more than two minutes.
         """
-        future = self.engine.call(work)
-        try:
-            return future.result(timeout=_PATIENCE)
-        except TimeoutError as error:
-            future.cancel()
-            raise PersamError("The model did not answer within two minutes; wait for other jobs to end.") from error
+        return answer_of(self.engine.call(work))
 
     def encode(self, photo: ImageSource) -> EncodedImage:
         """Encode a photo, once, for any number of prompts and concepts.
@@ -149,3 +152,35 @@ class Workshop(Held):
         place = self.downloads / secrets.token_hex(8)
         place.mkdir()
         return place / safe_name(name)
+
+    def concept_file(self, name: str) -> Path:
+        """A copy of a concept's file that the page offers, made anew only when the concept changed.
+
+        Raises:
+            NoConceptError: there is none of that name.
+            PersamError: it cannot be copied.
+        """
+        stamp = self.concepts.stamp(name)
+        offered = self._offered.get(name)
+        if offered is None or offered[0] != stamp:
+            source = self.concepts.path(name)
+            copy = self.download(source.name)
+            try:
+                shutil.copyfile(source, copy)
+            except OSError as error:
+                raise write_error(f'the download of "{name}"', error) from error
+            self._offered[name] = offered = stamp, copy
+        return offered[1]
+
+
+def answer_of(future: Future[T]) -> T:
+    """Wait for what the engine was asked.
+
+    Raises:
+        PersamError: what the work raised; or it took more than two minutes.
+    """
+    try:
+        return future.result(timeout=_PATIENCE)
+    except TimeoutError as error:
+        future.cancel()
+        raise PersamError("The model did not answer within two minutes; wait for other jobs to end.") from error

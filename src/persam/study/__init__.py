@@ -14,12 +14,22 @@ from persam.lazy import lazy_names
 if TYPE_CHECKING:
     from persam.study.annotating import Annotation, add_annotator, photo_order, shuffle
     from persam.study.checks import CheckReport, Problem, check
+    from persam.study.compare import METHODS as METHODS
     from persam.study.compare import StudyRun, run
-    from persam.study.create import new
+    from persam.study.create import README as README
+    from persam.study.create import new, photo_folders
+    from persam.study.layout import GOLD as GOLD
     from persam.study.layout import Study, StudyCategory, read
-    from persam.study.report import write_report
+    from persam.study.report import check_libraries, claimed_out, write_report
     from persam.study.results import StudyResult, StudySummary, summarise
-    from persam.study.times import MaskTime
+    from persam.study.times import BOTH as BOTH
+    from persam.study.times import BY_HAND as BY_HAND
+    from persam.study.times import CORRECTED as CORRECTED
+    from persam.study.times import HAND as HAND
+    from persam.study.times import PROMPTS as PROMPTS
+    from persam.study.times import PROPOSAL as PROPOSAL
+    from persam.study.times import WITH_MODEL as WITH_MODEL
+    from persam.study.times import MaskTime, saw_nothing
 
 __all__ = [
     "Annotation",
@@ -33,26 +43,31 @@ __all__ = [
     "StudySummary",
     "add_annotator",
     "check",
+    "check_libraries",
+    "claimed_out",
     "new",
+    "photo_folders",
     "photo_order",
     "read",
     "run",
+    "saw_nothing",
     "shuffle",
     "summarise",
     "write_report",
 ]
 
-# Loaded on first use: to make or check a study, PyTorch is not needed.
+# Loaded on first use: to make or check a study, PyTorch is not needed. Words that stand in files, such as `BY_HAND`,
+# are here for the studio, and on no page of the reference.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "persam.study.annotating": "Annotation add_annotator photo_order shuffle",
         "persam.study.checks": "CheckReport Problem check",
-        "persam.study.compare": "StudyRun run",
-        "persam.study.create": "new",
-        "persam.study.layout": "Study StudyCategory read",
-        "persam.study.report": "write_report",
+        "persam.study.compare": "METHODS StudyRun run",
+        "persam.study.create": "README new photo_folders",
+        "persam.study.layout": "GOLD Study StudyCategory read",
+        "persam.study.report": "check_libraries claimed_out write_report",
         "persam.study.results": "StudyResult StudySummary summarise",
-        "persam.study.times": "MaskTime",
+        "persam.study.times": "BOTH BY_HAND CORRECTED HAND PROMPTS PROPOSAL WITH_MODEL MaskTime saw_nothing",
     },
 )

@@ -1,6 +1,6 @@
 // The drawing surface in the browser: its state, and what it tells Python and hears from it; then `painting.js`, what is
 // seen, and `hands.js`, pointers and keys, which go on in the same scope. Gradio runs the three once for every canvas of
-// a page, with its own `element`, `props` (value, photo, reply, label, empty, tools), `trigger` and `watch`. There are
+// a page, with its own `element`, `props` (value, photo, reply, label, tools), `trigger` and `watch`. There are
 // three coordinate systems: client pixels of the browser; view pixels of the stage, (0, 0) its upper left; photo pixels,
 // in which everything that is drawn is kept.
 const find = (selector) => element.querySelector(selector);

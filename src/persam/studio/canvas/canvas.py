@@ -5,8 +5,9 @@ A photo and a mask go to the page as props; what comes back is the drawing alone
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -24,6 +25,9 @@ TOOLS = ("add", "remove", "box", "brush", "eraser", "pan")
 EMPTY: dict[str, Any] = {"points": [], "box": None, "strokes": [], "number": 0, "photo": ""}
 
 
+_EMPTY_PLACE = '<p class="pc-empty">'
+
+
 @cache
 def _part(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
@@ -34,7 +38,8 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
 
     Its value is the drawing, see `CanvasPrompts.to_value`. Listen to ``.input``: it comes at the end of every gesture,
     undo, redo and clear (``.change`` comes too where a program changed the value). Answer with `answer`, quickly or
-    not: an answer to an earlier gesture is ignored by the page. Update it with what `show` gives.
+    not: an answer to an earlier gesture is ignored by the page; and answer always, with `refuse` where there is no
+    mask, or the page waits. Update it with what `show` gives.
 
     Args:
         label: what is drawn on it, for those who do not see it.
@@ -60,13 +65,12 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
         super().__init__(
             value=EMPTY if value is None else value,
             label=label,
-            html_template=_part("canvas.html"),
+            html_template=_part("canvas.html").replace(_EMPTY_PLACE, f"{_EMPTY_PLACE}{_as_template(empty)}"),
             css_template=_part("canvas.css"),
             js_on_load="\n".join(_part(name) for name in _SCRIPTS),
             apply_default_css=False,
             photo=photo or {},
             reply=reply or {},
-            empty=empty,
             tools=list(tools),
             **more,
         )
@@ -130,6 +134,24 @@ class Canvas(gr.HTML, metaclass=StublessMeta):
             note: a sentence below the photo, which is read aloud, such as what went wrong.
         """
         return gr.update(reply=_reply(prompts.photo, prompts.number, mask, note))
+
+    @staticmethod
+    def refuse(value: Mapping[str, Any], note: str) -> Any:
+        """An update: there is no mask to a drawing, which may not even be one.
+
+        Args:
+            value: of the canvas, as the page sent it.
+            note: what went wrong.
+        """
+        number = value.get("number")
+        return gr.update(
+            reply=_reply(str(value.get("photo", "")), number if isinstance(number, int) else -1, None, note)
+        )
+
+
+def _as_template(text: str) -> str:
+    """A text for Gradio's template, which would run what stands between some of these."""
+    return escape(text).translate({ord(each): f"&#{ord(each)};" for each in "`${}"})
 
 
 def _reply(photo: str, number: int, mask: np.ndarray | None, note: str) -> dict[str, Any]:

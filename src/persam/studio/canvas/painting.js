@@ -174,7 +174,6 @@ function report() {
     ? (props.label || "Photo") + ", drawing surface. " + points.length + " points" + (box ? ", a box" : "") + ", " + strokes.length +
       " strokes. Arrow keys move a crosshair, Enter uses the tool there; the question mark shows all keys."
     : (props.label || "Photo") + ", drawing surface, no photo yet");
-  find(".pc-empty").textContent = props.empty || "";
   find("[data-act=undo]").disabled = at === 0;
   find("[data-act=redo]").disabled = at === history.length - 1;
   find("[data-act=clear]").disabled = isEmpty(drawn());

@@ -19,6 +19,7 @@ from persam.errors import PersamError, UsageError
 from persam.geometry import Size
 from persam.method.learn import prompted_mask
 from persam.models.base import EncodedImage, PromptableModel
+from persam.studio.workshop import answer_of
 
 if TYPE_CHECKING:
     from persam.persam import PerSAM
@@ -147,14 +148,14 @@ def mask_of(
         (H, W) bool; None where nothing is drawn and there is no start.
 
     Raises:
-        PersamError: the model finds nothing there, or is too busy (`BusyError`).
+        PersamError: the model finds nothing there, is too busy (`BusyError`), or does not answer for two minutes.
         UsageError: all points lie beside the object, and nothing says where it is.
     """
     mask = start
     if prompts.asks_model:
         if start is None and prompts.box is None and not any(label for *_, label in prompts.points):
             raise UsageError("Every point lies beside the object; click on the object too, or draw a box around it.")
-        mask = engine.call(lambda model: _by_model(model, encoded, prompts, start)).result()
+        mask = answer_of(engine.call(lambda model: _by_model(model, encoded, prompts, start)))
     if prompts.strokes:
         mask = prompts.painted(mask)
     return mask
