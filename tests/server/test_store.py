@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +22,9 @@ from tests.fakes import ColourModel
 from persam.concept import Concept
 from persam.errors import PersamError
 from persam.persam import PerSAM
-from persam.server.refusals import NoRoomError
+from persam.server.asking import locked
+from persam.server.refusals import NoRoomError, TooLateError
+from persam.server.settings import ServerSettings
 from persam.server.store import ConceptStore, NameTakenError, NoConceptError
 
 
@@ -129,3 +135,33 @@ def test_a_folder_that_cannot_be_written_is_said_without_a_path(tmp_path: Path, 
         store.save(concept)
     assert str(tmp_path) not in str(told.value)
     assert 'the concept "my mug"' in str(told.value)
+
+
+def test_threads_and_the_event_loop_share_the_lock_of_a_concept(tmp_path: Path) -> None:
+    store = ConceptStore(tmp_path)
+    assert store.changing("mug") is not store.changing("cup")
+    request: Any = SimpleNamespace(
+        app=SimpleNamespace(state=SimpleNamespace(service=SimpleNamespace(settings=ServerSettings(tmp_path)))),
+        state=SimpleNamespace(deadline=time.monotonic() + 20),
+        receive=lambda: asyncio.sleep(60),
+    )
+    order: list[str] = []
+
+    async def waits() -> None:
+        with store.changing("mug"):
+            asking = asyncio.ensure_future(changes())
+            await asyncio.sleep(0.05)
+            order.append("thread")
+        await asking
+        request.state.deadline = time.monotonic() + 0.05
+        with store.changing("mug"):
+            with pytest.raises(TooLateError):
+                await changes()
+        assert store.changing("mug").acquire(blocking=False)  # whoever gave up holds nothing
+
+    async def changes() -> None:
+        async with locked(request, store.changing("mug.safetensors")):
+            order.append("loop")
+
+    asyncio.run(waits())
+    assert order == ["thread", "loop"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 
 from persam.server.refusals import GoneError, TooLateError
 
 T = TypeVar("T")
+
+_LOOKS = 0.02  # seconds between two looks whether a lock is free
 
 
 async def answer(request: Request, work: Awaitable[T]) -> T:
@@ -30,6 +33,8 @@ async def answer(request: Request, work: Awaitable[T]) -> T:
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_until_gone(request))
+    for each in (task, gone):
+        each.add_done_callback(_hear)
     most = request.app.state.service.settings.limits.request_seconds
     left = getattr(request.state, "deadline", time.monotonic() + most) - time.monotonic()
     try:
@@ -47,18 +52,32 @@ async def answer(request: Request, work: Awaitable[T]) -> T:
 
 
 @asynccontextmanager
-async def held(request: Request, lock: asyncio.Lock) -> AsyncIterator[None]:
-    """Hold a lock while the block lasts; it is waited for as `answer` waits.
+async def locked(request: Request, lock: threading.Lock) -> AsyncIterator[None]:
+    """Hold a lock of threads while the block lasts; it is waited for as `answer` waits, and keeps no thread meanwhile.
 
     Raises:
         TooLateError: it is not free in the time of a request.
         GoneError: who asked has hung up.
     """
-    await answer(request, lock.acquire())
+    is_held = False
+
+    async def take() -> None:
+        nonlocal is_held
+        while not (is_held := lock.acquire(blocking=False)):
+            await asyncio.sleep(_LOOKS)
+
     try:
+        await answer(request, take())
         yield
     finally:
-        lock.release()
+        if is_held:  # perhaps in the moment in which it was given up
+            lock.release()
+
+
+def _hear(task: asyncio.Future[Any]) -> None:
+    """What goes wrong when nobody waits any more is nobody's: asyncio would write of it to stderr."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _until_gone(request: Request) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakValueDictionary
 
 from persam.concept import Concept
 from persam.errors import PersamError
@@ -47,7 +45,6 @@ class Service:
     stopping: bool = False
     requests: int = 0
     _infos: dict[str, tuple[tuple[int, int], ConceptInfo]] = field(default_factory=dict)
-    _changes: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @property
     def photos_at_once(self) -> int:
@@ -121,7 +118,3 @@ class Service:
         for gone in set(self._infos) - set(names):
             self._infos.pop(gone, None)
         return found
-
-    def changing(self, name: str) -> asyncio.Lock:
-        """To be held while a concept is read, changed and written: of two changes none gets lost."""
-        return self._changes.setdefault(self.concepts.path(name).stem, asyncio.Lock())

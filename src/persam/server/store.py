@@ -6,6 +6,7 @@ import threading
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from persam.concept import Concept
 from persam.errors import PersamError, write_error
@@ -42,6 +43,7 @@ class ConceptStore:
         self.folder = Path(folder)
         self.most = most
         self._lock = threading.Lock()
+        self._changes: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._loaded: dict[str, tuple[tuple[int, int], Concept]] = {}  # by name, with time and size of its file
 
     def names(self) -> list[str]:
@@ -134,6 +136,14 @@ class ConceptStore:
             except OSError as error:
                 raise write_error(f'the concept "{file.stem}"', error) from error
             self._loaded.pop(file.stem, None)
+
+    def changing(self, name: str) -> threading.Lock:
+        """To be held while a concept is read, changed and written: of two changes none gets lost.
+
+        One of threads, for some learn in one; on an event loop it is waited for by `persam.server.asking.locked`.
+        """
+        with self._lock:
+            return self._changes.setdefault(self.path(name).stem, threading.Lock())
 
     def thumbnail(self, name: str) -> bytes | None:
         """A small PNG of what it was learned from, if it has one.

@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse
 from persam.concept import Concept
 from persam.doctor import Finding
 from persam.errors import PersamError
-from persam.server.asking import answer, held
+from persam.server.asking import answer, locked
 from persam.server.forms import form_docs, read_file, read_form
 from persam.server.references import Shot, learn_from, look_over, read_references
 from persam.server.refusals import Refused, TooLargeError
@@ -53,7 +53,7 @@ async def learn(request: Request, response: Response) -> LearnedConcept:
         if not form.replace:
             service.concepts.check_free(name)
         shots = await answer(request, asyncio.to_thread(_shots, service, form))
-        async with held(request, service.changing(name)):
+        async with locked(request, service.concepts.changing(name)):
             concept, findings = await answer(request, _learned(service, form, shots, name, None))
             await asyncio.to_thread(service.concepts.save, concept, form.replace)
     response.headers["Location"] = f"/v1/concepts/{quote(name)}"
@@ -67,7 +67,7 @@ async def add_references(request: Request, name: str) -> LearnedConcept:
     service.fitting_concept(name)
     async with read_form(request, ReferenceForm, files=_files(service)) as form:
         shots = await answer(request, asyncio.to_thread(_shots, service, form))
-        async with held(request, service.changing(name)):
+        async with locked(request, service.concepts.changing(name)):
             base = await asyncio.to_thread(service.fitting_concept, name)
             concept, findings = await answer(request, _learned(service, form, shots, base.name, base))
             await asyncio.to_thread(service.concepts.save, concept, True)
@@ -78,7 +78,7 @@ async def add_references(request: Request, name: str) -> LearnedConcept:
 async def tune(request: Request, name: str) -> ConceptInfo:
     """Fit the three scale weights (PerSAM-F) on a concept's references, which it has to keep."""
     service = service_of(request)
-    async with held(request, service.changing(name)):
+    async with locked(request, service.concepts.changing(name)):
         concept = await asyncio.to_thread(service.fitting_concept, name)
         asked = service.engine.call(lambda model: model.tune(concept))
         tuned = await answer(request, asyncio.wrap_future(asked))
@@ -121,7 +121,7 @@ async def put_file(
         service.concepts.check_free(clean)
     async with (
         read_file(request, f"{clean}.safetensors", file_bytes=service.settings.limits.photo_bytes) as upload,
-        held(request, service.changing(clean)),
+        locked(request, service.concepts.changing(clean)),
     ):
         concept = await asyncio.to_thread(_loaded, service, upload, clean)
         is_new = clean not in service.concepts.names()
@@ -153,7 +153,7 @@ def get_thumbnail(request: Request, name: str) -> Response:
 async def delete(request: Request, name: str) -> None:
     """Remove a concept and its file."""
     service = service_of(request)
-    async with held(request, service.changing(name)):
+    async with locked(request, service.concepts.changing(name)):
         await asyncio.to_thread(service.concepts.delete, name)
 
 
