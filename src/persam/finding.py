@@ -25,7 +25,7 @@ _OTHER_SUFFIXES = frozenset(
         *(".jxr", ".exr", ".hdr", ".tga", ".dcm"),
     )
 )
-_VIDEO_SUFFIXES = frozenset(
+VIDEO_SUFFIXES = frozenset(
     (".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".m2ts", ".3gp", ".mpg", ".mpeg", ".wmv")
 )
 _NAMED = 3  # so many of each kind are named, the others counted
@@ -154,7 +154,7 @@ def _counted(kind: Kind, names: Sequence[str]) -> str:
 
 def _kind_of(file: Place, base: Place, results: _Results) -> Kind:
     suffix = file.suffix.lower()
-    named = {_RAW: RAW_SUFFIXES, _OTHER: _OTHER_SUFFIXES, _VIDEO: _VIDEO_SUFFIXES}
+    named = {_RAW: RAW_SUFFIXES, _OTHER: _OTHER_SUFFIXES, _VIDEO: VIDEO_SUFFIXES}
     if suffix not in IMAGE_SUFFIXES:
         kind = next((kind for kind, suffixes in named.items() if suffix in suffixes), _UNRELATED)
         is_file = isinstance(file, RemotePath) or kind is _UNRELATED or _holds(file.is_file)  # elsewhere all listed are

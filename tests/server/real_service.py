@@ -24,6 +24,7 @@ _TELLTALE = re.compile(
     r"|SafetensorError|\bJSONDecodeError|\bh11\b|multipart\.|sqlite|ffmpeg|libav|Exception\b|NoneType|BytesIO",
     re.IGNORECASE,
 )
+CUT, SILENT = 0, -1  # instead of a status
 _SENT = re.compile(r""""[^"]*"|'[^']*'|\([^)]*\)""")
 
 
@@ -60,7 +61,10 @@ class RealService:
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
     def say(self, *pieces: bytes, pause: float = 0.0, patience: float = 10.0) -> tuple[int, bytes]:
-        """Send bytes as they are, and return the status and the whole answer; 0 where the line was cut without one."""
+        """Send bytes as they are, and return the status and the whole answer.
+
+        Where there is none the status is `CUT` if the line was cut, and `SILENT` if nothing came while we had patience.
+        """
         with socket.create_connection(("127.0.0.1", self.port), timeout=patience) as line:
             try:
                 for piece in pieces:
@@ -68,16 +72,18 @@ class RealService:
                     time.sleep(pause)
             except OSError:
                 pass  # it has hung up; perhaps it answered before
-            answer = b""
+            answer, without = b"", CUT
             try:
                 while data := line.recv(65_536):
                     answer += data
                     if _is_whole(answer):
                         break
+            except TimeoutError:
+                without = SILENT
             except OSError:
                 pass
         found = re.match(rb"HTTP/1\.[01] (\d{3})", answer)
-        return (int(found[1]) if found else 0), answer
+        return (int(found[1]) if found else without), answer
 
 
 def _is_whole(answer: bytes) -> bool:

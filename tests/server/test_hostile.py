@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from tests.server import bad_files
-from tests.server.real_service import TOKEN, RealService, refused, running_service, sentence_of
+from tests.server.real_service import SILENT, TOKEN, RealService, refused, running_service, sentence_of
 
 GROWTH, PEAK = 120e6, 400e6  # bytes that all of this may leave in memory, and take at most
 HIDDEN_TEXT = "hidden-from-you"
@@ -179,7 +179,7 @@ class TestNames:
         else:
             told = answer.json()["results"][0]["photo"]
             assert len(told) <= 300
-            assert told.isprintable() or "\n" not in told
+            assert told.isprintable()
 
     @pytest.mark.parametrize("name", NAMES, ids=short)
     def test_a_concept_is_called_so(self, attacked: Attacked, name: str) -> None:
@@ -210,10 +210,6 @@ class TestNames:
         assert status in (400, 404, 405, 414, 422), answer
         assert HIDDEN_TEXT.encode() not in answer
         sentence_of(answer.partition(b"\r\n\r\n")[2])
-
-    def test_nothing_was_written_elsewhere(self, attacked: Attacked) -> None:
-        home = attacked.service.folder
-        assert {each.name for each in home.parent.iterdir()} == {"hidden.txt", "said.txt", "service", "token"}
 
 
 class TestForms:
@@ -289,12 +285,12 @@ class TestLines:
         status, _ = attacked.service.say(
             b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n"
         )
-        assert status in (0, 400, 431)
+        assert status in (400, 431)
 
     def test_ten_thousand_headers(self, attacked: Attacked) -> None:
         many = b"".join(b"X-%d: y\r\n" % number for number in range(10_000))
         status, _ = attacked.service.say(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + many + b"\r\n")
-        assert status in (0, 200, 400, 431)  # they fit into one piece of what is read, or not
+        assert status in (400, 431)
 
     @pytest.mark.parametrize("length", [b"99999999999999", b"-1", b"1e3", b"0x10", b"", b"9" * 400])
     def test_a_length_that_lies(self, attacked: Attacked, length: bytes) -> None:
@@ -330,8 +326,8 @@ class TestLines:
         """A second request that hides in the body of a first is never answered."""
         hidden = b"0\r\n\r\nGET /v1/concepts HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % _authorization()
         start = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\n" + _authorization()
-        status, answer = attacked.service.say(start + heads + b"\r\n" + hidden, patience=2)
-        assert status in (0, *range(400, 500)), answer
+        status, answer = attacked.service.say(start + heads + b"\r\n" + hidden)
+        assert 400 <= status < 500, answer
         assert b'"disc"' not in answer
 
     @pytest.mark.parametrize(
@@ -341,7 +337,7 @@ class TestLines:
     )  # fmt: skip
     def test_no_request(self, attacked: Attacked, line: bytes) -> None:
         status, _ = attacked.service.say(line, patience=1)
-        assert status in (0, 400, 403, 404, 405, 505)
+        assert status in (SILENT, 400, 403, 404, 405, 505)
 
     def test_ways_that_are_no_ways(self, attacked: Attacked) -> None:
         for way in (
@@ -353,7 +349,7 @@ class TestLines:
             "/?" + "a=1&" * 4000,
         ):
             status, _ = attacked.service.say(_request("GET", way))
-            assert status == 200 if "?" in way and status == 200 else 400 <= status < 500 or status == 0, way
+            assert 400 <= status < 500, way
 
     def test_other_verbs(self, attacked: Attacked) -> None:
         paths = attacked.client.get("/openapi.json").json()["paths"]
@@ -395,9 +391,10 @@ class TestTokens:
     def test_nothing_is_read_before_the_token(self, attacked: Attacked) -> None:
         """Without one a large body is refused at once."""
         with attacked.service.client(token=None) as client:
-            start = time.monotonic()
             refused(segment(client, bytes(20_000_000)), 401)
-            assert time.monotonic() - start < 2
+        head = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n"
+        status, _ = attacked.service.say(head)  # and nothing of the body
+        assert status == 401
 
     @pytest.mark.parametrize(
         "host",
@@ -527,6 +524,13 @@ class TestAfterwards:
         uploads = service.folder / "uploads"
         assert not uploads.exists() or list(uploads.iterdir()) == []
         assert service.open_files() <= attacked.files + 10
+
+    def test_nothing_was_written_elsewhere(self, attacked: Attacked) -> None:
+        """Neither beside the service's folder nor below it, where archives were unpacked that name other places."""
+        home = attacked.service.folder
+        assert {each.name for each in home.parent.iterdir()} == {"hidden.txt", "said.txt", "service", "token"}
+        assert [each for each in home.rglob("*") if each.name == "x.jpg"] == []
+        assert not Path("/etc/x.jpg").exists()
 
     def test_memory(self, attacked: Attacked) -> None:
         service = attacked.service

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from typer.testing import CliRunner
 
 from persam.cli.main import app
 from persam.server.load import findings_of, memory_growth, theil_sen
-from persam.server.load_clients import Burst, Load, LoadRequest
-from persam.server.load_setup import CONCEPTS, SIZES, drawn_photos, photos_in, reference_of
+from persam.server.load_clients import PROBES, Burst, Load, LoadRequest, LoadTest
+from persam.server.load_setup import CONCEPTS, SIZES, LoadedService, drawn_photos, photos_in, reference_of
 
 ABOUT = {
     "model": "tiny",
@@ -115,7 +116,24 @@ class TestPhotos:
     def test_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(reference_of(0)[0])
         (tmp_path / "b.txt").write_text("no photo")
-        assert [each.name for each in photos_in(tmp_path, 5)] == ["a.png"]
+        assert [each.name for each in photos_in(tmp_path, 5)] == ["000-a.png"]
+
+    def test_photos_of_one_name_are_told_apart(self, tmp_path: Path) -> None:
+        for disc, name in enumerate(("one", "other")):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "a.png").write_bytes(reference_of(disc)[0])
+        found = photos_in(tmp_path, 5)
+        assert len({each.name for each in found}) == len({each.data for each in found}) == 2
+
+
+class TestBurst:
+    def test_a_request_that_fails_at_once_is_lost_and_not_quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        test = LoadTest(LoadedService("http://127.0.0.1:9"), drawn_photos(1), clients=1, seconds=1)
+        monkeypatch.setattr("persam.server.load_clients.PATIENCE", 0.3)
+        over = SimpleNamespace(done=lambda: True)
+        assert test._recovery(test.photos[0], 10.0, [over]) is None  # type: ignore[list-item]
+        assert len(test.load.lost) > PROBES
+        assert "ConnectError" in str(test.load.lost[0].problem)
 
 
 class TestCommand:
@@ -125,9 +143,13 @@ class TestCommand:
             (["--url", "somewhere"], 2, "--url takes the address of a service"),
             (["--photos", "{tmp}"], 1, "has no photos"),
             (["--photos", "{tmp}/none"], 1, "has no photos"),
+            (["--photos", "{tmp}/damaged"], 1, "b.png"),
         ],
     )
     def test_mistakes(self, tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+        if "damaged" in arguments[-1]:
+            (tmp_path / "damaged").mkdir()
+            (tmp_path / "damaged" / "b.png").write_bytes(reference_of(0)[0][:1000])
         words = [each.format(tmp=tmp_path) for each in arguments]
         result = CliRunner().invoke(app, ["bench", "serve", *words])
         assert result.exit_code == code

@@ -90,9 +90,7 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("there is no Chromium on this machine (apt install chromium)")
-    browser = playwright.chromium.launch(
-        executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-    )
+    browser = playwright.chromium.launch(executable_path=path, args=_SPARING)
     try:
         yield browser
     finally:

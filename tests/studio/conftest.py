@@ -10,7 +10,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from tests.conftest import draw_scene
+from tests.fakes import ColourModel
 from tests.studio.browsing import SIZES, StudioProcess, Visit, chromium
+
+from persam import Concept, PerSAM
+from persam.server.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +83,33 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels, mask = draw_scene(240, 320, center=(-100, -100), radius=10, seed=9)
     Image.fromarray(pixels).save(folder / "album" / "no disc.png")
     return folder
+
+
+# --------------------------------------------------------------------------------- of the studio without a browser
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three photos with the disc, one without, and one that is none."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, centre in enumerate([(60, 70), (100, 50), (40, 80)]):
+        Image.fromarray(draw_scene(center=centre, seed=number)[0]).save(folder / f"disc {number}.png")
+    Image.fromarray(draw_scene(radius=0, seed=9)[0]).save(folder / "empty.png")
+    (folder / "text.jpg").write_text("no photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model() -> PerSAM:
+    return PerSAM(ColourModel())
+
+
+@pytest.fixture(scope="module")
+def concept(model: PerSAM) -> Concept:
+    return model.learn(*draw_scene(), name="disc")
+
+
+@pytest.fixture(scope="module")
+def engine(model: PerSAM) -> Iterator[Engine]:
+    with Engine(model) as engine:
+        yield engine

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,44 +22,12 @@ from persam import Concept, PerSAM, Reference
 from persam.errors import PersamError, UsageError
 from persam.segmentation import Segmentation
 from persam.server.engine import Engine
-from persam.server.store import ConceptStore
 from persam.studio import downloads
-from persam.studio.find_actions import FindActions
 from persam.studio.find_cards import gallery_of, key_from, key_of, summary
-from persam.studio.find_session import FindSessions
-from persam.studio.find_show import FindParts
 from persam.studio.given import given_files
 from persam.studio.results import ORDERS, PAGE, Choice, PhotoSearch, SearchedPhoto, SearchResult
 from persam.studio.search_pictures import KINDS, SIZES, address_of, picture_of, picture_routes
 from persam.studio.searching import SoFar, changes_in, explain_result, learn_correction, look
-from persam.studio.workshop import Workshop
-
-
-@pytest.fixture(scope="module")
-def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three photos with the disc, one without, and one that is none."""
-    folder = tmp_path_factory.mktemp("photos")
-    for number, centre in enumerate([(60, 70), (100, 50), (40, 80)]):
-        Image.fromarray(draw_scene(center=centre, seed=number)[0]).save(folder / f"disc {number}.png")
-    Image.fromarray(draw_scene(radius=0, seed=9)[0]).save(folder / "empty.png")
-    (folder / "text.jpg").write_text("no photo")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model() -> PerSAM:
-    return PerSAM(ColourModel())
-
-
-@pytest.fixture(scope="module")
-def concept(model: PerSAM) -> Concept:
-    return model.learn(*draw_scene(), name="disc")
-
-
-@pytest.fixture(scope="module")
-def engine(model: PerSAM) -> Iterator[Engine]:
-    with Engine(model) as engine:
-        yield engine
 
 
 @pytest.fixture
@@ -127,7 +93,10 @@ def test_of_several_instances_those_stay_that_reach_the_threshold() -> None:
     values = dict(one.found)
     weaker = dict(values["instances"][0]) | {"score": 0.4}
     one = replace(one, found=values | {"instances": [values["instances"][0], weaker]})
-    assert [len(one.at(threshold).instances) for threshold in (0.3, 0.5, 0.95)] == [2, 1, 0]
+    for threshold, count in ((0.3, 2), (0.5, 1), (0.95, 0)):
+        assert len(one.at(threshold).instances) == one.count(threshold) == count
+        assert np.array_equal(one.with_first(count).mask, one.at(threshold).mask)
+        assert len(one.with_first(count).instances) == count
 
 
 # -------------------------------------------------------------------------------------------- filters and orders
@@ -272,6 +241,24 @@ def test_what_another_look_changed_is_told(many: PhotoSearch) -> None:
     assert (change.photo, change.before[0], change.after) == (unsure[0].photo.name, "unsure", ("present", 0.95))
 
 
+def test_what_a_person_said_meanwhile_stays(engine: Engine, done: PhotoSearch, concept: Concept, model: PerSAM) -> None:
+    old = done.results[:2]
+    looking = look(engine, done, {"disc": concept}, [each.photo for each in old])
+    next(looking)
+    said = np.eye(120, 160, dtype=bool)
+    done.put([SearchResult.said(old[1].photo, "disc", said)])
+    list(looking)
+    one = done.get((1, "disc"))
+    assert one is not None
+    assert one.corrected
+    assert np.array_equal(one.at(0.5).mask, said)
+    assert changes_in(done, old) == []
+    done.put([SearchResult.said(old[1].photo, "disc", ~said)])  # but a person may change one's mind
+    again = done.get((1, "disc"))
+    assert again is not None
+    assert not again.at(0.5).mask[0, 0]
+
+
 def test_every_step_of_an_explanation_has_its_sentence_and_picture(
     engine: Engine, model: PerSAM, done: PhotoSearch
 ) -> None:
@@ -289,15 +276,34 @@ def test_pictures_are_drawn_once_and_anew_when_they_change(done: PhotoSearch) ->
     one = done.results[0]
     for kind in KINDS:
         for size in SIZES:
-            assert Image.open(picture_of(done, one, kind, size)).size == (160, 120) or kind == "cutout"
-    overlay, address = picture_of(done, one, "overlay", "card"), address_of(done, one, "overlay", "card")
+            assert Image.open(picture_of(done, one, kind, size, 1)).size == (160, 120) or kind == "cutout"
+    overlay, address = picture_of(done, one, "overlay", "card", 1), address_of(done, one, "overlay", "card")
     stamp = overlay.stat().st_mtime_ns
-    assert picture_of(done, one, "overlay", "card").stat().st_mtime_ns == stamp
+    assert picture_of(done, one, "overlay", "card", 1).stat().st_mtime_ns == stamp
     done.choice = replace(done.choice, threshold=1.0)
-    assert picture_of(done, one, "overlay", "card") != overlay
+    assert picture_of(done, one, "overlay", "card", 0) != overlay
     assert address_of(done, one, "overlay", "card") != address
-    cut = np.asarray(Image.open(picture_of(done, replace(one, corrected=True), "cutout", "card")))
+    cut = np.asarray(Image.open(picture_of(done, replace(one, corrected=True), "cutout", "card", 1)))
     assert set(np.unique(cut[..., 3])) <= {0, 255}
+
+
+def test_a_picture_shows_as_many_things_as_its_address_says(done: PhotoSearch) -> None:
+    one = done.results[0]
+    box = np.zeros((120, 160), bool)
+    box[5:30, 5:30] = True
+    second = dict(done.results[0].found["instances"][0]) | _instance(box, 0.4).to_dict()
+    done.put([replace(one, found=dict(one.found) | {"instances": [one.found["instances"][0], second]})])
+    one = done.results[0]
+    app = FastAPI()
+    app.include_router(picture_routes(lambda name: done))
+    addresses = []
+    for threshold in (0.3, 0.5):
+        done.choice = replace(done.choice, threshold=threshold)
+        addresses.append(address_of(done, one, "overlay", "card"))
+    addresses.append(addresses[0].replace("n=2", "n=99"))
+    pictures = [TestClient(app).get(each).content for each in addresses]
+    assert pictures[0] != pictures[1]
+    assert pictures[0] == pictures[2]
 
 
 def test_pictures_come_from_their_own_search_alone(done: PhotoSearch) -> None:
@@ -378,6 +384,11 @@ def test_what_was_given_is_photos_or_one_clip(album: Path, tmp_path: Path) -> No
     assert given_files(["a/x.jpg", "b/y.png"], "", is_local=False).photos[1] == (Path("b/y.png"), "y.png")
     assert given_files(["a/x.mp4"], "", is_local=False).clip == Path("a/x.mp4")
     (tmp_path / "none").mkdir()
+    assert given_files(["a/x.M2TS"], "", is_local=False).clip is not None  # whatever this machine knows of kinds
+    (tmp_path / "raw").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "raw" / "a.png")
+    (tmp_path / "raw" / "b.cr2").write_text("RAW")
+    assert "1 RAW photo (b.cr2; export as JPEG" in given_files(None, str(tmp_path / "raw"), is_local=True).doubts[0]
     for files, folder, is_local, told in [
         (None, "", True, "drop photos or a clip first"),
         (["x.jpg"], str(album), True, "take one of them away"),
@@ -388,107 +399,3 @@ def test_what_was_given_is_photos_or_one_clip(album: Path, tmp_path: Path) -> No
     ]:
         with pytest.raises(PersamError, match=told):
             given_files(files, folder, is_local=is_local)
-
-
-# -------------------------------------------------------------------------------------------------------- actions
-
-
-@pytest.fixture
-def actions(engine: Engine, concept: Concept, tmp_path: Path) -> Iterator[FindActions]:
-    store = ConceptStore(tmp_path / "concepts")
-    store.save(concept)
-    names = FindParts.__annotations__
-    with Workshop(engine, store, folder=tmp_path / "workshop") as workshop:
-        sessions = FindSessions(workshop.folder / "searches")
-        yield FindActions(workshop, sessions, FindParts(**{name: name for name in names}))
-
-
-def told_last(updates: list[dict[Any, Any]]) -> str:
-    return [each["status"] for each in updates if "status" in each][-1]
-
-
-def found(actions: FindActions, album: Path) -> str:
-    name = actions.sessions.new()
-    updates = list(actions.find(name, ["disc"], None, str(album), 1, "overlay"))
-    assert "found in 3" in told_last(updates)
-    assert updates[1]["run"]["interactive"] is False
-    assert updates[-1]["run"]["interactive"] is True
-    return name
-
-
-def test_two_tabs_do_not_mix(actions: FindActions, album: Path, tmp_path: Path) -> None:
-    one, other = found(actions, album), actions.sessions.new()
-    assert not actions.sessions.get(other).search.results
-    list(actions.find(other, ["disc"], [str(album / "empty.png")], "", 1, "overlay"))
-    assert len(actions.sessions.get(one).search.results) == 5
-    assert len(actions.sessions.get(other).search.results) == 1
-    folder = actions.sessions.folder
-    actions.sessions.close(one)
-    assert not (folder / one).exists()
-    assert (folder / other).exists()
-    assert "reload the page" in told_last(list(actions.turn_page(1, one, "overlay")))
-
-
-def test_mistakes_are_told_in_a_sentence(actions: FindActions, album: Path) -> None:
-    name = actions.sessions.new()
-    assert "No concept is chosen" in told_last(list(actions.find(name, [], None, str(album), 1, "map")))
-    assert "drop photos" in told_last(list(actions.find(name, ["disc"], None, "", 1, "map")))
-    assert "no concept &quot;cup&quot;" in told_last(list(actions.find(name, ["cup"], None, str(album), 1, "map")))
-    assert "No result is chosen" in told_last(list(actions.say_absent(name, "map")))
-    assert "nothing left to correct" in told_last(list(actions.choose_worth(name, "map")))
-    assert "No mask is being corrected" in told_last(list(actions.learn(name, "new", "map")))
-    assert not actions.sessions.get(name).running.locked()
-
-
-def test_a_correction_is_learned_saved_and_what_was_unsure_is_done_again(actions: FindActions, album: Path) -> None:
-    name = found(actions, album)
-    session = actions.sessions.get(name)
-    doubtful = session.search.results[1]
-    session.search.put([replace(doubtful, found=dict(doubtful.found) | {"score": 0.5})])
-    list(actions.choose(name, "overlay", SimpleNamespace(card="0/disc")))
-    list(actions.open_detail("correct", name))
-    assert session.correction is not None
-    width, height = session.correction.shown.width, session.correction.shown.height
-    drawn = {"points": [], "box": None, "number": 1, "photo": session.correction.shown.url}
-    drawn["strokes"] = [{"label": 1, "width": 9, "points": [[0, 0], [width - 1, height - 1]]}]
-    list(actions.draw(name, drawn))
-    mask = session.correction.mask
-    assert mask is not None
-    assert mask[0, 0]
-    updates = list(actions.learn(name, "new", "overlay"))
-    assert "disc 2&quot; has 2 references now and is saved beside the old one" in told_last(updates)
-    assert "1 unsure photo was looked at again" in updates[-1]["changes"]
-    assert actions.workshop.concepts.names() == ["disc", "disc 2"]
-    assert len(actions.workshop.concepts.load("disc").references) == 1
-    corrected = session.search.get((0, "disc"))
-    assert corrected is not None
-    assert np.array_equal(corrected.at(0.5).mask, mask)
-    again = session.search.get((1, "disc"))
-    assert again is not None
-    assert again.before == ("unsure", 0.5)
-
-
-def test_what_is_not_there_is_said_and_nothing_is_learned(actions: FindActions, album: Path) -> None:
-    name = found(actions, album)
-    list(actions.choose(name, "overlay", SimpleNamespace(card="0/disc")))
-    assert "does not learn from that" in told_last(list(actions.say_absent(name, "overlay")))
-    one = actions.sessions.get(name).search.get((0, "disc"))
-    assert one is not None
-    assert (one.state(0.5), one.is_there(0.5)) == ("corrected", False)
-    list(actions.choose(name, "overlay", SimpleNamespace(card="4/")))
-    assert "could not be read" in told_last(list(actions.say_absent(name, "overlay")))
-
-
-def test_a_download_is_prepared_and_offered(actions: FindActions, album: Path) -> None:
-    name = found(actions, album)
-    last = list(actions.prepare(name, "masks"))[-1]
-    assert Path(last["download"]["value"]).name == "masks.zip"
-    assert last["download"]["label"].startswith("Download masks.zip (")
-
-
-def test_filters_show_the_first_page_of_what_they_take(actions: FindActions, album: Path) -> None:
-    name = found(actions, album)
-    _, shown = actions.choose_shown(name, ["absent"], [], 0, "name", 0.5, "map")
-    assert [card["name"] for card in shown["gallery"]["cards"]] == ["empty.png"]
-    _, shown = actions.choose_shown(name, [], [], 0, "name", 1.0, "map")
-    assert {card["state"] for card in shown["gallery"]["cards"]} == {"absent", "failed"}

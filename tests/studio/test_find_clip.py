@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,8 +19,13 @@ from tests.fakes import ColourModel
 from persam import Concept, PerSAM
 from persam.errors import PersamError, PersamWarning
 from persam.server.engine import Engine
+from persam.server.store import ConceptStore
 from persam.studio.clip_search import CLIP_PARCELS, ClipSearch
 from persam.studio.clip_view import clip_routes, clip_summary, links_of, player_of
+from persam.studio.find_actions import FindActions
+from persam.studio.find_session import FindSessions
+from persam.studio.find_show import FindParts
+from persam.studio.workshop import Workshop
 from persam.video import open_clip
 
 FRAMES = 6
@@ -103,6 +109,49 @@ def test_a_stopped_clip_keeps_what_was_found(engine: Engine, concept: Concept, c
     assert len(list(open_clip(search.folder / "overlay.mp4"))) == 3
     assert search.file("timeline") is not None
     assert engine.call(lambda model: model.settings.mode).result(timeout=20) == "persam"
+
+
+@pytest.mark.filterwarnings("ignore:It broke off")
+@pytest.mark.parametrize(
+    ("error", "told", "kept"),
+    [
+        (PersamError("Frame 3 is damaged."), "Frame 3 is damaged.", "overlay"),
+        (ValueError("no"), "ValueError", "labels"),
+    ],
+)
+def test_a_clip_that_breaks_off_is_told_beside_what_was_found(
+    engine: Engine,
+    concept: Concept,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    told: str,
+    kept: str,
+) -> None:
+    as_ever = ClipSearch._after_frame
+
+    def breaks(search: ClipSearch, found: Any) -> None:
+        as_ever(search, found)
+        if search.frames == 3:
+            raise error
+
+    monkeypatch.setattr(ClipSearch, "_after_frame", breaks)
+    store = ConceptStore(tmp_path / "concepts")
+    store.save(concept)
+    with Workshop(engine, store, folder=tmp_path / "workshop") as workshop:
+        sessions = FindSessions(workshop.folder / "searches")
+        actions = FindActions(workshop, sessions, FindParts(**{name: name for name in FindParts.__annotations__}))
+        name = sessions.new()
+        updates = list(actions.find(name, ["disc"], [str(clip)], "", 1, "overlay"))
+        assert told in updates[-1]["status"]
+        assert [each["run"]["interactive"] for each in updates if "run" in each] == [False, True]
+        (links,) = [each["clip_links"] for each in updates if each.get("clip_links")]
+        assert f"/clip/{kept}?" in links
+        search = sessions.clip_of(name)
+        assert search is not None
+        assert not search.was_stopped
+        assert len(list((search.folder / "labels").glob("*.png"))) == 3
 
 
 def test_who_looks_away_leaves_nothing_running(engine: Engine, concept: Concept, clip: Path, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ class Load:
         rounds: photos a second with all clients, and in the bare loop, for each round.
         burst: of requests.
         differ: answers to one of many clients that are not those to one alone, a sentence each.
+        lost_probes: requests beside the burst that have no good answer.
     """
 
     alone: list[LoadRequest] = field(default_factory=list)
@@ -94,12 +95,13 @@ class Load:
     rounds: list[tuple[float, float]] = field(default_factory=list)
     burst: Burst | None = None
     differ: list[str] = field(default_factory=list)
+    lost_probes: list[LoadRequest] = field(default_factory=list)
 
     @property
     def lost(self) -> list[LoadRequest]:
         """Requests and jobs without a good answer."""
         burst = self.burst.asked if self.burst else []
-        return [each for each in (*self.alone, *self.together, *burst) if each.problem is not None]
+        return [each for each in (*self.alone, *self.together, *burst, *self.lost_probes) if each.problem is not None]
 
 
 class LoadTest:
@@ -292,7 +294,16 @@ class LoadTest:
 
     def _usual(self, photo: LoadPhoto) -> float:
         with self._client() as client:
-            return _median([self._segment(client, [photo]).seconds for _ in range(PROBES)])
+            return _median([self._probe(client, photo) for _ in range(PROBES)])
+
+    def _probe(self, client: Any, photo: LoadPhoto) -> float:
+        """Seconds that a request takes; one that fails is lost, and counts as endless: it may have failed at once."""
+        asked = self._segment(client, [photo])
+        if asked.problem is None:
+            return asked.seconds
+        with self._lock:
+            self.load.lost_probes.append(asked)
+        return float("inf")
 
     def _recovery(self, photo: LoadPhoto, usual: float, burst: Sequence[asyncio.Task[LoadRequest]]) -> float | None:
         """Seconds since the burst began, after which requests take at most `RECOVERED` times what they usually do."""
@@ -303,8 +314,7 @@ class LoadTest:
                 is_over = all(each.done() for each in burst)
                 if is_over:
                     end = min(end, start + PATIENCE)
-                asked = self._segment(client, [photo])
-                took = [*took, asked.seconds][-PROBES:]
+                took = [*took, self._probe(client, photo)][-PROBES:]
                 if is_over and len(took) == PROBES and _median(took) <= RECOVERED * usual:
                     return start
         return None

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from persam.errors import PersamError
-from persam.images import IMAGE_SUFFIXES
+from persam.images import IMAGE_SUFFIXES, read_image
 from persam.lazy import library
 
 CONCEPTS = ("red disc", "blue disc")
@@ -149,17 +149,19 @@ def drawn_photos(count: int, seed: int = 0) -> list[LoadPhoto]:
 
 
 def photos_in(folder: Path, count: int) -> list[LoadPhoto]:
-    """The first photos of a folder, as their files are.
+    """The first photos of a folder and of those in it, as their files are; each gets another name.
 
     Raises:
-        PersamError: there are none.
+        PersamError: there are none, or one cannot be read.
     """
     found = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     files = list(islice(found, count))
     if not files:
         raise PersamError(f"{folder} has no photos; give a folder with some, or leave --photos out.")
+    for file in files:
+        read_image(file)  # or the bare loop would stumble over it in the middle of the test
     return [
-        LoadPhoto(file.name, file.read_bytes(), CONCEPTS if number % 3 == 2 else CONCEPTS[:1])
+        LoadPhoto(f"{number:03}-{file.name}", file.read_bytes(), CONCEPTS if number % 3 == 2 else CONCEPTS[:1])
         for number, file in enumerate(files)
     ]
 

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from persam.drawing import colours_of
-from persam.errors import PersamError
 from persam.files import atomic_path
 from persam.geometry import shrink
 from persam.reports.pictures import encoded
@@ -104,13 +103,13 @@ class ClipSearch:
     @property
     def was_stopped(self) -> bool:
         """Whether it ended before its end because somebody said so."""
-        return self._stop.is_set() and self.report is None
+        return self._stop.is_set() and self.report is None and self._problem is None
 
     def run(self) -> Iterator[FramesSoFar]:
         """Follow, and tell after every frame how far it is.
 
         Raises:
-            PersamError: the clip breaks off, or a concept was made with another model.
+            PersamError: the clip breaks off, or a concept was made with another model; what was found until then stays.
         """
         for each in self.concepts:
             self.engine.model.check(each)
@@ -131,7 +130,7 @@ class ClipSearch:
             self._stop.set()
             self._go.set()
             thread.join()
-        if isinstance(self._problem, PersamError):
+        if self._problem is not None:
             raise self._problem
 
     def file(self, key: str) -> Path | None:

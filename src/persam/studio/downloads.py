@@ -76,14 +76,14 @@ def prepare(search: PhotoSearch, kind: str, target: Path) -> Iterator[tuple[int,
     """
     if kind not in PARCELS:
         raise UsageError(f"There is no download {kind!r}; choose from {', '.join(PARCELS)}.")
-    shown = [one for one in search.results if search.choice.takes(one) and one.found]
+    threshold, shown = search.taken()  # at once: filters may be changed meanwhile
     if kind == "cutouts":
-        shown = [one for one in shown if one.is_there(search.choice.threshold)]
+        shown = [one for one in shown if one.is_there(threshold)]
     if not shown:
         what = "cut out" if kind == "cutouts" else "download"
         raise UsageError(f"There is nothing to {what}: no result is shown; search first, or show more of the results.")
     if kind in ("coco", "csv", "json"):
-        yield from _table(search, kind, target, len(shown))
+        yield from _table(shown, threshold, kind, target)
         return
     pictures = {"masks": _mask, "overlays": _overlay(search), "cutouts": _cutout}[kind]
     suffix = ".jpg" if kind == "overlays" else ".png"
@@ -93,7 +93,7 @@ def prepare(search: PhotoSearch, kind: str, target: Path) -> Iterator[tuple[int,
         for photo, results in groupby(shown, key=lambda one: one.photo):
             pixels = _Pixels(photo)
             for one in results:
-                file = pictures(one.at(search.choice.threshold), pixels)
+                file = pictures(one.at(threshold), pixels)
                 parcel.writestr(names.of(one, kind, suffix), file)
                 done += 1
                 yield done, len(shown)
@@ -125,13 +125,16 @@ def _overlay(search: PhotoSearch) -> Callable[[Segmentation, _Pixels], bytes]:
     return lambda found, pixels: encoded(found.overlay(pixels(), colours[found.concept]), "JPEG", quality=90)
 
 
-def _table(search: PhotoSearch, kind: str, target: Path, total: int) -> Iterator[tuple[int, int]]:
+def _table(shown: list[SearchResult], threshold: float, kind: str, target: Path) -> Iterator[tuple[int, int]]:
     """Lines of ``results.jsonl``, and what is made of them."""
     names = FileNames()
     lines: list[dict[str, Any]] = []
-    for line in search.lines(lambda one: names.of(one, "masks", ".png")):
-        lines.append(line)
-        yield len(lines), total
+    for one in shown:
+        found = one.at(threshold)
+        things = [thing.to_dict() for thing in found.instances]
+        named = {"name": Path(one.photo.name).stem, "files": {"mask": names.of(one, "masks", ".png")}}
+        lines.append(found.to_dict(rle=False) | {"instances": things, "corrected": one.corrected} | named)
+        yield len(lines), len(shown)
     if kind == "json":
         with atomic_path(target) as temporary, temporary.open("wb") as stream:
             stream.writelines(map(json_line, lines))

@@ -9,7 +9,8 @@ Ids of the parts:
 #find-folder           a folder of this machine, where only this machine reaches the page
 #find-several          how many of a concept to look for in a photo
 #find-run, #find-stop  begin; end at the next photo or frame
-#find-status           the line that says what is going on (role=status)
+#find-status           the line that says what is going on
+#find-spoken           what of that is read aloud (role=status): beginnings, every tenth, ends and problems
 #find-results          all that follows, once there are results
 #find-states           filter by verdict, with counts: present, unsure, absent, corrected, failed
 #find-only             filter by concept, if there are several
@@ -47,7 +48,7 @@ from persam.studio.canvas import Canvas
 from persam.studio.clip_view import clip_routes
 from persam.studio.downloads import PARCELS
 from persam.studio.examples import example_album, example_things
-from persam.studio.find_actions import EXPLAIN_HINT, FindActions
+from persam.studio.find_actions import EXPLAIN_HINT, SAVE_AS_NEW, FindActions
 from persam.studio.find_cards import HINT, KIND_CHOICES, ORDER_CHOICES, gallery_of, large_of, status
 from persam.studio.find_session import FindSessions
 from persam.studio.find_show import FindParts
@@ -56,6 +57,12 @@ from persam.studio.search_pictures import picture_routes
 from persam.studio.workshop import Workshop
 
 _STYLE = (files("persam.studio") / "find.css").read_text(encoding="utf-8")
+# A region that is made anew with its text is not read by all readers: this one stays, and only its text changes.
+_SPOKEN = '<p role="status" aria-live="polite"></p>'
+_SPEAK = """const said = element.querySelector("p");
+const speak = () => { said.textContent = props.value || ""; };
+watch("value", speak);
+speak();"""
 _AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "queue": True, "concurrency_limit": None}
 
 
@@ -93,11 +100,14 @@ def build(workshop: Workshop) -> None:
                 stop = gr.Button("Stop", interactive=False, elem_id="find-stop", min_width=100)
         with gr.Column(scale=3, min_width=320):
             line = gr.HTML(status(HINT), elem_id="find-status")
+            spoken = gr.HTML(
+                HINT, html_template=_SPOKEN, js_on_load=_SPEAK, apply_default_css=False, elem_id="find-spoken"
+            )
             with gr.Column(visible=False, elem_id="find-clip") as clip:
                 preview = gr.HTML("", elem_id="find-preview")
                 clip_links = gr.HTML("", elem_id="find-clip-links")
             with gr.Column(visible=False, elem_id="find-results") as results:
-                parts = _results(line, run, stop, results, clip, preview, clip_links)
+                parts = _results(line, spoken, run, stop, results, clip, preview, clip_links)
     actions = FindActions(workshop, sessions, parts)
     _wire(actions, session, [concepts, given, folder, several])
     page.load(sessions.new, outputs=session, show_progress="hidden")
@@ -158,7 +168,7 @@ def _results(*above: Any) -> FindParts:
         with gr.Tab("Correct", id="correct") as corrected:
             canvas = Canvas(label="Mask to correct", elem_id="find-canvas", empty="Choose a result above first.")
             save_as = gr.Radio(
-                [("Replace the concept", "replace"), ("Save as a new one", "new")],
+                [("Replace the concept", "replace"), (SAVE_AS_NEW, "new")],
                 value="replace",
                 label="The concept that learns from it",
                 elem_id="find-save-as",
@@ -179,9 +189,10 @@ def _results(*above: Any) -> FindParts:
         )
         prepare = gr.Button("Prepare", elem_id="find-prepare", min_width=100)
         download = gr.DownloadButton("Download", visible=False, elem_id="find-download", min_width=140)
-    line, run, stop, results, clip, preview, clip_links = above
+    line, spoken, run, stop, results, clip, preview, clip_links = above
     return FindParts(
         status=line,
+        spoken=spoken,
         run=run,
         stop=stop,
         results=results,
@@ -250,14 +261,16 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     )
     parts.back.click(partial(actions.turn_page, -1), [session, kind], **run)
     parts.on.click(partial(actions.turn_page, 1), [session, kind], **run)
-    parts.gallery.select(actions.choose, [session, kind], **run)
-    parts.worth.click(actions.choose_worth, [session, kind], **run)
+    # Another one may be chosen while the last is explained still; what then comes of that is not shown.
+    chosen: dict[str, Any] = {**run, "trigger_mode": "multiple"}
+    parts.gallery.select(actions.choose, [session, kind], **chosen)
+    parts.worth.click(actions.choose_worth, [session, kind], **chosen)
     for view, detail in zip(parts.views, ("picture", "explain", "correct"), strict=True):
-        view.select(partial(actions.open_detail, detail), session, **run)
-    drawn = {**run, "outputs": [parts.canvas, parts.status, parts.note]}
+        view.select(partial(actions.open_detail, detail), session, **chosen)
+    drawn = {**run, "outputs": [parts.canvas, parts.status, parts.spoken, parts.note]}
     parts.canvas.input(actions.draw, [session, parts.canvas], trigger_mode="always_last", **drawn)
-    parts.learn.click(actions.learn, [session, parts.save_as, kind], **run)
-    parts.keep.click(actions.keep_mask, [session, kind], **run)
+    parts.learn.click(actions.learn, [session, parts.canvas, parts.save_as, kind], **run)
+    parts.keep.click(actions.keep_mask, [session, parts.canvas, kind], **run)
     parts.absent.click(actions.say_absent, [session, kind], **run)
     # What was prepared is another file than what is chosen now.
     parts.parcel.input(lambda: gr.update(visible=False), outputs=parts.download, show_progress="hidden")

@@ -90,10 +90,13 @@ def summary(search: PhotoSearch) -> str:
 
 
 def status(text: str, *, problem: bool = False, share: float | None = None) -> str:
-    """The line that says what the page is doing, read aloud; with a bar of a share, 0 to 1."""
-    bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-hidden="true"></progress>'
+    """The line that says what the page is doing, with a bar of a share, 0 to 1.
+
+    It changes several times a second, so it is for the eye alone; what is read aloud stands in a place of its own.
+    """
+    bar = "" if share is None else f'<progress max="1" value="{share:.3f}"></progress>'
     kind = "status problem" if problem else "status"
-    return f'<div class="{kind}" role="status" aria-live="polite">{bar}<span>{escape(text)}</span></div>'
+    return f'<div class="{kind}" aria-hidden="true">{bar}<span>{escape(text)}</span></div>'
 
 
 def facts_of(search: PhotoSearch, one: SearchResult | None) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import secrets
 import shutil
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from persam.errors import UsageError
+from persam.studio.canvas.prompts import CanvasPrompts, mask_of
 from persam.studio.clip_search import ClipSearch
-from persam.studio.results import PhotoSearch, SearchResult
+from persam.studio.results import Choice, PhotoSearch, SearchResult
 
 if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.models.base import EncodedImage
+    from persam.server.engine import Engine
     from persam.studio.workshop import Shown
 
 Detail = Literal["picture", "explain", "correct"]
@@ -32,22 +35,46 @@ class OpenCorrection:
         shown: its photo, as the canvas has it.
         encoded: its photo for the model.
         start: the mask that is mended, (H, W) bool, or None.
-        mask: as it is drawn now, likewise.
+        answer: a drawing and its mask, likewise; None before anything was drawn.
     """
 
     result: SearchResult
     shown: Shown
     encoded: EncodedImage
     start: np.ndarray | None
-    mask: np.ndarray | None
+    answer: tuple[CanvasPrompts, np.ndarray | None] | None = None
+
+    def prompts_of(self, value: Any) -> CanvasPrompts | None:
+        """What is drawn, from the value of the canvas; None where that is of another photo.
+
+        Raises:
+            UsageError: it is no drawing.
+        """
+        prompts = CanvasPrompts.of(value, self.shown)
+        return prompts if prompts.photo == self.shown.url else None
+
+    def mask_of(self, engine: Engine, prompts: CanvasPrompts) -> np.ndarray | None:
+        """The mask of a drawing, (H, W) bool or None; it is kept until the next one.
+
+        Raises:
+            PersamError: the model finds nothing there, or is too busy.
+        """
+        answer = self.answer
+        if answer is None or answer[0] != prompts:
+            answer = self.answer = prompts, mask_of(engine, self.encoded, prompts, self.start)
+        return answer[1]
 
 
 @dataclass
 class FindSession:
     """One browser tab.
 
+    Args:
+        name: tells tabs apart; nobody can guess it.
+        folder: for what is kept on the disk.
+
     Attributes:
-        search: in photos.
+        search: in photos; each one is another object.
         clip: the clip that was followed last, or None.
         learned: the concepts that are looked for, by the names that their results have; corrections put better ones in
             their places.
@@ -55,15 +82,33 @@ class FindSession:
         most: objects of a concept that are looked for in a photo.
         detail: which view of the chosen result is open.
         running: held while something is searched.
+        prepared: `PhotoSearch.edition` of which a download is offered, or None.
     """
 
-    search: PhotoSearch
+    name: str
+    folder: Path
+    search: PhotoSearch = field(init=False)
     clip: ClipSearch | None = None
     learned: dict[str, Concept] = field(default_factory=dict)
     correction: OpenCorrection | None = None
     most: int = 1
     detail: Detail = "picture"
     running: threading.Lock = field(default_factory=threading.Lock)
+    prepared: tuple[str, int, Choice] | None = None
+    _number: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.search = PhotoSearch(f"{self.name}-0", self.folder / "0")
+
+    def begin(self, photos: Sequence[tuple[Path, str]], concepts: Mapping[str, Concept], *, dropped: bool) -> None:
+        """Forget what was found, and look for these concepts in these photos; see `PhotoSearch.begin`."""
+        last = self.search
+        self._number += 1
+        choice = replace(last.choice, page=0, concepts=frozenset(), states=frozenset())
+        search = PhotoSearch(f"{self.name}-{self._number}", self.folder / str(self._number), choice)
+        search.begin(photos, concepts, dropped=dropped)
+        self.search, self.learned, self.correction = search, dict(concepts), None
+        shutil.rmtree(last.folder, ignore_errors=True)
 
     def stop(self) -> None:
         """End what is searched, at the next photo or frame."""
@@ -86,7 +131,7 @@ class FindSessions:
     def new(self) -> str:
         """Open one, and give its name, which nobody can guess."""
         name = secrets.token_hex(16)
-        self._open[name] = FindSession(PhotoSearch(name, self.folder / name / "photos"))
+        self._open[name] = FindSession(name, self.folder / name)
         return name
 
     def get(self, name: str) -> FindSession:
@@ -101,9 +146,9 @@ class FindSessions:
         return session
 
     def search_of(self, name: str) -> PhotoSearch | None:
-        """The search in photos of one that is open."""
-        session = self._open.get(name)
-        return None if session is None else session.search
+        """The search in photos of this name, if it is the newest of a tab that is open."""
+        session = self._open.get(name.partition("-")[0])
+        return session.search if session is not None and session.search.name == name else None
 
     def clip_of(self, name: str) -> ClipSearch | None:
         """The clip of one that is open."""

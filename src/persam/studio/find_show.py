@@ -7,6 +7,7 @@ all else stays as it was.
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any
 
 import gradio as gr
 
-from persam.errors import PersamError
+from persam.errors import PersamError, UsageError, first_line
 from persam.studio import downloads
 from persam.studio.find_cards import count_choices, facts_of, gallery_of, large_of, status, summary
 from persam.studio.find_session import FindSession, FindSessions
@@ -33,6 +34,7 @@ class FindParts:
     """The parts of the tab that change; their ids stand in `find.py`."""
 
     status: Any
+    spoken: Any
     run: Any
     stop: Any
     results: Any
@@ -69,8 +71,8 @@ class FindParts:
     def changing(self) -> list[Any]:
         """Those that actions change."""
         names = (
-            "status run stop results states only gallery page back on large facts steps canvas note changes download "
-            "clip preview clip_links"
+            "status spoken run stop results states only gallery page back on large facts steps canvas note changes "
+            "download clip preview clip_links"
         )
         return [getattr(self, name) for name in names.split()]
 
@@ -86,8 +88,24 @@ def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Upd
             yield from action(self, *args)
         except PersamError as problem:
             yield self.say(str(problem), problem=True)
+        except Exception as error:
+            logging.getLogger("persam.studio").exception("An error of the studio's own")
+            what = f"{type(error).__name__}: {first_line(error)}"
+            yield self.say(f"Something went wrong here ({what:.80}); the terminal says where.", problem=True)
 
     return wrapped
+
+
+class Tenths:
+    """Tells when a tenth more is done: so often it is read aloud."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def is_new(self, share: float) -> bool:
+        """Whether a share, 0 to 1, is in another tenth than the last one."""
+        last, self._last = self._last, int(10 * share)
+        return self._last != last
 
 
 class FindShown:
@@ -111,6 +129,8 @@ class FindShown:
         return {
             parts.gallery: gallery,
             parts.states: gr.update(choices=choices, value=sorted(session.search.choice.states)),
+            # What was prepared is another set by now.
+            parts.download: gr.skip() if session.prepared == session.search.edition else gr.update(visible=False),
             parts.page: f'<span class="page">{gallery["page"]}</span>',
             parts.back: gr.update(interactive=not gallery["first"], visible=bool(gallery["page"])),
             parts.on: gr.update(interactive=not gallery["last"], visible=bool(gallery["page"])),
@@ -158,31 +178,54 @@ class FindShown:
         yield self.shown(session, kind)
 
     def look(
-        self, session: FindSession, photos: Sequence[SearchedPhoto], names: Sequence[str], kind: str
+        self, session: FindSession, photos: Sequence[SearchedPhoto], names: Sequence[str], kind: str, doubts: str = ""
     ) -> Iterator[Updates]:
-        """Look, and show results as they come, but not more often than one can see."""
+        """Look, and show results as they come, but not more often than one can see; doubts are said at the end."""
         concepts = {name: session.learned[name] for name in names}
-        last, ended = 0.0, ""
+        aloud, last, ended = Tenths(), 0.0, ""
         try:
             for so_far in look(self.workshop.engine, session.search, concepts, photos, most=session.most):
                 ended = f" {so_far}" if so_far.stopped else ""
                 if time.monotonic() - last >= _EVERY:
-                    last = time.monotonic()
-                    line = status(f"{so_far}.", share=so_far.done / so_far.total)
-                    yield {**self.shown(session, kind), self.parts.status: line}
-        except PersamError:
-            yield {**self.busy(False), **self.shown(session, kind)}
+                    last, share = time.monotonic(), so_far.done / so_far.total
+                    yield {**self.shown(session, kind), **self.line(f"{so_far}.", share, aloud=aloud.is_new(share))}
+        except Exception:
+            yield self.shown(session, kind)
             raise
-        yield {self.parts.status: status(summary(session.search) + ended)}
+        yield self.line(f"{summary(session.search)}{ended}{doubts}")
 
-    def say(self, text: str, *, problem: bool = False, share: float | None = None) -> Updates:
+    def line(self, text: str, share: float | None = None, *, aloud: bool = True, problem: bool = False) -> Updates:
+        """Say something in the line of the status, and read it aloud or not."""
+        said = {self.parts.spoken: text} if aloud else {}
+        return {self.parts.status: status(text, problem=problem, share=share), **said}
+
+    def say(self, text: str, *, problem: bool = False, share: float | None = None, aloud: bool = True) -> Updates:
         """Say something in the line of the status, and again below the chosen result, where that line is out of sight;
         it is read aloud once."""
         kind = "status problem" if problem else "status"
         return {
-            self.parts.status: status(text, problem=problem, share=share),
+            **self.line(text, share, aloud=aloud, problem=problem),
             self.parts.note: f'<p class="{kind}" aria-hidden="true">{escape(text)}</p>',
         }
+
+    def running(self, session: FindSession, work: Iterator[Updates], otherwise: str) -> Iterator[Updates]:
+        """Do what may be done once at a time; Find can be pressed again however it ends.
+
+        Args:
+            session: whose.
+            work: what is done.
+            otherwise: the sentence for whoever wants to do it while it is done.
+        """
+        if not session.running.acquire(blocking=False):
+            raise UsageError(otherwise)
+        try:
+            try:
+                yield from work
+            finally:
+                session.running.release()
+        except Exception:
+            yield self.busy(False)
+            raise
 
     def busy(self, busy: bool) -> Updates:
         """Which of Find and Stop can be pressed."""
@@ -193,14 +236,18 @@ class FindShown:
     @told
     def prepare(self, name: str, kind: str) -> Iterator[Updates]:
         """Make a download of what is shown."""
-        search, parts = self.sessions.get(name).search, self.parts
+        session, parts = self.sessions.get(name), self.parts
+        search, session.prepared = session.search, session.search.edition
         yield {parts.download: gr.update(visible=False)}
         target = self.workshop.download(downloads.PARCELS[kind].file)
-        last = 0.0
+        aloud, last = Tenths(), 0.0
         for done, total in downloads.prepare(search, kind, target):
             if time.monotonic() - last >= _EVERY:
-                last = time.monotonic()
-                yield self.say(f"Packing {target.name}: {done} of {total}.", share=done / total)
+                last, share = time.monotonic(), done / total
+                said = f"Packing {target.name}: {done} of {total}."
+                yield self.say(said, share=share, aloud=aloud.is_new(share))
+        if session.search.edition != session.prepared:
+            raise UsageError("What is shown changed while it was packed; press Prepare again.")
         size = target.stat().st_size
         told = f"{size / 1e6:.1f} MB" if size > 5e5 else f"{max(1, round(size / 1e3))} kB"
         yield {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import has_magic
@@ -10,7 +9,8 @@ from pathlib import Path
 
 from persam.errors import PersamError, UsageError
 from persam.files import expanded
-from persam.finding import find_images
+from persam.finding import VIDEO_SUFFIXES, find_images
+from persam.server.hearing import heard_doubts
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class GivenFiles:
         photos: each one's file, and its name as its owner knows it.
         clip: a clip, and then there are no photos.
         dropped: whether these are copies of what was dropped into the page.
+        doubts: what was left out of a folder though somebody may have meant it, a sentence each.
     """
 
     photos: tuple[tuple[Path, str], ...] = ()
     clip: Path | None = None
     dropped: bool = True
+    doubts: tuple[str, ...] = ()
 
 
 def given_files(files: Sequence[str] | None, folder: str, *, is_local: bool) -> GivenFiles:
@@ -63,10 +65,11 @@ def _in_folder(place: Path) -> GivenFiles:
         return GivenFiles(clip=place, dropped=False)
     if not place.exists() and not has_magic(str(place)):
         raise PersamError(f"There is no folder {place} on this machine; check the path.")
-    return GivenFiles(tuple((Path(str(each)), each.name) for each in find_images([str(place)])), dropped=False)
+    with heard_doubts() as doubts:
+        photos = tuple((Path(str(each)), each.name) for each in find_images([str(place)]))
+    return GivenFiles(photos, dropped=False, doubts=tuple(doubts))
 
 
 def is_clip(file: Path) -> bool:
     """Whether a file is called as clips are; whether it is one is seen when it is opened."""
-    kind, _ = mimetypes.guess_type(file.name)
-    return (kind or "").startswith("video/")
+    return file.suffix.lower() in VIDEO_SUFFIXES

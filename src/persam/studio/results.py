@@ -6,10 +6,10 @@ again from the score alone, as `PerSAM.segment` would with that threshold.
 
 from __future__ import annotations
 
-import shutil
+import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -109,6 +109,21 @@ class SearchResult:
             return bool(self.found) and self.found["present"]
         return self.score >= threshold and self._things[0]["box"] is not None
 
+    def count(self, threshold: float) -> int:
+        """How many things count as there, see `at`."""
+        if self.corrected or not self.is_there(threshold):
+            return int(self.is_there(threshold))
+        return 1 + sum(one["score"] >= threshold for one in self._things[1:])
+
+    def with_first(self, count: int) -> Segmentation:
+        """The segmentation in which so many things count as there, the surest first; what a person said stays.
+
+        Raises:
+            UsageError: the photo failed.
+        """
+        scores = sorted((one["score"] for one in self._things), reverse=True)
+        return self.at(scores[min(count, len(scores)) - 1] if scores and count > 0 else math.inf)
+
     def at(self, threshold: float) -> Segmentation:
         """The segmentation, decided with a threshold, 0 to 1; its ``image`` is what exports call the photo.
 
@@ -201,27 +216,30 @@ class Choice:
 class PhotoSearch:
     """One person's search: its photos, what was found in them, and a folder for pictures of that.
 
-    It may be read while it is added to.
+    It may be read while it is added to. Another search is another object, with another name and folder: so a picture
+    that a browser kept, or that is still being drawn, is never one of the photos of the next search.
 
     Args:
         name: tells searches apart; nobody can guess it, so that it can stand in an address.
         folder: of its own, made when something is searched.
+        choice: what is shown.
 
     Attributes:
         photos: of the search, in the order given.
         concepts: names of the concepts that are looked for, in the order chosen.
-        choice: what is shown.
         stop: set when no further photo is to be begun.
         shown: the result that was chosen, by its key, or None.
+        changes: another number each time that something was found or said.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, choice: Choice | None = None) -> None:
         self.name, self.folder = name, folder
         self.photos: list[SearchedPhoto] = []
         self.concepts: list[str] = []
-        self.choice = Choice()
+        self.choice = choice or Choice()
         self.stop = threading.Event()
         self.shown: tuple[int, str] | None = None
+        self.changes = 0
         self._results: dict[tuple[int, str], SearchResult] = {}
         self._names = UniqueNames()
         self._changing = threading.Lock()
@@ -232,19 +250,14 @@ class PhotoSearch:
         return cls("", Path())
 
     def begin(self, photos: Sequence[tuple[Path, str]], concepts: Iterable[str], *, dropped: bool) -> None:
-        """Forget what was found, and look for these concepts in these photos.
+        """Say once which concepts are looked for in which photos.
 
         Args:
             photos: each one's file, and its name as its owner knows it.
             concepts: their names.
             dropped: whether the files are copies of what was dropped into the page.
         """
-        with self._changing:
-            self._results, self._names, self.photos = {}, UniqueNames(), []
-            self.concepts, self.shown = list(concepts), None
-            self.choice = replace(self.choice, page=0, concepts=frozenset(), states=frozenset())
-            self.stop.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.concepts = list(concepts)
         self.folder.mkdir(parents=True)
         for number, (path, given) in enumerate(photos):
             name = self._name_of(number, given)
@@ -258,10 +271,16 @@ class PhotoSearch:
         )
 
     def put(self, results: Iterable[SearchResult]) -> None:
-        """Add results, or replace those of the same photo and concept; each gets a new version."""
+        """Add results, or replace those of the same photo and concept; each gets a new version.
+
+        What a person said is replaced by what a person says alone: the model may still have looked meanwhile.
+        """
         with self._changing:
+            self.changes += 1
             for one in results:
                 earlier = self._results.get(one.key)
+                if earlier is not None and earlier.corrected and not one.corrected:
+                    continue
                 self._results[one.key] = replace(one, version=0 if earlier is None else earlier.version + 1)
 
     def get(self, key: tuple[int, str] | None) -> SearchResult | None:
@@ -302,15 +321,12 @@ class PhotoSearch:
         """A colour for every concept, no two alike while there are others."""
         return colours_of(self.concepts)
 
-    def lines(self, name_of: Callable[[SearchResult], str]) -> Iterator[dict[str, Any]]:
-        """What is shown and could be looked at, as lines of ``results.jsonl``, those of a photo together.
+    def taken(self) -> tuple[float, list[SearchResult]]:
+        """What is shown and could be looked at, those of a photo together, and the threshold that decides it."""
+        choice = self.choice
+        return choice.threshold, [one for one in self.results if choice.takes(one) and one.found]
 
-        Args:
-            name_of: the mask's file, for a result.
-        """
-        for one in self.results:
-            if self.choice.takes(one) and one.found:
-                found = one.at(self.choice.threshold)
-                things = [thing.to_dict() for thing in found.instances]
-                files = {"name": Path(one.photo.name).stem, "files": {"mask": name_of(one)}}
-                yield found.to_dict(rle=False) | {"instances": things, "corrected": one.corrected} | files
+    @property
+    def edition(self) -> tuple[str, int, Choice]:
+        """Another value where what is shown, on whatever page and in whatever order, may be another."""
+        return self.name, self.changes, replace(self.choice, page=0, order="order")

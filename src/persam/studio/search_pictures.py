@@ -1,6 +1,6 @@
 """Pictures of what a search found: drawn when the page asks for one, and kept in the search's folder.
 
-The page holds addresses alone, such as ``/search/NAME/12/1/overlay/card?v=0``; so a hundred results are a few
+The page holds addresses alone, such as ``/search/NAME/12/1/overlay/card?v=0&n=1``; so a hundred results are a few
 kilobytes, and a browser asks for the pictures that somebody scrolls to.
 """
 
@@ -39,12 +39,13 @@ KINDS = {"overlay": "Overlay", "map": "Confidence map", "cutout": "Cut-out", "ph
 
 
 def address_of(search: PhotoSearch, one: SearchResult, kind: str, size: str) -> str:
-    """Where the page gets a picture of a result; another address each time that the picture is another one."""
+    """Where the page gets a picture of a result; another address each time that the picture is another one.
+
+    It says how many things count as there, so that the picture is of that whatever threshold is chosen meanwhile.
+    """
     place = search.concepts.index(one.concept) if one.concept in search.concepts else 0
-    there = one.found and one.is_there(search.choice.threshold)
-    return (
-        f"/search/{quote(search.name)}/{one.photo.number}/{place}/{kind}/{size}?v={one.version}{'t' if there else ''}"
-    )
+    count = one.count(search.choice.threshold)
+    return f"/search/{quote(search.name)}/{one.photo.number}/{place}/{kind}/{size}?v={one.version}&n={count}"
 
 
 # ------------------------------------------------------------------------- what is kept while a photo is at hand
@@ -85,7 +86,7 @@ def _small_map(trace: Instance) -> np.ndarray:
 # -------------------------------------------------------------------------------------------- drawn when asked for
 
 
-def picture_of(search: PhotoSearch, one: SearchResult, kind: str, size: str) -> Path:
+def picture_of(search: PhotoSearch, one: SearchResult, kind: str, size: str, count: int) -> Path:
     """The file of a picture of a result, drawn if it was not yet.
 
     Args:
@@ -93,6 +94,7 @@ def picture_of(search: PhotoSearch, one: SearchResult, kind: str, size: str) -> 
         one: the result.
         kind: of `KINDS`.
         size: of `SIZES`.
+        count: how many things count as there, see `SearchResult.with_first`.
 
     Raises:
         PersamError: the photo is gone or cannot be read, or there is no such picture.
@@ -105,12 +107,11 @@ def picture_of(search: PhotoSearch, one: SearchResult, kind: str, size: str) -> 
         if not file.is_file():
             write_bytes(file, encoded(_photo(search, one.photo, size), "JPEG", quality=88))
         return file
-    there = "there" if one.is_there(search.choice.threshold) else "not"
     place = search.concepts.index(one.concept)
     suffix = "webp" if kind == "cutout" else "jpg"
-    file = _place(search, one.photo, f"{kind}-{size}-{place}-{one.version}-{there}.{suffix}")
+    file = _place(search, one.photo, f"{kind}-{size}-{place}-{one.version}-{count}.{suffix}")
     if not file.is_file():
-        picture = _draw(search, one, kind, _photo(search, one.photo, size))
+        picture = _draw(search, one, kind, _photo(search, one.photo, size), count)
         write_bytes(file, encoded(picture, "WEBP" if suffix == "webp" else "JPEG", quality=86))
     return file
 
@@ -122,10 +123,10 @@ def _photo(search: PhotoSearch, photo: SearchedPhoto, size: str) -> np.ndarray:
     return shrink(read_smaller(photo.path, SIZES[size])[0], SIZES[size])
 
 
-def _draw(search: PhotoSearch, one: SearchResult, kind: str, photo: np.ndarray) -> np.ndarray:
+def _draw(search: PhotoSearch, one: SearchResult, kind: str, photo: np.ndarray, count: int) -> np.ndarray:
     if kind == "map":
         return _map_on(search, one, photo)
-    found = one.at(search.choice.threshold)
+    found = one.with_first(count)
     if kind == "cutout":
         return _cut_out(found, photo)
     colour: Colour = search.colours()[one.concept]
@@ -170,14 +171,15 @@ def picture_routes(search_of: Callable[[str], PhotoSearch | None]) -> APIRouter:
         return search
 
     @router.get("/search/{name}/{number}/{place}/{kind}/{size}", include_in_schema=False)
-    def picture(name: str, number: int, place: int, kind: str, size: str) -> Any:
+    def picture(name: str, number: int, place: int, kind: str, size: str, n: int = 1) -> Any:
         search = known(name)
         concept = search.concepts[place] if 0 <= place < len(search.concepts) else ""
         one = search.get((number, concept)) or search.get((number, ""))
         if one is None:
             raise HTTPException(404, "There is no such result.")
+        most = one.count(0.0)  # a file is kept for every number
         try:
-            file = picture_of(search, one, kind, size)
+            file = picture_of(search, one, kind, size, min(max(n, 0), most))
         except PersamError as error:
             raise HTTPException(404, str(error).replace(str(one.photo.path), one.photo.name)) from error
         # The address changes with the picture, so a browser never has to ask again.

@@ -234,7 +234,7 @@ def changes_in(search: PhotoSearch, results: Iterable[SearchResult]) -> list[Cha
     changed = []
     for old in results:
         new = search.get(old.key)
-        if new is not None and new.state(SURE_ENOUGH) != old.state(SURE_ENOUGH):
+        if new is not None and not new.corrected and new.state(SURE_ENOUGH) != old.state(SURE_ENOUGH):
             before, after = ((one.state(SURE_ENOUGH), one.score) for one in (old, new))
             changed.append(Change(old.photo.name, before, after))
     return changed
