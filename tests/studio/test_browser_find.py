@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -43,10 +44,14 @@ def test_photos_are_searched_filtered_explained_corrected_and_taken_away(
 ) -> None:
     files = sorted((photos / "album").iterdir())
     seen = visit("Find")
+    spoken = seen.page.locator("#find-spoken [role=status]")
+    spoken.evaluate("region => { region.dataset.stays = 'yes'; }")
     look_for(seen, disc, *files)
     cards = seen.page.locator("#find-gallery button.card")
     expect(seen.status("find")).to_contain_text(f"{len(files)} photos: ")
     expect(cards).to_have_count(len(files))
+    expect(spoken).to_contain_text(f"{len(files)} photos: ")
+    expect(spoken).to_have_attribute("data-stays", "yes")
     states = {
         card.get_attribute("aria-label") or card.inner_text(): card.get_attribute("data-state") for card in cards.all()
     }
@@ -64,6 +69,13 @@ def test_photos_are_searched_filtered_explained_corrected_and_taken_away(
     expect(seen.page.locator("#find-steps")).to_contain_text("Step 1 of")
     seen.page.locator("#find-steps .on").click()
     expect(seen.page.locator("#find-steps")).to_contain_text("Step 2 of")
+
+    for number in (1, 0):  # the second while the first is explained
+        cards.filter(has_text=f"disc {number}").click()
+    expect(seen.page.locator("#find-facts")).to_contain_text("disc 0")
+    shown = cards.filter(has_text="disc 0").get_attribute("data-card") or ""
+    steps = seen.page.locator("#find-steps img").first
+    expect(steps).to_have_attribute("src", re.compile(f"/step-{shown.partition('/')[0]}-"))
 
     details.nth(2).click()
     board = seen.canvas("find-canvas")

@@ -302,13 +302,18 @@ def stored(folder: UploadFolder, name: str, data: bytes) -> Iterator[Upload]:
         writing.drop()
 
 
+_TURNS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
 def clean_name(name: str) -> str:
-    r"""A name as its sender gave it, without folders and what file systems forbid.
+    r"""A name as its sender gave it, without folders, what file systems forbid, and what turns the way of writing.
+
+    The last shows another name than it is, such as ``exe.jpg`` for ``gpj.exe``.
 
     >>> clean_name("../../etc/passwd"), clean_name("C:\\photos\\mug.jpg"), clean_name("..")
     ('passwd', 'mug.jpg', 'file')
     """
-    return safe_name(re.split(r"[\\/]", name)[-1], otherwise="file")
+    return safe_name(_TURNS.sub("", re.split(r"[\\/]", name)[-1]), otherwise="file")
 
 
 def _sizes_below(folder: Path) -> Iterator[int]:
