@@ -55,7 +55,7 @@ _CONTRAST = """() => {
   return poor;
 }"""
 
-# Even the shortest transition has its first colour until the next frame; spinners turn for ever, and are not waited for.
+# Even the shortest transition has its first colour until the next frame. Spinners turn for ever: nobody waits for them.
 _STILL = """async () => {
     const frame = () => new Promise(requestAnimationFrame);
     await frame();

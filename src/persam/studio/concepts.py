@@ -172,10 +172,11 @@ class ConceptsTab:
 
     def tune_it(self, name: str) -> Updates:
         """Tune a concept whose file keeps its photos (PerSAM-F)."""
-        concept = self.workshop.concepts.load(_given(name))
+        _given(name)
         yield {self.status: line(f"Tuning {name} ...")}
-        tuned = self.workshop.ask(lambda model: model.tune(concept))
-        self.workshop.concepts.save(tuned, overwrite=True)
+        with self.workshop.changing(name):
+            concept = self.workshop.concepts.load(name)
+            self.workshop.concepts.save(self.workshop.ask(lambda model: model.tune(concept)), overwrite=True)
         yield self._shown(name, f"Tuned {name}: two numbers say how its three scales are mixed.")
 
     def rename_it(self, name: str, to: str) -> Updates:
@@ -183,8 +184,9 @@ class ConceptsTab:
         store, wanted = self.workshop.concepts, checked_name(to)
         if wanted == _given(name):
             raise UsageError(f"It is called {name} already; give another name.")
-        renamed = store.save(replace(store.load(name), name=wanted))
-        store.delete(name)
+        with self.workshop.changing(name):
+            renamed = store.save(replace(store.load(name), name=wanted))
+            store.delete(name)
         yield self._shown(renamed, f"{name} is called {renamed} now.")
 
     def ask(self, name: str) -> Updates:

@@ -319,7 +319,7 @@ class FindActions(FindShown):
         """The concept with one more shot, saved in its own place or beside it."""
         store, engine, photo = self.workshop.concepts, self.workshop.engine, one.photo.path
         if replaces:
-            with store.changing(concept.name):
+            with self.workshop.changing(concept.name):
                 try:
                     newest = store.load(concept.name)  # somebody else may have given it shots
                 except NoConceptError as error:

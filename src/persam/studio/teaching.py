@@ -211,7 +211,7 @@ class Teaching:
             UsageError: no name.
         """
         name = checked_name(name)
-        with self._lock:
+        with self._lock, workshop.changing(name):
             base, reference = self._known(workshop, name), self._reference(workshop, value)
             concept = workshop.ask(lambda model: model.learn(reference, base=base, keep_references=keep))
             if base.tuned:

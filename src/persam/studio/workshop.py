@@ -119,6 +119,11 @@ class Workshop(Held):
             each.mkdir(parents=True, exist_ok=True)
         self.pictures, self.reports = PictureShelf(), PictureShelf()
         self._offered: dict[str, tuple[tuple[int, int], Path]] = {}  # copies by concept, with the stamp of its file
+        self._changes: dict[Path, threading.Lock] = {}
+
+    def changing(self, name: str) -> threading.Lock:
+        """To be held while a concept is read, changed and saved: of the changes of two pages none gets lost."""
+        return self._changes.setdefault(self.concepts.path(name), threading.Lock())
 
     def close(self) -> None:
         """Remove the files of this run."""
