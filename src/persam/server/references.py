@@ -50,7 +50,12 @@ def readers_of(
         MalformedError: not as many of these as photos.
     """
     count = len(photos)
-    given = {"mask": masks, "scribble": scribbles, "box": boxes, "points": points}
+    given: dict[str, Sequence[Upload] | Sequence[str]] = {
+        "mask": masks,
+        "scribble": scribbles,
+        "box": boxes,
+        "points": points,
+    }
     for name, those in given.items():
         if those and len(those) != count:
             raise MalformedError(f"There are {count} photos and {len(those)} of {name}; give one for each photo.")
