@@ -35,9 +35,7 @@ from persam.studio.study_texts import (
     within,
 )
 from persam.studio.workshop import Shown, Workshop
-from persam.study import Annotation, add_annotator, new, read
-from persam.study.create import photo_folders
-from persam.study.times import BY_HAND, PROPOSAL, WITH_MODEL
+from persam.study import BY_HAND, PROPOSAL, WITH_MODEL, Annotation, add_annotator, new, photo_folders, read
 
 _ASSISTANCE = [
     ("With the model: click on the object or draw a box, then mend", WITH_MODEL),

@@ -17,8 +17,7 @@ from persam.drawing import colours_of
 from persam.files import atomic_path
 from persam.geometry import shrink
 from persam.reports.pictures import encoded
-from persam.video import Clip, Outputs, TrackedFrame, TrackReport, open_clip, track_into
-from persam.video.writers import drawn
+from persam.video import Clip, Outputs, TrackedFrame, TrackReport, drawn, open_clip, track_into
 
 if TYPE_CHECKING:
     from persam.concept import Concept

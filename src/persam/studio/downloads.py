@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from persam.album.formats import write_formats
+from persam.album import write_formats
 from persam.errors import UsageError
 from persam.files import UniqueNames, atomic_path, safe_name
 from persam.images import read_image

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from persam.album.worth import expected_gain
+from persam.album import expected_gain
 from persam.errors import PersamError, UsageError
 from persam.images import read_image
 from persam.server.store import NameTakenError, NoConceptError

@@ -15,11 +15,20 @@ from fastapi import APIRouter, Response
 from persam.errors import PersamError, UsageError
 from persam.studio.study_texts import within
 from persam.studio.workshop import Workshop
-from persam.study import CheckReport, Problem, Study, StudyRun, check, read, write_report
-from persam.study.compare import METHODS
-from persam.study.layout import GOLD
-from persam.study.report import check_libraries, claimed_out
-from persam.study.times import saw_nothing
+from persam.study import (
+    GOLD,
+    METHODS,
+    CheckReport,
+    Problem,
+    Study,
+    StudyRun,
+    check,
+    check_libraries,
+    claimed_out,
+    read,
+    saw_nothing,
+    write_report,
+)
 
 REPORT = "report"  # folder in the study's
 _NAMED = 12  # problems that are named

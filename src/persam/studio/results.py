@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from persam.album.worth import expected_gain
+from persam.album import expected_gain
 from persam.drawing import Colour, colours_of
 from persam.errors import UsageError
 from persam.files import UniqueNames, safe_name

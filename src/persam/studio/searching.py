@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from persam.album.fix import learned_with
+from persam.album import learned_with
 from persam.errors import PersamError
 from persam.explain import explain
 from persam.geometry import Size, shrink

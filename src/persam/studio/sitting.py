@@ -22,8 +22,7 @@ from persam.images import read_image
 from persam.masks import read_mask
 from persam.studio.canvas import CanvasPrompts, mask_of
 from persam.studio.workshop import Shown, Workshop
-from persam.study.annotating import Annotation
-from persam.study.times import BOTH, BY_HAND, CORRECTED, HAND, PROMPTS, PROPOSAL, MaskTime
+from persam.study import BOTH, BY_HAND, CORRECTED, HAND, PROMPTS, PROPOSAL, Annotation, MaskTime
 
 if TYPE_CHECKING:
     from persam.concept import Concept

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from persam.studio.sitting import Sitting
-from persam.study import Annotation, Study, read
-from persam.study.create import README
+from persam.study import README, Annotation, Study, read
 
 _BAR = "height: .35rem; border-radius: 1rem; background: var(--border-color-primary); margin: .3rem 0"
 _FILL = "height: 100%; border-radius: 1rem; background: var(--color-accent);"

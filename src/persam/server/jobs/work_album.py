@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from persam.album.album import Album
+from persam.album import Album
 from persam.journal import json_line
 from persam.persam import PerSAM
 from persam.segmentation import Segmentation
@@ -19,7 +19,7 @@ from persam.server.jobs.progress import JobProgress
 from persam.server.schemas import PhotoAnswer
 
 if TYPE_CHECKING:
-    from persam.album.run import AlbumReport
+    from persam.album import AlbumReport
     from persam.places import Place
 
 

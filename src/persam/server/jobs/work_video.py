@@ -12,10 +12,7 @@ from persam.server.jobs.job import Job
 from persam.server.jobs.progress import JobProgress
 from persam.server.refusals import TooLargeError
 from persam.server.settings import Limits
-from persam.video.clips import Clip, VideoFile, pictures_of
-from persam.video.folder import TrackReport, track_into
-from persam.video.layout import Outputs
-from persam.video.track import TrackedFrame
+from persam.video import Clip, Outputs, TrackedFrame, TrackReport, VideoFile, pictures_of, track_into
 
 
 def clip_in(folder: JobFolder, limits: Limits) -> Clip:
