@@ -17,9 +17,9 @@ from tests.server.real_service import TOKEN, running_service
 from typer.testing import CliRunner
 
 from persam.cli.main import app
-from persam.server.load import findings_of, memory_growth, theil_sen
-from persam.server.load_clients import PROBES, Burst, Load, LoadRequest, LoadTest
-from persam.server.load_setup import CONCEPTS, SIZES, LoadedService, drawn_photos, photos_in, reference_of
+from persam.server.load.clients import PROBES, Burst, Load, LoadRequest, LoadTest
+from persam.server.load.measure import findings_of, memory_growth, theil_sen
+from persam.server.load.setup import CONCEPTS, SIZES, LoadedService, drawn_photos, photos_in, reference_of
 
 ABOUT = {
     "model": "tiny",
@@ -129,7 +129,7 @@ class TestPhotos:
 class TestBurst:
     def test_a_request_that_fails_at_once_is_lost_and_not_quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         test = LoadTest(LoadedService("http://127.0.0.1:9"), drawn_photos(1), clients=1, seconds=1)
-        monkeypatch.setattr("persam.server.load_clients.PATIENCE", 0.3)
+        monkeypatch.setattr("persam.server.load.clients.PATIENCE", 0.3)
         over = SimpleNamespace(done=lambda: True)
         assert test._recovery(test.photos[0], 10.0, [over]) is None  # type: ignore[list-item]
         assert len(test.load.lost) > PROBES

@@ -22,12 +22,12 @@ from persam import Concept, PerSAM, Reference
 from persam.errors import PersamError, UsageError
 from persam.segmentation import Segmentation
 from persam.server.engine import Engine
-from persam.studio import downloads
-from persam.studio.find_cards import gallery_of, key_from, key_of, summary
-from persam.studio.given import given_files
-from persam.studio.results import ORDERS, PAGE, Choice, PhotoSearch, SearchedPhoto, SearchResult
-from persam.studio.search_pictures import KINDS, SIZES, address_of, picture_of, picture_routes
-from persam.studio.searching import SoFar, changes_in, explain_result, learn_correction, look
+from persam.studio.find import downloads
+from persam.studio.find.cards import gallery_of, key_from, key_of, summary
+from persam.studio.find.given import given_files
+from persam.studio.find.pictures import KINDS, SIZES, address_of, picture_of, picture_routes
+from persam.studio.find.results import ORDERS, PAGE, Choice, PhotoSearch, SearchedPhoto, SearchResult
+from persam.studio.find.searching import SoFar, changes_in, explain_result, learn_correction, look
 
 
 @pytest.fixture

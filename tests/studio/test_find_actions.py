@@ -20,13 +20,13 @@ from tests.conftest import draw_scene
 from persam import Concept
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
-from persam.studio import downloads
-from persam.studio.find_actions import FindActions
-from persam.studio.find_session import FindSessions
-from persam.studio.find_show import FindParts
-from persam.studio.results import Choice
-from persam.studio.search_pictures import address_of, picture_of, picture_routes
-from persam.studio.searching import SoFar, explain_result, learn_correction
+from persam.studio.find import downloads
+from persam.studio.find.actions import FindActions
+from persam.studio.find.pictures import address_of, picture_of, picture_routes
+from persam.studio.find.results import Choice
+from persam.studio.find.searching import SoFar, explain_result, learn_correction
+from persam.studio.find.session import FindSessions
+from persam.studio.find.show import FindParts
 from persam.studio.workshop import Workshop
 
 
@@ -252,7 +252,7 @@ def test_an_error_of_our_own_is_told_and_find_can_be_pressed_again(
         yield SoFar(1, 5)
         raise ValueError("no such thing")
 
-    monkeypatch.setattr("persam.studio.find_show.look", broken)
+    monkeypatch.setattr("persam.studio.find.show.look", broken)
     name = actions.sessions.new()
     updates = list(actions.find(name, ["disc"], None, str(album), 1, "overlay"))
     assert "ValueError: no such thing" in told_last(updates)
@@ -286,7 +286,7 @@ def test_an_opening_that_is_overtaken_shows_nothing(
     session.search.shown, session.detail = (0, "disc"), detail
     works: dict[str, tuple[str, Any]] = {
         "correct": ("persam.studio.workshop.Workshop.encode", Workshop.encode),
-        "explain": ("persam.studio.find_actions.explain_result", explain_result),
+        "explain": ("persam.studio.find.actions.explain_result", explain_result),
     }
     work, as_ever = works[detail]
 
@@ -329,8 +329,8 @@ def test_a_search_is_read_aloud_ten_times_at_most(actions: FindActions, album: P
     def long(*_: Any, **__: Any) -> Iterator[SoFar]:
         yield from (SoFar(number + 1, 300) for number in range(300))
 
-    monkeypatch.setattr("persam.studio.find_show.look", long)
-    monkeypatch.setattr("persam.studio.find_show._EVERY", 0)
+    monkeypatch.setattr("persam.studio.find.show.look", long)
+    monkeypatch.setattr("persam.studio.find.show._EVERY", 0)
     name = actions.sessions.new()
     updates = list(actions.find(name, ["disc"], None, str(album), 1, "map"))
     spoken = [each["spoken"] for each in updates if "spoken" in each]

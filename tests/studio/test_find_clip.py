@@ -20,11 +20,11 @@ from persam import Concept, PerSAM
 from persam.errors import PersamError, PersamWarning
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
-from persam.studio.clip_search import CLIP_PARCELS, ClipSearch
-from persam.studio.clip_view import clip_routes, clip_summary, links_of, player_of
-from persam.studio.find_actions import FindActions
-from persam.studio.find_session import FindSessions
-from persam.studio.find_show import FindParts
+from persam.studio.find.actions import FindActions
+from persam.studio.find.clip_search import CLIP_PARCELS, ClipSearch
+from persam.studio.find.clip_view import clip_routes, clip_summary, links_of, player_of
+from persam.studio.find.session import FindSessions
+from persam.studio.find.show import FindParts
 from persam.studio.workshop import Workshop
 from persam.video import open_clip
 

@@ -16,10 +16,10 @@ from persam import PerSAM, PersamError, UsageError
 from persam.masks import read_mask
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
-from persam.studio import sitting as sittings
-from persam.studio.sitting import Sitting, StaleError
-from persam.studio.stopwatch import active_seconds
-from persam.studio.study_texts import ending
+from persam.studio.study import sitting as sittings
+from persam.studio.study.sitting import Sitting, StaleError
+from persam.studio.study.stopwatch import active_seconds
+from persam.studio.study.texts import ending
 from persam.studio.workshop import Workshop
 from persam.study import Annotation, MaskTime, new
 from persam.study.times import (

@@ -18,8 +18,8 @@ from tests.study.people import write_photos
 from persam import PerSAM
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
-from persam.studio.annotate import _StudyTab
-from persam.studio.sitting import Sitting
+from persam.studio.study.sitting import Sitting
+from persam.studio.study.tab import _StudyTab
 from persam.studio.workshop import Workshop
 from persam.study import annotating, new
 from persam.study.times import BY_HAND, WITH_MODEL

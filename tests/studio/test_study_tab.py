@@ -18,9 +18,9 @@ from tests.study.test_times import a_time
 from persam import PerSAM, PersamError
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
-from persam.studio import organise
-from persam.studio.sitting import Sitting
-from persam.studio.study_texts import categories, instructions, progress, thanks, within
+from persam.studio.study import organise
+from persam.studio.study.sitting import Sitting
+from persam.studio.study.texts import categories, instructions, progress, thanks, within
 from persam.studio.workshop import Workshop
 from persam.study import Annotation, Study, check, new, read
 

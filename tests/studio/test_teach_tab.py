@@ -23,10 +23,11 @@ from gradio.state_holder import StateHolder
 from persam.errors import UsageError
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
-from persam.studio import teach, teaching
 from persam.studio.cards import spoken
-from persam.studio.teach import TeachTab
-from persam.studio.teaching import Teaching
+from persam.studio.teach import lesson as teaching
+from persam.studio.teach import tab as teach
+from persam.studio.teach.lesson import Teaching
+from persam.studio.teach.tab import TeachTab
 from persam.studio.workshop import Workshop
 
 

@@ -24,10 +24,10 @@ pytest.importorskip("gradio")
 from persam.metrics import iou
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore, NameTakenError, NoConceptError
-from persam.studio import teaching
 from persam.studio.canvas import CanvasPrompts
 from persam.studio.canvas.prompts import mask_of
-from persam.studio.teaching import Teaching, checked_name
+from persam.studio.teach import lesson as teaching
+from persam.studio.teach.lesson import Teaching, checked_name
 from persam.studio.workshop import SHOWN_SIDE, Shown, Workshop
 
 

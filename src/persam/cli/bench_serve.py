@@ -49,7 +49,7 @@ def serve(
         check_plots()
     quiet_libraries()
     with claimed_out(output, "serve"), progress_bar("seconds") as advance:
-        from persam.server.load import measure_service
+        from persam.server.load.measure import measure_service
 
         found = measure_service(
             model,

@@ -10,7 +10,10 @@ from pathlib import PurePath
 import gradio as gr
 from fastapi import FastAPI, Response
 
-from persam.studio import annotate, concepts, find, teach
+from persam.studio import concepts
+from persam.studio.find import tab as find
+from persam.studio.study import tab as annotate
+from persam.studio.teach import tab as teach
 from persam.studio.theme import css, theme
 from persam.studio.workshop import Workshop
 

@@ -19,7 +19,7 @@ from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.reference import sha256_of
 from persam.studio.cards import concept_details, concept_tile, line, spoken
-from persam.studio.teaching import checked_name, named_by_user
+from persam.studio.teach.lesson import checked_name, named_by_user
 from persam.studio.workshop import Workshop
 
 _NOTHING = "Nothing is learned yet: begin in Teach, or load a concept from a file."

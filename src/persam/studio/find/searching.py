@@ -25,8 +25,8 @@ from persam.method.segment import LOOK_BACK
 from persam.reference import Reference
 from persam.segmentation import SURE_ENOUGH, UNSURE, Segmentation
 from persam.server.engine import BusyError
-from persam.studio.results import PhotoSearch, SearchedPhoto, SearchResult
-from persam.studio.search_pictures import CARD, keep_map, keep_photo, keep_shown
+from persam.studio.find.pictures import CARD, keep_map, keep_photo, keep_shown
+from persam.studio.find.results import PhotoSearch, SearchedPhoto, SearchResult
 
 if TYPE_CHECKING:
     from persam.concept import Concept

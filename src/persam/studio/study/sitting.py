@@ -1,6 +1,6 @@
 """One annotator at the desk: the photo that is open, what is drawn on it, and how long that takes.
 
-It knows of no page: the tab "Study" (`persam.studio.annotate`) shows it. Each browser tab has a sitting of its own.
+It knows of no page: the tab "Study" (`persam.studio.study.tab`) shows it. Each browser tab has a sitting of its own.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from persam.studio.results import ORDERS, PAGE, STATES, PhotoSearch, SearchResult, State
-from persam.studio.search_pictures import KINDS, address_of
-from persam.studio.searching import Change
+from persam.studio.find.pictures import KINDS, address_of
+from persam.studio.find.results import ORDERS, PAGE, STATES, PhotoSearch, SearchResult, State
+from persam.studio.find.searching import Change
 
 #: What a state is called on the page.
 WORDS: dict[str, str] = {

@@ -22,7 +22,7 @@ from persam.images import read_image
 from persam.journal import json_line
 from persam.reports.pictures import encoded, mask_file
 from persam.segmentation import Segmentation
-from persam.studio.results import PhotoSearch, SearchedPhoto, SearchResult
+from persam.studio.find.results import PhotoSearch, SearchedPhoto, SearchResult
 
 
 @dataclass(frozen=True)

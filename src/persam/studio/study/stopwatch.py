@@ -15,7 +15,7 @@ from persam.studio.workshop import Shown
 
 @cache
 def _script() -> str:
-    return (files("persam.studio") / "stopwatch.js").read_text(encoding="utf-8")
+    return (files("persam.studio.study") / "stopwatch.js").read_text(encoding="utf-8")
 
 
 class Stopwatch(gr.HTML, metaclass=StublessMeta):

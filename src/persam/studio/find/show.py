@@ -17,11 +17,11 @@ from typing import Any
 import gradio as gr
 
 from persam.errors import PersamError, UsageError, first_line
-from persam.studio import downloads
-from persam.studio.find_cards import count_choices, facts_of, gallery_of, large_of, status, summary
-from persam.studio.find_session import FindSession, FindSessions
-from persam.studio.results import SearchedPhoto
-from persam.studio.searching import look
+from persam.studio.find import downloads
+from persam.studio.find.cards import count_choices, facts_of, gallery_of, large_of, status, summary
+from persam.studio.find.results import SearchedPhoto
+from persam.studio.find.searching import look
+from persam.studio.find.session import FindSession, FindSessions
 from persam.studio.workshop import Workshop
 
 Updates = dict[Any, Any]

@@ -21,14 +21,14 @@ from persam.images import read_image
 from persam.server.store import NameTakenError, NoConceptError
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.prompts import check_mask
-from persam.studio.clip_search import ClipSearch
-from persam.studio.clip_view import clip_summary, links_of, player_of, preview_of
-from persam.studio.find_cards import changes_table, key_from
-from persam.studio.find_session import Detail, FindSession, OpenCorrection
-from persam.studio.find_show import FindShown, Tenths, Updates, told
-from persam.studio.given import GivenFiles, given_files
-from persam.studio.results import SearchResult
-from persam.studio.searching import changes_in, explain_result, learn_correction
+from persam.studio.find.cards import changes_table, key_from
+from persam.studio.find.clip_search import ClipSearch
+from persam.studio.find.clip_view import clip_summary, links_of, player_of, preview_of
+from persam.studio.find.given import GivenFiles, given_files
+from persam.studio.find.results import SearchResult
+from persam.studio.find.searching import changes_in, explain_result, learn_correction
+from persam.studio.find.session import Detail, FindSession, OpenCorrection
+from persam.studio.find.show import FindShown, Tenths, Updates, told
 
 if TYPE_CHECKING:
     from persam.concept import Concept

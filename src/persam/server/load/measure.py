@@ -15,8 +15,8 @@ from persam.benchmark.suites.timing import about_timing, open_persam
 from persam.metrics.statistics import Interval, bootstrap_figure, bootstrap_mean
 from persam.reports.figures import COLOURS, new_figure, png_of
 from persam.reports.tables import Table
-from persam.server.load_clients import BURST, RECOVERED, Load, LoadRequest, LoadTest
-from persam.server.load_setup import SIZES, LoadedService, drawn_photos, photos_in, service_process
+from persam.server.load.clients import BURST, RECOVERED, Load, LoadRequest, LoadTest
+from persam.server.load.setup import SIZES, LoadedService, drawn_photos, photos_in, service_process
 
 PLOT = "serve.png"
 WARM = 0.25  # share of the time after which memory should no longer grow

@@ -27,7 +27,7 @@ from persam.errors import PersamError, first_line
 from persam.instance import rle_mask
 from persam.lazy import library
 from persam.persam import PerSAM
-from persam.server.load_setup import CONCEPTS, LoadedService, LoadPhoto, reference_of
+from persam.server.load.setup import CONCEPTS, LoadedService, LoadPhoto, reference_of
 
 SEVERAL, LEARNS = 0.1, 0.02  # shares of requests that bring three photos, and that learn
 JOBS, JOB_PHOTOS = 3, 12  # albums while the clients ask, and photos in each

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from persam.studio.sitting import Sitting
+from persam.studio.study.sitting import Sitting
 from persam.study import README, Annotation, Study, read
 
 _BAR = "height: .35rem; border-radius: 1rem; background: var(--border-color-primary); margin: .3rem 0"

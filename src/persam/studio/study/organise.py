@@ -13,7 +13,7 @@ import gradio as gr
 from fastapi import APIRouter, Response
 
 from persam.errors import PersamError, UsageError
-from persam.studio.study_texts import within
+from persam.studio.study.texts import within
 from persam.studio.workshop import Workshop
 from persam.study import (
     GOLD,

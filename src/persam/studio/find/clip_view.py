@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from persam.files import safe_name
-from persam.studio.clip_search import CLIP_PARCELS, ClipSearch
+from persam.studio.find.clip_search import CLIP_PARCELS, ClipSearch
 
 if TYPE_CHECKING:
     from fastapi import APIRouter

@@ -14,8 +14,8 @@ import numpy as np
 
 from persam.errors import UsageError
 from persam.studio.canvas.prompts import CanvasPrompts, mask_of
-from persam.studio.clip_search import ClipSearch
-from persam.studio.results import Choice, PhotoSearch, SearchResult
+from persam.studio.find.clip_search import ClipSearch
+from persam.studio.find.results import Choice, PhotoSearch, SearchResult
 
 if TYPE_CHECKING:
     from persam.concept import Concept

@@ -25,7 +25,7 @@ from persam.instance import Instance
 from persam.reports.contact_sheet import marked
 from persam.reports.pictures import encoded
 from persam.segmentation import Segmentation
-from persam.studio.results import PhotoSearch, SearchedPhoto, SearchResult
+from persam.studio.find.results import PhotoSearch, SearchedPhoto, SearchResult
 
 if TYPE_CHECKING:
     from fastapi import APIRouter

@@ -5,7 +5,7 @@ Ids of its controls: ``study-folder``, ``study-open`` and what makes a new study
 ``study-category``, ``study-assistance``, ``study-start``, ``study-readme``; at work ``study-progress``,
 ``study-canvas``, ``study-save``, ``study-previous``, ``study-next``, ``study-nothing``, ``study-over``,
 ``study-change``; at the end ``study-done``, ``study-again``; ``study-status`` says what happens. What the person who
-runs the study sees is in `persam.studio.organise`.
+runs the study sees is in `persam.studio.study.organise`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import gradio as gr
 
 from persam.errors import PersamError, UsageError
 from persam.files import expanded
-from persam.studio import organise
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.canvas import TOOLS
 from persam.studio.cards import line
-from persam.studio.sitting import AT_END, AWAY, IDLE_LIMIT, Sitting, StaleError
-from persam.studio.stopwatch import READ, Stopwatch, active_seconds
-from persam.studio.study_texts import (
+from persam.studio.study import organise
+from persam.studio.study.sitting import AT_END, AWAY, IDLE_LIMIT, Sitting, StaleError
+from persam.studio.study.stopwatch import READ, Stopwatch, active_seconds
+from persam.studio.study.texts import (
     categories,
     categories_in_words,
     ending,

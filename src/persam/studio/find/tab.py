@@ -45,18 +45,18 @@ from gradio.context import Context
 
 from persam.segmentation import SURE_ENOUGH
 from persam.studio.canvas import Canvas
-from persam.studio.clip_view import clip_routes
-from persam.studio.downloads import PARCELS
 from persam.studio.examples import example_album, example_things
-from persam.studio.find_actions import EXPLAIN_HINT, SAVE_AS_NEW, FindActions
-from persam.studio.find_cards import HINT, KIND_CHOICES, ORDER_CHOICES, gallery_of, large_of, status
-from persam.studio.find_session import FindSessions
-from persam.studio.find_show import FindParts
-from persam.studio.results import PhotoSearch
-from persam.studio.search_pictures import picture_routes
+from persam.studio.find.actions import EXPLAIN_HINT, SAVE_AS_NEW, FindActions
+from persam.studio.find.cards import HINT, KIND_CHOICES, ORDER_CHOICES, gallery_of, large_of, status
+from persam.studio.find.clip_view import clip_routes
+from persam.studio.find.downloads import PARCELS
+from persam.studio.find.pictures import picture_routes
+from persam.studio.find.results import PhotoSearch
+from persam.studio.find.session import FindSessions
+from persam.studio.find.show import FindParts
 from persam.studio.workshop import Workshop
 
-_STYLE = (files("persam.studio") / "find.css").read_text(encoding="utf-8")
+_STYLE = (files("persam.studio.find") / "find.css").read_text(encoding="utf-8")
 # A region that is made anew with its text is not read by all readers: this one stays, and only its text changes.
 _SPOKEN = '<p role="status" aria-live="polite"></p>'
 _SPEAK = """const said = element.querySelector("p");
@@ -229,7 +229,7 @@ def _results(*above: Any) -> FindParts:
 
 def _asset(name: str, value: Any, **more: Any) -> gr.HTML:
     """A component of our own: its page, style and script lie beside this file."""
-    html, css, js = ((files("persam.studio") / f"{name}.{kind}").read_text(encoding="utf-8") for kind in _KINDS)
+    html, css, js = ((files("persam.studio.find") / f"{name}.{kind}").read_text(encoding="utf-8") for kind in _KINDS)
     return gr.HTML(value, html_template=html, css_template=css, js_on_load=js, apply_default_css=False, **more)
 
 

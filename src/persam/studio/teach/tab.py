@@ -25,7 +25,7 @@ from persam.studio.canvas import Canvas
 from persam.studio.cards import concept_card, findings_card, line, spoken
 from persam.studio.components import PhotoInput
 from persam.studio.examples import example_photo, example_things
-from persam.studio.teaching import Lessons, Teaching, checked_name
+from persam.studio.teach.lesson import Lessons, Teaching, checked_name
 from persam.studio.workshop import SHOWN_SIDE, Workshop
 
 _HINT = "Drop a photo that shows your thing, then click on it: its mask appears."

@@ -1,0 +1,1 @@
+"""The tab Study: several people mask the same photos, each alone."""

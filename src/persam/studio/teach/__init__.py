@@ -1,0 +1,1 @@
+"""The tab Teach: one draws what is one's own, and it is learned."""
