@@ -160,8 +160,9 @@ class Visit:
     def parcel(self, name: str, folder: Path) -> Path:
         """Prepare a download of what was found, and fetch it."""
         self.choose("find-parcel", name)
-        self.page.locator("#find-prepare").click()
         link = self.page.locator("#find-download")
+        expect(link).to_be_hidden()  # the page knows of the choice
+        self.page.locator("#find-prepare").click()
         expect(link).to_contain_text(re.compile(name, re.IGNORECASE))  # and not the one before
         got = self.download(link.click)
         got.save_as(folder / got.suggested_filename)

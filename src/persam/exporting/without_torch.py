@@ -28,7 +28,7 @@ def graph(name):
 def resized(values, size):
     """Values (h, w) at another size (H, W), bilinear."""
     steps = values.shape[1] / size[1], 0, 0, 0, values.shape[0] / size[0], 0
-    return np.array(Image.fromarray(np.float32(values)).transform(size[::-1], Image.AFFINE, steps, Image.BILINEAR))
+    return np.array(Image.fromarray(np.float32(values)).transform((*size[::-1],), Image.AFFINE, steps, Image.BILINEAR))
 
 
 def segment(photo, concept, encoder, decoder):

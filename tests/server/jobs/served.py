@@ -24,7 +24,7 @@ class SlowModel(ColourModel):
     def encode(self, image: np.ndarray) -> Any:
         if (image == DEADLY).all():
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.05)
+        time.sleep(0.15)
         return super().encode(image)
 
 

@@ -104,7 +104,8 @@ def test_killed_twice_it_gives_the_same(
         events = heard(served, job, 0, until=3)
     with Served(folder) as served:
         events += heard(served, job, events[-1][0], until=6)
-        assert served.job(job)["state"] == "running"
+        told = events[-1][1]
+        assert told["done"] < told["total"]  # as it was then; on a busy machine the rest may be done by now
     with Served(folder) as served:
         events += heard(served, job, events[-1][0], until=None)
         assert made(served, job) == undisturbed[kind]
