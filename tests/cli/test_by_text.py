@@ -35,6 +35,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedFinder:
     return finder
 
 
+@pytest.fixture
+def disc(run, photo_file, mask_file) -> str:
+    assert run("learn", photo_file, mask_file, "--text", "disc", "-o", "disc").exit_code == 0
+    return "disc.safetensors"
+
+
 def coverages(path: Path) -> list[float]:
     return [each.coverage for each in Concept.load(path).references]
 
@@ -120,11 +126,6 @@ def test_check_takes_the_same(run, photo_file, scripted):
 
 
 class TestSegment:
-    @pytest.fixture
-    def disc(self, run, photo_file, mask_file) -> str:
-        assert run("learn", photo_file, mask_file, "--text", "disc", "-o", "disc").exit_code == 0
-        return "disc.safetensors"
-
     def results(self, run, *arguments) -> dict:
         result = run("segment", *arguments, "--json")
         assert result.exit_code == 0, result.output
@@ -170,11 +171,6 @@ class TestSegment:
 
 
 class TestAlbum:
-    @pytest.fixture
-    def disc(self, run, photo_file, mask_file) -> str:
-        assert run("learn", photo_file, mask_file, "--text", "disc", "-o", "disc").exit_code == 0
-        return "disc.safetensors"
-
     def filled(self, run, *arguments) -> dict:
         result = run("album", *arguments, "--json")
         assert result.exit_code == 0, result.output

@@ -60,6 +60,9 @@ def load_model(name: str, *, device: str, dtype: str, **more: Any) -> PerSAM:
     return PerSAM.from_pretrained(name, device=device, dtype=dtype, **more)
 
 
+Host = Annotated[str, typer.Option(help="Address to listen on; others than this machine's need a token.")]
+
+
 def model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple[str, str | None]:
     """Take the model and encoder that were asked for, else those that the concept was made with.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persam.cli.console import print_json, say
-from persam.cli.options import Backend, Device, Dtype, Encoder, Json, Mode, Model, load_model
+from persam.cli.options import Backend, Device, Dtype, Encoder, Host, Json, Mode, Model, load_model
 from persam.errors import UsageError
 from persam.lazy import library
 
@@ -33,9 +33,7 @@ def serve(
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
-    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need a token.")] = (
-        "127.0.0.1"
-    ),
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     token_file: Annotated[
         Path | None,

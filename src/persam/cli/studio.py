@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from persam.cli.console import say
-from persam.cli.options import Backend, Device, Dtype, Encoder, Mode, Model, load_model
+from persam.cli.options import Backend, Device, Dtype, Encoder, Host, Mode, Model, load_model
 from persam.errors import UsageError
 from persam.lazy import library
 
@@ -36,9 +36,7 @@ def studio(
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
-    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need a token.")] = (
-        "127.0.0.1"
-    ),
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 7860,
     token_file: Annotated[
         Path | None,

@@ -51,6 +51,13 @@ def on_page(sentence: str) -> str:
     return sentence
 
 
+def own_error(error: Exception) -> str:
+    """The sentence for an error of the studio's own; the log has all of it."""
+    logging.getLogger("persam.studio").error("An error of the studio's own", exc_info=error)
+    what = f"{type(error).__name__}: {first_line(error)}"
+    return f"Something went wrong here ({what:.80}); the terminal says where."
+
+
 def spoken(status: Any, canvas: Any = None) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
     """Make a handler say what went wrong, in one sentence: in a status line, or below the photo that was drawn on.
 
@@ -77,9 +84,7 @@ def spoken(status: Any, canvas: Any = None) -> Callable[[Callable[..., Iterator[
             except PersamError as error:
                 yield problem(on_page(str(error)), given)
             except Exception as error:
-                logging.getLogger("persam.studio").exception("An error of the studio's own")
-                what = f"{type(error).__name__}: {first_line(error)}"
-                yield problem(f"Something went wrong here ({what:.80}); the terminal says where.", given)
+                yield problem(own_error(error), given)
 
         return told
 

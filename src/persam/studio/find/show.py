@@ -7,7 +7,6 @@ all else stays as it was.
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,8 @@ from typing import Any
 
 import gradio as gr
 
-from persam.errors import PersamError, UsageError, first_line
+from persam.errors import PersamError, UsageError
+from persam.studio.cards import own_error
 from persam.studio.find import downloads
 from persam.studio.find.cards import count_choices, facts_of, gallery_of, large_of, status, summary
 from persam.studio.find.results import SearchedPhoto
@@ -89,9 +89,7 @@ def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Upd
         except PersamError as problem:
             yield self.say(str(problem), problem=True)
         except Exception as error:
-            logging.getLogger("persam.studio").exception("An error of the studio's own")
-            what = f"{type(error).__name__}: {first_line(error)}"
-            yield self.say(f"Something went wrong here ({what:.80}); the terminal says where.", problem=True)
+            yield self.say(own_error(error), problem=True)
 
     return wrapped
 
