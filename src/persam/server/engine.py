@@ -259,6 +259,7 @@ class Engine(Held):
         return len(self._unread) + self._being_read + len(self._ready) + len(self._calls)
 
     def _drop_all(self) -> None:
+        self._is_patient_only = True  # a photo that is being read now comes too late, too
         self._drop(self._unread, self._ready, self._calls, self._patient)
 
     def _drop(self, *queues: deque[Any]) -> None:
@@ -284,6 +285,8 @@ class Engine(Held):
                 problem = error
             with self._change:
                 self._being_read -= 1
+                if problem is None and self._is_patient_only:
+                    problem = StoppingError()
                 if problem is None:
                     insort(self._ready, ask, key=lambda each: each.number)  # who came first is served first
                 self._change.notify_all()
