@@ -159,6 +159,7 @@ class Visit:
 
     def parcel(self, name: str, folder: Path) -> Path:
         """Prepare a download of what was found, and fetch it."""
+        expect(self.page.locator("#find-prepare")).to_be_enabled()  # the one before is done
         self.choose("find-parcel", name)
         link = self.page.locator("#find-download")
         expect(link).to_be_hidden()  # the page knows of the choice
@@ -237,6 +238,7 @@ class DrawingBoard:
 
     def answered(self) -> None:
         """Wait until the photo is there and the mask is that of the last gesture."""
+        self.page.evaluate(_NEXT_FRAME)  # the canvas reports when it paints
         expect(self.stage).to_have_attribute("data-state", "ready")
 
     def drawn(self) -> tuple[int, int, int]:
@@ -264,6 +266,7 @@ class DrawingBoard:
 
 
 _KINDS = ("points", "box", "strokes")
+_NEXT_FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 
 # Looks at the canvas with the mask and without; gives where the runs of tinted pixels begin and end.
 _TINTED = """async (stage) => {

@@ -39,7 +39,6 @@ def look_for(seen: Visit, concept: str, *files: Path) -> None:
     seen.page.locator("#find-run").click()
 
 
-@pytest.mark.slow  # the longest way through the page: on a machine that does other work, half a minute and more
 def test_photos_are_searched_filtered_explained_corrected_and_taken_away(
     visit: Callable[..., Visit], studio: StudioProcess, photos: Path, disc: str, tmp_path: Path
 ) -> None:

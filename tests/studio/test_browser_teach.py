@@ -14,6 +14,8 @@ from persam.masks import read_mask
 from persam.metrics import iou
 
 ON, BESIDE = (140, 100), (290, 30)
+_NOTE_MARKS = """button => { button.marks = []; new MutationObserver(() => button.marks.push(button.ariaDisabled))
+  .observe(button, {attributeFilter: ["aria-disabled"]}); }"""
 
 
 def truth_of(photos: Path) -> np.ndarray:
@@ -71,7 +73,7 @@ def test_what_was_learned_is_a_file_that_persam_reads(
     expect(seen.page.locator("#teach-doctor")).to_contain_text("reference")
 
     seen.page.locator("#teach-learn").click()
-    expect(seen.status("teach")).to_contain_text("name")  # it has none yet, and says so
+    expect(seen.status("teach")).to_contain_text("no name yet")
     seen.page.locator("#teach-name").get_by_role("textbox").fill("my disc")
     seen.page.locator("#teach-learn").click()
     expect(seen.status("teach")).to_contain_text("Learned my disc")
@@ -79,8 +81,12 @@ def test_what_was_learned_is_a_file_that_persam_reads(
     assert record.size == truth.shape
     assert record.coverage == round(float(truth.mean()), 6)
 
-    seen.page.locator("#teach-tune").click()
+    tune = seen.page.locator("#teach-tune")
+    tune.evaluate(_NOTE_MARKS)
+    tune.click()
     expect(seen.status("teach")).to_contain_text("Tuned my disc")
+    expect(tune).to_have_attribute("aria-disabled", "false")
+    assert tune.evaluate("button => button.marks") == ["true", "false"]  # it was busy, and is not
     got = seen.download(seen.page.locator("#teach-download").click)
     got.save_as(tmp_path / "got.safetensors")
     assert got.suggested_filename == "my disc.safetensors"

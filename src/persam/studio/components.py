@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+from collections.abc import Callable
 from typing import Any, Self
 
 import gradio as gr
@@ -29,3 +30,28 @@ class PhotoInput(gr.Image, metaclass=StublessMeta):
     def get_block_name(self) -> str:
         """In the browser it is Gradio's own."""
         return "image"
+
+
+def on_press(
+    button: gr.Button, handler: Callable[..., Any], inputs: Any, outputs: Any, *, also: Any = None, **how: Any
+) -> None:
+    """Say what a button does. Until it is done the button is marked as busy, and says so to a screen reader.
+
+    Gradio drops what is pressed meanwhile, and for a moment still after the last answer is on the page.
+
+    Args:
+        button: with an ``elem_id``.
+        handler: called when it is pressed.
+        inputs: the components whose values the handler is given.
+        outputs: those that it may change.
+        also: another event that does the same, such as Enter in a field.
+        how: more for Gradio's event.
+    """
+    events = [button.click] if also is None else [button.click, also]
+    gr.on(events, None, js=_MARKED.format(name=button.elem_id, busy="true"))
+    done = gr.on(events, handler, inputs, outputs, **how)
+    done.then(None, js=_MARKED.format(name=button.elem_id, busy="false"))
+
+
+# Not `disabled`: that would take the keyboard's focus from it.
+_MARKED = "() => {{ document.getElementById('{name}')?.setAttribute('aria-disabled', '{busy}'); }}"

@@ -19,6 +19,7 @@ from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.reference import sha256_of
 from persam.studio.cards import concept_details, concept_tile, line, spoken
+from persam.studio.components import on_press
 from persam.studio.teach.lesson import checked_name, named_by_user
 from persam.studio.workshop import Workshop
 
@@ -80,12 +81,12 @@ class ConceptsTab:
             event(said(self.look_again), self.chosen, everything, **_AT_ONCE)
         self.gallery.select(said(self.choose), None, everything, **_AT_ONCE)
         self.load.upload(said(self.load_file), self.load, everything, **_AT_ONCE)
-        self.tune.click(said(self.tune_it), self.chosen, everything, **_AT_ONCE)
-        for renamed in (self.rename.click, self.rename_to.submit):
-            renamed(said(self.rename_it), [self.chosen, self.rename_to], everything, **_AT_ONCE)
-        self.delete.click(said(self.ask), self.chosen, everything, **_AT_ONCE)
-        self.yes.click(said(self.delete_it), self.chosen, everything, **_AT_ONCE)
-        self.no.click(said(self.keep), self.chosen, everything, **_AT_ONCE)
+        on_press(self.tune, said(self.tune_it), self.chosen, everything, **_AT_ONCE)
+        renamed = [self.chosen, self.rename_to]
+        on_press(self.rename, said(self.rename_it), renamed, everything, also=self.rename_to.submit, **_AT_ONCE)
+        on_press(self.delete, said(self.ask), self.chosen, everything, **_AT_ONCE)
+        on_press(self.yes, said(self.delete_it), self.chosen, everything, **_AT_ONCE)
+        on_press(self.no, said(self.keep), self.chosen, everything, **_AT_ONCE)
 
     def _everything(self) -> list[Any]:
         shown = [self.status, self.gallery, self.details, self.actions, self.sure, self.question]

@@ -45,6 +45,7 @@ from gradio.context import Context
 
 from persam.segmentation import SURE_ENOUGH
 from persam.studio.canvas import Canvas
+from persam.studio.components import on_press
 from persam.studio.examples import example_album, example_things
 from persam.studio.find.actions import EXPLAIN_HINT, SAVE_AS_NEW, FindActions
 from persam.studio.find.cards import HINT, KIND_CHOICES, ORDER_CHOICES, gallery_of, large_of, status
@@ -242,7 +243,7 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     outputs = parts.changing
     run: dict[str, Any] = {"outputs": outputs, **_AT_ONCE}
     kind = parts.kind
-    parts.run.click(actions.find, [session, *asked, kind], **run)
+    on_press(parts.run, actions.find, [session, *asked, kind], **run)
     parts.stop.click(actions.stop, session, **run)
     views = [parts.states, parts.only, parts.least, parts.order, parts.threshold, kind]
     gr.on(
@@ -259,8 +260,8 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
         trigger_mode="always_last",
         **run,
     )
-    parts.back.click(partial(actions.turn_page, -1), [session, kind], **run)
-    parts.on.click(partial(actions.turn_page, 1), [session, kind], **run)
+    on_press(parts.back, partial(actions.turn_page, -1), [session, kind], **run)
+    on_press(parts.on, partial(actions.turn_page, 1), [session, kind], **run)
     # Another one may be chosen while the last is explained still; what then comes of that is not shown.
     chosen: dict[str, Any] = {**run, "trigger_mode": "multiple"}
     parts.gallery.select(actions.choose, [session, kind], **chosen)
@@ -269,9 +270,9 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
         view.select(partial(actions.open_detail, detail), session, **chosen)
     drawn = {**run, "outputs": [parts.canvas, parts.status, parts.spoken, parts.note]}
     parts.canvas.input(actions.draw, [session, parts.canvas], trigger_mode="always_last", **drawn)
-    parts.learn.click(actions.learn, [session, parts.canvas, parts.save_as, kind], **run)
-    parts.keep.click(actions.keep_mask, [session, parts.canvas, kind], **run)
-    parts.absent.click(actions.say_absent, [session, kind], **run)
+    on_press(parts.learn, actions.learn, [session, parts.canvas, parts.save_as, kind], **run)
+    on_press(parts.keep, actions.keep_mask, [session, parts.canvas, kind], **run)
+    on_press(parts.absent, actions.say_absent, [session, kind], **run)
     # What was prepared is another file than what is chosen now.
     parts.parcel.input(lambda: gr.update(visible=False), outputs=parts.download, show_progress="hidden")
-    parts.prepare.click(actions.prepare, [session, parts.parcel], **run)
+    on_press(parts.prepare, actions.prepare, [session, parts.parcel], **run)

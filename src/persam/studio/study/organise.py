@@ -13,6 +13,7 @@ import gradio as gr
 from fastapi import APIRouter, Response
 
 from persam.errors import PersamError, UsageError
+from persam.studio.components import on_press
 from persam.studio.study.texts import within
 from persam.studio.workshop import Workshop
 from persam.study import (
@@ -76,7 +77,7 @@ def build(workshop: Workshop, folder: gr.State) -> None:
             yield _sentence(within(folder, error) if folder else error)
 
     look.click(looked, [folder], table)
-    compare.click(compared, [folder, method], report, trigger_mode="once")
+    on_press(compare, compared, [folder, method], report)
 
 
 def _reports(workshop: Workshop) -> APIRouter:

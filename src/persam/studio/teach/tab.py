@@ -23,7 +23,7 @@ from persam.geometry import fit_mask, shrink
 from persam.server.store import NameTakenError
 from persam.studio.canvas import Canvas
 from persam.studio.cards import concept_card, findings_card, line, spoken
-from persam.studio.components import PhotoInput
+from persam.studio.components import PhotoInput, on_press
 from persam.studio.examples import example_photo, example_things
 from persam.studio.teach.lesson import Lessons, Teaching, checked_name
 from persam.studio.workshop import SHOWN_SIDE, Workshop
@@ -146,7 +146,7 @@ class TeachTab:
         opened = self.photo.change(said(self.open_photo), [lesson, self.photo], shown, **_AT_ONCE)
         opened.then(said(self.examine), lesson, [self.status, self.doctor], **_AT_ONCE)
         for thing, button in self.examples.items():
-            button.click(said(self._example(thing)), lesson, [*shown, self.name], **_AT_ONCE)
+            on_press(button, said(self._example(thing)), lesson, [*shown, self.name], **_AT_ONCE)
         self.another.click(self.ask_for_photo, None, [self.photo, self.example_row, self.status], **_AT_ONCE)
         self.canvas.input(
             spoken(self.status, self.canvas)(self.of_lesson(self.draw)),
@@ -159,11 +159,10 @@ class TeachTab:
             said(self.examine), lesson, [self.status, self.doctor], **_AT_ONCE
         )
         given = [lesson, self.canvas, self.name, self.keep]
-        for event in (self.learn.click, self.name.submit):
-            event(said(self.learn_it), given, learned, **_AT_ONCE)
-        self.replace.click(said(self.replace_it), given, learned, **_AT_ONCE)
-        self.add.click(said(self.add_it), given, learned, **_AT_ONCE)
-        self.tune.click(said(self.tune_it), lesson, learned, **_AT_ONCE)
+        on_press(self.learn, said(self.learn_it), given, learned, also=self.name.submit, **_AT_ONCE)
+        on_press(self.replace, said(self.replace_it), given, learned, **_AT_ONCE)
+        on_press(self.add, said(self.add_it), given, learned, **_AT_ONCE)
+        on_press(self.tune, said(self.tune_it), lesson, learned, **_AT_ONCE)
         self.try_photo.change(
             said(self.try_it), [lesson, self.try_photo], [self.status, self.try_result, self.try_photo], **_AT_ONCE
         )
