@@ -31,6 +31,7 @@ from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 from persam.models.fast_vit import quicken
 from persam.models.fingerprint import check_numbers, fingerprint_of, sampled_fingerprint_of
 from persam.models.pixels import MeanStd, as_channels
+from persam.models.recorded import RecordedPasses
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # SAM's, on the 0..255 scale
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -80,6 +81,7 @@ class PromptedNetwork(ABC):
             from persam.models.fast_decoder import quicken_decoder  # here: it weighs logits by this file's `steered`
 
             quicken_decoder(self.network)
+        self._recorded = RecordedPasses() if device.type == "cuda" else None
         self.encoder_dtype = encoder_dtype
         self._pixels_dtype = next((each.dtype for each in self.network.vision_encoder.parameters()), encoder_dtype)
         self._mean, self._std = (as_channels(each, device) for each in pixels or self._usual_pixels)
@@ -105,13 +107,17 @@ class PromptedNetwork(ABC):
 
         Guidance steers this pass alone. Gradients reach what requires them: features, guidance, the network.
         """
+        given = (prompts.points, prompts.labels, prompts.boxes, prompts.logits)
+        prompts = Prompts(*(None if each is None else each.to(self.device, torch.float32) for each in given))
+        if self._recorded is None or torch.is_grad_enabled() or torch.is_autocast_enabled(self.device.type):
+            return self._decoded(encoding, prompts, multimask, guidance)
+        return self._recorded(self._decoded, encoding, prompts, multimask, guidance)
+
+    def _decoded(self, encoding: EncodedImage, prompts: Prompts, multimask: bool, guidance: Guidance | None) -> Decoded:
         # transformers counts (images, prompts, ...); a mask prompt is tied to an image there, so with several prompts
         # each becomes an image of its own and the features are only viewed, not copied.
         separate = prompts.logits is not None or len(encoding.features) > 1
-        points, labels, boxes, masks = (
-            None if given is None else given.to(self.device, torch.float32)
-            for given in (prompts.points, prompts.labels, prompts.boxes, prompts.logits)
-        )
+        points, labels, boxes = prompts.points, prompts.labels, prompts.boxes
         if labels is not None:
             labels = labels.to(self._label_dtype)
         sparse, dense = self.network.prompt_encoder(
@@ -119,7 +125,7 @@ class PromptedNetwork(ABC):
             input_labels=None if labels is None else (labels[:, None] if separate else labels[None]),
             # the network adds half a pixel to coordinates (`_embed_points`), as the published code does
             input_boxes=None if boxes is None else (boxes[:, None] if separate else boxes[None]),
-            input_masks=masks,
+            input_masks=prompts.logits,
         )
         count = len(dense) if separate else 1
         with guided(guidance):
