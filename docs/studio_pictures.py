@@ -119,7 +119,7 @@ def picture_of_study(
     """The second photo of a study, marked with a box."""
     seen = opened(browser, studio, "Study", 860)
     expect(seen.status("study")).to_contain_text("The study has")
-    seen.choose("study-annotator", "anna")
+    seen.type_in("study-annotator", "anna")
     seen.page.locator("#study-start").click()
     board = seen.canvas("study-canvas")
     for number, box in enumerate(boxes, start=1):

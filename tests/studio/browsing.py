@@ -140,9 +140,16 @@ class Visit:
         return self.page.locator(f"#{tab}-status")
 
     def choose(self, place: str, words: str) -> None:
-        """Choose what begins with these words in the dropdown with this id, or type them where that is allowed."""
+        """Choose what begins with these words in the dropdown with this id."""
         field = self.page.locator(f"#{place} input")
         field.click()
+        self.page.get_by_role("option", name=re.compile(f"^{re.escape(words)}")).click()
+        expect(field).to_have_value(re.compile(f"^{re.escape(words)}"))
+        field.press("Tab")
+
+    def type_in(self, place: str, words: str) -> None:
+        """Type what a dropdown with this id need not have."""
+        field = self.page.locator(f"#{place} input")
         field.fill(words)
         field.press("Enter")
         field.press("Tab")

@@ -58,7 +58,7 @@ def mask_category(visit: Visit, study: Study, category: str, who: Annotator, *, 
     rng = np.random.default_rng([seed, *map(ord, f"{who.name}/{category}")])
     work = Annotation.of(study, category, who.name)
     finished = work.done()
-    visit.choose("study-annotator", who.name)
+    visit.type_in("study-annotator", who.name)
     visit.choose("study-category", category)
     page.locator("#study-start").click()
     board, done = visit.canvas("study-canvas"), []

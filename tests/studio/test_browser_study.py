@@ -44,7 +44,7 @@ def test_two_photos(visit: Callable[..., Visit], study: Study) -> None:
     page.locator("#study-folder").get_by_role("textbox").fill(str(study.folder))
     page.locator("#study-open").click()
     expect(here.status("study")).to_have_text("The study has 2 photos in 1 category.")
-    here.choose("study-annotator", "zoë")  # who is new
+    here.type_in("study-annotator", "zoë")  # who is new
     page.locator("#study-start").click()
     progress, board = page.locator("#study-progress"), here.canvas("study-canvas")
 
