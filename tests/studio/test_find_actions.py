@@ -48,7 +48,7 @@ def found(actions: FindActions, album: Path) -> str:
     name = actions.sessions.new()
     updates = list(actions.find(name, ["disc"], None, str(album), 1, "overlay"))
     assert "found in 3" in told_last(updates)
-    assert updates[1]["run"]["interactive"] is False
+    assert updates[0]["run"]["interactive"] is False
     assert updates[-1]["run"]["interactive"] is True
     return name
 
@@ -141,9 +141,9 @@ def test_a_download_is_prepared_and_offered(actions: FindActions, album: Path) -
 
 def test_filters_show_the_first_page_of_what_they_take(actions: FindActions, album: Path) -> None:
     name = found(actions, album)
-    _, shown = actions.choose_shown(name, ["absent"], [], 0, "name", 0.5, "map")
+    (shown,) = actions.choose_shown(name, ["absent"], [], 0, "name", 0.5, "map")
     assert [card["name"] for card in shown["gallery"]["cards"]] == ["empty.png"]
-    _, shown = actions.choose_shown(name, [], [], 0, "name", 1.0, "map")
+    (shown,) = actions.choose_shown(name, [], [], 0, "name", 1.0, "map")
     assert {card["state"] for card in shown["gallery"]["cards"]} == {"absent", "failed"}
 
 

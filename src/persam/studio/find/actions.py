@@ -1,5 +1,5 @@
-"""What the tab "Find" does when somebody presses Find, chooses or draws. How it is laid out: `find.py`.
-What only shows results is in `find_show.py`.
+"""What the tab "Find" does when somebody presses Find, chooses or draws. How it is laid out: `tab.py`.
+What only shows results is in `show.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from persam.images import read_image
 from persam.server.store import NameTakenError, NoConceptError
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.prompts import check_mask
+from persam.studio.cards import Updates
 from persam.studio.find.cards import changes_table, key_from
 from persam.studio.find.clip_search import ClipSearch
 from persam.studio.find.clip_view import clip_summary, links_of, player_of, preview_of
@@ -28,7 +29,7 @@ from persam.studio.find.given import GivenFiles, given_files
 from persam.studio.find.results import SearchResult
 from persam.studio.find.searching import changes_in, explain_result, learn_correction
 from persam.studio.find.session import Detail, FindSession, OpenCorrection
-from persam.studio.find.show import FindShown, Tenths, Updates, told
+from persam.studio.find.show import FindShown, Tenths, told
 
 if TYPE_CHECKING:
     from persam.concept import Concept

@@ -6,17 +6,16 @@ all else stays as it was.
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
 import gradio as gr
 
-from persam.errors import PersamError, UsageError
-from persam.studio.cards import own_error
+from persam.errors import UsageError
+from persam.studio.cards import Updates, telling
 from persam.studio.find import downloads
 from persam.studio.find.cards import count_choices, facts_of, gallery_of, large_of, status, summary
 from persam.studio.find.results import SearchedPhoto
@@ -24,14 +23,12 @@ from persam.studio.find.searching import look
 from persam.studio.find.session import FindSession, FindSessions
 from persam.studio.workshop import Workshop
 
-Updates = dict[Any, Any]
-
 _EVERY = 0.4  # seconds between two updates of the page while something goes on
 
 
 @dataclass
 class FindParts:
-    """The parts of the tab that change; their ids stand in `find.py`."""
+    """The parts of the tab that change; their ids stand in `tab.py`."""
 
     status: Any
     spoken: Any
@@ -77,21 +74,8 @@ class FindParts:
         return [getattr(self, name) for name in names.split()]
 
 
-def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Updates]]:
-    """An action whose problems are told in the line of the status."""
-
-    @functools.wraps(action)
-    def wrapped(self: FindShown, *args: Any) -> Iterator[Updates]:
-        # Of an action that yields nothing Gradio would empty all that it can change.
-        yield {self.parts.status: gr.skip()}
-        try:
-            yield from action(self, *args)
-        except PersamError as problem:
-            yield self.say(str(problem), problem=True)
-        except Exception as error:
-            yield self.say(own_error(error), problem=True)
-
-    return wrapped
+#: An action whose problems are said as it says all else, see `FindShown.say`.
+told = telling(lambda sentence, given: given[0].say(sentence, problem=True))
 
 
 class Tenths:
