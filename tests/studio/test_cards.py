@@ -19,6 +19,7 @@ from persam.errors import PersamError
 
 pytest.importorskip("gradio")
 import gradio as gr
+
 from persam.album import learned_with
 from persam.doctor.findings import Finding
 from persam.studio.cards import concept_card, concept_details, concept_tile, findings_card, line, spoken, weight_bars

@@ -325,6 +325,34 @@ def test_what_was_left_out_of_a_folder_is_said(actions: FindActions, tmp_path: P
     )
 
 
+def test_what_is_warned_of_a_photo_is_said_and_stands_beside_it(actions: FindActions, tmp_path: Path) -> None:
+    pages = [Image.fromarray(draw_scene(seed=number)[0]) for number in range(2)]
+    for number in range(3):
+        pages[0].save(tmp_path / f"scan {number}.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "whole.png")
+    name = actions.sessions.new()
+    warning = "The photo scan 0.tif has 2 pages; only the first is taken."
+    for files, told in (
+        (["scan 0.tif", "whole.png"], f"2 photos: found in 2. {warning}"),
+        (["scan 0.tif", "scan 1.tif", "scan 2.tif"], f"{warning} There are 2 more warnings like that."),
+    ):
+        updates = list(actions.find(name, ["disc"], [str(tmp_path / each) for each in files], "", 1, "map"))
+        assert told in told_last(updates)
+    list(actions.choose(name, "map", SimpleNamespace(card="0/disc")))
+    facts = actions.chosen(actions.sessions.get(name), "map")["facts"]
+    assert f"<dt>warning</dt><dd>{warning}</dd>" in facts
+
+
+def test_sentences_of_the_command_line_are_said_in_words_of_the_page(
+    actions: FindActions, album: Path, concept: Concept
+) -> None:
+    actions.workshop.concepts.save(replace(concept, scale_weights=(0.2, 0.3, 0.5)), overwrite=True)
+    name = opened(actions, album)
+    said = told_last(list(actions.learn(name, drawing(actions, name), "new", "map")))
+    assert "Keep the photo" in said
+    assert "--" not in said
+
+
 def test_a_search_is_read_aloud_ten_times_at_most(actions: FindActions, album: Path, monkeypatch: Any) -> None:
     def long(*_: Any, **__: Any) -> Iterator[SoFar]:
         yield from (SoFar(number + 1, 300) for number in range(300))

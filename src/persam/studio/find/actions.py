@@ -22,7 +22,7 @@ from persam.server.store import NameTakenError, NoConceptError
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.prompts import check_mask
 from persam.studio.cards import Updates
-from persam.studio.find.cards import changes_table, key_from
+from persam.studio.find.cards import changes_table, in_short, key_from
 from persam.studio.find.clip_search import ClipSearch
 from persam.studio.find.clip_view import clip_summary, links_of, player_of, preview_of
 from persam.studio.find.given import GivenFiles, given_files
@@ -160,8 +160,10 @@ class FindActions(FindShown):
                         picture = self.workshop.pictures.put(so_far.preview, "jpg")
                         said = self.line(f"{so_far}.", so_far.share, aloud=aloud.is_new(so_far.share or 0.0))
                         yield {**said, parts.preview: preview_of(picture, so_far.done)}
-            except Exception:
+            except Exception as problem:
                 yield self._found_in(session, clip)  # until it broke off
+                if isinstance(problem, PersamError):
+                    raise PersamError(f"{problem}{in_short(clip.doubts)}") from problem
                 raise
         except PersamError as problem:
             raise PersamError(str(problem).replace(str(path), path.name)) from problem

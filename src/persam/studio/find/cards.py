@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -75,7 +75,7 @@ def count_choices(search: PhotoSearch) -> list[tuple[str, str]]:
 
 
 def summary(search: PhotoSearch) -> str:
-    """What came of a search, in a sentence."""
+    """What came of a search, in a sentence, and what was warned of."""
     photos, counts = len({one.photo.number for one in search.results}), search.counts()
     if not photos:
         return "No photo was looked at."
@@ -86,7 +86,16 @@ def summary(search: PhotoSearch) -> str:
     told += [f"{WORDS[state]} in {counts[state]}" for state in ("unsure", "absent") if counts[state]]
     told += [f"{counts['corrected']} corrected"] * bool(counts["corrected"])
     told += [f"{counts['failed']} could not be read"] * bool(counts["failed"])
-    return f"{about}: {', '.join(told)}."
+    doubts = (each for one in search.results for each in one.doubts)
+    return f"{about}: {', '.join(told)}.{in_short(doubts)}"
+
+
+def in_short(doubts: Iterable[str]) -> str:
+    """What was warned of, for the end of a line: one or two sentences, or the first of more."""
+    every = list(dict.fromkeys(doubts))
+    if len(every) > 2:
+        every[1:] = [f"There are {len(every) - 1} more warnings like that."]
+    return "".join(f" {each}" for each in every)
 
 
 def status(text: str, *, problem: bool = False, share: float | None = None) -> str:
@@ -105,6 +114,7 @@ def facts_of(search: PhotoSearch, one: SearchResult | None) -> str:
         return ""
     state: State = one.state(search.choice.threshold)
     facts = [("photo", one.photo.name)]
+    facts += [("warning", each) for each in one.doubts]
     if one.problem:
         facts.append(("problem", one.problem))
     else:
