@@ -245,6 +245,27 @@ def test_a_download_is_of_one_choice(actions: FindActions, album: Path) -> None:
     assert [line["present"] for line in lines] == [False] * 4
 
 
+@pytest.mark.parametrize("kind", ["masks", "json"])
+def test_what_is_packed_is_given_up_for_another_choice(
+    actions: FindActions, album: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """So that the end of it offers no other file than the one that is chosen by then."""
+    monkeypatch.setattr("persam.studio.find.show._EVERY", 0)
+    name = found(actions, album)
+    packing = actions.prepare(name, kind)
+    begun = [next(packing), next(packing)]
+    assert "Packing" in told_last(begun)
+    (hidden,) = actions.choose_parcel(name, "csv")
+    assert hidden["download"]["visible"] is False
+    (last,) = packing
+    assert "Another download was chosen" in told_last([last])
+    assert "download" not in last
+    left = [each for each in actions.workshop.downloads.rglob("*") if each.is_file()]
+    assert left == []
+    offered = list(actions.prepare(name, "csv"))[-1]["download"]
+    assert Path(offered["value"]).name == "results.csv"
+
+
 def test_an_error_of_our_own_is_told_and_find_can_be_pressed_again(
     actions: FindActions, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

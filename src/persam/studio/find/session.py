@@ -82,6 +82,7 @@ class FindSession:
         detail: which view of the chosen result is open.
         running: held while something is searched.
         prepared: `PhotoSearch.edition` of which a download is offered, or None.
+        parcel: the kind of download that was chosen last, key of `persam.studio.find.downloads.PARCELS`.
     """
 
     name: str
@@ -94,6 +95,7 @@ class FindSession:
     detail: Detail = "picture"
     running: threading.Lock = field(default_factory=threading.Lock)
     prepared: tuple[str, int, Choice] | None = None
+    parcel: str = ""
     _number: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -216,23 +217,38 @@ class FindShown:
     # ---------------------------------------------------------------------------------------------------- downloads
 
     @told
+    def choose_parcel(self, name: str, kind: str) -> Iterator[Updates]:
+        """Choose what to download; what was prepared before is something else, and what is being packed is given up."""
+        self.sessions.get(name).parcel = kind
+        yield {self.parts.download: gr.update(visible=False)}
+
+    @told
     def prepare(self, name: str, kind: str) -> Iterator[Updates]:
         """Make a download of what is shown."""
         session, parts = self.sessions.get(name), self.parts
-        search, session.prepared = session.search, session.search.edition
+        search, session.prepared, session.parcel = session.search, session.search.edition, kind
         yield {parts.download: gr.update(visible=False)}
         target = self.workshop.download(downloads.PARCELS[kind].file)
         aloud, last = Tenths(), 0.0
-        for done, total in downloads.prepare(search, kind, target):
-            if time.monotonic() - last >= _EVERY:
-                last, share = time.monotonic(), done / total
-                said = f"Packing {target.name}: {done} of {total}."
-                yield self.say(said, share=share, aloud=aloud.is_new(share))
-        if session.search.edition != session.prepared:
-            raise UsageError("What is shown changed while it was packed; press Prepare again.")
+        with closing(downloads.prepare(search, kind, target)) as packing:
+            for done, total in packing:
+                self._check_wanted(session, kind)
+                if time.monotonic() - last >= _EVERY:
+                    last, share = time.monotonic(), done / total
+                    said = f"Packing {target.name}: {done} of {total}."
+                    yield self.say(said, share=share, aloud=aloud.is_new(share))
+        self._check_wanted(session, kind)
         size = target.stat().st_size
         told = f"{size / 1e6:.1f} MB" if size > 5e5 else f"{max(1, round(size / 1e3))} kB"
         yield {
             **self.say(f"{target.name} is ready: {total} results."),
             parts.download: gr.update(value=str(target), label=f"Download {target.name} ({told})", visible=True),
         }
+
+    @staticmethod
+    def _check_wanted(session: FindSession, kind: str) -> None:
+        """See that what is packed is still what would be asked for."""
+        if session.parcel != kind:
+            raise UsageError("Another download was chosen while this one was packed; press Prepare again.")
+        if session.search.edition != session.prepared:
+            raise UsageError("What is shown changed while it was packed; press Prepare again.")

@@ -273,6 +273,5 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     on_press(parts.learn, actions.learn, [session, parts.canvas, parts.save_as, kind], **run)
     on_press(parts.keep, actions.keep_mask, [session, parts.canvas, kind], **run)
     on_press(parts.absent, actions.say_absent, [session, kind], **run)
-    # What was prepared is another file than what is chosen now.
-    parts.parcel.input(lambda: gr.update(visible=False), outputs=parts.download, show_progress="hidden")
+    parts.parcel.input(actions.choose_parcel, [session, parts.parcel], trigger_mode="always_last", **run)
     on_press(parts.prepare, actions.prepare, [session, parts.parcel], **run)
