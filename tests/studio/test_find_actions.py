@@ -141,9 +141,9 @@ def test_a_download_is_prepared_and_offered(actions: FindActions, album: Path) -
 
 def test_filters_show_the_first_page_of_what_they_take(actions: FindActions, album: Path) -> None:
     name = found(actions, album)
-    (shown,) = actions.choose_shown(name, ["absent"], [], 0, "name", 0.5, "map")
+    (shown,) = actions.choose_shown(name, ["absent"], [], 0, "name", 50, "map")
     assert [card["name"] for card in shown["gallery"]["cards"]] == ["empty.png"]
-    (shown,) = actions.choose_shown(name, [], [], 0, "name", 1.0, "map")
+    (shown,) = actions.choose_shown(name, [], [], 0, "name", 100, "map")
     assert {card["state"] for card in shown["gallery"]["cards"]} == {"absent", "failed"}
 
 
@@ -220,8 +220,8 @@ def test_a_download_of_another_set_is_no_longer_offered(actions: FindActions, al
     same = list(actions.choose(name, "map", SimpleNamespace(card="0/disc"))) + list(actions.turn_page(1, name, "map"))
     assert not any(each.get("download", {}).get("visible") is False for each in same)
     for changing in (
-        lambda: actions.choose_shown(name, ["absent"], [], 0, "name", 0.5, "map"),
-        lambda: actions.choose_shown(name, [], [], 0, "name", 0.9, "map"),
+        lambda: actions.choose_shown(name, ["absent"], [], 0, "name", 50, "map"),
+        lambda: actions.choose_shown(name, [], [], 0, "name", 90, "map"),
         lambda: actions.say_absent(name, "map"),
         lambda: actions.find(name, ["disc"], None, str(album), 1, "map"),
     ):

@@ -15,6 +15,7 @@ import gradio as gr
 from persam.errors import PersamError, first_line
 from persam.method.settings import Settings
 from persam.reports.pictures import data_uri
+from persam.segmentation import SURE_ENOUGH
 from persam.studio.canvas import Canvas
 
 if TYPE_CHECKING:
@@ -162,8 +163,10 @@ def concept_details(concept: Concept, sha256: str, stranger: str) -> str:
         "model": f"{concept.model_name} ({concept.model})",
         "encoder": "the model's own" if concept.encoder == concept.model else concept.encoder_name,
         "learned from": "; ".join(references),
-        "settings": f"mode {concept.mode}" + (f", but {', '.join(special)}" if special else ", as they are"),
-        "present from": f"similarity {concept.threshold:.3f}" if concept.fitted is None else "its calibrated score",
+        "settings": f"mode {concept.mode}" + (f", but {', '.join(special)}" if special else ", nothing changed"),
+        "present from": f"a similarity of {concept.threshold:.3f}"
+        if concept.fitted is None
+        else f"a score of {SURE_ENOUGH:.0%}, or what you choose in Find",
         "photos kept": "yes, so that it can be tuned and learned from again" if concept.keeps_references else "no",
         "learned": concept.created,
         "file, SHA-256": sha256,

@@ -308,7 +308,7 @@ class FindActions(FindShown):
         }
         yield from self.look(session, [each.photo for each in unsure], [one.concept], kind)
         changed = changes_in(session.search, unsure)
-        how = "was replaced" if save_as == "replace" else "is saved beside the old one"
+        how = "took the place of the old one" if save_as == "replace" else "is saved beside the old one"
         line = f'"{better.name}" has {len(better.references)} references now and {how}.'
         yield {
             **self.busy(False),

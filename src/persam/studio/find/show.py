@@ -138,16 +138,16 @@ class FindShown:
         threshold: float,
         kind: str,
     ) -> Iterator[Updates]:
-        """Show others, in another order, decided with another threshold."""
+        """Show others, in another order, decided with another threshold; scores are in percent, as on the page."""
         session = self.sessions.get(name)
         search = session.search
         wanted = replace(
             search.choice,
             states=frozenset(states),
             concepts=frozenset(only),
-            least_score=least,
+            least_score=least / 100,
             order=order,
-            threshold=threshold,
+            threshold=threshold / 100,
         )
         if wanted != search.choice:
             search.choice = replace(wanted, page=0)
