@@ -66,8 +66,8 @@ watch("value", speak);
 speak();"""
 _CANVAS_HINT = "Choose a result above, and mend its mask here."
 _THRESHOLD = (
-    f"Decides which masks count, in downloads too. From {UNSURE[0]:.0%} to {UNSURE[1]:.0%} a result is called unsure "
-    "all the same: look at it."
+    f"The score that decides which masks count, in downloads too. From {UNSURE[0]:.0%} to {UNSURE[1]:.0%} a result is "
+    "called unsure all the same: look at it."
 )
 _AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "queue": True, "concurrency_limit": None}
 
@@ -86,9 +86,7 @@ def build(workshop: Workshop) -> None:
     gr.HTML(f"<style>{_STYLE}</style>", visible="hidden", elem_id="find-style")
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            concepts = gr.CheckboxGroup(
-                label="What to look for", elem_id="find-concepts", **(_known(workshop) | {"value": []})
-            )
+            concepts = gr.CheckboxGroup(label="What to look for", elem_id="find-concepts", **_known(workshop))
             given = gr.File(
                 label="Photos, or one clip", file_count="multiple", elem_id="find-files", height=150, type="filepath"
             )
@@ -136,10 +134,12 @@ def _album_files(workshop: Workshop, thing: str) -> list[str]:
 
 
 def _known(workshop: Workshop) -> dict[str, Any]:
-    """The concepts that can be looked for; the only one is chosen already."""
+    """The concepts that can be looked for. None is chosen for the user, who may be about to do so."""
     names = workshop.concepts.names()
-    info = "Concepts that you taught." if names else "Nothing is taught yet: begin in the tab Teach."
-    return {"choices": names, "info": info, **({"value": names} if len(names) <= 1 else {})}
+    return {
+        "choices": names,
+        "info": "Concepts that you taught." if names else "Nothing is taught yet: begin in the tab Teach.",
+    }
 
 
 def _results(*above: Any) -> FindParts:
@@ -159,7 +159,7 @@ def _results(*above: Any) -> FindParts:
             100,
             100 * SURE_ENOUGH,
             step=1,
-            label="Counts as there from a score of (%)",
+            label="Counts as there from (%)",
             info=_THRESHOLD,
             elem_id="find-threshold",
             min_width=260,

@@ -20,6 +20,7 @@ from gradio.context import Context
 from persam.concept import Concept
 from persam.drawing import colour_of, draw_overlay
 from persam.geometry import fit_mask, shrink
+from persam.segmentation import Segmentation
 from persam.server.store import NameTakenError
 from persam.studio.canvas import Canvas
 from persam.studio.cards import Action, Updates, concept_card, findings_card, line, spoken
@@ -301,15 +302,19 @@ class TeachTab:
         small = shrink(pixels, SHOWN_SIDE)
         colour = colour_of(found.concept)
         drawn = draw_overlay(small, fit_mask(found.assumed_mask, small), colour, dim=0.0 if found.present else 0.3)
-        sure = f"{found.score:.2f}"
-        sentence = (
-            f"Found, with a certainty of {sure}."
-            if found.present
-            else f"Not found ({sure} of 1); the nearest candidate is outlined."
-        )
+        sentence = _tried(found)
         address = self.workshop.show(drawn).url
         yield {
             self.status: line(sentence),
             self.try_result: f'<figure class="tried"><img src="{address}" alt="{escape(sentence)}"><figcaption>'
             f"{escape(sentence)}</figcaption></figure>",
         }
+
+
+def _tried(found: Segmentation) -> str:
+    """What came of it, in the words of Find."""
+    verdict = "Found" if found.present else "Not found"
+    if found.verdict == "unsure":
+        verdict = f"Unsure, rather {'there' if found.present else 'not there'}"
+    candidate = "" if found.present else "; the nearest candidate is outlined"
+    return f"{verdict}, with a score of {found.score:.0%}{candidate}."
