@@ -23,7 +23,7 @@ from persam.errors import PersamError, UsageError
 from persam.segmentation import Segmentation
 from persam.server.engine import Engine
 from persam.studio.find import downloads
-from persam.studio.find.cards import gallery_of, key_from, key_of, summary
+from persam.studio.find.cards import facts_of, gallery_of, key_from, key_of, summary
 from persam.studio.find.given import given_files
 from persam.studio.find.pictures import KINDS, SIZES, address_of, picture_of, picture_routes
 from persam.studio.find.results import ORDERS, PAGE, Choice, PhotoSearch, SearchedPhoto, SearchResult
@@ -179,6 +179,17 @@ def test_photos_of_one_name_are_told_apart(tmp_path: Path) -> None:
 def test_keys_come_back() -> None:
     assert key_from(key_of(made_up(7, 0.5, concept="my / mug"))) == (7, "my / mug")
     assert key_from("nonsense") is None
+
+
+def test_what_is_unsure_is_told_with_what_it_rather_is(search: PhotoSearch) -> None:
+    search.put(made_up(number, score) for number, score in enumerate([0.9, 0.7, 0.4, 0.3, 0.1]))
+    assert summary(search) == "5 photos: found in 1, unsure in 3 (rather there in 1), not there in 1."
+    assert "unsure, rather not there (a score from 25% to 75%" in facts_of(search, search.get((2, "disc")))
+    search.choice = Choice(threshold=0.35)
+    assert summary(search) == "5 photos: found in 1, unsure in 3 (rather there in 2), not there in 1."
+    assert "unsure, rather there (" in facts_of(search, search.get((2, "disc")))
+    search.choice = Choice(threshold=0.95)
+    assert summary(search) == "5 photos: found in none, unsure in 3 (rather there in none), not there in 2."
 
 
 # ------------------------------------------------------------------------------------------------------ searching

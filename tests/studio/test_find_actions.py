@@ -48,7 +48,7 @@ def found(actions: FindActions, album: Path) -> str:
     name = actions.sessions.new()
     updates = list(actions.find(name, ["disc"], None, str(album), 1, "overlay"))
     assert "found in 3" in told_last(updates)
-    assert updates[1]["run"]["interactive"] is False
+    assert updates[0]["run"]["interactive"] is False
     assert updates[-1]["run"]["interactive"] is True
     return name
 
@@ -141,9 +141,9 @@ def test_a_download_is_prepared_and_offered(actions: FindActions, album: Path) -
 
 def test_filters_show_the_first_page_of_what_they_take(actions: FindActions, album: Path) -> None:
     name = found(actions, album)
-    _, shown = actions.choose_shown(name, ["absent"], [], 0, "name", 0.5, "map")
+    (shown,) = actions.choose_shown(name, ["absent"], [], 0, "name", 50, "map")
     assert [card["name"] for card in shown["gallery"]["cards"]] == ["empty.png"]
-    _, shown = actions.choose_shown(name, [], [], 0, "name", 1.0, "map")
+    (shown,) = actions.choose_shown(name, [], [], 0, "name", 100, "map")
     assert {card["state"] for card in shown["gallery"]["cards"]} == {"absent", "failed"}
 
 
@@ -220,8 +220,8 @@ def test_a_download_of_another_set_is_no_longer_offered(actions: FindActions, al
     same = list(actions.choose(name, "map", SimpleNamespace(card="0/disc"))) + list(actions.turn_page(1, name, "map"))
     assert not any(each.get("download", {}).get("visible") is False for each in same)
     for changing in (
-        lambda: actions.choose_shown(name, ["absent"], [], 0, "name", 0.5, "map"),
-        lambda: actions.choose_shown(name, [], [], 0, "name", 0.9, "map"),
+        lambda: actions.choose_shown(name, ["absent"], [], 0, "name", 50, "map"),
+        lambda: actions.choose_shown(name, [], [], 0, "name", 90, "map"),
         lambda: actions.say_absent(name, "map"),
         lambda: actions.find(name, ["disc"], None, str(album), 1, "map"),
     ):
@@ -243,6 +243,27 @@ def test_a_download_is_of_one_choice(actions: FindActions, album: Path) -> None:
     list(making)
     lines = [json.loads(line) for line in target.read_text().splitlines()]
     assert [line["present"] for line in lines] == [False] * 4
+
+
+@pytest.mark.parametrize("kind", ["masks", "json"])
+def test_what_is_packed_is_given_up_for_another_choice(
+    actions: FindActions, album: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """So that the end of it offers no other file than the one that is chosen by then."""
+    monkeypatch.setattr("persam.studio.find.show._EVERY", 0)
+    name = found(actions, album)
+    packing = actions.prepare(name, kind)
+    begun = [next(packing), next(packing)]
+    assert "Packing" in told_last(begun)
+    (hidden,) = actions.choose_parcel(name, "csv")
+    assert hidden["download"]["visible"] is False
+    (last,) = packing
+    assert "Another download was chosen" in told_last([last])
+    assert "download" not in last
+    left = [each for each in actions.workshop.downloads.rglob("*") if each.is_file()]
+    assert left == []
+    offered = list(actions.prepare(name, "csv"))[-1]["download"]
+    assert Path(offered["value"]).name == "results.csv"
 
 
 def test_an_error_of_our_own_is_told_and_find_can_be_pressed_again(
@@ -323,6 +344,34 @@ def test_what_was_left_out_of_a_folder_is_said(actions: FindActions, tmp_path: P
     assert "1 RAW photo (b.cr2; export as JPEG" in told_last(
         list(actions.find(name, ["disc"], None, str(folder), 1, "map"))
     )
+
+
+def test_what_is_warned_of_a_photo_is_said_and_stands_beside_it(actions: FindActions, tmp_path: Path) -> None:
+    pages = [Image.fromarray(draw_scene(seed=number)[0]) for number in range(2)]
+    for number in range(3):
+        pages[0].save(tmp_path / f"scan {number}.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "whole.png")
+    name = actions.sessions.new()
+    warning = "The photo scan 0.tif has 2 pages; only the first is taken."
+    for files, told in (
+        (["scan 0.tif", "whole.png"], f"2 photos: found in 2. {warning}"),
+        (["scan 0.tif", "scan 1.tif", "scan 2.tif"], f"{warning} There are 2 more warnings like that."),
+    ):
+        updates = list(actions.find(name, ["disc"], [str(tmp_path / each) for each in files], "", 1, "map"))
+        assert told in told_last(updates)
+    list(actions.choose(name, "map", SimpleNamespace(card="0/disc")))
+    facts = actions.chosen(actions.sessions.get(name), "map")["facts"]
+    assert f"<dt>warning</dt><dd>{warning}</dd>" in facts
+
+
+def test_sentences_of_the_command_line_are_said_in_words_of_the_page(
+    actions: FindActions, album: Path, concept: Concept
+) -> None:
+    actions.workshop.concepts.save(replace(concept, scale_weights=(0.2, 0.3, 0.5)), overwrite=True)
+    name = opened(actions, album)
+    said = told_last(list(actions.learn(name, drawing(actions, name), "new", "map")))
+    assert "Keep the photo" in said
+    assert "--" not in said
 
 
 def test_a_search_is_read_aloud_ten_times_at_most(actions: FindActions, album: Path, monkeypatch: Any) -> None:

@@ -17,7 +17,7 @@ from tests.conftest import draw_scene
 from tests.fakes import ColourModel
 
 from persam import Concept, PerSAM
-from persam.errors import PersamError, PersamWarning
+from persam.errors import PersamError
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
 from persam.studio.find.actions import FindActions
@@ -111,7 +111,6 @@ def test_a_stopped_clip_keeps_what_was_found(engine: Engine, concept: Concept, c
     assert engine.call(lambda model: model.settings.mode).result(timeout=20) == "persam"
 
 
-@pytest.mark.filterwarnings("ignore:It broke off")
 @pytest.mark.parametrize(
     ("error", "told", "kept"),
     [
@@ -154,6 +153,31 @@ def test_a_clip_that_breaks_off_is_told_beside_what_was_found(
         assert len(list((search.folder / "labels").glob("*.png"))) == 3
 
 
+def test_what_is_warned_of_on_the_way_is_said_with_what_came_of_it(
+    engine: Engine, concept: Concept, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(6):
+        Image.fromarray(draw_scene(seed=number)[0]).save(frames / f"{number}.png")
+    (frames / "raw.cr2").write_text("RAW")
+    (frames / "2.png").write_text("no photo")
+    search = ClipSearch(engine, frames, [concept], tmp_path / "clip")
+    list(search.run())
+    opened, left_out = search.doubts
+    assert opened.startswith("Left out of frames: 1 RAW photo (raw.cr2;")
+    assert left_out.startswith("Frame 2 is left out: ")
+    assert clip_summary(search).endswith(f". {opened} {left_out}")
+    assert str(tmp_path) not in clip_summary(search)
+    assert not recwarn.list
+    (frames / "3.png").write_text("no photo")
+    broken = ClipSearch(engine, frames, [concept], tmp_path / "stopped")
+    for so_far in broken.run():
+        if so_far.done == 4:
+            broken.stop()
+    assert clip_summary(broken).endswith(f"is kept. {opened} There are 2 more warnings like that.")
+
+
 def test_who_looks_away_leaves_nothing_running(engine: Engine, concept: Concept, clip: Path, tmp_path: Path) -> None:
     import threading
 
@@ -174,6 +198,7 @@ def test_what_is_no_clip_is_told_and_the_engine_goes_on(engine: Engine, concept:
     for number, size in enumerate([(120, 160), (120, 160), (60, 80)]):
         Image.fromarray(draw_scene(*size)[0]).save(frames / f"{number}.png")
     search = ClipSearch(engine, frames, [stranger], tmp_path / "broken")
-    with pytest.raises(PersamError, match="a clip has frames of one size"), pytest.warns(PersamWarning):
+    with pytest.raises(PersamError, match="a clip has frames of one size"):
         list(search.run())
+    assert search.doubts == []  # the command line would be told in which folder on this machine the results are
     assert engine.call(lambda _: 1).result(timeout=20) == 1

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.conftest import draw_scene
@@ -21,6 +22,8 @@ import gradio as gr
 from gradio.state_holder import StateHolder
 
 from persam.errors import UsageError
+from persam.instance import Instance
+from persam.segmentation import Segmentation
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
 from persam.studio.cards import spoken
@@ -153,10 +156,31 @@ def test_it_is_tried_on_another_photo(tab: TeachTab, opened: Teaching, tmp_path:
     last(tab.learn_it(opened, drawn(opened, points=[[60, 84, 1]]), "disc", True))
     Image.fromarray(draw_scene(radius=0, seed=4)[0]).save(tmp_path / "empty.png")
     tried = last(tab.try_it(opened, str(tmp_path / "empty.png")))
-    assert "ound" in words(tried[tab.status])
+    assert "with a score of" in words(tried[tab.status])
     name = re.search(r'src="/pictures/([^"]+)"', tried[tab.try_result])
     assert name is not None
     assert tab.workshop.pictures.get(name.group(1))
+
+
+@pytest.mark.parametrize(
+    ("score", "told"),
+    [
+        (0.83, "Found, with a score of 83%."),
+        (0.6, "Unsure, rather there, with a score of 60%."),
+        (0.38, "Unsure, rather not there, with a score of 38%; the nearest candidate is outlined."),
+        (0.08, "Not found, with a score of 8%; the nearest candidate is outlined."),
+    ],
+)
+def test_what_was_tried_is_told_in_the_words_of_find(
+    tab: TeachTab, opened: Teaching, monkeypatch: pytest.MonkeyPatch, score: float, told: str
+) -> None:
+    pixels, mask = draw_scene()
+    nowhere = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+    found = Segmentation.of("disc", None, (Instance(mask, score),), 0.5, *nowhere)
+    monkeypatch.setattr(Teaching, "try_on", lambda *_: (pixels, found))
+    tried = last(tab.try_it(opened, "x.png"))
+    assert words(tried[tab.status]).strip() == told
+    assert f"<figcaption>{told}</figcaption>" in tried[tab.try_result]
 
 
 def test_a_field_that_was_emptied_changes_nothing(tab: TeachTab, opened: Teaching) -> None:

@@ -15,16 +15,19 @@ _shown: Any = warnings.showwarning
 
 
 @contextlib.contextmanager
-def heard_doubts() -> Iterator[list[str]]:
+def heard_doubts(sentences: list[str] | None = None) -> Iterator[list[str]]:
     """Collect persam's warnings, each once, of what runs in this thread or in a copy of its context.
 
     Python has one way to show warnings for all threads, so it stays in place, and shows those of others as before.
+
+    Args:
+        sentences: where they are added; by default a new list.
     """
     global _shown
     if warnings.showwarning is not _show:
         _shown, warnings.showwarning = warnings.showwarning, _show
     warnings.simplefilter("always", PersamWarning)  # the second who asks hears them, too
-    sentences: list[str] = []
+    sentences = [] if sentences is None else sentences
     token = _heard.set(sentences)
     try:
         yield sentences

@@ -15,11 +15,16 @@ import gradio as gr
 from persam.errors import PersamError, first_line
 from persam.method.settings import Settings
 from persam.reports.pictures import data_uri
+from persam.segmentation import SURE_ENOUGH
 from persam.studio.canvas import Canvas
 
 if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.doctor import Diagnosis
+
+Updates = dict[Any, Any]  # of the page, by component
+Action = Callable[..., Iterator[Updates]]
+Tell = Callable[[str, tuple[Any, ...]], Updates]
 
 _VERDICTS = {
     "good reference": "Good reference.",
@@ -58,37 +63,47 @@ def own_error(error: Exception) -> str:
     return f"Something went wrong here ({what:.80}); the terminal says where."
 
 
-def spoken(status: Any, canvas: Any = None) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
-    """Make a handler say what went wrong, in one sentence: in a status line, or below the photo that was drawn on.
+def telling(tell: Tell) -> Callable[[Action], Action]:
+    """Make an action say what went wrong in one sentence on the page; all else stays as it was.
 
     Args:
-        status: the component of the line.
-        canvas: a `Canvas`, if the handler answers a gesture on it; then the value of it is its last argument.
+        tell: makes the updates that say it, from the sentence and all that the action was given.
     """
 
-    def problem(sentence: str, given: tuple[Any, ...]) -> dict[Any, Any]:
-        if canvas is not None and isinstance(given[-1], dict):
-            return {status: gr.skip(), canvas: Canvas.refuse(given[-1], sentence)}
-        return {status: line(sentence, problem=True)}
-
-    def wrap(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        @wraps(handler)
-        def told(*given: Any) -> Iterator[Any]:
+    def wrap(action: Action) -> Action:
+        @wraps(action)
+        def told(*given: Any) -> Iterator[Updates]:
             try:
                 answered = False
-                for updates in handler(*given):
+                for updates in action(*given):
                     yield updates
                     answered = True
                 if not answered:
-                    yield {status: gr.skip()}  # else Gradio would empty all that it might have changed
+                    yield gr.skip()  # else Gradio would empty all that it might have changed
             except PersamError as error:
-                yield problem(on_page(str(error)), given)
+                yield tell(on_page(str(error)), given)
             except Exception as error:
-                yield problem(own_error(error), given)
+                yield tell(own_error(error), given)
 
         return told
 
     return wrap
+
+
+def spoken(status: Any, canvas: Any = None) -> Callable[[Action], Action]:
+    """Make an action say what went wrong in a status line, or below the photo that was drawn on.
+
+    Args:
+        status: the component of the line.
+        canvas: a `Canvas`, if the action answers a gesture on it; then the value of it is its last argument.
+    """
+
+    def tell(sentence: str, given: tuple[Any, ...]) -> Updates:
+        if canvas is not None and isinstance(given[-1], dict):
+            return {status: gr.skip(), canvas: Canvas.refuse(given[-1], sentence)}
+        return {status: line(sentence, problem=True)}
+
+    return telling(tell)
 
 
 def findings_card(diagnosis: Diagnosis | None) -> str:
@@ -148,8 +163,10 @@ def concept_details(concept: Concept, sha256: str, stranger: str) -> str:
         "model": f"{concept.model_name} ({concept.model})",
         "encoder": "the model's own" if concept.encoder == concept.model else concept.encoder_name,
         "learned from": "; ".join(references),
-        "settings": f"mode {concept.mode}" + (f", but {', '.join(special)}" if special else ", as they are"),
-        "present from": f"similarity {concept.threshold:.3f}" if concept.fitted is None else "its calibrated score",
+        "settings": f"mode {concept.mode}" + (f", but {', '.join(special)}" if special else ", nothing changed"),
+        "present from": f"a similarity of {concept.threshold:.3f}"
+        if concept.fitted is None
+        else f"a score of {SURE_ENOUGH:.0%}, or what you choose in Find",
         "photos kept": "yes, so that it can be tuned and learned from again" if concept.keeps_references else "no",
         "learned": concept.created,
         "file, SHA-256": sha256,

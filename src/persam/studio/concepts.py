@@ -18,7 +18,7 @@ from gradio.context import Context
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.reference import sha256_of
-from persam.studio.cards import concept_details, concept_tile, line, spoken
+from persam.studio.cards import Updates, concept_details, concept_tile, line, spoken
 from persam.studio.components import on_press
 from persam.studio.teach.lesson import checked_name, named_by_user
 from persam.studio.workshop import Workshop
@@ -31,7 +31,6 @@ _TELL = """element.addEventListener("click", (event) => {
   const tile = event.target.closest("[data-name]");
   if (tile) trigger("select", { name: tile.dataset.name });
 });"""
-Updates = Iterator[dict[Any, Any]]
 
 
 def build(workshop: Workshop) -> None:
@@ -94,12 +93,12 @@ class ConceptsTab:
 
     # ---------------------------------------------------------------- what is shown
 
-    def _shown(self, chosen: str, sentence: str = "") -> dict[Any, Any]:
+    def _shown(self, chosen: str, sentence: str = "") -> Updates:
         """The whole tab as it is now, with one concept chosen, if it is there."""
         store = self.workshop.concepts
         names = store.names()
         tiles = "".join(self._tile(name, chosen) for name in names)
-        updates: dict[Any, Any] = {
+        updates: Updates = {
             self.gallery: f'<ul class="concept-tiles" aria-label="Concepts">{tiles}</ul>' if names else "",
             self.chosen: chosen if chosen in names else "",
             self.status: line(sentence or (_CHOOSE if names else _NOTHING)),
@@ -131,7 +130,7 @@ class ConceptsTab:
             return str(error)
         return ""
 
-    def _described(self, name: str) -> dict[Any, Any]:
+    def _described(self, name: str) -> Updates:
         file = self.workshop.concepts.path(name)
         try:
             concept = self.workshop.concepts.load(name)
@@ -144,18 +143,18 @@ class ConceptsTab:
             self.download: gr.update(value=str(self.workshop.concept_file(name))),
         }
 
-    def look_again(self, chosen: str) -> Updates:
+    def look_again(self, chosen: str) -> Iterator[Updates]:
         """Show the tab as it is now."""
         yield self._shown(chosen)
 
-    def choose(self, event: gr.EventData) -> Updates:
+    def choose(self, event: gr.EventData) -> Iterator[Updates]:
         """Describe the concept of a tile that was clicked."""
         name = str(event.name)
         yield self._shown(name, f"{name} is chosen.")
 
     # ---------------------------------------------------------------- what is done
 
-    def load_file(self, file: str | None) -> Updates:
+    def load_file(self, file: str | None) -> Iterator[Updates]:
         """Take a concept from a file; it is called as the file is."""
         if file is None:
             yield {self.status: gr.skip()}
@@ -171,7 +170,7 @@ class ConceptsTab:
             name, f"Loaded {name}, but it cannot be used here. {stranger}" if stranger else f"Loaded {name}."
         )
 
-    def tune_it(self, name: str) -> Updates:
+    def tune_it(self, name: str) -> Iterator[Updates]:
         """Tune a concept whose file keeps its photos (PerSAM-F)."""
         _given(name)
         yield {self.status: line(f"Tuning {name} ...")}
@@ -180,7 +179,7 @@ class ConceptsTab:
             self.workshop.concepts.save(self.workshop.ask(lambda model: model.tune(concept)), overwrite=True)
         yield self._shown(name, f"Tuned {name}: two numbers say how its three scales are mixed.")
 
-    def rename_it(self, name: str, to: str) -> Updates:
+    def rename_it(self, name: str, to: str) -> Iterator[Updates]:
         """Give a concept another name."""
         store, wanted = self.workshop.concepts, checked_name(to)
         if wanted == _given(name):
@@ -190,18 +189,18 @@ class ConceptsTab:
             store.delete(name)
         yield self._shown(renamed, f"{name} is called {renamed} now.")
 
-    def ask(self, name: str) -> Updates:
+    def ask(self, name: str) -> Iterator[Updates]:
         """Ask before a concept is deleted."""
         yield {
             self.question: line(f"Delete {_given(name)} for good?"),
             self.sure: gr.update(visible=True),
         }
 
-    def keep(self, name: str) -> Updates:
+    def keep(self, name: str) -> Iterator[Updates]:
         """Take back what was asked."""
         yield {self.sure: gr.update(visible=False), self.status: line(f"{name} stays.")}
 
-    def delete_it(self, name: str) -> Updates:
+    def delete_it(self, name: str) -> Iterator[Updates]:
         """Delete a concept."""
         self.workshop.concepts.delete(_given(name))
         yield self._shown("", f"Deleted {name}.")

@@ -38,6 +38,7 @@ def theme() -> gr.themes.Base:
         **_both("border_color_accent", "*primary_700", "*primary_400"),
         color_accent="*primary_700",  # its dark form is in studio.css
         **_both("color_accent_soft", "*primary_50", "*neutral_800"),
+        **_both("error_text_color", "#b91c1c", "#fca5a5"),
         **_both("link_text_color", "*primary_700", "*primary_300"),
         **_both("link_text_color_hover", "*primary_800", "*primary_200"),
         **_both("link_text_color_visited", "*primary_700", "*primary_300"),
@@ -72,7 +73,7 @@ def theme() -> gr.themes.Base:
         **_both("checkbox_label_border_color_selected", "*primary_700", "*primary_400"),
         checkbox_label_border_width="1px",
         **_both("button_primary_background_fill", "*primary_700", "*primary_700"),
-        **_both("button_primary_background_fill_hover", "*primary_800", "*primary_600"),
+        **_both("button_primary_background_fill_hover", "*primary_800", "*primary_800"),
         **_both("button_primary_text_color", "white", "white"),
         **_both("button_primary_border_color", "*primary_700", "*primary_700"),
         **_both("button_secondary_background_fill", "white", "*neutral_800"),

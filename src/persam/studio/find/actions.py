@@ -1,5 +1,5 @@
-"""What the tab "Find" does when somebody presses Find, chooses or draws. How it is laid out: `find.py`.
-What only shows results is in `find_show.py`.
+"""What the tab "Find" does when somebody presses Find, chooses or draws. How it is laid out: `tab.py`.
+What only shows results is in `show.py`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from persam.images import read_image
 from persam.server.store import NameTakenError, NoConceptError
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.prompts import check_mask
-from persam.studio.find.cards import changes_table, key_from
+from persam.studio.cards import Updates
+from persam.studio.find.cards import changes_table, in_short, key_from
 from persam.studio.find.clip_search import ClipSearch
 from persam.studio.find.clip_view import clip_summary, links_of, player_of, preview_of
 from persam.studio.find.given import GivenFiles, given_files
 from persam.studio.find.results import SearchResult
 from persam.studio.find.searching import changes_in, explain_result, learn_correction
 from persam.studio.find.session import Detail, FindSession, OpenCorrection
-from persam.studio.find.show import FindShown, Tenths, Updates, told
+from persam.studio.find.show import FindShown, Tenths, told
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -159,8 +160,10 @@ class FindActions(FindShown):
                         picture = self.workshop.pictures.put(so_far.preview, "jpg")
                         said = self.line(f"{so_far}.", so_far.share, aloud=aloud.is_new(so_far.share or 0.0))
                         yield {**said, parts.preview: preview_of(picture, so_far.done)}
-            except Exception:
+            except Exception as problem:
                 yield self._found_in(session, clip)  # until it broke off
+                if isinstance(problem, PersamError):
+                    raise PersamError(f"{problem}{in_short(clip.doubts)}") from problem
                 raise
         except PersamError as problem:
             raise PersamError(str(problem).replace(str(path), path.name)) from problem
@@ -305,7 +308,7 @@ class FindActions(FindShown):
         }
         yield from self.look(session, [each.photo for each in unsure], [one.concept], kind)
         changed = changes_in(session.search, unsure)
-        how = "was replaced" if save_as == "replace" else "is saved beside the old one"
+        how = "took the place of the old one" if save_as == "replace" else "is saved beside the old one"
         line = f'"{better.name}" has {len(better.references)} references now and {how}.'
         yield {
             **self.busy(False),

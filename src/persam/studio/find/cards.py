@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from persam.segmentation import UNSURE
 from persam.studio.find.pictures import KINDS, address_of
 from persam.studio.find.results import ORDERS, PAGE, STATES, PhotoSearch, SearchResult, State
 from persam.studio.find.searching import Change
@@ -75,7 +76,7 @@ def count_choices(search: PhotoSearch) -> list[tuple[str, str]]:
 
 
 def summary(search: PhotoSearch) -> str:
-    """What came of a search, in a sentence."""
+    """What came of a search, in a sentence, and what was warned of."""
     photos, counts = len({one.photo.number for one in search.results}), search.counts()
     if not photos:
         return "No photo was looked at."
@@ -83,10 +84,23 @@ def summary(search: PhotoSearch) -> str:
     if len(search.concepts) > 1:
         about += f", {len(search.concepts)} concepts"
     told = [f"found in {counts['present']}" if counts["present"] else "found in none"]
-    told += [f"{WORDS[state]} in {counts[state]}" for state in ("unsure", "absent") if counts[state]]
+    if counts["unsure"]:
+        at = search.choice.threshold
+        rather = sum(one.is_there(at) for one in search.results if one.state(at) == "unsure")
+        told.append(f"unsure in {counts['unsure']} (rather there in {rather or 'none'})")
+    told += [f"not there in {counts['absent']}"] * bool(counts["absent"])
     told += [f"{counts['corrected']} corrected"] * bool(counts["corrected"])
     told += [f"{counts['failed']} could not be read"] * bool(counts["failed"])
-    return f"{about}: {', '.join(told)}."
+    doubts = (each for one in search.results for each in one.doubts)
+    return f"{about}: {', '.join(told)}.{in_short(doubts)}"
+
+
+def in_short(doubts: Iterable[str]) -> str:
+    """What was warned of, for the end of a line: one or two sentences, or the first of more."""
+    every = list(dict.fromkeys(doubts))
+    if len(every) > 2:
+        every[1:] = [f"There are {len(every) - 1} more warnings like that."]
+    return "".join(f" {each}" for each in every)
 
 
 def status(text: str, *, problem: bool = False, share: float | None = None) -> str:
@@ -105,13 +119,14 @@ def facts_of(search: PhotoSearch, one: SearchResult | None) -> str:
         return ""
     state: State = one.state(search.choice.threshold)
     facts = [("photo", one.photo.name)]
+    facts += [("warning", each) for each in one.doubts]
     if one.problem:
         facts.append(("problem", one.problem))
     else:
         found = one.found
         facts += [("concept", one.concept), ("verdict", _verdict(search, one, state))]
         if not one.corrected:
-            facts.append(("probability", f"{one.score:.1%}"))
+            facts.append(("score", f"{one.score:.1%}, how likely it is there"))
         facts += [(word, f"{found[key]:.2f}") for word, key in _FIGURES if found[key] is not None]
         if one.before is not None:
             facts.append(("before", f"{WORDS[one.before[0]]}, {one.before[1]:.1%}"))
@@ -127,7 +142,8 @@ def _verdict(search: PhotoSearch, one: SearchResult, state: State) -> str:
     if state == "corrected":
         return "there, you said" if one.is_there(search.choice.threshold) else "not there, you said"
     if state == "unsure":
-        return f"unsure, rather {'there' if one.is_there(search.choice.threshold) else 'not there'}"
+        rather = "there" if one.is_there(search.choice.threshold) else "not there"
+        return f"unsure, rather {rather} (a score from {UNSURE[0]:.0%} to {UNSURE[1]:.0%}: look at it)"
     return WORDS[state]
 
 
@@ -160,7 +176,7 @@ def changes_table(again: int, before: dict[State, int], after: dict[State, int],
         )
         lines.append(f"<table><tr><th>photo</th><th>before</th><th>after</th></tr>{rows}</table>")
     elif again:
-        lines.append("<p>None of them is another verdict now.</p>")
+        lines.append("<p>The verdicts are the same as before.</p>")
     return f'<div class="changes">{"".join(lines)}</div>'
 
 

@@ -17,6 +17,7 @@ from persam.drawing import colours_of
 from persam.files import atomic_path
 from persam.geometry import shrink
 from persam.reports.pictures import encoded
+from persam.server.hearing import heard_doubts
 from persam.video import Clip, Outputs, TrackedFrame, TrackReport, drawn, open_clip, track_into
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ class ClipSearch:
 
     def __init__(self, engine: Engine, path: Path, concepts: Sequence[Concept], folder: Path) -> None:
         self.engine, self.concepts, self.folder = engine, list(concepts), folder
-        self.clip: Clip = open_clip(path)
+        self._doubts: list[str] = []
+        with heard_doubts(self._doubts):
+            self.clip: Clip = open_clip(path)
         self.report: TrackReport | None = None
         self.frames = 0
         self._ended = False  # changes in the clip's own turns alone, like all that it finds
@@ -98,6 +101,13 @@ class ClipSearch:
     def stop(self) -> None:
         """End it before the next frame; what was found until then stays."""
         self._stop.set()
+
+    @property
+    def doubts(self) -> list[str]:
+        """What is warned of, until now; the clip is called by its name."""
+        # Where results lie here is nobody's business.
+        said = [each for each in tuple(self._doubts) if str(self.folder) not in each]
+        return [each.replace(self.clip.source, Path(self.clip.source).name) for each in said]
 
     @property
     def was_stopped(self) -> bool:
@@ -158,7 +168,8 @@ class ClipSearch:
         self._wait_for_turn()
         try:
             if not self._stop.is_set():
-                self.report = track_into(model, self.clip, self.concepts, outputs, on_frame=self._after_frame)
+                with heard_doubts(self._doubts):
+                    self.report = track_into(model, self.clip, self.concepts, outputs, on_frame=self._after_frame)
         except KeyboardInterrupt:  # our own: it was stopped
             pass
         except BaseException as problem:

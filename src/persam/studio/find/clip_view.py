@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from persam.files import safe_name
+from persam.studio.find.cards import in_short
 from persam.studio.find.clip_search import CLIP_PARCELS, ClipSearch
 
 if TYPE_CHECKING:
@@ -42,14 +43,15 @@ def links_of(name: str, clip: ClipSearch) -> str:
 
 
 def clip_summary(clip: ClipSearch) -> str:
-    """What came of a clip, in a sentence."""
+    """What came of a clip, in a sentence, and what was warned of."""
     frames = "1 frame" if clip.frames == 1 else f"{clip.frames} frames"
+    doubts = in_short(clip.doubts)
     if clip.report is None:
-        return f"Stopped after {frames}; what was found until then is kept."
+        return f"Stopped after {frames}; what was found until then is kept.{doubts}"
     there = [f"{one} in {count}" for one, count in clip.report.present.items()]
     least = [f"least sure in frame {at} ({score:.0%})" for at, score in clip.report.least_sure.values()]
     also = f", {least[0]}" if len(least) == 1 else ""
-    return f"{frames}: {', '.join(there)}{also}."
+    return f"{frames}: {', '.join(there)}{also}.{doubts}"
 
 
 def _address(name: str, clip: ClipSearch, key: str) -> str:

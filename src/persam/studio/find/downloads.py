@@ -7,7 +7,7 @@ filters for what is present gets that alone.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -59,7 +59,7 @@ class FileNames:
         return f"{folder}/{self._concepts.of(one.concept, [concept], concept)}/{photo}{suffix}"
 
 
-def prepare(search: PhotoSearch, kind: str, target: Path) -> Iterator[tuple[int, int]]:
+def prepare(search: PhotoSearch, kind: str, target: Path) -> Generator[tuple[int, int], None, None]:
     """Make a download of what is shown.
 
     Args:

@@ -58,6 +58,7 @@ class SearchResult:
         concept: the concept's name; "" where the photo failed, which it does for all of them at once.
         found: `Segmentation.to_dict` with all masks, the rejected candidate's too; empty where the photo failed.
         problem: the sentence that says why it failed, or "".
+        doubts: what was warned of when the photo was read, a sentence each.
         corrected: whether a person said what is there.
         levels: what the darkest and the lightest place of its confidence map stand for; None where there is none.
         before: state and score before it was done again with a better concept, or None.
@@ -68,6 +69,7 @@ class SearchResult:
     concept: str = ""
     found: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    doubts: tuple[str, ...] = ()
     corrected: bool = False
     levels: tuple[float, float] | None = None
     before: tuple[State, float] | None = None

@@ -25,6 +25,7 @@ from persam.method.segment import LOOK_BACK
 from persam.reference import Reference
 from persam.segmentation import SURE_ENOUGH, UNSURE, Segmentation
 from persam.server.engine import BusyError
+from persam.server.hearing import heard_doubts
 from persam.studio.find.pictures import CARD, keep_map, keep_photo, keep_shown
 from persam.studio.find.results import PhotoSearch, SearchedPhoto, SearchResult
 
@@ -97,10 +98,14 @@ class CardPhoto:
     def __init__(self, photo: SearchedPhoto) -> None:
         self.name = str(photo.path)
         self.small: np.ndarray | None = None
+        self.doubts: tuple[str, ...] = ()
+        self._called = photo.name
 
     def read(self, longest: int | None) -> tuple[np.ndarray, Size]:
         """As the engine wants it, see `persam.images.read_smaller`."""
-        pixels, size = read_smaller(self.name, longest)
+        with heard_doubts() as doubts:
+            pixels, size = read_smaller(self.name, longest)
+        self.doubts = tuple(each.replace(self.name, self._called) for each in doubts)
         self.small = shrink(pixels, CARD)
         return pixels, size
 
@@ -189,7 +194,8 @@ def _results(
         named = replace(one, concept=name)
         earlier = search.get((photo.number, name))
         before = None if earlier is None else (earlier.state(SURE_ENOUGH), earlier.score)
-        found.append(replace(SearchResult.of(photo, named, keep_map(search, photo, named)), before=before))
+        result = SearchResult.of(photo, named, keep_map(search, photo, named))
+        found.append(replace(result, before=before, doubts=unread.doubts))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from persam.errors import UsageError
 from persam.studio.canvas.prompts import CanvasPrompts, mask_of
 from persam.studio.find.clip_search import ClipSearch
 from persam.studio.find.results import Choice, PhotoSearch, SearchResult
+from persam.studio.open_tabs import OpenTabs
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -83,6 +82,7 @@ class FindSession:
         detail: which view of the chosen result is open.
         running: held while something is searched.
         prepared: `PhotoSearch.edition` of which a download is offered, or None.
+        parcel: the kind of download that was chosen last, key of `persam.studio.find.downloads.PARCELS`.
     """
 
     name: str
@@ -95,6 +95,7 @@ class FindSession:
     detail: Detail = "picture"
     running: threading.Lock = field(default_factory=threading.Lock)
     prepared: tuple[str, int, Choice] | None = None
+    parcel: str = ""
     _number: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -116,8 +117,13 @@ class FindSession:
         if self.clip is not None:
             self.clip.stop()
 
+    def close(self) -> None:
+        """End it, and remove what it kept on the disk."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-class FindSessions:
+
+class FindSessions(OpenTabs[FindSession]):
     """All browser tabs that are open.
 
     Args:
@@ -125,39 +131,15 @@ class FindSessions:
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(lambda name: FindSession(name, folder / name), FindSession.close)
         self.folder = folder
-        self._open: dict[str, FindSession] = {}
-
-    def new(self) -> str:
-        """Open one, and give its name, which nobody can guess."""
-        name = secrets.token_hex(16)
-        self._open[name] = FindSession(name, self.folder / name)
-        return name
-
-    def get(self, name: str) -> FindSession:
-        """One that is open.
-
-        Raises:
-            UsageError: it is not.
-        """
-        session = self._open.get(name)
-        if session is None:
-            raise UsageError("This page was left for too long, or the studio was started again; reload the page.")
-        return session
 
     def search_of(self, name: str) -> PhotoSearch | None:
         """The search in photos of this name, if it is the newest of a tab that is open."""
-        session = self._open.get(name.partition("-")[0])
+        session = self.find(name.partition("-")[0])
         return session.search if session is not None and session.search.name == name else None
 
     def clip_of(self, name: str) -> ClipSearch | None:
         """The clip of one that is open."""
-        session = self._open.get(name)
+        session = self.find(name)
         return None if session is None else session.clip
-
-    def close(self, name: str) -> None:
-        """Close one, and remove what it kept on the disk."""
-        session = self._open.pop(name, None)
-        if session is not None:
-            session.stop()
-            shutil.rmtree(self.folder / name, ignore_errors=True)

@@ -6,17 +6,17 @@ all else stays as it was.
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
 import gradio as gr
 
-from persam.errors import PersamError, UsageError
-from persam.studio.cards import own_error
+from persam.errors import UsageError
+from persam.studio.cards import Updates, telling
 from persam.studio.find import downloads
 from persam.studio.find.cards import count_choices, facts_of, gallery_of, large_of, status, summary
 from persam.studio.find.results import SearchedPhoto
@@ -24,14 +24,12 @@ from persam.studio.find.searching import look
 from persam.studio.find.session import FindSession, FindSessions
 from persam.studio.workshop import Workshop
 
-Updates = dict[Any, Any]
-
 _EVERY = 0.4  # seconds between two updates of the page while something goes on
 
 
 @dataclass
 class FindParts:
-    """The parts of the tab that change; their ids stand in `find.py`."""
+    """The parts of the tab that change; their ids stand in `tab.py`."""
 
     status: Any
     spoken: Any
@@ -77,21 +75,8 @@ class FindParts:
         return [getattr(self, name) for name in names.split()]
 
 
-def told(action: Callable[..., Iterator[Updates]]) -> Callable[..., Iterator[Updates]]:
-    """An action whose problems are told in the line of the status."""
-
-    @functools.wraps(action)
-    def wrapped(self: FindShown, *args: Any) -> Iterator[Updates]:
-        # Of an action that yields nothing Gradio would empty all that it can change.
-        yield {self.parts.status: gr.skip()}
-        try:
-            yield from action(self, *args)
-        except PersamError as problem:
-            yield self.say(str(problem), problem=True)
-        except Exception as error:
-            yield self.say(own_error(error), problem=True)
-
-    return wrapped
+#: An action whose problems are said as it says all else, see `FindShown.say`.
+told = telling(lambda sentence, given: given[0].say(sentence, problem=True))
 
 
 class Tenths:
@@ -153,16 +138,16 @@ class FindShown:
         threshold: float,
         kind: str,
     ) -> Iterator[Updates]:
-        """Show others, in another order, decided with another threshold."""
+        """Show others, in another order, decided with another threshold; scores are in percent, as on the page."""
         session = self.sessions.get(name)
         search = session.search
         wanted = replace(
             search.choice,
             states=frozenset(states),
             concepts=frozenset(only),
-            least_score=least,
+            least_score=least / 100,
             order=order,
-            threshold=threshold,
+            threshold=threshold / 100,
         )
         if wanted != search.choice:
             search.choice = replace(wanted, page=0)
@@ -232,23 +217,38 @@ class FindShown:
     # ---------------------------------------------------------------------------------------------------- downloads
 
     @told
+    def choose_parcel(self, name: str, kind: str) -> Iterator[Updates]:
+        """Choose what to download; what was prepared before is something else, and what is being packed is given up."""
+        self.sessions.get(name).parcel = kind
+        yield {self.parts.download: gr.update(visible=False)}
+
+    @told
     def prepare(self, name: str, kind: str) -> Iterator[Updates]:
         """Make a download of what is shown."""
         session, parts = self.sessions.get(name), self.parts
-        search, session.prepared = session.search, session.search.edition
+        search, session.prepared, session.parcel = session.search, session.search.edition, kind
         yield {parts.download: gr.update(visible=False)}
         target = self.workshop.download(downloads.PARCELS[kind].file)
         aloud, last = Tenths(), 0.0
-        for done, total in downloads.prepare(search, kind, target):
-            if time.monotonic() - last >= _EVERY:
-                last, share = time.monotonic(), done / total
-                said = f"Packing {target.name}: {done} of {total}."
-                yield self.say(said, share=share, aloud=aloud.is_new(share))
-        if session.search.edition != session.prepared:
-            raise UsageError("What is shown changed while it was packed; press Prepare again.")
+        with closing(downloads.prepare(search, kind, target)) as packing:
+            for done, total in packing:
+                self._check_wanted(session, kind)
+                if time.monotonic() - last >= _EVERY:
+                    last, share = time.monotonic(), done / total
+                    said = f"Packing {target.name}: {done} of {total}."
+                    yield self.say(said, share=share, aloud=aloud.is_new(share))
+        self._check_wanted(session, kind)
         size = target.stat().st_size
         told = f"{size / 1e6:.1f} MB" if size > 5e5 else f"{max(1, round(size / 1e3))} kB"
         yield {
             **self.say(f"{target.name} is ready: {total} results."),
             parts.download: gr.update(value=str(target), label=f"Download {target.name} ({told})", visible=True),
         }
+
+    @staticmethod
+    def _check_wanted(session: FindSession, kind: str) -> None:
+        """See that what is packed is still what would be asked for."""
+        if session.parcel != kind:
+            raise UsageError("Another download was chosen while this one was packed; press Prepare again.")
+        if session.search.edition != session.prepared:
+            raise UsageError("What is shown changed while it was packed; press Prepare again.")

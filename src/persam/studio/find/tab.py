@@ -43,7 +43,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from persam.segmentation import SURE_ENOUGH
+from persam.segmentation import SURE_ENOUGH, UNSURE
 from persam.studio.canvas import Canvas
 from persam.studio.components import on_press
 from persam.studio.examples import example_album, example_things
@@ -64,6 +64,11 @@ _SPEAK = """const said = element.querySelector("p");
 const speak = () => { said.textContent = props.value || ""; };
 watch("value", speak);
 speak();"""
+_CANVAS_HINT = "Choose a result above, and mend its mask here."
+_THRESHOLD = (
+    f"The score that decides which masks count, in downloads too. From {UNSURE[0]:.0%} to {UNSURE[1]:.0%} a result is "
+    "called unsure all the same: look at it."
+)
 _AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "queue": True, "concurrency_limit": None}
 
 
@@ -81,9 +86,7 @@ def build(workshop: Workshop) -> None:
     gr.HTML(f"<style>{_STYLE}</style>", visible="hidden", elem_id="find-style")
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            concepts = gr.CheckboxGroup(
-                _names(workshop), label="What to look for", elem_id="find-concepts", info="Concepts that you taught."
-            )
+            concepts = gr.CheckboxGroup(label="What to look for", elem_id="find-concepts", **_known(workshop))
             given = gr.File(
                 label="Photos, or one clip", file_count="multiple", elem_id="find-files", height=150, type="filepath"
             )
@@ -113,7 +116,7 @@ def build(workshop: Workshop) -> None:
     _wire(actions, session, [concepts, given, folder, several])
     page.load(sessions.new, outputs=session, show_progress="hidden")
     for event in (tab.select, page.load):
-        event(lambda: gr.update(choices=_names(workshop)), outputs=concepts, show_progress="hidden")
+        event(lambda: gr.update(**_known(workshop)), outputs=concepts, show_progress="hidden")
 
 
 def _examples(workshop: Workshop, given: gr.File) -> None:
@@ -130,26 +133,47 @@ def _album_files(workshop: Workshop, thing: str) -> list[str]:
     return [str(each) for each in example_album(workshop, thing)]
 
 
-def _names(workshop: Workshop) -> list[str]:
-    return workshop.concepts.names()
+def _known(workshop: Workshop) -> dict[str, Any]:
+    """The concepts that can be looked for. None is chosen for the user, who may be about to do so."""
+    names = workshop.concepts.names()
+    return {
+        "choices": names,
+        "info": "Concepts that you taught." if names else "Nothing is taught yet: begin in the tab Teach.",
+    }
 
 
 def _results(*above: Any) -> FindParts:
     """Filters, gallery, the chosen result, and downloads."""
     with gr.Row(elem_id="find-views"):
         states = gr.CheckboxGroup(
-            [], label="Show", info="Nothing ticked: all.", elem_id="find-states", scale=2, min_width=200
+            [], label="Show", info="Nothing ticked: all.", elem_id="find-states", scale=2, min_width=260
         )
         only = gr.CheckboxGroup(
             [], label="of", info="Nothing ticked: all.", visible=False, elem_id="find-only", min_width=140
         )
         order = gr.Dropdown(ORDER_CHOICES, value="order", label="Order", elem_id="find-order", scale=1, min_width=140)
-        kind = gr.Radio(KIND_CHOICES, value="overlay", label="Pictures", elem_id="find-kind", scale=2, min_width=200)
+        kind = gr.Radio(KIND_CHOICES, value="overlay", label="Pictures", elem_id="find-kind", scale=2, min_width=260)
     with gr.Row():
         threshold = gr.Slider(
-            0, 1, SURE_ENOUGH, step=0.01, label="Counts as there from", elem_id="find-threshold", min_width=150
+            0,
+            100,
+            100 * SURE_ENOUGH,
+            step=1,
+            label="Counts as there from (%)",
+            info=_THRESHOLD,
+            elem_id="find-threshold",
+            min_width=260,
         )
-        least = gr.Slider(0, 1, 0, step=0.01, label="Show from a score of", elem_id="find-least", min_width=150)
+        least = gr.Slider(
+            0,
+            100,
+            0,
+            step=1,
+            label="Show from a score of (%)",
+            info="Lower ones are neither shown nor downloaded.",
+            elem_id="find-least",
+            min_width=260,
+        )
     gallery = _asset("gallery", gallery_of(PhotoSearch.empty(), "overlay"), label="Results", elem_id="find-gallery")
     with gr.Row(elem_classes="toolbar"):
         worth = gr.Button(
@@ -167,7 +191,9 @@ def _results(*above: Any) -> FindParts:
         with gr.Tab("Explain", id="explain") as explained:
             steps = _asset("steps", {"steps": [], "empty": EXPLAIN_HINT}, label="Steps", elem_id="find-steps")
         with gr.Tab("Correct", id="correct") as corrected:
-            canvas = Canvas(label="Mask to correct", elem_id="find-canvas", empty="Choose a result above first.")
+            canvas = Canvas(
+                label="Mask to correct", elem_id="find-canvas", empty="Choose a result above, and mend its mask here."
+            )
             save_as = gr.Radio(
                 [("Replace the concept", "replace"), (SAVE_AS_NEW, "new")],
                 value="replace",
@@ -186,10 +212,12 @@ def _results(*above: Any) -> FindParts:
             value="masks",
             label="What",
             elem_id="find-parcel",
-            min_width=160,
+            min_width=240,
         )
         prepare = gr.Button("Prepare", elem_id="find-prepare", min_width=100)
-        download = gr.DownloadButton("Download", visible=False, elem_id="find-download", min_width=140)
+        download = gr.DownloadButton(
+            "Download", variant="primary", visible=False, elem_id="find-download", min_width=260
+        )
     line, spoken, run, stop, results, clip, preview, clip_links = above
     return FindParts(
         status=line,
@@ -273,6 +301,5 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     on_press(parts.learn, actions.learn, [session, parts.canvas, parts.save_as, kind], **run)
     on_press(parts.keep, actions.keep_mask, [session, parts.canvas, kind], **run)
     on_press(parts.absent, actions.say_absent, [session, kind], **run)
-    # What was prepared is another file than what is chosen now.
-    parts.parcel.input(lambda: gr.update(visible=False), outputs=parts.download, show_progress="hidden")
+    parts.parcel.input(actions.choose_parcel, [session, parts.parcel], trigger_mode="always_last", **run)
     on_press(parts.prepare, actions.prepare, [session, parts.parcel], **run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -259,34 +258,6 @@ class Teaching:
     def _saved(self, workshop: Workshop, concept: Concept, *, overwrite: bool) -> Concept:
         self.concept = replace(concept, name=workshop.concepts.save(concept, overwrite=overwrite))
         return self.concept
-
-
-class Lessons:
-    """The lessons of all browser tabs that are open, by names that nobody can guess."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, Teaching] = {}
-
-    def new(self) -> str:
-        """Begin one, and give its name."""
-        name = secrets.token_hex(16)
-        self._open[name] = Teaching()
-        return name
-
-    def get(self, name: str) -> Teaching:
-        """One that is open.
-
-        Raises:
-            UsageError: it is not.
-        """
-        lesson = self._open.get(name)
-        if lesson is None:
-            raise UsageError("This page was left for too long, or the studio was started again; reload the page.")
-        return lesson
-
-    def close(self, name: str) -> None:
-        """End one, with its photo and all."""
-        self._open.pop(name, None)
 
 
 def checked_name(name: str) -> str:

@@ -9,7 +9,7 @@ teach-try-photo, teach-try-result.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import wraps
 from html import escape
 from typing import Any
@@ -20,20 +20,20 @@ from gradio.context import Context
 from persam.concept import Concept
 from persam.drawing import colour_of, draw_overlay
 from persam.geometry import fit_mask, shrink
+from persam.segmentation import Segmentation
 from persam.server.store import NameTakenError
 from persam.studio.canvas import Canvas
-from persam.studio.cards import concept_card, findings_card, line, spoken
+from persam.studio.cards import Action, Updates, concept_card, findings_card, line, spoken
 from persam.studio.components import PhotoInput, on_press
 from persam.studio.examples import example_photo, example_things
-from persam.studio.teach.lesson import Lessons, Teaching, checked_name
+from persam.studio.open_tabs import OpenTabs
+from persam.studio.teach.lesson import Teaching, checked_name
 from persam.studio.workshop import SHOWN_SIDE, Workshop
 
 _HINT = "Drop a photo that shows your thing, then click on it: its mask appears."
 _MARK = "Click on the object; click beside it (N) where too much is marked. Then give it a name."
 _PAUSE = 0.4  # seconds
 _AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
-Updates = Iterator[dict[Any, Any]]
-Handler = Callable[..., Updates]
 
 
 def build(workshop: Workshop) -> None:
@@ -46,7 +46,7 @@ class TeachTab:
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
-        self.lessons = Lessons()
+        self.lessons = OpenTabs(lambda _: Teaching())
         # Its name alone, set when the page is loaded: what was never set, Gradio keeps until the studio ends.
         self.lesson = gr.State("", delete_callback=self.lessons.close)
         with gr.Row():
@@ -128,7 +128,7 @@ class TeachTab:
         assert page is not None
         page.load(self.lessons.new, outputs=lesson, show_progress="hidden")
 
-        def said(handler: Handler) -> Handler:
+        def said(handler: Action) -> Action:
             return spoken(self.status)(self.of_lesson(handler))
 
         shown = [
@@ -167,18 +167,18 @@ class TeachTab:
             said(self.try_it), [lesson, self.try_photo], [self.status, self.try_result, self.try_photo], **_AT_ONCE
         )
 
-    def of_lesson(self, handler: Handler) -> Handler:
+    def of_lesson(self, handler: Action) -> Action:
         """A handler that is given the name of a lesson in the place of the lesson."""
 
         @wraps(handler)
-        def called(name: str, *given: Any) -> Updates:
+        def called(name: str, *given: Any) -> Iterator[Updates]:
             yield from handler(self.lessons.get(name), *given)
 
         return called
 
     # ---------------------------------------------------------------- a photo and what is marked on it
 
-    def open_photo(self, lesson: Teaching, file: str | None) -> Updates:
+    def open_photo(self, lesson: Teaching, file: str | None) -> Iterator[Updates]:
         """Take a photo."""
         if file is None:  # the field was emptied for the next photo
             yield {self.status: gr.skip()}
@@ -187,7 +187,7 @@ class TeachTab:
         lesson.open(self.workshop, file)
         yield self._opened(lesson)
 
-    def _opened(self, lesson: Teaching) -> dict[Any, Any]:
+    def _opened(self, lesson: Teaching) -> Updates:
         cut_out = lesson.mask is not None
         return {
             self.status: line("A cut-out: what is opaque is marked. Give it a name." if cut_out else _MARK),
@@ -200,14 +200,14 @@ class TeachTab:
         }
 
     def _example(self, thing: str) -> Any:
-        def load(lesson: Teaching) -> Updates:
+        def load(lesson: Teaching) -> Iterator[Updates]:
             yield {self.status: line("Looking at the photo ...")}
             lesson.open(self.workshop, example_photo(self.workshop, thing))
             yield {**self._opened(lesson), self.name: f"my {thing}"}
 
         return load
 
-    def ask_for_photo(self) -> dict[Any, Any]:
+    def ask_for_photo(self) -> Updates:
         """Show the field for a photo again."""
         return {
             self.photo: gr.update(value=None, visible=True),
@@ -215,7 +215,7 @@ class TeachTab:
             self.status: line("Drop another photo."),
         }
 
-    def draw(self, lesson: Teaching, value: Any) -> Updates:
+    def draw(self, lesson: Teaching, value: Any) -> Iterator[Updates]:
         """Answer a drawing with its mask."""
         drawn = lesson.draw(self.workshop, value)
         if drawn is not None:
@@ -224,7 +224,7 @@ class TeachTab:
             note = f"{share:.1%} of the photo is marked." if share else ""
             yield {self.canvas: Canvas.answer(prompts, mask, note)}
 
-    def take_mask(self, lesson: Teaching, file: str | None, kind: Any) -> Updates:
+    def take_mask(self, lesson: Teaching, file: str | None, kind: Any) -> Iterator[Updates]:
         """Take a mask or a scribble from a file."""
         if file is None:
             yield {self.status: gr.skip()}
@@ -236,7 +236,7 @@ class TeachTab:
             self.status: line("The mask is on the photo; mend it with clicks or the brush, or give it a name."),
         }
 
-    def examine(self, lesson: Teaching) -> Updates:
+    def examine(self, lesson: Teaching) -> Iterator[Updates]:
         """Let the doctor speak of what is marked, when the hand rests: a click must not wait for it."""
         mask = lesson.mask
         time.sleep(_PAUSE)
@@ -249,7 +249,7 @@ class TeachTab:
 
     # ---------------------------------------------------------------- what is learned
 
-    def learn_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Updates:
+    def learn_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Iterator[Updates]:
         """Learn a new concept."""
         try:
             yield {self.status: line("Learning ..."), self.taken: gr.update(visible=False)}
@@ -263,25 +263,25 @@ class TeachTab:
             return
         yield self._learned(concept, f"Learned {concept.name}; try it on another photo, or go to Find.")
 
-    def replace_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Updates:
+    def replace_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Iterator[Updates]:
         """Learn it in place of the one of that name."""
         yield {self.status: line("Learning ...")}
         concept = lesson.learn(self.workshop, value, name, keep=keep, overwrite=True)
         yield self._learned(concept, f"Learned {concept.name} anew.")
 
-    def add_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Updates:
+    def add_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Iterator[Updates]:
         """Add another shot to the concept of that name."""
         yield {self.status: line("Learning ...")}
         concept = lesson.add(self.workshop, value, name, keep=keep)
         yield self._learned(concept, f"{concept.name} knows {len(concept.references)} photos now.")
 
-    def tune_it(self, lesson: Teaching) -> Updates:
+    def tune_it(self, lesson: Teaching) -> Iterator[Updates]:
         """Tune what was learned."""
         yield {self.status: line("Tuning ...")}
         concept = lesson.tune(self.workshop)
         yield self._learned(concept, f"Tuned {concept.name}: two numbers say how its three scales are mixed.")
 
-    def _learned(self, concept: Concept, sentence: str) -> dict[Any, Any]:
+    def _learned(self, concept: Concept, sentence: str) -> Updates:
         return {
             self.status: line(sentence),
             self.card: concept_card(concept, self.workshop.concepts.thumbnail(concept.name)),
@@ -292,7 +292,7 @@ class TeachTab:
             self.taken: gr.update(visible=False),
         }
 
-    def try_it(self, lesson: Teaching, file: str | None) -> Updates:
+    def try_it(self, lesson: Teaching, file: str | None) -> Iterator[Updates]:
         """Look for what was learned in another photo."""
         if file is None:
             yield {self.status: gr.skip()}
@@ -302,15 +302,19 @@ class TeachTab:
         small = shrink(pixels, SHOWN_SIDE)
         colour = colour_of(found.concept)
         drawn = draw_overlay(small, fit_mask(found.assumed_mask, small), colour, dim=0.0 if found.present else 0.3)
-        sure = f"{found.score:.2f}"
-        sentence = (
-            f"Found, with a certainty of {sure}."
-            if found.present
-            else f"Not found ({sure} of 1); the nearest candidate is outlined."
-        )
+        sentence = _tried(found)
         address = self.workshop.show(drawn).url
         yield {
             self.status: line(sentence),
             self.try_result: f'<figure class="tried"><img src="{address}" alt="{escape(sentence)}"><figcaption>'
             f"{escape(sentence)}</figcaption></figure>",
         }
+
+
+def _tried(found: Segmentation) -> str:
+    """What came of it, in the words of Find."""
+    verdict = "Found" if found.present else "Not found"
+    if found.verdict == "unsure":
+        verdict = f"Unsure, rather {'there' if found.present else 'not there'}"
+    candidate = "" if found.present else "; the nearest candidate is outlined"
+    return f"{verdict}, with a score of {found.score:.0%}{candidate}."
