@@ -43,7 +43,13 @@ def model() -> PerSAM:
 
 @pytest.fixture(scope="module")
 def client(model: PerSAM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    limits = Limits(photos_per_request=4, references_per_request=3, concepts_per_request=2, photo_pixels=100_000)
+    limits = Limits(
+        photos_per_request=4,
+        references_per_request=3,
+        concepts_per_request=2,
+        photo_pixels=100_000,
+        questions_per_request=6,
+    )
     with client_of(tmp_path_factory.mktemp("service"), model, limits=limits) as client:
         answer = client.post("/v1/concepts", data={"name": "disc"}, files=shot(PHOTO, MASK))
         assert answer.status_code == 201, answer.text
@@ -357,6 +363,18 @@ def test_a_bad_photo_is_its_own_error_among_several(client: TestClient) -> None:
 )
 def test_mistakes_in_asking(client: TestClient, form: dict[str, Any], status: int, words: str) -> None:
     assert words in told(asked(client, PHOTO, **form), status)
+
+
+def test_a_request_asks_so_many_questions_and_a_job_the_others(client: TestClient) -> None:
+    cut = np.dstack([PHOTO, MASK.astype(np.uint8) * 255])
+    client.post("/v1/concepts", data={"name": "again", "replace": "true"}, files=[("photo", ("cut.png", png(cut)))])
+    files = [("photo", (f"{number}.png", png(PHOTO))) for number in range(4)]
+    both = {"concept": ["disc", "again"]}
+    assert client.post("/v1/segment", data=both, files=files[:3]).status_code == 200
+    assert client.post("/v1/segment", data={"concept": "disc"}, files=files).status_code == 200
+    words = told(client.post("/v1/segment", data=both, files=files), 413)
+    assert words.startswith("4 photos times 2 concepts are more than the 6 questions of one request")
+    assert "POST /v1/jobs" in words
 
 
 def test_masks_of_a_photo_fit_into_memory(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
