@@ -17,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from tests.conftest import draw_scene
+from tests.server.serving import decoding_threads
 
 from persam.persam import PerSAM
 from persam.server.app import create_app
@@ -345,11 +346,15 @@ def test_strokes_teach_what_they_are_drawn_on(client: TestClient) -> None:
     assert reference["coverage"] == pytest.approx(SCENES[1][1].mean(), rel=0.2)
 
 
-def test_a_click_gets_a_mask_at_once_and_teaches_until_something_is_submitted(client: TestClient) -> None:
+def test_a_click_gets_a_mask_at_once_and_teaches_until_something_is_submitted(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = decoding_threads(monkeypatch)
     x, y = PLACES[1]
     click = region("keypointlabels", {"x": x / 1.6, "y": y / 1.2, "width": 0.3}) | {"is_positive": 1}
     answer = client.post("/label-studio/predict", json=asked(task(1), context=[click]))
     (found,) = answer.json()["results"][0]["result"]
+    assert [name.startswith("persam-decode") for name in threads] == [True]
     mask = drawn_by_label([found], SIZE)["Disc"].mask
     assert mask is not None
     assert mask[y, x]
