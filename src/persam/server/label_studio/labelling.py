@@ -24,9 +24,11 @@ from persam.instance import mask_box
 from persam.masks import read_mask
 from persam.outlines import filled, in_one_stroke, simple_outlines
 from persam.segmentation import SURE_ENOUGH, check_search
+from persam.server.label_studio.bitmask import decode_bitmask, encode_bitmask
 from persam.server.label_studio.brush import decode_brush, encode_brush
+from persam.server.label_studio.ellipse import ellipse_around, ellipse_mask
 
-Kind = Literal["brushlabels", "polygonlabels", "rectanglelabels"]
+Kind = Literal["brushlabels", "bitmasklabels", "polygonlabels", "ellipselabels", "rectanglelabels"]
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)  # the more of a mask a region can say, the earlier
 _CLICKS = "keypointlabels"
@@ -47,7 +49,7 @@ class Control:
         labels: what a region can be called.
         max_instances: objects of one label that are looked for in a photo (attribute ``model_max_instances``).
         threshold: score from which on one is proposed (attribute ``model_threshold``).
-        strokes: its brush regions are strokes on the object, which show where it is, and not the object itself
+        strokes: what is painted with it are strokes on the object, which show where it is, and not the object itself
             (attribute ``model_strokes``).
     """
 
@@ -88,8 +90,8 @@ class Labelling:
         ]
         if not any(control.kind in _KINDS for control in controls):
             raise PersamError(
-                "The labelling configuration has no BrushLabels, PolygonLabels or RectangleLabels on an Image with a "
-                'value such as "$image"; add one.'
+                "The labelling configuration has no BrushLabels, BitmaskLabels, PolygonLabels, EllipseLabels or "
+                'RectangleLabels on an Image with a value such as "$image"; add one.'
             )
         return cls(tuple(controls))
 
@@ -184,7 +186,7 @@ class Drawn:
     """What somebody drew of one label in one photo.
 
     Attributes:
-        mask: (H, W) bool, all brush regions and polygons together; None if there are none.
+        mask: (H, W) bool, all that was painted, polygons and ellipses together; None if there are none.
         boxes: rectangles (x0, y0, x1, y1) in pixels.
         points: clicks (x, y) in pixels.
         signs: of the clicks, 1 on the object, 0 beside it.
@@ -211,6 +213,10 @@ class Drawn:
                 raise PersamError("A region was drawn on a photo that was turned by hand; turn it back and draw again.")
             if kind == "brushlabels":
                 self._add_mask(_brush_mask(region, size))
+            elif kind == "bitmasklabels":
+                self._add_mask(decode_bitmask(value["imageDataURL"], size))
+            elif kind == "ellipselabels":
+                self._add_mask(ellipse_mask(value, size))
             elif kind == "polygonlabels":
                 self._add_mask(_polygon_mask(value["points"], size))
             elif kind == "rectanglelabels":
@@ -320,7 +326,8 @@ def _inside(x: float, y: float, size: Size) -> tuple[float, float]:
 def regions_of(mask: np.ndarray, control: Control, label: str, score: float) -> list[dict[str, Any]]:
     """A mask (H, W) bool as regions of a control, as they stand in a prediction's ``result``.
 
-    One brush region, one rectangle, or a polygon for every part, its holes joined to it by ways of no width.
+    One region that is painted, one rectangle or ellipse, or a polygon for every part, its holes joined to it by ways of
+    no width.
     """
     box = mask_box(mask)
     if box is None:
@@ -330,6 +337,10 @@ def regions_of(mask: np.ndarray, control: Control, label: str, score: float) -> 
     values: list[dict[str, Any]]
     if control.kind == "brushlabels":
         values = [{"format": "rle", "rle": encode_brush(mask)}]
+    elif control.kind == "bitmasklabels":
+        values = [{"imageDataURL": encode_bitmask(mask)}]
+    elif control.kind == "ellipselabels":
+        values = [ellipse_around(mask)]
     elif control.kind == "polygonlabels":
         values = [{"points": points, "closed": True} for points in _polygons(mask)]
     else:
