@@ -105,6 +105,8 @@ def test_without_the_token_nothing_is_told(model: PerSAM, tmp_path: Path) -> Non
             answer = client.get(path)
             assert "token" in detail(answer, 401)
             assert answer.headers["www-authenticate"].startswith("Basic")
+        assert "sent" not in detail(client.get("/v1/concepts"), 401).partition(":")[0]
+        assert "another" in detail(client.get("/v1/concepts", headers={"Authorization": "Bearer wrong"}), 401)
         for bad in ("", "Bearer", "Bearer wrong", f"bearer {TOKEN}x", f"Token {TOKEN}", f"Basic {wrong}", "Basic ??"):
             detail(client.get("/v1/concepts", headers={"Authorization": bad}), 401)
         for good in (f"Bearer {TOKEN}", f"bearer  {TOKEN} ", f"Basic {basic}"):
