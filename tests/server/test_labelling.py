@@ -107,6 +107,36 @@ def test_a_mask_becomes_regions_and_they_a_mask_again(kind: str, least: float) -
         assert iou(drawn.mask, mask) >= least
 
 
+@pytest.mark.parametrize("tool", ["Brush", "Bitmask", "Polygon", "Ellipse", "Rectangle"])
+def test_a_tool_beside_its_labels_has_two_results_for_a_region(tool: str) -> None:
+    """As the editor stores them: the tool's, and that of ``Labels`` with the same id, which holds the shape as well."""
+    config = f"""<View><Image name="image" value="$image"/>
+    <Labels name="what" toName="image"><Label value="Mug"/></Labels>
+    <Labels name="other" toName="text"><Label value="Car"/></Labels>
+    <{tool} name="tool" toName="image" model_max_instances="2"/><KeyPoint name="click" toName="image"/></View>"""
+    read = Labelling.read(config)
+    assert read.labels == ["Mug"]
+    mug = read.of_label("Mug")
+    assert mug is not None
+    assert (mug.name, mug.beside, mug.max_instances) == ("tool", "what", 2)
+    first, second = regions_of(shape(), mug, "Mug", 0.75)
+    assert first["id"] == second["id"]
+    assert (first["type"], first["from_name"]) == (tool.lower(), "tool")
+    assert (second["type"], second["from_name"], second["value"]["labels"]) == ("labels", "what", ["Mug"])
+    assert second["value"] == first["value"] | {"labels": ["Mug"]}
+    drawn = drawn_by_label([first, second], SIZE)["Mug"]
+    plain = drawn_by_label(regions_of(shape(), control(f"{tool.lower()}labels"), "Mug", 0.75), SIZE)["Mug"]
+    assert drawn.boxes == plain.boxes
+    assert (drawn.mask is None) == (plain.mask is None)
+    assert drawn.mask is None or (drawn.mask == plain.mask).all()
+
+
+def test_a_click_beside_its_labels_is_a_click_and_a_text_is_nothing_drawn() -> None:
+    click = region("labels", x=50, y=50, width=0.3)
+    drawn = drawn_by_label([click, region("labels", start=3, end=9, text="mug")], SIZE)["Mug"]
+    assert (drawn.points, drawn.mask, drawn.boxes) == ([(40, 30)], None, [])
+
+
 def test_every_part_is_a_polygon_but_specks() -> None:
     mask = np.zeros(SIZE, bool)
     mask[5:25, 5:25] = mask[30:50, 40:70] = mask[55:57, 2:4] = True
