@@ -43,7 +43,13 @@ def model() -> PerSAM:
 
 @pytest.fixture(scope="module")
 def client(model: PerSAM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    limits = Limits(photos_per_request=4, references_per_request=3, concepts_per_request=2, photo_pixels=100_000)
+    limits = Limits(
+        photos_per_request=4,
+        references_per_request=3,
+        concepts_per_request=2,
+        photo_pixels=100_000,
+        questions_per_request=6,
+    )
     with client_of(tmp_path_factory.mktemp("service"), model, limits=limits) as client:
         answer = client.post("/v1/concepts", data={"name": "disc"}, files=shot(PHOTO, MASK))
         assert answer.status_code == 201, answer.text
@@ -110,6 +116,17 @@ def test_a_cut_out_needs_nothing_else(client: TestClient) -> None:
     answer = client.post("/v1/concepts", data={"name": "cut"}, files=[("photo", ("cut.png", png(cutout)))])
     assert answer.status_code == 201
     assert answer.json()["references"][0]["coverage"] == pytest.approx(MASK.mean(), abs=1e-4)
+
+
+def test_what_is_said_of_commands_is_said_of_the_form(client: TestClient) -> None:
+    beside = shot(PHOTO, np.roll(MASK, 60, axis=1))
+    answer = client.post("/v1/concepts", data={"name": "not kept", "keep": "false"}, files=beside)
+    assert "different" in {finding["code"] for finding in answer.json()["findings"]}
+    assert "--" not in answer.text
+    client.app.state.service.concepts._loaded.clear()  # type: ignore[attr-defined]  # as after a start
+    assert told(client.post("/v1/concepts/not kept/tune"), 400).endswith("learn it again with keep=true.")
+    taken = told(client.post("/v1/concepts", data={"name": "not kept"}, files=shot(PHOTO, MASK)), 409)
+    assert "replace=true" in taken
 
 
 def test_shots_are_added_and_tuned_again(client: TestClient) -> None:
@@ -200,7 +217,7 @@ def test_of_two_who_learn_one_name_the_second_hears_it_before_the_work(
         ({"name": "x", "tune": "perhaps"}, shot(PHOTO, MASK), 422, "The field tune"),
         ({"name": ["x", "y"]}, shot(PHOTO, MASK), 422, "given twice"),
         ({"name": "x", "photo": "here"}, shot(PHOTO, MASK)[1:], 422, "photo is a file"),
-        ({"name": "x"}, shot(PHOTO, MASK)[:1], 400, "Nothing shows where the object is"),
+        ({"name": "x"}, shot(PHOTO, MASK)[:1], 400, "points, a scribble, or a cut-out."),
         ({"name": "x"}, shot(PHOTO, MASK[:, :100]), 400, "another aspect"),
         ({"name": "x"}, shot(PHOTO, np.zeros_like(MASK)), 400, "has no object"),
         ({"name": "x", "box": "1,2,3"}, shot(PHOTO, MASK)[:1], 422, "takes x0,y0,x1,y1"),
@@ -349,6 +366,7 @@ def test_a_bad_photo_is_its_own_error_among_several(client: TestClient) -> None:
         ({"concept": ["disc", "disc"]}, 422, "named twice"),
         ({"concept": ["a", "b", "c"]}, 413, "2 concepts"),
         ({"max_instances": "0"}, 422, "max_instances"),
+        ({"max_instances": "many"}, 422, "max_instances does not fit: input should be a valid integer."),
         ({"max_instances": "1000000000"}, 422, "max_instances"),
         ({"threshold": "nan"}, 422, "threshold"),
         ({"threshold": "1.5"}, 422, "threshold"),
@@ -357,6 +375,18 @@ def test_a_bad_photo_is_its_own_error_among_several(client: TestClient) -> None:
 )
 def test_mistakes_in_asking(client: TestClient, form: dict[str, Any], status: int, words: str) -> None:
     assert words in told(asked(client, PHOTO, **form), status)
+
+
+def test_a_request_asks_so_many_questions_and_a_job_the_others(client: TestClient) -> None:
+    cut = np.dstack([PHOTO, MASK.astype(np.uint8) * 255])
+    client.post("/v1/concepts", data={"name": "again", "replace": "true"}, files=[("photo", ("cut.png", png(cut)))])
+    files = [("photo", (f"{number}.png", png(PHOTO))) for number in range(4)]
+    both = {"concept": ["disc", "again"]}
+    assert client.post("/v1/segment", data=both, files=files[:3]).status_code == 200
+    assert client.post("/v1/segment", data={"concept": "disc"}, files=files).status_code == 200
+    words = told(client.post("/v1/segment", data=both, files=files), 413)
+    assert words.startswith("4 photos times 2 concepts are more than the 6 questions of one request")
+    assert "POST /v1/jobs" in words
 
 
 def test_masks_of_a_photo_fit_into_memory(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.conftest import draw_scene
+from tests.server.serving import decoding_threads
 from tests.server.threaded import served
 
 from persam.client import Client
@@ -95,12 +96,16 @@ def test_without_names_all_concepts_are_looked_for_and_an_absent_one_has_no_shap
         {"pos_points": [[95.4, 50.2]], "neg_points": [], "obj_bbox": [[124, 79], [66, 21]]},
     ],
 )
-def test_an_interactor_answers_with_a_mask_of_the_frame(client: Client, shown: dict[str, Any]) -> None:
+def test_an_interactor_answers_with_a_mask_of_the_frame(
+    client: Client, shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = decoding_threads(monkeypatch)
     found = client.call("POST", "/cvat", json={"image": encoded(OTHER), **shown})
     mask = np.array(found["mask"], bool)
     assert mask.shape == TRUTH.shape
     assert iou(mask, TRUTH) > 0.8
     assert all(len(each) == 2 for each in found["points"])
+    assert [name.startswith("persam-decode") for name in threads] == [True]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,9 @@ def detail(answer: Any, status: int) -> str:
 # ---------------------------------------------------------------------------------------------------- who asks
 
 
-@pytest.mark.parametrize("host", ["evil.example.org", "127.0.0.1.evil.org", "169.254.1.1", "", "localhost.evil.org:80"])
+@pytest.mark.parametrize(
+    "host", ["evil.example.org", "127.0.0.1.evil.org", "169.254.1.1", "", "localhost.evil.org:80", "["]
+)
 def test_a_name_that_was_made_to_mean_this_machine_gets_nothing(client: TestClient, host: str) -> None:
     for path in ("/v1/concepts", "/docs", "/ready", "/metrics"):
         assert "127.0.0.1" in detail(client.get(path, headers={"Host": host}), 403)
@@ -73,7 +75,8 @@ def test_who_knows_the_token_may_call_this_machine_by_any_name(model: PerSAM, tm
 
 
 def test_pages_of_others_change_nothing(client: TestClient) -> None:
-    for origin in ("http://evil.example.org", "null", "https://127.0.0.1.evil.org", "http://127.0.0.1:81"):
+    others = ("http://evil.example.org", "null", "https://127.0.0.1.evil.org", "http://127.0.0.1:81", "http://[", "")
+    for origin in others:
         assert "page" in detail(client.delete("/v1/concepts/x", headers={"Origin": origin}), 403)
         assert "access-control-allow-origin" not in client.get("/v1/concepts", headers={"Origin": origin}).headers
     detail(client.delete("/v1/concepts/x", headers={"Origin": HERE}), 404)  # a page of its own
@@ -102,6 +105,8 @@ def test_without_the_token_nothing_is_told(model: PerSAM, tmp_path: Path) -> Non
             answer = client.get(path)
             assert "token" in detail(answer, 401)
             assert answer.headers["www-authenticate"].startswith("Basic")
+        assert "sent" not in detail(client.get("/v1/concepts"), 401).partition(":")[0]
+        assert "another" in detail(client.get("/v1/concepts", headers={"Authorization": "Bearer wrong"}), 401)
         for bad in ("", "Bearer", "Bearer wrong", f"bearer {TOKEN}x", f"Token {TOKEN}", f"Basic {wrong}", "Basic ??"):
             detail(client.get("/v1/concepts", headers={"Authorization": bad}), 401)
         for good in (f"Bearer {TOKEN}", f"bearer  {TOKEN} ", f"Basic {basic}"):

@@ -17,6 +17,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from tests.conftest import draw_scene
+from tests.server import bad_files
+from tests.server.serving import decoding_threads
 
 from persam.persam import PerSAM
 from persam.server.app import create_app
@@ -25,7 +27,7 @@ from persam.server.label_studio import bridge as bridge_file
 from persam.server.label_studio.bridge import Bridge
 from persam.server.label_studio.brush import encode_brush
 from persam.server.label_studio.fetch import PhotoFetcher
-from persam.server.label_studio.labelling import Project, drawn_by_label
+from persam.server.label_studio.labelling import Control, Project, drawn_by_label, regions_of
 from persam.server.settings import ServerSettings
 
 HOME = "http://studio.local:8080"
@@ -333,6 +335,37 @@ def test_a_box_teaches_what_is_in_it(client: TestClient) -> None:
     assert iou(mask, SCENES[2][1]) > 0.8
 
 
+@pytest.mark.parametrize("tag", ["BitmaskLabels", "EllipseLabels", "PolygonLabels"])
+def test_what_is_drawn_with_a_tag_is_proposed_with_it(client: TestClient, tag: str) -> None:
+    config = CONFIG.replace("BrushLabels", tag)
+    about = {"project": {"id": 2, "label_config": config}}
+    shown = regions_of(SCENES[1][1], Control(tag.lower(), "tag", "image", "image", ("Disc",)), "Disc", 1.0)
+    annotate(client, event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1, *shown)) | about)
+    answer = client.post("/label-studio/predict", json=asked(task(2)) | {"label_config": config})
+    (found,) = answer.json()["results"][0]["result"]
+    assert (found["type"], found["from_name"], found["value"][tag.lower()]) == (tag.lower(), "tag", ["Disc"])
+    mask = drawn_by_label([found], SIZE)["Disc"].mask
+    assert mask is not None
+    assert iou(mask, SCENES[2][1]) > 0.8
+
+
+@pytest.mark.parametrize("data", [bad_files.claims()["PNG"], bad_files.png_bomb(), b"no picture"])
+def test_a_bitmask_that_is_none_teaches_nothing_and_is_said_to_be_damaged(client: TestClient, data: bytes) -> None:
+    config = CONFIG.replace("BrushLabels", "BitmaskLabels")
+    address = "data:image/png;base64," + base64.b64encode(data).decode()
+    bad = region("brushlabels", {}) | {"type": "bitmasklabels"}
+    bad["value"] = {"imageDataURL": address, "bitmasklabels": ["Disc"]}
+    answer = client.post("/label-studio/predict", json=asked(task(1), context=[bad]) | {"label_config": config})
+    assert answer.status_code == 400
+    assert "draw the region again." in answer.json()["detail"]
+    about = {"project": {"id": 2, "label_config": config}}
+    payload = event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1, bad)) | about
+    client.post("/label-studio/webhook", json=payload)
+    learned(client)
+    assert "draw the region again." in client.get("/label-studio/health").json()["last_problem"]
+    assert client.get("/v1/concepts").json() == []
+
+
 def test_strokes_teach_what_they_are_drawn_on(client: TestClient) -> None:
     x, y = PLACES[1]
     stroke = np.zeros(SIZE, bool)
@@ -345,11 +378,15 @@ def test_strokes_teach_what_they_are_drawn_on(client: TestClient) -> None:
     assert reference["coverage"] == pytest.approx(SCENES[1][1].mean(), rel=0.2)
 
 
-def test_a_click_gets_a_mask_at_once_and_teaches_until_something_is_submitted(client: TestClient) -> None:
+def test_a_click_gets_a_mask_at_once_and_teaches_until_something_is_submitted(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = decoding_threads(monkeypatch)
     x, y = PLACES[1]
     click = region("keypointlabels", {"x": x / 1.6, "y": y / 1.2, "width": 0.3}) | {"is_positive": 1}
     answer = client.post("/label-studio/predict", json=asked(task(1), context=[click]))
     (found,) = answer.json()["results"][0]["result"]
+    assert [name.startswith("persam-decode") for name in threads] == [True]
     mask = drawn_by_label([found], SIZE)["Disc"].mask
     assert mask is not None
     assert mask[y, x]

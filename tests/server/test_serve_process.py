@@ -19,15 +19,16 @@ import httpx
 import pytest
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel
-from tests.server.serving import png, shot
+from tests.server.serving import client_of, png, shot
 from typer.testing import CliRunner
 
 from persam.cli.main import app
 from persam.errors import PersamError
 from persam.persam import PerSAM
 from persam.server.app import create_app
+from persam.server.holding import held
 from persam.server.jobs.store import JobStore
-from persam.server.serving import address_of, held, listen, serve
+from persam.server.serving import address_of, listen, serve
 from persam.server.settings import Limits, ServerSettings
 
 PHOTO, MASK = draw_scene()
@@ -136,7 +137,7 @@ class Stopping:
         self.busy, self.signals, self.problems = threading.Event(), signals, []  # type: ignore[var-annotated]
         settings = ServerSettings(folder, port=0, limits=Limits(**limits))  # type: ignore[arg-type]
         model = PerSAM(ColourModel())
-        self.app = create_app(settings, model)
+        self.app = create_app(settings, model, is_held=True)
         with held(folder), listen(settings) as taken:
             self.url = address_of(settings, taken)
             self.concept = model.learn(PHOTO, MASK, name="mug")
@@ -208,6 +209,22 @@ def test_two_services_do_not_share_a_folder_or_a_port(tmp_path: Path) -> None:
             listen(ServerSettings(tmp_path, port=port))
         with pytest.raises(PersamError, match="Another service works in"), held(tmp_path / "service"):
             pass
+
+
+def test_an_application_in_a_folder_of_another_touches_nothing_there(tmp_path: Path) -> None:
+    """However it is run, its start would begin the other's jobs anew, and remove what is being sent to it."""
+    settings, model = ServerSettings(tmp_path / "service"), PerSAM(ColourModel())
+    with client_of(settings.folder, model) as client:
+        job = client.app.state.service.jobs.store.add("album", ["mug"], {})  # type: ignore[attr-defined]
+        coming = settings.uploads_folder / "coming"
+        coming.touch()
+        sentence = r"Another service works in .*; stop it, or give another folder"
+        with pytest.raises(PersamError, match=sentence), client_of(settings.folder, model):
+            pass
+        assert coming.exists()
+        assert client.get(f"/v1/jobs/{job.id}").status_code == 200
+    with held(settings.folder):  # and is let go of at the end
+        pass
 
 
 @pytest.mark.parametrize(

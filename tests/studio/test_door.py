@@ -73,14 +73,14 @@ def test_names_of_this_machine_are_answered(studio: FastAPI, host: str) -> None:
     assert visitor(studio, f"http://{host}").get("/config").status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.7:7860"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.7:7860", "["])
 def test_a_name_that_was_made_to_mean_this_machine_is_not(studio: FastAPI, host: str) -> None:
-    refused = visitor(studio, f"http://{host}").get("/config")
+    refused = visitor(studio).get("/config", headers={"host": host})
     assert refused.status_code == 403
     assert "127.0.0.1 and localhost only" in refused.text
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://["])
 def test_another_page_may_not_send_anything(studio: FastAPI, origin: str) -> None:
     sent = visitor(studio).post("/gradio_api/queue/join", json={}, headers={"origin": origin})
     assert sent.status_code == 403
@@ -104,6 +104,17 @@ def test_with_a_token_it_is_asked_for_once(studio: FastAPI) -> None:
     assert "samesite=lax" in cookie.lower()  # who follows a link to the studio is known
     assert stranger.get("/config").status_code == 200  # the cookie is sent
     assert visitor(studio, "http://0.0.0.0", host="0.0.0.0", token=TOKEN).get("/config").status_code == 401
+
+
+def test_who_knows_the_token_may_call_it_by_any_name(studio: FastAPI) -> None:
+    """A proxy on the same machine, which brings TLS, asks by the name that it has itself."""
+    behind = visitor(studio, "https://studio.example", token=TOKEN)
+    assert behind.get("/config").status_code == 401
+    assert behind.get(f"/?token={TOKEN}").status_code == 303
+    assert behind.get("/config").status_code == 200
+    for page, is_served in (("https://studio.example", True), ("https://evil.example", False)):
+        sent = behind.post("/gradio_api/queue/join", json={}, headers={"origin": page})
+        assert (sent.status_code != 403) == is_served
 
 
 def test_the_form_lets_in_and_a_huge_one_does_not(studio: FastAPI) -> None:

@@ -77,7 +77,8 @@ def serve(
         library(name, "persam serve", "serve")
     from persam.images import MAX_PIXELS_VARIABLE
     from persam.server.app import create_app
-    from persam.server.serving import address_of, held, listen
+    from persam.server.holding import held
+    from persam.server.serving import address_of, listen
     from persam.server.serving import serve as run
     from persam.server.settings import ServerSettings
     from persam.server.telemetry import log_to_stderr
@@ -102,7 +103,7 @@ def serve(
         loaded = load_model(model, mode=mode, encoder=encoder, device=device, dtype=dtype, backend=backend)
         url = address_of(settings, taken)
         given_up = run(
-            create_app(settings, loaded),
+            create_app(settings, loaded, is_held=True),
             settings,
             taken,
             on_ready=lambda: _tell(settings, url, loaded.model.name, token_file, as_json=json, log_format=log_format),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -22,6 +22,7 @@ from persam.server.docs_page import docs_page
 from persam.server.engine import Engine
 from persam.server.forms import sentence_of
 from persam.server.gate import Gate
+from persam.server.holding import held
 from persam.server.jobs.runner import JobRunner
 from persam.server.label_studio.bridge import Bridge
 from persam.server.label_studio.fetch import PhotoFetcher
@@ -49,12 +50,13 @@ _WORDS = {
 }
 
 
-def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI:
+def create_app(settings: ServerSettings, model: PerSAM | None = None, *, is_held: bool = False) -> FastAPI:
     """Make the service.
 
     Args:
         settings: where it keeps its things, and its limits.
         model: that it runs; by default the bundled one, loaded when the service starts.
+        is_held: the caller holds the folder (`persam.server.holding.held`); else that is done when the service starts.
 
     Returns:
         The application; while it runs, ``app.state.service`` is its `Service`.
@@ -63,10 +65,11 @@ def create_app(settings: ServerSettings, model: PerSAM | None = None) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loaded = await asyncio.to_thread(PerSAM.from_pretrained) if model is None else model
-        async with _running(settings, loaded, telemetry) as service:
-            app.state.service = service
-            yield
+        with nullcontext() if is_held else held(settings.folder):
+            loaded = await asyncio.to_thread(PerSAM.from_pretrained) if model is None else model
+            async with _running(settings, loaded, telemetry) as service:
+                app.state.service = service
+                yield
 
     app = FastAPI(
         title="persam", version=__version__, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
@@ -96,7 +99,7 @@ async def _running(settings: ServerSettings, model: PerSAM, telemetry: Telemetry
     with ExitStack() as made:  # what is there is let go of, where something after it cannot be made
         engine = Engine(model, waiting=limits.waiting, batch=limits.batch, on_turn=telemetry.on_turn)
         made.callback(engine.close, finish=False, timeout=0.0)
-        runner = JobRunner(settings, engine)  # before anything in the folder is touched: it may be another server's
+        runner = JobRunner(settings, engine)
         made.callback(runner.close, 0.0)
         uploads = UploadFolder(settings.folder, settings.uploads_folder, limits)
         made.callback(uploads.close)

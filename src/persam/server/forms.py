@@ -264,5 +264,5 @@ def sentence_of(problems: Sequence[Mapping[str, Any]]) -> str:
         return f"The body is no JSON that can be read ({words.rstrip('.')})."
     if kind == "value_error":
         words = str(first.get("ctx", {}).get("error", words))
-    words = words.rstrip(".")
+    words = words.partition(", unable to")[0].rstrip(".")  # Python's way of reading is nobody's business
     return f"The field {name} does not fit: {words[:1].lower()}{words[1:]}." if name else f"{words}."

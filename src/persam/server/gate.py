@@ -18,13 +18,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from persam.server.callers import is_another_page, takes_a_name
 from persam.server.engine import StoppingError
 from persam.server.refusals import (
     CrowdedError,
@@ -37,7 +37,7 @@ from persam.server.refusals import (
     headers_of,
     told,
 )
-from persam.server.settings import ServerSettings, is_loopback
+from persam.server.settings import ServerSettings
 from persam.server.telemetry import Telemetry, log
 
 # Nothing of it is shown by pages of others, or taken for what it is not.
@@ -46,7 +46,6 @@ OPEN_PATHS = frozenset(("/health", "/ready"))  # for whoever looks after the pro
 _JOBS = "/v1/jobs"
 # Whose bodies are written as they come; whatever a body calls itself, that of any other address is read into memory.
 _TO_THE_DISK = re.compile(r"/v1/(segment|concepts|concepts/[^/]+/(references|file))/?")
-_READING = frozenset(("GET", "HEAD", "OPTIONS"))
 _GRACE = 10.0  # seconds in which a body need not be quick
 _SEND_SECONDS = 60.0  # in which a piece of an answer has to be taken
 _DRAINED_BYTES, _DRAINED_SECONDS = 64_000_000, 2.0  # of a refused body, so that its sender gets to read the answer
@@ -153,10 +152,17 @@ class Gate:
 
     def _check(self, passage: _Passage, *, stopping: bool) -> None:
         scope, headers = passage.scope, Headers(scope=passage.scope)
-        self._check_host(headers)
+        if takes_a_name(self.settings, headers):
+            raise ForbiddenError(
+                "This service answers to 127.0.0.1 and localhost only; ask for it by one of these names, or start it "
+                "with a token."
+            )
         if scope["path"] in OPEN_PATHS:
             return
-        self._check_origin(scope["method"], headers)
+        if is_another_page(self.settings, scope["method"], headers):
+            raise ForbiddenError(
+                "This page may not use the service; start it with --allow-origin and the page's address."
+            )
         if self.settings.token is not None and scope["method"] != "OPTIONS":
             _check_token(headers.get("authorization", ""), self.settings.token)
         if stopping and scope["path"] != "/metrics":
@@ -164,27 +170,6 @@ class Gate:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > passage.body_bytes:
             raise _too_large(passage.body_bytes)
-
-    def _check_host(self, headers: Headers) -> None:
-        """A page of the web whose name was made to mean this machine has that name here, and so comes no further."""
-        if self.settings.token is not None:
-            return  # which no such page knows; a proxy on this machine asks by the name that it has itself
-        host = _hostname(headers.get("host", ""))
-        if host != self.settings.host and not is_loopback(host):
-            raise ForbiddenError(
-                "This service answers to 127.0.0.1 and localhost only; ask for it by one of these names, or start it "
-                "with a token."
-            )
-
-    def _check_origin(self, method: str, headers: Headers) -> None:
-        """Browsers say which page asks; pages of others may not change anything here."""
-        origin = headers.get("origin")
-        if origin is None or method in _READING or origin in self.settings.origins:
-            return
-        if urlsplit(origin).netloc.lower() != headers.get("host", "").lower() or not urlsplit(origin).netloc:
-            raise ForbiddenError(
-                "This page may not use the service; start it with --allow-origin and the page's address."
-            )
 
     # ------------------------------------------------------------------ the body
 
@@ -348,14 +333,8 @@ def _check_token(authorization: str, token: str) -> None:
     elif scheme.lower() != "bearer":
         given = ""
     if not hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
-        raise UnknownCallerError("This service asks for its token: send it as `Authorization: Bearer TOKEN`.")
-
-
-def _hostname(host: str) -> str:
-    """A Host header without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+        other = ", and what was sent is none or another" if authorization else ""
+        raise UnknownCallerError(f"This service asks for its token{other}: send it as `Authorization: Bearer TOKEN`.")
 
 
 def _trim() -> None:

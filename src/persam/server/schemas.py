@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from persam.concept import Concept
 from persam.doctor import Finding
 from persam.server.forms import Files, FormModel
+from persam.server.refusals import in_form_words
 
 _REFERENCE = {"source": "mug.jpg", "size": [480, 640], "coverage": 0.124, "cells": 208}
 _CONCEPT = {
@@ -124,7 +125,7 @@ class LearnedConcept(ConceptInfo):
     def from_findings(cls, concept: Concept, findings: list[tuple[str, Finding]]) -> LearnedConcept:
         """Of a concept that was learned just now."""
         said = [
-            FindingInfo(photo=photo, code=one.code, severity=one.severity, sentence=one.sentence)
+            FindingInfo(photo=photo, code=one.code, severity=one.severity, sentence=in_form_words(one.sentence))
             for photo, one in findings
         ]
         return cls(**_described(concept, fits=True), findings=said)

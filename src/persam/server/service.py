@@ -111,6 +111,19 @@ class Service:
             raise MalformedError("A concept is named twice; once is enough.")
         return [self.fitting_concept(name) for name in names]
 
+    def check_questions(self, photos: int, concepts: int) -> None:
+        """See that a request keeps the model from the others no longer than one may.
+
+        Raises:
+            TooLargeError: its photos are searched for too many concepts.
+        """
+        most = self.settings.limits.questions_per_request
+        if photos * concepts > most:
+            raise TooLargeError(
+                f"{photos} photos times {concepts} concepts are more than the {most} questions of one request; send "
+                "fewer photos at once, or have them searched by an album job (POST /v1/jobs)."
+            )
+
     def check(self, concept: Concept) -> None:
         """See that a concept was made with the service's model.
 

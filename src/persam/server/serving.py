@@ -11,26 +11,22 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import h11
 import uvicorn
 from fastapi import FastAPI
-from filelock import FileLock, Timeout
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import HANDLED_SIGNALS
 
-from persam.errors import PersamError, PersamWarning, UsageError, write_error
-from persam.files import check_folder
+from persam.errors import PersamError, PersamWarning, UsageError
 from persam.server.settings import Limits, ServerSettings
 from persam.server.telemetry import log
 
 if TYPE_CHECKING:
     from persam.server.service import Service
 
-_LOCK = ".lock"
 _LONGEST_HEAD = 64_000  # bytes of a request's first line and headers
 _KEEP_ALIVE = 15  # seconds for which a connection is kept that asks nothing
 _LAST_WORDS = 5.0  # seconds of a stop, at most, for answers that are being sent, and for jobs
@@ -80,29 +76,6 @@ def address_of(settings: ServerSettings, taken: socket.socket) -> str:
 
 def _is_only_ipv6(taken: socket.socket) -> bool:
     return bool(taken.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a service's folder, so that no second service works in it.
-
-    Raises:
-        UsageError: it is a file.
-        PersamError: it cannot be written, or another service works in it.
-    """
-    check_folder(folder)
-    lock = FileLock(folder / _LOCK)
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # photos of others lie in it
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise PersamError(f"Another service works in {folder}; give another folder with --folder.") from error
-    except OSError as error:
-        raise write_error(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def serve(

@@ -35,6 +35,7 @@ class Limits:
         photos_per_request: photos in one request to segment.
         references_per_request: photos in one request to learn.
         concepts_per_request: concepts that one request looks for.
+        questions_per_request: photos times concepts of one request to segment, each of which the model is asked.
         waiting: asks that wait for the model; who comes then is told when to come again (429).
         batch: photos that wait together are encoded in one pass, up to so many.
         connections: open connections; who comes then is told that it is busy (503).
@@ -59,6 +60,7 @@ class Limits:
     photos_per_request: int = 32
     references_per_request: int = 16
     concepts_per_request: int = 16
+    questions_per_request: int = 128
     waiting: int = 64
     batch: int = 8
     connections: int = 512

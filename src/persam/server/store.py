@@ -156,5 +156,7 @@ class ConceptStore:
 
     def _no_such(self, name: str) -> NoConceptError:
         known = self.names()
-        those = f"there are {', '.join(known[:10])}{', ...' * (len(known) > 10)}" if known else "none was learned yet"
+        those = (
+            f"learned so far: {', '.join(known[:10])}{', ...' * (len(known) > 10)}" if known else "none was learned yet"
+        )
         return NoConceptError(f'There is no concept "{name}"; {those}.')

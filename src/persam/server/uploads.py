@@ -92,7 +92,7 @@ class Upload:
         Raises:
             PersamError: as `pixels` does, or it is damaged.
         """
-        with self._alone_if_large():
+        with self._alone():
             return open_picture(self.name, what=what, max_pixels=self.limits.photo_pixels, data=self._data())
 
     def read(self, longest: int | None) -> tuple[np.ndarray, Size]:
@@ -101,7 +101,7 @@ class Upload:
         Raises:
             PersamError: as `pixels` does, or it is damaged.
         """
-        with self._alone_if_large():
+        with self._alone():
             return read_smaller(self.name, longest, self._data())
 
     @cached_property
@@ -130,9 +130,9 @@ class Upload:
         except OSError as error:  # its request is over
             raise PersamError(f"The file {self.name} is here no more; send it again.") from error
 
-    def _alone_if_large(self) -> threading.Lock | nullcontext[None]:
+    def _alone(self) -> threading.Lock | nullcontext[None]:
         width, height = self.pixels
-        return _one_large if width * height > _LARGE else nullcontext()
+        return alone_if_large(width * height)
 
 
 class UploadFolder:
@@ -300,6 +300,11 @@ def stored(folder: UploadFolder, name: str, data: bytes) -> Iterator[Upload]:
         yield upload
     finally:
         writing.drop()
+
+
+def alone_if_large(pixels: int) -> threading.Lock | nullcontext[None]:
+    """To be held while a picture of so many pixels is decoded: of large ones, one at a time."""
+    return _one_large if pixels > _LARGE else nullcontext()
 
 
 _TURNS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")

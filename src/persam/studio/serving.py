@@ -12,18 +12,18 @@ import time
 from collections.abc import Callable
 from html import escape
 from types import FrameType
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from persam.server.settings import ServerSettings, is_loopback
+from persam.server.callers import is_another_page, takes_a_name
+from persam.server.settings import ServerSettings
 
 _COOKIE = "persam-studio"  # and its port: a browser sends a cookie to all ports of a host
 _CODE_LASTS = 120  # seconds in which the browser that is opened has to come
-_READING = ("GET", "HEAD", "OPTIONS")
 _LONGEST_FORM = 4096  # bytes
 _LAST_WORDS = 1  # seconds in which answers that are being sent may be taken when the studio ends
 
@@ -64,12 +64,9 @@ class Door:
         await (answer or self.app)(scope, receive, send)
 
     def _check_address(self, request: Request) -> Response | None:
-        """A page of the web may neither take a name that means this machine, nor send anything here."""
-        host = request.headers.get("host", "")
-        if self.settings.is_loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if takes_a_name(self.settings, request.headers):
             return _refusal(403, "The studio answers to 127.0.0.1 and localhost only; open it by one of these names.")
-        origin = request.headers.get("origin")
-        if origin is not None and request.method not in _READING and urlsplit(origin).netloc != host:
+        if is_another_page(self.settings, request.method, request.headers):
             return _refusal(403, "Another page may not use the studio; open it in a tab of its own.")
         return None
 

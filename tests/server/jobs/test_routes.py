@@ -236,7 +236,7 @@ def test_requests_are_answered_while_a_job_runs(client: TestClient, photos: dict
     ("fields", "files", "status", "words"),
     [
         ({"kind": "film"}, [("a.png", b"a")], 422, "The field kind does not fit"),
-        ({"concept": "cup"}, [("a.png", b"a")], 404, 'There is no concept "cup"; there are disc.'),
+        ({"concept": "cup"}, [("a.png", b"a")], 404, 'There is no concept "cup"; learned so far: disc.'),
         ({"concept": ["disc", "disc"]}, [("a.png", b"a")], 422, "A concept is named twice"),
         ({"threshold": "nan"}, [("a.png", b"a")], 422, "The field threshold does not fit"),
         ({"coco": "1"}, [("a.png", b"a")], 422, "coco belongs to jobs of kind video, and this is one of kind album"),

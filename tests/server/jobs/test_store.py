@@ -36,8 +36,7 @@ def taken(store: JobStore) -> Job:
 def killed(store: JobStore) -> JobStore:
     """A store whose server is gone all at once, opened again."""
     folder = store.path.parent
-    store._db.close()  # nothing more is written; the lock goes with the process
-    store._lock.release()
+    store._db.close()  # nothing more is written
     return JobStore(folder)
 
 
@@ -253,15 +252,6 @@ def test_what_fails_in_between_changes_nothing(store: JobStore, monkeypatch: pyt
 
 
 # ------------------------------------------------------------------------------------------------- the file
-
-
-def test_another_server_on_the_folder_is_refused_in_a_sentence(store: JobStore) -> None:
-    folder = store.path.parent
-    with pytest.raises(JobStoreError) as refused:
-        JobStore(folder)
-    assert str(refused.value) == f"Another persam serve works in {folder}; stop it, or give this one another folder."
-    store.close()
-    JobStore(folder).close()
 
 
 def test_it_may_be_closed_by_another_thread(tmp_path: Path) -> None:

@@ -1,16 +1,14 @@
-"""The SQLite file that jobs are listed in: held by one server at a time, and looked at before it is written."""
+"""The SQLite file that jobs are listed in; it is looked at before it is written."""
 
 from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from persam.errors import first_line, write_error
+from persam.errors import first_line
 from persam.server.refusals import Refused
 
-FILE, LOCK = "jobs.sqlite", "jobs.lock"
+FILE = "jobs.sqlite"
 VERSION = 1  # of the tables
 _OURS = 0x50534A42  # by which SQLite files of jobs are known: "PSJB"
 _TABLES = """
@@ -46,29 +44,9 @@ CREATE TABLE IF NOT EXISTS events (
 
 
 class JobStoreError(Refused):
-    """The list of jobs cannot be read or written, or is another server's."""
+    """The list of jobs cannot be read or written."""
 
     status = 500
-
-
-def claimed(folder: Path) -> FileLock:
-    """The right to work in a service's folder, which is made if it is missing; to be released.
-
-    Raises:
-        JobStoreError: another server works there.
-        PersamError: it cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0, thread_local=False)  # let go of by whatever thread ends
-        lock.acquire()
-    except Timeout as error:
-        raise JobStoreError(
-            f"Another persam serve works in {folder}; stop it, or give this one another folder."
-        ) from error
-    except OSError as error:
-        raise write_error(folder, error) from error
-    return lock
 
 
 def opened(path: Path) -> sqlite3.Connection:

@@ -47,14 +47,14 @@ class JobRunner(Held):
     """The jobs of a service.
 
     Args:
-        settings: of the service.
+        settings: of the service, which holds its folder.
         engine: whose model they use, in pieces.
 
     Attributes:
         store: the list of jobs.
 
     Raises:
-        JobStoreError: another server works in the folder, or its list of jobs cannot be used.
+        JobStoreError: the folder's list of jobs cannot be used.
         PersamError: the folder cannot be written.
     """
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from persam.files import Held
 from persam.server.engine import StoppingError
-from persam.server.jobs.database import FILE, JobStoreError, claimed, opened
+from persam.server.jobs.database import FILE, JobStoreError, opened
 from persam.server.jobs.job import STATES, Job, JobEvent, Kind, NoSuchJobError, State, TooManyJobsError
 
 MOST_TRIES = 3  # times that a job may end the server at one place
@@ -31,11 +31,11 @@ class JobStore(Held):
     """The jobs of a service's folder, for one server at a time and all of its threads.
 
     Args:
-        folder: of the service; made if it is missing.
+        folder: of the service, which holds it (`persam.server.holding.held`).
 
     Raises:
-        JobStoreError: another server works there; or the file cannot be opened, is damaged, of a newer persam or of
-            something else. It is never removed.
+        JobStoreError: the file cannot be opened, is damaged, of a newer persam or of something else. It is never
+            removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,20 +43,18 @@ class JobStore(Held):
         self._guard = threading.RLock()
         self._last: dict[str, int] = {}  # event of each job that can be seen; changed as a whole is committed
         self._told: dict[str, int] = {}  # events of what is being changed
-        self._lock = claimed(folder)
+        self._db = opened(self.path)
         try:
-            self._db = opened(self.path)
             self._last.update(self._db.execute("SELECT id, last_event FROM jobs WHERE wish IS NOT 'delete'"))
             self._recover()
         except BaseException:
-            self._lock.release()
+            self._db.close()
             raise
 
     def close(self) -> None:
-        """Let go of the file, and let another server have the folder."""
+        """Let go of the file."""
         with self._guard:
             self._db.close()
-            self._lock.release()
 
     # -------------------------------------------------------------------------------------------- taking jobs on
 

@@ -327,7 +327,8 @@ class Bridge:
             PersamError: the photo is not to be had, a region is damaged, the model finds nothing there.
         """
         async with self._photo_of(project, task) as upload:
-            pixels, size = await asyncio.to_thread(upload.read, longest_seen(self.engine.model))
+            longest = longest_seen(self.engine.model)
+            pixels, size = await self.uploads.decode(lambda: upload.read(longest))
             sha256 = upload.sha256
         version = await asyncio.to_thread(self.version, project)
         nothing = {"model_version": version, "score": 0.0, "result": []}

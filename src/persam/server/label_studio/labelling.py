@@ -24,12 +24,14 @@ from persam.instance import mask_box
 from persam.masks import read_mask
 from persam.outlines import filled, in_one_stroke, simple_outlines
 from persam.segmentation import SURE_ENOUGH, check_search
+from persam.server.label_studio.bitmask import decode_bitmask, encode_bitmask
 from persam.server.label_studio.brush import decode_brush, encode_brush
+from persam.server.label_studio.ellipse import ellipse_around, ellipse_mask
 
-Kind = Literal["brushlabels", "polygonlabels", "rectanglelabels"]
+Kind = Literal["brushlabels", "bitmasklabels", "polygonlabels", "ellipselabels", "rectanglelabels"]
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)  # the more of a mask a region can say, the earlier
-_CLICKS = "keypointlabels"
+_CLICKS, _LABELS = "keypointlabels", "labels"
 _LONGEST_CONFIG = 1_000_000  # characters
 _SMALLEST_PART = 0.01  # of a mask: smaller parts are no regions of their own, which somebody would have to delete
 _MOST_CORNERS = 100_000
@@ -47,7 +49,9 @@ class Control:
         labels: what a region can be called.
         max_instances: objects of one label that are looked for in a photo (attribute ``model_max_instances``).
         threshold: score from which on one is proposed (attribute ``model_threshold``).
-        strokes: its brush regions are strokes on the object, which show where it is, and not the object itself
+        beside: name of the tag ``Labels`` that holds the labels, where the tag has none itself, as ``Brush``: of each
+            region there are two results then, one with its labels.
+        strokes: what is painted with it are strokes on the object, which show where it is, and not the object itself
             (attribute ``model_strokes``).
     """
 
@@ -58,6 +62,7 @@ class Control:
     labels: tuple[str, ...]
     max_instances: int = 1
     threshold: float = SURE_ENOUGH
+    beside: str | None = None
     strokes: bool = False
 
 
@@ -81,15 +86,17 @@ class Labelling:
         except (ET.ParseError, RecursionError, ValueError) as error:
             raise PersamError("The labelling configuration is not valid XML; save it again in Label Studio.") from error
         images = {tag.get("name"): tag.get("value", "") for tag in tags if tag.tag == "Image"}
+        on_photos = [tag for tag in tags if images.get(tag.get("toName"), "").startswith("$")]
         controls = [
-            _control(tag, images[tag.get("toName")])
-            for tag in tags
-            if tag.tag.lower() in (*_KINDS, _CLICKS) and images.get(tag.get("toName"), "").startswith("$")
+            _control(tag, labels, images[tag.get("toName")])
+            for tag in on_photos
+            for labels in _labels_of(tag, on_photos)
         ]
         if not any(control.kind in _KINDS for control in controls):
             raise PersamError(
-                "The labelling configuration has no BrushLabels, PolygonLabels or RectangleLabels on an Image with a "
-                'value such as "$image"; add one.'
+                "The labelling configuration has no BrushLabels, BitmaskLabels, PolygonLabels, EllipseLabels or "
+                'RectangleLabels on an Image with a value such as "$image", nor Labels beside a Brush or the like; add '
+                "one."
             )
         return cls(tuple(controls))
 
@@ -154,8 +161,17 @@ class Project:
         return f"{self.prefix}{clean}{other}"
 
 
-def _control(tag: ET.Element, image: str) -> Control:
-    labels = [each.get("alias") or each.get("value") for each in tag.iter("Label")]
+def _labels_of(tag: ET.Element, tags: Sequence[ET.Element]) -> list[ET.Element]:
+    """Which tags hold the labels of one that draws: itself (``BrushLabels``), or those beside it (``Brush``)."""
+    kind = tag.tag.lower()
+    if kind in (*_KINDS, _CLICKS):
+        return [tag]
+    draws = f"{kind}{_LABELS}" in (*_KINDS, _CLICKS)
+    return [each for each in tags if draws and (each.tag, each.get("toName")) == ("Labels", tag.get("toName"))]
+
+
+def _control(tag: ET.Element, holder: ET.Element, image: str) -> Control:
+    labels = [each.get("alias") or each.get("value") for each in holder.iter("Label")]
     try:
         most, threshold = int(tag.get("model_max_instances", "1")), float(tag.get("model_threshold", str(SURE_ENOUGH)))
         check_search(most, threshold)
@@ -165,13 +181,14 @@ def _control(tag: ET.Element, image: str) -> Control:
             "objects such as 3, and a score from 0 to 1."
         ) from error
     return Control(
-        kind=tag.tag.lower(),
+        kind=f"{tag.tag.lower().removesuffix(_LABELS)}{_LABELS}",
         name=tag.get("name", ""),
         image=tag.get("toName", ""),
         field=image.removeprefix("$"),
         labels=tuple(label for label in labels if label),
         max_instances=most,
         threshold=threshold,
+        beside=None if holder is tag else holder.get("name", ""),
         strokes=tag.get("model_strokes", "").lower() == "true",
     )
 
@@ -184,7 +201,7 @@ class Drawn:
     """What somebody drew of one label in one photo.
 
     Attributes:
-        mask: (H, W) bool, all brush regions and polygons together; None if there are none.
+        mask: (H, W) bool, all that was painted, polygons and ellipses together; None if there are none.
         boxes: rectangles (x0, y0, x1, y1) in pixels.
         points: clicks (x, y) in pixels.
         signs: of the clicks, 1 on the object, 0 beside it.
@@ -206,11 +223,15 @@ class Drawn:
             PersamError: it is damaged, or was drawn on a turned photo or one of another aspect.
         """
         try:
-            kind, value = region["type"], region["value"]
+            kind, value = _kind_of(region), region["value"]
             if region.get("image_rotation"):
                 raise PersamError("A region was drawn on a photo that was turned by hand; turn it back and draw again.")
             if kind == "brushlabels":
                 self._add_mask(_brush_mask(region, size))
+            elif kind == "bitmasklabels":
+                self._add_mask(decode_bitmask(value["imageDataURL"], size))
+            elif kind == "ellipselabels":
+                self._add_mask(ellipse_mask(value, size))
             elif kind == "polygonlabels":
                 self._add_mask(_polygon_mask(value["points"], size))
             elif kind == "rectanglelabels":
@@ -261,12 +282,21 @@ def by_label(regions: Any) -> dict[str, list[Mapping[str, Any]]]:
 
 def label_of(region: Any) -> str | None:
     """The label of a region of a photo, the first if it has several; None if it is something else."""
-    if not isinstance(region, Mapping) or region.get("type") not in (*_KINDS, _CLICKS):
+    if not isinstance(region, Mapping) or _kind_of(region) is None:
         return None
     value = region.get("value")
     labels = value.get(region["type"]) if isinstance(value, Mapping) else None
     first = labels[0] if isinstance(labels, list) and labels else None
     return first if isinstance(first, str) and first else None
+
+
+def _kind_of(region: Mapping[str, Any]) -> str | None:
+    """What was drawn; None if it is something else than on a photo. With a tag ``Labels`` the value alone tells it."""
+    kind, value = region.get("type"), region.get("value")
+    if kind != _LABELS or not isinstance(value, Mapping):
+        return kind if kind in (*_KINDS, _CLICKS) else None
+    signs = dict(zip(("rle", "imageDataURL", "points", "radiusX", "height", "width"), (*_KINDS, _CLICKS), strict=True))
+    return next((drawn for sign, drawn in signs.items() if sign in value), None)
 
 
 def _brush_mask(region: Mapping[str, Any], size: Size) -> np.ndarray:
@@ -320,7 +350,8 @@ def _inside(x: float, y: float, size: Size) -> tuple[float, float]:
 def regions_of(mask: np.ndarray, control: Control, label: str, score: float) -> list[dict[str, Any]]:
     """A mask (H, W) bool as regions of a control, as they stand in a prediction's ``result``.
 
-    One brush region, one rectangle, or a polygon for every part, its holes joined to it by ways of no width.
+    One region that is painted, one rectangle or ellipse, or a polygon for every part, its holes joined to it by ways of
+    no width.
     """
     box = mask_box(mask)
     if box is None:
@@ -330,6 +361,10 @@ def regions_of(mask: np.ndarray, control: Control, label: str, score: float) -> 
     values: list[dict[str, Any]]
     if control.kind == "brushlabels":
         values = [{"format": "rle", "rle": encode_brush(mask)}]
+    elif control.kind == "bitmasklabels":
+        values = [{"imageDataURL": encode_bitmask(mask)}]
+    elif control.kind == "ellipselabels":
+        values = [ellipse_around(mask)]
     elif control.kind == "polygonlabels":
         values = [{"points": points, "closed": True} for points in _polygons(mask)]
     else:
@@ -338,20 +373,23 @@ def regions_of(mask: np.ndarray, control: Control, label: str, score: float) -> 
             {"x": x0 * whole[0], "y": y0 * whole[1], "width": (x1 - x0) * whole[0], "height": (y1 - y0) * whole[1]}
             | {"rotation": 0}
         ]
+    about = {
+        "to_name": control.image,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "score": round(score, 6),
+        "readonly": False,
+    }
+    if control.beside is None:
+        tags = [(control.name, control.kind, {control.kind: [label]})]
+    else:  # the region, and what it is called
+        tags = [(control.name, control.kind.removesuffix(_LABELS), {}), (control.beside, _LABELS, {_LABELS: [label]})]
+    names = [uuid.uuid4().hex[:10] for _ in values]
     return [
-        {
-            "id": uuid.uuid4().hex[:10],
-            "from_name": control.name,
-            "to_name": control.image,
-            "type": control.kind,
-            "original_width": width,
-            "original_height": height,
-            "image_rotation": 0,
-            "value": value | {control.kind: [label]},
-            "score": round(score, 6),
-            "readonly": False,
-        }
-        for value in values
+        {"id": name, "from_name": tag, "type": kind, **about, "value": value | called}
+        for name, value in zip(names, values, strict=True)
+        for tag, kind, called in tags
     ]
 
 

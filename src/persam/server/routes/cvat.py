@@ -97,7 +97,8 @@ async def _drawn(service: Service, asked: CvatRequest) -> str:
         raise MalformedError("Nothing shows the object; click on it, or give the two corners of a box around it.")
     with ExitStack() as stack:
         upload = await _enter_frame(stack, service, asked.image)
-        pixels, size = await asyncio.to_thread(upload.read, longest_seen(service.engine.model))
+        longest = longest_seen(service.engine.model)
+        pixels, size = await service.uploads.decode(lambda: upload.read(longest))
     inside = (0, 0), (size[1] - 1, size[0] - 1)
     points = np.array([*(asked.pos_points or []), *(asked.neg_points or [])], np.float64).reshape(-1, 2).clip(*inside)
     signs = [1] * len(asked.pos_points or []) + [0] * len(asked.neg_points or [])

@@ -48,6 +48,7 @@ async def segment(request: Request) -> Any:
     service = service_of(request)
     most = service.photos_at_once
     async with read_form(request, SegmentForm, files=most) as form:
+        service.check_questions(len(form.photo), len(form.concept))
         concepts = await asyncio.to_thread(service.fitting_concepts, form.concept)
         if request.headers.get("accept", "").startswith("image/png"):
             return await answer(request, _as_png(service, form, concepts))
