@@ -22,7 +22,7 @@ from persam import PerSAM, PersamError
 from persam.study import MaskTime, Study, StudyResult, check, read, run, summarise, write_report
 from persam.study.plots import _STYLE, _time_plots
 from persam.study.report import metrics
-from persam.study.time_summary import TimedMask, summarise_times
+from persam.study.time_summary import TimedMask, _spearman, summarise_times
 from persam.study.times import (
     BOTH,
     BY_HAND,
@@ -303,6 +303,16 @@ def test_time_against_agreement_is_spearmans(timed: StudyResult) -> None:
     assert (times.with_others.masks, times.with_others.photos) == (24, 12)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_ranks_with_many_ties(seed: int) -> None:
+    """Against SciPy, for draws as a bootstrap makes them; a side of one value has no ranks."""
+    rng = np.random.default_rng(seed)
+    one, other = rng.integers(0, 9, 30), rng.integers(0, 4, 30)
+    assert _spearman(one, other) == pytest.approx(spearmanr(one, other).statistic, abs=1e-12)
+    with pytest.raises(ValueError, match="nothing to rank"):
+        _spearman(one, np.full(30, seed))
+
+
 def test_help_is_compared_on_photos_that_have_both() -> None:
     """By hand it takes four times as long, whatever the photo."""
     photos = {"00": 5.0, "01": 9.0, "02": 30.0, "03": 4.0, "04": 11.0, "05": 2.0}
@@ -325,9 +335,7 @@ def test_help_is_compared_on_photos_that_have_both() -> None:
 @pytest.mark.parametrize("seconds", [(12.0, 18.0), (7.0, 7.0), (0.0, 0.1), (4000.0, 4100.0), (30000.0, 30001.0)])
 def test_an_axis_of_seconds_says_seconds(seconds: tuple[float, float]) -> None:
     """However near to each other all masks are: without marks of ours matplotlib writes formulas."""
-    masks = [
-        TimedMask(a_time(f"{number:02}", active_seconds=each), 0.5, None) for number, each in enumerate(seconds)
-    ]
+    masks = [TimedMask(a_time(f"{number:02}", active_seconds=each), 0.5, None) for number, each in enumerate(seconds)]
     with rc_context(_STYLE):
         drawn = _time_plots(summarise_times(masks, ["anna"]), {"anna": "#ff0000"})
     for svg in drawn.values():

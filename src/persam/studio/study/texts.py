@@ -23,9 +23,8 @@ def categories(study: Study, annotator: str) -> dict[str, Any]:
         done = 0
         if annotator in study.annotators and count:
             done = len(Annotation.of(study, category.name, annotator).done())
-        choices.append(
-            (f"{category.name}: {done} of {count} done" if done else f"{category.name}: {counted(count, 'photo')}", category.name)
-        )
+        told = f"{done} of {count} done" if done else counted(count, "photo")
+        choices.append((f"{category.name}: {told}", category.name))
         if chosen is None and done < count:
             chosen = category.name
     return {"choices": choices, "value": chosen or (choices[0][1] if choices else None)}
