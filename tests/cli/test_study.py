@@ -32,6 +32,15 @@ def folder(run: Run, tmp_path: Path) -> Path:
     return tmp_path / "study"
 
 
+def test_one_is_one(run: Run, tmp_path: Path) -> None:
+    write_photos(tmp_path / "discs", 1)
+    made = run("study", "new", "study", "--photos", "disc=discs", "--annotators", "anna")
+    assert "1 photo in 1 category for anna; " in made.stderr
+    told = (tmp_path / "study" / "README.txt").read_text(encoding="utf-8")
+    assert "mask the same 1 photo, each" in told
+    assert "disc: 1 photo\n" in told
+
+
 def test_from_photos_to_the_report(run: Run, folder: Path) -> None:
     """With the bundled model, as anyone would."""
     missing = folder / "disc" / "annotators" / "ben" / "02.png"

@@ -312,10 +312,10 @@ def test_a_photo_that_cannot_be_read_is_skipped(desk: Desk) -> None:
     assert sitting.work.next_open() == 1
     sitting.end()
     assert ending(sitting) == (
-        "All 6 photos of disc are done but for 01.png, which cannot be read; tell the person who runs the study."
+        "All of disc (6 photos) is done but for 01.png, which cannot be read; tell the person who runs the study."
     )
     assert sitting.sit_down(sitting.work) == 1  # it may have been mended
-    assert ending(sitting) == "All 6 photos of disc are done."
+    assert ending(sitting) == "All of disc (6 photos) is done."
 
 
 def test_two_annotators_do_not_mix_up(desk: Desk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,14 +13,16 @@ from statistics import median
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from scipy.stats import spearmanr
 from tests.fakes import ColourModel
 from tests.study.test_report import Page
 
 from persam import PerSAM, PersamError
 from persam.study import MaskTime, Study, StudyResult, check, read, run, summarise, write_report
+from persam.study.plots import _STYLE, _time_plots
 from persam.study.report import metrics
-from persam.study.time_summary import TimedMask, summarise_times
+from persam.study.time_summary import TimedMask, _spearman, summarise_times
 from persam.study.times import (
     BOTH,
     BY_HAND,
@@ -300,6 +303,16 @@ def test_time_against_agreement_is_spearmans(timed: StudyResult) -> None:
     assert (times.with_others.masks, times.with_others.photos) == (24, 12)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_ranks_with_many_ties(seed: int) -> None:
+    """Against SciPy, for draws as a bootstrap makes them; a side of one value has no ranks."""
+    rng = np.random.default_rng(seed)
+    one, other = rng.integers(0, 9, 30), rng.integers(0, 4, 30)
+    assert _spearman(one, other) == pytest.approx(spearmanr(one, other).statistic, abs=1e-12)
+    with pytest.raises(ValueError, match="nothing to rank"):
+        _spearman(one, np.full(30, seed))
+
+
 def test_help_is_compared_on_photos_that_have_both() -> None:
     """By hand it takes four times as long, whatever the photo."""
     photos = {"00": 5.0, "01": 9.0, "02": 30.0, "03": 4.0, "04": 11.0, "05": 2.0}
@@ -319,11 +332,23 @@ def test_help_is_compared_on_photos_that_have_both() -> None:
     assert found.with_model is None
 
 
+@pytest.mark.parametrize("seconds", [(12.0, 18.0), (7.0, 7.0), (0.0, 0.1), (4000.0, 4100.0), (30000.0, 30001.0)])
+def test_an_axis_of_seconds_says_seconds(seconds: tuple[float, float]) -> None:
+    """However near to each other all masks are: without marks of ours matplotlib writes formulas."""
+    masks = [TimedMask(a_time(f"{number:02}", active_seconds=each), 0.5, None) for number, each in enumerate(seconds)]
+    with rc_context(_STYLE):
+        drawn = _time_plots(summarise_times(masks, ["anna"]), {"anna": "#ff0000"})
+    for svg in drawn.values():
+        assert "mathdefault" not in svg
+        assert re.search(r">\d[\d.]* (s|min)</text>", svg)
+
+
 def test_report_with_times(timed: StudyResult, tmp_path: Path) -> None:
     html = write_report(timed, tmp_path).read_text(encoding="utf-8")
     page = Page(html)
     assert page.tags.count("svg") == 5
     assert "#010203" not in html
+    assert "mathdefault" not in html  # a formula, which is not set
     for part in ("Recorded for 24 masks", "30 s without a movement", "Spearman's rank correlation", "24 masks of 12"):
         assert part in page.text
     assert "On the 12 photos that were masked both with the model's help and by hand alone" in page.text

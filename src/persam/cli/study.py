@@ -41,6 +41,7 @@ def new(
     persam study new my-study --photos horse=~/horses --photos mug=~/mugs --annotators anna,ben,cleo
     """
     from persam.study.create import README, new, photo_folders
+    from persam.words import counted
 
     made = new(study, photo_folders(photos), annotators.split(","))
     if json:
@@ -48,7 +49,8 @@ def new(
         print_json({"study": str(made.folder), "categories": categories, "annotators": made.annotators})
         return
     say(
-        f"{made.photo_count} photos in {len(made.categories)} categories for {', '.join(made.annotators)}; "
+        f"{counted(made.photo_count, 'photo')} in {counted(len(made.categories), 'category', 'categories')} "
+        f"for {', '.join(made.annotators)}; "
         f"what the annotators are to do stands in {made.folder / README}."
     )
 

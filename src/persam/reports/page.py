@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from persam.files import atomic_path
 from persam.reports.pictures import embedded
+from persam.words import counted
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,6 +47,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["embedded"] = embedded
+    environment.globals["counted"] = counted
     environment.filters["cell"] = cell
     environment.filters["duration"] = duration
     return environment

@@ -11,6 +11,7 @@ from persam.errors import UsageError, write_error
 from persam.files import expanded, safe_name
 from persam.finding import find_images
 from persam.study.layout import ANNOTATORS, GOLD, IMAGES, MASK_SUFFIX, Study, check_distinct, is_photo, read, subfolders
+from persam.words import counted
 
 README = "README.txt"
 
@@ -89,8 +90,8 @@ def instructions(photos: Mapping[str, Sequence[Path]], annotators: Sequence[str]
     category, files = next(iter(photos.items()))
     person, photo = annotators[0], files[0]
     return _INSTRUCTIONS.format(
-        total=sum(len(files) for files in photos.values()),
-        photos="\n".join(f"  {name}: {len(files)} photos" for name, files in photos.items()),
+        total=counted(sum(len(files) for files in photos.values()), "photo"),
+        photos="\n".join(f"  {name}: {counted(len(files), 'photo')}" for name, files in photos.items()),
         annotators=", ".join(annotators),
         photo=f"{category}/{IMAGES}/{photo.name}",
         mask=f"{category}/{ANNOTATORS}/{person}/{photo.stem}{MASK_SUFFIX}",
@@ -125,7 +126,7 @@ _INSTRUCTIONS = """\
 What is asked of you
 ====================
 
-You and the others mask the same {total} photos, each on your own. Your masks are then compared with each other, and
+You and the others mask the same {total}, each on your own. Your masks are then compared with each other, and
 with masks that a program makes after it was shown one of yours. Nobody is marked: where people differ is the result.
 
 Photos

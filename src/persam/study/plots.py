@@ -33,7 +33,9 @@ _STYLE = {
 }
 _WIDTH = 9.0  # inches
 _LONGEST = 28  # letters of a name beside an axis
+_LETTERS = 120  # that such a plot is wide
 _LEAST_SECONDS = 0.5  # that a logarithmic axis shows
+_SECONDS = (0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200, 18000)  # that it names
 
 
 def plots(result: StudyResult, summary: StudySummary) -> dict[str, str]:
@@ -78,24 +80,31 @@ def _plot(lines: Sequence[Row | Person | TimeFigure], height: float, draw: Calla
     page = Page(figsize=(_WIDTH, 1.2 + height * len(lines)), layout="constrained")
     axis = page.add_subplot()
     draw(axis)
-    names = [one.name if len(one.name) <= _LONGEST else f"{one.name[: _LONGEST - 1]}…" for one in lines]
+    names = [_short(one.name) for one in lines]
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.4, -0.6)  # the first on top
     _legend(axis)
     return _svg(page)
 
 
-def _legend(axis: Any) -> None:
-    """Name above a plot what is in it, everything once."""
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def _legend(axis: Any, letters: int = _LETTERS) -> None:
+    """Name above a plot what is in it, everything once, in as many columns as a line of so many letters has room for.
+
+    A legend that is wider than its plot takes that place from the plot.
+    """
     handles, labels = axis.get_legend_handles_labels()
     if labels:
-        each = dict(zip(labels, handles, strict=True))
+        each = {_short(label): handle for label, handle in zip(labels, handles, strict=True)}
         axis.legend(
             each.values(),
             each.keys(),
             loc="lower left",
             bbox_to_anchor=(0, 1),
-            ncols=6,
+            ncols=max(1, min(6, letters // (max(map(len, each)) + 6))),  # with the mark and what lies between
             frameon=False,
             borderaxespad=0.2,
         )
@@ -206,7 +215,7 @@ def _plot_agreement(masks: Sequence[TimedMask], colours: Mapping[str, str]) -> s
         axis.set_ylabel(label)
         axis.set_xlabel("active seconds")
         if number == 1:
-            _legend(axis)
+            _legend(axis, _LETTERS // len(known))
     return _svg(page)
 
 
@@ -232,11 +241,13 @@ def _shown(seconds: Sequence[float]) -> list[float]:
 def _seconds_axis(axis: Any) -> None:
     axis.set_xscale("log")
     low, high = axis.get_xlim()
-    marks = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1200, 3600)
-    ticks = [mark for mark in marks if low <= mark <= high]
-    if len(ticks) > 1:
-        axis.set_xticks(ticks, [f"{tick:g} s" if tick < 60 else f"{tick // 60} min" for tick in ticks])
-        axis.minorticks_off()
+    if sum(low <= mark <= high for mark in _SECONDS) < 2:  # one mark is no scale: from the one below to the one above
+        low = max((mark for mark in _SECONDS if mark <= low), default=low)
+        high = min((mark for mark in _SECONDS if mark >= high), default=high)
+        axis.set_xlim(low, high)
+    ticks = [mark for mark in _SECONDS if low <= mark <= high]
+    axis.set_xticks(ticks, [f"{tick:g} s" if tick < 60 else f"{tick // 60} min" for tick in ticks])
+    axis.minorticks_off()  # whose labels would be formulas, and nothing sets those here
 
 
 def _with_interval(axis: Any, figure: Mean | None, y: float, colour: str, marker: str, label: str) -> None:

@@ -38,6 +38,7 @@ from persam.study.results import (
     summarise,
 )
 from persam.study.time_summary import times_json, times_table
+from persam.words import counted
 
 METRICS_FILE = "metrics.json"
 
@@ -213,7 +214,7 @@ def title(result: StudyResult) -> str:
     measured = len({(answer.category, answer.photo) for answer in result.answers})
     return (
         f"{model['method']} with {model['model']} ({model['fingerprint']}){encoder}, mode {model['mode']}, 1 shot; "
-        f"{measured} photos, {len(result.study.annotators)} annotators"
+        f"{counted(measured, 'photo')}, {counted(len(result.study.annotators), 'annotator')}"
     )
 
 

@@ -8,6 +8,7 @@ from persam.benchmark.reporting.protocols import LABELS, Figure, Protocol
 from persam.benchmark.reporting.published import PAPER, Published
 from persam.benchmark.reporting.summary import Summary
 from persam.reports.tables import Table
+from persam.words import counted
 
 INTERVALS = (
     "In percent. [..] is a 95 % bootstrap interval: over photos for figures of single photos, over {drawn} for pooled "
@@ -81,7 +82,7 @@ def results_table(
     if others and summaries:
         said.append(
             _NOT_THE_SAME.format(
-                photos=_counted(summaries[0].photos, "photo"), objects=_counted(summaries[0].objects, "object")
+                photos=counted(summaries[0].photos, "photo"), objects=counted(summaries[0].objects, "object")
             )
         )
         said += [f"[{number}] {text}." for text, number in numbers.items()]
@@ -166,7 +167,3 @@ def _missing_notes(summaries: Sequence[Summary]) -> list[str]:
                 "which count as empty masks."
             )
     return notes
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

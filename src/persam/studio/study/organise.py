@@ -30,6 +30,7 @@ from persam.study import (
     saw_nothing,
     write_report,
 )
+from persam.words import counted
 
 REPORT = "report"  # folder in the study's
 _NAMED = 12  # problems that are named
@@ -107,7 +108,7 @@ def _compare(workshop: Workshop, study: Study, method: str) -> Iterator[str]:
         going = StudyRun(study, workshop.engine.model, method=method)
         steps, total = going.steps(), study.photo_count
         for done in range(total + 1):
-            yield _sentence(f"Comparing: {done} of {total} photos.")
+            yield _sentence(f"Comparing: {done} of {counted(total, 'photo')}.")
             if workshop.engine.call(lambda _: next(steps, True), patient=True).result() is not None:
                 break
         yield _sentence("Writing the report.")

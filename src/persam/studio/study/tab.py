@@ -26,7 +26,6 @@ from persam.studio.study.sitting import AT_END, AWAY, IDLE_LIMIT, Sitting, Stale
 from persam.studio.study.stopwatch import READ, Stopwatch, active_seconds
 from persam.studio.study.texts import (
     categories,
-    categories_in_words,
     ending,
     instructions,
     kept,
@@ -36,6 +35,7 @@ from persam.studio.study.texts import (
 )
 from persam.studio.workshop import Shown, Workshop
 from persam.study import BY_HAND, PROPOSAL, WITH_MODEL, Annotation, add_annotator, new, photo_folders, read
+from persam.words import counted
 
 _ASSISTANCE = [
     ("With the model: click on the object or draw a box, then mend", WITH_MODEL),
@@ -210,7 +210,10 @@ class _StudyTab:
             self.annotator: gr.update(choices=list(study.annotators), value=None),
             self.category: gr.update(**categories(study, "")),
             self.readme: told,
-            self.status: line(f"The study has {study.photo_count} photos in {categories_in_words(study)}."),
+            self.status: line(
+                f"The study has {counted(study.photo_count, 'photo')} in "
+                f"{counted(len(study.categories), 'category', 'categories')}."
+            ),
         }
 
     def _own_categories(self, folder: str | None, name: str | None) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from persam.studio.study.sitting import Sitting
 from persam.study import README, Annotation, Study, read
+from persam.words import counted
 
 _BAR = "height: .35rem; border-radius: 1rem; background: var(--border-color-primary); margin: .3rem 0"
 _FILL = "height: 100%; border-radius: 1rem; background: var(--color-accent);"
@@ -22,18 +23,11 @@ def categories(study: Study, annotator: str) -> dict[str, Any]:
         done = 0
         if annotator in study.annotators and count:
             done = len(Annotation.of(study, category.name, annotator).done())
-        choices.append(
-            (f"{category.name}: {done} of {count} done" if done else f"{category.name}: {count} photos", category.name)
-        )
+        told = f"{done} of {count} done" if done else counted(count, "photo")
+        choices.append((f"{category.name}: {told}", category.name))
         if chosen is None and done < count:
             chosen = category.name
     return {"choices": choices, "value": chosen or (choices[0][1] if choices else None)}
-
-
-def categories_in_words(study: Study) -> str:
-    """How many there are."""
-    count = len(study.categories)
-    return "1 category" if count == 1 else f"{count} categories"
 
 
 def instructions(study: Study) -> str:
@@ -67,7 +61,7 @@ def progress(sitting: Sitting) -> str:
 
 def ending(sitting: Sitting) -> str:
     """What is said at the end of a category."""
-    said = f"All {sitting.count} photos of {sitting.work.category.name} are done"
+    said = f"All of {sitting.work.category.name} ({counted(sitting.count, 'photo')}) is done"
     if not sitting.unreadable:
         return f"{said}."
     names = ", ".join(sorted(photo.name for photo in sitting.unreadable))
@@ -102,9 +96,9 @@ def thanks(sitting: Sitting) -> str:
             own = Annotation.of(study, category.name, work.annotator)
             missing = len(own.photos) - len(own.done())
             if missing:
-                left.append(f"{escape(category.name)}: {missing} of {len(own.photos)} photos")
+                left.append(f"{escape(category.name)}: {missing} of {counted(len(own.photos), 'photo')}")
     rest = f"<p>What is left: {'; '.join(left)}.</p>" if left else "<p>That was all; nothing is left for you to do.</p>"
     return (
         f"<h3>Done, thank you, {escape(work.annotator)}</h3>"
-        f"<p>You have been through all {len(work.photos)} photos of {escape(work.category.name)}.</p>{rest}"
+        f"<p>You have been through all of {escape(work.category.name)}: {counted(len(work.photos), 'photo')}.</p>{rest}"
     )
