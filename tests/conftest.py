@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingf
 
 import numpy as np
 import pytest
+import typer.main
+import typer.testing
 from hypothesis import settings
 from PIL import Image
 from tests.stores import bucket, plain, s3_server, s3_variables, store
@@ -17,6 +20,9 @@ __all__ = ["bucket", "plain", "s3_server", "s3_variables", "store"]
 
 settings.register_profile("persam", deadline=None, max_examples=50)
 settings.load_profile("persam")
+
+# Tests call `persam` some thousand times, and every call would make all of its commands anew, for 60 ms.
+typer.testing._get_command = functools.cache(typer.main.get_command)
 
 
 def draw_scene(
