@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
@@ -23,6 +24,10 @@ settings.load_profile("persam")
 
 # Tests call `persam` some thousand times, and every call would make all of its commands anew, for 60 ms.
 typer.testing._get_command = functools.cache(typer.main.get_command)
+
+# A shell without a person starts what runs in its background deaf to Ctrl-C, which tests send themselves and their own.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def draw_scene(
