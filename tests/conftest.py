@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
 
 import numpy as np
 import pytest
+import typer.main
+import typer.testing
 from hypothesis import settings
 from PIL import Image
 from tests.stores import bucket, plain, s3_server, s3_variables, store
@@ -17,6 +21,13 @@ __all__ = ["bucket", "plain", "s3_server", "s3_variables", "store"]
 
 settings.register_profile("persam", deadline=None, max_examples=50)
 settings.load_profile("persam")
+
+# Tests call `persam` some thousand times, and every call would make all of its commands anew, for 60 ms.
+typer.testing._get_command = functools.cache(typer.main.get_command)
+
+# A shell without a person starts what runs in its background deaf to Ctrl-C, which tests send themselves and their own.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def draw_scene(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 from persam.errors import UsageError
 from persam.geometry import Frame, Size
 from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import TinyConfig
+
+if TYPE_CHECKING:
+    from transformers import SamConfig, SamModel  # seconds, which a process that has ColourModel need not wait for
 
 CPU = torch.device("cpu")
 SMALL_TINY = TinyConfig(
@@ -26,6 +28,8 @@ SMALL_TINY = TinyConfig(
 
 def sam_config(size: int = 64, patch: int = 8, channels: int = 32, heads: int = 4) -> SamConfig:
     """A SAM of a few thousand numbers."""
+    from transformers import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
+
     return SamConfig(
         vision_config=SamVisionConfig(
             hidden_size=24,
@@ -54,6 +58,8 @@ def sam_config(size: int = 64, patch: int = 8, channels: int = 32, heads: int = 
 
 def random_network(seed: int = 0, **sizes: int) -> SamModel:
     """A `SamModel` whose every weight is random, so that no path through it is dead (biases start at 0 otherwise)."""
+    from transformers import SamModel
+
     torch.manual_seed(seed)
     network = SamModel(sam_config(**sizes)).eval()
     with torch.no_grad():

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -133,11 +133,14 @@ def commands(page: Path) -> Iterator[list[str]]:
                 yield words[1:]
 
 
+persam_command = cache(partial(get_command, app))
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
 def test_every_command_that_is_shown_exists_with_its_options(page: Path) -> None:
     """The words are read as if the command were called: an unknown option or a missing argument is an error here."""
     for words in commands(page):
-        command = get_command(app)
+        command = persam_command()
         context = command.context_class(command)
         while isinstance(command, TyperGroup):
             name, command, words = command.resolve_command(context, words)

@@ -28,7 +28,7 @@ def bundled() -> PerSAM:
     return PerSAM.from_pretrained(device="cpu", dtype="float32")
 
 
-def until(condition: Any, seconds: float = 5.0) -> bool:
+def until(condition: Any, seconds: float = 100.0) -> bool:
     """Whether it comes true."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

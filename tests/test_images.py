@@ -341,7 +341,7 @@ class TestWarnings:
 
         def slowly(_size: object, _limit: int, file: Path, _what: str) -> None:
             begun[file.name].set()
-            assert (begun["second.png"] if file.name == "first.png" else first_is_read).wait(5)
+            assert (begun["second.png"] if file.name == "first.png" else first_is_read).wait(100)
 
         monkeypatch.setattr("persam.images.check_pixels", slowly)
         before = list(warnings.filters)
@@ -349,7 +349,7 @@ class TestWarnings:
             reads = []
             for name in begun:
                 reads.append(pool.submit(read_image, save(tmp_path / name, Image.new("RGB", (8, 8)))))
-                assert begun[name].wait(5)
+                assert begun[name].wait(100)
             reads[0].result()
             first_is_read.set()
             reads[1].result()

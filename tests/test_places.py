@@ -243,7 +243,7 @@ class TestSentences:
         started = time.monotonic()
         with pytest.raises(StoreError, match=r"s3://bucket cannot be reached .*check the network"):
             read_image("s3://bucket/a.jpg")
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 100
 
     def test_a_store_that_does_not_answer(self, s3_variables, monkeypatch) -> None:
         """It takes some seconds, for that is what it waits for."""
@@ -254,7 +254,7 @@ class TestSentences:
             for attempt in (RemotePath.read_bytes, RemotePath.info, lambda place: place.write_bytes(b"", new=True)):
                 with pytest.raises(StoreError, match="cannot be reached"):
                     attempt(RemotePath("s3://bucket/a.jpg"))
-            assert time.monotonic() - started < 60
+            assert time.monotonic() - started < 100
 
     @pytest.mark.parametrize(
         ("error", "kind", "words"),

@@ -22,10 +22,8 @@ def write_pair(photo: Path, mask: Path, seed: int, value: int = 128) -> None:
     Image.fromarray(red).save(mask)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A folder with perseg/ (2 objects, 2 tests each), fss/ (1 class, 2 tests) and davis/ (1 sequence, 10 frames)."""
-    root = tmp_path / "data"
+def write_data_sets(root: Path) -> Path:
+    """Fill a folder: perseg/ (2 objects, 2 tests each), fss/ (1 class, 2 tests), davis/ (1 sequence, 10 frames)."""
     for thing in ("mug", "dog toy"):
         for number in range(3):
             write_pair(
@@ -42,6 +40,12 @@ def data(tmp_path: Path) -> Path:
             number % 4,
         )
     return root
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The three data sets of `write_data_sets`, which a test may change."""
+    return write_data_sets(tmp_path / "data")
 
 
 @pytest.fixture

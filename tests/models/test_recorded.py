@@ -199,7 +199,7 @@ def test_threads_do_not_mix_what_they_give(tiny: Any) -> None:
         plain = [ask(load_model("tiny", device="cpu"), encoding, question(tiny, number)) for number in range(8)]
 
     def person(number: int) -> list[Decoded]:
-        start.wait(20)
+        start.wait(100)
         with torch.inference_mode():
             return [ask(tiny, encoding, question(tiny, number)) for _ in range(6)]
 

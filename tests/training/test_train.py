@@ -108,10 +108,12 @@ def test_sigterm_ends_the_run_and_leaves_its_files(drawn_folder: Path, small_wei
     command = [sys.executable, "-m", "training.train", "--init", str(small_weights), "--threads", "1"]
     process = subprocess.Popen(command + _options(drawn_folder, out), stdout=subprocess.DEVNULL, cwd=ROOT)
     deadline = time.monotonic() + 120
-    while not (out / "log.jsonl").exists() and time.monotonic() < deadline:
+    while not (out / "log.jsonl").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=100) == 0
     assert TinySam.load(out / "latest.safetensors").history["photos_seen"] > 100
     assert torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["steps"] > 0
 
@@ -119,5 +121,5 @@ def test_sigterm_ends_the_run_and_leaves_its_files(drawn_folder: Path, small_wei
 def test_minutes_end_the_run(drawn_folder: Path, small_weights: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     _run(_options(drawn_folder, tmp_path / "out", "--minutes", "0.02", "--init", str(small_weights)))
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 200
     TinySam.load(tmp_path / "out" / "latest.safetensors")

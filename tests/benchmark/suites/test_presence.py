@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from tests.benchmark.conftest import write_data_sets
 
 from persam.benchmark.suites.presence import ask_presence
 from persam.benchmark.suites.suite import PhotoSet, Trial, read_photos
@@ -13,7 +14,13 @@ from persam.errors import UsageError
 from persam.models.loading import load_model
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Not to be changed: all tests share it, and what is found in it."""
+    return write_data_sets(tmp_path_factory.mktemp("presence") / "data")
+
+
+@pytest.fixture(scope="module")
 def found(data):
     return ask_presence(Trial(read_photos(data), load_model()))
 
