@@ -119,6 +119,7 @@ def test_by_keyboard_alone_and_with_mistakes(visit: Callable[..., Visit], study:
     here = visit("Study", size="narrow", scheme="dark")
     page, board, said = here.page, here.canvas("study-canvas"), here.status("study")
     keys = page.keyboard
+    expect(said).to_have_text("Open a study, or make a new one.")
     page.locator("#study-folder").get_by_role("textbox").focus()
     for wrong, words in (
         (study.folder.parent / "photos", "holds photos and is no study"),
@@ -165,16 +166,20 @@ def test_by_keyboard_alone_and_with_mistakes(visit: Callable[..., Visit], study:
 
     # The browser asks before a drawing is lost; the same name another time is told whose masks these are.
     board.answered()
-    asked = "() => !window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
-    assert not page.evaluate(asked)
+    asks, leave = (
+        "window.persamUnsaved()",
+        "() => window.dispatchEvent(new Event('beforeunload', { cancelable: true }))",
+    )
+    assert not page.evaluate(asks)
     for _ in range(3):
         keys.press("Enter")
     board.answered()
     assert board.drawn() == (0, 0, 1)
-    assert page.evaluate(asked)
+    assert page.evaluate(asks)
+    assert not page.evaluate(leave)  # and whoever stays goes on as before
     keys.press("PageUp")
     expect(page.locator("#study-progress")).to_contain_text("photo 1 of 2")
-    assert page.evaluate(asked)  # it is still kept
+    assert page.evaluate(asks)  # it is still kept
     page.locator("#study-change").focus()
     keys.press("Enter")
     expect(page.locator("#study-annotator input")).to_be_focused()
@@ -186,4 +191,4 @@ def test_by_keyboard_alone_and_with_mistakes(visit: Callable[..., Visit], study:
     assert board.drawn() == (0, 0, 1)
     keys.press("s")
     expect(page.locator("#study-more")).to_be_focused()
-    assert not page.evaluate(asked)
+    assert not page.evaluate(asks)

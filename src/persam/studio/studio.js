@@ -3,3 +3,10 @@
 window.addEventListener("keydown", (event) => {
   if (event.key === "Tab" && event.target.matches("input[role=combobox]")) event.stopImmediatePropagation();
 }, { capture: true });
+
+// Gradio ends a page's connection as soon as it might be left: who decides to stay must still have it.
+window.addEventListener("beforeunload", (event) => {
+  if (!window.persamUnsaved || !window.persamUnsaved()) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+});

@@ -60,12 +60,12 @@ function bringIn() {
   if (place.getBoundingClientRect().bottom > innerHeight) document.querySelector(props.top).scrollIntoView();
 }
 
-// Drawings live as long as the page.
+// Drawings live as long as the page, which asks before it goes (studio.js).
 function isDrawn() {
   const { points, box, strokes } = document.querySelector(`#${props.place} .pc-stage`).dataset;
   return [points, box, strokes].some((each) => Number(each));
 }
-window.addEventListener("beforeunload", (event) => { if (props.unsaved || (isLookedAt() && isDrawn())) event.preventDefault(); });
+window.persamUnsaved = () => props.unsaved || Boolean(isLookedAt() && isDrawn());
 
 // Keys press buttons while the place is on the screen, also where its photo cannot be shown, but never while somebody
 // types; arrows that change what has the focus press none.
