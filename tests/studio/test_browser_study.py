@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 from tests.conftest import draw_scene
+from tests.studio.accessibility import poor_contrast
 from tests.studio.browsing import Visit
 
 from persam.masks import read_mask
@@ -111,3 +112,83 @@ def test_two_photos(visit: Callable[..., Visit], study: Study) -> None:
     assert (time.made, time.assistance, time.strokes, time.place) == (HAND, BY_HAND, 1, 2)
     assert read_mask(file.with_name("01.png"))[y, x]
     assert here.sideways() == 0
+
+
+def test_by_keyboard_alone_and_with_mistakes(visit: Callable[..., Visit], study: Study) -> None:
+    """Lists that Tab leaves are closed, the keyboard is never lost, and what is drawn is neither lost nor left so."""
+    here = visit("Study", size="narrow", scheme="dark")
+    page, board, said = here.page, here.canvas("study-canvas"), here.status("study")
+    keys = page.keyboard
+    expect(said).to_have_text("Open a study, or make a new one.")
+    page.locator("#study-folder").get_by_role("textbox").focus()
+    for wrong, words in (
+        (study.folder.parent / "photos", "holds photos and is no study"),
+        (study.folder.parent / "gone", 'make one under "Make a new study"'),
+        (study.folder / "disc", "is one category of a study"),
+    ):
+        keys.press("Control+a")
+        keys.type(str(wrong))
+        keys.press("Enter")
+        expect(said).to_contain_text(words)
+        expect(page.locator("#study-open")).to_have_attribute("aria-disabled", "false")  # it hears again
+    keys.press("Control+a")
+    keys.type(str(study.folder))
+    keys.press("Enter")
+    expect(said).to_have_text("The study has 2 photos in 1 category.")
+    page.locator("#study-annotator input").focus()
+    expect(page.get_by_role("listbox")).to_be_visible()
+    for _ in range(2):
+        keys.press("Tab")
+    expect(page.get_by_role("listbox")).to_have_count(0)
+    page.locator("#study-start").focus()  # at the lower end of a small window
+    keys.press("Enter")
+    expect(said).to_have_text("Type the name of the person who masks the photos.")
+    expect(said).to_be_in_viewport()
+    assert poor_contrast(page) == []
+
+    # The photo has the keyboard as soon as it is there, and a stroke that is not ended is saved with the mask.
+    page.locator("#study-annotator input").focus()
+    keys.type("ANNA")
+    keys.press("Enter")
+    page.locator("#study-start").focus()
+    keys.press("Enter")
+    expect(board.stage).to_be_focused()
+    expect(board.stage).to_be_in_viewport()
+    board.answered()
+    keys.press("d")
+    keys.press("Enter")  # the crosshair appears
+    keys.press("Enter")
+    for _ in range(6):
+        keys.press("ArrowRight")
+    keys.press("s")
+    expect(said).to_have_text("00.png is saved.")
+    assert times_of(study, "anna")["00"].strokes == 1
+
+    # The browser asks before a drawing is lost; the same name another time is told whose masks these are.
+    board.answered()
+    asks, leave = (
+        "window.persamUnsaved()",
+        "() => window.dispatchEvent(new Event('beforeunload', { cancelable: true }))",
+    )
+    assert not page.evaluate(asks)
+    for _ in range(3):
+        keys.press("Enter")
+    board.answered()
+    assert board.drawn() == (0, 0, 1)
+    assert page.evaluate(asks)
+    assert not page.evaluate(leave)  # and whoever stays goes on as before
+    keys.press("PageUp")
+    expect(page.locator("#study-progress")).to_contain_text("photo 1 of 2")
+    assert page.evaluate(asks)  # it is still kept
+    page.locator("#study-change").focus()
+    keys.press("Enter")
+    expect(page.locator("#study-annotator input")).to_be_focused()
+    expect(said).to_contain_text("What is drawn on 01.png is not saved yet")
+    page.locator("#study-start").focus()
+    keys.press("Enter")
+    expect(said).to_contain_text("You go on as anna, who has done 1 of 2 photos of disc. If that is not you")
+    expect(board.stage).to_be_focused()
+    assert board.drawn() == (0, 0, 1)
+    keys.press("s")
+    expect(page.locator("#study-more")).to_be_focused()
+    assert not page.evaluate(asks)

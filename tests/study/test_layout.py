@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.study.people import save, write_photos
 
 from persam.errors import PersamError, UsageError
@@ -106,12 +107,17 @@ def test_what_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "study" / "disc").mkdir(parents=True)
     with pytest.raises(UsageError, match="not laid out as a study: looked for STUDY/CATEGORY/images"):
         read(tmp_path / "study")
+    Image.new("RGB", (9, 9)).save(tmp_path / "study" / "disc" / "00.png")
+    with pytest.raises(UsageError, match="disc holds photos and is no study; make one with `persam study new`"):
+        read(tmp_path / "study" / "disc")
     (tmp_path / "study" / "disc" / "images").mkdir()
     with pytest.raises(UsageError, match="Nobody has a folder for masks"):
         read(tmp_path / "study")
     (tmp_path / "study" / "disc" / "annotators" / "gold").mkdir(parents=True)
     with pytest.raises(UsageError, match="an annotator is called 'gold'"):
         read(tmp_path / "study")
+    with pytest.raises(UsageError, match="is one category of a study; the study is the folder above it, .*study\\.$"):
+        read(tmp_path / "study" / "disc")
 
 
 def test_the_digest_changes_with_a_mask_and_a_name(tmp_path: Path, photos: Path) -> None:

@@ -14,7 +14,7 @@ from persam.studio import concepts
 from persam.studio.find import tab as find
 from persam.studio.study import tab as annotate
 from persam.studio.teach import tab as teach
-from persam.studio.theme import css, theme
+from persam.studio.theme import css, head, theme
 from persam.studio.workshop import Workshop
 
 TABS = (("Teach", teach.build), ("Find", find.build), ("Concepts", concepts.build), ("Study", annotate.build))
@@ -52,6 +52,7 @@ def create_studio(workshop: Workshop) -> FastAPI:
         path="/",
         theme=theme(),
         css=css(),
+        head=head(),
         css_paths=[files(__package__) / name for name in _STYLES],
         footer_links=[],
         run_history=False,

@@ -39,6 +39,7 @@ _OF_COMMANDS = (
         'learn it again with "Keep the photo" ticked.',
     ),
     ("learn it again with --keep-reference.", 'learn it again with "Keep the photo" ticked.'),
+    ("make one with `persam study new`.", 'make one under "Make a new study".'),
     ("see with --picture which of the two is right, ", ""),
 )
 

@@ -15,6 +15,11 @@ def css() -> str:
     return (files("persam.studio") / "studio.css").read_text(encoding="utf-8")
 
 
+def head() -> str:
+    """What the page runs before anything else, for its head."""
+    return f"<script>{(files('persam.studio') / 'studio.js').read_text(encoding='utf-8')}</script>"
+
+
 def theme() -> gr.themes.Base:
     """Make the theme: teal on greys; every text keeps a contrast of 4.5 to 1 to its ground (WCAG 2.2, 1.4.3)."""
     # Names of fonts alone, as strings: Gradio would ask a host for those of class GoogleFont.

@@ -95,7 +95,7 @@ def read(folder: str | Path) -> Study:
         raise UsageError(f"There is no study at {root}; make one with `persam study new`.")
     homes = [home for home in subfolders(root) if (home / IMAGES).is_dir() or (home / ANNOTATORS).is_dir()]
     if not homes:
-        raise UsageError(f"{root} is not laid out as a study: looked for {LAYOUT}.")
+        raise UsageError(_no_study(root))
     annotators = sorted({person.name for home in homes for person in subfolders(home / ANNOTATORS)})
     if not annotators:
         raise UsageError(f"Nobody has a folder for masks in {root}: looked for {LAYOUT}.")
@@ -105,6 +105,15 @@ def read(folder: str | Path) -> Study:
         StudyCategory(home.name, home, _photos(home / IMAGES), has_gold=(home / GOLD).is_dir()) for home in homes
     )
     return Study(root, categories, tuple(annotators))
+
+
+def _no_study(root: Path) -> str:
+    """What a folder is instead, as far as one can see."""
+    if (root / IMAGES).is_dir() and (root / ANNOTATORS).is_dir():
+        return f"{root} is one category of a study; the study is the folder above it, {root.parent}."
+    if any(is_photo(file) for file in entries(root)):
+        return f"{root} holds photos and is no study; make one with `persam study new`."
+    return f"{root} is not laid out as a study: looked for {LAYOUT}."
 
 
 def subfolders(folder: Path) -> list[Path]:

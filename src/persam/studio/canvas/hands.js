@@ -191,13 +191,14 @@ function pressed(event) {
 element.addEventListener("keydown", (event) => {
   if (event.target === widthInput && event.key.startsWith("Arrow")) return;
   if (pressed(event)) { event.preventDefault(); event.stopPropagation(); refresh(); }
+  else if (!["Shift", "Control", "Alt", "Meta"].includes(event.key)) endStrokeOfKeys(); // such as S, which saves it
 });
 element.addEventListener("keyup", (event) => {
   if (event.key === " ") spaceHeld = false;
   if (event.key.toLowerCase() === "h") hide(false);
   refresh();
 });
-stage.addEventListener("blur", () => { spaceHeld = false; hide(false); });
+stage.addEventListener("blur", () => { spaceHeld = false; hide(false); endStrokeOfKeys(); });
 
 new ResizeObserver(lay).observe(stage);
 window.addEventListener("resize", lay);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -22,10 +23,14 @@ class Stopwatch(gr.HTML, metaclass=StublessMeta):
     """Counts the seconds that a photo is on the screen and somebody is at it.
 
     It does not count while the page is hidden, another tab of the studio is open, or nothing has moved for a while. A
-    listener gets its value by `READ`, given as the listener's ``js``; it also makes keys press buttons.
+    listener gets its value by `READ`, given as the listener's ``js``; it also makes keys press buttons, gives the focus
+    to what is shown next where it was lost, and has the browser ask before a page is left on which a drawing was not
+    saved.
 
     Args:
-        place: id of the element that must be seen for time to count.
+        place: id of the element that must be seen for time to count. A `Canvas` is in it.
+        landing: selectors of what gets a focus that was lost with what had it; the first that is seen.
+        top: selector of what is brought to the top of the window where the place does not fit below it.
         idle: seconds without a movement after which it stops.
         keys: id of a button by the key that presses it as long as `place` is seen, such as ``{"s": "study-save"}``.
         more: whatever `gradio.HTML` takes.
@@ -36,9 +41,12 @@ class Stopwatch(gr.HTML, metaclass=StublessMeta):
         value: Any = None,
         *,
         place: str = "",
+        landing: Sequence[str] = (),
+        top: str = "",
         idle: float = 30.0,
         keys: dict[str, str] | None = None,
         photo: str = "",
+        unsaved: bool = False,
         **more: Any,
     ) -> None:
         for name in ("html_template", "js_on_load", "css_template", "apply_default_css"):
@@ -49,9 +57,12 @@ class Stopwatch(gr.HTML, metaclass=StublessMeta):
             js_on_load=_script(),
             apply_default_css=False,
             place=place,
+            landing=list(landing),
+            top=top,
             idle=idle,
             keys=keys or {},
             photo=photo,
+            unsaved=unsaved,
             **more,
         )
 
@@ -64,9 +75,14 @@ class Stopwatch(gr.HTML, metaclass=StublessMeta):
         return value
 
     @staticmethod
-    def show(photo: Shown | None) -> Any:
-        """An update: begin to count for a photo; None: stop."""
-        return gr.update(photo="" if photo is None else photo.url)
+    def show(photo: Shown | None, *, unsaved: bool = False) -> Any:
+        """An update: begin to count for a photo; None: stop.
+
+        Args:
+            photo: that is looked at from now on.
+            unsaved: whether there are drawings elsewhere that go with the page.
+        """
+        return gr.update(photo="" if photo is None else photo.url, unsaved=unsaved)
 
 
 #: For a listener whose last input is the stopwatch.

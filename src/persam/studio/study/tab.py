@@ -20,7 +20,8 @@ from persam.errors import PersamError, UsageError
 from persam.files import expanded
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.canvas import TOOLS
-from persam.studio.cards import line
+from persam.studio.cards import line, on_page
+from persam.studio.components import on_press
 from persam.studio.study import organise
 from persam.studio.study.sitting import AT_END, AWAY, IDLE_LIMIT, Sitting, StaleError
 from persam.studio.study.stopwatch import READ, Stopwatch, active_seconds
@@ -30,12 +31,13 @@ from persam.studio.study.texts import (
     instructions,
     kept,
     progress,
+    size,
     thanks,
+    welcome,
     within,
 )
 from persam.studio.workshop import Shown, Workshop
 from persam.study import BY_HAND, PROPOSAL, WITH_MODEL, Annotation, add_annotator, new, photo_folders, read
-from persam.words import counted
 
 _ASSISTANCE = [
     ("With the model: click on the object or draw a box, then mend", WITH_MODEL),
@@ -51,6 +53,7 @@ _KEYS = {
     "pageup": "study-previous",
     "arrowleft": "study-previous",
 }
+_LANDING = ("#study-canvas .pc-stage", "#study-more", "#study-annotator input")
 Update = dict[Any, Any]
 SittingKey = tuple[Path, str, str, str]  # folder of the study, category, annotator, assistance
 
@@ -124,10 +127,10 @@ class _StudyTab:
             self.make = gr.Button("Make the study", elem_id="study-make")
 
     def _lay_out_desk(self) -> None:
-        keys = dict(_KEYS)
         self.stopwatch = Stopwatch(
-            place="study-canvas", idle=IDLE_LIMIT, keys=keys, elem_id="study-stopwatch", visible="hidden"
-        )
+            place="study-canvas", landing=_LANDING, top="#study-status", idle=IDLE_LIMIT, keys=dict(_KEYS),
+            elem_id="study-stopwatch", visible="hidden",
+        )  # fmt: skip
         with gr.Column(visible=False, elem_id="study-desk") as self.desk:
             # Above the photo, so that on a small screen one need not scroll for every photo.
             with gr.Row(elem_classes="toolbar"):
@@ -143,8 +146,8 @@ class _StudyTab:
             gr.Markdown(
                 "Keys: **S** saves and goes on (also **Ctrl+Enter**), **Page down** and **Page up** go on and back "
                 "without saving (what you drew is kept as long as this page is open); so do the arrow keys outside the "
-                "photo. The question mark above the "
-                "photo shows the keys of the tools.",
+                "photo. To change a mask that is saved, go back to its photo. The question mark above the photo shows "
+                "the keys of the tools.",
                 elem_id="study-keys",
             )
 
@@ -168,9 +171,8 @@ class _StudyTab:
         )
         if self.workshop.study is None and self.workshop.is_local:
             opened = [self.folder, self.typed, self.status]  # the rest follows, for the folder has changed
-            self.open.click(self._open, [self.typed], opened)
-            self.typed.submit(self._open, [self.typed], opened)
-            self.make.click(self._make, [self.new_folder, self.new_photos, self.new_annotators], opened)
+            on_press(self.open, self._open, [self.typed], opened, also=self.typed.submit)
+            on_press(self.make, self._make, [self.new_folder, self.new_photos, self.new_annotators], opened)
         self.start.click(
             self._begin,
             [self.folder, self.annotator, self.category, self.assistance, self.sittings],
@@ -210,10 +212,7 @@ class _StudyTab:
             self.annotator: gr.update(choices=list(study.annotators), value=None),
             self.category: gr.update(**categories(study, "")),
             self.readme: told,
-            self.status: line(
-                f"The study has {counted(study.photo_count, 'photo')} in "
-                f"{counted(len(study.categories), 'category', 'categories')}."
-            ),
+            self.status: line(size(study)),
         }
 
     def _own_categories(self, folder: str | None, name: str | None) -> Any:
@@ -229,7 +228,7 @@ class _StudyTab:
                 raise UsageError("Type the folder of a study.")
             study = read(typed.strip())
         except PersamError as error:
-            return {self.status: line(str(error), problem=True)}
+            return {self.status: line(on_page(str(error)), problem=True)}
         return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: line("")}
 
     def _make(self, folder: str, photos: str, annotators: str) -> Update:
@@ -262,7 +261,7 @@ class _StudyTab:
             sitting = sittings.get(key) or Sitting(self.workshop, work, assistance)
             with sitting.turn:
                 place = sitting.sit_down(work)
-                shown = self._show_end(sitting) if place is None else self._show(sitting, place)
+                shown = self._show_end(sitting) if place is None else self._show(sitting, place, welcome(work))
         except PersamError as error:
             told = str(error) if folder is None else within(folder, error)
             return {self.status: line(told, problem=True)}
@@ -389,7 +388,7 @@ class _StudyTab:
             self.end: gr.update(visible=False),
             self.desk: gr.update(visible=True),
             self.canvas: canvas,
-            self.stopwatch: Stopwatch.show(shown),
+            self.stopwatch: Stopwatch.show(shown, unsaved=bool(sitting.unsaved())),
             self.progress: progress(sitting),
         }
 
@@ -415,7 +414,7 @@ class _StudyTab:
             self.desk: gr.update(visible=False),
             self.end: gr.update(visible=True),
             self.canvas: Canvas.show(None),
-            self.stopwatch: Stopwatch.show(None),
+            self.stopwatch: Stopwatch.show(None, unsaved=bool(sitting.unsaved())),
             self.done: thanks(sitting),
             self.status: line(ending(sitting), problem=bool(sitting.unreadable)),
         }
@@ -423,16 +422,16 @@ class _StudyTab:
     def _show_away(self, sitting: Sitting) -> Update:
         """The setup, for somebody who was at the desk."""
         left = self._own_categories(str(sitting.work.study_folder), sitting.work.annotator)
-        return self._show_setup(kept(sitting)) | {self.category: left}
+        return self._show_setup(kept(sitting), unsaved=bool(sitting.unsaved())) | {self.category: left}
 
-    def _show_setup(self, said: str, *, problem: bool = False) -> Update:
+    def _show_setup(self, said: str, *, problem: bool = False, unsaved: bool = False) -> Update:
         return {
             self.sitting: None,
             self.setup: gr.update(visible=True),
             self.desk: gr.update(visible=False),
             self.end: gr.update(visible=False),
             self.canvas: Canvas.show(None),
-            self.stopwatch: Stopwatch.show(None),
+            self.stopwatch: Stopwatch.show(None, unsaved=unsaved),
             self.status: line(said, problem=problem),
         }
 

@@ -30,6 +30,12 @@ def categories(study: Study, annotator: str) -> dict[str, Any]:
     return {"choices": choices, "value": chosen or (choices[0][1] if choices else None)}
 
 
+def size(study: Study) -> str:
+    """How much there is to do in all."""
+    categories = counted(len(study.categories), "category", "categories")
+    return f"The study has {counted(study.photo_count, 'photo')} in {categories}."
+
+
 def instructions(study: Study) -> str:
     """The study's README.txt, which tells annotators what to do."""
     file = study.folder / README
@@ -56,6 +62,17 @@ def progress(sitting: Sitting) -> str:
         f'<div role="progressbar" aria-label="Photos that are done" aria-valuemin="0" aria-valuemax="{sitting.count}" '
         f'aria-valuenow="{len(done)}" style="{_BAR}">'
         f'<div style="{_FILL} width: {100 * len(done) / sitting.count:.1f}%"></div></div>'
+    )
+
+
+def welcome(work: Annotation) -> str:
+    """Said to whoever sits down: somebody with the name of another would mend that person's masks."""
+    done = len(work.done())
+    if not done:
+        return ""
+    return (
+        f"You go on as {work.annotator}, who has done {done} of {counted(len(work.photos), 'photo')} of "
+        f'{work.category.name}. If that is not you, choose "Change name or category".'
     )
 
 
