@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 from tests.benchmark.video_for_tests import SIZE, write_davis_2017, write_youtube_vos
-from tests.cli.test_bench import PERSAM, ROOT, metrics
+from tests.cli.test_bench import kill_when, metrics
 from tests.fakes import ColourModel
 
 from persam.images import read_image
@@ -106,23 +101,11 @@ class TestStopped:
     def test_killed_and_started_again(self, run, davis, tmp_path):
         """`kill -9` after the first sequence, and the same command again: the numbers of a run that was left alone."""
         command = [str(each) for each in follow(davis)]
-        slow = "import persam.benchmark.video.following as way; import time; read = way.read_image\n"
-        slow += "way.read_image = lambda path: (time.sleep(1.0 if 'solo' in str(path) else 0), read(path))[1]\n"
-        script = PERSAM.format(root=str(ROOT)).replace("from persam.cli.main", slow + "from persam.cli.main")
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, *command, "--output", str(tmp_path / "killed")],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        waits = "import persam.benchmark.video.following as way; import time; read = way.read_image\n"
+        waits += "way.read_image = lambda path: (time.sleep(3600 if 'solo' in str(path) else 0), read(path))[1]\n"
         records = tmp_path / "killed/records.jsonl"
-        deadline = time.monotonic() + 200
-        while not (records.exists() and records.read_bytes().count(b"\n") >= 8):
-            assert process.poll() is None, process.communicate()[1].decode()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert records.read_bytes().count(b"\n") == 8  # of the first sequence
+        done = kill_when(records, 8, [*command, "--output", str(tmp_path / "killed")], waits)
+        assert done == 8  # of the first sequence
         assert run(*command, "--output", tmp_path / "killed").exit_code == 0
         assert run(*command, "--output", tmp_path / "whole").exit_code == 0
         assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")

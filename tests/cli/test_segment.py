@@ -273,11 +273,12 @@ class TestAsAProcess:
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for a child")
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_stopped_by_a_signal(self, learned, tmp_path, scene, number, code):
+    def test_stopped_by_a_signal(self, learned, tmp_path, photo_file, number, code):
+        photos, out = tmp_path / "photos", tmp_path / "out"
+        photos.mkdir()
         for name in range(400):
-            Image.fromarray(scene[0]).save(tmp_path / f"{name:03}.png")
-        out = tmp_path / "out"
-        arguments = [*PERSAM, "segment", learned, tmp_path, "-o", out, "--coco"]
+            (photos / f"{name:03}.png").write_bytes(photo_file.read_bytes())
+        arguments = [*PERSAM, "segment", learned, photos, "-o", out, "--coco"]
         with subprocess.Popen(
             arguments,
             stderr=subprocess.PIPE,
