@@ -137,18 +137,9 @@ def test_a_training_that_did_not_end_goes_on_and_ends_in_the_same_weights(
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_half_a_step_is_never_kept(
-    broken: bool,
-    tiny: Tiny,
-    prepared: Path,
-    tmp_path: Path,
-    short: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
+    broken: bool, tiny: Tiny, prepared: Path, tmp_path: Path, short: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C amid the update of the weights waits for its end; whatever else ends it there leaves nothing of it."""
-    # In the background of a shell this process would ignore it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     step = torch.optim.AdamW.step
     calls: list[int] = []
 
