@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -529,13 +530,17 @@ def test_a_photo_that_is_being_read_comes_too_late(model: PerSAM, concept: Conce
     engine = Engine(model)
     future = engine.segment(photo, [concept])
     assert photo.started.wait(20)
-    closing = threading.Thread(target=lambda: engine.close(finish=False) if ends == "close" else engine.give_up())
+    stop = engine.give_up if ends == "give_up" else partial(engine.close, finish=False)
+    closing = threading.Thread(target=stop, daemon=True)
     closing.start()
-    while not engine._is_patient_only:
+    until = time.monotonic() + 20
+    while not engine._has_dropped:
+        assert time.monotonic() < until
         time.sleep(0.005)
     photo.event.set()
     assert isinstance(future.exception(20), StoppingError)
     closing.join(20)
+    assert not closing.is_alive()
     engine.close()
 
 
