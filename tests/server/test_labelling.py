@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from typing import Any
 
 import cv2
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.server import bad_files
 
 from persam.errors import PersamError
+from persam.server.label_studio import labelling
 from persam.server.label_studio.brush import encode_brush
 from persam.server.label_studio.labelling import Control, Drawn, Labelling, drawn_by_label, regions_of
 
@@ -129,6 +131,25 @@ def test_a_tool_beside_its_labels_has_two_results_for_a_region(tool: str) -> Non
     assert drawn.boxes == plain.boxes
     assert (drawn.mask is None) == (plain.mask is None)
     assert drawn.mask is None or (drawn.mask == plain.mask).all()
+
+
+def test_a_tag_is_known_in_any_case() -> None:
+    plain = Labelling.read(BRUSH)
+    for tag in ("Image", "KeyPointLabels", "BrushLabels", "Label", "PolygonLabels"):
+        assert Labelling.read(re.sub(rf"\b{tag}\b", tag.lower(), BRUSH)) == plain
+    config = """<View><Image name="i" value="$i"/><Labels name="l" toName="i"><Label value="Mug"/></Labels>
+    <Brush name="b" toName="i"/></View>"""
+    assert Labelling.read(config.replace("Labels", "labels")) == Labelling.read(config)
+
+
+@pytest.mark.parametrize("kind", ["bitmasklabels", "brushlabels", "polygonlabels", "ellipselabels"])
+def test_regions_are_so_many_as_can_be_read_in_time(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "_MOST_PIXELS", 3 * SIZE[0] * SIZE[1])
+    (one,) = regions_of(shape(), control(kind), "Mug", 0.5)
+    cheap = [region("rectanglelabels", x=10, y=10, width=50, height=50), region("keypointlabels", x=1, y=1)]
+    assert drawn_by_label([one] * 3 + cheap * 9, SIZE)["Mug"].mask is not None
+    with pytest.raises(PersamError, match="4 painted regions, .* join them into 3 at most"):
+        drawn_by_label([one] * 4, SIZE)
 
 
 def test_a_click_beside_its_labels_is_a_click_and_a_text_is_nothing_drawn() -> None:

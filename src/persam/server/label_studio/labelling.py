@@ -35,6 +35,7 @@ _CLICKS, _LABELS = "keypointlabels", "labels"
 _LONGEST_CONFIG = 1_000_000  # characters
 _SMALLEST_PART = 0.01  # of a mask: smaller parts are no regions of their own, which somebody would have to delete
 _MOST_CORNERS = 100_000
+_MOST_PIXELS = 5_000_000_000  # of all that is painted in a photo, every region as large as it: half a minute's work
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class Labelling:
             tags = list(ET.fromstring(config).iter())  # noqa: S314
         except (ET.ParseError, RecursionError, ValueError) as error:
             raise PersamError("The labelling configuration is not valid XML; save it again in Label Studio.") from error
-        images = {tag.get("name"): tag.get("value", "") for tag in tags if tag.tag == "Image"}
+        for tag in tags:
+            tag.tag = tag.tag.lower()  # Label Studio takes a tag in any case
+        images = {tag.get("name"): tag.get("value", "") for tag in tags if tag.tag == "image"}
         on_photos = [tag for tag in tags if images.get(tag.get("toName"), "").startswith("$")]
         controls = [
             _control(tag, labels, images[tag.get("toName")])
@@ -163,15 +166,14 @@ class Project:
 
 def _labels_of(tag: ET.Element, tags: Sequence[ET.Element]) -> list[ET.Element]:
     """Which tags hold the labels of one that draws: itself (``BrushLabels``), or those beside it (``Brush``)."""
-    kind = tag.tag.lower()
-    if kind in (*_KINDS, _CLICKS):
+    if tag.tag in (*_KINDS, _CLICKS):
         return [tag]
-    draws = f"{kind}{_LABELS}" in (*_KINDS, _CLICKS)
-    return [each for each in tags if draws and (each.tag, each.get("toName")) == ("Labels", tag.get("toName"))]
+    draws = f"{tag.tag}{_LABELS}" in (*_KINDS, _CLICKS)
+    return [each for each in tags if draws and (each.tag, each.get("toName")) == (_LABELS, tag.get("toName"))]
 
 
 def _control(tag: ET.Element, holder: ET.Element, image: str) -> Control:
-    labels = [each.get("alias") or each.get("value") for each in holder.iter("Label")]
+    labels = [each.get("alias") or each.get("value") for each in holder.iter("label")]
     try:
         most, threshold = int(tag.get("model_max_instances", "1")), float(tag.get("model_threshold", str(SURE_ENOUGH)))
         check_search(most, threshold)
@@ -181,7 +183,7 @@ def _control(tag: ET.Element, holder: ET.Element, image: str) -> Control:
             "objects such as 3, and a score from 0 to 1."
         ) from error
     return Control(
-        kind=f"{tag.tag.lower().removesuffix(_LABELS)}{_LABELS}",
+        kind=f"{tag.tag.removesuffix(_LABELS)}{_LABELS}",
         name=tag.get("name", ""),
         image=tag.get("toName", ""),
         field=image.removeprefix("$"),
@@ -258,8 +260,9 @@ def drawn_by_label(regions: Any, size: Size) -> dict[str, Drawn]:
     """What was drawn of each label: a mask of the photo's size for each, so of many labels take one after another.
 
     Raises:
-        PersamError: a region is damaged.
+        PersamError: a region is damaged, or they are too many for the photo.
     """
+    check_count(regions, size)
     found: dict[str, Drawn] = {}
     for label, those in by_label(regions).items():
         drawn = Drawn()
@@ -268,6 +271,22 @@ def drawn_by_label(regions: Any, size: Size) -> dict[str, Drawn]:
         if not drawn.is_empty:
             found[label] = drawn
     return found
+
+
+def check_count(regions: Any, size: Size) -> None:
+    """See that the regions of an annotation are read in reasonable time: few bytes of PNG may hold many pixels.
+
+    Raises:
+        PersamError: too many are painted, for a photo of size (H, W).
+    """
+    no_masks = ("rectanglelabels", _CLICKS)
+    painted = sum(_kind_of(each) not in no_masks for those in by_label(regions).values() for each in those)
+    pixels = size[0] * size[1]
+    if painted * pixels > _MOST_PIXELS:
+        raise PersamError(
+            f"The annotation has {painted} painted regions, which are too many for a photo of {pixels / 1e6:,.1f} "
+            f"million pixels; join them into {_MOST_PIXELS // pixels} at most, or label a smaller photo."
+        )
 
 
 def by_label(regions: Any) -> dict[str, list[Mapping[str, Any]]]:
