@@ -183,7 +183,7 @@ def test_refusals_are_the_service_s_sentences(client: Client, url: str, tmp_path
             call()
         assert caught.value.status == status
     assert not (tmp_path / "cat.safetensors").exists()
-    with Client(url, "another-token-123") as stranger, pytest.raises(RefusedError, match="asks for its token"):
+    with Client(url, "another-token-123") as stranger, pytest.raises(RefusedError, match="is not this service's"):
         stranger.concepts()
     with pytest.raises(PersamError, match="There is no file"):
         client.segment(tmp_path / "gone.png", "disc")

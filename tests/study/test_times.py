@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib import rc_context
@@ -20,7 +21,7 @@ from tests.study.test_report import Page
 
 from persam import PerSAM, PersamError
 from persam.study import MaskTime, Study, StudyResult, check, read, run, summarise, write_report
-from persam.study.plots import _STYLE, _time_plots
+from persam.study.plots import _STYLE, _legend, _time_plots
 from persam.study.report import metrics
 from persam.study.time_summary import TimedMask, _spearman, summarise_times
 from persam.study.times import (
@@ -341,6 +342,17 @@ def test_an_axis_of_seconds_says_seconds(seconds: tuple[float, float]) -> None:
     for svg in drawn.values():
         assert "mathdefault" not in svg
         assert re.search(r">\d[\d.]* (s|min)</text>", svg)
+
+
+def test_names_that_begin_alike_are_two_in_a_legend() -> None:
+    """Shortened they look the same, but a mark without a name would belong to nobody."""
+    figure, axis = plt.subplots()
+    for end in "ab":
+        axis.plot([0], [0], label="x" * 60 + end)
+        axis.plot([1], [0], label="x" * 60 + end)
+    _legend(axis)
+    assert len(axis.get_legend().get_texts()) == 2
+    plt.close(figure)
 
 
 def test_report_with_times(timed: StudyResult, tmp_path: Path) -> None:

@@ -333,8 +333,8 @@ def _check_token(authorization: str, token: str) -> None:
     elif scheme.lower() != "bearer":
         given = ""
     if not hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
-        other = ", and what was sent is none or another" if authorization else ""
-        raise UnknownCallerError(f"This service asks for its token{other}: send it as `Authorization: Bearer TOKEN`.")
+        what = "The token that was sent is not this service's" if given else "This service asks for its token"
+        raise UnknownCallerError(f"{what}; send its own as `Authorization: Bearer TOKEN`.")
 
 
 def _trim() -> None:
