@@ -25,7 +25,7 @@ from persam.errors import PersamError, UsageError
 from persam.instance import rle_mask
 from persam.persam import PerSAM
 from persam.server.app import create_app
-from persam.server.settings import ServerSettings
+from persam.server.settings import Limits, ServerSettings
 
 TOKEN = "0123456789abcdef"
 
@@ -135,6 +135,21 @@ def test_many_photos_are_sent_in_groups_and_one_bad_one_has_an_error(client: Cli
     with pytest.raises(RefusedError, match=r'There is no concept "cat"') as caught:
         list(client.segment_many([photo], "cat"))
     assert caught.value.status == 404
+
+
+def test_photos_are_sent_in_smaller_groups_where_the_service_takes_fewer(tmp_path: Path) -> None:
+    """Too many questions, or one photo among them that is too large: the others are found all the same."""
+    photo, mask = draw_scene()
+    large = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
+    settings = ServerSettings(tmp_path, limits=Limits(questions_per_request=6, photo_bytes=100_000))
+    with served(create_app(settings, PerSAM(ColourModel()))) as url, Client(url) as client:
+        for name in ("disc", "spot"):
+            client.learn(name, photo, mask)
+        records = list(client.segment_many([photo] * 9, ["disc", "spot"], at_once=8))
+        assert [len(each.found) for each in records] == [2] * 9
+        records = list(client.segment_many([photo, photo, large, photo], "disc"))
+        assert [each.error is None for each in records] == [True, True, False, True]
+        assert "100,000" in str(records[2].error) or "0.1 MB" in str(records[2].error)
 
 
 def test_an_album_is_left_to_a_job_and_waited_for(client: Client, tmp_path: Path) -> None:

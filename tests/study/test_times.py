@@ -306,7 +306,7 @@ def test_time_against_agreement_is_spearmans(timed: StudyResult) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ranks_with_many_ties(seed: int) -> None:
-    """Against SciPy, for draws as a bootstrap makes them; a side of one value has no ranks."""
+    """As a bootstrap draws them: equal ones share a rank, and a side of one value has none."""
     rng = np.random.default_rng(seed)
     one, other = rng.integers(0, 9, 30), rng.integers(0, 4, 30)
     assert _spearman(one, other) == pytest.approx(spearmanr(one, other).statistic, abs=1e-12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Names = str | Sequence[str]
 
 _A_PAGE = 1_000  # lines of results
+_TOO_LARGE = 413
 _TAKING = 3_600.0  # seconds that a service may take until gigabytes are unpacked and on its disk; it answers then
 
 
@@ -153,22 +154,24 @@ class Client(Connection):
             max_instances: objects of one concept at most.
             threshold: score from which on one counts as present.
             masks: also get the masks.
-            at_once: photos in one request.
+            at_once: photos in one request; half as many from where the service says that they are too many or too
+                large together.
 
         Raises:
             RefusedError: as the service says why.
         """
         left = iter(photos)
         while group := list(islice(left, at_once)):
-            if len(group) > 1:
-                yield from self._segment(group, concept, max_instances, threshold, masks)
-                continue
             try:
                 yield from self._segment(group, concept, max_instances, threshold, masks)
-            except RefusedError as error:  # alone, a photo that cannot be read is the whole request's error
-                if error.status not in (400, 413, 415):
+            except RefusedError as error:
+                if error.status == _TOO_LARGE and len(group) > 1:
+                    left, at_once = chain(group, left), len(group) // 2
+                elif error.status in (400, _TOO_LARGE, 415) and len(group) == 1:
+                    # Alone, a photo that cannot be read is the whole request's error.
+                    yield PhotoRecord(named(group[0])[0], error=str(error))
+                else:
                     raise
-                yield PhotoRecord(named(group[0])[0], error=str(error))
 
     def _segment(
         self, photos: Sequence[Picture], concept: Names, most: int, threshold: float, masks: bool

@@ -22,6 +22,8 @@ _CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image"><Label value="Mug"/>'
     "</BrushLabels></View>"
 )
+# Label Studio sends all that were chosen for "Retrieve predictions" in one request. No more of it than a batch wait for
+# the model at a time, so that others get their turn, and `request_seconds` ends it.
 _MOST_TASKS = 1_000
 _LEARNED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 _DELETED = ("ANNOTATION_DELETED", "ANNOTATIONS_DELETED")
