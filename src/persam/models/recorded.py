@@ -52,7 +52,7 @@ def by_cuda_graph(work: Callable[[], Decoded], device: torch.device) -> tuple[Ca
 
 
 @dataclass
-class _Form:
+class _PassForm:
     """Passes to which the same is given, in the same shapes: how many there were, and at which one it is recorded."""
 
     passes: int = 0
@@ -73,8 +73,8 @@ class RecordedPasses:
     def __init__(self, recorder: Recorder = by_cuda_graph) -> None:
         self._recorder = recorder
         self._lock = threading.Lock()  # a recording has one place for what is given
-        self._forms: defaultdict[Any, _Form] = defaultdict(_Form)
-        self._kept: OrderedDict[Any, _Form] = OrderedDict()  # those with a recording, the one used last at the end
+        self._forms: defaultdict[Any, _PassForm] = defaultdict(_PassForm)
+        self._kept: OrderedDict[Any, _PassForm] = OrderedDict()  # those with a recording, the one used last at the end
 
     def __call__(
         self, decode: Pass, encoding: EncodedImage, prompts: Prompts, multimask: bool, guidance: Guidance | None
@@ -104,7 +104,7 @@ class RecordedPasses:
                 self._keep(key, form, lambda: self._record(decode, encoding, given, made))
             return made
 
-    def _keep(self, key: Any, form: _Form, record: Callable[[], _Recording | None]) -> None:
+    def _keep(self, key: Any, form: _PassForm, record: Callable[[], _Recording | None]) -> None:
         try:
             form.recording = record()
         except torch.OutOfMemoryError:
