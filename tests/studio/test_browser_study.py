@@ -29,10 +29,11 @@ const ask = window.fetch, bytes = new TextEncoder(), text = new TextDecoder();
 window.fetch = async (what, how) => {
   const answer = await ask(what, how);
   if (!String(what.url || what).includes("/queue/data")) return answer;
+  window.streams = (window.streams || 0) + 1;
   const reader = answer.body.getReader();
   const pull = async (stream) => {
-    const { done, value } = await reader.read();
-    if (done) return stream.close();
+    const { done, value } = await reader.read().catch(() => ({ done: true })); // the page wants no more
+    if (done) { window.streams -= 1; return stream.close(); }
     const said = text.decode(value), end = said.indexOf("close_stream"), cut = said.lastIndexOf("data:", end);
     if (end < 0 || !window.holds) return stream.enqueue(value);
     stream.enqueue(bytes.encode(said.slice(0, cut)));
@@ -134,6 +135,7 @@ def test_two_photos(visit: Callable[..., Visit], study: Study) -> None:
     assert here.sideways() == 0
 
     # Who works with a mouse may scroll by Space: the focus is not taken to a button that it would press.
+    expect(page.locator("#study-save")).to_be_hidden()  # else Space is for that
     page.keyboard.press("Space")
     page.wait_for_timeout(1000)
     assert page.evaluate("document.activeElement === document.body")
@@ -231,6 +233,7 @@ def test_what_is_pressed_as_the_last_answer_comes_is_answered(visit: Callable[..
     page.add_init_script(_LATE_END)
     here.open("Study")
     expect(said).to_have_text("Open a study, or make a new one.")
+    page.wait_for_function("window.streams === 0")  # all of the page is there
     page.evaluate("window.holds = true")
     page.locator("#study-open").click()
     expect(said).to_have_text("Type the folder of a study.")
