@@ -23,19 +23,20 @@ _HIDE = """hidden => {
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
 
-# Gradio's stream of answers, of which the end reaches the page when `letGo` is called.
+# Gradio's streams of answers: the end of the one that tells of a folder reaches the page when `letGo` is called.
 _LATE_END = """(() => {
 const ask = window.fetch, bytes = new TextEncoder(), text = new TextDecoder();
 window.fetch = async (what, how) => {
   const answer = await ask(what, how);
   if (!String(what.url || what).includes("/queue/data")) return answer;
-  window.streams = (window.streams || 0) + 1;
+  let holds = false;
   const reader = answer.body.getReader();
   const pull = async (stream) => {
     const { done, value } = await reader.read().catch(() => ({ done: true })); // the page wants no more
-    if (done) { window.streams -= 1; return stream.close(); }
+    if (done) return stream.close();
     const said = text.decode(value), end = said.indexOf("close_stream"), cut = said.lastIndexOf("data:", end);
-    if (end < 0 || !window.holds) return stream.enqueue(value);
+    holds = holds || said.includes("Type the folder");
+    if (end < 0 || !holds) return stream.enqueue(value);
     stream.enqueue(bytes.encode(said.slice(0, cut)));
     await new Promise((go) => { window.letGo = go; });
     stream.enqueue(bytes.encode(said.slice(cut)));
@@ -233,13 +234,11 @@ def test_what_is_pressed_as_the_last_answer_comes_is_answered(visit: Callable[..
     page.add_init_script(_LATE_END)
     here.open("Study")
     expect(said).to_have_text("Open a study, or make a new one.")
-    page.wait_for_function("window.streams === 0")  # all of the page is there
-    page.evaluate("window.holds = true")
     page.locator("#study-open").click()
     expect(said).to_have_text("Type the folder of a study.")
     page.wait_for_function("typeof window.letGo === 'function'")
     with page.expect_response("**/queue/join*"):
         page.locator("#study-start").click()
-    page.evaluate("() => { window.holds = false; window.letGo(); }")
+    page.evaluate("() => window.letGo()")
     expect(said).to_have_text("Open a study first, or make a new one.")
     here.wrong[:] = [each for each in here.wrong if "AbortError" not in each]  # of the stream that stands between
