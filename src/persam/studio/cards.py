@@ -40,6 +40,7 @@ _OF_COMMANDS = (
     ),
     ("learn it again with --keep-reference.", 'learn it again with "Keep the photo" ticked.'),
     ("make one with `persam study new`.", 'make one under "Make a new study".'),
+    ("see `persam study check`.", 'press "Who has done how much".'),
     ("see with --picture which of the two is right, ", ""),
 )
 
