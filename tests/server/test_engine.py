@@ -529,13 +529,17 @@ def test_a_photo_that_is_being_read_comes_too_late(model: PerSAM, concept: Conce
     engine = Engine(model)
     future = engine.segment(photo, [concept])
     assert photo.started.wait(20)
-    closing = threading.Thread(target=lambda: engine.close(finish=False) if ends == "close" else engine.give_up())
+    end = {"close": lambda: engine.close(finish=False), "give_up": engine.give_up}[ends]
+    closing = threading.Thread(target=end, daemon=True)
     closing.start()
-    while not engine._is_patient_only:
+    until = time.monotonic() + 20
+    while not engine._is_given_up:
+        assert time.monotonic() < until
         time.sleep(0.005)
     photo.event.set()
     assert isinstance(future.exception(20), StoppingError)
     closing.join(20)
+    assert not closing.is_alive()
     engine.close()
 
 

@@ -299,3 +299,13 @@ def test_clicks_are_on_it_or_beside_it() -> None:
 def test_a_damaged_region_is_refused_in_a_sentence(bad: dict[str, Any]) -> None:
     with pytest.raises(PersamError, match=r"draw .*again\.$"):
         drawn_by_label([bad], SIZE)
+
+
+def test_more_masks_than_can_be_read_soon_are_refused_and_boxes_are_not() -> None:
+    large = (20_000, 20_000)
+    corner = region("polygonlabels", points=[[1, 1], [2, 1], [2, 2]])
+    with pytest.raises(PersamError, match="more regions than are read"):
+        drawn_by_label([corner] * 6, large)
+    box = region("rectanglelabels", x=1, y=1, width=1, height=1)
+    about = {"original_width": large[1], "original_height": large[0]}
+    assert len(drawn_by_label([box | about] * 20, large)["Mug"].boxes) == 20

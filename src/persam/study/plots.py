@@ -98,13 +98,14 @@ def _legend(axis: Any, letters: int = _LETTERS) -> None:
     """
     handles, labels = axis.get_legend_handles_labels()
     if labels:
-        each = {_short(label): handle for label, handle in zip(labels, handles, strict=True)}
+        each = dict(zip(labels, handles, strict=True))
+        names = [_short(label) for label in each]
         axis.legend(
             each.values(),
-            each.keys(),
+            names,
             loc="lower left",
             bbox_to_anchor=(0, 1),
-            ncols=max(1, min(6, letters // (max(map(len, each)) + 6))),  # with the mark and what lies between
+            ncols=max(1, min(6, letters // (max(map(len, names)) + 6))),  # with the mark and what lies between
             frameon=False,
             borderaxespad=0.2,
         )

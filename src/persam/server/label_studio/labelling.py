@@ -33,6 +33,7 @@ Kind = Literal["brushlabels", "bitmasklabels", "polygonlabels", "ellipselabels",
 _KINDS: tuple[Kind, ...] = get_args(Kind)  # the more of a mask a region can say, the earlier
 _CLICKS, _LABELS = "keypointlabels", "labels"
 _LONGEST_CONFIG = 1_000_000  # characters
+_MOST_DRAWN = 2_000_000_000  # pixels of all masks of an annotation, which take some twenty seconds
 _SMALLEST_PART = 0.01  # of a mask: smaller parts are no regions of their own, which somebody would have to delete
 _MOST_CORNERS = 100_000
 
@@ -167,7 +168,7 @@ def _labels_of(tag: ET.Element, tags: Sequence[ET.Element]) -> list[ET.Element]:
     if kind in (*_KINDS, _CLICKS):
         return [tag]
     draws = f"{kind}{_LABELS}" in (*_KINDS, _CLICKS)
-    return [each for each in tags if draws and (each.tag, each.get("toName")) == ("Labels", tag.get("toName"))]
+    return [each for each in tags if draws and (each.tag.lower(), each.get("toName")) == (_LABELS, tag.get("toName"))]
 
 
 def _control(tag: ET.Element, holder: ET.Element, image: str) -> Control:
@@ -258,10 +259,16 @@ def drawn_by_label(regions: Any, size: Size) -> dict[str, Drawn]:
     """What was drawn of each label: a mask of the photo's size for each, so of many labels take one after another.
 
     Raises:
-        PersamError: a region is damaged.
+        PersamError: a region is damaged, or they are too many.
     """
     found: dict[str, Drawn] = {}
-    for label, those in by_label(regions).items():
+    regions_of_labels = by_label(regions)
+    masks = sum(
+        _kind_of(one) not in ("rectanglelabels", _CLICKS) for those in regions_of_labels.values() for one in those
+    )
+    if masks * size[0] * size[1] > _MOST_DRAWN:
+        raise PersamError("The annotation has more regions than are read of a photo as large as this; merge some.")
+    for label, those in regions_of_labels.items():
         drawn = Drawn()
         for region in those:
             drawn.add(region, size)

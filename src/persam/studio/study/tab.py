@@ -16,9 +16,10 @@ from typing import Any
 import gradio as gr
 
 from persam.errors import PersamError, UsageError
+from persam.server.wording import on_page
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.canvas import TOOLS
-from persam.studio.cards import line, on_page, own_error
+from persam.studio.cards import line, own_error
 from persam.studio.study import choosing, organise
 from persam.studio.study.desk_watch import READ, DeskWatch, active_seconds
 from persam.studio.study.sitting import AT_END, AWAY, IDLE_LIMIT, Sitting, StaleError
