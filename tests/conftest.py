@@ -22,7 +22,9 @@ __all__ = ["bucket", "plain", "s3_server", "s3_variables", "store"]
 settings.register_profile("persam", deadline=None, max_examples=50)
 settings.load_profile("persam")
 
-# Tests call `persam` some thousand times, and every call would make all of its commands anew, for 60 ms.
+# Tests call `persam` some thousand times, and every call would make all of its commands anew, for 60 ms. The name is
+# typer's own, so it may go; and no test may change a command, which all others have, too.
+assert hasattr(typer.testing, "_get_command"), "typer makes its commands elsewhere now: see what that costs each call"
 typer.testing._get_command = functools.cache(typer.main.get_command)
 
 # A shell without a person starts what runs in its background deaf to Ctrl-C, which tests send themselves and their own.

@@ -7,8 +7,10 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -45,18 +47,24 @@ PersamMethod.find = find_or_wait
 def kill_when(records: Path, lines: int, command: list[str], before: str) -> int:
     """Run `persam` after a script, kill it (-9) as soon as its records have so many lines, and count them."""
     script = PERSAM.format(root=str(ROOT)).replace("from persam.cli.main", f"{before}\nfrom persam.cli.main")
-    with subprocess.Popen(
-        [sys.executable, "-c", script, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as said,  # nobody reads while it runs: a pipe could fill up
+        subprocess.Popen([sys.executable, "-c", script, *command], stdout=subprocess.DEVNULL, stderr=said) as process,
+    ):
         try:
             deadline = time.monotonic() + 200
             while not (records.exists() and records.read_bytes().count(b"\n") >= lines):
-                assert process.poll() is None, process.communicate()[1].decode()
-                assert time.monotonic() < deadline
+                assert process.poll() is None, _all_of(said)
+                assert time.monotonic() < deadline, _all_of(said)
                 time.sleep(0.01)
         finally:
             process.kill()
     return records.read_bytes().count(b"\n")
+
+
+def _all_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 @pytest.fixture(autouse=True)

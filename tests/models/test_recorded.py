@@ -32,7 +32,7 @@ class Repeating:
         self.recorded = self.played = 0
         self.off = 0.0  # what a bad recording adds
 
-    def __call__(self, work: Callable[[], Decoded]) -> tuple[Callable[[], object], Decoded]:
+    def __call__(self, work: Callable[[], Decoded], _: torch.device) -> tuple[Callable[[], object], Decoded]:
         self.recorded += 1
         made = work()
 
@@ -65,9 +65,9 @@ def question(model: Any, number: int, where: str = "after", prompts: int = 1) ->
     corners = torch.rand(prompts, 2, generator=drawn) * side / 2
     masks = torch.randn(prompts, 1, *model.low_resolution, generator=drawn)
     cells = model.grid[0] * model.grid[1]
-    attention = torch.randn(prompts, 1, 1, cells, generator=drawn)
+    attention = torch.randn(prompts, 1, 1, cells, generator=drawn).to(model.device)
     channels = model.network.mask_decoder.mask_tokens.weight.shape[1]
-    semantic = torch.randn(prompts, 1, 1, channels, generator=drawn)
+    semantic = torch.randn(prompts, 1, 1, channels, generator=drawn).to(model.device)
     given = Prompts(points, torch.ones(prompts, 2), torch.cat([corners, corners + side / 3], 1), masks)
     return given, True, Guidance(attention, where, semantic)  # type: ignore[arg-type]  # one of two words
 
@@ -135,10 +135,69 @@ def test_a_recording_that_gives_something_else_is_not_used(tiny: Any) -> None:
     assert (recorder.recorded, recorder.played) == (1, 1)  # it is not tried again
 
 
+def _keeps_still(work: Callable[[], Decoded], _: torch.device) -> tuple[Callable[[], object], Decoded]:
+    """A recording of nothing, as one of another device would be: what was made stays."""
+    return lambda: None, work()
+
+
+def _plays_the_first(work: Callable[[], Decoded], _: torch.device) -> tuple[Callable[[], object], Decoded]:
+    """A recording into which what was given is baked."""
+    made = work()
+    first = made.logits.clone(), made.scores.clone()
+    return lambda: (made.logits.copy_(first[0]), made.scores.copy_(first[1])), made
+
+
+@pytest.mark.parametrize("recorder", [_keeps_still, _plays_the_first])
+def test_a_recording_that_does_not_hear_what_is_given_is_not_used(tiny: Any, recorder: Any) -> None:
+    with torch.inference_mode():
+        encoding = tiny.encode(photo(0))
+        same_question = question(tiny, 0)  # with which one that is deaf looks right
+        plain = [ask(tiny, encoding, question(tiny, number)) for number in range(2)]
+        tiny._recorded = RecordedPasses(recorder)
+        for _ in range(4):
+            same(ask(tiny, encoding, same_question), plain[0])
+        same(ask(tiny, encoding, question(tiny, 1)), plain[1])
+
+
+def test_without_room_all_recordings_go(tiny: Any) -> None:
+    recorder = Repeating()
+
+    def record(work: Callable[[], Decoded], device: torch.device) -> Any:
+        if recorder.recorded == 2:
+            recorder.recorded += 1
+            raise torch.OutOfMemoryError
+        return recorder(work, device)
+
+    tiny._recorded = recorded = RecordedPasses(record)
+    with torch.inference_mode():
+        encoding = tiny.encode(photo(0))
+        for points in (1, 2, 3):
+            prompts = Prompts(torch.full((1, points, 2), 9.0), torch.ones(1, points))
+            for _ in range(4):
+                assert ask(tiny, encoding, (prompts, True, None)).logits.isfinite().all()
+            assert len(recorded._kept) == (points if points < 3 else 0)
+        for _ in range(26):  # later, there may be room again
+            ask(tiny, encoding, (prompts, True, None))
+        assert not recorded._kept
+        for _ in range(4):
+            ask(tiny, encoding, (prompts, True, None))
+        assert len(recorded._kept) == 1
+
+
+def test_large_passes_run_as_they_are(tiny: Any) -> None:
+    recorder = Repeating()
+    tiny._recorded = RecordedPasses(recorder)
+    with torch.inference_mode():
+        encoding = tiny.encode(photo(0))
+        for number in range(4):
+            ask(tiny, encoding, question(tiny, number, prompts=9))
+    assert not recorder.recorded
+
+
 def test_what_cannot_be_recorded_runs_as_it_is(tiny: Any) -> None:
     tried = []
 
-    def fails(work: Callable[[], Decoded]) -> Any:
+    def fails(work: Callable[[], Decoded], _: torch.device) -> Any:
         tried.append(work())
         raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
 
@@ -164,17 +223,18 @@ def test_a_failing_pass_is_the_askers_and_changes_nothing(tiny: Any) -> None:
         assert ask(tiny, encoding, (prompts, multimask, guidance)).logits.isfinite().all()
 
 
-def test_few_recordings_are_kept(tiny: Any) -> None:
+def test_few_recordings_are_kept_and_none_is_made_again_and_again(tiny: Any) -> None:
     recorder = Repeating()
     tiny._recorded = recorded = RecordedPasses(recorder)
     with torch.inference_mode():
         encoding = tiny.encode(photo(0))
-        for points in range(1, 21):
-            prompts = Prompts(torch.full((1, points, 2), 9.0), torch.ones(1, points))
-            for _ in range(4):
+        for _ in range(8):
+            for points in range(1, 18):  # each of which drives out the next
+                prompts = Prompts(torch.full((1, points, 2), 9.0), torch.ones(1, points))
                 ask(tiny, encoding, (prompts, True, None))
-    assert recorder.recorded == 20
-    assert len(recorded._forms) == 16
+    assert recorder.recorded == 17
+    assert len(recorded._kept) == 16
+    assert sum(form.recording is not None for form in recorded._forms.values()) == 16
 
 
 def test_who_wants_gradients_gets_them(tiny: Any) -> None:
@@ -241,4 +301,4 @@ def test_a_cuda_graph_gives_the_same() -> None:
         model._recorded = recorded = RecordedPasses(by_cuda_graph)
         for number, expected in enumerate(plain):
             same(ask(model, encoding, question(model, number)), expected)
-    assert all(not isinstance(state, int) and state is not None for state in recorded._forms.values())
+    assert len(recorded._kept) == 1

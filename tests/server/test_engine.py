@@ -10,7 +10,6 @@ import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -530,11 +529,11 @@ def test_a_photo_that_is_being_read_comes_too_late(model: PerSAM, concept: Conce
     engine = Engine(model)
     future = engine.segment(photo, [concept])
     assert photo.started.wait(20)
-    stop = engine.give_up if ends == "give_up" else partial(engine.close, finish=False)
-    closing = threading.Thread(target=stop, daemon=True)
+    end = {"close": lambda: engine.close(finish=False), "give_up": engine.give_up}[ends]
+    closing = threading.Thread(target=end, daemon=True)
     closing.start()
     until = time.monotonic() + 20
-    while not engine._has_dropped:
+    while not engine._is_given_up:
         assert time.monotonic() < until
         time.sleep(0.005)
     photo.event.set()

@@ -107,10 +107,7 @@ def test_without_the_token_nothing_is_told(model: PerSAM, tmp_path: Path) -> Non
             assert answer.headers["www-authenticate"].startswith("Basic")
         assert "sent" not in detail(client.get("/v1/concepts"), 401).partition(":")[0]
         wrong_one = detail(client.get("/v1/concepts", headers={"Authorization": "Bearer wrong"}), 401)
-        assert wrong_one.startswith("The token that was sent is not this service's")
-        assert detail(client.get("/v1/concepts", headers={"Authorization": "Bearer"}), 401).startswith(
-            "This service asks"
-        )
+        assert wrong_one.startswith("What was sent is not this service's token")
         for bad in ("", "Bearer", "Bearer wrong", f"bearer {TOKEN}x", f"Token {TOKEN}", f"Basic {wrong}", "Basic ??"):
             detail(client.get("/v1/concepts", headers={"Authorization": bad}), 401)
         for good in (f"Bearer {TOKEN}", f"bearer  {TOKEN} ", f"Basic {basic}"):

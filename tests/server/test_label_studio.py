@@ -349,6 +349,20 @@ def test_what_is_drawn_with_a_tag_is_proposed_with_it(client: TestClient, tag: s
     assert iou(mask, SCENES[2][1]) > 0.8
 
 
+def test_masks_of_all_labels_together_are_bounded(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("persam.server.label_studio.labelling._MOST_DRAWN", 3 * SIZE[0] * SIZE[1])
+    config = CONFIG.replace('<Label value="Disc"/>', '<Label value="Disc"/><Label value="Spot"/>')
+    assert config != CONFIG
+    spot = brush(1)
+    spot["value"] = spot["value"] | {"brushlabels": ["Spot"]}
+    about = {"project": {"id": 2, "label_config": config}}
+    payload = event("ANNOTATION_CREATED", task=task(1), annotation=annotation(17, 1, *[brush(1), spot] * 2)) | about
+    client.post("/label-studio/webhook", json=payload)
+    learned(client)
+    assert "more regions than are read" in client.get("/label-studio/health").json()["last_problem"]
+    assert client.get("/v1/concepts").json() == []
+
+
 @pytest.mark.parametrize("data", [bad_files.claims()["PNG"], bad_files.png_bomb(), b"no picture"])
 def test_a_bitmask_that_is_none_teaches_nothing_and_is_said_to_be_damaged(client: TestClient, data: bytes) -> None:
     config = CONFIG.replace("BrushLabels", "BitmaskLabels")

@@ -14,7 +14,6 @@ from PIL import Image
 from tests.server import bad_files
 
 from persam.errors import PersamError
-from persam.server.label_studio import labelling
 from persam.server.label_studio.brush import encode_brush
 from persam.server.label_studio.labelling import Control, Drawn, Labelling, drawn_by_label, regions_of
 
@@ -140,16 +139,6 @@ def test_a_tag_is_known_in_any_case() -> None:
     config = """<View><Image name="i" value="$i"/><Labels name="l" toName="i"><Label value="Mug"/></Labels>
     <Brush name="b" toName="i"/></View>"""
     assert Labelling.read(config.replace("Labels", "labels")) == Labelling.read(config)
-
-
-@pytest.mark.parametrize("kind", ["bitmasklabels", "brushlabels", "polygonlabels", "ellipselabels"])
-def test_regions_are_so_many_as_can_be_read_in_time(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labelling, "_MOST_PIXELS", 3 * SIZE[0] * SIZE[1])
-    (one,) = regions_of(shape(), control(kind), "Mug", 0.5)
-    cheap = [region("rectanglelabels", x=10, y=10, width=50, height=50), region("keypointlabels", x=1, y=1)]
-    assert drawn_by_label([one] * 3 + cheap * 9, SIZE)["Mug"].mask is not None
-    with pytest.raises(PersamError, match="4 painted regions, .* join them into 3 at most"):
-        drawn_by_label([one] * 4, SIZE)
 
 
 def test_a_click_beside_its_labels_is_a_click_and_a_text_is_nothing_drawn() -> None:
@@ -320,3 +309,13 @@ def test_clicks_are_on_it_or_beside_it() -> None:
 def test_a_damaged_region_is_refused_in_a_sentence(bad: dict[str, Any]) -> None:
     with pytest.raises(PersamError, match=r"draw .*again\.$"):
         drawn_by_label([bad], SIZE)
+
+
+def test_more_masks_than_can_be_read_soon_are_refused_and_boxes_are_not() -> None:
+    large = (20_000, 20_000)
+    corner = region("polygonlabels", points=[[1, 1], [2, 1], [2, 2]])
+    with pytest.raises(PersamError, match="more regions than are read"):
+        drawn_by_label([corner] * 6, large)
+    box = region("rectanglelabels", x=1, y=1, width=1, height=1)
+    about = {"original_width": large[1], "original_height": large[0]}
+    assert len(drawn_by_label([box | about] * 20, large)["Mug"].boxes) == 20

@@ -16,12 +16,13 @@ pytest.importorskip("playwright")
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI, Response
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from tests.conftest import draw_scene
 from tests.studio.browsing import DrawingBoard
 
 from persam.reports.pictures import encoded
 from persam.studio.canvas import Canvas, CanvasPrompts
+from persam.studio.components import on_press
 from persam.studio.workshop import Shown
 
 PHOTO = Shown("/photo.jpg", 320, 240)
@@ -41,11 +42,16 @@ class TwoCanvases:
             page.load(
                 lambda: (Canvas.show(PHOTO), Canvas.show(PHOTO, tools=["brush", "eraser"])), None, [first, second]
             )
+            on_press(gr.Button("Fail", elem_id="fail"), self.fail, None, None)
             for canvas in (first, second):
                 canvas.input(
                     self.answer, canvas, canvas, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None
                 )
         return page
+
+    @staticmethod
+    def fail() -> None:
+        raise ValueError("nobody catches this")
 
     def answer(self, value: Any) -> Any:
         prompts = CanvasPrompts.of(value, PHOTO)
@@ -149,6 +155,14 @@ def test_it_is_used_without_a_mouse(server: tuple[str, TwoCanvases], page: Page)
     assert page.locator("#first .pc-note").text_content() == "Nothing."
     keys.press("?")
     assert page.locator("#first .pc-help").is_visible()
+
+
+def test_a_button_can_be_pressed_again_whatever_came_of_it(server: tuple[str, TwoCanvases], page: Page) -> None:
+    page.goto(server[0])
+    button = page.locator("#fail")
+    for _ in range(2):
+        button.click()  # Playwright waits until it is no longer busy
+        expect(button).to_have_attribute("aria-disabled", "false")
 
 
 def test_an_answer_that_is_overtaken_is_ignored(server: tuple[str, TwoCanvases], page: Page) -> None:

@@ -63,6 +63,18 @@ def test_photos_are_searched_filtered_explained_corrected_and_taken_away(
     seen.page.locator("#find-states").get_by_label("not there").uncheck()
     expect(cards).to_have_count(len(files))
 
+    # The keyboard stays where it was, also on a button that is busy; a list that Tab leaves is closed.
+    seen.page.locator("#find-run").focus()
+    seen.page.keyboard.press("Enter")
+    expect(seen.page.locator("#find-run")).to_have_attribute("aria-disabled", "true")
+    expect(seen.page.locator("#find-run")).to_have_attribute("aria-disabled", "false")
+    expect(seen.page.locator("#find-run")).to_be_focused()
+    expect(cards).to_have_count(len(files))
+    seen.page.locator("#find-order input").focus()
+    expect(seen.page.get_by_role("listbox")).to_be_visible()
+    seen.page.keyboard.press("Tab")
+    expect(seen.page.get_by_role("listbox")).to_have_count(0)
+
     cards.filter(has_text="disc 0").click()
     details = seen.page.locator("#find-detail").get_by_role("tab")
     details.nth(1).click()

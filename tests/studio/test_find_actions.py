@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -48,8 +49,8 @@ def found(actions: FindActions, album: Path) -> str:
     name = actions.sessions.new()
     updates = list(actions.find(name, ["disc"], None, str(album), 1, "overlay"))
     assert "found in 3" in told_last(updates)
-    assert updates[0]["run"]["interactive"] is False
-    assert updates[-1]["run"]["interactive"] is True
+    assert updates[0]["stop"]["interactive"] is True
+    assert updates[-1]["stop"]["interactive"] is False
     return name
 
 
@@ -148,6 +149,27 @@ def test_filters_show_the_first_page_of_what_they_take(actions: FindActions, alb
 
 
 # ------------------------------------------------------------------------------- what happens meanwhile, or too late
+
+
+def test_at_the_ends_of_the_gallery_one_is_told(actions: FindActions, album: Path) -> None:
+    """The buttons stay: one that cannot be pressed any more would lose the keyboard's focus."""
+    name = found(actions, album)
+    for by, told in ((1, "This is the last page."), (-1, "This is the first page.")):
+        updates = list(actions.turn_page(by, name, "map"))
+        assert told in told_last(updates)
+        assert updates[-1]["gallery"]["cards"]
+        assert not any("interactive" in each.get(button, {}) for each in updates for button in ("back", "on"))
+
+
+def test_a_score_is_called_a_probability_where_it_is_one(
+    actions: FindActions, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = found(actions, album)
+    session = actions.sessions.get(name)
+    session.search.shown = (0, "disc")
+    assert "how likely" not in actions.chosen(session, "map")["facts"]
+    session.learned["disc"] = replace(session.learned["disc"], fitted=SimpleNamespace())  # type: ignore[arg-type]
+    assert "%, how likely it is there" in actions.chosen(session, "map")["facts"]
 
 
 def test_the_next_search_has_its_own_pictures(actions: FindActions, album: Path) -> None:
@@ -264,6 +286,8 @@ def test_what_is_packed_is_given_up_for_another_choice(
     assert left == []
     offered = list(actions.prepare(name, "csv"))[-1]["download"]
     assert Path(offered["value"]).name == "results.csv"
+    (late,) = actions.choose_parcel(name, "csv")  # the choice comes after what was made of it
+    assert late["download"] == gr.skip()
 
 
 def test_an_error_of_our_own_is_told_and_find_can_be_pressed_again(
@@ -277,7 +301,7 @@ def test_an_error_of_our_own_is_told_and_find_can_be_pressed_again(
     name = actions.sessions.new()
     updates = list(actions.find(name, ["disc"], None, str(album), 1, "overlay"))
     assert "ValueError: no such thing" in told_last(updates)
-    assert [each["run"]["interactive"] for each in updates if "run" in each] == [False, True]
+    assert [each["stop"]["interactive"] for each in updates if "stop" in each] == [True, False]
     assert not actions.sessions.get(name).running.locked()
 
 
@@ -289,7 +313,7 @@ def test_a_clip_that_is_none_leaves_the_search_before_as_it_was(
     (tmp_path / "x.mp4").write_text("no clip")
     updates = list(actions.find(name, ["cup"], [str(tmp_path / "x.mp4")], "", 1, "overlay"))
     assert "x.mp4 is damaged" in told_last(updates)
-    assert updates[-2]["run"]["interactive"] is True
+    assert updates[-2]["stop"]["interactive"] is False
     list(actions.choose(name, "overlay", SimpleNamespace(card="0/disc")))
     steps = [each["steps"] for each in actions.open_detail("explain", name) if "steps" in each]
     assert len(steps[-1]["steps"]) > 2
@@ -355,7 +379,7 @@ def test_what_is_warned_of_a_photo_is_said_and_stands_beside_it(actions: FindAct
     warning = "The photo scan 0.tif has 2 pages; only the first is taken."
     for files, told in (
         (["scan 0.tif", "whole.png"], f"2 photos: found in 2. {warning}"),
-        (["scan 0.tif", "scan 1.tif", "scan 2.tif"], f"{warning} There are 2 more warnings like that."),
+        (["scan 0.tif", "scan 1.tif", "scan 2.tif"], f"{warning} There are 2 more warnings."),
     ):
         updates = list(actions.find(name, ["disc"], [str(tmp_path / each) for each in files], "", 1, "map"))
         assert told in told_last(updates)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_a_clip_that_breaks_off_is_told_beside_what_was_found(
         name = sessions.new()
         updates = list(actions.find(name, ["disc"], [str(clip)], "", 1, "overlay"))
         assert told in updates[-1]["status"]
-        assert [each["run"]["interactive"] for each in updates if "run" in each] == [False, True]
+        assert [each["stop"]["interactive"] for each in updates if "stop" in each] == [True, False]
         (links,) = [each["clip_links"] for each in updates if each.get("clip_links")]
         assert f"/clip/{kept}?" in links
         search = sessions.clip_of(name)
@@ -175,7 +176,8 @@ def test_what_is_warned_of_on_the_way_is_said_with_what_came_of_it(
     for so_far in broken.run():
         if so_far.done == 4:
             broken.stop()
-    assert clip_summary(broken).endswith(f"is kept. {opened} There are 2 more warnings like that.")
+    assert clip_summary(broken).endswith(f"is kept. {opened} There are 2 more warnings.")
+    assert all(f"<li>{escape(each)}</li>" in links_of("name", broken) for each in broken.doubts)
 
 
 def test_who_looks_away_leaves_nothing_running(engine: Engine, concept: Concept, clip: Path, tmp_path: Path) -> None:

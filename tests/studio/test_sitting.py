@@ -17,8 +17,8 @@ from persam.masks import read_mask
 from persam.server.engine import Engine
 from persam.server.store import ConceptStore
 from persam.studio.study import sitting as sittings
+from persam.studio.study.desk_watch import active_seconds
 from persam.studio.study.sitting import Sitting, StaleError
-from persam.studio.study.stopwatch import active_seconds
 from persam.studio.study.texts import ending
 from persam.studio.workshop import Workshop
 from persam.study import Annotation, MaskTime, new
@@ -338,7 +338,7 @@ def test_two_annotators_do_not_mix_up(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "value", [None, 3, {}, {"photo": "/other", "active": 2.0}, {"active": float("nan")}, {"active": True}]
 )
-def test_a_stopwatch_that_says_nothing(desk: Desk, value: Any) -> None:
+def test_a_watch_that_says_nothing(desk: Desk, value: Any) -> None:
     visit = desk.sit().open(0)
     if isinstance(value, dict) and "photo" not in value:
         value = value | {"photo": visit.shown.url}

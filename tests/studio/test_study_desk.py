@@ -36,8 +36,9 @@ class Page:
     sittings: dict[Any, Sitting] = field(default_factory=dict)
     screen: dict[Any, Any] = field(default_factory=dict)
 
-    def begin(self, assistance: str = BY_HAND, who: str = "anna") -> None:
-        self.gets(self.tab._begin(self.folder, who, "disc", assistance, self.sittings))
+    def begin(self, assistance: str = BY_HAND, who: str = "anna", category: str = "disc") -> None:
+        begin = self.tab.answering(self.tab._begin)
+        self.gets(begin(self.sittings, self.folder, who, category, assistance, self.sittings))
 
     def gets(self, answer: dict[Any, Any]) -> None:
         self.screen |= answer
@@ -55,6 +56,11 @@ class Page:
     def status(self) -> str:
         return self.screen[self.tab.status]
 
+    @property
+    def unsaved(self) -> bool:
+        """Whether the browser asks before the page is left, whatever the open photo shows."""
+        return self.screen[self.tab.watch]["unsaved"]
+
     def shows(self, part: str) -> bool:
         return self.screen[getattr(self.tab, part)]["visible"]
 
@@ -64,7 +70,7 @@ class Page:
         return {"points": [], "box": None, "strokes": strokes, "number": 1, "photo": self.photo}
 
     def does(self, act: Callable[..., dict[Any, Any]], x: float | None = None) -> None:
-        self.gets(act(self.sitting, self.value(x), None))
+        self.gets(self.tab.answering(act)(self.sittings, self.sitting, self.value(x), None))
 
 
 @pytest.fixture
@@ -171,6 +177,37 @@ def test_who_goes_away_and_comes_back_finds_what_was_drawn(page: Page) -> None:
     assert page.screen[page.tab.canvas]["value"]["strokes"][0]["points"][0] == [20, 20]
     page.does(page.tab._go_on, 20)
     assert page.screen[page.tab.canvas]["value"]["strokes"][0]["points"][0] == [30, 20]
+
+
+def test_the_browser_asks_for_what_is_drawn_in_any_sitting_of_the_page(page: Page) -> None:
+    page.begin()
+    assert not page.unsaved
+    page.does(page.tab._stand_up, 20)
+    assert page.unsaved
+    page.begin(WITH_MODEL)  # nothing is drawn here, and what was drawn there is kept
+    assert page.unsaved
+    page.screen[page.tab.sitting] = None
+    page.does(page.tab._save)  # a late one
+    assert "This page has lost its place" in page.status
+    assert page.unsaved
+    page.begin()  # the drawing is on the open photo, which the page sees for itself
+    assert not page.unsaved
+    page.gets(page.tab._start_over(page.sitting, page.value(20)))
+    page.does(page.tab._go_on)
+    assert not page.unsaved
+
+
+def test_what_goes_wrong_with_us_is_a_sentence(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.begin()
+    monkeypatch.setattr(Sitting, "save", lambda *_: [].pop())
+    page.does(page.tab._save, 20)
+    assert "Something went wrong here (IndexError: pop from empty list)" in page.status
+
+
+def test_words_of_the_command_line_are_not_on_the_page(page: Page, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    for said in (page.tab._names(str(gone)), page.tab._begin(str(gone), "anna", "disc", BY_HAND, {})):
+        assert "make one under &quot;Make a new study&quot;" in said[page.tab.status]
 
 
 @pytest.mark.parametrize(

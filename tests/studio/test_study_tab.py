@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -121,3 +123,13 @@ def test_a_comparison_without_masks_is_a_sentence_and_leaves_nothing(running: Ru
         "There is no mask in the study's folder that can be used; see `persam study check`."
     )
     assert not (running.study.folder / "report").exists()
+    with gr.Blocks():
+        place = gr.HTML()
+
+    @organise._said_in(place)
+    def action(folder: str) -> Iterator[dict[Any, Any]]:
+        raise raised.value
+        yield {}
+
+    (said,) = action(str(running.study.folder))
+    assert text_of(said[place]).endswith('that can be used; press "Who has done how much".')

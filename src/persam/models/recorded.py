@@ -8,8 +8,9 @@ copied out.  A recording is of one form of pass: the same inputs of the same sha
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -20,27 +21,43 @@ from torch import Tensor
 from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 
 Pass = Callable[[EncodedImage, Prompts, bool, Guidance | None], Decoded]
-#: Runs a pass, records it, and returns what does the same again, into the tensors that are returned with it.
-Recorder = Callable[[Callable[[], Decoded]], tuple[Callable[[], object], Decoded]]
+#: Runs a pass on a device, records it, and returns what does the same again, into the tensors that it also returns.
+Recorder = Callable[[Callable[[], Decoded], torch.device], tuple[Callable[[], object], Decoded]]
 _Given = dict[str, Any]  # all that a pass is given by name: tensors, and what else there is
 
-_AT_PASS = 3  # of a form: what comes seldom is not worth the memory of a recording
+_AT_PASS = 3  # of a form: what comes seldom is not worth a recording, which takes the time and memory of several passes
+_LATER = 10  # times as many passes before a form is recorded again that was forgotten
 _RECORDINGS = 16  # that are kept, those used last
+_LARGEST = 8  # prompts of a pass; more keep a GPU busy by themselves, and a recording would hold much memory
 _NEAR = 1e-3  # relative or of a logit: other kernels may be chosen, which sum in another order
 
+_capturing = threading.Lock()  # PyTorch records one graph at a time
 
-def by_cuda_graph(work: Callable[[], Decoded]) -> tuple[Callable[[], object], Decoded]:
+
+def by_cuda_graph(work: Callable[[], Decoded], device: torch.device) -> tuple[Callable[[], object], Decoded]:
     """Record with a CUDA graph; see PyTorch's notes on CUDA semantics, "CUDA Graphs"."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(3):  # libraries choose kernels and take memory at the first calls, which cannot be recorded
-            work()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        made = work()
+    with _capturing, torch.cuda.device(device):
+        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        with torch.cuda.stream(here):  # comes back to it, which a recording that fails does not
+            aside.wait_stream(here)
+            with torch.cuda.stream(aside):
+                for _ in range(3):  # libraries choose kernels and take memory at first, which cannot be recorded
+                    work()
+            here.wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            # What other threads do with the GPU meanwhile is no mistake of theirs.
+            with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+                made = work()
     return graph.replay, made
+
+
+@dataclass
+class _PassForm:
+    """Passes to which the same is given, in the same shapes: how many there were, and at which one it is recorded."""
+
+    passes: int = 0
+    due: int | None = _AT_PASS  # None: never
+    recording: _Recording | None = None
 
 
 class RecordedPasses:
@@ -56,7 +73,8 @@ class RecordedPasses:
     def __init__(self, recorder: Recorder = by_cuda_graph) -> None:
         self._recorder = recorder
         self._lock = threading.Lock()  # a recording has one place for what is given
-        self._forms: OrderedDict[Any, int | _Recording | None] = OrderedDict()  # so many passes yet; None: never
+        self._forms: defaultdict[Any, _PassForm] = defaultdict(_PassForm)
+        self._kept: OrderedDict[Any, _PassForm] = OrderedDict()  # those with a recording, the one used last at the end
 
     def __call__(
         self, decode: Pass, encoding: EncodedImage, prompts: Prompts, multimask: bool, guidance: Guidance | None
@@ -70,31 +88,54 @@ class RecordedPasses:
             multimask: three masks for each.
             guidance: of the pass.
         """
+        if any(each is not None and len(each) > _LARGEST for each in vars(prompts).values()):
+            return decode(encoding, prompts, multimask, guidance)
         given = _laid_out(encoding, prompts, multimask, guidance)
-        form = tuple(map(_form_of, given.items()))
+        key = tuple(map(_key_of, given.items()))
         with self._lock:
-            state = self._forms.get(form, 0)
-            if isinstance(state, _Recording):
-                self._forms.move_to_end(form)
-                return state.play(given)
+            form = self._forms[key]
+            if form.recording is not None:
+                self._kept.move_to_end(key)
+                return form.recording.play(given)
             made = decode(encoding, prompts, multimask, guidance)
-            if state is not None:
-                self._forms[form] = self._record(decode, encoding, given, made) if state + 1 >= _AT_PASS else state + 1
-                self._forms.move_to_end(form)
-                while len(self._forms) > _RECORDINGS:
-                    self._forms.popitem(last=False)
+            form.passes += 1
+            if form.due is not None and form.passes >= form.due:
+                form.passes, form.due = 0, _LATER * form.due
+                self._keep(key, form, lambda: self._record(decode, encoding, given, made))
             return made
+
+    def _keep(self, key: Any, form: _PassForm, record: Callable[[], _Recording | None]) -> None:
+        try:
+            form.recording = record()
+        except torch.OutOfMemoryError:
+            while self._kept:
+                self._kept.popitem()[1].recording = None
+            return
+        if form.recording is None:
+            form.due = None
+            return
+        self._kept[key] = form
+        if len(self._kept) > _RECORDINGS:
+            self._kept.popitem(last=False)[1].recording = None
 
     def _record(self, decode: Pass, encoding: EncodedImage, given: _Given, made: Decoded) -> _Recording | None:
         """A recording of the pass that made this; None: it cannot be recorded."""
         log = logging.getLogger("persam")
         try:
-            # Not tensors of inference mode: those could be written into there alone.
+            # Not tensors of inference mode: those could be written into there alone. What it is recorded with is not
+            # what it is compared with, or one that plays the same for ever would pass.
             with torch.inference_mode(False), torch.no_grad():
-                own = {name: each.clone() if isinstance(each, Tensor) else each for name, each in given.items()}
+                own = {
+                    name: torch.zeros_like(each) if isinstance(each, Tensor) else each for name, each in given.items()
+                }
                 asked = _as_asked(own, encoding)
-                recording = _Recording(own, *self._recorder(lambda: decode(*asked)))
+                recording = _Recording(own, *self._recorder(lambda: decode(*asked), encoding.features.device))
+                for each in _tensors(recording.made):
+                    if each is not None:
+                        each.fill_(math.nan)
                 again = recording.play(given)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             log.info("A pass of the decoder cannot be recorded: %s", error)
             return None
@@ -141,6 +182,6 @@ def _tensors(decoded: Decoded) -> tuple[Any, ...]:
     return decoded.logits, decoded.scores, decoded.presence
 
 
-def _form_of(item: tuple[str, Any]) -> tuple[Any, ...]:
+def _key_of(item: tuple[str, Any]) -> tuple[Any, ...]:
     name, each = item
     return (name, each.shape, each.dtype, each.device) if isinstance(each, Tensor) else (name, each)

@@ -129,10 +129,7 @@ class Engine(Held):
         self._calls: deque[_Call] = deque()
         self._patient: deque[_Call] = deque()
         self._being_read = self._since_patient = 0
-        self._closing = False
-        self._has_dropped = (
-            False  # what waited, but for patient asks perhaps; nothing else than those is taken any more
-        )
+        self._closing = self._is_given_up = False
         self._seconds = _FIRST_GUESS
         readers = min(2, os.cpu_count() or 1)
         works = [self._run, *[self._read_photos] * readers]
@@ -233,7 +230,7 @@ class Engine(Held):
     def give_up(self) -> None:
         """Take nothing but patient asks any more, and let go of what else waits: it gets a `StoppingError`."""
         with self._change:
-            self._has_dropped = True
+            self._is_given_up = True
             self._drop(self._unread, self._ready, self._calls)
             self._change.notify_all()
 
@@ -243,7 +240,7 @@ class Engine(Held):
 
     def _check_room(self, goes_on: bool = False) -> None:
         self._check_open()
-        if self._has_dropped:
+        if self._is_given_up:
             raise StoppingError
         if goes_on:
             return
@@ -262,7 +259,7 @@ class Engine(Held):
         return len(self._unread) + self._being_read + len(self._ready) + len(self._calls)
 
     def _drop_all(self) -> None:
-        self._has_dropped = True  # a photo that is being read now comes too late, too
+        self._is_given_up = True  # a photo that is being read now comes too late, too
         self._drop(self._unread, self._ready, self._calls, self._patient)
 
     def _drop(self, *queues: deque[Any]) -> None:
@@ -288,7 +285,7 @@ class Engine(Held):
                 problem = error
             with self._change:
                 self._being_read -= 1
-                if problem is None and self._has_dropped:
+                if problem is None and self._is_given_up:
                     problem = StoppingError()
                 if problem is None:
                     insort(self._ready, ask, key=lambda each: each.number)  # who came first is served first

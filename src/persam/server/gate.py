@@ -333,8 +333,11 @@ def _check_token(authorization: str, token: str) -> None:
     elif scheme.lower() != "bearer":
         given = ""
     if not hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
-        what = "The token that was sent is not this service's" if given else "This service asks for its token"
-        raise UnknownCallerError(f"{what}; send its own as `Authorization: Bearer TOKEN`.")
+        if authorization:
+            raise UnknownCallerError(
+                "What was sent is not this service's token; send that as `Authorization: Bearer TOKEN`."
+            )
+        raise UnknownCallerError("This service asks for its token: send it as `Authorization: Bearer TOKEN`.")
 
 
 def _trim() -> None:

@@ -3,23 +3,9 @@
 from __future__ import annotations
 
 from persam.errors import PersamError, printable
+from persam.server.wording import in_form_words
 
 _LONGEST = 400  # characters of a sentence, in which may stand what was sent
-# What sentences of the library say of its commands and functions, and what is said of it to who sends a form.
-_OF_COMMANDS = (
-    (", with --keep-reference to keep them from now on.", " with keep=true."),
-    ("learn it again with --tune, and with --keep-reference to tune it later too.", "learn it again with keep=true."),
-    ("or say that it is to be replaced.", "or replace it with replace=true."),
-    ("see with --picture which of the two is right, ", ""),
-    ("a scribble, a transparent cut-out, or a text and a finder that looks for it.", "a scribble, or a cut-out."),
-)
-
-
-def in_form_words(sentence: str) -> str:
-    """A sentence of the library as the service says it: without options of the command line."""
-    for words, instead in _OF_COMMANDS:
-        sentence = sentence.replace(words, instead)
-    return sentence
 
 
 def told(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from persam.concept import Concept
 from persam.doctor import Finding
 from persam.server.forms import Files, FormModel
-from persam.server.refusals import in_form_words
+from persam.server.wording import in_form_words
 
 _REFERENCE = {"source": "mug.jpg", "size": [480, 640], "coverage": 0.124, "cells": 208}
 _CONCEPT = {

@@ -114,6 +114,8 @@ class Service:
     def check_questions(self, photos: int, concepts: int) -> None:
         """See that a request keeps the model from the others no longer than one may.
 
+        Further objects in a photo are not counted: nobody knows how many there are. `Limits.request_seconds` ends it.
+
         Raises:
             TooLargeError: its photos are searched for too many concepts.
         """

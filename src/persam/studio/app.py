@@ -73,4 +73,6 @@ def _page(workshop: Workshop) -> gr.Blocks:
             for name, build in TABS:
                 with gr.Tab(name, id=name.lower(), elem_id=f"studio-{name.lower()}"):
                     build(workshop)
+        wake = gr.Button(visible="hidden", elem_id="studio-wake")  # pressed by studio.js
+        wake.click(lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None)
     return page

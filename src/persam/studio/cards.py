@@ -16,6 +16,7 @@ from persam.errors import PersamError, first_line
 from persam.method.settings import Settings
 from persam.reports.pictures import data_uri
 from persam.segmentation import SURE_ENOUGH
+from persam.server.wording import on_page
 from persam.studio.canvas import Canvas
 
 if TYPE_CHECKING:
@@ -31,30 +32,12 @@ _VERDICTS = {
     "will work, but": "This will work, but less well than it could:",
     "do not use": "Do not learn from this as it is:",
 }
-# What sentences say of the command line, and what is said of it on a page.
-_OF_COMMANDS = (
-    (", with --keep-reference to keep them from now on.", ' with "Keep the photo" ticked.'),
-    (
-        "learn it again with --tune, and with --keep-reference to tune it later too.",
-        'learn it again with "Keep the photo" ticked.',
-    ),
-    ("learn it again with --keep-reference.", 'learn it again with "Keep the photo" ticked.'),
-    ("make one with `persam study new`.", 'make one under "Make a new study".'),
-    ("see with --picture which of the two is right, ", ""),
-)
 
 
 def line(text: str, *, problem: bool = False) -> str:
     """A line that says what the page is doing, or what went wrong; read aloud."""
     role, kind = ("alert", "status problem") if problem else ("status", "status")
     return f'<div class="{kind}" role="{role}"><span>{escape(text)}</span></div>'
-
-
-def on_page(sentence: str) -> str:
-    """A sentence of the library as the page says it: without options of the command line."""
-    for words, instead in _OF_COMMANDS:
-        sentence = sentence.replace(words, instead)
-    return sentence
 
 
 def own_error(error: Exception) -> str:

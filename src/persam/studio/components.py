@@ -50,7 +50,8 @@ def on_press(
     events = [button.click] if also is None else [button.click, also]
     gr.on(events, None, js=_MARKED.format(name=button.elem_id, busy="true"))
     done = gr.on(events, handler, inputs, outputs, **how)
-    done.then(None, js=_MARKED.format(name=button.elem_id, busy="false"))
+    for after in (done.then, done.failure):  # in the browser Gradio's `then` is for what went well
+        after(None, js=_MARKED.format(name=button.elem_id, busy="false"))
 
 
 # Not `disabled`: that would take the keyboard's focus from it.

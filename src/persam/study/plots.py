@@ -99,7 +99,7 @@ def _legend(axis: Any, letters: int = _LETTERS) -> None:
     handles, labels = axis.get_legend_handles_labels()
     if labels:
         each = dict(zip(labels, handles, strict=True))
-        names = [_short(label) for label in each]  # two may look alike, and are two all the same
+        names = [_short(label) for label in each]
         axis.legend(
             each.values(),
             names,

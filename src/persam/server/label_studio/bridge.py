@@ -31,7 +31,7 @@ from persam.server.label_studio.labelling import (
     Drawn,
     Project,
     by_label,
-    check_count,
+    check_masks,
     drawn_by_label,
     label_of,
     regions_of,
@@ -187,7 +187,7 @@ class Bridge:
         address, shots = project.labelling.address(task), {}
         with stored(self.uploads, _file_name(address), self.fetcher.fetch(address)) as upload:
             pixels, size = upload.read(longest_seen(self.engine.model))
-            check_count([each for label in controls for each in regions[label]], size)
+            check_masks([each for label in controls for each in regions[label]], size)
             for label, control in controls.items():  # one mask of the photo's size at a time
                 for drawn in drawn_by_label(regions[label], size).values():
                     shots[label] = self._shot(pixels, size, drawn, control, source, upload.sha256)

@@ -33,9 +33,9 @@ Kind = Literal["brushlabels", "bitmasklabels", "polygonlabels", "ellipselabels",
 _KINDS: tuple[Kind, ...] = get_args(Kind)  # the more of a mask a region can say, the earlier
 _CLICKS, _LABELS = "keypointlabels", "labels"
 _LONGEST_CONFIG = 1_000_000  # characters
+_MOST_DRAWN = 2_000_000_000  # pixels of all masks of an annotation, which take some twenty seconds
 _SMALLEST_PART = 0.01  # of a mask: smaller parts are no regions of their own, which somebody would have to delete
 _MOST_CORNERS = 100_000
-_MOST_PIXELS = 5_000_000_000  # of all that is painted in a photo, every region as large as it: half a minute's work
 
 
 @dataclass(frozen=True)
@@ -260,10 +260,10 @@ def drawn_by_label(regions: Any, size: Size) -> dict[str, Drawn]:
     """What was drawn of each label: a mask of the photo's size for each, so of many labels take one after another.
 
     Raises:
-        PersamError: a region is damaged, or they are too many for the photo.
+        PersamError: a region is damaged, or they are too many.
     """
-    check_count(regions, size)
     found: dict[str, Drawn] = {}
+    check_masks(regions, size)
     for label, those in by_label(regions).items():
         drawn = Drawn()
         for region in those:
@@ -273,20 +273,16 @@ def drawn_by_label(regions: Any, size: Size) -> dict[str, Drawn]:
     return found
 
 
-def check_count(regions: Any, size: Size) -> None:
-    """See that the regions of an annotation are read in reasonable time: few bytes of PNG may hold many pixels.
+def check_masks(regions: Any, size: Size) -> None:
+    """See that the masks of an annotation, of all labels together, can be read soon: few bytes may hold many pixels.
 
     Raises:
-        PersamError: too many are painted, for a photo of size (H, W).
+        PersamError: they are too many for a photo of size (H, W).
     """
-    no_masks = ("rectanglelabels", _CLICKS)
-    painted = sum(_kind_of(each) not in no_masks for those in by_label(regions).values() for each in those)
-    pixels = size[0] * size[1]
-    if painted * pixels > _MOST_PIXELS:
-        raise PersamError(
-            f"The annotation has {painted} painted regions, which are too many for a photo of {pixels / 1e6:,.1f} "
-            f"million pixels; join them into {_MOST_PIXELS // pixels} at most, or label a smaller photo."
-        )
+    kinds = [_kind_of(one) for those in by_label(regions).values() for one in those]
+    masks = sum(kind not in ("rectanglelabels", _CLICKS) for kind in kinds)
+    if masks * size[0] * size[1] > _MOST_DRAWN:
+        raise PersamError("The annotation has more regions than are read of a photo as large as this; merge some.")
 
 
 def by_label(regions: Any) -> dict[str, list[Mapping[str, Any]]]:

@@ -46,8 +46,6 @@ def gallery_of(search: PhotoSearch, kind: str) -> dict[str, Any]:
         "cards": [_card(search, one, kind, colours.get(one.concept, "")) for one in shown],
         "empty": "" if shown else empty,
         "page": f"{start + 1} to {start + len(shown)} of {every}" if pages > 1 else "",
-        "first": search.choice.page == 0,
-        "last": search.choice.page == pages - 1,
     }
 
 
@@ -96,10 +94,11 @@ def summary(search: PhotoSearch) -> str:
 
 
 def in_short(doubts: Iterable[str]) -> str:
-    """What was warned of, for the end of a line: one or two sentences, or the first of more."""
+    """What was warned of, for the end of a line: one or two sentences, or the first of more; all of them stand in the
+    facts of a photo, and below a clip."""
     every = list(dict.fromkeys(doubts))
     if len(every) > 2:
-        every[1:] = [f"There are {len(every) - 1} more warnings like that."]
+        every[1:] = [f"There are {len(every) - 1} more warnings."]
     return "".join(f" {each}" for each in every)
 
 
@@ -113,8 +112,14 @@ def status(text: str, *, problem: bool = False, share: float | None = None) -> s
     return f'<div class="{kind}" aria-hidden="true">{bar}<span>{escape(text)}</span></div>'
 
 
-def facts_of(search: PhotoSearch, one: SearchResult | None) -> str:
-    """What is known of the chosen result, as a list of words and numbers."""
+def facts_of(search: PhotoSearch, one: SearchResult | None, *, calibrated: bool = False) -> str:
+    """What is known of the chosen result, as a list of words and numbers.
+
+    Args:
+        search: whose result.
+        one: it, or None.
+        calibrated: whether its score is a probability, see `Segmentation.score`.
+    """
     if one is None:
         return ""
     state: State = one.state(search.choice.threshold)
@@ -126,7 +131,7 @@ def facts_of(search: PhotoSearch, one: SearchResult | None) -> str:
         found = one.found
         facts += [("concept", one.concept), ("verdict", _verdict(search, one, state))]
         if not one.corrected:
-            facts.append(("score", f"{one.score:.1%}, how likely it is there"))
+            facts.append(("score", f"{one.score:.1%}" + ", how likely it is there" * calibrated))
         facts += [(word, f"{found[key]:.2f}") for word, key in _FIGURES if found[key] is not None]
         if one.before is not None:
             facts.append(("before", f"{WORDS[one.before[0]]}, {one.before[1]:.1%}"))

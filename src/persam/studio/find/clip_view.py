@@ -33,13 +33,15 @@ def player_of(name: str, clip: ClipSearch) -> str:
 
 
 def links_of(name: str, clip: ClipSearch) -> str:
-    """Links to all that can be taken away."""
+    """Links to all that can be taken away, and all that was warned of where the summary names only the first."""
     links = [
         f'<li><a href="{_address(name, clip, key)}&amp;save=1" download>{escape(about)}</a></li>'
         for key, (about, _) in CLIP_PARCELS.items()
         if key == "labels" or clip.file(key) is not None
     ]
-    return f'<ul class="links">{"".join(links)}</ul>' if clip.frames else ""
+    doubts = "".join(f"<li>{escape(each)}</li>" for each in clip.doubts)
+    warned = f'<p>Warnings:</p><ul class="warnings">{doubts}</ul>' if len(clip.doubts) > 2 else ""
+    return (f'<ul class="links">{"".join(links)}</ul>' if clip.frames else "") + warned
 
 
 def clip_summary(clip: ClipSearch) -> str:

@@ -46,7 +46,7 @@ _SENTENCES = {
     "Guidance": "The same likeness is added to the decoder's attention, so that it looks where the photo is alike.",
     "What was looked for": "The numbers of this search, and what the marks in the pictures mean.",
     "Closer look, confidence map": "What was found is small, so a window around it is looked at again. " + _CONFIDENCE,
-    "Result": "This is the answer: the mask on the photo, and how likely it is that the thing is there at all.",
+    "Result": "This is the answer: the mask on the photo, and its score, which decides whether the thing is there.",
 }
 #: What happens in a pass of the decoder, by its name.
 _PASSES = {

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from persam.studio.browser_tabs import BrowserTabs
 from persam.studio.canvas.prompts import CanvasPrompts, mask_of
 from persam.studio.find.clip_search import ClipSearch
 from persam.studio.find.results import Choice, PhotoSearch, SearchResult
-from persam.studio.open_tabs import OpenTabs
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -123,7 +123,7 @@ class FindSession:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class FindSessions(OpenTabs[FindSession]):
+class FindSessions(BrowserTabs[FindSession]):
     """All browser tabs that are open.
 
     Args:
@@ -136,10 +136,10 @@ class FindSessions(OpenTabs[FindSession]):
 
     def search_of(self, name: str) -> PhotoSearch | None:
         """The search in photos of this name, if it is the newest of a tab that is open."""
-        session = self.find(name.partition("-")[0])
+        session = self.if_open(name.partition("-")[0])
         return session.search if session is not None and session.search.name == name else None
 
     def clip_of(self, name: str) -> ClipSearch | None:
         """The clip of one that is open."""
-        session = self.find(name)
+        session = self.if_open(name)
         return None if session is None else session.clip

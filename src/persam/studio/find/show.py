@@ -69,7 +69,7 @@ class FindParts:
     def changing(self) -> list[Any]:
         """Those that actions change."""
         names = (
-            "status spoken run stop results states only gallery page back on large facts steps canvas note changes "
+            "status spoken stop results states only gallery page back on large facts steps canvas note changes "
             "download clip preview clip_links"
         )
         return [getattr(self, name) for name in names.split()]
@@ -115,16 +115,18 @@ class FindShown:
             # What was prepared is another set by now.
             parts.download: gr.skip() if session.prepared == session.search.edition else gr.update(visible=False),
             parts.page: f'<span class="page">{gallery["page"]}</span>',
-            parts.back: gr.update(interactive=not gallery["first"], visible=bool(gallery["page"])),
-            parts.on: gr.update(interactive=not gallery["last"], visible=bool(gallery["page"])),
+            parts.back: gr.update(visible=bool(gallery["page"])),
+            parts.on: gr.update(visible=bool(gallery["page"])),
         }
 
     def chosen(self, session: FindSession, kind: str) -> Updates:
         """The chosen result, large."""
         one = session.search.get(session.search.shown)
+        concept = None if one is None else session.learned.get(one.concept)
+        calibrated = concept is not None and concept.fitted is not None
         return {
             self.parts.large: large_of(session.search, one, kind),
-            self.parts.facts: facts_of(session.search, one),
+            self.parts.facts: facts_of(session.search, one, calibrated=calibrated),
         }
 
     @told
@@ -155,10 +157,13 @@ class FindShown:
 
     @told
     def turn_page(self, by: int, name: str, kind: str) -> Iterator[Updates]:
-        """Show another page of the gallery."""
+        """Show another page of the gallery. Both buttons can always be pressed: one that cannot loses the keyboard."""
         session = self.sessions.get(name)
-        session.search.choice = replace(session.search.choice, page=session.search.choice.page + by)
-        yield self.shown(session, kind)
+        wanted = session.search.choice.page + by
+        session.search.choice = replace(session.search.choice, page=wanted)
+        shown = self.shown(session, kind)  # it puts the page right
+        end = f"This is the {'last' if by > 0 else 'first'} page."
+        yield shown if session.search.choice.page == wanted else {**shown, **self.say(end)}
 
     def look(
         self, session: FindSession, photos: Sequence[SearchedPhoto], names: Sequence[str], kind: str, doubts: str = ""
@@ -192,7 +197,7 @@ class FindShown:
         }
 
     def running(self, session: FindSession, work: Iterator[Updates], otherwise: str) -> Iterator[Updates]:
-        """Do what may be done once at a time; Find can be pressed again however it ends.
+        """Do what may be done once at a time; Stop can be pressed no longer however it ends.
 
         Args:
             session: whose.
@@ -211,16 +216,20 @@ class FindShown:
             raise
 
     def busy(self, busy: bool) -> Updates:
-        """Which of Find and Stop can be pressed."""
-        return {self.parts.run: gr.update(interactive=not busy), self.parts.stop: gr.update(interactive=busy)}
+        """Whether Stop can be pressed. Find always can, see `running`: it keeps the keyboard's focus."""
+        return {self.parts.stop: gr.update(interactive=busy)}
 
     # ---------------------------------------------------------------------------------------------------- downloads
 
     @told
     def choose_parcel(self, name: str, kind: str) -> Iterator[Updates]:
-        """Choose what to download; what was prepared before is something else, and what is being packed is given up."""
-        self.sessions.get(name).parcel = kind
-        yield {self.parts.download: gr.update(visible=False)}
+        """Choose what to download; what was prepared before is something else, and what is being packed is given up.
+
+        The page may tell of a choice only after its parcel was made: then that stays.
+        """
+        session = self.sessions.get(name)
+        changed, session.parcel = session.parcel != kind, kind
+        yield {self.parts.download: gr.update(visible=False) if changed else gr.skip()}
 
     @told
     def prepare(self, name: str, kind: str) -> Iterator[Updates]:

@@ -191,9 +191,7 @@ def _results(*above: Any) -> FindParts:
         with gr.Tab("Explain", id="explain") as explained:
             steps = _asset("steps", {"steps": [], "empty": EXPLAIN_HINT}, label="Steps", elem_id="find-steps")
         with gr.Tab("Correct", id="correct") as corrected:
-            canvas = Canvas(
-                label="Mask to correct", elem_id="find-canvas", empty="Choose a result above, and mend its mask here."
-            )
+            canvas = Canvas(label="Mask to correct", elem_id="find-canvas", empty=_CANVAS_HINT)
             save_as = gr.Radio(
                 [("Replace the concept", "replace"), (SAVE_AS_NEW, "new")],
                 value="replace",

@@ -5,14 +5,15 @@ Ids of its controls: ``study-check``, ``study-table``, ``study-method``, ``study
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
 import gradio as gr
 from fastapi import APIRouter, Response
 
-from persam.errors import PersamError, UsageError
+from persam.errors import UsageError
+from persam.studio.cards import Action, Updates, telling
 from persam.studio.components import on_press
 from persam.studio.study.texts import within
 from persam.studio.workshop import Workshop
@@ -63,22 +64,28 @@ def build(workshop: Workshop, folder: gr.State) -> None:
     table = gr.HTML(elem_id="study-table")
     report = gr.HTML(elem_id="study-report")
 
-    def looked(folder: str | None) -> str:
-        try:
-            return _table(check(_study(folder)))
-        except PersamError as error:
-            return _sentence(within(folder, error) if folder else error)
+    @_said_in(table)
+    def looked(folder: str | None) -> Iterator[Updates]:
+        yield {table: _table(check(_study(folder)))}
 
-    def compared(folder: str | None, method: str) -> Iterator[str]:
-        try:
-            study = _study(folder)
-            check_libraries()
-            yield from _compare(workshop, study, method)
-        except PersamError as error:
-            yield _sentence(within(folder, error) if folder else error)
+    @_said_in(report)
+    def compared(folder: str | None, method: str) -> Iterator[Updates]:
+        study = _study(folder)
+        check_libraries()
+        for said in _compare(workshop, study, method):
+            yield {report: said}
 
-    look.click(looked, [folder], table)
-    on_press(compare, compared, [folder, method], report)
+    look.click(looked, [folder], [table])
+    on_press(compare, compared, [folder, method], [report])
+
+
+def _said_in(place: gr.HTML) -> Callable[[Action], Action]:
+    """Make an action, whose first argument is the study's folder or None, say in a place what went wrong."""
+
+    def tell(sentence: str, given: tuple[Any, ...]) -> Updates:
+        return {place: _sentence(within(given[0], sentence) if given[0] else sentence)}
+
+    return telling(tell)
 
 
 def _reports(workshop: Workshop) -> APIRouter:

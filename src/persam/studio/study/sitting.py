@@ -288,6 +288,11 @@ class Sitting:
             visits = [*self._left.values(), *([] if self.visit is None else [self.visit])]
             return sorted(visit.photo.name for visit in visits if not visit.prompts.is_empty)
 
+    def unsaved_elsewhere(self) -> bool:
+        """Whether something is drawn and not saved on a photo that is not open."""
+        with self.turn:
+            return any(not visit.prompts.is_empty for visit in self._left.values())
+
     # ---------------------------------------------------------------------------------------------------- inside
 
     def _visit_of(self, value: Any) -> Visit:

@@ -1,7 +1,6 @@
 """Tab "Study": people mask the photos of a study, one after another, each without seeing what the others did.
 
-Ids of its controls: ``study-folder``, ``study-open`` and what makes a new study (``study-new-folder``,
-``study-new-photos``, ``study-new-annotators``, ``study-make``), where no study was given; ``study-annotator``,
+Ids of its controls, besides those of `persam.studio.study.choosing` where no study was given: ``study-annotator``,
 ``study-category``, ``study-assistance``, ``study-start``, ``study-readme``; at work ``study-progress``,
 ``study-canvas``, ``study-save``, ``study-previous``, ``study-next``, ``study-nothing``, ``study-over``,
 ``study-change``; at the end ``study-done``, ``study-again``; ``study-status`` says what happens. What the person who
@@ -17,14 +16,13 @@ from typing import Any
 import gradio as gr
 
 from persam.errors import PersamError, UsageError
-from persam.files import expanded
+from persam.server.wording import on_page
 from persam.studio.canvas import Canvas
 from persam.studio.canvas.canvas import TOOLS
-from persam.studio.cards import line, on_page
-from persam.studio.components import on_press
-from persam.studio.study import organise
+from persam.studio.cards import line, own_error
+from persam.studio.study import choosing, organise
+from persam.studio.study.desk_watch import READ, DeskWatch, active_seconds
 from persam.studio.study.sitting import AT_END, AWAY, IDLE_LIMIT, Sitting, StaleError
-from persam.studio.study.stopwatch import READ, Stopwatch, active_seconds
 from persam.studio.study.texts import (
     categories,
     ending,
@@ -37,7 +35,7 @@ from persam.studio.study.texts import (
     within,
 )
 from persam.studio.workshop import Shown, Workshop
-from persam.study import BY_HAND, PROPOSAL, WITH_MODEL, Annotation, add_annotator, new, photo_folders, read
+from persam.study import BY_HAND, PROPOSAL, WITH_MODEL, Annotation, add_annotator, read
 
 _ASSISTANCE = [
     ("With the model: click on the object or draw a box, then mend", WITH_MODEL),
@@ -92,7 +90,7 @@ class _StudyTab:
                 elem_classes="hint",
             )
             if given is None and self.workshop.is_local:
-                self._lay_out_choice()
+                choosing.build(self.folder, self.status)
             with gr.Row():
                 self.annotator = gr.Dropdown(
                     label="Your name",
@@ -107,29 +105,10 @@ class _StudyTab:
             with gr.Accordion("What is asked of you", open=False):
                 self.readme = gr.HTML(elem_id="study-readme")
 
-    def _lay_out_choice(self) -> None:
-        with gr.Row():
-            self.typed = gr.Textbox(
-                label="Folder of the study", placeholder="my-study", elem_id="study-folder", min_width=160
-            )
-            self.open = gr.Button("Open", elem_id="study-open", min_width=100, scale=0)
-        with gr.Accordion("Make a new study", open=False):
-            self.new_folder = gr.Textbox(label="Folder, which is made", elem_id="study-new-folder")
-            self.new_photos = gr.Textbox(
-                label="Photos: CATEGORY=FOLDER, a line for each category; they are copied",
-                lines=2,
-                placeholder="horse=photos/horses",
-                elem_id="study-new-photos",
-            )
-            self.new_annotators = gr.Textbox(
-                label="Names of the annotators, with commas between", elem_id="study-new-annotators"
-            )
-            self.make = gr.Button("Make the study", elem_id="study-make")
-
     def _lay_out_desk(self) -> None:
-        self.stopwatch = Stopwatch(
+        self.watch = DeskWatch(
             place="study-canvas", landing=_LANDING, top="#study-status", idle=IDLE_LIMIT, keys=dict(_KEYS),
-            elem_id="study-stopwatch", visible="hidden",
+            elem_id="study-watch", visible="hidden",
         )  # fmt: skip
         with gr.Column(visible=False, elem_id="study-desk") as self.desk:
             # Above the photo, so that on a small screen one need not scroll for every photo.
@@ -161,25 +140,21 @@ class _StudyTab:
     def _listen(self) -> None:
         names = [self.annotator, self.category, self.readme, self.status]
         screen = [
-            self.sitting, self.setup, self.desk, self.end, self.canvas, self.stopwatch, self.progress, self.done,
+            self.sitting, self.setup, self.desk, self.end, self.canvas, self.watch, self.progress, self.done,
             self.category, self.status,
         ]  # fmt: skip
-        held = [self.sitting, self.canvas, self.stopwatch]
+        held = [self.sittings, self.sitting, self.canvas, self.watch]
         gr.on(fn=self._names, inputs=[self.folder], outputs=names, show_progress="hidden")
         self.annotator.change(
             self._own_categories, [self.folder, self.annotator], self.category, show_progress="hidden"
         )
-        if self.workshop.study is None and self.workshop.is_local:
-            opened = [self.folder, self.typed, self.status]  # the rest follows, for the folder has changed
-            on_press(self.open, self._open, [self.typed], opened, also=self.typed.submit)
-            on_press(self.make, self._make, [self.new_folder, self.new_photos, self.new_annotators], opened)
         self.start.click(
-            self._begin,
-            [self.folder, self.annotator, self.category, self.assistance, self.sittings],
+            self.answering(self._begin),
+            [self.sittings, self.folder, self.annotator, self.category, self.assistance, self.sittings],
             [*screen, self.annotator, self.sittings],
         )
         self.canvas.input(
-            self._draw, [self.sitting, self.canvas], screen,
+            self.answering(self._draw), [self.sittings, self.sitting, self.canvas], screen,
             show_progress="hidden", trigger_mode="always_last", concurrency_limit=None,
         )  # fmt: skip
         for button, answer in (
@@ -190,11 +165,31 @@ class _StudyTab:
             (self.change, self._stand_up),
         ):
             button.click(
-                answer, held, screen, js=READ, show_progress="minimal", trigger_mode="once", concurrency_limit=None
-            )
-        self.over.click(self._start_over, [self.sitting, self.canvas], screen)
-        self.again.click(self._look_again, [self.sitting], screen)
-        self.more.click(self._more, [self.sitting], screen)
+                self.answering(answer), held, screen,
+                js=READ, show_progress="minimal", trigger_mode="once", concurrency_limit=None,
+            )  # fmt: skip
+        self.over.click(self.answering(self._start_over), [self.sittings, self.sitting, self.canvas], screen)
+        self.again.click(self.answering(self._look_again), [self.sittings, self.sitting], screen)
+        self.more.click(self.answering(self._more), [self.sittings, self.sitting], screen)
+
+    def answering(self, act: Callable[..., Update]) -> Callable[..., Update]:
+        """An action as the page calls it, with what it keeps of all sittings first.
+
+        What goes wrong with us is a sentence, too; and what would be lost with the page is counted for all sittings.
+        What is drawn on the open photo the page sees for itself.
+        """
+
+        def answered(sittings: dict[SittingKey, Sitting], *given: Any) -> Update:
+            try:
+                answer = act(*given)
+            except Exception as error:
+                return {self.status: line(own_error(error), problem=True)}
+            if self.watch in answer:
+                every = answer.get(self.sittings, sittings).values()
+                answer[self.watch] |= {"unsaved": any(each.unsaved_elsewhere() for each in every)}
+            return answer
+
+        return answered
 
     # ---------------------------------------------------------------------------------------- who does what
 
@@ -207,7 +202,7 @@ class _StudyTab:
             study = read(folder)
             told = instructions(study)
         except PersamError as error:
-            return {self.status: line(str(error), problem=True)}
+            return self._problem(error)
         return {
             self.annotator: gr.update(choices=list(study.annotators), value=None),
             self.category: gr.update(**categories(study, "")),
@@ -222,24 +217,10 @@ class _StudyTab:
         except PersamError:
             return gr.update()
 
-    def _open(self, typed: str) -> Update:
-        try:
-            if not typed.strip():
-                raise UsageError("Type the folder of a study.")
-            study = read(typed.strip())
-        except PersamError as error:
-            return {self.status: line(on_page(str(error)), problem=True)}
-        return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: line("")}
-
-    def _make(self, folder: str, photos: str, annotators: str) -> Update:
-        try:
-            if not folder.strip():
-                raise UsageError("Type a folder for the study; it is made.")
-            pairs = [line.strip() for line in photos.splitlines() if line.strip()]
-            study = new(expanded(folder.strip()), photo_folders(pairs), annotators.split(","))
-        except PersamError as error:
-            return {self.status: line(str(error), problem=True)}
-        return {self.folder: str(study.folder), self.typed: str(study.folder), self.status: line("")}
+    def _problem(self, error: PersamError, folder: str | Path | None = None, more: str = "") -> Update:
+        """What went wrong, in the page's words; files of a study's folder are named as within it."""
+        told = str(error) if folder is None else within(folder, error)
+        return {self.status: line(on_page(told) + more, problem=True)}
 
     def _begin(
         self,
@@ -263,8 +244,7 @@ class _StudyTab:
                 place = sitting.sit_down(work)
                 shown = self._show_end(sitting) if place is None else self._show(sitting, place, welcome(work))
         except PersamError as error:
-            told = str(error) if folder is None else within(folder, error)
-            return {self.status: line(told, problem=True)}
+            return self._problem(error, folder)
         return shown | {self.annotator: gr.update(value=clean), self.sittings: {**sittings, key: sitting}}
 
     # ---------------------------------------------------------------------------------------- one photo after another
@@ -283,7 +263,7 @@ class _StudyTab:
             except StaleError:
                 return self._show_again(sitting)
             except PersamError as error:
-                return {self.status: line(within(sitting.work.study_folder, error), problem=True)}
+                return self._problem(error, sitting.work.study_folder)
 
     def _save(self, sitting: Sitting | None, value: Any, watch: Any) -> Update:
         def save(sitting: Sitting) -> Update:
@@ -367,10 +347,8 @@ class _StudyTab:
         try:
             sitting.open(place)
         except PersamError as error:  # one photo, but there are others
-            told = within(sitting.work.study_folder, error)
-            return self._desk(sitting, Canvas.show(None), None) | {
-                self.status: line(f"{told} You may skip this photo.", problem=True)
-            }
+            told = self._problem(error, sitting.work.study_folder, " You may skip this photo.")
+            return self._desk(sitting, Canvas.show(None), None) | told
         return self._show_visit(sitting, said)
 
     def _show_visit(self, sitting: Sitting, said: str = "") -> Update:
@@ -388,7 +366,7 @@ class _StudyTab:
             self.end: gr.update(visible=False),
             self.desk: gr.update(visible=True),
             self.canvas: canvas,
-            self.stopwatch: Stopwatch.show(shown, unsaved=bool(sitting.unsaved())),
+            self.watch: DeskWatch.show(shown),
             self.progress: progress(sitting),
         }
 
@@ -414,7 +392,7 @@ class _StudyTab:
             self.desk: gr.update(visible=False),
             self.end: gr.update(visible=True),
             self.canvas: Canvas.show(None),
-            self.stopwatch: Stopwatch.show(None, unsaved=bool(sitting.unsaved())),
+            self.watch: DeskWatch.show(None),
             self.done: thanks(sitting),
             self.status: line(ending(sitting), problem=bool(sitting.unreadable)),
         }
@@ -422,16 +400,16 @@ class _StudyTab:
     def _show_away(self, sitting: Sitting) -> Update:
         """The setup, for somebody who was at the desk."""
         left = self._own_categories(str(sitting.work.study_folder), sitting.work.annotator)
-        return self._show_setup(kept(sitting), unsaved=bool(sitting.unsaved())) | {self.category: left}
+        return self._show_setup(kept(sitting)) | {self.category: left}
 
-    def _show_setup(self, said: str, *, problem: bool = False, unsaved: bool = False) -> Update:
+    def _show_setup(self, said: str, *, problem: bool = False) -> Update:
         return {
             self.sitting: None,
             self.setup: gr.update(visible=True),
             self.desk: gr.update(visible=False),
             self.end: gr.update(visible=False),
             self.canvas: Canvas.show(None),
-            self.stopwatch: Stopwatch.show(None, unsaved=unsaved),
+            self.watch: DeskWatch.show(None),
             self.status: line(said, problem=problem),
         }
 

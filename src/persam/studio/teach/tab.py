@@ -22,11 +22,11 @@ from persam.drawing import colour_of, draw_overlay
 from persam.geometry import fit_mask, shrink
 from persam.segmentation import Segmentation
 from persam.server.store import NameTakenError
+from persam.studio.browser_tabs import BrowserTabs
 from persam.studio.canvas import Canvas
 from persam.studio.cards import Action, Updates, concept_card, findings_card, line, spoken
 from persam.studio.components import PhotoInput, on_press
 from persam.studio.examples import example_photo, example_things
-from persam.studio.open_tabs import OpenTabs
 from persam.studio.teach.lesson import Teaching, checked_name
 from persam.studio.workshop import SHOWN_SIDE, Workshop
 
@@ -46,7 +46,7 @@ class TeachTab:
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
-        self.lessons = OpenTabs(lambda _: Teaching())
+        self.lessons = BrowserTabs(lambda _: Teaching())
         # Its name alone, set when the page is loaded: what was never set, Gradio keeps until the studio ends.
         self.lesson = gr.State("", delete_callback=self.lessons.close)
         with gr.Row():

@@ -11,7 +11,7 @@ from persam.errors import UsageError
 T = TypeVar("T")
 
 
-class OpenTabs(Generic[T]):
+class BrowserTabs(Generic[T]):
     """What browser tabs have open, by names that nobody can guess.
 
     Args:
@@ -29,7 +29,7 @@ class OpenTabs(Generic[T]):
         self._open[name] = self._make(name)
         return name
 
-    def find(self, name: str) -> T | None:
+    def if_open(self, name: str) -> T | None:
         """What a tab has, or None where it is not open."""
         return self._open.get(name)
 
@@ -39,7 +39,7 @@ class OpenTabs(Generic[T]):
         Raises:
             UsageError: it is not open.
         """
-        found = self.find(name)
+        found = self.if_open(name)
         if found is None:
             raise UsageError("This page was left for too long, or the studio was started again; reload the page.")
         return found

@@ -1,4 +1,4 @@
-"""How long somebody looks at a photo, measured where it is looked at; nobody sees it run."""
+"""Watches a desk in the browser: how long somebody looks at a photo, and what is done where a page alone can do it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,32 @@ import gradio as gr
 from persam.studio.components import StublessMeta
 from persam.studio.workshop import Shown
 
+_SCRIPTS = ("stopwatch.js", "desk.js")
+
 
 @cache
 def _script() -> str:
-    return (files("persam.studio.study") / "stopwatch.js").read_text(encoding="utf-8")
+    folder = files("persam.studio.study")
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
 
 
-class Stopwatch(gr.HTML, metaclass=StublessMeta):
-    """Counts the seconds that a photo is on the screen and somebody is at it.
+class DeskWatch(gr.HTML, metaclass=StublessMeta):
+    """Counts the seconds that a photo is on the screen and somebody is at it, and minds the desk; nobody sees it run.
 
     It does not count while the page is hidden, another tab of the studio is open, or nothing has moved for a while. A
-    listener gets its value by `READ`, given as the listener's ``js``; it also makes keys press buttons, gives the focus
-    to what is shown next where it was lost, and has the browser ask before a page is left on which a drawing was not
-    saved.
+    listener gets its value by `READ`, given as the listener's ``js``. Besides, it makes keys press buttons, gives the
+    focus to what is shown next where it was lost, scrolls to a new photo and to a problem that are out of sight, and
+    has the browser ask before a page is left on which a drawing was not saved.
 
     Args:
         place: id of the element that must be seen for time to count. A `Canvas` is in it.
         landing: selectors of what gets a focus that was lost with what had it; the first that is seen.
-        top: selector of what is brought to the top of the window where the place does not fit below it.
+        top: selector of the line that says what happens; it is brought to the top of the window where the place does
+            not fit below it, and where it says a problem out of sight.
         idle: seconds without a movement after which it stops.
         keys: id of a button by the key that presses it as long as `place` is seen, such as ``{"s": "study-save"}``.
+        photo: address of the photo that is looked at, or "".
+        unsaved: whether there are drawings elsewhere than in `place` that go with the page.
         more: whatever `gradio.HTML` takes.
     """
 
@@ -75,22 +81,25 @@ class Stopwatch(gr.HTML, metaclass=StublessMeta):
         return value
 
     @staticmethod
-    def show(photo: Shown | None, *, unsaved: bool = False) -> Any:
-        """An update: begin to count for a photo; None: stop.
-
-        Args:
-            photo: that is looked at from now on.
-            unsaved: whether there are drawings elsewhere that go with the page.
-        """
-        return gr.update(photo="" if photo is None else photo.url, unsaved=unsaved)
+    def show(photo: Shown | None) -> dict[str, Any]:
+        """An update: begin to count for a photo that is looked at from now on; None: stop."""
+        return gr.update(photo="" if photo is None else photo.url)
 
 
-#: For a listener whose last input is the stopwatch.
+#: For a listener whose last input is the watch.
 READ = "(...inputs) => [...inputs.slice(0, -1), window.persamStopwatch ? window.persamStopwatch() : null]"
 
 
 def active_seconds(value: Any, photo: Shown | None) -> float | None:
-    """What a stopwatch says of a photo; None if it says nothing of it."""
+    """The seconds at a photo, by the value that a listener got by `READ`.
+
+    Args:
+        value: it; any value that a page may send.
+        photo: that is on the desk.
+
+    Returns:
+        None if the value says nothing of the photo.
+    """
     if not isinstance(value, dict) or photo is None or value.get("photo") != photo.url:
         return None
     seconds = value.get("active")
