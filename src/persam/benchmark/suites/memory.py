@@ -24,8 +24,8 @@ from persam.persam import PerSAM
 
 JOBS = ("SAM", "PerSAM", "PerSAM-F")
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-# The C library keeps some of what was freed, now more, now less (with a ViT-B 50 MB up or down): here it gives back what
-# is large, so that the peak is of what is in use.
+# The C library keeps some of what was freed, now more, now less (with a ViT-B 50 MB up or down): here it gives back
+# what is large, so that the peak is of what is in use.
 _GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_ARENA_MAX": "1"}
 
 
