@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from persam.labels import Label, listed
+from persam.words import counted
 
 # A mask below one of these is a slip of the brush: cells of the encoder see nothing of it.
 _FEWEST_PIXELS, _SMALLEST_SHARE = 16, 0.0001
@@ -43,7 +44,7 @@ def doubt_of_mask(mask: np.ndarray, name: str, photo: str = "photo") -> str | No
     """Of a mask (H, W) bool at the photo's size: next to nothing, or inverted. `photo` is the word for that."""
     count, share, border = int(mask.sum()), float(mask.mean()), float(border_of(mask).mean())
     if count < _FEWEST_PIXELS or share < _SMALLEST_SHARE:
-        pixels = "1 pixel" if count == 1 else f"{count} pixels"
+        pixels = counted(count, "pixel")
         return f"{name} marks {pixels} of the {photo}, hardly enough to learn from; paint all of the object."
     if share > _MOST_OF_PHOTO and border > _MOST_OF_BORDER:
         return (

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,16 @@ def same(one: Segmentation, other: Segmentation) -> None:
     assert one.to_dict() | {"image": None} == other.to_dict() | {"image": None}
 
 
-def read_by(engine: Engine, count: int) -> None:
-    """Wait until so many photos are read."""
+def wait_until(is_so: Callable[[], bool]) -> None:
     ends = time.monotonic() + 20
-    while len(engine._ready) < count:
+    while not is_so():
         assert time.monotonic() < ends
         time.sleep(0.005)
+
+
+def read_by(engine: Engine, count: int) -> None:
+    """Wait until so many photos are read."""
+    wait_until(lambda: len(engine._ready) >= count)
 
 
 # ---------------------------------------------------------------------------------------------------- what one gets
@@ -279,10 +283,7 @@ def test_nobody_is_lost_under_32_threads(model: PerSAM, concept: Concept, photos
 
     with Engine(model, waiting=12, batch=4) as engine, ThreadPoolExecutor(32) as people:
         list(people.map(lambda number: ask_until_taken(engine, number), range(256)))
-        ends = time.monotonic() + 20
-        while engine.depth:  # one that was cancelled may lie there for a moment
-            assert time.monotonic() < ends
-            time.sleep(0.005)
+        wait_until(lambda: engine.depth == 0)  # one that was cancelled may lie there for a moment
     assert {what: number for what, number in ended.items() if what != "refused"} == dict.fromkeys(
         ("found", "called", "failed", "cancelled"), 64
     )
@@ -479,9 +480,7 @@ def test_close_finishes_what_was_taken(model: PerSAM, concept: Concept, photos: 
     futures += [engine.call(lambda _: 1), engine.call(lambda _: 2, patient=True)]
     closing = threading.Thread(target=engine.close)
     closing.start()
-    ends = time.monotonic() + 20
-    while not engine._closing:
-        assert time.monotonic() < ends
+    wait_until(lambda: engine._closing)
     with pytest.raises(StoppingError):
         engine.segment(photos[0], [concept])
     with pytest.raises(StoppingError):
@@ -532,10 +531,7 @@ def test_a_photo_that_is_being_read_comes_too_late(model: PerSAM, concept: Conce
     end = {"close": lambda: engine.close(finish=False), "give_up": engine.give_up}[ends]
     closing = threading.Thread(target=end, daemon=True)
     closing.start()
-    until = time.monotonic() + 20
-    while not engine._is_given_up:
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_until(lambda: engine._is_given_up)
     photo.event.set()
     assert isinstance(future.exception(20), StoppingError)
     closing.join(20)

@@ -33,6 +33,7 @@ from persam.masks import read_mask
 from persam.reports.contact_sheet import sheet_pages
 from persam.reports.pictures import write_mask
 from persam.segmentation import UNSURE
+from persam.words import counted
 
 IMAGES = "images"
 PAGE, PICTURE = f"{SHEET}.html", f"{SHEET}.png"
@@ -321,8 +322,7 @@ def _whiten(ledger: Ledger, subjects: Sequence[Subject]) -> None:
 def _write_sheet(done: Prepared) -> None:
     sheet = TrainingSheet(f"Photos for training: {', '.join(subject.name for subject in done.subjects)}")
     for subject in done.subjects:
-        count = len(subject.photos)
-        photos = "1 photo" if count == 1 else f"{count} photos"
+        photos = counted(len(subject.photos), "photo")
         sheet.begin(f"{subject.name}: {photos}", f"The model is taught: {subject.identifier} {subject.class_word}.")
         for photo in subject.photos:
             image = read_image(photo.image)

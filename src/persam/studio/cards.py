@@ -18,6 +18,7 @@ from persam.reports.pictures import data_uri
 from persam.segmentation import SURE_ENOUGH
 from persam.server.wording import on_page
 from persam.studio.canvas import Canvas
+from persam.words import counted
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -102,8 +103,11 @@ def findings_card(diagnosis: Diagnosis | None) -> str:
 
 def concept_card(concept: Concept, thumbnail: bytes | None, note: str = "") -> str:
     """A concept: thumbnail, name, shots, and the weights of the three scales as bars."""
-    count = len(concept.references)
-    facts = [f"{count} photo{'s' * (count > 1)}", f"mode {concept.mode}", "tuned" if concept.tuned else "not tuned"]
+    facts = [
+        counted(len(concept.references), "photo"),
+        f"mode {concept.mode}",
+        "tuned" if concept.tuned else "not tuned",
+    ]
     picture = f'<img src="{data_uri(thumbnail, "png")}" alt="">' if thumbnail else ""
     words = f"<h3>{escape(concept.name)}</h3><p>{escape(', '.join(facts))}</p>"
     said = f"<p>{escape(note)}</p>" if note else ""

@@ -9,6 +9,9 @@ from typing import Any, Self
 import gradio as gr
 from gradio.component_meta import ComponentMeta, updateable
 
+#: For a listener: without Gradio's own progress, and without waiting for others that it answers.
+AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+
 
 class StublessMeta(ComponentMeta):
     """Makes a component's class as Gradio does, but writes no ``.pyi`` beside its source: that may be installed."""

@@ -19,13 +19,13 @@ from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.reference import sha256_of
 from persam.studio.cards import Updates, concept_details, concept_tile, line, spoken
-from persam.studio.components import on_press
+from persam.studio.components import AT_ONCE, on_press
 from persam.studio.teach.lesson import checked_name, named_by_user
 from persam.studio.workshop import Workshop
+from persam.words import counted
 
 _NOTHING = "Nothing is learned yet: begin in Teach, or load a concept from a file."
 _CHOOSE = "Choose a concept to see what it was learned from, to tune, rename, download or delete it."
-_AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 # In the browser: a tile that is clicked says which one it is.
 _TELL = """element.addEventListener("click", (event) => {
   const tile = event.target.closest("[data-name]");
@@ -77,15 +77,15 @@ class ConceptsTab:
     def _wire(self, tab: Any, page: Any) -> None:
         said, everything = spoken(self.status), self._everything()
         for event in (tab.select, page.load):
-            event(said(self.look_again), self.chosen, everything, **_AT_ONCE)
-        self.gallery.select(said(self.choose), None, everything, **_AT_ONCE)
-        self.load.upload(said(self.load_file), self.load, everything, **_AT_ONCE)
-        on_press(self.tune, said(self.tune_it), self.chosen, everything, **_AT_ONCE)
+            event(said(self.look_again), self.chosen, everything, **AT_ONCE)
+        self.gallery.select(said(self.choose), None, everything, **AT_ONCE)
+        self.load.upload(said(self.load_file), self.load, everything, **AT_ONCE)
+        on_press(self.tune, said(self.tune_it), self.chosen, everything, **AT_ONCE)
         renamed = [self.chosen, self.rename_to]
-        on_press(self.rename, said(self.rename_it), renamed, everything, also=self.rename_to.submit, **_AT_ONCE)
-        on_press(self.delete, said(self.ask), self.chosen, everything, **_AT_ONCE)
-        on_press(self.yes, said(self.delete_it), self.chosen, everything, **_AT_ONCE)
-        on_press(self.no, said(self.keep), self.chosen, everything, **_AT_ONCE)
+        on_press(self.rename, said(self.rename_it), renamed, everything, also=self.rename_to.submit, **AT_ONCE)
+        on_press(self.delete, said(self.ask), self.chosen, everything, **AT_ONCE)
+        on_press(self.yes, said(self.delete_it), self.chosen, everything, **AT_ONCE)
+        on_press(self.no, said(self.keep), self.chosen, everything, **AT_ONCE)
 
     def _everything(self) -> list[Any]:
         shown = [self.status, self.gallery, self.details, self.actions, self.sure, self.question]
@@ -116,8 +116,7 @@ class ConceptsTab:
             concept = self.workshop.concepts.load(name)
         except PersamError:
             return concept_tile(name, "damaged", None, chosen=name == chosen)
-        count = len(concept.references)
-        facts = [concept.mode, f"{count} photo{'s' * (count > 1)}", *(["tuned"] if concept.tuned else [])]
+        facts = [concept.mode, counted(len(concept.references), "photo"), *(["tuned"] if concept.tuned else [])]
         if self._stranger(concept):
             facts.append("of another model")
         return concept_tile(name, ", ".join(facts), concept.thumbnail, chosen=name == chosen)

@@ -9,6 +9,7 @@ from pathlib import Path
 from persam.benchmark.episodes import MaskFile, Sample
 from persam.errors import UsageError
 from persam.images import IMAGE_SUFFIXES
+from persam.words import counted
 
 _DEPTH = 2  # archives unpack into a folder, some into one more
 _NAMED = 5  # so many are named in a sentence, the others counted
@@ -158,4 +159,4 @@ def words(name: str) -> str:
 
 def shots_in_words(shots: int) -> str:
     """``1 reference`` or ``3 references``."""
-    return f"{shots} reference{'' if shots == 1 else 's'}"
+    return counted(shots, "reference")

@@ -30,6 +30,7 @@ from persam.studio.find.results import SearchResult
 from persam.studio.find.searching import changes_in, explain_result, learn_correction
 from persam.studio.find.session import Detail, FindSession, OpenCorrection
 from persam.studio.find.show import FindShown, Tenths, told
+from persam.words import counted
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -124,7 +125,7 @@ class FindActions(FindShown):
             **self.busy(True),
             **self.shown(session, kind),
             **self.chosen(session, kind),
-            **self.line(f"Looking at {_photos(len(given.photos))}.{doubts}", 0.0),
+            **self.line(f"Looking at {counted(len(given.photos), 'photo')}.{doubts}", 0.0),
             parts.results: gr.update(visible=True),
             parts.clip: gr.update(visible=False),
             parts.states: gr.update(choices=[], value=[]),
@@ -338,7 +339,3 @@ class FindActions(FindShown):
             free = next(name for number in count(2) if (name := f"{base} {number}").casefold() not in taken)
             with suppress(NameTakenError):  # by somebody else, just now
                 return replace(better, name=store.save(replace(better, name=free)))
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count} photos"

@@ -10,6 +10,7 @@ from persam.segmentation import UNSURE
 from persam.studio.find.pictures import KINDS, address_of
 from persam.studio.find.results import ORDERS, PAGE, STATES, PhotoSearch, SearchResult, State
 from persam.studio.find.searching import Change
+from persam.words import counted
 
 #: What a state is called on the page.
 WORDS: dict[str, str] = {
@@ -78,7 +79,7 @@ def summary(search: PhotoSearch) -> str:
     photos, counts = len({one.photo.number for one in search.results}), search.counts()
     if not photos:
         return "No photo was looked at."
-    about = "1 photo" if photos == 1 else f"{photos} photos"
+    about = counted(photos, "photo")
     if len(search.concepts) > 1:
         about += f", {len(search.concepts)} concepts"
     told = [f"found in {counts['present']}" if counts["present"] else "found in none"]

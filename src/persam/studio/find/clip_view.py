@@ -11,6 +11,7 @@ from urllib.parse import quote
 from persam.files import safe_name
 from persam.studio.find.cards import in_short
 from persam.studio.find.clip_search import CLIP_PARCELS, ClipSearch
+from persam.words import counted
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -46,7 +47,7 @@ def links_of(name: str, clip: ClipSearch) -> str:
 
 def clip_summary(clip: ClipSearch) -> str:
     """What came of a clip, in a sentence, and what was warned of."""
-    frames = "1 frame" if clip.frames == 1 else f"{clip.frames} frames"
+    frames = counted(clip.frames, "frame")
     doubts = in_short(clip.doubts)
     if clip.report is None:
         return f"Stopped after {frames}; what was found until then is kept.{doubts}"

@@ -45,7 +45,7 @@ from gradio.context import Context
 
 from persam.segmentation import SURE_ENOUGH, UNSURE
 from persam.studio.canvas import Canvas
-from persam.studio.components import on_press
+from persam.studio.components import AT_ONCE, on_press
 from persam.studio.examples import example_album, example_things
 from persam.studio.find.actions import EXPLAIN_HINT, SAVE_AS_NEW, FindActions
 from persam.studio.find.cards import HINT, KIND_CHOICES, ORDER_CHOICES, gallery_of, large_of, status
@@ -69,7 +69,6 @@ _THRESHOLD = (
     f"The score that decides which masks count, in downloads too. From {UNSURE[0]:.0%} to {UNSURE[1]:.0%} a result is "
     "called unsure all the same: look at it."
 )
-_AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "queue": True, "concurrency_limit": None}
 
 
 def build(workshop: Workshop) -> None:
@@ -267,7 +266,7 @@ def _wire(actions: FindActions, session: gr.State, asked: list[Any]) -> None:
     """Say which action follows what."""
     parts = actions.parts
     outputs = parts.changing
-    run: dict[str, Any] = {"outputs": outputs, **_AT_ONCE}
+    run: dict[str, Any] = {"outputs": outputs, **AT_ONCE}
     kind = parts.kind
     on_press(parts.run, actions.find, [session, *asked, kind], **run)
     parts.stop.click(actions.stop, session, **run)

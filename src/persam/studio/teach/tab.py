@@ -25,7 +25,7 @@ from persam.server.store import NameTakenError
 from persam.studio.browser_tabs import BrowserTabs
 from persam.studio.canvas import Canvas
 from persam.studio.cards import Action, Updates, concept_card, findings_card, line, spoken
-from persam.studio.components import PhotoInput, on_press
+from persam.studio.components import AT_ONCE, PhotoInput, on_press
 from persam.studio.examples import example_photo, example_things
 from persam.studio.teach.lesson import Teaching, checked_name
 from persam.studio.workshop import SHOWN_SIDE, Workshop
@@ -33,7 +33,6 @@ from persam.studio.workshop import SHOWN_SIDE, Workshop
 _HINT = "Drop a photo that shows your thing, then click on it: its mask appears."
 _MARK = "Click on the object; click beside it (N) where too much is marked. Then give it a name."
 _PAUSE = 0.4  # seconds
-_AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
 def build(workshop: Workshop) -> None:
@@ -143,28 +142,28 @@ class TeachTab:
         ]
         learned = [self.status, self.card, self.after, self.trial, self.tune, self.download, self.taken]
 
-        opened = self.photo.change(said(self.open_photo), [lesson, self.photo], shown, **_AT_ONCE)
-        opened.then(said(self.examine), lesson, [self.status, self.doctor], **_AT_ONCE)
+        opened = self.photo.change(said(self.open_photo), [lesson, self.photo], shown, **AT_ONCE)
+        opened.then(said(self.examine), lesson, [self.status, self.doctor], **AT_ONCE)
         for thing, button in self.examples.items():
-            on_press(button, said(self._example(thing)), lesson, [*shown, self.name], **_AT_ONCE)
-        self.another.click(self.ask_for_photo, None, [self.photo, self.example_row, self.status], **_AT_ONCE)
+            on_press(button, said(self._example(thing)), lesson, [*shown, self.name], **AT_ONCE)
+        self.another.click(self.ask_for_photo, None, [self.photo, self.example_row, self.status], **AT_ONCE)
         self.canvas.input(
             spoken(self.status, self.canvas)(self.of_lesson(self.draw)),
             [lesson, self.canvas],
             [self.canvas, self.status],
             trigger_mode="always_last",
-            **_AT_ONCE,
-        ).then(said(self.examine), lesson, [self.status, self.doctor], trigger_mode="always_last", **_AT_ONCE)
-        self.mask_file.change(said(self.take_mask), [lesson, self.mask_file, self.mask_kind], shown, **_AT_ONCE).then(
-            said(self.examine), lesson, [self.status, self.doctor], **_AT_ONCE
+            **AT_ONCE,
+        ).then(said(self.examine), lesson, [self.status, self.doctor], trigger_mode="always_last", **AT_ONCE)
+        self.mask_file.change(said(self.take_mask), [lesson, self.mask_file, self.mask_kind], shown, **AT_ONCE).then(
+            said(self.examine), lesson, [self.status, self.doctor], **AT_ONCE
         )
         given = [lesson, self.canvas, self.name, self.keep]
-        on_press(self.learn, said(self.learn_it), given, learned, also=self.name.submit, **_AT_ONCE)
-        on_press(self.replace, said(self.replace_it), given, learned, **_AT_ONCE)
-        on_press(self.add, said(self.add_it), given, learned, **_AT_ONCE)
-        on_press(self.tune, said(self.tune_it), lesson, learned, **_AT_ONCE)
+        on_press(self.learn, said(self.learn_it), given, learned, also=self.name.submit, **AT_ONCE)
+        on_press(self.replace, said(self.replace_it), given, learned, **AT_ONCE)
+        on_press(self.add, said(self.add_it), given, learned, **AT_ONCE)
+        on_press(self.tune, said(self.tune_it), lesson, learned, **AT_ONCE)
         self.try_photo.change(
-            said(self.try_it), [lesson, self.try_photo], [self.status, self.try_result, self.try_photo], **_AT_ONCE
+            said(self.try_it), [lesson, self.try_photo], [self.status, self.try_result, self.try_photo], **AT_ONCE
         )
 
     def of_lesson(self, handler: Action) -> Action:
