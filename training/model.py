@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,29 @@ def initial_network(path: str | Path | None) -> TinySam:
     network.load_weights(checkpoint["ema"])
     network.history = checkpoint["history"]
     return network
+
+
+def deepened(network: TinySam, depths: Sequence[int]) -> TinySam:
+    """A network with more blocks in the encoder's stages that gives the same numbers as `network`.
+
+    What a new block adds to its input is multiplied with zero at first; training finds out what it is good for.
+
+    Args:
+        network: with any weights.
+        depths: blocks of each of the four stages, none fewer than it has.
+
+    Raises:
+        ValueError: fewer blocks in a stage.
+    """
+    before = network.config.depths
+    if len(depths) != len(before) or any(new < old for new, old in zip(depths, before, strict=True)):
+        raise ValueError(f"blocks can be added to the stages, which have {before}; asked for {tuple(depths)}")
+    deeper = TinySam(replace(network.config, depths=tuple(depths))).resize(network.image_size)
+    weights, known = deeper.state_dict(), network.state_dict()
+    new = [name for name in weights.keys() - known.keys() if name.endswith("layer.1.normalization.weight")]
+    deeper.load_weights(weights | known | {name: torch.zeros_like(weights[name]) for name in new})
+    deeper.history = network.history
+    return deeper
 
 
 class Average:

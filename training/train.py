@@ -26,7 +26,7 @@ from persam.models.tiny.architecture import PACKAGED_WEIGHTS
 
 from .batches import batches
 from .figures import Figure, score
-from .model import Average, as_trainable_sam, attention_on, initial_network, resume, save_checkpoint
+from .model import Average, as_trainable_sam, attention_on, deepened, initial_network, resume, save_checkpoint
 from .passes import Shares, training_step
 from .photos import Photos, read_photos
 from .validate import Examples, evaluate, make_examples
@@ -40,7 +40,9 @@ class Trainer:
         self.device = choose_device(options.device)
         self.amp = self.device.type == "cuda" if options.amp == "auto" else options.amp == "bf16"
         init = None if options.init == "random" else options.init
-        self.network = initial_network(init).train().resize(options.size).to(self.device)
+        network = initial_network(init)
+        network = deepened(network, options.depths) if options.depths else network
+        self.network = network.train().resize(options.size).to(self.device)
         self.network.vision_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.network, options.ema)
         decayed = [p for p in self.network.parameters() if p.requires_grad and p.ndim > 1]
@@ -198,6 +200,7 @@ def parser() -> argparse.ArgumentParser:
     add("--objects", type=Path, help="JSON that names the physical things in both; default: not known")
     add("-o", "--output", required=True, type=Path, help="folder for checkpoint, weights and log")
     add("--init", default=str(PACKAGED_WEIGHTS), help="weights to start from, or 'random'; default: the packaged ones")
+    add("--depths", type=_depths, help="blocks of the four stages, as in 3,4,4,4: more than there were")
     add("--resume", type=Path, help="a checkpoint.pt: also its optimiser, average and counters")
     add("--minutes", default=60.0, type=float)
     add("--steps", default=0, type=int, help="end after so many steps; 0: by time only")
@@ -217,6 +220,10 @@ def parser() -> argparse.ArgumentParser:
     add("--validate-first", action="store_true", help="also before the first step")
     add("--seed", default=0, type=int)
     return made
+
+
+def _depths(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 def main(arguments: list[str] | None = None) -> None:

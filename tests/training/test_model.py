@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
 import torch
 from tests.fakes import SMALL_TINY
 
@@ -15,6 +16,7 @@ from training.model import (
     as_sam,
     as_trainable_sam,
     attention_on,
+    deepened,
     encode_views,
     initial_network,
     save_checkpoint,
@@ -34,6 +36,35 @@ def test_a_run_begins_with_weights_with_the_average_in_a_checkpoint_or_with_noth
         for key, value in average.model.state_dict().items():
             torch.testing.assert_close(network.state_dict()[key], value, atol=1e-3, rtol=1e-3)
     assert initial_network(None).config == TinyConfig()
+
+
+def test_a_deeper_network_begins_where_the_other_was_and_its_new_blocks_learn() -> None:
+    torch.manual_seed(0)
+    network = TinySam(SMALL_TINY).eval()
+    network.history = {"photos_seen": 3}
+    more = tuple(blocks + 1 for blocks in SMALL_TINY.depths)
+    deeper = deepened(network, more).eval()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    both = as_trainable_sam(network), as_trainable_sam(deeper)
+    for train in (False, True):
+        one, other = (encode_views(model, images).features for model in both if model.network.train(train))
+        torch.testing.assert_close(other, one)
+    assert (deeper.config.depths, deeper.history) == (more, {"photos_seen": 3})
+    new = set(dict(deeper.named_parameters())) - set(dict(network.named_parameters()))
+    optimiser = torch.optim.Adam(deeper.parameters())
+    before = {name: deeper.get_parameter(name).detach().clone() for name in new}
+    for _ in range(2):  # the first step moves what multiplies with zero, the second all of it
+        optimiser.zero_grad()
+        encode_views(both[1], images).features.square().mean().backward()
+        optimiser.step()
+    assert new
+    assert [name for name in new if torch.equal(deeper.get_parameter(name), before[name])] == []
+
+
+@pytest.mark.parametrize("depths", [(1, 1, 1), (0, 9, 9, 9)])
+def test_no_block_is_taken_away(depths: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="blocks can be added"):
+        deepened(TinySam(SMALL_TINY), depths)
 
 
 def test_the_average_follows_the_weights() -> None:
