@@ -120,6 +120,8 @@ class Trainer:
             "batch": self.options.batch,
             "device": str(self.device),
         }
+        if self.options.depths:
+            run["recipe"] = f"blocks added to the encoder: now {', '.join(map(str, self.options.depths))}"
         runs = [*self.earlier, run]
         self.network.history = {
             "photos_seen": sum(entry["photos"] for entry in runs),

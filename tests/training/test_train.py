@@ -72,6 +72,13 @@ def test_it_learns(photos: Photos) -> None:
     assert (ended < 0.8 * begun).all(), (begun, ended)
 
 
+def test_a_run_can_begin_with_more_blocks_and_says_so(drawn_folder: Path, small_weights: Path, tmp_path: Path) -> None:
+    _run(_options(drawn_folder, tmp_path / "out", "--init", str(small_weights), "--steps", "1", "--depths", "1,2,1,1"))
+    network = TinySam.load(tmp_path / "out/latest.safetensors")
+    assert network.config.depths == (1, 2, 1, 1)
+    assert network.history["runs"][-1]["recipe"] == "blocks added to the encoder: now 1, 2, 1, 1"
+
+
 def test_half_precision_works_and_keeps_positions_exact(photos: Photos) -> None:
     network, random = TinySam(SMALL_TINY), Random(0)
     model, batch = as_trainable_sam(network), make_batch(photos, 64, 4, random)

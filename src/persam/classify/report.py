@@ -24,6 +24,7 @@ from persam.reports.page import render
 from persam.reports.pictures import data_uri
 from persam.reports.provenance import versions
 from persam.reports.tables import Table, to_csv
+from persam.words import counted
 
 PAGE, METRICS_JSON, PLOT = "report.html", "classify.json", "accuracy.png"
 FILES = (PAGE, METRICS_JSON, PLOT, "table.md", "named.csv")
@@ -104,7 +105,7 @@ def accuracy_table(result: ClassifyBench) -> Table:
         (features, method, percent(result.accuracy(features, method, 0)), *("–" for _ in result.shots))
         for features, method in without
     )
-    heads = ["no shot" if number == 0 else "1 shot" if number == 1 else f"{number} shots" for number in shots]
+    heads = ["no shot" if number == 0 else counted(number, "shot") for number in shots]
     protocol = (
         f"Percent of photos named rightly, with the 95 % bootstrap interval that draws photos; {result.draws} draws of "
         f"shots, each with the same {result.photos_in_draw()} photos to name in all columns, {result.photos_tested()} "
@@ -121,7 +122,7 @@ def gain_tables(result: ClassifyBench) -> list[Table]:
     rows = tuple(
         (method, *(percent(result.gain(method, number), "+") for number in result.shots)) for method in METHODS
     )
-    heads = ("1 shot" if number == 1 else f"{number} shots" for number in result.shots)
+    heads = (counted(number, "shot") for number in result.shots)
     return [Table("Object alone less whole photo, percentage points", ("method", *heads), rows)]
 
 
@@ -138,7 +139,7 @@ def class_table(result: ClassifyBench) -> Table:
         taken = ", ".join(f"{names[each]} ({wrong[each]})" for each in often)
         right = f"{100 * counts[label, label] / total:.0f} %" if total else "–"
         rows.append((name, str(total), right, taken or "–"))
-    heading = f"Each class: {CACHE}, {features}, {shots} {'shot' if shots == 1 else 'shots'}"
+    heading = f"Each class: {CACHE}, {features}, {counted(shots, 'shot')}"
     return Table(heading, ("class", "named", "right", "taken for (times)"), tuple(rows))
 
 

@@ -15,6 +15,7 @@ from persam.cli.options import Device, Dtype, Json, Model, load_model
 from persam.cli.photos import photo_bar, refuse_failures
 from persam.cli.progress import progress_bar
 from persam.errors import UsageError, printable
+from persam.words import counted
 
 if TYPE_CHECKING:
     from persam.classify.accuracy import ClassifyBench
@@ -117,7 +118,7 @@ def run(
         shots = f"{len(described.photos)} photos of {len(described.names)} classes"
         names = "with the classes' names" if described.words is not None else "without the classes' names"
         how = f"{classifier.method} from {shots}, {classifier.features}, {names}"
-        say(f"{len(named)} {'photo' if len(named) == 1 else 'photos'} named by {how}; in {output}/")
+        say(f"{counted(len(named), 'photo')} named by {how}; in {output}/")
     refuse_failures(failures, len(wanted), "named")
 
 

@@ -23,6 +23,7 @@ from persam.cli.photos import (
 )
 from persam.cli.progress import progress_bar
 from persam.errors import UsageError, printable
+from persam.words import counted
 
 if TYPE_CHECKING:
     from persam.dreambooth import Enlarged, Prepared
@@ -314,7 +315,7 @@ def _tell(done: Prepared, *, json: bool) -> None:
             if count < _FEW
             else ""
         )
-        say(f"{subject.name}: {count} photo{'' if count == 1 else 's'}, taught as: {subject.prompt}.{few}")
+        say(f"{subject.name}: {counted(count, 'photo')}, taught as: {subject.prompt}.{few}")
     again = f"persam dreambooth prepare {quote(str(done.folder))}"
     say(f"Look at {done.sheet}, correct masks or remove photos, and say: {again}")
 

@@ -14,6 +14,7 @@ from persam.cli.photos import ConceptsEncoder, ConceptsModel, concepts_in
 from persam.cli.progress import progress_bar
 from persam.cli.video_masks import masks_of
 from persam.errors import UsageError
+from persam.words import counted
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -123,7 +124,7 @@ def video(
     with heard_warnings() as warned, progress_bar("Frames", clip.count) as advance:
 
         def goes_on(done: int) -> None:
-            say(f"It goes on after {done} frame{'s' if done > 1 else ''}.")
+            say(f"It goes on after {counted(done, 'frame')}.")
             advance(before=done)
 
         report = track_into(
@@ -163,8 +164,7 @@ def video(
         before = ", done already"
     else:
         before = f", {report.done_before} of them done before" if report.done_before else ""
-    counted = "1 frame" if report.frames == 1 else f"{report.frames} frames"
-    say(f"{counted}{before}; {seconds:.1f} s; all of it in {output}/")
+    say(f"{counted(report.frames, 'frame')}{before}; {seconds:.1f} s; all of it in {output}/")
 
 
 def _clip_and_concepts(items: list[str], mask: list[str] | None, mode: str | None) -> tuple[str, list[Concept]]:

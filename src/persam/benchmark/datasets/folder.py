@@ -12,6 +12,7 @@ from persam.benchmark.datasets.options import Reference, Shots
 from persam.benchmark.episodes import Episode, Loaded, MaskFile, Sample
 from persam.errors import UsageError
 from persam.images import exif_orientation, open_picture
+from persam.words import counted
 
 LAYOUT = (
     "images/ and masks/ of equal names, OBJECT/images/ and OBJECT/masks/, or photos with NAME_mask files beside them"
@@ -66,7 +67,7 @@ def _read(data_set: str, root: Path, expected: str, reference: str, shots: int, 
     return Loaded(
         data_set,
         tuple(episodes),
-        f"{len(episodes)} {'object' if len(episodes) == 1 else 'objects'}, {layout.shots_in_words(shots)} each "
+        f"{counted(len(episodes), 'object')}, {layout.shots_in_words(shots)} each "
         f"({first}), every other photo on its own; IoU per photo, then the mean over photos",
         {"reference": reference, "shots": shots},
         tuple(notes),

@@ -20,6 +20,7 @@ from persam.models.loading import choose_device, choose_dtype, load_encoder
 from persam.models.sam import Sam
 from persam.persam import PerSAM
 from persam.reports.provenance import versions
+from persam.words import counted
 
 Result = TypeVar("Result")
 
@@ -103,7 +104,7 @@ def machine(device: torch.device) -> str:
     """The processor that computes, as people know it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    threads = counted(torch.get_num_threads(), "thread")
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return f"{next(line for line in lines if line.startswith('model name')).split(':')[1].strip()}, {threads}"
