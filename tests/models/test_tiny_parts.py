@@ -46,8 +46,8 @@ def config(model) -> SamConfig:
 def test_resnet(model):
     config = ResNetConfig(
         embedding_size=32,
-        hidden_sizes=[32, 64, 128, 192],
-        depths=[2, 2, 2, 2],
+        hidden_sizes=list(model.config.widths),
+        depths=list(model.config.depths),
         layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )
