@@ -32,6 +32,7 @@ from persam.cli.references import (
     read_references,
 )
 from persam.errors import PersamError, UsageError
+from persam.words import counted
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -225,7 +226,7 @@ def _write_preview(path: Path, concept: Concept, references: list[Reference]) ->
 def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept | None, finder: str | None) -> None:
     """Say what was done; `finder` is what drew a mask that nobody has seen yet."""
     count = len(concept.references)
-    photos = f"{count} photo{'s' * (count > 1)}"
+    photos = counted(count, "photo")
     if base is None:
         covered = concept.references[0].coverage
         done = f"Learned {concept.name!r} from {photos} in {seconds:.1f} s (it covers {covered:.0%} of the first)"

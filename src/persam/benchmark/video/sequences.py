@@ -17,6 +17,7 @@ from persam.benchmark.video.video_methods import Shown
 from persam.errors import PersamError, UsageError
 from persam.files import expanded
 from persam.labels import VOID
+from persam.words import counted
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def read_sequences(
 
 def _protocol(title: str, sequences: Sequence[VideoSequence], frames: int | None, start: Shown) -> str:
     objects = sum(len(each.objects) for each in sequences)
-    counted = sum(len(each.counted) for each in sequences)
+    measured = sum(len(each.counted) for each in sequences)
     begins = "where an object is first shown, its mask is given, and it is followed from there"
     if start == "photo":
         begins = (
@@ -148,8 +149,8 @@ def _protocol(title: str, sequences: Sequence[VideoSequence], frames: int | None
             "count for all"
         )
     cut = "" if frames is None else f" (the first {frames} frames of each)"
-    many = "sequence" if len(sequences) == 1 else "sequences"
-    return f"{title}: {len(sequences)} {many}{cut}, {objects} objects, {counted} frames that count; {begins}"
+    many = counted(len(sequences), "sequence")
+    return f"{title}: {many}{cut}, {objects} objects, {measured} frames that count; {begins}"
 
 
 def _sequence(
