@@ -28,7 +28,12 @@ from persam.models.loading import load_model
 
 PACKAGE = Path(persam.__file__).parent
 WAY = ("persam.py", "encoding.py", "geometry.py", "method/", "models/sam.py")
-LAYERS = {"persam.models.fast_decoder", "persam.models.fast_vit"}  # networks', though written here
+LAYERS = {  # networks', though written here
+    "persam.models.decoder_cells",
+    "persam.models.decoder_photo",
+    "persam.models.fast_decoder",
+    "persam.models.fast_vit",
+}
 FILES, CHANGES, RECORDS = 8, 24, 10
 
 

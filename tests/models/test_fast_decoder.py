@@ -16,7 +16,7 @@ from tests.models.promptables import random_promptable
 from torch import Tensor, nn
 
 from persam.geometry import Frame
-from persam.models import fast_decoder
+from persam.models import decoder_cells, decoder_photo, fast_decoder
 from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 from persam.models.sam import PromptedNetwork, Sam
 from persam.models.sam2 import Sam2
@@ -62,9 +62,13 @@ def sam() -> PromptedNetwork:
     return model_of("sam")
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Heads of tiny networks have fewer channels than there are tokens; counts how often the quick way is gone."""
+@pytest.fixture(autouse=True, params=["first concept", "further concept"])
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Heads of tiny networks have fewer channels than there are tokens; counts how often the quick way is gone.
+
+    The first concept of a photo is found with little that is kept of it, and any pass of a further one with much.
+    """
+    monkeypatch.setattr(decoder_photo, "CASCADE", 10**6 if request.param == "first concept" else 0)
     looks: list[int] = []
     look = fast_decoder._look
     monkeypatch.setattr(fast_decoder, "_is_slower", lambda *_: False)
@@ -225,7 +229,7 @@ def test_a_batch_in_any_order_is_what_its_prompts_are_alone(model, mask):
 
 @pytest.mark.parametrize("tile", [1, 40 * CHANNELS, 2**20])
 def test_any_number_of_cells_at_a_time(sam, tile, monkeypatch):
-    monkeypatch.setattr(fast_decoder, "_TILE", tile)
+    monkeypatch.setattr(decoder_cells, "TILE", tile)
     asked = prompts(sam, 2, mask=True)
     assert_same(decode(sam, photo(sam), asked), own_way(sam, photo(sam), asked))
 
@@ -294,6 +298,50 @@ def test_parameters_keep_their_names_and_copies_their_own(sam):
     copied = copy.deepcopy(sam.network)
     assert copied.mask_decoder.forward.__self__ is copied.mask_decoder
     assert copied.mask_decoder.transformer.forward.__self__ is copied.mask_decoder.transformer
+
+
+def test_more_is_kept_of_a_photo_from_the_second_concept_on(sam, monkeypatch):
+    """And what becomes of the positions, which all photos have, stays when the next one comes."""
+    monkeypatch.setattr(decoder_photo, "CASCADE", 3)
+    decoder, asked = sam.network.mask_decoder, prompts(sam, mask=True)
+    encoding, placed = photo(sam, 5), {}
+    for passes in range(1, 6):
+        found = decode(sam, encoding, asked)
+        kept = decoder._persam_photo[1]
+        assert kept.passes == passes
+        assert len(kept.stages) == (1 if passes <= 3 else 3)
+        placed = kept.placed
+        assert_same(found, own_way(sam, encoding, asked))
+    assert len(placed) == 3
+    encoding = photo(sam, 6)
+    assert_same(decode(sam, encoding, prompts(sam, 4, mask=True)), own_way(sam, encoding, prompts(sam, 4, mask=True)))
+    assert len(decoder._persam_photo[1].stages) == 3  # four concepts at once
+    assert decoder._persam_photo[1].placed is placed
+
+
+def test_what_is_kept_is_that_of_the_weights(sam, monkeypatch):
+    """Of every weight that it is made of, and of those that are only added."""
+    monkeypatch.setattr(decoder_photo, "CASCADE", 0)
+    changed = Sam(copy.deepcopy(sam.network), name="changed", image_size=SIDE, device=CPU)
+    encoding, network = photo(sam), changed.network
+    names = [name for name, _ in network.mask_decoder.named_parameters() if "transformer" in name or "upscale" in name]
+    parameters = dict(network.mask_decoder.named_parameters())
+    for name in names:
+        with torch.no_grad():
+            parameters[name].add_(0.1 * random(len(name), *parameters[name].shape))
+        for asked in (prompts(changed), prompts(changed, mask=True)):
+            assert_same(decode(changed, encoding, asked), own_way(changed, encoding, asked))
+
+
+def test_a_mask_prompt_of_any_strength(sam):
+    """Cells that a norm makes of numbers of very different sizes: their lengths are sums of many parts."""
+    for strength in (0.0, 1e-3, 30.0):
+        asked = prompts(sam, 2, mask=True, box=True)
+        asked = replace(asked, logits=asked.logits * strength)
+        encoding = photo(sam)
+        for features in (1e-3, 1.0, 30.0):
+            scaled = replace(encoding, features=encoding.features * features)
+            assert_same(decode(sam, scaled, asked), own_way(sam, scaled, asked))
 
 
 def test_memory_is_given_back_at_once():

@@ -23,7 +23,7 @@ from persam.benchmark.suites.speed_parts import ratio
 from persam.benchmark.suites.timing import in_turns
 from persam.benchmark.suites.timing import random_sam as random_size
 from persam.errors import PersamError
-from persam.models import fast_decoder
+from persam.models import decoder_photo, fast_decoder
 from persam.models.backends import BACKENDS
 from persam.models.base import EncodedImage
 from persam.models.sam import Sam
@@ -213,12 +213,12 @@ def test_every_measurement_of_concepts_prepares_its_photo(monkeypatch):
     """Else one concept by itself would find what an earlier call has left, and a further one could not be cheaper."""
     prepared: list[object] = []
 
-    class Counted(fast_decoder._Photo):
+    class Counted(decoder_photo.PhotoCells):
         def __init__(self, *given: Any) -> None:
             super().__init__(*given)
             prepared.append(self)
 
-    monkeypatch.setattr(fast_decoder, "_Photo", Counted)
+    monkeypatch.setattr(fast_decoder, "PhotoCells", Counted)
     monkeypatch.setattr(fast_decoder, "_is_slower", lambda *_: False)  # heads of tiny networks have few channels
     monkeypatch.setattr(several, "COUNTS", (3,))
     persam, (image, mask) = PerSAM(random_sam()), draw_scene()
