@@ -103,7 +103,7 @@ def learnable_pairs(photos: Photos, size: int, count: int, seed: int) -> list[Pa
     random = Random(seed)
     pairs: list[Pair] = []
     while len(pairs) < count:
-        source = photos[random.choice(photos.things).photo].source
+        source = photos[photos.draw(random).photo].source
         views = sample_pair(photos, size, random, source=source)
         if all(0 < (view.photo()[1] == OWN).mean() < 1 for view in views):
             pairs.append(Pair(*views, source))

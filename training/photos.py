@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import cv2
 import numpy as np
@@ -69,17 +70,19 @@ class Photos:
         self.things = [thing for index, photo in enumerate(photos) for thing in things_of(index, photo.mask)]
         if not self.things:
             raise ValueError(f"none of {len(photos)} photos has an object of {MIN_AREA} pixels or more")
-        by_photo: dict[int, list[Thing]] = defaultdict(list)
+        self.by_photo: dict[int, list[Thing]] = defaultdict(list)
         self.by_kind: dict[str, list[Thing]] = defaultdict(list)
         self.by_source: dict[str, list[Thing]] = defaultdict(list)
         self.by_object: dict[str, list[Thing]] = defaultdict(list)
         for thing in self.things:
-            by_photo[thing.photo].append(thing)
+            self.by_photo[thing.photo].append(thing)
             self.by_source[photos[thing.photo].source].append(thing)
             name = photos[thing.photo].object_of(thing.id)
             if name is not None:
                 self.by_object[name].append(thing)
-        for index, things in by_photo.items():
+        self.showing: dict[str | None, list[int]] = {None: list(self.by_photo)}
+        for index, things in self.by_photo.items():
+            self.showing.setdefault(photos[index].source, []).append(index)
             kind = photos[index].kind
             if kind is not None and len(things) == 1:  # with several, which is the same kind is unclear
                 self.by_kind[kind].append(things[0])
@@ -96,9 +99,9 @@ class Photos:
     def __getitem__(self, index: int) -> Photo:
         return self.photos[index]
 
-    def things_in(self, source: str | None) -> list[Thing]:
-        """The things of one set; None: all."""
-        return self.things if source is None else self.by_source[source]
+    def draw(self, random: Random, source: str | None = None) -> Thing:
+        """A random thing of a random photo (of one set), so that the twenty windows of a facade count as one cat."""
+        return random.choice(self.by_photo[random.choice(self.showing[source])])
 
     def counts(self) -> dict[str, int]:
         """Number of photos of each set."""

@@ -86,7 +86,7 @@ def pasted_pair(
     photos: Photos, size: int, random: Random, mixture: Mixture, source: str | None = None
 ) -> tuple[View, View]:
     """One thing (of a set) pasted into two scenes, among others that are pasted in the same way."""
-    own = random.choice(photos.things_in(source))
+    own = photos.draw(random, source)
     twins = photos.by_kind.get(photos[own.photo].kind or "") or photos.by_source[photos[own.photo].source]
     scene = random.randrange(len(photos))
     views = []
@@ -95,7 +95,7 @@ def pasted_pair(
             scene = random.randrange(len(photos))
         image, mask, frame = random_crop(photos[scene], size, random, smallest=0.5)
         image = relight(image, random, 0.6)
-        others = [(random.choice(photos.things), number) for number in DISTRACTORS[: random.choice((0, 1, 1, 2, 3))]]
+        others = [(photos.draw(random), number) for number in DISTRACTORS[: random.choice((0, 1, 1, 2, 3))]]
         twin = random.choice(twins)
         if random.random() < mixture.twin and twin.photo != own.photo:
             others.append((twin, TWIN))
@@ -110,8 +110,8 @@ def pasted_pair(
 
 def same_photo_pair(photos: Photos, size: int, random: Random, source: str | None = None) -> tuple[View, View]:
     """Two crops of one photo (of a set), as of neighbouring frames of a video: the surroundings are familiar too."""
-    own = random.choice(photos.things_in(source))
-    distractor = random.choice(photos.things) if random.random() < 0.3 else None
+    own = photos.draw(random, source)
+    distractor = photos.draw(random) if random.random() < 0.3 else None
     views = []
     for _ in range(2):
         image, mask, frame = random_crop(photos[own.photo], size, random, smallest=0.4, keep=own.box)

@@ -28,6 +28,21 @@ def test_reading_indexes_things_and_kinds(photos: Photos, drawn_folder: Path, tm
     assert max(read_photos(drawn_folder, longest=96)[0].mask.shape) == 96
 
 
+def test_a_photo_of_many_things_is_drawn_as_often_as_one_of_one() -> None:
+    """Else a facade's windows, which look the same, would be a quarter of what the network sees."""
+    image, cat, facade = np.zeros((96, 96, 3), np.uint8), np.zeros((96, 96), np.uint8), np.zeros((96, 96), np.uint8)
+    cat[20:60, 20:60] = 1
+    for number in range(20):
+        y, x = 19 * (number // 5), 19 * (number % 5)
+        facade[y : y + 16, x : x + 16] = number + 1
+    photos = Photos([Photo(image, cat, "pets", None), Photo(image, facade, "facade", None)])
+    random = Random(0)
+    drawn = [photos.draw(random) for _ in range(400)]
+    assert 160 < sum(thing.photo == 0 for thing in drawn) < 240
+    assert len({thing.id for thing in drawn if thing.photo == 1}) == 20
+    assert {photos.draw(random, "facade").photo for _ in range(20)} == {1}
+
+
 def test_reading_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no photo"):
         read_photos(tmp_path)
