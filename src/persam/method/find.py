@@ -79,7 +79,8 @@ def find(
     """Up to `most` objects of every concept, the surest first; the first one found whatever its score.
 
     Several: find the best, take its place out of the confidence map, look again, until what is found has a score under
-    the `threshold`.  The image is encoded once, and what a concept finds does not depend on the others.
+    the `threshold`.  The image is encoded once, and what a concept finds does not depend on the others, but for
+    rounding.
 
     Args:
         model: the promptable model.

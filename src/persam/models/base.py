@@ -220,7 +220,7 @@ class PromptableModel(FeatureEncoder, Protocol):
         """Masks for prompts: three scales each with `multimask`, otherwise the single-mask output.
 
         One photo takes any number of prompts, each with guidance of its own or all with the same; B photos take B, each
-        its own. What a prompt gets does not depend on the others. Callers that learn nothing run it under
-        `torch.inference_mode`; otherwise gradients go where they are required.
+        its own. What a prompt gets does not depend on the others, but for rounding. Callers that learn nothing run it
+        under `torch.inference_mode`; otherwise gradients go where they are required.
         """
         ...

@@ -27,12 +27,12 @@ def out_of(attention: Any) -> nn.Linear:
 
 
 def tiles(cells: int, numbers: int, multiple: int = 1) -> list[slice]:
-    """Some cells at a time: a multiple, of which each is so many numbers."""
+    """Slices of so many cells, each of a multiple of some; `numbers` is how many floats are made of one cell."""
     step = multiple * max(1, TILE * torch.get_num_threads() // (numbers * multiple))
     return [slice(start, min(start + step, cells)) for start in range(0, cells, step)]
 
 
-def by_head(layer: nn.Linear, heads: int) -> Tensor:
+def weights_by_head(layer: nn.Linear, heads: int) -> Tensor:
     """The weights of a layer that projects to heads, (h, d, C)."""
     return layer.weight.view(heads, -1, layer.in_features)
 
@@ -69,7 +69,7 @@ class OwnCells:
         """Products of tokens with the cells at their positions that a layer projects: (N, h, n, d) -> (N, h, n, m)."""
         heads = asking.shape[1]
         constant = (asking @ layer.bias.view(heads, -1, 1)).flatten(1, 2)
-        asked = (asking @ by_head(layer, heads)).flatten(1, 2)  # (N, h n, C)
+        asked = (asking @ weights_by_head(layer, heads)).flatten(1, 2)  # (N, h n, C)
         logits = asking.new_empty(*asking.shape[:3], self.cells.shape[1])
         for number, (one, own, placed) in enumerate(zip(asked, constant, self.placed, strict=True)):
             torch.addmm(own, one, placed.T, out=logits[number].flatten(0, 1))
@@ -79,7 +79,7 @@ class OwnCells:
         """Weighted sums of the cells that a layer projects: (N, h, n, m) -> (N, h, n, d)."""
         heads = weights.shape[1:3]
         seen = torch.stack([one @ cells for one, cells in zip(weights.flatten(1, 2), self.cells, strict=True)])
-        through = by_head(layer, heads[0]).transpose(1, 2)
+        through = weights_by_head(layer, heads[0]).transpose(1, 2)
         return seen.unflatten(1, heads) @ through + layer.bias.view(heads[0], 1, -1)
 
     def told(self, logits: Tensor, values: Tensor, layer: Any) -> OwnCells:

@@ -7,17 +7,19 @@ matrix (without one, it is the same for all cells). There the photo is projected
     sum_c w_tc (W y_c + b)  =  sum_c w_tc (W p_c)  +  W W_m (sum_c w_tc m_c)  +  W b_m + b
 
 Then the tokens tell the cells something, and the sums are normalised. From the second concept of a photo on, the cells
-are not written down for that either. A norm is linear but for one number a cell, so after k of them still
+are not written down for that either. A norm is linear but for one number a cell, so after k of them still, beside a
+mean over the channels that the next one removes,
 
     y_c  =  s_c p^k_c  +  sum_j b_jc r_j
 
 with p^k the photo, centred and weighed k times, one number s_c, and some hundred rows r_j: the mask's channels, what
-each token told, and constants. Their weights b_jc are the mask, the attention that told it, and 1. What a norm divides
-by is told by
+each token told, and constants; like the photo they go through every norm, centred and weighed. Their weights b_jc are
+the mask, the attention that told it, and 1. What a norm divides by follows from
 
     |y_c|^2  =  s_c^2 |p^k_c|^2  +  sum_j b_jc (2 s_c (p^k_c . r_j)  +  sum_i (r_i . r_j) b_ic)
 
-where p^k_c . r_j = (W_o' p^k_c) . v_j for what a token told, r_j = W_o v_j: again a projection of the photo.
+where p^k_c . r_j = (W_o' p^k_c) . v_j for what a token has just told, r_j = W_o v_j: again a projection of the photo.
+For what was told earlier, the photo goes back through the norms since then instead.
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from persam.models.decoder_cells import Linear, OwnCells, by_head, columns_of, heads_of, out_of
+from persam.models.decoder_cells import Linear, OwnCells, columns_of, heads_of, out_of, weights_by_head
 
-CASCADE = 3  # passes of a concept: what is kept for further ones costs as much as it spares in as many
+KEEPING = 6  # prompts, those of two concepts: what is kept for the later layers costs about what it spares in as many
+FEW_ROWS = 0.75  # of as many as there are channels: with more, cells that are written down are quicker
 
 
 @dataclass(eq=False)
@@ -53,67 +56,67 @@ class PhotoStage:
     lengths: Tensor | None = None
     telling: list[Tensor] = field(default_factory=list)
     drawn: list[Tensor] = field(default_factory=list)
-    _met: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-
-    def products(self, rows: Tensor) -> Tensor:
-        """p^k_c . r_j, (f, m), with rows (f, C) that come again and again: those of the network's own weights."""
-        for met, products in self._met:
-            if torch.equal(met, rows):
-                return products
-        assert self.centred is not None
-        products = rows @ self.centred.T
-        self._met = [*self._met[-1:], (rows.clone(), products)]  # with a mask prompt, and without
-        return products
 
 
 @dataclass(eq=False)
 class PhotoCells:
     """A photo as the decoder takes it, for all its concepts and passes.
 
+    With 64 x 64 cells it needs 14 MB, and 55 MB for several concepts; they are free when another photo comes.
+
     Attributes:
-        features: of which it was made, (1, C, h, w).
-        cells: the same cell by cell, (m, C).
+        cells: its features cell by cell, (m, C).
         places: positions of the cells, (m, C).
         stages: before the first layer, and after each, if that is kept too.
-        placed: what the later layers make of the positions: the same for all photos.
-        passes: how many there were.
+        projected_places: what the later layers make of the positions: the same for all photos.
+        prompts: how many there were.
     """
 
-    features: Tensor
     cells: Tensor
     places: Tensor
     stages: list[PhotoStage]
-    placed: dict[nn.Linear, Tensor]
-    passes: int = 0
+    projected_places: dict[nn.Linear, Tensor]
+    prompts: int = 0
 
     @classmethod
-    def of(cls, decoder: Any, features: Tensor, places: Tensor, passes: int, drawing: Sequence[Linear]) -> PhotoCells:
+    def of(cls, decoder: Any, features: Tensor, places: Tensor) -> PhotoCells:
         """The photo that this decoder saw last, if it is the same: concepts and passes of a photo follow one another.
 
         Args:
             decoder: of masks.
             features: (1, C, h, w).
             places: positions of the cells, (1, C, h, w).
-            passes: that are coming now.
-            drawing: the layers that the decoder draws with.
         """
         layers = decoder.transformer.layers
-        state = [_state(each) for each in (features, places, *_weights(decoder))]
-        kept: tuple[Any, PhotoCells] | None = getattr(decoder, "_persam_photo", None)
+        made_of = [features[0], places[0], *_weights(decoder)]  # however many prompts they are viewed for
+        state = [_state(each) for each in made_of]
+        kept: tuple[Any, PhotoCells, list[Tensor]] | None = getattr(decoder, "_persam_photo", None)
         if kept is not None and kept[0] == state:
-            photo = kept[1]
-        else:
-            before = kept[1] if kept is not None and kept[0][1:] == state[1:] else None
-            cells, at = (each[0].flatten(1).T.contiguous() for each in (features, places))
-            look, tell = layers[0].cross_attn_token_to_image, layers[0].cross_attn_image_to_token
-            first = _projections(look, {look.k_proj: cells + at, look.v_proj: cells, tell.q_proj: cells + at})
-            photo = cls(features, cells, at, [PhotoStage(first)], before.placed if before else {})
-            # with its features: as long as they are there, no others lie in their place
-            decoder._persam_photo = (state, photo)
-        photo.passes += passes
-        if photo.passes > CASCADE and len(photo.stages) == 1 and features.dtype == torch.float32:
-            photo.deepen(decoder.transformer, drawing)
+            return kept[1]
+        before = kept[1] if kept is not None and kept[0][1:] == state[1:] else None
+        cells, at = (each[0].flatten(1).T.contiguous() for each in (features, places))
+        look, tell = layers[0].cross_attn_token_to_image, layers[0].cross_attn_image_to_token
+        first = _projections(look, {look.k_proj: cells + at, look.v_proj: cells, tell.q_proj: cells + at})
+        photo = cls(cells, at, [PhotoStage(first)], before.projected_places if before else {})
+        decoder._persam_photo = (state, photo, made_of)  # as long as these are there, no others lie in their place
         return photo
+
+    def stages_for(self, prompts: int, rows: int, decoder: Any, drawing: Sequence[Linear]) -> list[PhotoStage]:
+        """Those that the next prompts use: the first alone, if the later layers are quicker with cells of their own.
+
+        Args:
+            prompts: how many.
+            rows: that each of them adds to the photo.
+            decoder: of masks.
+            drawing: the layers that it draws with.
+        """
+        self.prompts += prompts
+        channels = self.cells.shape[1]
+        if self.prompts <= KEEPING or rows > FEW_ROWS * channels or self.cells.dtype != torch.float32:
+            return self.stages[:1]
+        if len(self.stages) == 1:
+            self.deepen(decoder.transformer, drawing)
+        return self.stages
 
     def deepen(self, transformer: Any, drawing: Sequence[Linear]) -> None:
         """Keep what the later layers, and those that draw, need of it."""
@@ -134,15 +137,15 @@ class PhotoCells:
             look = after.cross_attn_token_to_image if after else final
             finding = [look.k_proj, after.cross_attn_image_to_token.q_proj] if after else [look.k_proj]
             stages.append(PhotoStage(_projections(look, dict.fromkeys([*finding, look.v_proj], cells))))
-            missing = [each for each in finding if each not in self.placed]
-            self.placed |= _projections(look, dict.fromkeys(missing, self.places))
+            missing = [each for each in finding if each not in self.projected_places]
+            self.projected_places |= _projections(look, dict.fromkeys(missing, self.places))
         stages[-1].drawn = [cells @ weight.T for weight, _ in drawing]
         self.stages = stages  # at once, as another thread may look
 
 
 def _projections(attention: Any, cells: dict[nn.Linear, Tensor]) -> dict[nn.Linear, Tensor]:
     """What layers make of cells (m, C), each (h, d, m), without the bias."""
-    made = {layer: by_head(layer, heads_of(attention)) @ each.T for layer, each in cells.items()}
+    made = {layer: weights_by_head(layer, heads_of(attention)) @ each.T for layer, each in cells.items()}
     values = made.get(attention.v_proj)
     if values is not None:  # which are summed up over the cells
         made[attention.v_proj] = values.transpose(1, 2).contiguous().transpose(1, 2)
@@ -151,22 +154,23 @@ def _projections(attention: Any, cells: dict[nn.Linear, Tensor]) -> dict[nn.Line
 
 def _weights(decoder: Any) -> list[Tensor]:
     """Those that the projections of a photo are made of."""
-    attentions = [decoder.transformer.final_attn_token_to_image]
-    norms = []
+    layers: list[Any] = [decoder.upscale_conv1]
     for layer in decoder.transformer.layers:
-        attentions += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
-        norms.append(layer.layer_norm4)
-    layers = [layer for each in attentions for layer in (each.q_proj, each.k_proj, each.v_proj, out_of(each))]
-    return [each.weight for each in (*layers, *norms, decoder.upscale_conv1)]
+        tell = layer.cross_attn_image_to_token
+        layers += [layer.cross_attn_token_to_image.k_proj, layer.cross_attn_token_to_image.v_proj]
+        layers += [tell.q_proj, out_of(tell), layer.layer_norm4]
+    final = decoder.transformer.final_attn_token_to_image
+    return [each.weight for each in (*layers, final.k_proj, final.v_proj)]
 
 
-def _state(tensor: Tensor) -> tuple[int, torch.Size, int]:
+def _state(tensor: Tensor) -> tuple[Any, ...]:
     """What changes when a tensor is another one, or was written into.
 
     Two ways of writing leave no trace: into a tensor that was made under `torch.inference_mode`, as features are that
     `encode` gives there, and through `.data`.
     """
-    return tensor.data_ptr(), tensor.shape, 0 if tensor.is_inference() else tensor._version
+    version = 0 if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, version
 
 
 # ------------------------------------------------------------------------------------ the photo's, told by a prompt
@@ -176,9 +180,9 @@ def _state(tensor: Tensor) -> tuple[int, torch.Size, int]:
 class _Told:
     """What a prompt's cells have beside the photo: s (m,), once it is not 1; b (R, m), and r, so far (r, C).
 
-    The first rows are those of the network's own weights: the mask's channels, and a constant of every stage; then come
-    those of every layer that told something. As the weights of a cell and a head add up to 1, what the first token had
-    to tell is in the constant, and what the others had, (h, n - 1, d), beside it.
+    The first rows are the mask's channels, and a constant of every stage; then come those of every layer that told
+    something. As the weights of a cell and a head add up to 1, what the first token had to tell is in the constant, and
+    the others' rows and values, (h, n - 1, d), are what they had beside it. Changed in place when cells are told more.
     """
 
     scale: Tensor | None
@@ -193,7 +197,7 @@ class ToldCells:
 
     Attributes:
         photo: of all prompts.
-        stages: of the photo; the first alone, if no more is kept of it.
+        stages: of the photo; the first alone, if the later layers have cells of the prompts' own.
         each: of the prompts.
         marked: how many channels their mask prompts have; may be 0.
         stage: how many layers have told them something.
@@ -206,22 +210,30 @@ class ToldCells:
     stage: int = 0
 
     @classmethod
-    def of(cls, photo: PhotoCells, mask: Tensor, through: Tensor, constant: Tensor, told: int) -> ToldCells:
+    def of(
+        cls,
+        photo: PhotoCells,
+        stages: list[PhotoStage],
+        mask: Tensor,
+        through: Tensor,
+        constant: Tensor,
+        rows_of_a_layer: int,
+    ) -> ToldCells:
         """As the first layer takes them.
 
         Args:
             photo: of all prompts.
+            stages: of the photo that are used.
             mask: channels of the mask prompts, (N, r, m); r may be 0.
             through: matrix through which they are added, (C, r).
             constant: what else is added to every cell, (C,).
-            told: rows that a layer adds to a prompt: heads times tokens but one.
+            rows_of_a_layer: that it adds to those of a prompt: heads times tokens but one.
         """
-        stages, channels = photo.stages, len(constant)
-        layers = len(stages) - 1
+        layers, channels = len(stages) - 1, len(constant)
         fixed = mask.shape[1] + layers + 1
         each = []
         for own in mask:
-            weights = own.new_empty(fixed + layers * told, own.shape[1])
+            weights = own.new_empty(fixed + layers * rows_of_a_layer, own.shape[1])
             weights[: len(own)], weights[len(own)], weights[len(own) + 1 : fixed] = own, 1, 0
             rows = own.new_zeros(fixed, channels)
             rows[: len(own)], rows[len(own)] = through.T, constant
@@ -237,12 +249,12 @@ class ToldCells:
     def logits(self, asking: Tensor, layer: nn.Linear) -> Tensor:
         """As of `OwnCells`."""
         stage, heads = self.stages[self.stage], asking.shape[1]
-        asked, constant = asking @ by_head(layer, heads), asking @ layer.bias.view(heads, -1, 1)
+        asked, constant = asking @ weights_by_head(layer, heads), asking @ layer.bias.view(heads, -1, 1)
         logits = asking.new_empty(*asking.shape[:3], len(self.photo.cells))
         for number, one in enumerate(self.each):
             found = torch.bmm(asking[number], stage.projected[layer], out=logits[number])
             if one.scale is not None:
-                found.mul_(one.scale).baddbmm_(asking[number], self.photo.placed[layer])
+                found.mul_(one.scale).baddbmm_(asking[number], self.photo.projected_places[layer])
             through = self._through(one, asked[number].flatten(0, 1), constant[number].flatten())
             found.flatten(0, 1).addmm_(through, one.weights[: len(one.rows)])
         return logits
@@ -250,7 +262,7 @@ class ToldCells:
     def sums(self, weights: Tensor, layer: nn.Linear) -> Tensor:
         """As of `OwnCells`."""
         heads, values = weights.shape[1:3], self.stages[self.stage].projected[layer].transpose(1, 2)
-        through = by_head(layer, heads[0]).transpose(1, 2)
+        through = weights_by_head(layer, heads[0]).transpose(1, 2)
         sums = []
         for one, weight in zip(self.each, weights, strict=True):
             seen = (weight if one.scale is None else weight * one.scale) @ values
@@ -259,20 +271,20 @@ class ToldCells:
         return torch.stack(sums) + layer.bias.view(heads[0], 1, -1)
 
     def told(self, logits: Tensor, values: Tensor, layer: Any) -> ToldCells | OwnCells:
-        """As of `OwnCells`: each prompt has cells of its own from here on, unless more is kept of the photo."""
+        """As of `OwnCells`; each prompt has cells of its own from here on, unless the photo has later stages."""
         if len(self.stages) == 1:
             cells = logits.new_empty(len(logits), *self.photo.cells.shape)
             own = OwnCells(cells, torch.empty_like(cells), self.photo.places[None])
             return own.filled(self._before, logits, values, layer)
         for each in zip(self.each, logits, values, strict=True):
-            self._tell(*each, layer)
+            self._tell_one(*each, layer)
         return replace(self, stage=self.stage + 1)
 
     def _before(self, number: int, tile: slice) -> Tensor:
         one = self.each[number]
         return torch.addmm(self.photo.cells[tile], one.weights[: len(one.rows), tile].T, one.rows)
 
-    def _tell(self, one: _Told, logits: Tensor, values: Tensor, layer: Any) -> None:
+    def _tell_one(self, one: _Told, logits: Tensor, values: Tensor, layer: Any) -> None:
         """Add to a prompt what tokens tell its cells: (h, n, m), and (h, n, d)."""
         attention, norm = layer.cross_attn_image_to_token, layer.layer_norm4
         first, others = values[:, 0], values[:, 1:] - values[:, :1]
@@ -293,12 +305,13 @@ class ToldCells:
         one.rows[constant + 1], one.weights[constant + 1] = norm.bias, 1
 
     def _lengths(self, one: _Told, known: Tensor, rows: Tensor) -> Tensor:
-        """|y_c|^2 of the cells, centred, (m,)."""
+        """|y_c|^2 of the cells, centred, (m,); where photo and rows nearly cancel out, few of its digits are right."""
         stage, old = self.stages[self.stage], len(one.rows)
         assert stage.lengths is not None
+        assert stage.centred is not None
         products = torch.empty_like(known)  # p^k_c . r_j
         start = len(rows) - sum(each.shape[0] * each.shape[1] for each in one.values)
-        products[:start] = stage.products(rows[:start])
+        torch.mm(rows[:start], stage.centred.T, out=products[:start])
         for values, telling in zip(one.values, stage.telling, strict=True):
             end = start + values.shape[0] * values.shape[1]
             torch.bmm(values, telling, out=products[start:end].view(*values.shape[:2], -1))
@@ -311,7 +324,7 @@ class ToldCells:
         among[old:, :old] *= 2  # an old row with a new one, and this with the other
         torch.addmm(products[:old], among[:old, :old], known[:old], beta=2, out=products[:old])
         torch.addmm(products[old:], among[old:], known, beta=2, out=products[old:])
-        return lengths + products.mul_(known).sum(0)
+        return (lengths + products.mul_(known).sum(0)).clamp_(min=0)
 
     def projected(self, number: int, layers: Sequence[Linear]) -> list[Callable[[slice], Tensor]]:
         """As `projected_by`, of the cells of one prompt."""

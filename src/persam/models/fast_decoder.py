@@ -242,8 +242,10 @@ def _prompted(decoder: Any, features: Tensor, places: Tensor, added: Tensor, tok
         mask, through, constant = channels.flatten(2), layer.weight[:, :, 0, 0], layer.bias
     else:
         return None
-    photo = PhotoCells.of(decoder, features[:1], places[:1], count, _halves(decoder.upscale_conv1))
-    return ToldCells.of(photo, mask, through, constant, heads * (tokens.shape[2] - 1))
+    photo, told = PhotoCells.of(decoder, features[:1], places[:1]), heads * (tokens.shape[2] - 1)
+    rows = mask.shape[1] + 1 + len(decoder.transformer.layers) * (told + 1)
+    stages = photo.stages_for(count, rows, decoder, _halves(decoder.upscale_conv1))
+    return ToldCells.of(photo, stages, mask, through, constant, told)
 
 
 def _is_watched(decoder: Any) -> bool:
@@ -263,7 +265,7 @@ def _draw(decoder: Any, projected: Sequence[Callable[[slice], Tensor]], kernels:
     """
     first, second, norm = decoder.upscale_conv1, decoder.upscale_conv2, decoder.upscale_layer_norm
     upper_and_lower, columns = _halves(second), masks.shape[2] // 4
-    for tile in tiles(masks.shape[1] // 4 * columns, first.in_channels // 2, columns):  # rows of cells
+    for tile in tiles(masks.shape[1] // 4 * columns, 2 * first.out_channels, columns):  # rows of cells
         lines = slice(4 * tile.start // columns, 4 * tile.stop // columns)
         for row, once in enumerate(projected):
             pair = once(tile).view(-1, first.out_channels)  # side by side, of every cell
