@@ -322,16 +322,16 @@ def test_more_is_kept_of_a_photo_of_several_concepts(sam, monkeypatch):
         found = decode(sam, encoding, asked)
         kept = decoder._persam_photo[1]
         assert kept.prompts == number
-        assert len(kept.stages) == (1 if number <= 6 else 3)
+        assert len(kept.stages) == (1 if number <= 3 else 3)
         places = kept.projected_places
         assert_same(found, own_way(sam, encoding, asked))
     assert len(places) == 3
-    encoding, together = photo(sam, 6), prompts(sam, 7, mask=True)
+    encoding, together = photo(sam, 6), prompts(sam, 4, mask=True)
     assert_same(decode(sam, encoding, together), own_way(sam, encoding, together))
-    assert len(decoder._persam_photo[1].stages) == 3  # seven at once
+    assert len(decoder._persam_photo[1].stages) == 3  # four at once
     assert decoder._persam_photo[1].projected_places is places
     assert_same(decode(sam, encoding, asked), own_way(sam, encoding, asked))
-    assert decoder._persam_photo[1].prompts == 8  # the same photo, though viewed for one prompt instead of seven
+    assert decoder._persam_photo[1].prompts == 5  # the same photo, though viewed for one prompt instead of four
 
 
 def test_many_rows_are_slower_than_cells(sam, monkeypatch):

@@ -34,7 +34,9 @@ from torch import Tensor, nn
 
 from persam.models.decoder_cells import Linear, OwnCells, columns_of, heads_of, out_of, weights_by_head
 
-KEEPING = 6  # prompts, those of two concepts: what is kept for the later layers costs about what it spares in as many
+KEEPING = (
+    3  # prompts, those of one concept: what is kept for the later layers costs what it spares in four or five more
+)
 FEW_ROWS = 0.75  # of as many as there are channels: with more, cells that are written down are quicker
 
 
@@ -56,6 +58,17 @@ class PhotoStage:
     lengths: Tensor | None = None
     telling: list[Tensor] = field(default_factory=list)
     drawn: list[Tensor] = field(default_factory=list)
+    _met: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def products(self, rows: Tensor) -> Tensor:
+        """p^k_c . r_j, (f, m), with rows (f, C) that come again and again, with a mask prompt and without."""
+        for met, products in self._met:
+            if torch.equal(met, rows):
+                return products
+        assert self.centred is not None
+        products = rows @ self.centred.T
+        self._met = [*self._met[-1:], (rows.clone(), products)]
+        return products
 
 
 @dataclass(eq=False)
@@ -181,13 +194,16 @@ class _Told:
     """What a prompt's cells have beside the photo: s (m,), once it is not 1; b (R, m), and r, so far (r, C).
 
     The first rows are the mask's channels, and a constant of every stage; then come those of every layer that told
-    something. As the weights of a cell and a head add up to 1, what the first token had to tell is in the constant, and
-    the others' rows and values, (h, n - 1, d), are what they had beside it. Changed in place when cells are told more.
+    something. As the weights of a cell and a head add up to 1, what the first token had to tell, (h, d), is in the
+    constant, and the others' rows and values, (h, n - 1, d), are what they had beside it. `common`, (f, C), are the
+    first rows without it, the same for all prompts. Changed in place when cells are told more.
     """
 
     scale: Tensor | None
     weights: Tensor
     rows: Tensor
+    common: Tensor
+    first: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
 
 
@@ -237,7 +253,7 @@ class ToldCells:
             weights[: len(own)], weights[len(own)], weights[len(own) + 1 : fixed] = own, 1, 0
             rows = own.new_zeros(fixed, channels)
             rows[: len(own)], rows[len(own)] = through.T, constant
-            each.append(_Told(None, weights, rows))
+            each.append(_Told(None, weights, rows, rows))
         return cls(photo, stages, each, mask.shape[1])
 
     def _through(self, one: _Told, asked: Tensor, constant: Tensor) -> Tensor:
@@ -289,6 +305,9 @@ class ToldCells:
         attention, norm = layer.cross_attn_image_to_token, layer.layer_norm4
         first, others = values[:, 0], values[:, 1:] - values[:, :1]
         told, constant = (others @ columns_of(attention)).flatten(0, 1), self.marked + self.stage
+        common = one.common.clone()
+        common[constant] += out_of(attention).bias
+        common -= common.mean(1, keepdim=True)
         rows = torch.cat([one.rows, told])
         rows[constant] += F.linear(first.flatten(), out_of(attention).weight, out_of(attention).bias)
         rows -= rows.mean(1, keepdim=True)
@@ -297,22 +316,24 @@ class ToldCells:
         torch.div(
             strength[:, 1:], strength.sum(1, keepdim=True), out=known[len(one.rows) :].view(*others.shape[:2], -1)
         )
+        one.first.append(first)
         one.values.append(others)
-        scale = (self._lengths(one, known, rows) / rows.shape[1] + norm.eps).rsqrt()
+        scale = (self._lengths(one, known, rows, common) / rows.shape[1] + norm.eps).rsqrt()
         known *= scale
         one.scale = scale if one.scale is None else one.scale * scale
-        one.rows = rows * norm.weight
-        one.rows[constant + 1], one.weights[constant + 1] = norm.bias, 1
+        one.rows, one.common = rows * norm.weight, common * norm.weight
+        one.rows[constant + 1] = one.common[constant + 1] = norm.bias
+        one.weights[constant + 1] = 1
 
-    def _lengths(self, one: _Told, known: Tensor, rows: Tensor) -> Tensor:
+    def _lengths(self, one: _Told, known: Tensor, rows: Tensor, common: Tensor) -> Tensor:
         """|y_c|^2 of the cells, centred, (m,); where photo and rows nearly cancel out, few of its digits are right."""
         stage, old = self.stages[self.stage], len(one.rows)
         assert stage.lengths is not None
-        assert stage.centred is not None
         products = torch.empty_like(known)  # p^k_c . r_j
-        start = len(rows) - sum(each.shape[0] * each.shape[1] for each in one.values)
-        torch.mm(rows[:start], stage.centred.T, out=products[:start])
-        for values, telling in zip(one.values, stage.telling, strict=True):
+        start = len(common)
+        products[:start] = stage.products(common)
+        for number, (first, values, telling) in enumerate(zip(one.first, one.values, stage.telling, strict=True)):
+            products[self.marked + number] += first.flatten() @ telling.flatten(0, 1)
             end = start + values.shape[0] * values.shape[1]
             torch.bmm(values, telling, out=products[start:end].view(*values.shape[:2], -1))
             start = end
