@@ -2,7 +2,7 @@
 
     python -m training.average run1/latest.safetensors run2/latest.safetensors -o both.safetensors
 
-The mean of their weights is better than any of them alone (Wortsman et al., Model soups, ICML 2022), as long as they
+The mean of their weights is mostly better than any of them alone (Wortsman et al., Model soups, ICML 2022), as long as they
 come from the same weights and have not gone far from each other: `training.validate` says whether it is.
 """
 
@@ -48,7 +48,8 @@ def _joined(histories: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if any(each[:-1] != common for each in runs):
         raise ValueError("the networks were not trained from the same weights: their earlier runs differ")
     note = f"one of {len(own)} side by side, whose weights were averaged"
-    every = [*common, *({**run, "recipe": run.get("recipe", note)} for run in own)]
+    recipes = ["; ".join(filter(None, (run.get("recipe"), note))) for run in own]
+    every = [*common, *({**run, "recipe": recipe} for run, recipe in zip(own, recipes, strict=True))]
     known = {name: value for name, value in histories[0].items() if name != "validation"}
     return known | {"runs": every, "photos_seen": sum(run["photos"] for run in every)}
 

@@ -29,6 +29,7 @@ def _trained(seed: int, photos: int) -> TinySam:
 
 def test_weights_and_statistics_are_the_mean_and_the_history_has_all_runs() -> None:
     one, two = _trained(1, 10), _trained(2, 20)
+    two.history["runs"][1]["recipe"] = "blocks added"
     for network, value in ((one, 1.0), (two, 3.0)):
         network.vision_encoder.neck.out[1].running_mean.fill_(value)
     mean = average([one, two])
@@ -42,7 +43,11 @@ def test_weights_and_statistics_are_the_mean_and_the_history_has_all_runs() -> N
     assert mean.history == {
         "photos_seen": 35,
         "data": {"cups": 3},
-        "runs": [BEFORE, {"photos": 10, "size": 64, "recipe": note}, {"photos": 20, "size": 64, "recipe": note}],
+        "runs": [
+            BEFORE,
+            {"photos": 10, "size": 64, "recipe": note},
+            {"photos": 20, "size": 64, "recipe": f"blocks added; {note}"},
+        ],
     }
     assert "recipe" not in one.history["runs"][1]
 
