@@ -2,8 +2,8 @@
 
     python -m training.average run1/latest.safetensors run2/latest.safetensors -o both.safetensors
 
-The mean of their weights is mostly better than any of them alone (Wortsman et al., Model soups, ICML 2022), as long as they
-come from the same weights and have not gone far from each other: `training.validate` says whether it is.
+The mean of their weights is mostly better than any of them alone (Wortsman et al., Model soups, ICML 2022), as long as
+they come from the same weights and have not gone far from each other: `training.validate` says whether it is.
 """
 
 from __future__ import annotations
