@@ -34,9 +34,7 @@ from torch import Tensor, nn
 
 from persam.models.decoder_cells import Linear, OwnCells, columns_of, heads_of, out_of, weights_by_head
 
-KEEPING = (
-    3  # prompts, those of one concept: what is kept for the later layers costs what it spares in four or five more
-)
+KEEPING = 3  # prompts, those of one concept: what is kept for later layers costs what it spares in four or five more
 FEW_ROWS = 0.75  # of as many as there are channels: with more, cells that are written down are quicker
 
 
@@ -189,6 +187,12 @@ def _state(tensor: Tensor) -> tuple[Any, ...]:
 # ------------------------------------------------------------------------------------ the photo's, told by a prompt
 
 
+def rows_of(marked: int, layers: int, rows_of_a_layer: int) -> tuple[int, int]:
+    """How many first rows a prompt has, the mask's channels and a constant of every stage, and how many in all."""
+    first = marked + layers + 1
+    return first, first + layers * rows_of_a_layer
+
+
 @dataclass(eq=False)
 class _Told:
     """What a prompt's cells have beside the photo: s (m,), once it is not 1; b (R, m), and r, so far (r, C).
@@ -246,10 +250,10 @@ class ToldCells:
             rows_of_a_layer: that it adds to those of a prompt: heads times tokens but one.
         """
         layers, channels = len(stages) - 1, len(constant)
-        fixed = mask.shape[1] + layers + 1
+        fixed, rows_in_all = rows_of(mask.shape[1], layers, rows_of_a_layer)
         each = []
         for own in mask:
-            weights = own.new_empty(fixed + layers * rows_of_a_layer, own.shape[1])
+            weights = own.new_empty(rows_in_all, own.shape[1])
             weights[: len(own)], weights[len(own)], weights[len(own) + 1 : fixed] = own, 1, 0
             rows = own.new_zeros(fixed, channels)
             rows[: len(own)], rows[len(own)] = through.T, constant

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from persam.models.base import Guidance
 from persam.models.decoder_cells import Linear, OwnCells, heads_of, out_of, projected_by, tiles
-from persam.models.decoder_photo import PhotoCells, ToldCells
+from persam.models.decoder_photo import PhotoCells, ToldCells, rows_of
 from persam.models.fast_vit import compute_by
 from persam.models.sam import current_guidance, steered, with_semantic
 
@@ -196,8 +196,9 @@ def _decode(
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(batch, prompts, -1, -1)
     tokens = own if sparse is None else torch.cat([own, sparse], dim=2)
     image, places, known = image_embeddings, image_positional_embeddings, None
+    once, twice = _halves(decoder.upscale_conv1), _halves(decoder.upscale_conv2)
     if not _is_slower(decoder.transformer, tokens.shape[2]):
-        known = _prompted(decoder, image, places, dense_prompt_embeddings, tokens)
+        known = _prompted(decoder, image, places, dense_prompt_embeddings, tokens, once)
     if known is None:
         image, places = (each.repeat_interleave(prompts, 0) for each in (image + dense_prompt_embeddings, places))
     tokens, cells = decoder.transformer(
@@ -208,17 +209,18 @@ def _decode(
     kernels = torch.stack([head(tokens[:, :, number]) for number, head in heads], 2)  # (B, P, M, c)
     rows, columns = image.shape[-2:]
     logits = tokens.new_empty(batch * prompts, len(heads), 4 * rows, 4 * columns)
-    upper_and_lower = _halves(decoder.upscale_conv1)
     for number, (kernel, masks) in enumerate(zip(kernels.flatten(0, 1), logits, strict=True)):
         if isinstance(cells, ToldCells):
-            projected = cells.projected(number, upper_and_lower)
+            projected = cells.projected(number, once)
         else:
-            projected = projected_by(upper_and_lower, cells.flatten(0, 1)[number])
-        _draw(decoder, projected, kernel, masks)
+            projected = projected_by(once, cells.flatten(0, 1)[number])
+        _draw(decoder, projected, twice, kernel, masks)
     return logits.unflatten(0, (batch, prompts)), decoder.iou_prediction_head(tokens[:, :, 0])[:, :, chosen]
 
 
-def _prompted(decoder: Any, features: Tensor, places: Tensor, added: Tensor, tokens: Tensor) -> ToldCells | None:
+def _prompted(
+    decoder: Any, features: Tensor, places: Tensor, added: Tensor, tokens: Tensor, drawing: Sequence[Linear]
+) -> ToldCells | None:
     """The cells of prompts of one photo; None where the prompts have a photo each, or add something that is not known.
 
     Args:
@@ -227,6 +229,7 @@ def _prompted(decoder: Any, features: Tensor, places: Tensor, added: Tensor, tok
         places: positions of the cells, (B, C, h, w).
         added: by the mask prompts, (B or 1, C, h, w).
         tokens: (B, P, n, C); N = B x P prompts.
+        drawing: the first layers that the masks are drawn with.
     """
     count, heads = tokens.shape[0] * tokens.shape[1], heads_of(decoder.transformer.final_attn_token_to_image)
     if len(features) > 1 and features.stride(0):
@@ -243,8 +246,8 @@ def _prompted(decoder: Any, features: Tensor, places: Tensor, added: Tensor, tok
     else:
         return None
     photo, told = PhotoCells.of(decoder, features[:1], places[:1]), heads * (tokens.shape[2] - 1)
-    rows = mask.shape[1] + 1 + len(decoder.transformer.layers) * (told + 1)
-    stages = photo.stages_for(count, rows, decoder, _halves(decoder.upscale_conv1))
+    _, rows = rows_of(mask.shape[1], len(decoder.transformer.layers), told)
+    stages = photo.stages_for(count, rows, decoder, drawing)
     return ToldCells.of(photo, stages, mask, through, constant, told)
 
 
@@ -254,23 +257,30 @@ def _is_watched(decoder: Any) -> bool:
     return any(part._forward_hooks or part._forward_pre_hooks for part in parts)
 
 
-def _draw(decoder: Any, projected: Sequence[Callable[[slice], Tensor]], kernels: Tensor, masks: Tensor) -> None:
+def _draw(
+    decoder: Any,
+    projected: Sequence[Callable[[slice], Tensor]],
+    doubling: Sequence[Linear],
+    kernels: Tensor,
+    masks: Tensor,
+) -> None:
     """Masks of one prompt, (M, 4 rows, 4 columns), written.
 
     Args:
         decoder: of masks.
         projected: gives the upper, and the lower, two pixels of some cells (t, 2 c').
+        doubling: the layers that make of each of those its upper, and its lower, two.
         kernels: one for each mask, (M, c).
         masks: written.
     """
     first, second, norm = decoder.upscale_conv1, decoder.upscale_conv2, decoder.upscale_layer_norm
-    upper_and_lower, columns = _halves(second), masks.shape[2] // 4
+    columns = masks.shape[2] // 4
     for tile in tiles(masks.shape[1] // 4 * columns, 2 * first.out_channels, columns):  # rows of cells
         lines = slice(4 * tile.start // columns, 4 * tile.stop // columns)
         for row, once in enumerate(projected):
             pair = once(tile).view(-1, first.out_channels)  # side by side, of every cell
             pair = F.gelu(F.layer_norm(pair, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
-            for line, twice in enumerate(upper_and_lower):
+            for line, twice in enumerate(doubling):
                 four = F.gelu(F.linear(pair, *twice).view(-1, second.out_channels))
                 drawn = (kernels @ four.T).view(len(masks), -1, 4 * columns)
                 masks[:, lines][:, 2 * row + line :: 4] = drawn
