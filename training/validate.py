@@ -63,11 +63,9 @@ class Examples:
 def make_examples(photos: Photos, size: int, pairs: int = 8, seed: int = 0) -> Examples:
     """The largest object of every photo with a click and a box, and `pairs` pairs of views of every set."""
     images, masks, points, boxes, sets = [], [], [], [], []
-    for index, photo in enumerate(photos.photos):
-        things = [thing for thing in photos.things if thing.photo == index]
-        if not things:
-            continue
-        thing = max(things, key=lambda thing: thing.area)
+    for index, shown in photos.by_photo.items():
+        photo = photos[index]
+        thing = max(shown, key=lambda thing: thing.area)
         image, ids = letterbox(photo.image, photo.mask, size)
         mask = np.where(ids == IGNORE, IGNORE, ids == thing.id).astype(np.uint8)
         if not (mask == 1).any():
