@@ -25,7 +25,7 @@ For what was told earlier, the photo goes back through the norms since then inst
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -194,40 +194,34 @@ def rows_of(marked: int, layers: int, rows_of_a_layer: int) -> tuple[int, int]:
 
 
 @dataclass(eq=False)
-class _Told:
-    """What a prompt's cells have beside the photo: s (m,), once it is not 1; b (R, m), and r, so far (r, C).
-
-    The first rows are the mask's channels, and a constant of every stage; then come those of every layer that told
-    something. As the weights of a cell and a head add up to 1, what the first token had to tell, (h, d), is in the
-    constant, and the others' rows and values, (h, n - 1, d), are what they had beside it. `common`, (f, C), are the
-    first rows without it, the same for all prompts. Changed in place when cells are told more.
-    """
-
-    scale: Tensor | None
-    weights: Tensor
-    rows: Tensor
-    common: Tensor
-    first: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class ToldCells:
     """The cells of N prompts of a photo as a layer takes them, made of what is kept of the photo.
+
+    The first rows are the mask's channels, and a constant of every stage; then come those of every layer that told
+    something. As the weights of a cell and a head add up to 1, what the first token had to tell is in the constant,
+    and the others' rows are what they had beside it. Changed in place when cells are told more.
 
     Attributes:
         photo: of all prompts.
         stages: of the photo; the first alone, if the later layers have cells of the prompts' own.
-        each: of the prompts.
         marked: how many channels their mask prompts have; may be 0.
-        stage: how many layers have told them something.
+        weights: b, (N, R, m), of which the first r are known.
+        rows: r_j, (N, r, C).
+        common: the first of them without what the first tokens told, the same for all prompts, (f, C).
+        scale: s, (N, m), once it is not 1.
+        first: what the first token told in each layer so far, (N, h, d).
+        others: what the others told beside it, (N, h, n - 1, d).
     """
 
     photo: PhotoCells
     stages: list[PhotoStage]
-    each: list[_Told]
     marked: int
-    stage: int = 0
+    weights: Tensor
+    rows: Tensor
+    common: Tensor
+    scale: Tensor | None = None
+    first: list[Tensor] = field(default_factory=list)
+    others: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -249,46 +243,44 @@ class ToldCells:
             constant: what else is added to every cell, (C,).
             rows_of_a_layer: that it adds to those of a prompt: heads times tokens but one.
         """
-        layers, channels = len(stages) - 1, len(constant)
-        fixed, rows_in_all = rows_of(mask.shape[1], layers, rows_of_a_layer)
-        each = []
-        for own in mask:
-            weights = own.new_empty(rows_in_all, own.shape[1])
-            weights[: len(own)], weights[len(own)], weights[len(own) + 1 : fixed] = own, 1, 0
-            rows = own.new_zeros(fixed, channels)
-            rows[: len(own)], rows[len(own)] = through.T, constant
-            each.append(_Told(None, weights, rows, rows))
-        return cls(photo, stages, each, mask.shape[1])
+        prompts, marked, cells = mask.shape
+        fixed, rows_in_all = rows_of(marked, len(stages) - 1, rows_of_a_layer)
+        weights = mask.new_empty(prompts, rows_in_all, cells)
+        weights[:, :marked], weights[:, marked], weights[:, marked + 1 : fixed] = mask, 1, 0
+        common = mask.new_zeros(fixed, len(constant))
+        common[:marked], common[marked] = through.T, constant
+        return cls(photo, stages, marked, weights, common.expand(prompts, -1, -1), common)
 
-    def _through(self, one: _Told, asked: Tensor, constant: Tensor) -> Tensor:
-        """Products of vectors (a, C) with the rows, (a, r), and of constants (a,) with the one that is 1 everywhere."""
-        products = asked @ one.rows.T
-        products[:, self.marked + self.stage] += constant
-        return products
+    @property
+    def _known(self) -> Tensor:
+        return self.weights[:, : self.rows.shape[1]]
+
+    @property
+    def _stage(self) -> int:
+        return len(self.first)
 
     def logits(self, asking: Tensor, layer: nn.Linear) -> Tensor:
         """As of `OwnCells`."""
-        stage, heads = self.stages[self.stage], asking.shape[1]
-        asked, constant = asking @ weights_by_head(layer, heads), asking @ layer.bias.view(heads, -1, 1)
-        logits = asking.new_empty(*asking.shape[:3], len(self.photo.cells))
-        for number, one in enumerate(self.each):
-            found = torch.bmm(asking[number], stage.projected[layer], out=logits[number])
-            if one.scale is not None:
-                found.mul_(one.scale).baddbmm_(asking[number], self.photo.projected_places[layer])
-            through = self._through(one, asked[number].flatten(0, 1), constant[number].flatten())
-            found.flatten(0, 1).addmm_(through, one.weights[: len(one.rows)])
+        projected, heads = self.stages[self._stage].projected[layer], asking.shape[1]
+        through = (asking @ weights_by_head(layer, heads)).flatten(1, 2) @ self.rows.mT
+        through[:, :, self.marked + self._stage] += (asking @ layer.bias.view(heads, -1, 1)).flatten(1)  # the 1
+        logits = asking.new_empty(*asking.shape[:3], projected.shape[2])
+        for one, found in zip(asking, logits, strict=True):
+            torch.bmm(one, projected, out=found)
+        if self.scale is not None:
+            logits *= self.scale[:, None, None]
+            for one, found in zip(asking, logits, strict=True):
+                found.baddbmm_(one, self.photo.projected_places[layer])
+        logits.flatten(1, 2).baddbmm_(through, self._known)
         return logits
 
     def sums(self, weights: Tensor, layer: nn.Linear) -> Tensor:
         """As of `OwnCells`."""
-        heads, values = weights.shape[1:3], self.stages[self.stage].projected[layer].transpose(1, 2)
-        through = weights_by_head(layer, heads[0]).transpose(1, 2)
-        sums = []
-        for one, weight in zip(self.each, weights, strict=True):
-            seen = (weight if one.scale is None else weight * one.scale) @ values
-            added = weight.flatten(0, 1) @ one.weights[: len(one.rows)].T @ one.rows  # (h n, C)
-            sums.append(seen + added.unflatten(0, heads) @ through)
-        return torch.stack(sums) + layer.bias.view(heads[0], 1, -1)
+        values, heads = self.stages[self._stage].projected[layer].mT, weights.shape[1:3]
+        scaled = weights if self.scale is None else weights * self.scale[:, None, None]
+        seen = torch.stack([one @ values for one in scaled])
+        added = weights.flatten(1, 2) @ self._known.mT @ self.rows  # (N, h n, C)
+        return seen + added.unflatten(1, heads) @ weights_by_head(layer, heads[0]).mT + layer.bias.view(heads[0], 1, -1)
 
     def told(self, logits: Tensor, values: Tensor, layer: Any) -> ToldCells | OwnCells:
         """As of `OwnCells`; each prompt has cells of its own from here on, unless the photo has later stages."""
@@ -296,73 +288,72 @@ class ToldCells:
             cells = logits.new_empty(len(logits), *self.photo.cells.shape)
             own = OwnCells(cells, torch.empty_like(cells), self.photo.places[None])
             return own.filled(self._before, logits, values, layer)
-        for each in zip(self.each, logits, values, strict=True):
-            self._tell_one(*each, layer)
-        return replace(self, stage=self.stage + 1)
+        self._add(logits, values, layer.cross_attn_image_to_token)
+        self._normalise(layer.layer_norm4)
+        return self
 
     def _before(self, number: int, tile: slice) -> Tensor:
-        one = self.each[number]
-        return torch.addmm(self.photo.cells[tile], one.weights[: len(one.rows), tile].T, one.rows)
+        return torch.addmm(self.photo.cells[tile], self._known[number, :, tile].T, self.rows[number])
 
-    def _tell_one(self, one: _Told, logits: Tensor, values: Tensor, layer: Any) -> None:
-        """Add to a prompt what tokens tell its cells: (h, n, m), and (h, n, d)."""
-        attention, norm = layer.cross_attn_image_to_token, layer.layer_norm4
-        first, others = values[:, 0], values[:, 1:] - values[:, :1]
-        told, constant = (others @ columns_of(attention)).flatten(0, 1), self.marked + self.stage
-        common = one.common.clone()
-        common[constant] += out_of(attention).bias
-        common -= common.mean(1, keepdim=True)
-        rows = torch.cat([one.rows, told])
-        rows[constant] += F.linear(first.flatten(), out_of(attention).weight, out_of(attention).bias)
-        rows -= rows.mean(1, keepdim=True)
-        known = one.weights[: len(rows)]
-        strength = logits.sub_(logits.amax(1, keepdim=True)).exp_()
-        torch.div(
-            strength[:, 1:], strength.sum(1, keepdim=True), out=known[len(one.rows) :].view(*others.shape[:2], -1)
-        )
-        one.first.append(first)
-        one.values.append(others)
-        scale = (self._lengths(one, known, rows, common) / rows.shape[1] + norm.eps).rsqrt()
-        known *= scale
-        one.scale = scale if one.scale is None else one.scale * scale
-        one.rows, one.common = rows * norm.weight, common * norm.weight
-        one.rows[constant + 1] = one.common[constant + 1] = norm.bias
-        one.weights[constant + 1] = 1
+    def _add(self, logits: Tensor, values: Tensor, attention: Any) -> None:
+        """Add what tokens tell the cells, and centre the rows."""
+        first, others = values[:, :, 0], values[:, :, 1:] - values[:, :, :1]
+        constant, old = self.marked + self._stage, self.rows.shape[1]
+        self.common = self.common.clone()
+        self.common[constant] += out_of(attention).bias
+        self.common -= self.common.mean(1, keepdim=True)
+        self.rows = torch.cat([self.rows, (others @ columns_of(attention)).flatten(1, 2)], 1)
+        self.rows[:, constant] += F.linear(first.flatten(1), out_of(attention).weight, out_of(attention).bias)
+        self.rows -= self.rows.mean(2, keepdim=True)
+        strength = logits.sub_(logits.amax(2, keepdim=True)).exp_()
+        told = self._known[:, old:].unflatten(1, others.shape[1:3])
+        torch.div(strength[:, :, 1:], strength.sum(2, keepdim=True), out=told)
+        self.first.append(first)
+        self.others.append(others)
 
-    def _lengths(self, one: _Told, known: Tensor, rows: Tensor, common: Tensor) -> Tensor:
-        """|y_c|^2 of the cells, centred, (m,); where photo and rows nearly cancel out, few of its digits are right."""
-        stage, old = self.stages[self.stage], len(one.rows)
+    def _normalise(self, norm: nn.LayerNorm) -> None:
+        """Divide the centred cells by their deviation, and weigh them: the next stage."""
+        scale = (self._lengths() / self.rows.shape[2] + norm.eps).rsqrt()
+        self._known.mul_(scale[:, None])
+        self.scale = scale if self.scale is None else self.scale * scale
+        self.rows, self.common = self.rows * norm.weight, self.common * norm.weight
+        constant = self.marked + self._stage
+        self.rows[:, constant] = self.common[constant] = norm.bias
+        self.weights[:, constant] = 1
+
+    def _lengths(self) -> Tensor:
+        """|y_c|^2 of the centred cells, (N, m); where photo and rows nearly cancel out, few of its digits are right."""
+        stage, known, rows, start = self.stages[self._stage - 1], self._known, self.rows, len(self.common)
         assert stage.lengths is not None
         products = torch.empty_like(known)  # p^k_c . r_j
-        start = len(common)
-        products[:start] = stage.products(common)
-        for number, (first, values, telling) in enumerate(zip(one.first, one.values, stage.telling, strict=True)):
-            products[self.marked + number] += first.flatten() @ telling.flatten(0, 1)
-            end = start + values.shape[0] * values.shape[1]
-            torch.bmm(values, telling, out=products[start:end].view(*values.shape[:2], -1))
-            start = end
+        products[:, :start] = stage.products(self.common)
+        for number, (first, others, telling) in enumerate(zip(self.first, self.others, stage.telling, strict=True)):
+            products[:, self.marked + number] += first.flatten(1) @ telling.flatten(0, 1)
+            end = start + others.shape[1] * others.shape[2]
+            for one, told in zip(others, products[:, start:end].unflatten(1, others.shape[1:3]), strict=True):
+                torch.bmm(one, telling, out=told)
+            last, start = start, end
         lengths = stage.lengths
-        if one.scale is not None:
-            products *= one.scale
-            lengths = lengths * one.scale.square()
-        among = rows @ rows.T
-        among[old:, :old] *= 2  # an old row with a new one, and this with the other
-        torch.addmm(products[:old], among[:old, :old], known[:old], beta=2, out=products[:old])
-        torch.addmm(products[old:], among[old:], known, beta=2, out=products[old:])
-        return (lengths + products.mul_(known).sum(0)).clamp_(min=0)
+        if self.scale is not None:
+            products *= self.scale[:, None]
+            lengths = lengths * self.scale.square()
+        among = rows @ rows.mT
+        among[:, last:, :last] *= 2  # an old row with a new one, and this with the other
+        for part, of in ((slice(last), slice(last)), (slice(last, None), slice(None))):
+            torch.baddbmm(products[:, part], among[:, part, of], known[:, of], beta=2, out=products[:, part])
+        return (lengths + products.mul_(known).sum(1)).clamp_(min=0)
 
     def projected(self, number: int, layers: Sequence[Linear]) -> list[Callable[[slice], Tensor]]:
         """As `projected_by`, of the cells of one prompt."""
-        one = self.each[number]
+        assert self.scale is not None
+        scale, rows, known = self.scale[number, :, None], self.rows[number], self._known[number]
         made: list[Callable[[slice], Tensor]] = []
-        assert one.scale is not None
-        scale = one.scale[:, None]
         for (weight, bias), photo in zip(layers, self.stages[-1].drawn, strict=True):
-            through = one.rows @ weight.T
-            through[self.marked + self.stage] += bias
+            through = rows @ weight.T
+            through[self.marked + self._stage] += bias
 
             def some(tile: slice, through: Tensor = through, photo: Tensor = photo) -> Tensor:
-                return (photo[tile] * scale[tile]).addmm_(one.weights[: len(one.rows), tile].T, through)
+                return (photo[tile] * scale[tile]).addmm_(known[:, tile].T, through)
 
             made.append(some)
         return made
