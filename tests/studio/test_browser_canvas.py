@@ -22,7 +22,8 @@ from tests.studio.browsing import DrawingBoard
 
 from persam.reports.pictures import encoded
 from persam.studio.canvas import Canvas, CanvasPrompts
-from persam.studio.components import on_press
+from persam.studio.components import on_press, wake_button
+from persam.studio.theme import head
 from persam.studio.workshop import Shown
 
 PHOTO = Shown("/photo.jpg", 320, 240)
@@ -43,6 +44,7 @@ class TwoCanvases:
                 lambda: (Canvas.show(PHOTO), Canvas.show(PHOTO, tools=["brush", "eraser"])), None, [first, second]
             )
             on_press(gr.Button("Fail", elem_id="fail"), self.fail, None, None)
+            wake_button()
             for canvas in (first, second):
                 canvas.input(
                     self.answer, canvas, canvas, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None
@@ -72,7 +74,7 @@ def server() -> Iterator[tuple[str, TwoCanvases]]:
     app = FastAPI()
     photo = encoded(draw_scene(240, 320)[0], "JPEG")
     app.get("/photo.jpg")(lambda: Response(photo, media_type="image/jpeg"))
-    app = gr.mount_gradio_app(app, drawn.build(), path="/", ssr_mode=False, run_history=False)
+    app = gr.mount_gradio_app(app, drawn.build(), path="/", head=head(), ssr_mode=False, run_history=False)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         running = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, ws="none"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [taken]})

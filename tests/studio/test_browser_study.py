@@ -149,11 +149,11 @@ def test_by_keyboard_alone_and_with_mistakes(visit: Callable[..., Visit], study:
     keys = page.keyboard
     expect(said).to_have_text("Open a study, or make a new one.")
     page.locator("#study-folder").get_by_role("textbox").focus()
-    for wrong, words in (
+    for wrong, words in (  # words that no answer before has, or what is typed next is sent with it
         (study.folder.parent / "photos", "holds photos and is no study"),
-        (study.folder.parent / "gone", 'make one under "Make a new study"'),
+        (study.folder.parent / "gone", "There is no study at"),
         (study.folder / "disc", "is one category of a study"),
-        ("x" * 300, "x"),
+        ("x" * 300, "xxx"),
     ):
         keys.press("Control+a")
         keys.type(str(wrong))

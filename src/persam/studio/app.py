@@ -11,6 +11,7 @@ import gradio as gr
 from fastapi import FastAPI, Response
 
 from persam.studio import concepts
+from persam.studio.components import wake_button
 from persam.studio.find import tab as find
 from persam.studio.study import tab as annotate
 from persam.studio.teach import tab as teach
@@ -73,6 +74,5 @@ def _page(workshop: Workshop) -> gr.Blocks:
             for name, build in TABS:
                 with gr.Tab(name, id=name.lower(), elem_id=f"studio-{name.lower()}"):
                     build(workshop)
-        wake = gr.Button(visible="hidden", elem_id="studio-wake")  # pressed by studio.js
-        wake.click(lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None)
+        wake_button()
     return page

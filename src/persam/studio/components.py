@@ -57,5 +57,15 @@ def on_press(
         after(None, js=_MARKED.format(name=button.elem_id, busy="false"))
 
 
+def wake_button() -> gr.Button:
+    """A button that nobody sees: `studio.js` presses it where Gradio's page would wait for ever for an answer.
+
+    Every page that has `studio.js` in its head has one.
+    """
+    wake = gr.Button(visible="hidden", elem_id="studio-wake")
+    wake.click(lambda: None, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None)
+    return wake
+
+
 # Not `disabled`: that would take the keyboard's focus from it.
 _MARKED = "() => {{ document.getElementById('{name}')?.setAttribute('aria-disabled', '{busy}'); }}"

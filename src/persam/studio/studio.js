@@ -12,7 +12,7 @@ window.addEventListener("beforeunload", (event) => {
 });
 
 // Gradio's page can miss an answer: its stream of answers is closed when all have come, and what was pressed just before
-// it hears of that waits for a stream that nobody opens, until something else is pressed. So we do (see app.py).
+// it hears of that waits for a stream that nobody opens, until something else is pressed. So we do (see `wake_button`).
 const ask = window.fetch;
 let isAwaited = false;
 window.fetch = async (what, how) => {

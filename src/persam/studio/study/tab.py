@@ -69,7 +69,8 @@ class _StudyTab:
         self.folder = gr.State(None if workshop.study is None else str(workshop.study))
         self.sitting = gr.State(None)
         self.sittings = gr.State({})  # of this page, by whose they are: what was drawn and not saved is in them
-        self.status = gr.HTML(line(""), elem_id="study-status")
+        none = "Open a study, or make a new one." if workshop.is_local else "This studio was given no study."
+        self.status = gr.HTML(line("" if workshop.study else none), elem_id="study-status")
         self._lay_out_setup()
         self._lay_out_desk()
         self._lay_out_end()
@@ -196,8 +197,7 @@ class _StudyTab:
     def _names(self, folder: str | None) -> Update:
         """Fill in what a study offers."""
         if folder is None:
-            hint = "Open a study, or make a new one." if self.workshop.is_local else "This studio was given no study."
-            return {self.status: line(hint)}
+            return self._unchanged  # the page said so when it was made: a press may have been answered meanwhile
         try:
             study = read(folder)
             told = instructions(study)
