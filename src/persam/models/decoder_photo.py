@@ -205,12 +205,12 @@ class ToldCells:
         photo: of all prompts.
         stages: of the photo; the first alone, if the later layers have cells of the prompts' own.
         marked: how many channels their mask prompts have; may be 0.
-        weights: b, (N, R, m), of which the first r are known.
-        rows: r_j, (N, r, C).
-        common: the first of them without what the first tokens told, the same for all prompts, (f, C).
+        weights: b, with room for the rows of all layers, (N, R, m).
+        rows: r_j, so far (N, r, C).
+        common: the first f rows, but without what tokens told: the same for all prompts, (f, C).
         scale: s, (N, m), once it is not 1.
-        first: what the first token told in each layer so far, (N, h, d).
-        others: what the others told beside it, (N, h, n - 1, d).
+        first: what the first token told, of every layer so far, (N, h, d) each.
+        others: what the other tokens told beside it, (N, h, n - 1, d) each.
     """
 
     photo: PhotoCells
@@ -238,8 +238,8 @@ class ToldCells:
         Args:
             photo: of all prompts.
             stages: of the photo that are used.
-            mask: channels of the mask prompts, (N, r, m); r may be 0.
-            through: matrix through which they are added, (C, r).
+            mask: channels of the mask prompts, (N, k, m); k may be 0.
+            through: matrix through which they are added, (C, k).
             constant: what else is added to every cell, (C,).
             rows_of_a_layer: that it adds to those of a prompt: heads times tokens but one.
         """
@@ -253,17 +253,24 @@ class ToldCells:
 
     @property
     def _known(self) -> Tensor:
+        """Weights of the rows so far, (N, r, m)."""
         return self.weights[:, : self.rows.shape[1]]
 
     @property
     def _stage(self) -> int:
+        """How many layers have told the cells something."""
         return len(self.first)
+
+    @property
+    def _constant(self) -> int:
+        """The newest row whose weight is 1 for all cells."""
+        return self.marked + self._stage
 
     def logits(self, asking: Tensor, layer: nn.Linear) -> Tensor:
         """As of `OwnCells`."""
         projected, heads = self.stages[self._stage].projected[layer], asking.shape[1]
         through = (asking @ weights_by_head(layer, heads)).flatten(1, 2) @ self.rows.mT
-        through[:, :, self.marked + self._stage] += (asking @ layer.bias.view(heads, -1, 1)).flatten(1)  # the 1
+        through[:, :, self._constant] += (asking @ layer.bias.view(heads, -1, 1)).flatten(1)
         logits = asking.new_empty(*asking.shape[:3], projected.shape[2])
         for one, found in zip(asking, logits, strict=True):
             torch.bmm(one, projected, out=found)
@@ -298,7 +305,7 @@ class ToldCells:
     def _add(self, logits: Tensor, values: Tensor, attention: Any) -> None:
         """Add what tokens tell the cells, and centre the rows."""
         first, others = values[:, :, 0], values[:, :, 1:] - values[:, :, :1]
-        constant, old = self.marked + self._stage, self.rows.shape[1]
+        constant, old = self._constant, self.rows.shape[1]
         self.common = self.common.clone()
         self.common[constant] += out_of(attention).bias
         self.common -= self.common.mean(1, keepdim=True)
@@ -317,9 +324,8 @@ class ToldCells:
         self._known.mul_(scale[:, None])
         self.scale = scale if self.scale is None else self.scale * scale
         self.rows, self.common = self.rows * norm.weight, self.common * norm.weight
-        constant = self.marked + self._stage
-        self.rows[:, constant] = self.common[constant] = norm.bias
-        self.weights[:, constant] = 1
+        self.rows[:, self._constant] = self.common[self._constant] = norm.bias
+        self.weights[:, self._constant] = 1
 
     def _lengths(self) -> Tensor:
         """|y_c|^2 of the centred cells, (N, m); where photo and rows nearly cancel out, few of its digits are right."""
@@ -332,15 +338,15 @@ class ToldCells:
             end = start + others.shape[1] * others.shape[2]
             for one, told in zip(others, products[:, start:end].unflatten(1, others.shape[1:3]), strict=True):
                 torch.bmm(one, telling, out=told)
-            last, start = start, end
+            start = end
         lengths = stage.lengths
         if self.scale is not None:
             products *= self.scale[:, None]
             lengths = lengths * self.scale.square()
-        among = rows @ rows.mT
-        among[:, last:, :last] *= 2  # an old row with a new one, and this with the other
-        for part, of in ((slice(last), slice(last)), (slice(last, None), slice(None))):
-            torch.baddbmm(products[:, part], among[:, part, of], known[:, of], beta=2, out=products[:, part])
+        among, half = rows @ rows.mT, rows.shape[1] // 2
+        among[:, half:, :half] *= 2  # a row of one half with one of the other, which counts for this with that, too
+        products[:, :half].baddbmm_(among[:, :half, :half], known[:, :half], beta=2)
+        products[:, half:].baddbmm_(among[:, half:], known, beta=2)
         return (lengths + products.mul_(known).sum(1)).clamp_(min=0)
 
     def projected(self, number: int, layers: Sequence[Linear]) -> list[Callable[[slice], Tensor]]:
@@ -350,7 +356,7 @@ class ToldCells:
         made: list[Callable[[slice], Tensor]] = []
         for (weight, bias), photo in zip(layers, self.stages[-1].drawn, strict=True):
             through = rows @ weight.T
-            through[self.marked + self._stage] += bias
+            through[self._constant] += bias
 
             def some(tile: slice, through: Tensor = through, photo: Tensor = photo) -> Tensor:
                 return (photo[tile] * scale[tile]).addmm_(known[:, tile].T, through)

@@ -27,6 +27,7 @@ from persam.models import decoder_photo, fast_decoder
 from persam.models.backends import BACKENDS
 from persam.models.base import EncodedImage
 from persam.models.sam import Sam
+from persam.reports.tables import Table
 
 
 @pytest.mark.parametrize(("grid", "window"), [(16, 7), (14, 7)])
@@ -76,6 +77,7 @@ class TestFindings:
             "image encoder, float32",
             "image encoder, the quickest",
             "time that PerSAM adds",
+            "a further concept, of 2",
             "tiny: one photo, read to mask",
         ]
         exact = next(row for row in found.rows if row.get("encoder") == "persam, float32")
@@ -229,6 +231,15 @@ def test_every_measurement_of_concepts_prepares_its_photo(monkeypatch):
     prepared.clear()
     added_time(persam, concept, image, rounds=1)
     assert len(prepared) == 1 + 2 * 3 * 3  # tuning; plain SAM, PerSAM and PerSAM-F, three times each in two rounds
+
+
+@pytest.mark.parametrize(("share", "holds"), [(0.33, True), (0.34, False)])
+def test_a_further_concept_has_to_cost_a_third(monkeypatch, share, holds):
+    spread = {"median": share, "low": share, "high": share}
+    rows = [{"concepts": 4, "of_one_published": spread | {"median": 0.1}}, {"concepts": 8, "of_one_published": spread}]
+    monkeypatch.setattr(speed, "time_concepts", lambda *given: (rows, Table("", ("",), ())))
+    (target,) = speed.several_concepts(PerSAM(random_sam()), 1, lambda: None).targets
+    assert (target.name, target.holds) == ("a further concept, of 8", holds)
 
 
 @pytest.mark.slow
