@@ -8,7 +8,9 @@ from typing import Any
 import torch
 import transformers
 from tests.fakes import random_network, sam_config
-from tests.video.memories import HIERA, SIDE, SIDE_3, VIT
+from tests.video.memories import HIERA, REPVIT, SIDE, SIDE_3, VIT
+
+from persam.models.repvit import with_repvit
 
 CHANNELS = 32
 STRETCHED = ("sam2", "edgetam", "sam3_tracker")
@@ -41,7 +43,7 @@ def random_promptable(kind: str, seed: int = 0) -> Any:
         return _randomise(transformers.SamHQModel(config))
     family, vision, side, patch = {
         "sam2": ("Sam2", HIERA, SIDE, 16),
-        "edgetam": ("EdgeTam", HIERA, SIDE, 16),  # its own encoder is timm's
+        "edgetam": ("EdgeTam", REPVIT, SIDE, 16),
         "sam3_tracker": ("Sam3Tracker", VIT, SIDE_3, 14),
     }[kind]
     config = getattr(transformers, f"{family}Config")(
@@ -54,6 +56,8 @@ def random_promptable(kind: str, seed: int = 0) -> Any:
         },
         mask_decoder_config=_DECODER,
     )
+    if kind == "edgetam":
+        config = with_repvit(config)
     return _randomise(getattr(transformers, f"{family}Model")(config))
 
 

@@ -552,7 +552,10 @@ def test_wrong_kinds_are_said(tmp_path):
 
 @pytest.mark.skipif(transformers.utils.is_timm_available(), reason="with timm it can be made")
 def test_an_edgetam_whose_encoder_needs_timm(tmp_path):
-    transformers.EdgeTamConfig(vision_config=transformers.EdgeTamVisionConfig().to_dict()).save_pretrained(tmp_path)
+    """Another than the published one's, which persam has itself."""
+    encoder = transformers.TimmWrapperConfig(architecture="resnet50")
+    vision = transformers.EdgeTamVisionConfig(backbone_config=encoder)
+    transformers.EdgeTamConfig(vision_config=vision.to_dict()).save_pretrained(tmp_path)
     save_file({"nothing": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
     assert "needs a library that is not installed (timm); install it, or use the bundled model" in refused(tmp_path)
 

@@ -382,7 +382,8 @@ def test_weights_that_are_missing_or_no_numbers(tmp_path: Path) -> None:
 @pytest.mark.skipif(transformers.utils.is_timm_available(), reason="with timm it can be made")
 def test_an_edgetam_whose_encoder_needs_timm(tmp_path: Path) -> None:
     config = tracker_config("edgetam_video")
-    vision = transformers.EdgeTamVisionConfig(fpn_hidden_size=128)
+    encoder = transformers.TimmWrapperConfig(architecture="resnet50")  # persam itself has the published one's
+    vision = transformers.EdgeTamVisionConfig(backbone_config=encoder, fpn_hidden_size=128)
     transformers.EdgeTamVideoConfig(**{**config.to_dict(), "vision_config": vision.to_dict()}).save_pretrained(tmp_path)
     save_file({"nothing": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from persam.models.propagator import Carried
+from persam.models.repvit import with_repvit
 
 SIDE, SIDE_3 = 128, 112  # pixels of the squares that they see, and that SAM 3's sees
 _LEVELS = [[32, 32], [16, 16], [8, 8]]
@@ -31,6 +32,23 @@ HIERA = {
         "window_positional_embedding_background_size": [4, 4],
         "mlp_ratio": 2.0,
     },
+    "backbone_channel_list": [64, 32, 16, 8],
+    "backbone_feature_sizes": _LEVELS,
+    "fpn_hidden_size": _CHANNELS,
+}
+# EdgeTAM's own, as its checkpoints ask timm for it, with fewer channels and blocks.
+REPVIT = {
+    "model_type": "edgetam_vision_model",
+    "backbone_config": transformers.TimmWrapperConfig(
+        architecture="repvit_m1",
+        model_args={
+            "in_chans": 3,
+            "features_only": True,
+            "out_indices": [0, 1, 2, 3],
+            "embed_dim": [8, 16, 32, 64],
+            "depth": [1, 1, 2, 1],
+        },
+    ).to_dict(),
     "backbone_channel_list": [64, 32, 16, 8],
     "backbone_feature_sizes": _LEVELS,
     "fpn_hidden_size": _CHANNELS,
@@ -101,7 +119,7 @@ def tracker_config(kind: str) -> Any:
         **_MEMORY,
     }
     if kind == "edgetam_video":
-        return transformers.EdgeTamVideoConfig(**more, **_EDGETAM)
+        return with_repvit(transformers.EdgeTamVideoConfig(**{**more, **_EDGETAM, "vision_config": REPVIT}))
     return transformers.Sam2VideoConfig(memory_attention_feed_forward_hidden_size=48, **more)
 
 

@@ -50,7 +50,7 @@ _KNOWN = (
     CatalogEntry("facebook/sam2.1-hiera-small", _BOTH, "SAM 2.1, small", 184, "Apache-2.0"),
     CatalogEntry("facebook/sam2.1-hiera-base-plus", _BOTH, "SAM 2.1, middle", 323, "Apache-2.0"),
     CatalogEntry("facebook/sam2.1-hiera-large", _BOTH, "SAM 2.1, best", 898, "Apache-2.0"),
-    CatalogEntry("yonigozlan/EdgeTAM-hf", _BOTH, "EdgeTAM, for phones; needs the library timm", 56, "Apache-2.0"),
+    CatalogEntry("yonigozlan/EdgeTAM-hf", _BOTH, "EdgeTAM, for phones", 56, "Apache-2.0"),
     CatalogEntry("facebook/sam3", f"{_BOTH}, finder", "SAM 3, gated; 3.4 GB to download", 3440, "SAM License"),
     CatalogEntry("IDEA-Research/grounding-dino-tiny", "finder", "boxes by words; the model draws", 689, "Apache-2.0"),
     CatalogEntry("facebook/dinov2-small", "encoder", "DINOv2 ViT-S", 88, "Apache-2.0"),

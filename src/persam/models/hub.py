@@ -25,6 +25,11 @@ def load_network(name: str, kind: Any, *, otherwise: str = _BUNDLED, **arguments
     Raises:
         PersamError: not to be had, damaged, or tensors missing from it.
     """
+    if kind.__name__.startswith("EdgeTam"):  # transformers would take its encoder from timm
+        from persam.models.repvit import with_repvit
+
+        config = hub_call(name, kind.config_class.from_pretrained, otherwise=otherwise)
+        arguments["config"] = with_repvit(config)
     with _without_report():
         network, report = hub_call(
             name, kind.from_pretrained, otherwise=otherwise, output_loading_info=True, **arguments
@@ -56,7 +61,7 @@ def hub_call(name: str, load: Any, *, otherwise: str = _BUNDLED, reader: str = "
     `reader` is the library whose function it is.
 
     Raises:
-        PersamError: neither here nor to be had, or it needs a library that is not installed (as EdgeTAM's encoder
+        PersamError: neither here nor to be had, or it needs a library that is not installed (as an encoder of timm's
             needs timm).
     """
     try:
