@@ -89,4 +89,4 @@ def test_by_what_name_a_model_is_here(tmp_path):
         "facebook/dinov2-base": None,  # only its configuration
         "sam_vit_h_4b8939": None,
     }
-    assert {name: here_as(name, tmp_path) for name in here} == here
+    assert {name: here_as(name, folder=tmp_path) for name in here} == here

@@ -402,7 +402,7 @@ def test_the_main_job(models, kind, mode, tmp_path, folders):
     photo, mask = draw_scene()
     other = draw_scene(90, 200, seed=1)[0]
     concept = persam.learn(photo, mask, name="disc")
-    assert concept.model_name == folders[kind]
+    assert concept.model_name == Path(folders[kind]).name
     tuned = persam.tune(concept)
     assert sum(tuned.scale_weights) == pytest.approx(1, abs=1e-4)
     tuned.save(tmp_path / "disc.safetensors")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from persam.models.whereabouts import remembered
+
 
 @dataclass(frozen=True)
 class CatalogEntry:
@@ -101,22 +103,28 @@ def catalog(folder: str | Path = ".") -> list[CatalogEntry]:
     return entries
 
 
-def here_as(name: str, folder: str | Path = ".") -> str | None:
+def here_as(name: str, fingerprint: str = "", folder: str | Path = ".") -> str | None:
     """What to name a model by on this machine, of which a concept knows the name; None where it is not here.
 
-    A checkpoint is known by its file's name without the suffix, a folder by its path, one of the hub by its id, and an
-    encoder by the base of its `EncoderName`.
+    An encoder is known by the base of its `EncoderName`.
     """
-    bundled = any(entry.name == name and entry.here for entry in _KNOWN)
-    if bundled or (Path(folder) / name).exists():
+    if any(entry.name == name and entry.here for entry in _KNOWN):
         return name
-    return checkpoint_of(name, folder) or (name if name in _cached_repositories() else None)
+    return on_disk(name, fingerprint, folder) or (name if name in _cached_repositories() else None)
 
 
-def checkpoint_of(name: str, folder: str | Path = ".") -> str | None:
-    """The file of a checkpoint, which is known by its name without the suffix; None if there is none in the folder."""
-    files = (f"{name}{suffix}" for suffix in _SUFFIXES)
-    return next((file for file in files if (Path(folder) / file).is_file()), None)
+def on_disk(name: str, fingerprint: str = "", folder: str | Path = ".") -> str | None:
+    """The file or folder of a model, of which a concept knows the name and the fingerprint; None if it has none.
+
+    A checkpoint is known by its file's name without the suffix, a folder by its name. It is in the folder, or where it
+    lay when this machine used it last.
+    """
+    files = (name, *(f"{name}{suffix}" for suffix in _SUFFIXES))
+    near = next((file for file in files if (Path(folder) / file).exists()), None)
+    place = remembered(name, fingerprint)
+    if place is None or (near is not None and (Path(folder) / near).samefile(place)):
+        return near
+    return place
 
 
 def _runs(name: str) -> str | None:
