@@ -500,7 +500,7 @@ def test_an_encoding_is_kept_on_disk_whole(model, tmp_path):
 # ------------------------------------------------------------------------------------------- checkpoints for videos
 
 
-@pytest.mark.parametrize("kind", ["sam2_video", "edgetam_video", "sam3_tracker_video", "sam3_video"])
+@pytest.mark.parametrize("kind", ["sam2_video", "sam2.0_video", "edgetam_video", "sam3_tracker_video", "sam3_video"])
 def test_the_image_part_of_a_checkpoint_for_videos(kind, tmp_path, capfd):
     """As most of the hub's are; transformers' page about what is left out of it is not shown."""
     whole = whole_sam3() if kind == "sam3_video" else random_tracker(kind)

@@ -87,7 +87,7 @@ def learn(
         typer.Option(
             "-m",
             "--model",
-            help="tiny, a hub id, a folder, or a .pth of SAM; see `persam models`. With --from: the concept's.",
+            help="tiny, a hub id, a folder, a .pth or .pt of SAM; see `persam models`. With --from: the concept's.",
             show_default="tiny",
         ),
     ] = None,

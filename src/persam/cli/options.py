@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONCEPT_SUFFIX = ".safetensors"
 
 Model = Annotated[
-    str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, or a .pth of SAM; see `persam models`.")
+    str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, a .pth or .pt of SAM; see `persam models`.")
 ]
 Mode = Annotated[str, typer.Option(help="persam, official or paper.")]
 Encoder = Annotated[
