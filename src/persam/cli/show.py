@@ -56,6 +56,7 @@ def show(
         ("encoder", f"{data['encoder']['name']} ({data['encoder']['fingerprint']})" if other else "the model's own"),
         ("on this machine", f"no; {_missing(gone)}" if gone else "yes"),
         ("finds it with", command),
+        *([("words, too", f"with --finder MODEL it also looks for {concept.text!r}")] if concept.text else []),
         ("fitted", "cues and score" if data["fitted"] else f"nothing; similarity threshold {data['threshold']:.3f}"),
         ("scale weights", "not tuned" if weights is None else ", ".join(f"{weight:.3f}" for weight in weights)),
         ("created", data["created"]),
