@@ -135,6 +135,24 @@ def test_models_of_one_name_are_told_apart_by_their_weights(run, photo_file, mas
         assert run("segment", file, photo_file, "-o", file.stem).exit_code == 0
 
 
+def test_one_that_was_moved_and_renamed_is_named_once(run, photo_file, mask_file, away):
+    concept, _ = learned_with(run, photo_file, mask_file, own_model("checkpoint"))
+    Path("m/mine.pth").rename("new.pth")
+    away()
+    assert run("segment", concept, photo_file).exit_code == 2
+    assert run("segment", concept, photo_file, "--model", "../new.pth").exit_code == 0
+    assert run("segment", concept, photo_file, "--overwrite").exit_code == 0
+
+
+def test_a_hub_id_stands_for_the_hub(run, photo_file, mask_file, away):
+    """Also where the same weights lie in a folder of one's own."""
+    concept, _ = learned_with(run, photo_file, mask_file, own_model("sam"))
+    replace(Concept.load(concept), model_name="somebody/sam", encoder_name="somebody/sam").save(concept)
+    shown = " ".join(run("show", concept).stdout.split())
+    assert "on this machine no; somebody/sam is downloaded when it is first named" in shown
+    assert "--model somebody/sam" in shown
+
+
 def test_other_weights_in_its_place_are_refused(run, photo_file, mask_file, away):
     concept, _ = learned_with(run, photo_file, mask_file, own_model("sam"))
     saved_promptable("sam", Path("m/mine"), seed=1)

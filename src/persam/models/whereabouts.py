@@ -49,18 +49,19 @@ def remember(model: Known, name: str) -> None:
 
 
 def remembered(name: str, fingerprint: str) -> str | None:
-    """Where a model with this name and fingerprint lay when it was last used, if something of that name is there."""
+    """Where a model with this name and fingerprint lay when it was last used, if something is there."""
     note = _note(fingerprint)
     try:
         place = None if note is None else Path(os.fsdecode(note.read_bytes()))
-        return str(place) if place is not None and _is_called(place, name) and place.exists() else None
+        return str(place) if place is not None and _may_be(place, name) and place.exists() else None
     except (OSError, ValueError):
         return None
 
 
-def _is_called(place: Path, name: str) -> bool:
-    parts = Path(name).parts  # several where an older concept knows a folder by the path that was typed
-    return place.stem == name or (bool(parts) and place.parts[-len(parts) :] == parts)
+def _may_be(place: Path, name: str) -> bool:
+    """A name of several parts is a hub id, or what was typed for a folder, by which older concepts know it."""
+    parts = Path(name).parts
+    return len(parts) <= 1 or place.parts[-len(parts) :] == parts
 
 
 def _note(fingerprint: str) -> Path | None:
