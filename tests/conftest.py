@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
@@ -30,6 +31,15 @@ typer.testing._get_command = functools.cache(typer.main.get_command)
 # A shell without a person starts what runs in its background deaf to Ctrl-C, which tests send themselves and their own.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where models lie that tests made is noted for tests alone."""
+    notes = tmp_path_factory.mktemp("notes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("persam.models.whereabouts.cache_folder", lambda: notes)
+        yield
 
 
 def draw_scene(

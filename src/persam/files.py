@@ -19,7 +19,6 @@ from typing import Protocol, Self
 from weakref import WeakSet
 
 from persam.errors import PersamError, UsageError, write_error
-from persam.lazy import library
 
 _LONGEST_NAME = 180  # bytes; most disks allow 255, and suffixes come on top
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # of a bucket, say, in which a Path has one slash only
@@ -134,18 +133,11 @@ def check_folder(folder: str | Path) -> None:
         raise write_error(target, error) from error
 
 
-def cache_folder(what: str, extra: str) -> Path:
-    """Where persam may keep what it can get or make again, such as ``~/.cache/persam``.
+def cache_folder() -> Path:
+    """Where persam may keep what it can get or make again, such as ``~/.cache/persam``."""
+    from platformdirs import user_cache_path
 
-    Args:
-        what: needs it, in words, for the sentence that says what is missing.
-        extra: of persam, which brings the library that knows the place.
-
-    Raises:
-        PersamError: that library is not installed.
-    """
-    found: Path = library("platformdirs", what, extra).user_cache_path("persam", appauthor=False)
-    return found
+    return user_cache_path("persam", appauthor=False)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

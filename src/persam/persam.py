@@ -29,6 +29,7 @@ from persam.method.threshold import levels_of
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.fitted import Fitted, fitted_for
 from persam.models.loading import BUNDLED, load_encoder, load_model
+from persam.models.whereabouts import called, encoder_called
 from persam.reference import Reference
 from persam.reports.pictures import encoded as picture_file
 from persam.segmentation import SURE_ENOUGH, ManyOptions, Segmentation, SegmentOptions, check_search
@@ -202,7 +203,7 @@ class PerSAM:
             ]
         earlier = None if base is None else self._untuned(base)
         learned = [self._learn_one(reference, self.settings) for reference in references]
-        matcher = self.encoder or self.model
+        matcher, model_name = self.encoder or self.model, called(self.model.name)
         fitted = self.fitted if fuses_cues(self.settings) or self.settings.refine else None
         fitted = fitted if earlier is None else earlier.fitted
         calibrated = self.fitted is None if earlier is None else earlier.own_similarity is not None
@@ -211,9 +212,9 @@ class PerSAM:
             name=name or "object",
             settings=self.settings,
             model=self.model.fingerprint,
-            model_name=self.model.name,
+            model_name=model_name,
             encoder=matcher.fingerprint,
-            encoder_name=matcher.name,
+            encoder_name=model_name if self.encoder is None else encoder_called(matcher.name),
             targets=tuple(each.target for each in learned),
             references=tuple(ReferenceRecord.of(*each) for each in pairs),
             **levels_of(learned, calibrated=calibrated),

@@ -566,18 +566,6 @@ def test_a_store_that_goes_away_ends_the_run_and_keeps_what_was_done(photos, out
 
 
 @IN_MEMORY
-def test_without_the_extra(out, monkeypatch):
-    import persam.lazy
-
-    def none(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(persam.lazy, "import_module", none)
-    with pytest.raises(PersamError, match=r"An album elsewhere needs platformdirs.*persam\[remote\]"):
-        Album(out)
-
-
-@IN_MEMORY
 def test_a_place_is_sent_as_its_text(photos):
     (first, *_) = sorted(photos.files())
     assert place_of(str(first)) == first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,20 @@ def test_by_words_alone(run, photo_file, finders, tmp_path):
     assert "in words 'red disc'" in run("show", "a.safetensors").stdout
     found = run("segment", "a.safetensors", photo_file)
     assert found.exit_code == 0, found.output
+
+
+def test_what_show_says_finds_it(run, photo_file, finders):
+    """The command as it stands, and with a finder, which is the asker's choice."""
+    assert run("learn", photo_file, *TEXT, "--finder", finders / "sam3", "-o", "a").exit_code == 0
+    _, *words = shlex.split(json.loads(run("show", "a.safetensors", "--json").stdout)["command"])
+    words[words.index("PHOTOS")] = str(photo_file)
+    assert "words, too with --finder MODEL it also looks for 'red disc'" in " ".join(
+        run("show", "a.safetensors").stdout.split()
+    )
+    for more in ((), ("--finder", finders / "sam3")):
+        result = run(*words, *more, "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["done_before"] == 0  # other than without a finder
 
 
 def test_another_of_several_and_a_picture_of_it(run, photo_file, finders, tmp_path):

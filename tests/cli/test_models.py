@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 import transformers
+from safetensors.torch import save_file
+from tests.fakes import SMALL_TINY
+from tests.models.promptables import saved_promptable
+from tests.models.test_checkpoint import CASES
+from tests.video.memories import saved_tracker
 
 from persam.models.catalog import catalog, here_as
 from persam.models.loading import KINDS
+from persam.models.tiny.architecture import TinySam
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +43,14 @@ def test_table(run):
     assert result.exit_code == 0
     for words in ("tiny", "facebook/sam-vit-huge", "Zigeng/SlimSAM-uniform-50", "dinov2", "dinov3", "clip"):
         assert words in result.stdout
-    for words in ("sam-hq-vit-base", "sam2.1-hiera-tiny", "EdgeTAM", "facebook/sam3", "mobile_sam.pt", "SamHQModel"):
+    for words in (
+        "sam-hq-vit-base",
+        "sam2.1-hiera-tiny",
+        "EdgeTAM",
+        "facebook/sam3",
+        "mobile_sam.pt",
+        "SamHQModel",
+    ):
         assert words in result.stdout
 
 
@@ -69,6 +84,45 @@ def test_what_is_here(run, tmp_path):
     ]
 
 
+def test_whatever_the_model_option_takes_of_the_folder_is_listed(run, tmp_path, learned, photo_file, mask_file):
+    """And nothing else: neither concepts, nor foreign weights, nor what cannot be read."""
+    golden = CASES[0].read_bytes()
+    for name in ("mine.pth", "other.pt"):
+        (tmp_path / name).write_bytes(golden)
+    TinySam(SMALL_TINY).save(tmp_path / "trained.safetensors")
+    for kind in ("sam", "sam_hq", "sam2"):
+        saved_promptable(kind, tmp_path / f"a {kind}")
+    saved_tracker("sam2_video", tmp_path / "clips")
+    shutil.copy(learned, tmp_path / "disc.safetensors")
+    save_file({"weight": torch.zeros(3)}, tmp_path / "lora.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(learned.read_bytes()[:100])
+    transformers.ResNetConfig().save_pretrained(tmp_path / "resnet")
+    shutil.copytree(tmp_path / "a sam2", tmp_path / "without weights")
+    (tmp_path / "without weights/model.safetensors").unlink()
+    for name, text in (("damaged", "{"), ("list", "[]"), ("no kind", "{}"), ("odd", '{"model_type": []}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+        (tmp_path / name / "model.safetensors").touch()
+    (tmp_path / "photo.jpg").touch()
+    entries = {entry["name"]: entry for entry in json.loads(run("models", "--json").stdout)}
+    known = {entry.name for entry in catalog(tmp_path / "nowhere")}
+    own = {name: entry["use"] for name, entry in entries.items() if name not in known}
+    assert own == {
+        "a sam": "model",
+        "a sam2": "model",
+        "a sam_hq": "model",
+        "clips": "model, propagator",
+        "mine.pth": "model",
+        "other.pt": "model",
+        "trained.safetensors": "model",
+    }
+    assert entries["clips"]["runs"] == "Sam2Model"
+    for number, name in enumerate(own):
+        assert entries[name]["here"]
+        result = run("learn", photo_file, mask_file, "-m", name, "-o", f"{number}")
+        assert result.exit_code == 0, result.output
+
+
 def test_without_a_cache(monkeypatch, tmp_path):
     scan = huggingface_hub.scan_cache_dir
     assert catalog(tmp_path)
@@ -89,4 +143,4 @@ def test_by_what_name_a_model_is_here(tmp_path):
         "facebook/dinov2-base": None,  # only its configuration
         "sam_vit_h_4b8939": None,
     }
-    assert {name: here_as(name, tmp_path) for name in here} == here
+    assert {name: here_as(name, folder=tmp_path) for name in here} == here

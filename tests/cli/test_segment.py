@@ -198,7 +198,7 @@ class TestBadConcepts:
     def test_made_with_a_checkpoint_that_is_elsewhere(self, refused, album, learned, tmp_path):
         replace(Concept.load(learned), model_name="sam_vit_b_01ec64").save(tmp_path / "c.safetensors")
         sentence = refused("segment", "c.safetensors", album, code=2)
-        assert "made with the model file sam_vit_b_01ec64; say with --model" in sentence
+        assert "made with the model sam_vit_b_01ec64, a file or folder that is not here; say with --model" in sentence
 
 
 class TestWrongCalls:

@@ -17,6 +17,7 @@ def test_prints_what_is_in_the_file(run, learned):
     assert result.exit_code == 0
     for words in ("my disc", "tiny", "persam", "cues and score", "160 x 120", "not tuned"):
         assert words in result.stdout
+    assert "--finder" not in result.stdout  # it came without words
 
 
 def test_json(run, learned):

@@ -76,13 +76,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "cache_folder", lambda what, extra: cache)
+    monkeypatch.setattr(engines, "cache_folder", lambda: cache)
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache."""
-    monkeypatch.setattr(engines, "cache_folder", lambda what, extra: tmp_path / "home")
+    monkeypatch.setattr(engines, "cache_folder", lambda: tmp_path / "home")
     return tmp_path / "home"
 
 

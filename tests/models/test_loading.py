@@ -9,18 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from tests.cli.conftest import run
 from tests.conftest import draw_scene
 from tests.fakes import random_network, random_sam, sam_config
 from transformers import SamModel
 from transformers.utils import logging
 
-from persam import PerSAM
+from persam import Concept, PerSAM, Settings
 from persam.errors import PersamError, UsageError
 from persam.models.base import Prompts
 from persam.models.hub import hub_call
 from persam.models.loading import choose_device, choose_dtype, dtypes_of, load_encoder, load_model
 from persam.models.sam import Sam
+
+__all__ = ["run"]
 
 CPU = torch.device("cpu")
 
@@ -38,6 +42,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(folder: Path, tmp_path: Path) -> Path:
     """A copy of it to spoil."""
     return Path(shutil.copytree(folder, tmp_path / "model"))
+
+
+def saved_pruned(folder: Path) -> SamModel:
+    """A network in SlimSAM's form, as it lies in a folder; see `TestFolder.test_a_pruned_sam`."""
+    config = sam_config()
+    config.vision_config.hidden_size, config.vision_config.mlp_dim = 14, 58
+    torch.manual_seed(0)
+    network = SamModel(config).eval()
+    with torch.no_grad():
+        for name, parameter in network.mask_decoder.named_parameters():
+            if "norm" not in name:
+                parameter.normal_(0, 0.1 if parameter.ndim < 2 else parameter[0].numel() ** -0.5)
+    network.save_pretrained(folder)
+    written = json.loads((folder / "config.json").read_text())
+    for part in ("vision_config", "prompt_encoder_config", "mask_decoder_config"):
+        written[part]["model_type"] = ""
+    (folder / "config.json").write_text(json.dumps(written))
+    return network
 
 
 def refused(name: object, kind: type[PersamError] = PersamError, **options: object) -> str:
@@ -74,20 +96,35 @@ class TestFolder:
 
     def test_a_pruned_sam(self, tmp_path):
         """SlimSAM's form: narrower heads, an MLP of another ratio, and a config that leaves its parts' types empty."""
-        config = sam_config()
-        config.vision_config.hidden_size, config.vision_config.mlp_dim = 14, 58
-        network = SamModel(config).eval()
-        network.save_pretrained(tmp_path / "slim")
-        written = json.loads((tmp_path / "slim" / "config.json").read_text())
-        for part in ("vision_config", "prompt_encoder_config", "mask_decoder_config"):
-            written[part]["model_type"] = ""
-        (tmp_path / "slim" / "config.json").write_text(json.dumps(written))
+        network = saved_pruned(tmp_path / "slim")
         model = load_model(str(tmp_path / "slim"), device="cpu", dtype="float32")
         image, _ = draw_scene()
         with torch.inference_mode():
             features = model.encode(image).features
             theirs = network.vision_encoder(model.prepare(image, model.frame(image.shape[:2])))[0]
         torch.testing.assert_close(features, theirs)
+
+    @pytest.mark.parametrize("mode", ["official", "paper", "persam"])
+    def test_a_pruned_sam_from_photo_to_mask(self, run, tmp_path, photo_file, mask_file, mode):
+        """Tuned on a photo and found in it: what the same network finds behind the protocol."""
+        network = saved_pruned(tmp_path / "slim")
+        how = ("--device", "cpu", "--dtype", "float32")
+        for command in (
+            ("learn", photo_file, mask_file, "-m", "slim", "-o", "disc", "--tune", "--mode", mode),
+            ("segment", "disc.safetensors", photo_file, "--threshold", "0"),
+        ):
+            result = run(*command, *how)
+            assert result.exit_code == 0, result.output
+        (line,) = (tmp_path / "found/results.jsonl").read_text().splitlines()
+        mask = np.asarray(Image.open(tmp_path / "found" / json.loads(line)["files"]["mask"])) > 0
+        concept = Concept.load(tmp_path / "disc.safetensors")
+        assert concept.tuned
+        assert concept.mode == mode
+        slim = PerSAM(Sam(network, name="slim", image_size=64, device=CPU), settings=Settings.of(mode))
+        wanted = slim.tune(slim.learn(photo_file, mask_file))
+        assert concept.scale_weights == pytest.approx(wanted.scale_weights, abs=1e-4)
+        assert 0 < mask.mean() < 1
+        np.testing.assert_array_equal(mask, slim.segment(photo_file, wanted, threshold=0).mask)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     def test_half_precision_checkpoint(self, tmp_path, dtype):

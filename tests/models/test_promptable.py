@@ -17,7 +17,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import save_file
 from tests.conftest import draw_scene
-from tests.fakes import CPU
+from tests.fakes import CPU, ColourModel
 from tests.models.promptables import CHANNELS, KINDS, STRETCHED, random_promptable, saved_promptable
 from tests.models.test_guidance import channel_norm, head, published_transformer
 from tests.video.memories import random_tracker, whole_sam3
@@ -30,7 +30,7 @@ from persam.album.cache import EncodingCache
 from persam.cli.main import app
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
-from persam.models.base import EncodedImage, Guidance, PromptableModel, Prompts
+from persam.models.base import Decoded, EncodedImage, Guidance, PromptableModel, Prompts
 from persam.models.fingerprint import fingerprint_of
 from persam.models.loading import load_model
 from persam.models.sam import Sam
@@ -402,7 +402,7 @@ def test_the_main_job(models, kind, mode, tmp_path, folders):
     photo, mask = draw_scene()
     other = draw_scene(90, 200, seed=1)[0]
     concept = persam.learn(photo, mask, name="disc")
-    assert concept.model_name == folders[kind]
+    assert concept.model_name == Path(folders[kind]).name
     tuned = persam.tune(concept)
     assert sum(tuned.scale_weights) == pytest.approx(1, abs=1e-4)
     tuned.save(tmp_path / "disc.safetensors")
@@ -417,6 +417,75 @@ def test_the_main_job(models, kind, mode, tmp_path, folders):
         assert (prior.frame.content == prior.frame.canvas) == (kind in STRETCHED)
         assert prior.guidance is not None
         assert ((found.points >= -1) & (found.points <= [200, 90])).all()
+
+
+def discs(*centres: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A grey-blue photo with red discs, and the mask of each."""
+    y, x = np.mgrid[:120, :200]
+    masks = [(x - column) ** 2 + (y - row) ** 2 <= 24**2 for column, row in centres]
+    photo = np.full((120, 200, 3), (90, 110, 140), np.uint8)
+    photo[np.any(masks, axis=0)] = (200, 30, 40)
+    return photo, masks
+
+
+def see_colours(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[Guidance]:
+    """Let a network see the colours of cells, and draw the patch of one colour around the first point.
+
+    Random weights neither tell a disc from what is around it nor draw one. All else is the network's own: its frame,
+    its cells, what its decoder takes. Returns the guidance of every pass, to come.
+    """
+    encode, decode, given = model.encode, model.decode, []
+
+    def seen(image: np.ndarray) -> EncodedImage:
+        own = encode(image)
+        rows, columns = own.frame.content
+        canvas = torch.zeros(1, 3, *own.frame.canvas)
+        resized = np.asarray(Image.fromarray(image).resize((columns, rows)), np.float32) / 127.5 - 1
+        canvas[..., :rows, :columns] = torch.from_numpy(resized).permute(2, 0, 1)
+        features = torch.zeros_like(own.features)
+        features[:, :3] = F.adaptive_avg_pool2d(canvas, own.features.shape[-2:])
+        return replace(own, features=features, extras=own.extras | {"colours": F.adaptive_avg_pool2d(canvas, (32, 32))})
+
+    def drawn(
+        encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
+    ) -> Decoded:
+        assert prompts.points is not None
+        given.append(guidance)
+        own = decode(encoding, prompts, multimask=multimask, guidance=guidance)
+        assert own.logits.shape[-2:] == (32, 32)
+        colours = encoding.extras["colours"][0].permute(1, 2, 0).numpy()
+        places = prompts.points[:, 0].cpu() * 64 / model.image_size  # as `ColourModel` takes them
+        patches = [torch.from_numpy(ColourModel._patch(colours, *place)) for place in places.tolist()]
+        logits = torch.stack(patches)[:, None].float() * 12 - 6
+        visible = None if own.presence is None else torch.full_like(own.presence, 10.0)
+        return Decoded(logits.expand_as(own.logits), own.scores, visible)
+
+    monkeypatch.setattr(model, "encode", seen)
+    monkeypatch.setattr(model, "decode", drawn)
+    return given
+
+
+@pytest.mark.parametrize("kind", ["sam", *KINDS])
+@pytest.mark.parametrize("mode", ["paper", "persam"])
+def test_two_of_them_are_found(kind, mode, folders, tmp_path, monkeypatch):
+    """And no third: one after the other, each with a mask of its own."""
+    folder = folders.get(kind) or saved_promptable(kind, tmp_path / kind)
+    model: Any = load_model(folder, device="cpu", dtype="float32")
+    given = see_colours(model, monkeypatch)
+    persam = PerSAM(model, settings=Settings.of(mode))
+    photo, (mask,) = discs((60, 60))
+    concept = persam.learn(photo, mask, name="disc")
+    photo, truths = discs((45, 40), (150, 75))
+    found = persam.segment(photo, concept, max_instances=3)
+    assert len(found.instances) == 2
+    assert found.present
+    for truth in truths:
+        (own,) = [one for one in found.instances if (one.mask & truth).any()]
+        assert (own.mask & truth).sum() >= 0.8 * (own.mask | truth).sum()
+    assert not (found.instances[0].mask & found.instances[1].mask).any()
+    assert any(guidance is not None for guidance in given)
+    assert len(persam.segment(photo, concept).instances) == 1
+    assert len(persam.segment(discs((100, 60))[0], concept, max_instances=3).instances) == 1
 
 
 @pytest.fixture
@@ -500,7 +569,7 @@ def test_an_encoding_is_kept_on_disk_whole(model, tmp_path):
 # ------------------------------------------------------------------------------------------- checkpoints for videos
 
 
-@pytest.mark.parametrize("kind", ["sam2_video", "edgetam_video", "sam3_tracker_video", "sam3_video"])
+@pytest.mark.parametrize("kind", ["sam2_video", "sam2.0_video", "edgetam_video", "sam3_tracker_video", "sam3_video"])
 def test_the_image_part_of_a_checkpoint_for_videos(kind, tmp_path, capfd):
     """As most of the hub's are; transformers' page about what is left out of it is not shown."""
     whole = whole_sam3() if kind == "sam3_video" else random_tracker(kind)

@@ -27,7 +27,7 @@ from persam.models.propagator import (
     load_propagator,
 )
 
-KINDS = ("sam2_video", "edgetam_video", "sam3_tracker_video")
+KINDS = ("sam2_video", "sam2.0_video", "edgetam_video", "sam3_tracker_video")
 CPU = torch.device("cpu")
 
 

@@ -7,6 +7,7 @@ time and with what lies in the recording's own inputs, as a graph does.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,7 +20,7 @@ from tests.conftest import draw_scene
 from tests.fakes import CPU
 from tests.models.promptables import KINDS, saved_promptable
 
-from persam import PerSAM
+from persam import PerSAM, PersamWarning
 from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 from persam.models.loading import load_model
 from persam.models.recorded import RecordedPasses, by_cuda_graph
@@ -194,20 +195,86 @@ def test_large_passes_run_as_they_are(tiny: Any) -> None:
     assert not recorder.recorded
 
 
-def test_what_cannot_be_recorded_runs_as_it_is(tiny: Any) -> None:
+FAILURES = (RuntimeError, AssertionError, ValueError, TypeError, OSError)
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_what_cannot_be_recorded_runs_as_it_is(tiny: Any, kind: type[Exception]) -> None:
+    """It is told once, and nothing is recorded any more, of whatever form."""
     tried = []
 
     def fails(work: Callable[[], Decoded], _: torch.device) -> Any:
         tried.append(work())
-        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        raise kind("CUDA error: operation not permitted when stream is capturing\nand so on")
 
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         encoding = tiny.encode(photo(0))
-        plain = ask(tiny, encoding, question(tiny, 1))
+        plain = [ask(tiny, encoding, question(tiny, 1, where=where)) for where in ("after", "before")]
         tiny._recorded = RecordedPasses(fails)
         for _ in range(6):
-            same(ask(tiny, encoding, question(tiny, 1)), plain)
+            for where, expected in zip(("after", "before"), plain, strict=True):
+                same(ask(tiny, encoding, question(tiny, 1, where=where)), expected)
     assert len(tried) == 1
+    (warning,) = told
+    assert warning.category is PersamWarning
+    assert f"cannot be recorded here ({kind.__name__}: CUDA error: operation not permitted" in str(warning.message)
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_recording_that_breaks_costs_no_photo(tiny: Any, kind: type[Exception]) -> None:
+    recorder = Repeating()
+
+    def breaks(work: Callable[[], Decoded], device: torch.device) -> tuple[Callable[[], object], Decoded]:
+        again, made = recorder(work, device)
+
+        def once() -> None:
+            if recorder.played == 3:
+                raise kind("the GPU is gone")
+            again()
+
+        return once, made
+
+    with torch.inference_mode(), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        encoding = tiny.encode(photo(0))
+        plain = [ask(tiny, encoding, question(tiny, number)) for number in range(12)]
+        tiny._recorded = recorded = RecordedPasses(breaks)
+        for number, expected in enumerate(plain):
+            same(ask(tiny, encoding, question(tiny, number)), expected)
+    assert (recorder.recorded, recorder.played) == (1, 3)  # one to compare
+    assert not recorded._kept
+    assert all(form.recording is None for form in recorded._forms.values())
+    (warning,) = told
+    assert f"{kind.__name__}: the GPU is gone" in str(warning.message)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, torch.OutOfMemoryError])
+def test_who_stops_a_recording_or_has_no_room_for_its_answer_is_heard(tiny: Any, kind: type[BaseException]) -> None:
+    """And the recording is used again afterwards."""
+    recorder, stops = Repeating(), False
+
+    def stopped(work: Callable[[], Decoded], device: torch.device) -> tuple[Callable[[], object], Decoded]:
+        again, made = recorder(work, device)
+
+        def now() -> None:
+            if stops:
+                raise kind
+            again()
+
+        return now, made
+
+    tiny._recorded = RecordedPasses(stopped)
+    with torch.inference_mode():
+        encoding = tiny.encode(photo(0))
+        plain, *_ = [ask(tiny, encoding, question(tiny, 0)) for _ in range(3)]
+        stops = True
+        with pytest.raises(kind):
+            ask(tiny, encoding, question(tiny, 0))
+        stops = False
+        played = recorder.played
+        same(ask(tiny, encoding, question(tiny, 0)), plain)
+    assert recorder.played == played + 1
 
 
 def test_a_failing_pass_is_the_askers_and_changes_nothing(tiny: Any) -> None:

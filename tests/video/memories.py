@@ -102,7 +102,10 @@ def _prompts(side: int, patch: int) -> dict[str, int]:
 
 
 def tracker_config(kind: str) -> Any:
-    """The configuration of a network of a million numbers: `sam2_video`, `edgetam_video` or `sam3_tracker_video`."""
+    """The configuration of a network of a million numbers.
+
+    Its kind is `sam2_video`, `sam2.0_video`, `edgetam_video` or `sam3_tracker_video`.
+    """
     if kind == "sam3_tracker_video":
         return transformers.Sam3TrackerVideoConfig(
             vision_config=VIT,
@@ -120,6 +123,8 @@ def tracker_config(kind: str) -> Any:
     }
     if kind == "edgetam_video":
         return with_repvit(transformers.EdgeTamVideoConfig(**{**more, **_EDGETAM, "vision_config": REPVIT}))
+    if kind == "sam2.0_video":  # before 2.1 they had no such things
+        more |= {"enable_temporal_pos_encoding_for_object_pointers": False, "enable_occlusion_spatial_embedding": False}
     return transformers.Sam2VideoConfig(memory_attention_feed_forward_hidden_size=48, **more)
 
 

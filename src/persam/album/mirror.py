@@ -78,7 +78,7 @@ class Mirror(Held):
 
     def __init__(self, place: RemotePath) -> None:
         self.place = place
-        home = cache_folder("An album elsewhere", "remote") / "albums"
+        home = cache_folder() / "albums"
         name = hashlib.blake2b(str(place).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
         self.folder = home / name
         self._notes = home / f"{name}.json"

@@ -14,7 +14,7 @@ from persam.errors import UsageError
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="tiny, a hub id, a folder, or a .pth of SAM; see `persam models`.")],
+    model: Annotated[str, typer.Argument(help="tiny, a hub id, a folder, a .pth or .pt of SAM; see `persam models`.")],
     onnx: Annotated[Path | None, typer.Option(metavar="DIR", help="Write ONNX files there (extra: onnx).")] = None,
     openvino: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write OpenVINO's files there (extra: openvino).")

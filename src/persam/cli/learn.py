@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from persam.cli.console import heard_warnings, out, print_json, say
-from persam.cli.options import Backend, Device, Dtype, Encoder, Json, concept_path, load_model, model_of
+from persam.cli.options import (
+    Backend,
+    Device,
+    Dtype,
+    Encoder,
+    Json,
+    concept_path,
+    finding_command,
+    load_model,
+    model_of,
+)
 from persam.cli.progress import progress_bar
 from persam.cli.references import (
     Box,
@@ -32,6 +42,7 @@ from persam.cli.references import (
     read_references,
 )
 from persam.errors import PersamError, UsageError
+from persam.models.encoder_name import EncoderName
 from persam.words import counted
 
 if TYPE_CHECKING:
@@ -76,7 +87,7 @@ def learn(
         typer.Option(
             "-m",
             "--model",
-            help="tiny, a hub id, a folder, or a .pth of SAM; see `persam models`. With --from: the concept's.",
+            help="tiny, a hub id, a folder, a .pth or .pt of SAM; see `persam models`. With --from: the concept's.",
             show_default="tiny",
         ),
     ] = None,
@@ -180,6 +191,7 @@ def learn(
         return
     unseen = looking.name if looking.is_loaded and preview is None else None
     _tell(concept, path, len(references), time.perf_counter() - started, base, unseen)
+    say(f"Find it in other photos: {_next_command(path, named, encoder)}")
     if is_doubtful:
         words = ["persam", "check", str(photo), *([] if mask is None else [str(mask)])]
         say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
@@ -239,4 +251,9 @@ def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept 
         say("Not all of its photos are kept in it, so it cannot be tuned again; --keep-reference keeps new ones.")
     if finder is not None:
         say(f"The mask is what {finder} found by the words {concept.text!r}; see it with --preview check.png.")
-    say(f"Find it in other photos: persam segment {path} PHOTOS")
+
+
+def _next_command(path: Path, model: str, encoder: str | None) -> str:
+    """What to type next: it names files and folders of models, of which the concept only knows what they are called."""
+    is_own = encoder is not None and Path(EncoderName.read(encoder).base).exists()
+    return finding_command(path, model if Path(model).exists() else None, encoder if is_own else None)

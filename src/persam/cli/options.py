@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from persam.errors import UsageError
-from persam.models.catalog import checkpoint_of
+from persam.models.catalog import on_disk
+from persam.models.encoder_name import EncoderName, recorded
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 CONCEPT_SUFFIX = ".safetensors"
 
 Model = Annotated[
-    str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, or a .pth of SAM; see `persam models`.")
+    str, typer.Option("-m", "--model", help="tiny, a hub id, a folder, a .pth or .pt of SAM; see `persam models`.")
 ]
 Mode = Annotated[str, typer.Option(help="persam, official or paper.")]
 Encoder = Annotated[
@@ -67,22 +70,34 @@ def model_of(concept: Concept, model: str | None, encoder: str | None) -> tuple[
     """Take the model and encoder that were asked for, else those that the concept was made with.
 
     Raises:
-        UsageError: That model is a file, and not where it was.
+        UsageError: That model or encoder is a file or folder, and neither here nor where it was.
     """
-    from persam.models.encoder_name import recorded
-
     if encoder is None and concept.encoder != concept.model:
-        encoder = recorded(concept.encoder_name)
-    if model is not None:
-        return model, encoder
-    name = concept.model_name
-    if name == "tiny" or "/" in name or Path(name).is_dir():
-        return name, encoder
-    if file := checkpoint_of(name):
-        return file, encoder
+        asked = EncoderName.read(recorded(concept.encoder_name))
+        encoder = str(replace(asked, base=_found(concept, "encoder", asked.base, concept.encoder)))
+    if model is None:
+        model = _found(concept, "model", concept.model_name, concept.model)
+    return model, encoder
+
+
+def _found(concept: Concept, what: str, name: str, fingerprint: str) -> str:
+    if name == "tiny":
+        return name
+    if place := on_disk(name, fingerprint):
+        return place
+    if "/" in name:
+        return name
     raise UsageError(
-        f"The concept {concept.name!r} was made with the model file {name}; say with --model where that file is."
+        f"The concept {concept.name!r} was made with the {what} {name}, a file or folder that is not here; say with "
+        f"--{what} where it is."
     )
+
+
+def finding_command(file: Path, model: str | None, encoder: str | None, *more: str) -> str:
+    """What to type to look for a concept; `model` and `encoder` as they are to be named, None: the concept says it."""
+    named = {"--model": model, "--encoder": encoder}
+    options = [word for option, name in named.items() if name is not None for word in (option, name)]
+    return shlex.join(["persam", "segment", str(file), "PHOTOS", *options, *more])
 
 
 def numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]:

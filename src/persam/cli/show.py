@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from persam.cli.console import out, print_json, table
-from persam.cli.options import Json
+from persam.cli.options import Json, finding_command
 
 
 def show(
@@ -32,10 +32,17 @@ def show(
     concept = Concept.load(file)
     data = concept.metadata()
     model, encoder = data["model"]["name"], data["encoder"]["name"]
-    others = [] if encoder == model else [encoder]
-    here = {name: here_as(name) for name in (model, *(EncoderName.read(other).base for other in others))}
-    command = _command(file, here[model] or model, *map(recorded, others))
-    data |= {"here": None not in here.values(), "command": command}
+    gone = {}  # by the option that would say where it is
+    if (at := here_as(model, concept.model)) is None:
+        gone["--model"] = model
+    other = None
+    if concept.encoder != concept.model:
+        asked = EncoderName.read(recorded(encoder))
+        if (place := here_as(asked.base, concept.encoder)) is None:
+            gone["--encoder"] = asked.base
+        other = str(replace(asked, base=place or asked.base))
+    command = finding_command(file, at or model, other)
+    data |= {"here": not gone, "command": command}
     if json:
         print_json(data)
         return
@@ -46,9 +53,10 @@ def show(
         ("name", data["name"]),
         ("mode", data["mode"]),
         ("model", f"{data['model']['name']} ({data['model']['fingerprint']})"),
-        ("encoder", f"{data['encoder']['name']} ({data['encoder']['fingerprint']})" if others else "the model's own"),
-        ("on this machine", "yes" if data["here"] else _missing(here)),
+        ("encoder", f"{data['encoder']['name']} ({data['encoder']['fingerprint']})" if other else "the model's own"),
+        ("on this machine", f"no; {_missing(gone)}" if gone else "yes"),
         ("finds it with", command),
+        *([("words, too", f"with --finder MODEL it also looks for {concept.text!r}")] if concept.text else []),
         ("fitted", "cues and score" if data["fitted"] else f"nothing; similarity threshold {data['threshold']:.3f}"),
         ("scale weights", "not tuned" if weights is None else ", ".join(f"{weight:.3f}" for weight in weights)),
         ("created", data["created"]),
@@ -67,18 +75,14 @@ def show(
     out().print(grid)
 
 
-def _command(file: Path, model: str, encoder: str | None = None) -> str:
-    """What to type to look for a concept, given how its model and, if it has one, its encoder are named here."""
-    words = ["persam", "segment", str(file), "PHOTOS", "--model", model]
-    return shlex.join(words if encoder is None else [*words, "--encoder", encoder])
-
-
-def _missing(here: dict[str, str | None]) -> str:
-    """What of a model and encoder is not here, and how it comes here."""
-    gone = [name for name, named in here.items() if named is None]
-    if all(name.count("/") == 1 for name in gone):  # an id of the hub
-        return f"no; {' and '.join(gone)} is downloaded when it is first named"
-    return f"no; say with --model where the file or folder of {' and '.join(gone)} is"
+def _missing(gone: dict[str, str]) -> str:
+    """How a model and encoder come here, by the options that name them."""
+    return "; ".join(
+        f"{name} is downloaded when it is first named"
+        if name.count("/") == 1  # an id of the hub; files and folders are known by their own names
+        else f"say with {option} where the file or folder of {name} is"
+        for option, name in gone.items()
+    )
 
 
 def _kept(kept: list[bool]) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from persam.models.tiny import FORMAT
+from persam.models.whereabouts import remembered
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class CatalogEntry:
 
 
 _SUFFIXES = (".pth", ".pt", ".safetensors")  # of checkpoints
+_WEIGHTS = (".safetensors", ".bin")  # in transformers' form
 _BOTH = "model, propagator"
 _KNOWN = (
     CatalogEntry("tiny", "model", "bundled, offline: to try, to test, for easy photos", 6, "see its card", here=True),
@@ -71,7 +76,7 @@ _RUNS = (
     ("sam_vit", "SamModel"),
     ("mobile_sam", "MobileSAM"),
     ("syscv-community/sam-hq", "SamHQModel"),
-    ("facebook/sam2.1", "Sam2Model, Sam2VideoModel"),
+    ("facebook/sam2", "Sam2Model, Sam2VideoModel"),
     ("yonigozlan/EdgeTAM", "EdgeTamModel, EdgeTamVideoModel"),
     ("facebook/sam3", "Sam3TrackerModel, Sam3TrackerVideoModel, Sam3Model"),
     ("IDEA-Research/grounding-dino", "GroundingDinoForObjectDetection"),
@@ -84,39 +89,86 @@ _RUNS = (
 
 
 def catalog(folder: str | Path = ".") -> list[CatalogEntry]:
-    """List what can be named; those in the hub's cache or as a file in ``folder`` are marked as here.
+    """List what can be named; those in the hub's cache or in ``folder`` are marked as here.
 
-    Checkpoints in the folder (``*.pth``) that are not among the known ones are listed too, under their own names.
+    What else ``--model`` takes of the folder is listed too: checkpoints, weights of the bundled model's kind, and
+    folders in the form of transformers.
     """
     cached = _cached_repositories()
-    files = {file.name: file for file in sorted(Path(folder).glob("*.pth"))}
     entries = []
     for entry in _KNOWN:
-        known_file = files.pop(entry.name, None) is not None or (Path(folder) / entry.name).is_file()
-        at_hand = entry.here or known_file or entry.name in cached
+        at_hand = entry.here or (Path(folder) / entry.name).exists() or entry.name in cached
         entries.append(replace(entry, here=at_hand, runs=entry.runs or _runs(entry.name)))
-    for name, file in files.items():
-        megabytes = round(file.stat().st_size / 1e6)
-        entries.append(CatalogEntry(name, "model", "a checkpoint in this folder", megabytes, "unknown", here=True))
-    return entries
+    known = {entry.name for entry in entries}
+    others = [path for path in sorted(Path(folder).glob("*")) if path.name not in known]
+    return [*entries, *(own for own in map(_own, others) if own is not None)]
 
 
-def here_as(name: str, folder: str | Path = ".") -> str | None:
+def _own(path: Path) -> CatalogEntry | None:
+    """A file or folder of people's own that is a model; None if it is none."""
+    use, runs, files = "model", None, [path]
+    try:
+        if path.is_dir():
+            kind = json.loads((path / "config.json").read_bytes())["model_type"]
+            files = [file for file in path.iterdir() if file.suffix in _WEIGHTS]
+            if not files or (runs := _network_of(kind)) is None:
+                return None
+            about = f"a {kind} in this folder"
+            use = _BOTH if kind.endswith("_video") else use
+        elif path.suffix == ".safetensors":
+            if _format_of(path) != FORMAT:  # concepts have the same suffix
+                return None
+            about, runs = "trained here as the bundled one was", "TinySam"
+        elif path.suffix in _SUFFIXES:
+            about = "a checkpoint in this folder"
+        else:
+            return None
+        megabytes = round(sum(file.stat().st_size for file in files) / 1e6)
+    except (OSError, ValueError, KeyError, TypeError):  # it cannot be read, or says other things of itself
+        return None
+    return CatalogEntry(path.name, use, about, megabytes, "unknown", here=True, runs=runs)
+
+
+def _network_of(kind: str) -> str | None:
+    """The class of transformers for models of this kind; None if persam runs none."""
+    from persam.models.loading import KINDS  # here, for it takes seconds
+
+    return KINDS[kind].network if kind in KINDS else None
+
+
+def _format_of(file: Path) -> str | None:
+    """What a safetensors file says that it is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as opened:
+            return (opened.metadata() or {}).get("format")
+    except SafetensorError:
+        return None
+
+
+def here_as(name: str, fingerprint: str = "", folder: str | Path = ".") -> str | None:
     """What to name a model by on this machine, of which a concept knows the name; None where it is not here.
 
-    A checkpoint is known by its file's name without the suffix, a folder by its path, one of the hub by its id, and an
-    encoder by the base of its `EncoderName`.
+    An encoder is known by the base of its `EncoderName`.
     """
-    bundled = any(entry.name == name and entry.here for entry in _KNOWN)
-    if bundled or (Path(folder) / name).exists():
+    if any(entry.name == name and entry.here for entry in _KNOWN):
         return name
-    return checkpoint_of(name, folder) or (name if name in _cached_repositories() else None)
+    return on_disk(name, fingerprint, folder) or (name if name in _cached_repositories() else None)
 
 
-def checkpoint_of(name: str, folder: str | Path = ".") -> str | None:
-    """The file of a checkpoint, which is known by its name without the suffix; None if there is none in the folder."""
-    files = (f"{name}{suffix}" for suffix in _SUFFIXES)
-    return next((file for file in files if (Path(folder) / file).is_file()), None)
+def on_disk(name: str, fingerprint: str = "", folder: str | Path = ".") -> str | None:
+    """The file or folder of a model, of which a concept knows the name and the fingerprint; None if it has none.
+
+    A checkpoint is known by its file's name without the suffix, a folder by its name. It is in the folder, or where it
+    lay when this machine used it last.
+    """
+    files = (name, *(f"{name}{suffix}" for suffix in _SUFFIXES))
+    near = next((file for file in files if (Path(folder) / file).exists()), None)
+    place = remembered(name, fingerprint)
+    if place is None or (near is not None and (Path(folder) / near).samefile(place)):
+        return near
+    return place
 
 
 def _runs(name: str) -> str | None:
@@ -131,9 +183,8 @@ def _cached_repositories() -> set[str]:
         cache = scan_cache_dir()
     except (CacheNotFound, OSError, ValueError):
         return set()
-    suffixes = {".safetensors", ".bin"}
     return {
         repository.repo_id
         for repository in cache.repos
-        if any(Path(file.file_name).suffix in suffixes for revision in repository.revisions for file in revision.files)
+        if any(Path(file.file_name).suffix in _WEIGHTS for revision in repository.revisions for file in revision.files)
     }

@@ -97,7 +97,7 @@ def _cached_engine(model: Sam, backend: Backend) -> nn.Module:
     """
     from filelock import FileLock
 
-    home = _home(backend)
+    home = _home()
     folder = home / _key(model, backend)
     try:
         found = _read(backend, folder / _FILE)
@@ -124,8 +124,8 @@ def _mark(folder: Path, backend: Backend) -> Path:
     return folder / f"{backend.name}.checked"
 
 
-def _home(backend: Backend) -> Path:
-    return cache_folder(f"The backend {backend.name}", backend.extra) / "encoders"
+def _home() -> Path:
+    return cache_folder() / "encoders"
 
 
 def _read(backend: Backend, file: Path) -> nn.Module | None:
@@ -145,17 +145,13 @@ def not_kept(fingerprint: str) -> Iterator[None]:
     """Take out of the cache, when the block ends, what was put there meanwhile of a model, given its fingerprint."""
 
     def kept() -> set[Path]:
-        homes = {_home(backend) for backend in BACKENDS.values()}
-        return {path for home in homes for path in home.glob(f"{fingerprint}-*")}
+        return set(_home().glob(f"{fingerprint}-*"))
 
-    try:
-        before = kept()
-    except PersamError:  # without the library that knows the place nothing is put there
-        before = None
+    before = kept()
     try:
         yield
     finally:
-        for path in set() if before is None else kept() - before:
+        for path in kept() - before:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

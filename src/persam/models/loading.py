@@ -11,12 +11,14 @@ import torch
 from persam.errors import PersamError, UsageError
 from persam.models.backends import backend_of, computes_in_bf16
 from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.encoder_name import EncoderName
 from persam.models.fingerprint import check_file
 from persam.models.hub import hub_call, load_network
 from persam.models.pixels import HALF, IMAGENET, MeanStd, pixels_of
 from persam.models.sam import PromptedNetwork, Sam
 from persam.models.sam2 import Sam2
 from persam.models.sam_hq import SamHQ
+from persam.models.whereabouts import remember
 
 BUNDLED = "tiny"
 
@@ -181,6 +183,8 @@ def load_model(
 
         assert isinstance(model, Sam)  # by its kind
         use_backend(model, engine)
+    if str(name) != BUNDLED:
+        remember(model, str(name))
     return model
 
 
@@ -196,7 +200,9 @@ def load_encoder(
     from persam.models.encoders import TransformersEncoder
 
     place = choose_device(device)
-    return TransformersEncoder.load(name, place, choose_dtype(dtype, place))
+    encoder = TransformersEncoder.load(name, place, choose_dtype(dtype, place))
+    remember(encoder, EncoderName.read(name).base)
+    return encoder
 
 
 def _load_tiny(path: Path) -> Any:

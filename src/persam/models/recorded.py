@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from persam.errors import PersamWarning, first_line
 from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 
 Pass = Callable[[EncodedImage, Prompts, bool, Guidance | None], Decoded]
@@ -63,8 +65,9 @@ class _PassForm:
 class RecordedPasses:
     """Runs passes: the first ones of a form as they are, further ones from a recording.
 
-    A recording is compared with the pass itself before it is used; where it cannot be made, or is not the same, passes
-    of that form are never recorded.
+    A recording is compared with the pass itself before it is used; where it is not the same, passes of that form are
+    never recorded. Where one cannot be made or played, none is from then on, which is told once, and passes run as they
+    are: what goes wrong with recordings costs nobody a mask. Where there is no room for one, all go.
 
     Args:
         recorder: how.
@@ -75,6 +78,7 @@ class RecordedPasses:
         self._lock = threading.Lock()  # a recording has one place for what is given
         self._forms: defaultdict[Any, _PassForm] = defaultdict(_PassForm)
         self._kept: OrderedDict[Any, _PassForm] = OrderedDict()  # those with a recording, the one used last at the end
+        self._has_failed = False
 
     def __call__(
         self, decode: Pass, encoding: EncodedImage, prompts: Prompts, multimask: bool, guidance: Guidance | None
@@ -88,7 +92,7 @@ class RecordedPasses:
             multimask: three masks for each.
             guidance: of the pass.
         """
-        if any(each is not None and len(each) > _LARGEST for each in vars(prompts).values()):
+        if self._has_failed or any(each is not None and len(each) > _LARGEST for each in vars(prompts).values()):
             return decode(encoding, prompts, multimask, guidance)
         given = _laid_out(encoding, prompts, multimask, guidance)
         key = tuple(map(_key_of, given.items()))
@@ -96,10 +100,15 @@ class RecordedPasses:
             form = self._forms[key]
             if form.recording is not None:
                 self._kept.move_to_end(key)
-                return form.recording.play(given)
+                try:
+                    return form.recording.play(given)
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:  # whatever it is, the pass itself needs no recording
+                    self._give_up(error)
             made = decode(encoding, prompts, multimask, guidance)
             form.passes += 1
-            if form.due is not None and form.passes >= form.due:
+            if not self._has_failed and form.due is not None and form.passes >= form.due:
                 form.passes, form.due = 0, _LATER * form.due
                 self._keep(key, form, lambda: self._record(decode, encoding, given, made))
             return made
@@ -108,8 +117,10 @@ class RecordedPasses:
         try:
             form.recording = record()
         except torch.OutOfMemoryError:
-            while self._kept:
-                self._kept.popitem()[1].recording = None
+            self._forget()
+            return
+        except Exception as error:  # each library, and each driver, has its own kinds
+            self._give_up(error)
             return
         if form.recording is None:
             form.due = None
@@ -118,29 +129,35 @@ class RecordedPasses:
         if len(self._kept) > _RECORDINGS:
             self._kept.popitem(last=False)[1].recording = None
 
+    def _forget(self) -> None:
+        while self._kept:
+            self._kept.popitem()[1].recording = None
+
+    def _give_up(self, error: Exception) -> None:
+        self._has_failed = True
+        self._forget()
+        warnings.warn(
+            f"Passes of the decoder cannot be recorded here ({type(error).__name__}: {first_line(error)}); they run as "
+            "they are, a little slower, and find the same.",
+            PersamWarning,
+            stacklevel=2,
+        )
+
     def _record(self, decode: Pass, encoding: EncodedImage, given: _Given, made: Decoded) -> _Recording | None:
-        """A recording of the pass that made this; None: it cannot be recorded."""
-        log = logging.getLogger("persam")
-        try:
-            # Not tensors of inference mode: those could be written into there alone. What it is recorded with is not
-            # what it is compared with, or one that plays the same for ever would pass.
-            with torch.inference_mode(False), torch.no_grad():
-                own = {
-                    name: torch.zeros_like(each) if isinstance(each, Tensor) else each for name, each in given.items()
-                }
-                asked = _as_asked(own, encoding)
-                recording = _Recording(own, *self._recorder(lambda: decode(*asked), encoding.features.device))
-                for each in _tensors(recording.made):
-                    if each is not None:
-                        each.fill_(math.nan)
-                again = recording.play(given)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            log.info("A pass of the decoder cannot be recorded: %s", error)
-            return None
+        """A recording of the pass that made this; None: it does not do the same."""
+        # Not tensors of inference mode: those could be written into there alone. What it is recorded with is not what
+        # it is compared with, or one that plays the same for ever would pass.
+        with torch.inference_mode(False), torch.no_grad():
+            own = {name: torch.zeros_like(each) if isinstance(each, Tensor) else each for name, each in given.items()}
+            asked = _as_asked(own, encoding)
+            recording = _Recording(own, *self._recorder(lambda: decode(*asked), encoding.features.device))
+            for each in _tensors(recording.made):
+                if each is not None:
+                    each.fill_(math.nan)
+            again = recording.play(given)
         pairs = zip(_tensors(made), _tensors(again), strict=True)
         if not all(one is other or torch.allclose(one, other, _NEAR, _NEAR) for one, other in pairs):
+            log = logging.getLogger("persam")
             log.info("A recorded pass of the decoder is not the same as the pass; it is not used.")
             return None
         return recording

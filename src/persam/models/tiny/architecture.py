@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persam.models.fingerprint import record_file
+from persam.models.tiny import FORMAT
 from persam.models.tiny.parts import MaskDecoder, Positions, PromptEncoder, ResNet
 
 PACKAGED_WEIGHTS = Path(__file__).with_name("weights.safetensors")
 PACKAGED_CHECKSUM = Path(__file__).with_name("weights.sha256")
 SHARED_MATRIX = "prompt_encoder.shared_embedding.positional_embedding"  # the same tensor as the image's positions
-FORMAT = "persam-tiny-sam/1"
 
 
 @dataclass(frozen=True)
