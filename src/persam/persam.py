@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from persam.concept import Concept, ReferenceRecord
-from persam.encoding import PHOTOS_AT_ONCE, Photo, PhotoEncoder
+from persam.encoding import Photo, PhotoEncoder
 from persam.errors import PersamError, UsageError
 from persam.geometry import shrink
 from persam.images import ImageSource
@@ -395,7 +395,7 @@ class PerSAM:
             raise UsageError("segment_many() takes several photos, such as a list of paths; use segment() for one.")
         concept = concept if isinstance(concept, Concept) else list(concept)
         self._checked(concept, max_instances, threshold)
-        batch = batch if batch is not None else 1 if self.model.device.type == "cpu" else PHOTOS_AT_ONCE
+        batch = batch if batch is not None else self.photos.at_once
         if batch < 1:
             raise UsageError(f"batch must be at least 1, not {batch}.")
         return self._segmented(
