@@ -189,6 +189,27 @@ class TestEncodeAhead:
             torch.testing.assert_close(one.other.features, expected.other.features, atol=1e-5, rtol=1e-5)
         assert [one.detail is None for one in found] == [False, True, False]
 
+    def test_only_a_list_of_paths_is_read_by_several_and_only_for_a_gpu(self, monkeypatch, tmp_path):
+        asked: list[int] = []
+
+        def watched(*arguments: Any, readers: int) -> Any:
+            asked.append(readers)
+            return read_ahead(*arguments, readers=readers)
+
+        monkeypatch.setattr(encoding, "read_ahead", watched)
+        monkeypatch.setattr("os.cpu_count", lambda: 3)
+        paths = [tmp_path / f"{number}.png" for number in range(3)]
+        for path, photo in zip(paths, PHOTOS, strict=False):
+            Image.fromarray(photo).save(path)
+        for device in ("cpu", "cuda"):
+            monkeypatch.setattr(ColourModel, "device", torch.device(device))
+            seeing = PhotoEncoder(ColourModel(), None, closer_looks=False)
+            for source in (paths, iter(paths), PHOTOS[:3]):
+                assert [one.frame.photo for one in seeing.encode_ahead(source, 2)] == [
+                    photo.shape[:2] for photo in PHOTOS[:3]
+                ]
+        assert asked == [1, 1, 1, 3, 1, 1]
+
     def test_a_photo_for_which_the_model_gives_no_numbers_is_named_at_its_turn(self):
         """Though it was encoded in one pass with those before it."""
         sam = random_sam()

@@ -139,7 +139,10 @@ class PhotoEncoder:
 
     def encode_ahead(self, photos: Iterable[Photo], batch: int) -> Iterator[EncodedImage]:
         """Any photos, in order: up to `batch` of those that are read already in one pass."""
-        for group in read_ahead(photos, _read_unless_encoded, batch):
+        # Of other sources nobody knows whether they, or Pillow images that they give, bear several threads.
+        are_paths = isinstance(photos, (list, tuple)) and all(isinstance(each, (str, os.PathLike)) for each in photos)
+        readers = self.readers if are_paths and batch > 1 else 1
+        for group in read_ahead(photos, _read_unless_encoded, batch, readers=readers):
             yield from self.encode(group)
 
 

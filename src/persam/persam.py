@@ -374,8 +374,9 @@ class PerSAM:
     ) -> Iterator[Any]:
         """Find a concept, or several, in any number of photos: yields `segment`'s result for each, in order.
 
-        While one photo is worked on, the next ones are read, in a thread of their own, which asks for no more than it
-        needs and starts with the first result: so the photos may come from a generator without end. What is wrong with
+        While one photo is worked on, the next ones are read, in a thread of their own (for a GPU those of a list of
+        paths in several), which asks for no more than it needs and starts with the first result: so the photos may come
+        from a generator without end. What is wrong with
         the call itself is said at once; a photo that cannot be read raises when its turn comes.
 
         Args:
