@@ -15,7 +15,7 @@ from PIL import Image
 from tests.conftest import draw_scene
 from tests.fakes import ColourModel, random_sam
 
-from persam import PerSAM
+from persam import PerSAM, encoding
 from persam.encoding import PHOTOS_AT_ONCE, PhotoEncoder, Unread, read_ahead
 from persam.errors import PersamError, UsageError
 from persam.models.base import EncodedImage
@@ -103,9 +103,49 @@ class TestReadAhead:
 
         found = [each for group in read_ahead(source(), read, 3) for each in group]
         assert found[:2] == [0, 1]
-        assert len(found) == 3
         assert isinstance(found[2], Unread)
         assert str(found[2].error) == "no more"
+        assert found[3:] == ([3] if where == "reader" else [])
+
+    @pytest.mark.parametrize("most", [1, 3, 50])
+    def test_several_readers_keep_the_order(self, most):
+        """Though of each two the first one comes last."""
+        late = [threading.Event() for _ in range(20)]
+
+        def read(number: int) -> int:
+            if number % 2:  # its partner is number + 1, which another thread reads meanwhile
+                assert late[number].wait(100)
+            elif number:
+                late[number - 1].set()
+            return number
+
+        groups = list(read_ahead(range(21), read, most, readers=2))
+        assert [each for group in groups for each in group] == list(range(21))
+
+    def test_several_readers_read_no_more_than_is_needed(self):
+        taken: list[int] = []
+        groups = read_ahead(count(), lambda each: taken.append(each) or each, 4, readers=3)
+        given = next(groups)
+        assert until(lambda: len(taken) == len(given) + 4 + 3)
+        time.sleep(0.05)
+        assert len(taken) == len(given) + 4 + 3
+        groups.close()
+
+    @pytest.mark.parametrize("readers", [1, 3])
+    def test_few_large_photos_wait_at_a_time(self, readers, monkeypatch):
+        monkeypatch.setattr(encoding, "HELD", 1000)
+        taken: list[int] = []
+
+        def read(number: int) -> tuple[int, np.ndarray]:
+            taken.append(number)
+            return number, np.zeros(400 if number < 6 else 1500, np.uint8)
+
+        given: list[int] = []
+        for group in read_ahead(range(9), read, 4, readers=readers):
+            given += [number for number, _ in group]
+            time.sleep(0.02)  # nothing more is read, however long one waits
+            assert len(taken) - len(given) <= (2 if given[-1] < 4 else 1 if given[-1] >= 6 else readers)
+        assert given == list(range(9))
 
     @pytest.mark.parametrize("most", [1, 3])
     def test_who_stops_early_leaves_no_thread_behind(self, most):
@@ -149,6 +189,27 @@ class TestEncodeAhead:
             torch.testing.assert_close(one.other.features, expected.other.features, atol=1e-5, rtol=1e-5)
         assert [one.detail is None for one in found] == [False, True, False]
 
+    def test_only_a_list_of_paths_is_read_by_several_and_only_for_a_gpu(self, monkeypatch, tmp_path):
+        asked: list[int] = []
+
+        def watched(*arguments: Any, readers: int) -> Any:
+            asked.append(readers)
+            return read_ahead(*arguments, readers=readers)
+
+        monkeypatch.setattr(encoding, "read_ahead", watched)
+        monkeypatch.setattr("os.cpu_count", lambda: 3)
+        paths = [tmp_path / f"{number}.png" for number in range(3)]
+        for path, photo in zip(paths, PHOTOS, strict=False):
+            Image.fromarray(photo).save(path)
+        for device in ("cpu", "cuda"):
+            monkeypatch.setattr(ColourModel, "device", torch.device(device))
+            seeing = PhotoEncoder(ColourModel(), None, closer_looks=False)
+            for source in (paths, iter(paths), PHOTOS[:3]):
+                assert [one.frame.photo for one in seeing.encode_ahead(source, 2)] == [
+                    photo.shape[:2] for photo in PHOTOS[:3]
+                ]
+        assert asked == [1, 1, 1, 3, 1, 1]
+
     def test_a_photo_for_which_the_model_gives_no_numbers_is_named_at_its_turn(self):
         """Though it was encoded in one pass with those before it."""
         sam = random_sam()
@@ -188,6 +249,36 @@ class TestEncodeAhead:
         with pytest.raises(RuntimeError, match="odd picture"):
             next(found)
         assert model.tries == 1
+
+    def test_what_was_not_read_keeps_its_place_and_a_bad_one_harms_nobody(self):
+        sam = random_sam()
+        gone, ready = Unread(PersamError("gone")), sam.encode(PHOTOS[5])
+        odd = np.zeros((9, 9), np.uint8)
+        seeing = PhotoEncoder(sam, None, closer_looks=False)
+        found = list(seeing.encode_each([("a", PHOTOS[0]), gone, ("b", odd), ready, ("c", PHOTOS[1])]))
+        assert found[1] is gone
+        assert found[3] is ready
+        assert isinstance(found[2], Unread)
+        assert [found[0].source, found[4].source] == ["a", "c"]
+        torch.testing.assert_close(found[4].features, sam.encode(PHOTOS[1]).features, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize(("error", "tries"), [(MemoryError, 1), (torch.OutOfMemoryError, 1), (RuntimeError, 3)])
+    def test_after_a_lack_of_memory_several_are_not_tried_again(self, error, tries, monkeypatch):
+        sam, passes = random_sam(), []
+        network = sam.network.vision_encoder.forward
+
+        def forward(pixels: torch.Tensor) -> Any:
+            passes.append(len(pixels))
+            if len(pixels) > 1:
+                raise error("too many")
+            return network(pixels)
+
+        monkeypatch.setattr(sam.network.vision_encoder, "forward", forward)
+        seeing = PhotoEncoder(sam, None, closer_looks=False)
+        for _ in range(3):
+            assert len(list(seeing.encode([(None, photo) for photo in PHOTOS[:2]]))) == 2
+        assert passes.count(2) == tries
+        assert passes.count(1) == 6
 
 
 class TestSegmentMany:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from persam.concept import Concept, ReferenceRecord
-from persam.encoding import PHOTOS_AT_ONCE, Photo, PhotoEncoder
+from persam.encoding import Photo, PhotoEncoder
 from persam.errors import PersamError, UsageError
 from persam.geometry import shrink
 from persam.images import ImageSource
@@ -375,8 +375,9 @@ class PerSAM:
     ) -> Iterator[Any]:
         """Find a concept, or several, in any number of photos: yields `segment`'s result for each, in order.
 
-        While one photo is worked on, the next ones are read, in a thread of their own, which asks for no more than it
-        needs and starts with the first result: so the photos may come from a generator without end. What is wrong with
+        While one photo is worked on, the next ones are read, in a thread of their own (for a GPU those of a list of
+        paths in several), which asks for no more than it needs and starts with the first result: so the photos may come
+        from a generator without end. What is wrong with
         the call itself is said at once; a photo that cannot be read raises when its turn comes.
 
         Args:
@@ -396,7 +397,7 @@ class PerSAM:
             raise UsageError("segment_many() takes several photos, such as a list of paths; use segment() for one.")
         concept = concept if isinstance(concept, Concept) else list(concept)
         self._checked(concept, max_instances, threshold)
-        batch = batch if batch is not None else 1 if self.model.device.type == "cpu" else PHOTOS_AT_ONCE
+        batch = batch if batch is not None else self.photos.at_once
         if batch < 1:
             raise UsageError(f"batch must be at least 1, not {batch}.")
         return self._segmented(

@@ -43,6 +43,7 @@ from persam import PerSAM
 from persam.cli.options import model_of
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
+from persam.models.base import encode_all
 from persam.models.encoders import TransformersEncoder
 from persam.models.fingerprint import fingerprint_of
 from persam.models.fitted import Fitted
@@ -108,6 +109,24 @@ def load(name: str) -> TransformersEncoder:
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TransformersEncoder:
     folder: Path = tmp_path_factory.mktemp("encoder") / request.param.replace(" ", "-")
     return load(saved(build(request.param), folder))
+
+
+@pytest.mark.parametrize("options", ["", "@windows=2", "@layers=1,2"])
+def test_several_photos_in_one_pass_are_as_one_by_one(encoder, options, monkeypatch):
+    encoder = load(encoder.asked.base + options)
+    sizes = [(60, 120), (200, 50), (30, 60), (61, 122)]  # of two proportions
+    photos = [draw_scene(*size, seed=number)[0] for number, size in enumerate(sizes)]
+    alone, passes = [encoder.encode(photo) for photo in photos], []
+    network = encoder.network.forward
+    monkeypatch.setattr(
+        encoder.network, "forward", lambda **given: passes.append(len(given["pixel_values"])) or network(**given)
+    )
+    together = encode_all(encoder, photos)
+    assert passes == ([3] * 9 + [1] * 9 if "windows" in options else [3, 1])
+    for one, expected in zip(together, alone, strict=True):
+        assert one.frame == expected.frame
+        assert one.features.shape == expected.features.shape
+        torch.testing.assert_close(one.features, expected.features, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(56, 56), (60, 120), (200, 50), (1, 1), (3, 400), (300, 300)])

@@ -30,7 +30,7 @@ from persam.album.cache import EncodingCache
 from persam.cli.main import app
 from persam.errors import PersamError, UsageError
 from persam.method.settings import Settings
-from persam.models.base import Decoded, EncodedImage, Guidance, PromptableModel, Prompts
+from persam.models.base import Decoded, EncodedImage, Guidance, PromptableModel, Prompts, encode_all
 from persam.models.fingerprint import fingerprint_of
 from persam.models.loading import load_model
 from persam.models.sam import Sam
@@ -86,6 +86,28 @@ def one_of(prompts: Prompts, i: int) -> Prompts:
 
 def same(one: Tensor, other: Tensor) -> None:
     torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_several_photos_in_one_pass_are_as_one_by_one(model, monkeypatch):
+    photos = [draw_scene(80, 60)[0], draw_scene(50, 90, seed=1)[0], np.full((1, 1, 3), 9, np.uint8)]
+    alone, passes = [model.encode(photo) for photo in photos], []
+    network = model.network.vision_encoder.forward
+    monkeypatch.setattr(
+        model.network.vision_encoder, "forward", lambda pixels: passes.append(len(pixels)) or network(pixels)
+    )
+    together = encode_all(model, photos)
+    assert passes == [3]
+    for one, expected in zip(together, alone, strict=True):
+        assert one.frame == expected.frame
+        assert one.extras.keys() == expected.extras.keys()
+        for name, found in {"features": one.features, **one.extras}.items():
+            wanted = expected.features if name == "features" else expected.extras[name]
+            assert found.shape == wanted.shape
+            same(found, wanted)
+        found, wanted = (model.decode(each, prompts_for(model, 2), multimask=True) for each in (one, expected))
+        same(found.logits, wanted.logits)
+        same(found.scores, wanted.scores)
 
 
 # -------------------------------------------------------------------------------------- what transformers' own gives

@@ -1,26 +1,30 @@
 """Many photos, several concepts: each photo is read and encoded once, a bad one is counted and the others go on.
 
-First it is planned: what is done already, and whether anything of others would be replaced; then photos are segmented.
+First it is planned: what is done already, and whether anything of others would be replaced; then photos are segmented,
+while the next ones are read. A GPU encodes those that are read in one pass.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from persam import __version__
 from persam.album.formats.coco import write_coco
 from persam.album.outputs import OutputFolder, full_path
 from persam.concept import Concept
 from persam.drawing import colours_of
+from persam.encoding import Unread, read_ahead, read_photo
 from persam.errors import PersamError, first_line
 from persam.explain import explain as explained
-from persam.images import read_image
+from persam.models.base import EncodedImage
 from persam.places import Place, StoreError, stamp_of
 from persam.reports.coco import DESCRIPTION
 from persam.reports.contact_sheet import ContactSheet, sheet_pages
@@ -69,6 +73,11 @@ class Wanted:
             "instances": self.per_instance,
         }
         return ["mask", *(kind for kind, wanted in more.items() if wanted)]
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything is drawn on the photo itself."""
+        return self.overlay or self.cutout or self.explain
 
 
 @dataclass(frozen=True)
@@ -197,13 +206,14 @@ def segment_photos(
         for concept in {concept.name: concept for task in plan.tasks for concept in task.concepts}.values():
             model.check(concept)
     try:
-        for task in plan.tasks:
+        if plan.tasks:
             assert model is not None
-            problem = _do(model, task, output, wanted)
-            report.photos += problem is None
-            if problem is not None:
-                report.failures.append((str(task.photo), problem))
-            on_photo(task.photo, problem)
+            for task, image, encoded in _encoded(model, plan):
+                problem = _do(model, task, image, encoded, output, wanted)
+                report.photos += problem is None
+                if problem is not None:
+                    report.failures.append((str(task.photo), problem))
+                on_photo(task.photo, problem)
     except KeyboardInterrupt as stop:
         report.stop = stop
     failed = {photo for photo, _ in report.failures}
@@ -217,17 +227,37 @@ def segment_photos(
     return report
 
 
-def _do(model: PerSAM, task: Task, output: OutputFolder, wanted: Wanted) -> str | None:
-    """Segment one photo and write what was found; return what went wrong. Its pixels are forgotten at the end."""
+def _encoded(model: PerSAM, plan: Plan) -> Iterator[tuple[Task, np.ndarray | None, EncodedImage | Unread]]:
+    """Every task in order, with the photo's pixels, if something is drawn on it, and its encoding, or what is wrong."""
+    encoder, done = model.photos, 0
+    photos = [str(task.photo) for task in plan.tasks]
+    for group in read_ahead(photos, read_photo, encoder.at_once, readers=encoder.readers):
+        encoded = list(encoder.encode_each(group))
+        # Where nothing is drawn, the pixels are not kept: those of a large photo take most of a gigabyte.
+        images = [each[1] if plan.wanted.draws and isinstance(each, tuple) else None for each in group]
+        del group
+        for one in encoded:
+            yield plan.tasks[done], images.pop(0), one
+            done += 1
+
+
+def _do(
+    model: PerSAM,
+    task: Task,
+    image: np.ndarray | None,
+    encoded: EncodedImage | Unread,
+    output: OutputFolder,
+    wanted: Wanted,
+) -> str | None:
+    """Find the concepts in one photo and write what was found; return what went wrong."""
     how: SegmentOptions = {
         "max_instances": wanted.max_instances,
         "threshold": wanted.threshold,
         "explain": wanted.explain,
     }
     try:
-        # Where nothing is drawn, the pixels are not kept: those of a large photo take most of a gigabyte.
-        image = read_image(task.photo) if wanted.overlay or wanted.cutout or wanted.explain else None
-        encoded = model.encode(str(task.photo) if image is None else image)
+        if isinstance(encoded, Unread):
+            raise encoded.error
         found = [replace(one, image=str(task.photo)) for one in model.segment(encoded, task.concepts, **how)]
     except StoreError:  # nor can any other be had
         raise

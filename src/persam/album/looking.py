@@ -34,6 +34,7 @@ class LookedAt:
         pixels: (h, w, 3) uint8, if something is to be looked for in it here, perhaps of a smaller copy.
         size: of the photo itself, (H, W).
         side: pixels of the longest side that were asked for; None: all.
+        encoded: what was made of the pixels already, instead of them.
         finds: what was found elsewhere, by how it is made.
         masks: files of the masks that were found elsewhere, likewise.
         stamp: size and times of the file when it was read elsewhere, see `persam.places.stamp_of`.
@@ -46,6 +47,7 @@ class LookedAt:
     pixels: np.ndarray | None = None
     size: tuple[int, int] | None = None
     side: int | None = None
+    encoded: EncodedImage | None = None
     finds: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     masks: Mapping[str, bytes] = field(default_factory=dict)
     stamp: tuple[int, int, int] | None = None
@@ -61,7 +63,7 @@ class LookingEngine(Protocol):
 
 
 class ThreadsHere:
-    """Photos are read in threads of this process, ahead of the one that `Worker.settle` is busy with."""
+    """Photos are read in threads of this process, ahead of those that `Worker.settle` is busy with."""
 
     def looked_at(self, worker: Worker, photos: Sequence[Place]) -> Iterator[LookedAt]:
         """All photos, in order."""
@@ -70,12 +72,20 @@ class ThreadsHere:
         try:
             for photo in photos:
                 waiting.append(pool.submit(worker.look, photo))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft().result()
+                if len(waiting) > max(AHEAD, 2 * worker.at_once):
+                    yield from worker.encoded(_next_of(waiting, worker.at_once))
             while waiting:
-                yield waiting.popleft().result()
+                yield from worker.encoded(_next_of(waiting, worker.at_once))
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _next_of(waiting: deque[Any], most: int) -> list[LookedAt]:
+    """The next photo, and those behind it that are read by then."""
+    found = [waiting.popleft().result()]
+    while len(found) < most and waiting and waiting[0].done():
+        found.append(waiting.popleft().result())
+    return found
 
 
 class Finder:
@@ -88,6 +98,7 @@ class Finder:
 
     Attributes:
         sides: the longest side at which a photo is read for a concept; None: whole.
+        photos: encodes several photos in one pass.
 
     Raises:
         PersamError: a concept was made with another model.
@@ -97,6 +108,7 @@ class Finder:
         for concept in concepts.values():
             model.check(concept)
         self.model, self.concepts, self.wanted = model, concepts, wanted
+        self.photos = model.photos
         # The published modes read a photo whole.
         self.sides = {
             made: model.longest_side if concept.settings.mode == "persam" else None

@@ -1,6 +1,7 @@
 """One photo of an album: what is in it, what was found there before, what is still to be looked for, what is written.
 
-`look` runs in several threads, ahead of `settle`, which finds and writes, one photo after another.
+`look` runs in several threads, ahead of `settle`, which finds and writes, one photo after another. Between them a GPU
+encodes those that are read in one pass.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from persam.images import open_picture, read_image, read_smaller
 from persam.instance import PixelBox
 from persam.journal import json_line
 from persam.ledger import HIDDEN
+from persam.models.base import EncodedImage
 from persam.places import Place, RemotePath, StoreError, stamp_of
 from persam.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from persam.concept import Concept
-    from persam.models.base import EncodedImage
     from persam.persam import PerSAM
 
 #: What became of a photo; `known`: done by its content alone; `kept`: a person corrected a mask, which stays.
@@ -178,6 +179,32 @@ class Worker:
             )
         return ("done" if missing else "known"), None
 
+    @property
+    def at_once(self) -> int:
+        """Photos that are encoded in one pass; one, until the model is there."""
+        return 1 if self._finder is None else self._finder.photos.at_once
+
+    def encoded(self, several: Sequence[LookedAt]) -> Sequence[LookedAt]:
+        """Photos that were looked at, those that were read encoded in one pass, copies once. One that cannot be encoded
+        comes out as it is, so that `settle` says what is wrong with it."""
+        if self._finder is None or len(several) < 2:
+            return several
+        pixels = {
+            _key(seen.content, seen.side): seen.pixels
+            for seen in several
+            if seen.pixels is not None and self._missing(seen.content)  # a copy may have been settled meanwhile
+        }
+        each_encoded = self._finder.photos.encode_each([(None, each) for each in pixels.values()])
+        made = dict(zip(pixels, each_encoded, strict=True))
+        found = []
+        for seen in several:
+            one = made.get(_key(seen.content, seen.side))
+            if seen.size is not None and isinstance(one, EncodedImage):
+                found.append(replace(seen, pixels=None, encoded=one.of_photo(seen.size)))
+            else:
+                found.append(seen)
+        return found
+
     def look_for_missing(self, seen: LookedAt) -> str | None:
         """Look for the concepts that this photo was not searched for; return what went wrong."""
         if seen.stamp is not None:
@@ -204,10 +231,13 @@ class Worker:
         assert self._cache is not None
         encoded = self._cache.get(_key(seen.content, side))
         if encoded is None:
-            pixels, size = seen.pixels, seen.size
-            if pixels is None or seen.side != side:
-                pixels, size = self._read(seen, side)
-            encoded = finder.model.encode(pixels, size=size)
+            if seen.encoded is not None and seen.side == side:
+                encoded = seen.encoded
+            else:
+                pixels, size = seen.pixels, seen.size
+                if pixels is None or seen.side != side:
+                    pixels, size = self._read(seen, side)
+                encoded = finder.model.encode(pixels, size=size)
             self._cache.put(_key(seen.content, side), encoded)
         return encoded
 

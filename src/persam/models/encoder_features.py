@@ -40,7 +40,7 @@ def positional_basis(features: Tensor, share: float = SHARE) -> Tensor:
 
 
 def without_positions(features: Tensor, basis: Tensor) -> Tensor:
-    """Features, (1, C, rows, columns), less their part in the subspace of a `positional_basis`."""
+    """Features, (B, C, rows, columns), less their part in the subspace of a `positional_basis`."""
     return features - torch.einsum("cs,ds,bdhw->bchw", basis, basis, features)
 
 
@@ -50,20 +50,20 @@ def joined(features: list[Tensor]) -> Tensor:
 
 
 def in_windows(pixels: Tensor, encode: Encode, *, count: int, window: Size, patch: int) -> Tensor:
-    """Encode a photo in overlapping windows, one after the other, and blend their features.
+    """Encode photos in overlapping windows, one after the other, and blend their features.
 
     Every axis has one window more than would lie side by side. Where windows overlap, the one counts more in whose
     middle a patch lies: what is near the border of a window is seen with half of its surroundings.
 
     Args:
-        pixels: (1, 3, height, width), in patches `count` times as many rows and columns as a window.
-        encode: window (1, 3, h, w) to features (1, C, rows, columns).
-        count: windows that would lie side by side along each axis; 1: the photo is encoded at once.
+        pixels: (B, 3, height, width), in patches `count` times as many rows and columns as a window.
+        encode: windows (B, 3, h, w) to features (B, C, rows, columns).
+        count: windows that would lie side by side along each axis; 1: photos are encoded as they are.
         window: its patches, (rows, columns).
         patch: pixels of a side of a patch.
 
     Returns:
-        (1, C, count * rows, count * columns).
+        (B, C, count * rows, count * columns).
     """
     if count == 1:
         return encode(pixels)
@@ -76,7 +76,7 @@ def in_windows(pixels: Tensor, encode: Encode, *, count: int, window: Size, patc
             part = (slice(top * patch, (top + rows) * patch), slice(left * patch, (left + columns) * patch))
             features = encode(pixels[..., part[0], part[1]])
             if total is None:
-                total = features.new_zeros(1, features.shape[1], *seen.shape)
+                total = features.new_zeros(*features.shape[:2], *seen.shape)
             total[..., top : top + rows, left : left + columns] += features * weights.to(features)
             seen[top : top + rows, left : left + columns] += weights
     assert total is not None

@@ -7,7 +7,7 @@ because all of these interpolate their positions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -128,24 +128,44 @@ class TransformersEncoder:
         network = load_network(asked.base, getattr(transformers, FAMILIES[kind].network), otherwise=_OTHERWISE)
         return cls(network, name=asked, kind=kind, device=device, dtype=dtype)
 
-    @torch.inference_mode()
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB, to features (1, C, rows, columns)."""
-        photo = (image.shape[0], image.shape[1])
+        return self.encode_many([image])[0]
+
+    @torch.inference_mode()
+    def encode_many(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """Encode photos of any sizes, each (H, W, 3) uint8 RGB: those of about the same proportions in one pass."""
+        frames = [self._frame((image.shape[0], image.shape[1])) for image in images]
+        alike: dict[Size, list[int]] = {}
+        for number, frame in enumerate(frames):
+            alike.setdefault(frame.grid, []).append(number)
+        found: dict[int, EncodedImage] = {}
+        for (rows, columns), numbers in alike.items():
+            pixels = torch.cat([self._resized(images[number], frames[number].canvas) for number in numbers])
+            count = self.asked.windows
+            window = rows // count, columns // count
+            features = in_windows(pixels, self._encode_at_once, count=count, window=window, patch=self.patch)
+            for number, one in zip(numbers, features.split(1), strict=True):
+                found[number] = EncodedImage(one, frames[number])
+        return [found[number] for number in range(len(images))]
+
+    def _frame(self, photo: Size) -> Frame:
+        """Where a photo of this size lies on its canvas, of about as many pixels as the encoder was trained on."""
         scale = self.side / (photo[0] * photo[1]) ** 0.5
-        window = self._patches(photo[0] * scale), self._patches(photo[1] * scale)
-        rows, columns = (length * self.asked.windows for length in window)
-        frame = Frame.stretched(photo, (rows * self.patch, columns * self.patch), (rows, columns))
-        resized = Image.fromarray(image).resize((frame.canvas[1], frame.canvas[0]), Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None]
-        features = in_windows(pixels, self._encode_at_once, count=self.asked.windows, window=window, patch=self.patch)
-        return EncodedImage(features, frame)
+        rows, columns = (self._patches(length * scale) * self.asked.windows for length in photo)
+        return Frame.stretched(photo, (rows * self.patch, columns * self.patch), (rows, columns))
+
+    @staticmethod
+    def _resized(image: np.ndarray, canvas: Size) -> Tensor:
+        """Pixels (1, 3, height, width) uint8."""
+        resized = Image.fromarray(image).resize((canvas[1], canvas[0]), Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None]
 
     def _patches(self, pixels: float) -> int:
         return max(1, round(pixels / self.patch))
 
     def _encode_at_once(self, pixels: Tensor) -> Tensor:
-        """Features (1, C, rows, columns) of pixels (1, 3, height, width) uint8, in one pass of the network."""
+        """Features (B, C, rows, columns) of pixels (B, 3, height, width) uint8, in one pass of the network."""
         layers = self._layers(pixels)
         if self._bases:
             layers = [without_positions(layer, basis) for layer, basis in zip(layers, self._bases, strict=True)]
@@ -165,18 +185,21 @@ class TransformersEncoder:
             norm = getattr(self.network, self.family.norm)
             tokens = [each if each is output.last_hidden_state else norm(each) for each in tokens]
         count = grid[0] * grid[1]  # behind the class token and any registers
-        return [each[:, each.shape[1] - count :].float().transpose(1, 2).reshape(1, -1, *grid) for each in tokens]
+        return [
+            each[:, each.shape[1] - count :].float().transpose(1, 2).reshape(len(each), -1, *grid) for each in tokens
+        ]
 
     def _inputs(self, pixels: Tensor, grid: Size) -> dict[str, Tensor]:
         """What the network takes."""
         if not self.family.packed:
             return {"pixel_values": pixels}
-        patches = pixels.reshape(3, grid[0], self.patch, grid[1], self.patch).permute(1, 3, 2, 4, 0)
-        patches = patches.reshape(1, grid[0] * grid[1], -1)
+        many = len(pixels)
+        patches = pixels.reshape(many, 3, grid[0], self.patch, grid[1], self.patch).permute(0, 2, 4, 3, 5, 1)
+        patches = patches.reshape(many, grid[0] * grid[1], -1)
         return {
             "pixel_values": patches,
             "pixel_attention_mask": torch.ones(patches.shape[:2], dtype=torch.long, device=self.device),
-            "spatial_shapes": torch.tensor([grid], device=self.device),
+            "spatial_shapes": torch.tensor([grid] * many, device=self.device),
         }
 
     @torch.inference_mode()

@@ -1,7 +1,7 @@
 """SAM behind the protocol, and what all that is built like it have in common: a photo is encoded, prompts are decoded.
 
 SAM, SAM-HQ, SAM 2, EdgeTAM and SAM 3's tracker have a `vision_encoder`, a `prompt_encoder` and a `mask_decoder` with a
-two-way transformer (`PromptedNetwork`).  A kind of network says how it sees a photo (`encode`) and what its decoder
+two-way transformer (`PromptedNetwork`).  A kind of network says how it sees photos (`encode_many`) and what its decoder
 takes beside the prompts (`_masks`); of SAM itself (hub id, local folder, converted checkpoint, the bundled model) it
 stands here.
 
@@ -96,9 +96,13 @@ class PromptedNetwork(ABC):
     def prepare(self, image: np.ndarray, frame: Frame) -> Tensor:
         """See `PromptableModel.prepare`."""
 
-    @abstractmethod
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Encode a photo, (H, W, 3) uint8 RGB."""
+        return self.encode_many([image])[0]
+
+    @abstractmethod
+    def encode_many(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """Encode photos of any sizes in one pass, each (H, W, 3) uint8 RGB: on the canvas they are all alike."""
 
     def decode(
         self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None
@@ -177,19 +181,20 @@ class SamLike(PromptedNetwork):
         """Where a photo of this size lies on the canvas."""
         return Frame.padded(photo, self.image_size, self.grid)
 
+    def prepared(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[Frame]]:
+        """Photos, each (H, W, 3) uint8 RGB, as the image encoder takes them, (B, 3, S, S), and their places on it."""
+        frames = [self.frame((image.shape[0], image.shape[1])) for image in images]
+        pixels = torch.cat([self.prepare(*each) for each in zip(images, frames, strict=True)])
+        return pixels.to(self._pixels_dtype), frames
+
 
 class Sam(SamLike):
     """transformers' `SamModel`, or a network with the same parts; arguments and errors as of `PromptedNetwork`."""
 
-    def encode(self, image: np.ndarray) -> EncodedImage:
-        """Encode a photo, (H, W, 3) uint8 RGB."""
-        return self.encode_many([image])[0]
-
     def encode_many(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
-        """Encode photos of any sizes in one pass, each (H, W, 3) uint8 RGB: padded, they are all one canvas."""
-        frames = [self.frame((image.shape[0], image.shape[1])) for image in images]
-        pixels = torch.cat([self.prepare(*each) for each in zip(images, frames, strict=True)])
-        out = self.network.vision_encoder(pixels.to(self._pixels_dtype))
+        """See `PromptedNetwork.encode_many`."""
+        pixels, frames = self.prepared(images)
+        out = self.network.vision_encoder(pixels)
         features = (out if isinstance(out, Tensor) else out[0]).float()
         return [EncodedImage(one, frame) for one, frame in zip(features.split(1), frames, strict=True)]
 

@@ -22,6 +22,7 @@ three scales instead; with `multimask` the three scales come in their own order,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -85,15 +86,18 @@ class Sam2(PromptedNetwork):
         """Where a photo of this size lies on the canvas: all over it."""
         return Frame.stretched(photo, (self.image_size, self.image_size), self.grid)
 
-    def encode(self, image: np.ndarray) -> EncodedImage:
-        """Encode a photo, (H, W, 3) uint8 RGB."""
-        pixels = stretched(image, self.image_size, self._mean, self._std)
+    def encode_many(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """See `PromptedNetwork.encode_many`."""
+        pixels = torch.cat([stretched(image, self.image_size, self._mean, self._std) for image in images])
         seen = self.network.vision_encoder(pixels.to(self._pixels_dtype))
         # SAM 3's encoder gives a fourth map, coarser still, which its tracker has no use for.
         finest, finer, features = (each.float() for each in seen.fpn_hidden_states[:3])
         decoder = self.network.mask_decoder
-        extras = {"finest": decoder.conv_s0(finest), "finer": decoder.conv_s1(finer)}  # once a photo, not once a pass
-        return EncodedImage(features, self.frame((image.shape[0], image.shape[1])), extras)
+        maps = features, decoder.conv_s0(finest), decoder.conv_s1(finer)  # once a photo, not once a pass
+        return [
+            EncodedImage(one, self.frame((image.shape[0], image.shape[1])), {"finest": finest, "finer": finer})
+            for image, one, finest, finer in zip(images, *(each.split(1) for each in maps), strict=True)
+        ]
 
     def decode(
         self, encoding: EncodedImage, prompts: Prompts, *, multimask: bool, guidance: Guidance | None = None

@@ -15,6 +15,7 @@ sorted by it.  PerSAM-F's weights (Eq. 11) belong to the decoder's three scales,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -39,12 +40,17 @@ class SamHQ(SamLike):
         decoder.upscale_conv1.register_forward_pre_hook(_draw_from_cells)
         decoder.iou_prediction_head.register_forward_hook(_keep_predicted)
 
-    def encode(self, image: np.ndarray) -> EncodedImage:
-        """Encode a photo, (H, W, 3) uint8 RGB."""
-        frame = self.frame((image.shape[0], image.shape[1]))
-        seen = self.network.vision_encoder(self.prepare(image, frame).to(self._pixels_dtype))
-        early = seen.intermediate_embeddings[0]  # after the first layer with global attention: the only one it takes
-        return EncodedImage(seen.last_hidden_state.float(), frame, {"early": early.float()})
+    def encode_many(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """See `PromptedNetwork.encode_many`."""
+        pixels, frames = self.prepared(images)
+        seen = self.network.vision_encoder(pixels)
+        features = seen.last_hidden_state.float().split(1)
+        # After the first layer with global attention: the only one that the decoder takes.
+        early = seen.intermediate_embeddings[0].float().split(1)
+        return [
+            EncodedImage(one, frame, {"early": before})
+            for one, frame, before in zip(features, frames, early, strict=True)
+        ]
 
     def _masks(self, encoding: EncodedImage, count: int, **prompted: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         kept: dict[str, Tensor] = {}

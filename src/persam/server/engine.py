@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from persam.concept import Concept
-from persam.encoding import Photo, read_photo
+from persam.encoding import Photo, Unread, read_photo
 from persam.errors import PersamError, UsageError
 from persam.files import Held
 from persam.geometry import Size
@@ -390,22 +390,18 @@ class Engine(Held):
 
     def _encoded(self, asks: Sequence[_Search]) -> Iterator[tuple[_Search, EncodedImage]]:
         """Encode their photos in as few passes as it takes; who has one that cannot be encoded is told here."""
-        unencoded: deque[tuple[_Search, _Read]] = deque()
+        unencoded: list[tuple[_Search, _Read]] = []
         for ask in asks:
             if isinstance(ask.photo, EncodedImage):
                 yield ask, ask.photo
             elif isinstance(ask.photo, _Read):
                 unencoded.append((ask, ask.photo))
-        while unencoded:
-            passes = self.model.photos.encode([(photo.name, photo.pixels) for _, photo in unencoded])
-            try:
-                while unencoded:
-                    ask, photo = unencoded[0]
-                    encoded = next(passes).of_photo(photo.size)
-                    unencoded.popleft()
-                    yield ask, encoded
-            except Exception as error:  # of this photo; others are encoded without it
-                _fail(unencoded.popleft()[0], error)
+        each_encoded = self.model.photos.encode_each([(photo.name, photo.pixels) for _, photo in unencoded])
+        for (ask, photo), encoded in zip(unencoded, each_encoded, strict=True):
+            if isinstance(encoded, Unread):
+                _fail(ask, encoded.error)
+            else:
+                yield ask, encoded.of_photo(photo.size)
 
 
 def _fail(ask: _Ask[Any], problem: BaseException) -> None:
