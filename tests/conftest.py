@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,12 +35,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where models lie that tests made is noted for tests alone."""
     notes = tmp_path_factory.mktemp("notes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("persam.models.whereabouts.cache_folder", lambda: notes)
-        yield
+        yield notes
+
+
+@pytest.fixture(autouse=True)
+def _notes_of_one_test(_own_notes: Path) -> None:
+    """What one test noted of the bundled model's copies is nothing to the next one."""
+    shutil.rmtree(_own_notes / "models", ignore_errors=True)
 
 
 def draw_scene(

@@ -84,6 +84,8 @@ def measure_speed(
         UsageError: an unknown device.
     """
     persam = open_persam(name, device=device, dtype="float32", canvas=canvas)
+    # First, in a process as a user's is: other engines leave threads and pieces of memory behind.
+    concepts = tried("several concepts", partial(several_concepts, persam, rounds, progress))
     scenes = [read_image(photo) for photo in photos] or drawn_scenes()
     about = about_timing(persam) | {"canvas": canvas, "rounds": rounds, "quick": quick, "compared_on": len(scenes)}
     order: dict[str, Any] = {"device": persam.model.device.type, "dtype": "float32", "canvas": canvas}
@@ -96,7 +98,7 @@ def measure_speed(
         ]
         if place is not None:
             parts.append(tried("engines", partial(compare_engines, persam, place, order, scenes, rounds, progress)))
-    parts.append(tried("several concepts", partial(several_concepts, persam, rounds, progress)))
+    parts.append(concepts)
     parts.append(tried("the bundled model", partial(time_bundled, rounds, progress, processes=not quick)))
     targets = [target for part in parts for target in part.targets]
     sheet = Table(
