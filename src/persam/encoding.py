@@ -107,7 +107,7 @@ class PhotoEncoder:
                 found = each
             else:
                 try:
-                    found = self._complete(*each, *(next(together, None) or self._passes([each[1]])[0]))
+                    found = self._one(*each, next(together, None))
                 except Exception as error:
                     found = Unread(error)
             yield found
@@ -122,10 +122,11 @@ class PhotoEncoder:
             self._is_short = isinstance(error, MemoryError | torch.OutOfMemoryError)
             return []
 
-    def _complete(
-        self, source: str | None, pixels: np.ndarray, encoded: EncodedImage, other: EncodedImage | None
+    def _one(
+        self, source: str | None, pixels: np.ndarray, made: tuple[EncodedImage, EncodedImage | None] | None
     ) -> EncodedImage:
-        """An encoding with all else that is to be known of its photo."""
+        """One photo's encoding, made with others already or now, with all else that is to be known of the photo."""
+        encoded, other = made or self._passes([pixels])[0]
         small = shrink(pixels, OUTLINE_SIDE)
         detail = shrink(pixels, detail_side(encoded.frame.canvas)) if self.closer_looks else None
         shown = shrink(pixels, self.finder_side) if self.finder_side else None
