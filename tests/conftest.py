@@ -6,7 +6,7 @@ import functools
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
@@ -47,6 +47,16 @@ def _own_notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _notes_of_one_test(_own_notes: Path) -> None:
     """What one test noted of the bundled model's copies is nothing to the next one."""
     shutil.rmtree(_own_notes / "models", ignore_errors=True)
+
+
+def draw_photos(folder: Path, sizes: Sequence[tuple[int, int]]) -> Path:
+    """Make a folder with a scene of every size, (H, W), the disc in its middle: `0.png`, `1.png`, or `00.png` ..."""
+    folder.mkdir()
+    digits = len(str(len(sizes) - 1))
+    for number, (height, width) in enumerate(sizes):
+        image, _ = draw_scene(height, width, center=(width // 2, height // 2), radius=25, seed=number)
+        Image.fromarray(image).save(folder / f"{number:0{digits}}.png")
+    return folder
 
 
 def draw_scene(

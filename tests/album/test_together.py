@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import draw_scene
+from tests.conftest import draw_photos, draw_scene
 from tests.fakes import ColourModel
 
 from persam import Concept, PerSAM
@@ -58,11 +58,7 @@ class AtOnce:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Thirteen of different sizes, a copy of one, and one that is empty."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number, (height, width) in enumerate(SIZES):
-        image, _ = draw_scene(height, width, center=(width // 2, height // 2), radius=25, seed=number)
-        Image.fromarray(image).save(folder / f"{number:02}.png")
+    folder = draw_photos(tmp_path / "photos", SIZES)
     (folder / "06 again.png").write_bytes((folder / "06.png").read_bytes())
     (folder / "07 empty.png").touch()
     return folder

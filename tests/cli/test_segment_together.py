@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.conftest import draw_scene
+from tests.conftest import draw_photos
 from tests.test_encoding import until
 
 from persam import PerSAM
@@ -28,12 +28,7 @@ SIZES = [(120, 180), (150, 150), (90, 200), (200, 90), (130, 170), (160, 120), (
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Seven of different sizes."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number, (height, width) in enumerate(SIZES):
-        image, _ = draw_scene(height, width, center=(width // 2, height // 2), radius=25, seed=number)
-        Image.fromarray(image).save(folder / f"{number}.png")
-    return folder
+    return draw_photos(tmp_path / "photos", SIZES)
 
 
 @pytest.fixture
