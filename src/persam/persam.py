@@ -377,8 +377,8 @@ class PerSAM:
 
         While one photo is worked on, the next ones are read, in a thread of their own (for a GPU those of a list of
         paths in several), which asks for no more than it needs and starts with the first result: so the photos may come
-        from a generator without end. What is wrong with
-        the call itself is said at once; a photo that cannot be read raises when its turn comes.
+        from a generator without end. What is wrong with the call itself is said at once; a photo that cannot be read
+        raises when its turn comes.
 
         Args:
             images: photos as `segment` takes them.

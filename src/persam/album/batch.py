@@ -229,7 +229,7 @@ def segment_photos(
 
 def _encoded(model: PerSAM, plan: Plan) -> Iterator[tuple[Task, np.ndarray | None, EncodedImage | Unread]]:
     """Every task in order, with the photo's pixels, if something is drawn on it, and its encoding, or what is wrong."""
-    encoder, done = model.photos, 0
+    encoder, tasks = model.photos, iter(plan.tasks)
     photos = [str(task.photo) for task in plan.tasks]
     for group in read_ahead(photos, read_photo, encoder.at_once, readers=encoder.readers):
         encoded = list(encoder.encode_each(group))
@@ -237,8 +237,7 @@ def _encoded(model: PerSAM, plan: Plan) -> Iterator[tuple[Task, np.ndarray | Non
         images = [each[1] if plan.wanted.draws and isinstance(each, tuple) else None for each in group]
         del group
         for one in encoded:
-            yield plan.tasks[done], images.pop(0), one
-            done += 1
+            yield next(tasks), images.pop(0), one
 
 
 def _do(

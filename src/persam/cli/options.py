@@ -93,11 +93,11 @@ def _found(concept: Concept, what: str, name: str, fingerprint: str) -> str:
     )
 
 
-def finding_command(file: Path, model: str | None, encoder: str | None, *more: str) -> str:
+def finding_command(file: Path, model: str | None, encoder: str | None) -> str:
     """What to type to look for a concept; `model` and `encoder` as they are to be named, None: the concept says it."""
     named = {"--model": model, "--encoder": encoder}
     options = [word for option, name in named.items() if name is not None for word in (option, name)]
-    return shlex.join(["persam", "segment", str(file), "PHOTOS", *options, *more])
+    return shlex.join(["persam", "segment", str(file), "PHOTOS", *options])
 
 
 def numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]:

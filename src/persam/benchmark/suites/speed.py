@@ -84,7 +84,7 @@ def measure_speed(
         UsageError: an unknown device.
     """
     persam = open_persam(name, device=device, dtype="float32", canvas=canvas)
-    # First, in a process as a user's is: other engines leave threads and pieces of memory behind.
+    # First, in a process in which nothing ran before.
     concepts = tried("several concepts", partial(several_concepts, persam, rounds, progress))
     scenes = [read_image(photo) for photo in photos] or drawn_scenes()
     about = about_timing(persam) | {"canvas": canvas, "rounds": rounds, "quick": quick, "compared_on": len(scenes)}
