@@ -23,23 +23,28 @@ _HIDE = """hidden => {
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
 
-# Gradio's streams of answers: the end of the one that tells of a folder reaches the page when `letGo` is called.
+# Gradio's streams of answers: what ends the one that tells of a folder reaches the page when `letGo` is called, and it
+# could be read on until the page gives it up.
 _LATE_END = """(() => {
 const ask = window.fetch, bytes = new TextEncoder(), text = new TextDecoder();
 window.fetch = async (what, how) => {
   const answer = await ask(what, how);
   if (!String(what.url || what).includes("/queue/data")) return answer;
-  let holds = false;
-  const reader = answer.body.getReader();
+  const signal = what.signal || how.signal, reader = answer.body.getReader();
+  const given = new Promise((_, fail) => signal.addEventListener("abort", () => fail(new Error("given up"))));
+  given.catch(() => null);
+  let holds = false, ended = false;
   const pull = async (stream) => {
-    const { done, value } = await reader.read().catch(() => ({ done: true })); // the page wants no more
+    if (ended) return given;
+    const { done, value } = await Promise.race([reader.read(), given]);
     if (done) return stream.close();
     const said = text.decode(value), end = said.indexOf("close_stream"), cut = said.lastIndexOf("data:", end);
     holds = holds || said.includes("Type the folder");
     if (end < 0 || !holds) return stream.enqueue(value);
     stream.enqueue(bytes.encode(said.slice(0, cut)));
-    await new Promise((go) => { window.letGo = go; });
+    await Promise.race([new Promise((go) => { window.letGo = go; }), given]);
     stream.enqueue(bytes.encode(said.slice(cut)));
+    ended = true;
   };
   return new Response(new ReadableStream({ pull }), { headers: answer.headers });
 };
@@ -228,7 +233,7 @@ def test_by_keyboard_alone_and_with_mistakes(visit: Callable[..., Visit], study:
 
 
 def test_what_is_pressed_as_the_last_answer_comes_is_answered(visit: Callable[..., Visit]) -> None:
-    """Gradio's page would wait for ever: the studio was done with it before it heard of the second press."""
+    """Gradio's page would wait for ever, or be loaded anew: it was done with its stream of answers."""
     here = visit("Study")
     page, said = here.page, here.status("study")
     page.add_init_script(_LATE_END)
@@ -239,7 +244,30 @@ def test_what_is_pressed_as_the_last_answer_comes_is_answered(visit: Callable[..
     page.wait_for_function("typeof window.letGo === 'function'")
     with page.expect_response("**/queue/join*"):
         page.locator("#study-start").click()
+    page.evaluate("() => { window.isTheSame = true; window.letGo(); }")
+    expect(said).to_have_text("Open a study first, or make a new one.")
+    page.wait_for_timeout(3000)  # Gradio looks every 2 seconds whether a lost connection is there again
+    assert page.evaluate("window.isTheSame")
+
+
+def test_who_stays_is_answered_what_was_asked_before(visit: Callable[..., Visit]) -> None:
+    """Gradio's page ends its stream of answers before one has decided."""
+    here = visit("Study")
+    page, said = here.page, here.status("study")
+    page.add_init_script(_LATE_END)
+    here.open("Study")
+    expect(said).to_have_text("Open a study, or make a new one.")
+    page.locator("#study-open").click()
+    expect(said).to_have_text("Type the folder of a study.")
+    page.wait_for_function("typeof window.letGo === 'function'")
+    page.evaluate("() => { window.isTheSame = true; window.persamUnsaved = () => true; }")
+    with page.expect_response("**/queue/join*"):
+        page.locator("#study-start").click()
+    with page.expect_event("dialog") as coming:
+        page.close(run_before_unload=True)
+    coming.value.dismiss()
     page.evaluate("() => window.letGo()")
     expect(said).to_have_text("Open a study first, or make a new one.")
-    page.goto("about:blank")
-    here.wrong.clear()  # the stream that stands between complains of its end
+    page.wait_for_timeout(3000)
+    assert page.evaluate("window.isTheSame")
+    page.evaluate("() => { window.persamUnsaved = () => false; }")
