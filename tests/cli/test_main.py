@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -71,12 +70,3 @@ def test_stop(run, monkeypatch):
 def test_as_a_module():
     done = subprocess.run([sys.executable, "-m", "persam", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"persam {__version__}\n"
-
-
-def test_large_tensors_are_in_large_pages_unless_somebody_says_otherwise(run, monkeypatch):
-    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
-    assert run("--version").exit_code == 0
-    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    assert run("--version").exit_code == 0
-    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"

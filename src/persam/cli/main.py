@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from typing import Annotated, Any
@@ -42,9 +41,6 @@ class Commands(TyperGroup):
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run as a program, whatever stdout and stderr are."""
-        # Large tensors in large pages, where the kernel has such: the decoder needs them anew for every pass, and small
-        # pages take a quarter of its time. PyTorch reads this when it makes the first one.
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         with lasting_streams() as stdout:
             try:
                 return super().main(*arguments, **options)
