@@ -163,6 +163,19 @@ def test_a_second_key_at_the_end_leaves_one_there(page: Page) -> None:
     assert not page.shows("desk")
 
 
+def test_what_was_said_of_the_last_photo_stays_until_something_is_drawn_on_this_one(page: Page) -> None:
+    """A gesture that waits its turn in the page is sent with what is on the canvas by then: the next photo's nothing."""
+    page.begin()
+    page.does(page.tab._save, 20)
+    assert "00.png is saved." in page.status
+    draw = page.tab.answering(page.tab._draw)
+    page.gets(draw(page.sittings, page.sitting, page.value()))
+    assert "00.png is saved." in page.status
+    page.screen[page.tab.canvas] = {"photo": {"url": page.sitting.visit.shown.url}}
+    page.gets(draw(page.sittings, page.sitting, page.value(30)))
+    assert "saved" not in page.status
+
+
 def test_who_goes_away_and_comes_back_finds_what_was_drawn(page: Page) -> None:
     page.begin()
     page.does(page.tab._go_on, 20)

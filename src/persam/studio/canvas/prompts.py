@@ -67,6 +67,11 @@ class CanvasPrompts:
     number: int = 0
     photo: str = ""
 
+    @property
+    def marks(self) -> tuple[object, ...]:
+        """All that is drawn, whatever gesture it was and wherever the photo came from; equal if the same is drawn."""
+        return self.points, self.box, self.strokes
+
     @classmethod
     def of(cls, value: Any, photo: Size | Shown) -> CanvasPrompts:
         """Read a canvas's value; whatever lies outside the photo is moved to its edge.

@@ -303,11 +303,16 @@ class _StudyTab:
 
     def _draw(self, sitting: Sitting | None, value: Any) -> Update:
         def draw(sitting: Sitting) -> Update:
+            before = None if sitting.visit is None else sitting.visit.prompts
             try:
                 prompts, mask, note = sitting.draw(value)
             except StaleError:
                 return self._unchanged  # whatever took the photo away shows what is there now
-            return {self.canvas: Canvas.answer(prompts, mask, note), self.status: line("")}
+            answer: Update = {self.canvas: Canvas.answer(prompts, mask, note)}
+            # A gesture that waits its turn in the page is sent with what is on the canvas by then: that may be the next
+            # photo, on which nothing is drawn, and what was said of the one before stays.
+            same = before is not None and before.marks == prompts.marks
+            return answer if same else answer | {self.status: line("")}
 
         return self._at_desk(sitting, draw)
 
