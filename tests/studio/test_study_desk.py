@@ -164,7 +164,7 @@ def test_a_second_key_at_the_end_leaves_one_there(page: Page) -> None:
 
 
 def test_what_was_said_of_the_last_photo_stays_until_something_is_drawn_on_this_one(page: Page) -> None:
-    """A gesture that waits its turn in the page is sent with what is on the canvas by then: the next photo's nothing."""
+    """A gesture that waits its turn in the page is sent with what is on the canvas by then, of the next photo."""
     page.begin()
     page.does(page.tab._save, 20)
     assert "00.png is saved." in page.status
