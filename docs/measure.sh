@@ -33,7 +33,7 @@ run video davis --propagate --data "$data/davis" --method persam --method persam
   --method frames-official "$@"
 run video-photo davis --propagate --start photo --data "$data/davis" "$@"
 run absent fss --data "$data/fss" --absent "$@"
-for suite in modes ablation robustness light presence; do
+for suite in modes ablation robustness light portraits presence; do
   run "$suite" "$suite" --data "$data" "$@"
 done
 run small small --data "$data" --limit 24 "$@" # a photo is 7 scenes, each looked at six times
@@ -58,7 +58,7 @@ counted in validation photos of the model's training: fruit, kitchen ware, tools
 food, strawberries and vehicles; a question is a photo and a kind, and most photos are asked several. In fruit some objects
 are not marked in the truth.
 TEXT
-  for name in perseg fss davis video video-photo study presence absent instances modes ablation robustness light small; do
+  for name in perseg fss davis video video-photo study presence absent instances modes ablation robustness light portraits small; do
     [ -f "$runs/$name/table.md" ] || continue
     echo
     sed -E 's/^(#+) /#\1 /' "$runs/$name/table.md"

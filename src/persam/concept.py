@@ -59,11 +59,12 @@ class Concept:
         settings: the form of the method it was learned with; it is segmented with the same.
         model, model_name: fingerprint and name of the promptable model.
         encoder, encoder_name: of the encoder of the confidence map; the model's own if there is no other.
-        targets: target features, one for each reference.
+        targets: target features, one for each reference, and those that were learned from afar, too (`method/afar.py`).
         references: where they came from.
         threshold: lowest similarity at which the concept counts as present, where nothing was fitted for the encoder.
+        from_afar: how many of the targets are of a reference from afar.
         own_similarity: the references' own, where the threshold was calibrated on them; else it is a fixed share.
-        cues: what the cues compare with, one for each reference; none where the confidence map is the paper's.
+        cues: what the cues compare with, one for each target; none where the confidence map is the paper's.
         fitted: how much each cue says with this encoder, or None: then the confidence map is the paper's.
         scale_weights: PerSAM-F's weights of the decoder's three scales, or None.
         created: when, UTC, ISO 8601.
@@ -85,6 +86,7 @@ class Concept:
     fitted: Fitted | None = None
     scale_weights: tuple[float, float, float] | None = None
     own_similarity: float | None = None
+    from_afar: int = 0
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     thumbnail: bytes | None = None
     kept: tuple[KeptReference | None, ...] = field(default=(), repr=False, compare=False)
@@ -179,6 +181,7 @@ class Concept:
             targets=self.targets + other.targets,
             references=self.references + other.references,
             threshold=mean(self.threshold, other.threshold),
+            from_afar=self.from_afar + other.from_afar,
             own_similarity=None if own is None or others_own is None else mean(own, others_own),
             cues=self.cues + other.cues,
             created=other.created,

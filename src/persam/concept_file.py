@@ -64,6 +64,7 @@ def metadata_of(concept: Concept) -> dict[str, Any]:
             | {name: writable(getattr(reference, name)) for name in ("source", "text")}
             for reference in concept.references
         ],
+        "from_afar": concept.from_afar,
         "created": concept.created,
         "has_thumbnail": concept.thumbnail is not None,
         "keeps_references": [kept is not None for kept in concept.kept] or [False] * len(concept.references),
@@ -149,7 +150,8 @@ def _concept_from(meta: _Fields, tensors: dict[str, Tensor], thumbnail: str | No
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _DamagedError(f"fitted: {first_line(error)}") from error
     axes: dict[str, int] = {}
-    count = len(references)
+    from_afar = _whole(meta.values.get("from_afar", 0), "from_afar", lowest=0)
+    targets = len(references) + from_afar
     return Concept(
         name=meta.text("name"),
         settings=settings,
@@ -157,19 +159,20 @@ def _concept_from(meta: _Fields, tensors: dict[str, Tensor], thumbnail: str | No
         model_name=model.text("name"),
         encoder=encoder.text("fingerprint"),
         encoder_name=encoder.text("name"),
-        targets=tuple(TargetFeatures(**_tensors_of(tensors, f"target.{i}", _PARTS, axes)) for i in range(count)),
+        targets=tuple(TargetFeatures(**_tensors_of(tensors, f"target.{i}", _PARTS, axes)) for i in range(targets)),
         references=references,
         threshold=meta.number("threshold"),
         cues=tuple(
             CueFeatures(**_tensors_of(tensors, f"cue.{i}", _CUE_PARTS, axes))
-            for i in range(0 if fitted is None else count)
+            for i in range(0 if fitted is None else targets)
         ),
         fitted=fitted,
         scale_weights=None if weights is None else _scale_weights(meta),
         own_similarity=meta.number("own_similarity") if "own_similarity" in meta.values else None,
+        from_afar=from_afar,
         created=meta.text("created"),
         thumbnail=None if thumbnail is None else _decoded(thumbnail),
-        kept=_kept_from(tensors, count),
+        kept=_kept_from(tensors, len(references)),
     )
 
 

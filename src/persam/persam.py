@@ -19,6 +19,7 @@ from persam.errors import PersamError, UsageError
 from persam.geometry import shrink
 from persam.images import ImageSource
 from persam.kept import KeptReference
+from persam.method.afar import learned_from_afar
 from persam.method.cues import cues_of, fuses_cues
 from persam.method.find import concepts_at_once, detail_side, find
 from persam.method.learn import Learned, learn_reference, prompted_mask
@@ -92,7 +93,7 @@ class PerSAM:
             encoder: name of another encoder for the confidence map, such as ``"facebook/dinov2-base@layers=9,12"``.
             settings: single switches; takes the place of `mode`.
             fitted: a file that `training.fit` made for this model and encoder; by default the packaged numbers, if any.
-            decoder_heads: attention heads in the decoder of an original checkpoint.
+            decoder_heads: of an original checkpoint, see `load_model`.
             backend: what runs the image encoder: ``torch``, ``onnxruntime``, ``openvino``; see `load_model`.
 
         Raises:
@@ -202,11 +203,12 @@ class PerSAM:
                 )
             ]
         earlier = None if base is None else self._untuned(base)
-        learned = [self._learn_one(reference, self.settings) for reference in references]
+        learned = [self._learn_one(reference) for reference in references]
         matcher, model_name = self.encoder or self.model, called(self.model.name)
-        fitted = self.fitted if fuses_cues(self.settings) or self.settings.refine else None
-        fitted = fitted if earlier is None else earlier.fitted
+        is_used = fuses_cues(self.settings) or self.settings.refine
+        fitted = earlier.fitted if earlier else self.fitted if is_used else None
         calibrated = self.fitted is None if earlier is None else earlier.own_similarity is not None
+        afar = learned_from_afar(references, learned, self._learn_one) if fitted and self.settings.from_afar else []
         pairs = list(zip(references, learned, strict=True))
         concept = Concept(
             name=name or "object",
@@ -215,10 +217,11 @@ class PerSAM:
             model_name=model_name,
             encoder=matcher.fingerprint,
             encoder_name=model_name if self.encoder is None else encoder_called(matcher.name),
-            targets=tuple(each.target for each in learned),
+            targets=tuple(each.target for each in (*learned, *afar)),
             references=tuple(ReferenceRecord.of(*each) for each in pairs),
             **levels_of(learned, calibrated=calibrated),
-            cues=() if fitted is None else tuple(cues_of(each) for each in learned),
+            cues=() if fitted is None else tuple(cues_of(each) for each in (*learned, *afar)),
+            from_afar=len(afar),
             fitted=fitted,
             thumbnail=picture_file(shrink(references[0].image, THUMBNAIL_SIDE), "PNG"),
             kept=tuple(KeptReference.of(*each) for each in pairs) if keep_references else (),
@@ -226,10 +229,10 @@ class PerSAM:
         )
         return concept if earlier is None else earlier.joined(concept, name=name or earlier.name)
 
-    def _learn_one(self, reference: Reference, settings: Settings) -> Learned:
+    def _learn_one(self, reference: Reference, settings: Settings | None = None) -> Learned:
         image = self.encode(reference.image)
         mask = torch.tensor(self._mask_of(reference, image), device=image.features.device)
-        return learn_reference(self.model, image, mask, settings, reference.mask_values)
+        return learn_reference(self.model, image, mask, settings or self.settings, reference.mask_values)
 
     def _untuned(self, base: Concept) -> Concept:
         """A concept to add references to, as it was before it was tuned.
@@ -375,10 +378,9 @@ class PerSAM:
     ) -> Iterator[Any]:
         """Find a concept, or several, in any number of photos: yields `segment`'s result for each, in order.
 
-        While one photo is worked on, the next ones are read, in a thread of their own (for a GPU those of a list of
-        paths in several), which asks for no more than it needs and starts with the first result: so the photos may come
-        from a generator without end. What is wrong with the call itself is said at once; a photo that cannot be read
-        raises when its turn comes.
+        While one photo is worked on, the next ones are read in a thread of their own (for a GPU in several), which asks
+        for no more than it needs and starts with the first result: photos may come from a generator without end. What
+        is wrong with the call is said at once; a photo that cannot be read raises when its turn comes.
 
         Args:
             images: photos as `segment` takes them.
@@ -386,8 +388,7 @@ class PerSAM:
             max_instances: look for up to so many objects of a concept.
             threshold: score from which on the object counts as present, 0..1.
             explain: keep the way to the mask in `Segmentation.trace`.
-            batch: encode up to so many photos in one pass; by default 1 on a CPU, which is no faster with more, and 4
-                elsewhere. Up to twice as many are read ahead.
+            batch: photos that are encoded in one pass; by default 1 on a CPU, which is no faster with more, else 4.
 
         Raises:
             PersamError: a photo cannot be read, or a concept was made with another model.
@@ -397,8 +398,7 @@ class PerSAM:
             raise UsageError("segment_many() takes several photos, such as a list of paths; use segment() for one.")
         concept = concept if isinstance(concept, Concept) else list(concept)
         self._checked(concept, max_instances, threshold)
-        batch = batch if batch is not None else self.photos.at_once
-        if batch < 1:
+        if (batch := self.photos.at_once if batch is None else batch) < 1:
             raise UsageError(f"batch must be at least 1, not {batch}.")
         return self._segmented(
             images, batch, concept, {"max_instances": max_instances, "threshold": threshold, "explain": explain}

@@ -18,7 +18,7 @@ from persam.benchmark.suites import efficiency
 from persam.cli.bench_suites import register
 from persam.cli.main import Commands
 
-SUITES = ("modes", "ablation", "robustness", "light", "encoders")
+SUITES = ("modes", "ablation", "robustness", "light", "portraits", "encoders")
 TIMES = ("efficiency", "tuning", "overhead", "speed")
 
 

@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of the suites to `persam bench`."""
     app.command("encoders")(encoders)
     for work, suites in (
-        (_on_photos, (modes, ablation, robustness, light, small, presence, references)),
+        (_on_photos, (modes, ablation, robustness, light, portraits, small, presence, references)),
         (_on_photos, (instances, corrections, finds)),
         (_timed, (efficiency, tuning, overhead, speed, album)),
     ):
@@ -129,6 +129,16 @@ def light(mode: Mode = "persam", **shared: Any) -> None:
     from persam.benchmark.suites.light import relight
 
     _on_photos("light", partial(relight, mode=mode), **shared)
+
+
+def portraits(mode: Mode = "persam", **shared: Any) -> None:
+    """Find out whether the object is still found if it fills the photo that it was learned from.
+
+    Example: persam bench portraits --data ~/data
+    """
+    from persam.benchmark.suites.portraits import show_portraits
+
+    _on_photos("portraits", partial(show_portraits, mode=mode), **shared)
 
 
 def small(

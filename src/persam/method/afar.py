@@ -1,0 +1,51 @@
+"""From afar: what fills its reference photo is learned as it looks when it is small, too.
+
+A cell's features depend on how large a thing is in the photo: on a close-up the cells show fur and whiskers, in the
+album a whole cat has as many. It is the counterpart of the closer look (`method/find.py`). A photo is looked at again
+from close by, if what was found is small; a reference is looked at once more from afar, if what it shows is large. What
+is seen there counts as another shot of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from persam.method.learn import Learned
+from persam.reference import Reference
+
+AFAR = 0.45  # how large the photo is from afar, as a share of its sides
+FILLS = 0.2  # share of the photo from which on what it shows is large
+GREY = (124, 116, 104)  # around it: the mean colour of photos, which encoders take as nothing
+
+
+def learned_from_afar(
+    references: Sequence[Reference], learned: Sequence[Learned], learn: Callable[[Reference], Learned]
+) -> list[Learned]:
+    """Learn those references from afar whose object is large.
+
+    Args:
+        references: the photos.
+        learned: what was learned from each.
+        learn: learns one, with its mask.
+    """
+    views = []
+    for reference, seen in zip(references, learned, strict=True):
+        mask = seen.mask.cpu().numpy()
+        if mask.mean() > FILLS:
+            views.append(learn(Reference(_small(reference.image, GREY), _small(mask.astype(np.uint8), (0,)) > 0)))
+    return views
+
+
+def _small(values: np.ndarray, around: tuple[int, ...]) -> np.ndarray:
+    """A photo (H, W, 3) or mask (H, W) uint8 in the middle of one of its size, with a colour around it."""
+    height, width = values.shape[:2]
+    rows, columns = (max(1, round(AFAR * side)) for side in (height, width))
+    smaller = cv2.resize(
+        values, (columns, rows), interpolation=cv2.INTER_AREA if len(around) > 1 else cv2.INTER_NEAREST
+    )
+    top, left = (height - rows) // 2, (width - columns) // 2
+    sides = top, height - rows - top, left, width - columns - left
+    return np.asarray(cv2.copyMakeBorder(smaller, *sides, cv2.BORDER_CONSTANT, value=around))

@@ -1,0 +1,135 @@
+"""What fills its reference is learned from afar, too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, safe_open, save_file
+from tests.conftest import draw_scene
+
+from persam import Concept, PerSAM, PersamError, Reference
+from persam.demo.albums import make_albums
+from persam.method.afar import AFAR, FILLS, GREY, learned_from_afar
+from persam.method.settings import Settings
+from persam.metrics import iou
+
+LARGE, SMALL = {"radius": 60}, {"radius": 20}  # of a scene of 120 x 160 pixels
+
+
+@pytest.fixture(scope="module")
+def tiny() -> PerSAM:
+    return PerSAM.from_pretrained("tiny", device="cpu")
+
+
+def scene(**how: int) -> Reference:
+    return Reference(*draw_scene(**how))
+
+
+def without(persam: PerSAM) -> PerSAM:
+    return PerSAM(persam.model, settings=persam.settings.but(from_afar=False))
+
+
+@pytest.mark.parametrize("size", [(90, 60), (61, 200), (300, 300)])
+def test_it_is_the_same_photo_and_mask_made_smaller_with_grey_around(tiny: PerSAM, size: tuple[int, int]) -> None:
+    height, width = size
+    image = np.full((height, width, 3), (10, 200, 30), np.uint8)
+    mask = np.zeros(size, bool)
+    mask[: height // 2] = True  # the upper half, which must not be centred by itself
+    seen: list[Reference] = []
+
+    def learn(reference: Reference) -> str:
+        seen.append(reference)
+        return "learned"
+
+    learned = tiny.learn(image, mask).material[0]
+    assert learned_from_afar([Reference(image, mask)], [learned], learn) == ["learned"]
+    (afar,) = seen
+    assert afar.image.shape == image.shape
+    shown = (afar.image == (10, 200, 30)).all(2)
+    assert shown.mean() == pytest.approx(AFAR**2, rel=0.1)
+    assert (afar.image[~shown] == GREY).all()
+    rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+    for found, side in ((rows, height), (columns, width)):  # in the middle
+        assert abs(found[0] + found[-1] + 1 - side) <= 1
+    assert afar.mask is not None
+    assert afar.mask.mean() == pytest.approx(mask.mean() * AFAR**2, rel=0.1)
+    assert shown[afar.mask].all()
+    assert np.flatnonzero(afar.mask.any(1))[0] == rows[0]
+
+
+def test_what_is_small_is_learned_as_it_is(tiny: PerSAM) -> None:
+    small, large = scene(**SMALL), scene(**LARGE)
+    assert small.mask is not None
+    assert large.mask is not None
+    assert small.mask.mean() < FILLS < large.mask.mean()
+    assert tiny.learn(small).from_afar == 0
+    concept = tiny.learn([small, large])
+    assert (len(concept.references), len(concept.targets), len(concept.cues), concept.from_afar) == (2, 3, 3, 1)
+    assert len(concept.material) == 2  # PerSAM-F is tuned on the photos as they are
+    as_it_is = without(tiny).learn(large)
+    assert (len(as_it_is.targets), as_it_is.from_afar) == (1, 0)
+    assert as_it_is.threshold == tiny.learn(large).threshold
+
+
+@pytest.mark.parametrize("mode", ["official", "paper"])
+def test_the_published_modes_learn_nothing_from_afar(tiny: PerSAM, mode: str) -> None:
+    persam = PerSAM(tiny.model, settings=Settings.of(mode))
+    assert len(persam.learn(scene(**LARGE)).targets) == 1
+
+
+def test_another_shot_adds_its_own(tiny: PerSAM) -> None:
+    first = tiny.learn(scene(**LARGE), name="disc")
+    both = tiny.learn(scene(**LARGE, seed=1), base=first)
+    assert (len(both.references), len(both.targets), both.from_afar) == (2, 4, 2)
+    photo = draw_scene(seed=2)[0]
+    together = tiny.learn([scene(**LARGE), scene(**LARGE, seed=1)], name="disc")
+    assert tiny.segment(photo, both).score == pytest.approx(tiny.segment(photo, together).score, abs=1e-5)
+
+
+def test_a_file_keeps_it(tiny: PerSAM, tmp_path: Path) -> None:
+    concept = tiny.tune(tiny.learn(scene(**LARGE), keep_references=True))
+    again = Concept.load(concept.save(tmp_path / "disc.safetensors"))
+    assert (len(again.targets), len(again.cues), again.from_afar) == (2, 2, 1)
+    assert again.content_hash == concept.content_hash
+    photo = draw_scene(seed=2)[0]
+    first, second = tiny.segment(photo, concept), tiny.segment(photo, again)
+    assert first.score == pytest.approx(second.score, abs=1e-6)
+    assert np.array_equal(first.mask, second.mask)
+    assert tiny.tune(again).scale_weights == pytest.approx(concept.scale_weights, abs=1e-4)
+
+
+def test_a_file_from_before_has_none_and_a_wrong_number_is_told(tiny: PerSAM, tmp_path: Path) -> None:
+    file = without(tiny).learn(scene(**LARGE)).save(tmp_path / "disc.safetensors")
+    with safe_open(file, framework="pt") as opened:
+        words = opened.metadata()
+    tensors, meta = load_file(file), json.loads(words["persam"])
+
+    def written(values: dict[str, object]) -> Path:
+        save_file(tensors, file, metadata=words | {"persam": json.dumps(values)})
+        return file
+
+    before = {key: value for key, value in meta.items() if key != "from_afar"}
+    assert Concept.load(written(before)).from_afar == 0
+    for wrong, told in ((1, "target.1.embedding is missing"), (-1, "from_afar is -1"), ("many", "from_afar is 'many'")):
+        with pytest.raises(PersamError, match=told):
+            Concept.load(written(meta | {"from_afar": wrong}))
+
+
+def test_what_was_learned_from_a_portrait_is_found_where_it_is_small(tiny: PerSAM) -> None:
+    """The demo's things fill their references, and a sixth of the photos that they are looked for in."""
+    changes = []
+    for album in make_albums():
+        assert album.mask.mean() > FILLS
+        concepts = [persam.learn(album.reference, album.mask) for persam in (tiny, without(tiny))]
+        for photo in album.photos:
+            if photo.count == 1:
+                afar, as_it_is = (tiny.segment(photo.pixels, concept) for concept in concepts)
+                change = iou(afar.assumed_mask, photo.truth) - iou(as_it_is.assumed_mask, photo.truth)
+                changes.append((afar.score - as_it_is.score, change))
+    assert len(changes) == 12
+    scores, ious = np.mean(changes, 0)
+    assert scores > 0.1
+    assert ious > -0.01
