@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tests.conftest import draw_scene
 
 from persam import Concept, PerSAM, PersamError, Reference
 from persam.demo.albums import make_albums
 from persam.method.afar import AFAR, FILLS, GREY, learned_from_afar
+from persam.method.learn import Learned
 from persam.method.settings import Settings
 from persam.metrics import iou
 
-LARGE, SMALL = {"radius": 60}, {"radius": 20}  # of a scene of 120 x 160 pixels
+LARGE, SMALL = 60, 20  # radius of the disc in a scene of 120 x 160 pixels
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +27,8 @@ def tiny() -> PerSAM:
     return PerSAM.from_pretrained("tiny", device="cpu")
 
 
-def scene(**how: int) -> Reference:
-    return Reference(*draw_scene(**how))
+def scene(radius: int, seed: int = 0) -> Reference:
+    return Reference(*draw_scene(radius=radius, seed=seed))
 
 
 def without(persam: PerSAM) -> PerSAM:
@@ -40,12 +43,13 @@ def test_it_is_the_same_photo_and_mask_made_smaller_with_grey_around(tiny: PerSA
     mask[: height // 2] = True  # the upper half, which must not be centred by itself
     seen: list[Reference] = []
 
-    def learn(reference: Reference) -> str:
-        seen.append(reference)
-        return "learned"
+    learned: Learned = tiny.learn(image, mask).material[0]
 
-    learned = tiny.learn(image, mask).material[0]
-    assert learned_from_afar([Reference(image, mask)], [learned], learn) == ["learned"]
+    def learn(reference: Reference) -> Learned:
+        seen.append(reference)
+        return learned
+
+    assert learned_from_afar([Reference(image, mask)], [learned], learn, tiny.fitted) == [learned]
     (afar,) = seen
     assert afar.image.shape == image.shape
     shown = (afar.image == (10, 200, 30)).all(2)
@@ -61,7 +65,7 @@ def test_it_is_the_same_photo_and_mask_made_smaller_with_grey_around(tiny: PerSA
 
 
 def test_what_is_small_is_learned_as_it_is(tiny: PerSAM) -> None:
-    small, large = scene(**SMALL), scene(**LARGE)
+    small, large = scene(SMALL), scene(LARGE)
     assert small.mask is not None
     assert large.mask is not None
     assert small.mask.mean() < FILLS < large.mask.mean()
@@ -77,20 +81,29 @@ def test_what_is_small_is_learned_as_it_is(tiny: PerSAM) -> None:
 @pytest.mark.parametrize("mode", ["official", "paper"])
 def test_the_published_modes_learn_nothing_from_afar(tiny: PerSAM, mode: str) -> None:
     persam = PerSAM(tiny.model, settings=Settings.of(mode))
-    assert len(persam.learn(scene(**LARGE)).targets) == 1
+    assert len(persam.learn(scene(LARGE)).targets) == 1
+
+
+def test_numbers_that_know_nothing_of_it_leave_it_out(tiny: PerSAM) -> None:
+    """Of a concept from before, to which a shot is added, or of a file that was fitted before."""
+    assert tiny.fitted is not None
+    before = replace(tiny.fitted, presence={k: v for k, v in tiny.fitted.presence.items() if k != "afar"})
+    assert PerSAM(tiny.model, fitted=before).learn(scene(LARGE)).from_afar == 0
+    first = replace(tiny.learn(scene(SMALL)), fitted=before)
+    assert tiny.learn(scene(LARGE), base=first).from_afar == 0
 
 
 def test_another_shot_adds_its_own(tiny: PerSAM) -> None:
-    first = tiny.learn(scene(**LARGE), name="disc")
-    both = tiny.learn(scene(**LARGE, seed=1), base=first)
+    first = tiny.learn(scene(LARGE), name="disc")
+    both = tiny.learn(scene(LARGE, seed=1), base=first)
     assert (len(both.references), len(both.targets), both.from_afar) == (2, 4, 2)
     photo = draw_scene(seed=2)[0]
-    together = tiny.learn([scene(**LARGE), scene(**LARGE, seed=1)], name="disc")
+    together = tiny.learn([scene(LARGE), scene(LARGE, seed=1)], name="disc")
     assert tiny.segment(photo, both).score == pytest.approx(tiny.segment(photo, together).score, abs=1e-5)
 
 
 def test_a_file_keeps_it(tiny: PerSAM, tmp_path: Path) -> None:
-    concept = tiny.tune(tiny.learn(scene(**LARGE), keep_references=True))
+    concept = tiny.tune(tiny.learn(scene(LARGE), keep_references=True))
     again = Concept.load(concept.save(tmp_path / "disc.safetensors"))
     assert (len(again.targets), len(again.cues), again.from_afar) == (2, 2, 1)
     assert again.content_hash == concept.content_hash
@@ -102,7 +115,7 @@ def test_a_file_keeps_it(tiny: PerSAM, tmp_path: Path) -> None:
 
 
 def test_a_file_from_before_has_none_and_a_wrong_number_is_told(tiny: PerSAM, tmp_path: Path) -> None:
-    file = without(tiny).learn(scene(**LARGE)).save(tmp_path / "disc.safetensors")
+    file = without(tiny).learn(scene(LARGE)).save(tmp_path / "disc.safetensors")
     with safe_open(file, framework="pt") as opened:
         words = opened.metadata()
     tensors, meta = load_file(file), json.loads(words["persam"])
