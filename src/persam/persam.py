@@ -208,7 +208,7 @@ class PerSAM:
         is_used = fuses_cues(self.settings) or self.settings.refine
         fitted = earlier.fitted if earlier else self.fitted if is_used else None
         calibrated = self.fitted is None if earlier is None else earlier.own_similarity is not None
-        afar = learned_from_afar(references, learned, self._learn_one, fitted) if self.settings.from_afar else []
+        afar = learned_from_afar(references, learned, self._learn_one) if fitted and self.settings.from_afar else []
         pairs = list(zip(references, learned, strict=True))
         concept = Concept(
             name=name or "object",

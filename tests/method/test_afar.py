@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ LARGE, SMALL = 60, 20  # radius of the disc in a scene of 120 x 160 pixels
 
 @pytest.fixture(scope="module")
 def tiny() -> PerSAM:
-    return PerSAM.from_pretrained("tiny", device="cpu")
+    return PerSAM.from_pretrained("tiny", device="cpu", settings=Settings.of("persam").but(from_afar=True))
 
 
 def scene(radius: int, seed: int = 0) -> Reference:
@@ -49,7 +48,7 @@ def test_it_is_the_same_photo_and_mask_made_smaller_with_grey_around(tiny: PerSA
         seen.append(reference)
         return learned
 
-    assert learned_from_afar([Reference(image, mask)], [learned], learn, tiny.fitted) == [learned]
+    assert learned_from_afar([Reference(image, mask)], [learned], learn) == [learned]
     (afar,) = seen
     assert afar.image.shape == image.shape
     shown = (afar.image == (10, 200, 30)).all(2)
@@ -79,18 +78,13 @@ def test_what_is_small_is_learned_as_it_is(tiny: PerSAM) -> None:
 
 
 @pytest.mark.parametrize("mode", ["official", "paper"])
-def test_the_published_modes_learn_nothing_from_afar(tiny: PerSAM, mode: str) -> None:
-    persam = PerSAM(tiny.model, settings=Settings.of(mode))
+def test_without_cues_nothing_is_learned_from_afar(tiny: PerSAM, mode: str) -> None:
+    persam = PerSAM(tiny.model, settings=Settings.of(mode).but(from_afar=True))
     assert len(persam.learn(scene(LARGE)).targets) == 1
 
 
-def test_numbers_that_know_nothing_of_it_leave_it_out(tiny: PerSAM) -> None:
-    """Of a concept from before, to which a shot is added, or of a file that was fitted before."""
-    assert tiny.fitted is not None
-    before = replace(tiny.fitted, presence={k: v for k, v in tiny.fitted.presence.items() if k != "afar"})
-    assert PerSAM(tiny.model, fitted=before).learn(scene(LARGE)).from_afar == 0
-    first = replace(tiny.learn(scene(SMALL)), fitted=before)
-    assert tiny.learn(scene(LARGE), base=first).from_afar == 0
+def test_it_is_done_if_asked_for(tiny: PerSAM) -> None:
+    assert PerSAM(tiny.model).learn(scene(LARGE)).from_afar == 0
 
 
 def test_another_shot_adds_its_own(tiny: PerSAM) -> None:

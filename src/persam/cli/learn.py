@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -103,6 +103,10 @@ def learn(
             show_default="small",
         ),
     ] = None,
+    from_afar: Annotated[
+        bool,
+        typer.Option("--from-afar", help="The object fills this photo, and is smaller in others: learn it so, too."),
+    ] = False,
     encoder: Encoder = None,
     fitted: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Numbers that training.fit made for this model and encoder.")
@@ -140,7 +144,7 @@ def learn(
 
     started = time.perf_counter()
     check_solver(solver)
-    looks = {} if closer_look is None else {"closer_look": closer_look}
+    looks = _looks_of(closer_look, from_afar and photo is not None, mode) if from_afar or closer_look else {}
     settings = Settings.of(mode or "persam").but(**looks) if mode or looks else None
     if photo is None and start is None:
         raise UsageError("Give a photo of the object, and a mask, a box, points, a scribble or words that show it.")
@@ -197,7 +201,14 @@ def learn(
         say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
 
 
-def _looking(concept: Concept, looks: dict[str, str]) -> Concept:
+def _looks_of(closer_look: str | None, from_afar: bool, mode: str | None) -> dict[str, Any]:
+    """The settings that say from how near things are looked at, as far as they were asked for."""
+    if from_afar and mode in ("official", "paper"):
+        raise UsageError(f"In mode {mode} nothing is learned from afar; leave out --from-afar or --mode.")
+    return ({} if closer_look is None else {"closer_look": closer_look}) | ({"from_afar": True} if from_afar else {})
+
+
+def _looking(concept: Concept, looks: dict[str, Any]) -> Concept:
     """A concept that is looked for otherwise; what was learned stays."""
     return replace(concept, settings=concept.settings.but(**looks))
 
@@ -237,6 +248,8 @@ def _write_preview(path: Path, concept: Concept, references: list[Reference]) ->
 
 def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept | None, finder: str | None) -> None:
     """Say what was done; `finder` is what drew a mask that nobody has seen yet."""
+    from persam.method.afar import FILLS
+
     count = len(concept.references)
     photos = counted(count, "photo")
     if base is None:
@@ -247,6 +260,8 @@ def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept 
     else:
         done = f"{'Tuned' if concept.tuned else 'Made'} {concept.name!r} with {photos} in {seconds:.1f} s"
     out().print(f"{done} -> {path}", markup=False)
+    if new and concept.settings.from_afar and not concept.from_afar:
+        say(f"Nothing was learned from afar: that is done where the object covers more than {FILLS:.0%} of its photo.")
     if concept.kept and not concept.keeps_references:
         say("Not all of its photos are kept in it, so it cannot be tuned again; --keep-reference keeps new ones.")
     if finder is not None:

@@ -3,7 +3,7 @@
 A cell's features depend on how large a thing is in the photo: on a close-up the cells show fur and whiskers, in the
 album a whole cat has as many. It is the counterpart of the closer look (`method/find.py`). A photo is looked at again
 from close by, if what was found is small; a reference is looked at once more from afar, if what it shows is large. What
-is seen there counts as another shot of it.
+is seen there counts as another shot of it.  Other things, too, look more alike from afar; so it is done if asked for.
 """
 
 from __future__ import annotations
@@ -14,20 +14,15 @@ import cv2
 import numpy as np
 
 from persam.method.learn import Learned
-from persam.models.fitted import Fitted
 from persam.reference import Reference
 
 AFAR = 0.45  # how large the photo is from afar, as a share of its sides
 FILLS = 0.2  # share of the photo from which on what it shows is large
-SIGN = "afar"  # of the score (`find.signs_of`): more is alike of what was learned so
 GREY = (124, 116, 104)  # around it: the mean colour of photos, which encoders take as nothing
 
 
 def learned_from_afar(
-    references: Sequence[Reference],
-    learned: Sequence[Learned],
-    learn: Callable[[Reference], Learned],
-    fitted: Fitted | None,
+    references: Sequence[Reference], learned: Sequence[Learned], learn: Callable[[Reference], Learned]
 ) -> list[Learned]:
     """Learn those references from afar whose object is large.
 
@@ -35,10 +30,7 @@ def learned_from_afar(
         references: the photos.
         learned: what was learned from each.
         learn: learns one, with its mask.
-        fitted: numbers of the encoder; without them, or with some that know nothing of it, nothing is.
     """
-    if fitted is None or SIGN not in fitted.presence:
-        return []
     views = []
     for reference, seen in zip(references, learned, strict=True):
         mask = seen.mask.cpu().numpy()

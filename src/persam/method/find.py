@@ -32,7 +32,6 @@ from torch import Tensor
 
 from persam.geometry import Size, fit_mask
 from persam.instance import CloserLook, Instance, PixelBox
-from persam.method.afar import SIGN as AFAR_SIGN
 from persam.method.cues import CueFeatures, object_colours
 from persam.method.prior import Prior, prior_of, suppressed
 from persam.method.segment import OUTLINE_SIDE, cascade, last_good, photo_mask, presence_in
@@ -52,7 +51,7 @@ CELLS_ON_CPU = 16384  # of all prompts of a pass on a CPU: with 64 x 64 cells fo
 
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
 
-SIGNS = ("likeness", "explained", "colour", AFAR_SIGN)  # what a fitted score follows from, see `signs_of`
+SIGNS = ("likeness", "explained", "colour")  # what a fitted score follows from, see `signs_of`
 USUAL = 0.25  # share of an album's photos in which a thing is, before one has looked
 MOST_ODDS = 60.0  # log odds beyond which a float's exponential says nothing new
 STEEPNESS = 8 * (1 / NEAR - 1)  # of `similarity_score`; the reference itself gets 0.94
@@ -249,8 +248,7 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
     Returns:
         `similarity` at the peak; and for a concept with cues: `likeness`, it as a share of the reference's own;
         `explained`, how well the object's cells find their like under the mask; `colour`, overlap of the colours of
-        both (missing without the photo's pixels). With several references the one that was met best counts; and with
-        one that was learned from afar, too, more is alike: `afar` says so, 1 or 0.
+        both (missing without the photo's pixels). With several references the one that was met best counts.
 
     Also measured, and left out: the decoder's predicted IoU, the mask's agreement with the confidence map, and how well
     the mask's cells find their like on the object. They made no difference, or it was worse on photos of another sort.
@@ -270,7 +268,6 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
         colours = object_colours(image.pixels, mask)
         signs["colour"] = max(float(np.sqrt(colours * kept.colours.cpu().numpy()).sum()) for kept in concept.cues)
     signs["likeness"] = prior.similarity * NEAR / max(concept.threshold, 1e-3)
-    signs[AFAR_SIGN] = float(concept.from_afar > 0)
     signs["explained"] = max(_explained(features[:, cells], kept) for kept in concept.cues)
     return signs
 

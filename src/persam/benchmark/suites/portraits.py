@@ -66,14 +66,14 @@ def show_portraits(trial: Trial, mode: str = "persam") -> Findings:
         mode: of the method.
 
     Raises:
-        UsageError: no such mode, or nothing is learned from afar in it, or with this model.
+        UsageError: no such mode, or nothing can be learned from afar in it, or with this model.
     """
     settings = Settings.of(mode)
-    if not (settings.from_afar and fuses_cues(settings)):
+    if not fuses_cues(settings):
         raise UsageError(f"Nothing is learned from afar in mode {mode}; use mode persam.")
     if fitted_for(trial.model, trial.encoder) is None:
         raise UsageError("Nothing is learned from afar with this model, as no numbers were fitted for its encoder.")
-    forms = {f"mode {mode}": settings, "not from afar": settings.but(from_afar=False)}
+    forms = {"as it is seen": settings, "from afar, too": settings.but(from_afar=True)}
     methods = [
         PortraitMethod(form, reference, settings=chosen, **trial.shared)
         for reference in (AS_IT_IS, PORTRAIT)
@@ -89,8 +89,8 @@ def show_portraits(trial: Trial, mode: str = "persam") -> Findings:
         figures = (found.score(each.name, "miou"), change(test), found.score(each.name, "located"))
         cells.append((each.reference, each.form, *figures))
     table = Table(
-        f"Portraits as references: {headline(found.about)}; change of IoU per image against {first}",
-        ("reference", "form", "mIoU", "change", "located"),
+        f"Portraits as references: {headline(found.about)}; change of IoU per image",
+        ("reference", "learned", "mIoU", "change", "located"),
         tuple(cells),
     )
     notes = [
