@@ -144,7 +144,7 @@ def learn(
 
     started = time.perf_counter()
     check_solver(solver)
-    looks = _looks_of(closer_look, from_afar and photo is not None, mode) if from_afar or closer_look else {}
+    looks = _looks_of(closer_look, from_afar and photo is not None, mode)
     settings = Settings.of(mode or "persam").but(**looks) if mode or looks else None
     if photo is None and start is None:
         raise UsageError("Give a photo of the object, and a mask, a box, points, a scribble or words that show it.")
@@ -261,7 +261,8 @@ def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept 
         done = f"{'Tuned' if concept.tuned else 'Made'} {concept.name!r} with {photos} in {seconds:.1f} s"
     out().print(f"{done} -> {path}", markup=False)
     if new and concept.settings.from_afar and not concept.from_afar:
-        say(f"Nothing was learned from afar: that is done where the object covers more than {FILLS:.0%} of its photo.")
+        where = f"where the object covers more than {FILLS:.0%} of its photo, and numbers were fitted for the encoder"
+        say(f"Nothing was learned from afar: that is done {where}.")
     if concept.kept and not concept.keeps_references:
         say("Not all of its photos are kept in it, so it cannot be tuned again; --keep-reference keeps new ones.")
     if finder is not None:
