@@ -232,9 +232,8 @@ def test_by_keyboard_alone_and_with_mistakes(visit: Callable[..., Visit], study:
     page.wait_for_function(f"!({asks})()")
 
 
-def test_what_is_pressed_as_the_last_answer_comes_is_answered(visit: Callable[..., Visit]) -> None:
-    """Gradio's page would wait for ever, or be loaded anew: it was done with its stream of answers."""
-    here = visit("Study")
+def ask_before_the_end(here: Visit) -> None:
+    """Press Begin when all that was asked before is answered, and the page has not heard yet that this was all."""
     page, said = here.page, here.status("study")
     page.add_init_script(_LATE_END)
     here.open("Study")
@@ -242,32 +241,33 @@ def test_what_is_pressed_as_the_last_answer_comes_is_answered(visit: Callable[..
     page.locator("#study-open").click()
     expect(said).to_have_text("Type the folder of a study.")
     page.wait_for_function("typeof window.letGo === 'function'")
+    page.evaluate("() => { window.isTheSame = true; }")
     with page.expect_response("**/queue/join*"):
         page.locator("#study-start").click()
-    page.evaluate("() => { window.isTheSame = true; window.letGo(); }")
-    expect(said).to_have_text("Open a study first, or make a new one.")
-    page.wait_for_timeout(3000)  # Gradio looks every 2 seconds whether a lost connection is there again
-    assert page.evaluate("window.isTheSame")
+
+
+def see_it_answered(here: Visit) -> None:
+    """Let the page hear of the end, and see that it answers nevertheless, and is not loaded anew."""
+    here.page.evaluate("() => window.letGo()")
+    expect(here.status("study")).to_have_text("Open a study first, or make a new one.")
+    here.page.wait_for_timeout(3000)  # Gradio looks every 2 seconds whether a lost connection is there again
+    assert here.page.evaluate("window.isTheSame")
+
+
+def test_what_is_pressed_as_the_last_answer_comes_is_answered(visit: Callable[..., Visit]) -> None:
+    """Gradio's page would wait for ever, or be loaded anew: it was done with its stream of answers."""
+    here = visit("Study")
+    ask_before_the_end(here)
+    see_it_answered(here)
 
 
 def test_who_stays_is_answered_what_was_asked_before(visit: Callable[..., Visit]) -> None:
     """Gradio's page ends its stream of answers before one has decided."""
     here = visit("Study")
-    page, said = here.page, here.status("study")
-    page.add_init_script(_LATE_END)
-    here.open("Study")
-    expect(said).to_have_text("Open a study, or make a new one.")
-    page.locator("#study-open").click()
-    expect(said).to_have_text("Type the folder of a study.")
-    page.wait_for_function("typeof window.letGo === 'function'")
-    page.evaluate("() => { window.isTheSame = true; window.persamUnsaved = () => true; }")
-    with page.expect_response("**/queue/join*"):
-        page.locator("#study-start").click()
-    with page.expect_event("dialog") as coming:
-        page.close(run_before_unload=True)
+    ask_before_the_end(here)
+    here.page.evaluate("() => { window.persamUnsaved = () => true; }")
+    with here.page.expect_event("dialog") as coming:
+        here.page.close(run_before_unload=True)
     coming.value.dismiss()
-    page.evaluate("() => window.letGo()")
-    expect(said).to_have_text("Open a study first, or make a new one.")
-    page.wait_for_timeout(3000)
-    assert page.evaluate("window.isTheSame")
-    page.evaluate("() => { window.persamUnsaved = () => false; }")
+    see_it_answered(here)
+    here.page.evaluate("() => { window.persamUnsaved = () => false; }")

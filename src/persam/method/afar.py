@@ -3,7 +3,7 @@
 A cell's features depend on how large a thing is in the photo: on a close-up the cells show fur and whiskers, in the
 album a whole cat has as many. It is the counterpart of the closer look (`method/find.py`). A photo is looked at again
 from close by, if what was found is small; a reference is looked at once more from afar, if what it shows is large. What
-is seen there counts as another shot of it.  Other things, too, look more alike from afar; so it is done if asked for.
+is seen there counts as another shot of it. Other things, too, look more alike from afar; so it is done if asked for.
 """
 
 from __future__ import annotations
@@ -35,17 +35,16 @@ def learned_from_afar(
     for reference, seen in zip(references, learned, strict=True):
         mask = seen.mask.cpu().numpy()
         if mask.mean() > FILLS:
-            views.append(learn(Reference(_small(reference.image, GREY), _small(mask.astype(np.uint8), (0,)) > 0)))
+            photo = _small(reference.image, cv2.INTER_AREA, GREY)
+            views.append(learn(Reference(photo, _small(mask.astype(np.uint8), cv2.INTER_NEAREST, (0,)) > 0)))
     return views
 
 
-def _small(values: np.ndarray, around: tuple[int, ...]) -> np.ndarray:
+def _small(values: np.ndarray, interpolation: int, around: tuple[int, ...]) -> np.ndarray:
     """A photo (H, W, 3) or mask (H, W) uint8 in the middle of one of its size, with a colour around it."""
     height, width = values.shape[:2]
     rows, columns = (max(1, round(AFAR * side)) for side in (height, width))
-    smaller = cv2.resize(
-        values, (columns, rows), interpolation=cv2.INTER_AREA if len(around) > 1 else cv2.INTER_NEAREST
-    )
+    smaller = cv2.resize(values, (columns, rows), interpolation=interpolation)
     top, left = (height - rows) // 2, (width - columns) // 2
     sides = top, height - rows - top, left, width - columns - left
     return np.asarray(cv2.copyMakeBorder(smaller, *sides, cv2.BORDER_CONSTANT, value=around))

@@ -102,7 +102,7 @@ class CanvasPrompts:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is drawn."""
-        return not (self.points or self.box or self.strokes)
+        return not any(self.marks)
 
     @property
     def asks_model(self) -> bool:
