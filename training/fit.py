@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from persam.concept import Concept
 from persam.files import write_text
 from persam.method.cues import BINS, cue_maps, histogram
-from persam.method.find import SIGNS, signs_of
+from persam.method.find import SIGNS, SIGNS_FROM_AFAR, score_of, signs_of
 from persam.method.prior import confidence_cells
 from persam.metrics import auroc, boundary_f, iou
 from persam.models.encode_once import encode_once
@@ -127,7 +127,7 @@ def cue_examples(persam: PerSAM, pairs: list[Pair]) -> Examples:
         image, mask = pair.test.photo()
         photo = persam.encode(image)
         matching = photo.other or photo
-        similarity = confidence_cells(matching.features, concept.targets)
+        similarity = confidence_cells(matching.features, concept.targets[concept.views])
         maps = cue_maps(matching, similarity, concept.cues[0], concept.settings, photo.pixels)
         known = matching.frame.inside() & (matching.frame.cover(torch.from_numpy(mask == IGNORE)) < ON)
         share = matching.frame.cover(torch.from_numpy(mask == OWN))
@@ -139,22 +139,38 @@ def cue_examples(persam: PerSAM, pairs: list[Pair]) -> Examples:
     return examples
 
 
-def sign_examples(persam: PerSAM, pairs: list[Pair]) -> Examples:
-    """What is found of the first view's object in the second, and in a view of another set, which does not show it."""
-    examples = Examples()
+def sign_examples(persam: PerSAM, pairs: list[Pair]) -> list[dict[str, float]]:
+    """Signs of what is found of the first view's object in the second, and in a view of another set, which does not
+    show it: one after the other."""
+    found = []
     for number, pair in enumerate(track(pairs, "signs")):
         concept = learned_from(persam, pair.reference)
         after = pairs[number + 1 :] + pairs[:number]
         # A view of the same set may show the very thing; where there is one set alone, that has to be risked.
         stranger = next((each for each in after if each.source != pair.source), after[0])
-        for view, truth in ((pair.test, True), (stranger.test, False)):
+        for view in (pair.test, stranger.test):
             photo = persam.encode(view.photo()[0])
             trace = persam.segment(photo, concept, explain=True).trace
             assert trace is not None
             assert trace.prior is not None
-            signs = signs_of(photo, concept, trace.prior, trace.mask)
-            examples.add({name: [signs[name]] for name in SIGNS}, truth)
-    return examples
+            found.append(signs_of(photo, concept, trace.prior, trace.mask))
+    return found
+
+
+def fit_signs(
+    seen: list[dict[str, float]], truth: list[bool], names: tuple[str, ...]
+) -> tuple[dict[str, tuple[float, float]], float]:
+    """Weight and usual value of some of the signs, and the offset: `Fitted.presence`; ({}, 0) if few have them."""
+    examples = Examples()
+    for signs, is_there in zip(seen, truth, strict=True):
+        if signs.keys() >= set(names):
+            examples.add({name: [signs[name]] for name in names}, is_there)
+    if len(examples.truth) < 2 * FEWEST:
+        return {}, 0.0
+    weights, offset = logistic_regression(examples)
+    usual = {name: float(np.mean(values)) for name, values in examples.columns.items()}
+    centred = offset + sum(weight * usual[name] for name, weight in weights.items())
+    return {name: (weight, usual[name]) for name, weight in weights.items()}, centred
 
 
 def gain_of_refinement(persam: PerSAM, pairs: list[Pair]) -> tuple[float, float]:
@@ -175,26 +191,27 @@ def gain_of_refinement(persam: PerSAM, pairs: list[Pair]) -> tuple[float, float]
 
 def fit(persam: PerSAM, pairs: list[Pair]) -> tuple[Fitted, dict[str, float]]:
     """The numbers of the encoder that `persam` finds with, and figures that say how good they are."""
-    nothing = Fitted({"similarity": 1.0}, 0.0, refine=False, presence={}, presence_offset=0.0)
+    # From afar as well, for which there has to be a number, and none that weighs anything.
+    unweighed = dict.fromkeys(SIGNS_FROM_AFAR, (0.0, 0.0))
+    nothing = Fitted({"similarity": 1.0}, 0.0, refine=False, presence={}, presence_offset=0.0, presence_afar=unweighed)
     # Two parts of the pairs: what was learned from one would look better there than it is.
     half = len(pairs) // 2
     weights, offset = logistic_regression(cue_examples(_with(persam, nothing), pairs[:half]))
     fitted = replace(nothing, cues=weights, offset=offset)
     inside, boundary = gain_of_refinement(_with(persam, fitted), pairs[: half // 4])
     fitted = replace(fitted, refine=inside > 0 and boundary > 0)
-    examples = sign_examples(_with(persam, fitted), pairs[half:])
-    signs, offset = logistic_regression(examples)
-    usual = {name: float(np.mean(values)) for name, values in examples.columns.items()}
-    presence = {name: (weight, usual[name]) for name, weight in signs.items()}
-    centred = offset + sum(weight * usual[name] for name, weight in signs.items())
-    odds = np.sum([signs[name] * np.array(values) for name, values in examples.columns.items()], axis=0)
+    seen = sign_examples(_with(persam, fitted), pairs[half:])
+    truth = [True, False] * (len(seen) // 2)
+    presence, presence_offset = fit_signs(seen, truth, SIGNS)
+    afar, afar_offset = fit_signs(seen, truth, SIGNS_FROM_AFAR)
+    fitted = Fitted(weights, offset, fitted.refine, presence, presence_offset, afar, afar_offset)
     figures = {
         "pairs": len(pairs),
         "refinement_iou_gain": inside,
         "refinement_boundary_gain": boundary,
-        "presence_auroc": auroc(odds, np.array(examples.truth, bool)),
+        "presence_auroc": auroc(np.array([score_of(signs, fitted) for signs in seen]), np.array(truth)),
     }
-    return replace(fitted, presence=presence, presence_offset=centred), figures
+    return fitted, figures
 
 
 def _with(persam: PerSAM, fitted: Fitted) -> PerSAM:

@@ -59,10 +59,11 @@ class Concept:
         settings: the form of the method it was learned with; it is segmented with the same.
         model, model_name: fingerprint and name of the promptable model.
         encoder, encoder_name: of the encoder of the confidence map; the model's own if there is no other.
-        targets: target features, one for each reference, and those that were learned from afar, too (`method/afar.py`).
+        targets: target features, one for each reference; then of those that were learned from afar, too
+            (`method/afar.py`).
         references: where they came from.
         threshold: lowest similarity at which the concept counts as present, where nothing was fitted for the encoder.
-        from_afar: how many of the targets are of a reference from afar.
+        from_afar: how many of the targets, the last ones, are of a reference from afar.
         own_similarity: the references' own, where the threshold was calibrated on them; else it is a fixed share.
         cues: what the cues compare with, one for each target; none where the confidence map is the paper's.
         fitted: how much each cue says with this encoder, or None: then the confidence map is the paper's.
@@ -107,6 +108,16 @@ class Concept:
     def tuned(self) -> bool:
         """Whether the scale weights were fitted (PerSAM-F)."""
         return self.scale_weights is not None
+
+    @property
+    def views(self) -> slice:
+        """Which of the targets, and of the cues, are of references as they are."""
+        return slice(0, len(self.targets) - self.from_afar)
+
+    @property
+    def views_from_afar(self) -> slice:
+        """Which are of references from afar."""
+        return slice(len(self.targets) - self.from_afar, None)
 
     @property
     def text(self) -> str:
@@ -176,18 +187,31 @@ class Concept:
         own, others_own = self.own_similarity, other.own_similarity
         nothing, none_of_theirs = (None,) * ours, (None,) * theirs
         return replace(
-            self,
+            self.also_seen_as(other.targets, other.cues, other.from_afar),
             name=name,
-            targets=self.targets + other.targets,
             references=self.references + other.references,
             threshold=mean(self.threshold, other.threshold),
-            from_afar=self.from_afar + other.from_afar,
             own_similarity=None if own is None or others_own is None else mean(own, others_own),
-            cues=self.cues + other.cues,
             created=other.created,
             thumbnail=self.thumbnail or other.thumbnail,
             kept=(self.kept or nothing) + (other.kept or none_of_theirs) if self.kept or other.kept else (),
             material=(self.material or nothing) + (other.material or none_of_theirs),
+        )
+
+    def also_seen_as(
+        self, targets: tuple[TargetFeatures, ...], cues: tuple[CueFeatures, ...], from_afar: int = 0
+    ) -> Concept:
+        """It with what it looks like in other shots, too; the last `from_afar` of them are from afar."""
+        shots = slice(0, len(targets) - from_afar), slice(len(targets) - from_afar, None)
+
+        def joined(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return ours[self.views] + theirs[shots[0]] + ours[self.views_from_afar] + theirs[shots[1]]
+
+        return replace(
+            self,
+            targets=joined(self.targets, targets),
+            cues=joined(self.cues, cues) if self.cues else (),
+            from_afar=self.from_afar + from_afar,
         )
 
     def metadata(self) -> dict[str, Any]:

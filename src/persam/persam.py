@@ -19,7 +19,7 @@ from persam.errors import PersamError, UsageError
 from persam.geometry import shrink
 from persam.images import ImageSource
 from persam.kept import KeptReference
-from persam.method.afar import learned_from_afar
+from persam.method.afar import learned_from_afar, looks_from_afar
 from persam.method.cues import cues_of, fuses_cues
 from persam.method.find import concepts_at_once, detail_side, find
 from persam.method.learn import Learned, learn_reference, prompted_mask
@@ -205,10 +205,10 @@ class PerSAM:
         earlier = None if base is None else self._untuned(base)
         learned = [self._learn_one(reference) for reference in references]
         matcher, model_name = self.encoder or self.model, called(self.model.name)
-        is_used = fuses_cues(self.settings) or self.settings.refine
-        fitted = earlier.fitted if earlier else self.fitted if is_used else None
+        fitted = self.fitted if fuses_cues(self.settings) or self.settings.refine else None
+        fitted = earlier.fitted if earlier else fitted
         calibrated = self.fitted is None if earlier is None else earlier.own_similarity is not None
-        afar = learned_from_afar(references, learned, self._learn_one) if fitted and self.settings.from_afar else []
+        afar = learned_from_afar(references, learned, self._learn_one) if looks_from_afar(self.settings, fitted) else []
         pairs = list(zip(references, learned, strict=True))
         concept = Concept(
             name=name or "object",

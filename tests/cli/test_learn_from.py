@@ -91,22 +91,25 @@ def test_a_closer_look_is_chosen_when_it_is_learned_or_later(run, refused, photo
     assert "closer_look" in refused(*wrong, code=2)
 
 
-def test_what_fills_its_photo_is_learned_from_afar_if_asked_for(run, refused, tmp_path):
+def test_what_fills_its_photo_is_learned_from_afar_unless_it_is_not_wanted(run, refused, tmp_path):
     for name, radius in (("large", 60), ("small", 20)):
         pixels, mask = draw_scene(radius=radius)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
         Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
     large, small = ((tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png") for name in ("large", "small"))
-    assert run("learn", *large, "-o", "plain").exit_code == 0
+    assert run("learn", *large, "-o", "plain", "--no-from-afar").exit_code == 0
+    assert run("learn", *large, "-o", "usual").exit_code == 0
     told = run("learn", *large, "-o", "afar", "--from-afar")
     assert "from afar" not in told.output
     told = run("learn", *small, "-o", "no", "--from-afar")
     assert "Nothing was learned from afar: that is done where the object covers more than 20%" in told.stderr
     assert run("learn", *large, "--from", "no.safetensors", "-o", "more").exit_code == 0
     assert run("learn", *large, "--from", "plain.safetensors", "-o", "both", "--from-afar").exit_code == 0
-    found = {name: Concept.load(tmp_path / f"{name}.safetensors") for name in ("plain", "afar", "no", "more", "both")}
+    names = ("plain", "usual", "afar", "no", "more", "both")
+    found = {name: Concept.load(tmp_path / f"{name}.safetensors") for name in names}
     assert [(len(each.references), each.from_afar) for each in found.values()] == [
         (1, 0),
+        (1, 1),
         (1, 1),
         (1, 0),
         (2, 1),

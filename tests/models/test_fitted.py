@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.fakes import random_sam
 from persam import PerSAM
 from persam.errors import PersamError
 from persam.method.cues import BINS
-from persam.method.find import SIGNS
+from persam.method.find import SIGNS, SIGNS_FROM_AFAR
 from persam.models.fitted import PACKAGED, Fitted, fitted_for, key_of, photo_colours, read_fitted
 from persam.models.loading import load_model
 
@@ -26,6 +27,7 @@ def test_the_bundled_model_has_numbers():
     assert set(numbers.cues) == {"similarity", "nearest", "background", "colour"}
     assert numbers.cues["background"] < 0 < min(numbers.cues[name] for name in ("similarity", "nearest", "colour"))
     assert set(numbers.presence) == set(SIGNS)
+    assert set(numbers.presence_afar) == set(SIGNS_FROM_AFAR)
     assert PerSAM(model).fitted == numbers
 
 
@@ -42,8 +44,12 @@ def test_the_file_says_what_it_was_fitted_on():
 
 def test_to_json_and_back(tmp_path):
     file = tmp_path / "fitted.json"
-    file.write_text(json.dumps({"abc": NUMBERS.to_dict() | {"encoder": "tiny", "figures": {}}}))
-    assert read_fitted(file) == {"abc": NUMBERS}
+    afar = replace(NUMBERS, presence_afar={"explained_afar": (2.0, 0.5)}, presence_afar_offset=0.3)
+    both = {"abc": NUMBERS.to_dict() | {"encoder": "tiny", "figures": {}}, "def": afar.to_dict()}
+    file.write_text(json.dumps(both))
+    assert read_fitted(file) == {"abc": NUMBERS, "def": afar}
+    older = {name: value for name, value in NUMBERS.to_dict().items() if "afar" not in name}
+    assert Fitted.from_dict(older) == NUMBERS  # as concepts and files of before have it
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"abc": {}}', '{"abc": {"cues": 3}}', '{"abc": 3}', "\xff\xfe"])

@@ -84,6 +84,20 @@ def test_fitting_says_that_what_is_alike_speaks_for_and_what_is_beside_against(p
     assert again == numbers
 
 
+def test_what_is_seen_from_afar_has_numbers_if_enough_pairs_show_it():
+    """A half of the pairs is for the signs; of the drawn things none fills its view."""
+    random = np.random.default_rng(0)
+    seen = [{"colour_afar": float(x + truth)} for x, truth in zip(random.normal(size=40), [1, 0] * 20, strict=True)]
+    truth = [True, False] * 20
+    numbers, offset = fit.fit_signs(seen, truth, ("colour_afar",))
+    assert numbers["colour_afar"][0] > 0
+    assert numbers["colour_afar"][1] == pytest.approx(np.mean([each["colour_afar"] for each in seen]))
+    assert np.isfinite(offset)
+    others = [{"colour": 1.0}] * 40  # which are not seen from afar make no difference
+    assert fit.fit_signs(seen + others, truth * 2, ("colour_afar",)) == (numbers, offset)
+    assert fit.fit_signs(seen[:14] + others, [*truth[:14], *truth], ("colour_afar",)) == ({}, 0.0)
+
+
 def test_fitting_another_encoder(photos):
     """Its own features are compared, whatever the model that makes the masks."""
     torch.manual_seed(0)

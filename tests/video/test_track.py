@@ -167,13 +167,14 @@ def test_frames_are_read_as_they_are_asked_for_and_let_go() -> None:
 
 def test_memory_is_bounded_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "cues_of", lambda learned: learned)
-    monkeypatch.setattr(memory, "replace", lambda concept, **changes: SimpleNamespace(**{**vars(concept), **changes}))
-    remembered = memory.ClipMemory(SimpleNamespace(targets=("photo",), cues=("photo",)))  # type: ignore[arg-type]
+    photo, mask = draw([(RED, 60, 50, 20)])
+    learned = replace(model().learn(photo, mask), targets=("photo",), cues=("photo",))  # type: ignore[arg-type]
+    remembered = memory.ClipMemory(learned)
     for number in range(5, 501, 5):
         remembered.add(number, SimpleNamespace(target=number))  # type: ignore[arg-type]
         assert len(remembered.frames) <= memory.MOST_FRAMES
         assert remembered.frames[-1] == number  # the last one is always there,
-    assert remembered.concept.targets[0] == "photo"  # as the reference is,
+    assert remembered.concept.targets == ("photo", *remembered.frames)  # as the reference is,
     assert remembered.frames[0] < 300  # and something of long ago
 
 

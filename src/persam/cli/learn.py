@@ -104,9 +104,13 @@ def learn(
         ),
     ] = None,
     from_afar: Annotated[
-        bool,
-        typer.Option("--from-afar", help="The object fills this photo, and is smaller in others: learn it so, too."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--from-afar/--no-from-afar",
+            help="Learn what fills its photo as it looks when it is small, too. With --from: the concept's.",
+            show_default="from-afar",
+        ),
+    ] = None,
     encoder: Encoder = None,
     fitted: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Numbers that training.fit made for this model and encoder.")
@@ -144,7 +148,7 @@ def learn(
 
     started = time.perf_counter()
     check_solver(solver)
-    looks = _looks_of(closer_look, from_afar and photo is not None, mode)
+    looks = _looks_of(closer_look, None if photo is None else from_afar, mode)
     settings = Settings.of(mode or "persam").but(**looks) if mode or looks else None
     if photo is None and start is None:
         raise UsageError("Give a photo of the object, and a mask, a box, points, a scribble or words that show it.")
@@ -195,17 +199,19 @@ def learn(
         return
     unseen = looking.name if looking.is_loaded and preview is None else None
     _tell(concept, path, len(references), time.perf_counter() - started, base, unseen)
+    _tell_if_nothing_was_far(concept, from_afar)
     say(f"Find it in other photos: {_next_command(path, named, encoder)}")
     if is_doubtful:
         words = ["persam", "check", str(photo), *([] if mask is None else [str(mask)])]
         say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
 
 
-def _looks_of(closer_look: str | None, from_afar: bool, mode: str | None) -> dict[str, Any]:
+def _looks_of(closer_look: str | None, from_afar: bool | None, mode: str | None) -> dict[str, Any]:
     """The settings that say from how near things are looked at, as far as they were asked for."""
     if from_afar and mode in ("official", "paper"):
         raise UsageError(f"In mode {mode} nothing is learned from afar; leave out --from-afar or --mode.")
-    return ({} if closer_look is None else {"closer_look": closer_look}) | ({"from_afar": True} if from_afar else {})
+    asked = {"closer_look": closer_look, "from_afar": from_afar}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _looking(concept: Concept, looks: dict[str, Any]) -> Concept:
@@ -248,8 +254,6 @@ def _write_preview(path: Path, concept: Concept, references: list[Reference]) ->
 
 def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept | None, finder: str | None) -> None:
     """Say what was done; `finder` is what drew a mask that nobody has seen yet."""
-    from persam.method.afar import FILLS
-
     count = len(concept.references)
     photos = counted(count, "photo")
     if base is None:
@@ -260,13 +264,19 @@ def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept 
     else:
         done = f"{'Tuned' if concept.tuned else 'Made'} {concept.name!r} with {photos} in {seconds:.1f} s"
     out().print(f"{done} -> {path}", markup=False)
-    if new and concept.settings.from_afar and not concept.from_afar:
-        where = f"where the object covers more than {FILLS:.0%} of its photo, and numbers were fitted for the encoder"
-        say(f"Nothing was learned from afar: that is done {where}.")
     if concept.kept and not concept.keeps_references:
         say("Not all of its photos are kept in it, so it cannot be tuned again; --keep-reference keeps new ones.")
     if finder is not None:
         say(f"The mask is what {finder} found by the words {concept.text!r}; see it with --preview check.png.")
+
+
+def _tell_if_nothing_was_far(concept: Concept, asked: bool | None) -> None:
+    """Whoever asked for what is done anyway is told where it is not done."""
+    from persam.method.afar import FILLS
+
+    if asked and not concept.from_afar:
+        where = f"where the object covers more than {FILLS:.0%} of its photo, and numbers were fitted for the encoder"
+        say(f"Nothing was learned from afar: that is done {where}.")
 
 
 def _next_command(path: Path, model: str, encoder: str | None) -> str:

@@ -3,7 +3,8 @@
 A cell's features depend on how large a thing is in the photo: on a close-up the cells show fur and whiskers, in the
 album a whole cat has as many. It is the counterpart of the closer look (`method/find.py`). A photo is looked at again
 from close by, if what was found is small; a reference is looked at once more from afar, if what it shows is large. What
-is seen there counts as another shot of it. Other things, too, look more alike from afar; so it is done if asked for.
+is seen there counts as another shot of it. Other things, too, look more alike from afar; so the score weighs it apart
+(`score_of`), by numbers that were fitted for the encoder.
 """
 
 from __future__ import annotations
@@ -13,12 +14,20 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from persam.method.cues import fuses_cues
 from persam.method.learn import Learned
+from persam.method.settings import Settings
+from persam.models.fitted import Fitted
 from persam.reference import Reference
 
 AFAR = 0.45  # how large the photo is from afar, as a share of its sides
 FILLS = 0.2  # share of the photo from which on what it shows is large
 GREY = (124, 116, 104)  # around it: the mean colour of photos, which encoders take as nothing
+
+
+def looks_from_afar(settings: Settings, fitted: Fitted | None) -> bool:
+    """Whether references are learned from afar, too: if that is set, and what is seen there can be weighed."""
+    return settings.from_afar and fuses_cues(settings) and fitted is not None and bool(fitted.presence_afar)
 
 
 def learned_from_afar(

@@ -9,8 +9,10 @@ with the reference from several sides, and the answer is a number, 0..1:
     log score / (1 - score)  =  offset + sum of weight * (sign - its usual value)
 
 where the signs are those of `signs_of`, and the numbers are fitted, encoder by encoder (`models/fitted/`), on as many
-photos with the thing as without.  The score is for an album in which `USUAL` of the photos show it.  Where nothing was
-fitted: `similarity_score`.
+photos with the thing as without.  The score is for an album in which `USUAL` of the photos show it.  What was learned
+from afar, too (`method/afar.py`), has signs of its own and numbers of their own: the thing is as large as in its
+reference or smaller, one as probable as the other beforehand, so the mean of the odds of both counts.  Where nothing
+was fitted: `similarity_score`.
 
 The closer look.  What is small in the photo has few cells of the encoder; a window of the photo has all of them.  What
 was found small is looked for again in a window around the peak of the confidence map: the whole method once more.  Of
@@ -52,6 +54,7 @@ CELLS_ON_CPU = 16384  # of all prompts of a pass on a CPU: with 64 x 64 cells fo
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
 
 SIGNS = ("likeness", "explained", "colour")  # what a fitted score follows from, see `signs_of`
+SIGNS_FROM_AFAR = ("explained_afar", "colour_afar")  # the same of what was learned from afar
 USUAL = 0.25  # share of an album's photos in which a thing is, before one has looked
 MOST_ODDS = 60.0  # log odds beyond which a float's exponential says nothing new
 STEEPNESS = 8 * (1 / NEAR - 1)  # of `similarity_score`; the reference itself gets 0.94
@@ -230,10 +233,16 @@ def score_of(signs: Mapping[str, float], fitted: Fitted) -> float:
         signs: of `signs_of`; one that is missing speaks neither for nor against.
         fitted: the numbers of the concept's encoder.
     """
-    odds = fitted.presence_offset + math.log(USUAL / (1 - USUAL))
-    for name, (weight, usual) in fitted.presence.items():
-        odds += weight * (signs.get(name, usual) - usual)
-    return probability(odds)
+    odds = _log_odds(signs, fitted.presence, fitted.presence_offset)
+    if not signs.keys().isdisjoint(fitted.presence_afar):
+        afar = _log_odds(signs, fitted.presence_afar, fitted.presence_afar_offset)
+        odds = float(np.logaddexp(odds, afar)) - math.log(2)
+    return probability(odds + math.log(USUAL / (1 - USUAL)))
+
+
+def _log_odds(signs: Mapping[str, float], numbers: Mapping[str, tuple[float, float]], offset: float) -> float:
+    """`numbers`: of every sign its weight and its usual value."""
+    return offset + sum(weight * (signs.get(name, usual) - usual) for name, (weight, usual) in numbers.items())
 
 
 def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarray) -> dict[str, float]:
@@ -248,7 +257,8 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
     Returns:
         `similarity` at the peak; and for a concept with cues: `likeness`, it as a share of the reference's own;
         `explained`, how well the object's cells find their like under the mask; `colour`, overlap of the colours of
-        both (missing without the photo's pixels). With several references the one that was met best counts.
+        both (missing without the photo's pixels). With several references the one that was met best counts; what was
+        learned from afar has an `explained_afar` and a `colour_afar` instead. (A likeness from afar says nothing.)
 
     Also measured, and left out: the decoder's predicted IoU, the mask's agreement with the confidence map, and how well
     the mask's cells find their like on the object. They made no difference, or it was worse on photos of another sort.
@@ -264,11 +274,15 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
         cells = matching.frame.cells_under(torch.from_numpy(mask)).to(features.device)
     else:
         cells = _peak_cells(matching, prior)
-    if image.pixels is not None:
-        colours = object_colours(image.pixels, mask)
-        signs["colour"] = max(float(np.sqrt(colours * kept.colours.cpu().numpy()).sum()) for kept in concept.cues)
+    colours = None if image.pixels is None else object_colours(image.pixels, mask)
+    for suffix, views in (("", concept.views), ("_afar", concept.views_from_afar)):
+        for kept in concept.cues[views]:
+            seen = {"explained": _explained(features[:, cells], kept)}
+            if colours is not None:
+                seen["colour"] = float(np.sqrt(colours * kept.colours.cpu().numpy()).sum())
+            for name, value in seen.items():
+                signs[name + suffix] = max(value, signs.get(name + suffix, value))
     signs["likeness"] = prior.similarity * NEAR / max(concept.threshold, 1e-3)
-    signs["explained"] = max(_explained(features[:, cells], kept) for kept in concept.cues)
     return signs
 
 

@@ -77,7 +77,7 @@ def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tun
     matching = image.other or image
     settings = _settings_of(concept, tuned)
     similarities = similarity_maps(matching.features, concept.targets, tuned)
-    cells = similarity = similarities.amax(0)
+    cells = similarity = similarities[concept.views].amax(0)
     alike = nearer = None
     if concept.fitted is not None and fuses_cues(settings):
         cells, nearer = fused_confidence(matching, similarities, concept, settings, image.pixels)

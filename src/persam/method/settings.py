@@ -65,8 +65,8 @@ class Settings:
         closer_look: look again in a window of the photo, for something small (`method/find.py`); needs numbers that
             were fitted for the encoder. ``small``: where what was found is small; ``always``: in every photo, which
             takes twice as long; ``off``.
-        from_afar: learn what fills its reference as it looks from afar, too (`method/afar.py`); for a confidence map of
-            cues.
+        from_afar: learn what fills its reference as it looks from afar, too (`method/afar.py`); needs a map of cues,
+            and numbers that were fitted for the encoder.
         tuned_prior: whether a tuned concept uses negative point and guidance as an untuned one does (the paper's text),
             or only positive points (published PerSAM-F).
     """
@@ -95,7 +95,7 @@ class Settings:
     refine: bool = True
     pixel_evidence: bool = True
     closer_look: Literal["off", "small", "always"] = "small"
-    from_afar: bool = False
+    from_afar: bool = True
     tuned_prior: bool = True
 
     def __post_init__(self) -> None:
@@ -179,6 +179,7 @@ PRESETS: dict[str, Settings] = {
         refine=False,
         pixel_evidence=False,
         closer_look="off",
+        from_afar=False,
         tuned_prior=False,
     ),
     "paper": Settings(
@@ -195,6 +196,7 @@ PRESETS: dict[str, Settings] = {
         refine=False,
         pixel_evidence=False,
         closer_look="off",
+        from_afar=False,
     ),
     "persam": Settings(),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from persam.concept import Concept
@@ -54,8 +53,6 @@ class ClipMemory(Resumable):
 
     def _join(self) -> None:
         shots = self._kept
-        self.concept = replace(
-            self.learned,
-            targets=self.learned.targets + tuple(target for _, target, _ in shots),
-            cues=self.learned.cues + tuple(cues for *_, cues in shots) if self.learned.cues else (),
+        self.concept = self.learned.also_seen_as(
+            tuple(target for _, target, _ in shots), tuple(cues for *_, cues in shots)
         )

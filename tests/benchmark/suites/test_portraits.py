@@ -33,9 +33,7 @@ def test_nothing_is_cut_where_there_is_no_object():
 
 def test_only_the_references_change():
     tiny, (photo, mask) = PerSAM.from_pretrained("tiny", device="cpu").model, draw_scene(radius=20)
-    methods = [
-        PortraitMethod("PerSAM", how, tiny, Settings.of("persam").but(from_afar=True)) for how in (AS_IT_IS, PORTRAIT)
-    ]
+    methods = [PortraitMethod("PerSAM", how, tiny, Settings.of("persam")) for how in (AS_IT_IS, PORTRAIT)]
     plain, cut = (each.learn([Example(SharedPhoto(photo), mask)], "disc") for each in methods)
     assert (plain.from_afar, cut.from_afar) == (0, 1)
     assert plain.references[0].size == photo.shape[:2] != cut.references[0].size

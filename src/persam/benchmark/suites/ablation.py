@@ -24,6 +24,7 @@ _OFF: dict[str, dict[str, Any]] = {
     "no evidence of pixels": {"pixel_evidence": False},
     "no refinement at the edges": {"refine": False},
     "no closer look": {"closer_look": "off"},
+    "nothing from afar": {"from_afar": False},
     "no negative point": {"negative_point": False},
     "no dense prior": {"dense_prior": False},
     "one positive point": {"positive_points": 1},

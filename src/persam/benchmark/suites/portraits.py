@@ -13,7 +13,7 @@ from persam.benchmark.suites.suite import Findings, Trial, change, headline
 from persam.concept import Concept
 from persam.errors import UsageError
 from persam.instance import mask_box
-from persam.method.cues import fuses_cues
+from persam.method.afar import looks_from_afar
 from persam.method.settings import Settings
 from persam.models.base import PromptableModel
 from persam.models.fitted import fitted_for
@@ -69,11 +69,11 @@ def show_portraits(trial: Trial, mode: str = "persam") -> Findings:
         UsageError: no such mode, or nothing can be learned from afar in it, or with this model.
     """
     settings = Settings.of(mode)
-    if not fuses_cues(settings):
+    if not settings.from_afar:
         raise UsageError(f"Nothing is learned from afar in mode {mode}; use mode persam.")
-    if fitted_for(trial.model, trial.encoder) is None:
+    if not looks_from_afar(settings, fitted_for(trial.model, trial.encoder)):
         raise UsageError("Nothing is learned from afar with this model, as no numbers were fitted for its encoder.")
-    forms = {"as it is seen": settings, "from afar, too": settings.but(from_afar=True)}
+    forms = {"as it is seen": settings.but(from_afar=False), "from afar, too": settings}
     methods = [
         PortraitMethod(form, reference, settings=chosen, **trial.shared)
         for reference in (AS_IT_IS, PORTRAIT)

@@ -37,6 +37,8 @@ class Fitted:
         presence: of every sign that the thing is there (`method/find.py`), its weight in the log odds of the score
             and its usual value.
         presence_offset: added to them.
+        presence_afar, presence_afar_offset: the same of the signs from afar (`method/afar.py`); without any, nothing is
+            learned from there.
     """
 
     cues: Mapping[str, float] = field(hash=False)
@@ -44,6 +46,8 @@ class Fitted:
     refine: bool
     presence: Mapping[str, tuple[float, float]] = field(hash=False)
     presence_offset: float
+    presence_afar: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
+    presence_afar_offset: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -57,12 +61,15 @@ class Fitted:
             KeyError, TypeError, ValueError: something is missing, or no number.
         """
         cues = {str(name): _number(weight) for name, weight in values["cues"].items()}
-        presence = {
-            str(name): (_number(weight), _number(usual)) for name, (weight, usual) in values["presence"].items()
-        }
+        presence, afar = (
+            {str(name): (_number(weight), _number(usual)) for name, (weight, usual) in signs.items()}
+            for signs in (values["presence"], values.get("presence_afar", {}))  # persam 0.1.0 may lack the latter
+        )
         if not isinstance(values["refine"], bool):
             raise TypeError(f"refine is {values['refine']!r}, not true or false")
-        return cls(cues, _number(values["offset"]), values["refine"], presence, _number(values["presence_offset"]))
+        offsets = values["offset"], values["presence_offset"], values.get("presence_afar_offset", 0.0)
+        offset, presence_offset, afar_offset = (_number(each) for each in offsets)
+        return cls(cues, offset, values["refine"], presence, presence_offset, afar, afar_offset)
 
 
 def _number(value: Any) -> float:
