@@ -164,9 +164,17 @@ class TestEvidence:
             return pixel_odds(self.drawn, prior, self.pixels, [cues_of(colour)])
 
         less, more = odds(0.0), odds(0.5)
-        if less is not None:
-            assert more is not None
+        if less is not None and more is not None:  # which it is not where it would run away
             assert (more >= less - 1e-6).all()
+
+    def test_evidence_that_would_more_than_double_what_was_drawn_is_not_taken(self):
+        everywhere = prior_in(self.frame, torch.full((8, 8), 2.0), torch.full((8, 8), 20.0))
+        assert pixel_odds(self.drawn, everywhere, self.pixels, [cues_of(3.0)]) is None
+        drawn = torch.full_like(self.drawn, 4.0)
+        drawn[:, : drawn.shape[1] // 3] = -1.0
+        odds = pixel_odds(drawn, everywhere, self.pixels, [cues_of(3.0)])
+        assert odds is not None
+        assert (odds > 0).all()  # it adds a third of the photo to two thirds
 
     @pytest.mark.parametrize("none", ["no cues", "no nearer cells"])
     def test_without_evidence_it_is_what_the_decoder_drew(self, none):

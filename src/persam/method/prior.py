@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from persam.concept import Concept
 
 OUTSIDE_LOGIT = -2.0  # of the map as a mask prompt, in the padding (REBASE)
+NEARLY = 2.0  # log odds below the peak's, down to which a place still belongs to what lies there
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Prior:
         guidance: target-guided attention and target-semantic prompting of the first pass, or None.
         alike: the similarity at the decoder's low resolution, (h, w), where cues are fused; otherwise None, as the map
             is the similarity.
-        box: box prompt of the first pass, canvas pixels (4,), or None; only where it is known before one has looked.
+        box: box prompt of the first pass, canvas pixels (4,), or None.
         nearer: how much more alike a cell is to the nearest cells of the object than to those of its background, mean
             of the references, (rows, columns) in [-2, 2]; None where these cues are off.
     """
@@ -100,7 +101,7 @@ def prior_from(
     alike: Tensor | None = None,
     nearer: Tensor | None = None,
 ) -> Prior:
-    """Points and guidance for a confidence map at its resolutions (see `Prior`)."""
+    """Points, box and guidance for a confidence map at its resolutions (see `Prior`)."""
     pick, confidence = (canvas_points, canvas) if photo is None else (photo_points, photo)
     points, labels = pick(confidence, frame, settings.negative_point, settings.positive_points)
     inside = frame.inside_of(canvas)
@@ -112,9 +113,8 @@ def prior_from(
         peak = canvas.detach().masked_fill(~inside, -torch.inf).argmax()
         similarity = float((canvas if alike is None else alike).detach().flatten()[peak])
         dense = standard[None, None] if settings.dense_prior else None
-    return Prior(
-        frame, cells, canvas, standard, photo, similarity, points, labels, dense, guidance, alike, nearer=nearer
-    )
+    box = confident_box(canvas, frame) if settings.prior_box and alike is not None else None
+    return Prior(frame, cells, canvas, standard, photo, similarity, points, labels, dense, guidance, alike, box, nearer)
 
 
 # ------------------------------------------------------------------------------ Eq. 5-6: the confidence map S
@@ -240,6 +240,30 @@ def _spread(values: Tensor, count: int) -> list[int]:
     return taken
 
 
+def confident_box(confidence: Tensor, frame: Frame) -> np.ndarray:
+    """The box around the places that are nearly as confident as the peak, `NEARLY`, and connected with it.
+
+    A point alone leaves open how large the thing is, and a decoder that has to guess draws the table under the cup.
+
+    Args:
+        confidence: log odds on the canvas, (h, w).
+        frame: of the photo.
+
+    Returns:
+        Canvas pixels (x0, y0, x1, y1).
+    """
+    values = confidence.detach().masked_fill(~frame.inside_of(confidence), -torch.inf)
+    peak = int(values.argmax())
+    near = (values > values.flatten()[peak] - NEARLY).cpu().numpy()
+    _, parts = cv2.connectedComponents(near.astype(np.uint8))
+    y, x = np.nonzero(parts == parts.flat[peak])
+    (height, width), size = frame.canvas, _size(values)
+    corners = torch.tensor([y.min() * size[1] + x.min(), y.max() * size[1] + x.max()])
+    low, high = frame.cell_centres(corners, size)
+    half = np.array([width / size[1], height / size[0]]) / 2
+    return np.concatenate([low - half, np.minimum(high + half, np.array(frame.content[::-1]) - 0.5)])
+
+
 # ------------------------------------------- Eq. 8: target-guided attention; Eq. 9-10: target-semantic prompting
 
 
@@ -336,7 +360,9 @@ def _settings_of(concept: Concept, tuned: bool) -> Settings:
     """A tuned concept's prior may have positive points alone (`Settings.tuned_prior`), as published."""
     if not tuned or concept.settings.tuned_prior:
         return concept.settings
-    return concept.settings.but(negative_point=False, attention="off", semantic="off", dense_prior=False)
+    return concept.settings.but(
+        negative_point=False, attention="off", semantic="off", dense_prior=False, prior_box=False
+    )
 
 
 def _size(values: Tensor) -> Size:

@@ -3,9 +3,15 @@
 Pass 1: points and guidance. Pass 2: the same points and the mask so far. Pass 3: also its tight box.
 A tuned concept's pass 1 gives the weighted sum of the three scales (Eq. 11), and its pass 2 already has the box
 (published).  Mode persam then looks back: a refinement may have left the object, and a mask of an earlier pass may be
-the better one.  At the end what the reference knows of every pixel is added, and the outline is drawn to the edges of
-the photo.  Whether it is the thing: `method/find.py`, which also puts the passes' questions to the decoder, those of
-several concepts in one pass.
+the better one.
+
+Where the prior has a box, so that it is known how large the thing is, there is no cascade.  One pass has all that
+steers, another one point and box alone, as decoders are trained.  They err in different ways, so of each the mask is
+taken that goes best with one of the other's, and the mean of the two counts.
+
+At the end what the reference knows of every pixel is added, and the outline is drawn to the edges of the photo.
+Whether it is the thing: `method/find.py`, which also puts the passes' questions to the decoder, those of several
+concepts in one pass.
 """
 
 from __future__ import annotations
@@ -26,13 +32,15 @@ from persam.method.prior import Prior
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Guidance, PromptableModel, Prompts, Question
 
-LOOK_BACK = "best of all passes"  # name of the step that is no pass of the decoder
+LOOK_BACK, MEAN = "best of all passes", "mean of both passes"  # names of steps that are no passes of the decoder
+CONCORD = 0.6  # how much it counts that the masks of two passes are the same
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
 
 # Log odds of a pixel, and how much each says of it at most. Chosen on training and validation photos.
 DRAWN_MOST = 4.0
 NEARER, NEARER_MOST = 5.0, 2.0  # by unit of cosine
-CONFIDENCE, CONFIDENCE_MOST = 0.3, 1.5  # by unit of the confidence map's log odds
+CONFIDENCE, CONFIDENCE_MOST = 0.2, 1.5  # by unit of the confidence map's log odds
+MOSTLY = 0.5  # share of a part that the decoder drew, below which it is another thing, or evidence has run away
 COLOURS = 0.3  # by unit of a colour's log ratio
 CLOSE = 0.2  # how far from where a thing is thought to be its colours speak for it, as a share of its size
 
@@ -89,6 +97,8 @@ def cascade(prior: Prior, settings: Settings, scale_weights: Tensor | None = Non
     """
     tuned = scale_weights is not None
     steps = [first or (yield from _first_step(prior, settings, scale_weights))]
+    if settings.prior_box and prior.box is not None:
+        return (yield from _point_and_box(steps[0], prior, settings))
     passes = (("refined", tuned), ("refined with box", True)) if settings.cascade else ()
     for name, with_box in passes:
         before = last_good(steps).taken
@@ -111,6 +121,34 @@ def _first_step(prior: Prior, settings: Settings, weights: Tensor | None) -> Gen
     else:
         step = _weighted(decoded, prior, settings, weights)
     return step if prior.guidance is None else replace(step, presence=None)
+
+
+def _point_and_box(first: Step, prior: Prior, settings: Settings) -> Passes:
+    """The first pass, what the decoder draws by point and box alone, and the mean of both.
+
+    Every pair of masks, one of each pass, is worth the sum of their predicted IoU and agreement with the map, and
+    `CONCORD` times the IoU of the two; the best pair is taken.  (Of a weighted sum there is one mask.)
+    """
+    decoded = yield prompts_at(prior, prior.box), True, None
+    logits, scores = decoded.logits[0], decoded.scores[0]
+    of_first, worth = first.logits, _ranking(first.logits, first.scores, prior, settings.final_agreement)
+    if first.best < 0:
+        of_first, worth = first.taken[None], worth[:1] * 0
+    pairs = worth[:, None] + _ranking(logits, scores, prior, settings.final_agreement)
+    pairs = pairs + CONCORD * _overlap(of_first, logits, prior.frame)
+    one, other = divmod(int(pairs.argmax()), len(logits))
+    if first.best >= 0:
+        first = replace(first, best=one, taken=of_first[one], predicted_iou=float(first.scores[one]))
+    is_bad = settings.fallback and not _good(logits[other], prior.frame, first.taken)
+    predicted = float(scores[other])
+    presence = _presence(decoded)
+    alone = Step("point and box alone", logits, scores, other, logits[other], predicted, prior.box, is_bad, presence)
+    if is_bad:
+        return [first, alone]
+    taken = (first.taken + alone.taken) / 2
+    is_bad = settings.fallback and not _good(taken, prior.frame, first.taken)
+    predicted = (first.predicted_iou + predicted) / 2
+    return [first, alone, Step(MEAN, taken[None], scores.new_tensor([predicted]), 0, taken, predicted, dropped=is_bad)]
 
 
 def question_at(prior: Prior, *, multimask: bool) -> Question:
@@ -185,12 +223,21 @@ def _choose(
 ) -> Step:
     """Take the mask with the highest predicted IoU, or, if so set, also with the best agreement with the map."""
     logits, scores = decoded.logits[0], decoded.scores[0]
-    ranking = scores
-    if settings.agreement:
-        ranking = scores + settings.agreement * agreement(logits, prior)
-    best = int(ranking.argmax())
+    best = int(_ranking(logits, scores, prior, settings.agreement).argmax())
     dropped = settings.fallback and before is not None and not _good(logits[best], prior.frame, before)
     return Step(name, logits, scores, best, logits[best], float(scores[best]), box, dropped, _presence(decoded))
+
+
+def _ranking(logits: Tensor, scores: Tensor, prior: Prior, weight: float) -> Tensor:
+    """What masks (M, h, w) are worth, (M,): their predicted IoU, and `weight` times the agreement with the map."""
+    return scores + weight * agreement(logits, prior) if weight else scores
+
+
+def _overlap(ones: Tensor, others: Tensor, frame: Frame) -> Tensor:
+    """IoU within the photo of masks (n, h, w) with other masks (m, h, w), each given by its logits: (n, m)."""
+    covered, other = ((frame.within(each) > 0).float().flatten(1) for each in (ones, others))
+    common = covered @ other.T
+    return common / (covered.sum(1)[:, None] + other.sum(1) - common).clamp(min=1)
 
 
 def _weighted(first: Decoded, prior: Prior, settings: Settings, weights: Tensor) -> Step:
@@ -215,7 +262,7 @@ def _look_back(steps: list[Step], prior: Prior, weight: float) -> list[Step]:
         masks.append(steps[0].taken[None])
         scores.append(scores[0].new_tensor([steps[0].predicted_iou]))
     every, predicted = torch.cat(masks), torch.cat(scores)
-    best = int((predicted + weight * agreement(every, prior)).argmax())
+    best = int(_ranking(every, predicted, prior, weight).argmax())
     if torch.equal(every[best], last_good(steps).taken):
         return []
     one = slice(best, best + 1)
@@ -277,7 +324,8 @@ def photo_mask(
 
 def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[CueFeatures]) -> np.ndarray | None:
     """Log odds that a pixel of the small photo shows the thing, (h', w') float32; the mask is where they exceed 0.
-    None where there is no evidence, or where of so small a mask nothing certain can be said.
+    None where there is no evidence, where of so small a mask nothing certain can be said, or where evidence would more
+    than double it.
 
     The decoder draws what its prompts lead to, and leaves out a swan's neck or takes the saucer for a cat; the
     reference knows the object's cells and colours, and those of its background.  Evidence adds up:
@@ -294,9 +342,10 @@ def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[
     odds += np.clip(NEARER * _on_pixels(prior.nearer, prior.frame, pixels), -NEARER_MOST, NEARER_MOST)
     odds += np.clip(CONFIDENCE * _on_pixels(prior.cells, prior.frame, pixels), -CONFIDENCE_MOST, CONFIDENCE_MOST)
     odds += colour_odds(pixels, cues, mask)
-    _, parts = cv2.connectedComponents((odds > 0).astype(np.uint8))
-    # A part of which the decoder drew nothing is another thing.
-    odds = np.where(np.isin(parts, parts[mask]), odds, np.minimum(odds, 0))
+    count, parts = cv2.connectedComponents((odds > 0).astype(np.uint8))
+    drawn_of, size = (np.bincount(parts[where], minlength=count) for where in (mask, np.ones_like(mask)))
+    belongs = drawn_of >= MOSTLY * size
+    odds = np.where(belongs[parts], odds, np.minimum(odds, 0))
     return odds if (odds > 0).any() else None
 
 

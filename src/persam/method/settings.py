@@ -46,6 +46,9 @@ class Settings:
         positive_points: how many positive points at most, spread over the confident region (1: the peak alone).
         negative_point: also give the place of least confidence as a negative point (Eq. 7).
         dense_prior: give the z-scored confidence map as the first pass's mask prompt (REBASE); needs `map` ``cells``.
+        prior_box: also give a box around the places that are nearly as confident as the peak, and connected with it,
+            for a map of cues. A second pass has point and box alone, and the mean of both masks counts; the cascade is
+            left out.
         attention: target-guided attention (Eq. 8). ``sigmoid``: sigmoid of the z-scored map on a grid stretched over
             the photo, added to the attention weights, second softmax (published); ``softmax``: alpha times the softmax
             of the map, added to the weights, second softmax (the equation as printed, inert at alpha 1); ``logits``:
@@ -83,6 +86,7 @@ class Settings:
     positive_points: int = 1
     negative_point: bool = False
     dense_prior: bool = True
+    prior_box: bool = True
     attention: Literal["sigmoid", "softmax", "logits", "off"] = "logits"
     alpha: float = 1.0
     semantic: Literal["mean", "unit", "off"] = "mean"
@@ -171,6 +175,7 @@ PRESETS: dict[str, Settings] = {
         colour_cue=False,
         map="photo",
         dense_prior=False,
+        prior_box=False,
         attention="sigmoid",
         semantic="mean",
         first_pass="single",
@@ -189,6 +194,7 @@ PRESETS: dict[str, Settings] = {
         background_cue=False,
         colour_cue=False,
         dense_prior=False,
+        prior_box=False,
         attention="softmax",
         semantic="unit",
         first_pass="single",

@@ -25,6 +25,7 @@ _PLAIN = {
     "positive_points": 1,
     "negative_point": False,
     "dense_prior": False,
+    "prior_box": False,
     "attention": "off",
     "semantic": "off",
     "first_pass": "scales",

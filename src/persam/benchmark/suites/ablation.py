@@ -27,6 +27,7 @@ _OFF: dict[str, dict[str, Any]] = {
     "nothing from afar": {"from_afar": False},
     "no negative point": {"negative_point": False},
     "no dense prior": {"dense_prior": False},
+    "no box in the first pass": {"prior_box": False},
     "one positive point": {"positive_points": 1},
     "no background subspace": {"background_subspace": 0.0},
     "no attention": {"attention": "off"},

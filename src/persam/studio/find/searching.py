@@ -21,7 +21,7 @@ from persam.errors import PersamError
 from persam.explain import explain
 from persam.geometry import Size, shrink
 from persam.images import read_smaller
-from persam.method.segment import LOOK_BACK
+from persam.method.segment import LOOK_BACK, MEAN
 from persam.reference import Reference
 from persam.segmentation import SURE_ENOUGH, UNSURE, Segmentation
 from persam.server.engine import BusyError
@@ -54,6 +54,8 @@ _PASSES = {
     "first pass, weighted scales": "The decoder is given the points; its three masks are added with the tuned weights.",
     "refined": "The decoder is given its own mask once more, which makes the outline better.",
     "refined with box": "The decoder is given its mask and the box around it, which keeps it from running away.",
+    "point and box alone": "The decoder is given the point and the box once more, without all that steers it.",
+    MEAN: "The masks of both passes are averaged, as they err in different ways.",
     LOOK_BACK: "Of the masks of all passes, the one that agrees best with the confidence map counts.",
 }
 
