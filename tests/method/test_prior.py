@@ -18,10 +18,12 @@ from persam import Concept, PerSAM
 from persam.geometry import Frame
 from persam.method.learn import TargetFeatures, background_basis, without_background
 from persam.method.prior import (
+    NEARLY,
     OUTSIDE_LOGIT,
     canvas_confidence,
     canvas_points,
     confidence_cells,
+    confident_box,
     guidance_for,
     logit_attention,
     photo_confidence,
@@ -34,6 +36,7 @@ from persam.method.prior import (
     suppressed,
     z_score,
 )
+from persam.method.segment import tight_box
 from persam.method.settings import Settings
 from persam.models.base import Guidance
 
@@ -292,6 +295,51 @@ class TestCanvasPoints:
         inside = values[:16].numpy()
         np.testing.assert_allclose(dense[0, 0, :16], (inside - inside.mean()) / inside.std(ddof=1), atol=1e-4)
         assert bool((dense[0, 0, 16:] == OUTSIDE_LOGIT).all())
+
+
+class TestConfidentBox:
+    """Around what is nearly as confident as the peak."""
+
+    @given(seed=seeds, frame=st.sampled_from([SQUARE, WIDE, TALL]))
+    def test_holds_the_places_that_can_be_reached_from_the_peak(self, seed, frame):
+        values = 3 * smooth(seed)
+        rows, columns = (side // 2 for side in frame.content)  # of the map that show the photo
+        shown = values[:rows, :columns]
+        peak = divmod(int(shown.argmax()), columns)
+        reached, front = {peak}, [peak]
+        while front:
+            y, x = front.pop()
+            for near in ((y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
+                inside = 0 <= near[0] < rows and 0 <= near[1] < columns and near not in reached
+                if inside and shown[near] > shown[peak] - NEARLY:
+                    reached.add(near)
+                    front.append(near)
+        region = torch.full((32, 32), -1.0)
+        for place in reached:
+            region[place] = 1.0
+        np.testing.assert_allclose(confident_box(values, frame), tight_box(region, frame, photo=False))
+
+    @given(seed=seeds, axis=st.sampled_from([0, 1]))
+    def test_flipping_the_map_flips_the_box(self, seed, axis):
+        values = 3 * smooth(seed)
+        box = confident_box(values, SQUARE).reshape(2, 2)
+        mirrored = box.copy()
+        mirrored[:, 1 - axis] = 63 - box[::-1, 1 - axis]
+        np.testing.assert_allclose(confident_box(values.flip(axis), SQUARE).reshape(2, 2), mirrored)
+
+    def test_one_place_and_all_of_the_photo(self):
+        values = torch.zeros(32, 32)
+        values[3, 5] = NEARLY + 1
+        np.testing.assert_allclose(confident_box(values, SQUARE), [9.5, 5.5, 11.5, 7.5])
+        np.testing.assert_allclose(confident_box(torch.zeros(32, 32), WIDE), [-0.5, -0.5, 63.5, 31.5])
+
+    def test_there_is_one_where_the_map_is_log_odds(self):
+        values = smooth(4)
+        maps = values[::4, ::4], values, None, SQUARE
+        fused = prior_from(*maps, PERSAM, TARGETS, values)
+        np.testing.assert_allclose(fused.box, confident_box(values, SQUARE))
+        assert prior_from(*maps, PERSAM.but(prior_box=False), TARGETS, values).box is None
+        assert prior_from(*maps, PERSAM, TARGETS).box is None  # a cosine of 2 less says nothing
 
 
 class TestSpread:

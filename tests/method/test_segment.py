@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from tests.fakes import ScriptedModel, blob
 from persam.geometry import Frame
 from persam.method.find import side_by_side
 from persam.method.prior import Prior, standard_map
-from persam.method.segment import agreement, cascade, last_good, tight_box
+from persam.method.segment import MEAN, agreement, cascade, last_good, tight_box
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, Guidance
 
@@ -106,6 +108,66 @@ class TestPasses:
             )
             chosen[weight] = steps[-1].best
         assert chosen == {0.0: 0, 1.0: 1}
+
+
+class TestPointAndBox:
+    """Where the prior has a box: two passes, one of them without guidance, and the mean of both."""
+
+    BOX = np.array([7.5, 5.5, 33.5, 27.5])
+    ELSEWHERE = blob(SIZE, (20, 30), (20, 30))
+    BOXED = PLAIN.but(final_agreement=0.15)
+
+    def boxed(self, **options) -> Prior:
+        return replace(scene(**options), box=self.BOX)
+
+    def test_what_each_is_asked_and_what_counts(self):
+        dense, guidance = torch.randn(1, 1, *SIZE), Guidance(torch.zeros(1, 1, 1, 64), "before", torch.zeros(6))
+        model, steps = run([GOOD, OTHER], self.BOXED, scene=self.boxed(dense=dense, guidance=guidance))
+        first, second = model.calls
+        for prompts, multimask, _ in model.calls:
+            assert multimask
+            np.testing.assert_allclose(prompts.boxes[0], self.BOX)
+            torch.testing.assert_close(prompts.points, torch.tensor([[[20.0, 16.0], [50.0, 3.0]]]))
+        assert first[0].logits is dense
+        assert first[2] is guidance
+        assert second[0].logits is None
+        assert second[2] is None
+        assert [step.name for step in steps][1:] == ["point and box alone", MEAN]
+        torch.testing.assert_close(last_good(steps).taken, (GOOD + OTHER) / 2)
+        assert last_good(steps).predicted_iou == pytest.approx((steps[0].predicted_iou + steps[1].predicted_iou) / 2)
+
+    def test_without_the_switch_the_box_is_a_prompt_of_the_first_pass_and_the_cascade_follows(self):
+        model, _ = run([GOOD, OTHER, THIRD], PLAIN.but(prior_box=False), scene=self.boxed())
+        assert [prompts.boxes is None for prompts, *_ in model.calls] == [False, True, False]
+
+    def test_the_masks_that_go_together_are_taken(self):
+        """The likeliest of each pass are different things; the next ones are the same."""
+        script = [torch.stack([self.ELSEWHERE, GOOD, EMPTY]), torch.stack([EVERYTHING, OTHER, EMPTY])]
+        _, steps = run(script, self.BOXED, scores=[0.8, 0.7, 0.1], scene=self.boxed())
+        assert [step.best for step in steps] == [1, 1, 0]
+        torch.testing.assert_close(steps[0].taken, GOOD)
+        torch.testing.assert_close(last_good(steps).taken, (GOOD + OTHER) / 2)
+        assert last_good(steps).predicted_iou == pytest.approx(0.7)
+
+    @pytest.mark.parametrize("bad", [EMPTY, EVERYTHING])
+    def test_what_comes_out_empty_or_runs_away_is_left_out(self, bad):
+        _, steps = run([GOOD, bad], self.BOXED, scene=self.boxed())
+        assert [step.dropped for step in steps] == [False, True]
+        torch.testing.assert_close(last_good(steps).taken, GOOD)
+
+    def test_where_the_mean_is_empty_the_second_pass_counts(self):
+        strong = torch.full(SIZE, -9.0)  # nothing at all, and surely so
+        _, steps = run([strong, GOOD], self.BOXED, scene=self.boxed())
+        assert [step.dropped for step in steps] == [False, False, True]
+        torch.testing.assert_close(last_good(steps).taken, GOOD)
+
+    def test_of_a_tuned_concept_the_weighted_sum_is_the_first_mask(self):
+        scales = torch.stack([GOOD, OTHER, self.ELSEWHERE])
+        weights = torch.tensor([0.5, 0.5, 0.0])
+        _, steps = run([scales, scales], self.BOXED, scene=self.boxed(), scale_weights=weights)
+        assert steps[0].best == -1
+        torch.testing.assert_close(steps[0].taken, (GOOD + OTHER) / 2)
+        torch.testing.assert_close(last_good(steps).taken, (steps[0].taken + steps[1].taken) / 2)
 
 
 class TestLookingBack:
