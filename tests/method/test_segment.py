@@ -133,6 +133,7 @@ class TestPointAndBox:
         assert second[0].logits is None
         assert second[2] is None
         assert [step.name for step in steps][1:] == ["point and box alone", MEAN]
+        assert [step.box is self.BOX for step in steps] == [True, True, False]
         torch.testing.assert_close(last_good(steps).taken, (GOOD + OTHER) / 2)
         assert last_good(steps).predicted_iou == pytest.approx((steps[0].predicted_iou + steps[1].predicted_iou) / 2)
 

@@ -117,7 +117,7 @@ def cascade(prior: Prior, settings: Settings, scale_weights: Tensor | None = Non
 def _first_step(prior: Prior, settings: Settings, weights: Tensor | None) -> Generator[Question, Decoded, Step]:
     decoded = yield question_at(prior, multimask=weights is not None or settings.first_pass == "scales")
     if weights is None:
-        step = _choose("first pass", decoded, prior, settings)
+        step = _choose("first pass", decoded, prior, settings, box=prior.box)
     else:
         step = _weighted(decoded, prior, settings, weights)
     return step if prior.guidance is None else replace(step, presence=None)
@@ -248,7 +248,7 @@ def _weighted(first: Decoded, prior: Prior, settings: Settings, weights: Tensor)
     scores, share = first.scores[0], weights.to(first.scores).abs()
     predicted_iou = float((share * scores).sum() / share.sum())
     name = "first pass, weighted scales"
-    return Step(name, first.logits[0], scores, -1, taken, predicted_iou, presence=_presence(first))
+    return Step(name, first.logits[0], scores, -1, taken, predicted_iou, prior.box, presence=_presence(first))
 
 
 def _presence(decoded: Decoded) -> float | None:
