@@ -158,14 +158,15 @@ def sign_examples(persam: PerSAM, pairs: list[Pair]) -> list[dict[str, float]]:
 
 
 def fit_signs(
-    seen: list[dict[str, float]], truth: list[bool], names: tuple[str, ...]
+    seen: list[dict[str, float]], truth: list[bool], names: tuple[str, ...], fewest: int = 2
 ) -> tuple[dict[str, tuple[float, float]], float]:
-    """Weight and usual value of some of the signs, and the offset: `Fitted.presence`; ({}, 0) if few have them."""
+    """Weight and usual value of some of the signs, and the offset: `Fitted.presence`; ({}, 0) if fewer than `fewest`
+    examples have them."""
     examples = Examples()
     for signs, is_there in zip(seen, truth, strict=True):
         if signs.keys() >= set(names):
             examples.add({name: [signs[name]] for name in names}, is_there)
-    if len(examples.truth) < 2 * FEWEST:
+    if len(examples.truth) < fewest:
         return {}, 0.0
     weights, offset = logistic_regression(examples)
     usual = {name: float(np.mean(values)) for name, values in examples.columns.items()}
@@ -203,7 +204,7 @@ def fit(persam: PerSAM, pairs: list[Pair]) -> tuple[Fitted, dict[str, float]]:
     seen = sign_examples(_with(persam, fitted), pairs[half:])
     truth = [True, False] * (len(seen) // 2)
     presence, presence_offset = fit_signs(seen, truth, SIGNS)
-    afar, afar_offset = fit_signs(seen, truth, SIGNS_FROM_AFAR)
+    afar, afar_offset = fit_signs(seen, truth, SIGNS_FROM_AFAR, 2 * FEWEST)
     fitted = Fitted(weights, offset, fitted.refine, presence, presence_offset, afar, afar_offset)
     figures = {
         "pairs": len(pairs),

@@ -205,14 +205,14 @@ class PerSAM:
         earlier = None if base is None else self._untuned(base)
         learned = [self._learn_one(reference) for reference in references]
         matcher, model_name = self.encoder or self.model, called(self.model.name)
-        fitted = self.fitted if fuses_cues(self.settings) or self.settings.refine else None
-        fitted = earlier.fitted if earlier else fitted
+        used = self.fitted if fuses_cues(self.settings) or self.settings.refine else None
+        settings, fitted = (earlier.settings, earlier.fitted) if earlier else (self.settings, used)
         calibrated = self.fitted is None if earlier is None else earlier.own_similarity is not None
-        afar = learned_from_afar(references, learned, self._learn_one) if looks_from_afar(self.settings, fitted) else []
+        afar = learned_from_afar(references, learned, self._learn_one) if looks_from_afar(settings, fitted) else []
         pairs = list(zip(references, learned, strict=True))
         concept = Concept(
             name=name or "object",
-            settings=self.settings,
+            settings=settings,
             model=self.model.fingerprint,
             model_name=model_name,
             encoder=matcher.fingerprint,
@@ -242,7 +242,7 @@ class PerSAM:
             UsageError: it was learned with other settings.
         """
         self.check(base)
-        if base.settings != self.settings:
+        if (own := base.settings) != self.settings.but(closer_look=own.closer_look, from_afar=own.from_afar):
             raise UsageError(
                 f'The concept "{base.name}" was learned with other settings (its mode is {base.mode}); load the model '
                 "with settings=concept.settings, or learn anew from concept.kept_references()."

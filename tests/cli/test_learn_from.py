@@ -116,7 +116,9 @@ def test_what_fills_its_photo_is_learned_from_afar_unless_it_is_not_wanted(run, 
         (2, 1),
     ]
     assert "leave out --from-afar" in refused("learn", *large, "-o", "x", "--from-afar", "--mode", "official", code=2)
-    assert "nothing to do" in refused("learn", "--from", "plain.safetensors", "-o", "x", "--from-afar", code=2)
+    for option in ("--from-afar", "--no-from-afar"):
+        told = refused("learn", "--from", "plain.safetensors", "-o", "x", "--tune", option, code=2)
+        assert "how photos are learned" in told
 
 
 def test_learned_anew_for_another_model(run, photo_file, mask_file, tmp_path):

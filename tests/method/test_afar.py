@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.conftest import draw_scene
 
-from persam import Concept, PerSAM, PersamError, Reference
+from persam import Concept, PerSAM, PersamError, PersamWarning, Reference, UsageError
 from persam.demo.albums import make_albums
 from persam.method.afar import AFAR, FILLS, GREY, learned_from_afar
 from persam.method.find import SIGNS, SIGNS_FROM_AFAR, USUAL, score_in, score_of, signs_of
@@ -97,6 +97,22 @@ def test_what_nothing_weighs_is_not_learned(tiny: PerSAM) -> None:
     assert tiny.learn(scene(LARGE, seed=1), base=first).from_afar == 0  # its numbers are those of the first
     without_cues = tiny.settings.but(nearest_cue=False, background_cue=False, colour_cue=False)
     assert PerSAM(tiny.model, settings=without_cues).learn(scene(LARGE)).from_afar == 0
+
+
+def test_a_shot_is_added_in_the_way_of_what_is_there(tiny: PerSAM) -> None:
+    first = without(tiny).learn(scene(LARGE))
+    both = tiny.learn(scene(LARGE, seed=1), base=first)
+    assert (len(both.references), both.from_afar, both.settings) == (2, 0, first.settings)
+    with pytest.raises(UsageError, match="other settings"):
+        PerSAM(tiny.model, settings=tiny.settings.but(attention="off")).learn(scene(LARGE), base=first)
+
+
+def test_a_mask_that_is_lost_from_afar_is_not_learned_so(tiny: PerSAM) -> None:
+    image, mask = np.full((2, 2, 3), 90, np.uint8), np.array([[True, False], [False, False]])
+    with pytest.warns(PersamWarning):
+        concept = tiny.learn(image, mask)
+    assert concept.references[0].coverage > FILLS
+    assert concept.from_afar == 0
 
 
 def test_what_was_seen_from_afar_comes_last(tiny: PerSAM) -> None:

@@ -95,7 +95,7 @@ def test_what_is_seen_from_afar_has_numbers_if_enough_pairs_show_it():
     assert np.isfinite(offset)
     others = [{"colour": 1.0}] * 40  # which are not seen from afar make no difference
     assert fit.fit_signs(seen + others, truth * 2, ("colour_afar",)) == (numbers, offset)
-    assert fit.fit_signs(seen[:14] + others, [*truth[:14], *truth], ("colour_afar",)) == ({}, 0.0)
+    assert fit.fit_signs(seen[:14] + others, [*truth[:14], *truth], ("colour_afar",), 16) == ({}, 0.0)
 
 
 def test_fitting_another_encoder(photos):
@@ -109,6 +109,7 @@ def test_fitting_another_encoder(photos):
     assert persam.fitted is None
     numbers, _ = fit.fit(persam, fit.learnable_pairs(photos, 96, 12, seed=0))
     assert set(numbers.cues) == {"similarity", "nearest", "background", "colour"}
+    assert set(numbers.presence) == set(SIGNS)
     assert all(np.isfinite(value) for value in numbers.cues.values())
 
 

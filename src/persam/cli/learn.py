@@ -107,7 +107,7 @@ def learn(
         bool | None,
         typer.Option(
             "--from-afar/--no-from-afar",
-            help="Learn what fills its photo as it looks when it is small, too. With --from: the concept's.",
+            help="Learn what fills its photo as it looks when it is small, too (mode persam); with --from: new ones.",
             show_default="from-afar",
         ),
     ] = None,
@@ -148,7 +148,7 @@ def learn(
 
     started = time.perf_counter()
     check_solver(solver)
-    looks = _looks_of(closer_look, None if photo is None else from_afar, mode)
+    looks = _looks_of(closer_look, from_afar, mode, photo)
     settings = Settings.of(mode or "persam").but(**looks) if mode or looks else None
     if photo is None and start is None:
         raise UsageError("Give a photo of the object, and a mask, a box, points, a scribble or words that show it.")
@@ -199,15 +199,17 @@ def learn(
         return
     unseen = looking.name if looking.is_loaded and preview is None else None
     _tell(concept, path, len(references), time.perf_counter() - started, base, unseen)
-    _tell_if_nothing_was_far(concept, from_afar)
+    _tell_if_nothing_was_far(concept, base, from_afar)
     say(f"Find it in other photos: {_next_command(path, named, encoder)}")
     if is_doubtful:
         words = ["persam", "check", str(photo), *([] if mask is None else [str(mask)])]
         say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
 
 
-def _looks_of(closer_look: str | None, from_afar: bool | None, mode: str | None) -> dict[str, Any]:
+def _looks_of(closer_look: str | None, from_afar: bool | None, mode: str | None, photo: Path | None) -> dict[str, Any]:
     """The settings that say from how near things are looked at, as far as they were asked for."""
+    if from_afar is not None and photo is None:
+        raise UsageError("--from-afar and --no-from-afar say how photos are learned; give one, or leave them out.")
     if from_afar and mode in ("official", "paper"):
         raise UsageError(f"In mode {mode} nothing is learned from afar; leave out --from-afar or --mode.")
     asked = {"closer_look": closer_look, "from_afar": from_afar}
@@ -270,13 +272,17 @@ def _tell(concept: Concept, path: Path, new: int, seconds: float, base: Concept 
         say(f"The mask is what {finder} found by the words {concept.text!r}; see it with --preview check.png.")
 
 
-def _tell_if_nothing_was_far(concept: Concept, asked: bool | None) -> None:
+def _tell_if_nothing_was_far(concept: Concept, base: Concept | None, asked: bool | None) -> None:
     """Whoever asked for what is done anyway is told where it is not done."""
     from persam.method.afar import FILLS
 
-    if asked and not concept.from_afar:
-        where = f"where the object covers more than {FILLS:.0%} of its photo, and numbers were fitted for the encoder"
-        say(f"Nothing was learned from afar: that is done {where}.")
+    if not asked or concept.from_afar > (0 if base is None else base.from_afar):
+        return
+    where = (
+        f"where the object covers more than {FILLS:.0%} of its photo, and numbers for it were fitted for the encoder"
+    )
+    older = "" if base is None else " (a concept that was learned before there were any has none: learn it anew)"
+    say(f"Nothing was learned from afar: that is done {where}{older}.")
 
 
 def _next_command(path: Path, model: str, encoder: str | None) -> str:

@@ -1,6 +1,6 @@
 """The location prior: where is it alike (Eq. 5-6), which points follow (Eq. 7), what steers the decoder (Eq. 8-10).
 
-Every function but the picking of points lets gradients through, so that training runs the same ones.
+Every function but the picking of points and box lets gradients through, so that training runs the same ones.
 """
 
 from __future__ import annotations

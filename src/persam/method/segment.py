@@ -40,7 +40,7 @@ RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before i
 DRAWN_MOST = 4.0
 NEARER, NEARER_MOST = 5.0, 2.0  # by unit of cosine
 CONFIDENCE, CONFIDENCE_MOST = 0.2, 1.5  # by unit of the confidence map's log odds
-MOSTLY = 0.5  # share of a part that the decoder drew, below which it is another thing, or evidence has run away
+MOSTLY = 0.5  # share of a part that the decoder drew, below which it is another thing
 COLOURS = 0.3  # by unit of a colour's log ratio
 CLOSE = 0.2  # how far from where a thing is thought to be its colours speak for it, as a share of its size
 
@@ -56,7 +56,7 @@ GIVEN_UP = 0.15  # share of the inner half of the band below which the cut has f
 
 @dataclass(frozen=True)
 class Step:
-    """One decoder pass.
+    """One decoder pass, or what follows from several (`LOOK_BACK`, `MEAN`).
 
     Attributes:
         name: what the pass was for.
@@ -86,8 +86,8 @@ class Step:
 
 
 def cascade(prior: Prior, settings: Settings, scale_weights: Tensor | None = None, first: Step | None = None) -> Passes:
-    """All passes, each a question to the decoder (`find.side_by_side` puts them); the last step that was not dropped
-    holds the mask.
+    """All passes, the cascade or those by point and box, each a question to the decoder (`find.side_by_side` puts
+    them); the last step that was not dropped holds the mask.
 
     Args:
         prior: confidence map, points and guidance.
@@ -244,7 +244,7 @@ def _weighted(first: Decoded, prior: Prior, settings: Settings, weights: Tensor)
     """Eq. 11: the weighted sum of the three scales; the best of them where the sum is empty or has run away."""
     taken = torch.einsum("m,mhw->hw", weights.to(first.logits), first.logits[0])
     if settings.fallback and not _good(taken, prior.frame, None):
-        return _choose("first pass, best scale", first, prior, settings)
+        return _choose("first pass, best scale", first, prior, settings, box=prior.box)
     scores, share = first.scores[0], weights.to(first.scores).abs()
     predicted_iou = float((share * scores).sum() / share.sum())
     name = "first pass, weighted scales"
@@ -324,8 +324,8 @@ def photo_mask(
 
 def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[CueFeatures]) -> np.ndarray | None:
     """Log odds that a pixel of the small photo shows the thing, (h', w') float32; the mask is where they exceed 0.
-    None where there is no evidence, where of so small a mask nothing certain can be said, or where evidence would more
-    than double it.
+    None where there is no evidence, where of so small a mask nothing certain can be said, or where nothing is left:
+    a part of which the decoder drew less than half does not belong to it, with what it drew.
 
     The decoder draws what its prompts lead to, and leaves out a swan's neck or takes the saucer for a cat; the
     reference knows the object's cells and colours, and those of its background.  Evidence adds up:
@@ -343,8 +343,7 @@ def pixel_odds(logits: Tensor, prior: Prior, pixels: np.ndarray, cues: Sequence[
     odds += np.clip(CONFIDENCE * _on_pixels(prior.cells, prior.frame, pixels), -CONFIDENCE_MOST, CONFIDENCE_MOST)
     odds += colour_odds(pixels, cues, mask)
     count, parts = cv2.connectedComponents((odds > 0).astype(np.uint8))
-    drawn_of, size = (np.bincount(parts[where], minlength=count) for where in (mask, np.ones_like(mask)))
-    belongs = drawn_of >= MOSTLY * size
+    belongs = np.bincount(parts[mask], minlength=count) >= MOSTLY * np.bincount(parts.ravel(), minlength=count)
     odds = np.where(belongs[parts], odds, np.minimum(odds, 0))
     return odds if (odds > 0).any() else None
 

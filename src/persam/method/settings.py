@@ -57,7 +57,7 @@ class Settings:
         semantic: target-semantic prompting (Eq. 9-10). ``mean``: add the mean un-normalised target feature (published);
             ``unit``: the mean of the L2-normalised target features (as printed); ``off``.
         first_pass: ``single``: the decoder's single-mask output (published); ``scales``: the best of its three.
-        cascade: the two refinement passes.
+        cascade: the two refinement passes; not where there is a box (`prior_box`).
         guided_cascade: the semantic prompt also steers the refinement passes (published: the first pass alone).
         agreement: how much a mask's agreement with the confidence map counts beside its predicted IoU when one of
             three masks is chosen; 0 is the published choice.

@@ -112,7 +112,7 @@ def prior_under(prior: Prior, mask: np.ndarray) -> Prior:
     peak = prior.canvas.masked_fill(cover <= 0, -torch.inf).argmax()
     similarity = float((prior.canvas if prior.alike is None else prior.alike).flatten()[peak])
     points = prior.frame.cell_centres(peak[None], (height, width))
-    return replace(prior, similarity=similarity, points=points, labels=np.ones(1, np.int64))
+    return replace(prior, similarity=similarity, points=points, labels=np.ones(1, np.int64), box=None)
 
 
 def _probability_at(mask: np.ndarray, named: Named) -> float:

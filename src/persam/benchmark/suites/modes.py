@@ -15,7 +15,7 @@ from persam.benchmark.reporting.tables import percent
 from persam.benchmark.suites.suite import Findings, Trial, headline
 from persam.concept import Concept
 from persam.instance import Instance
-from persam.method.segment import LOOK_BACK
+from persam.method.segment import LOOK_BACK, MEAN
 from persam.method.settings import PRESETS, Settings
 from persam.metrics import bootstrap_mean, iou
 from persam.models.base import PromptableModel
@@ -125,10 +125,10 @@ class ModeMethod(PersamMethod):
 def masks_after_steps(trace: Instance, steps: int = 3) -> list[np.ndarray]:
     """The mask that counts after each decoder pass, (H, W) bool each: a dropped pass leaves the one before.
 
-    A cascade that ended early keeps its last mask. The choice among all passes at the end is no pass.
+    A way that ended early keeps its last mask. The choice among all passes at the end, or their mean, is no pass.
     """
     masks = trace.masks()
-    passes = [number for number, step in enumerate(trace.steps) if step.name != LOOK_BACK]
+    passes = [number for number, step in enumerate(trace.steps) if step.name not in (LOOK_BACK, MEAN)]
     counting = []
     for end in range(1, steps + 1):
         kept = [number for number in passes[:end] if not trace.steps[number].dropped]

@@ -50,11 +50,15 @@ _SENTENCES = {
 }
 #: What happens in a pass of the decoder, by its name.
 _PASSES = {
-    "first pass": "The decoder is given the points and offers masks of several sizes; the framed one is taken.",
-    "first pass, weighted scales": "The decoder is given the points; its three masks are added with the tuned weights.",
+    "first pass": "The decoder is given the points, and a box if it is known how large the thing is. Of the masks that "
+    "it offers the framed one is taken.",
+    "first pass, weighted scales": "The decoder is given the points, and a box if it is known how large the thing is. "
+    "Its three masks are added with the tuned weights.",
+    "first pass, best scale": "The tuned sum of the three masks came to nothing, so the best one of them is taken.",
     "refined": "The decoder is given its own mask once more, which makes the outline better.",
     "refined with box": "The decoder is given its mask and the box around it, which keeps it from running away.",
-    "point and box alone": "The decoder is given the point and the box once more, without all that steers it.",
+    "point and box alone": "The decoder is given the point and the box once more, without all that steers it. The mask "
+    "is taken that goes best with one of the first pass.",
     MEAN: "The masks of both passes are averaged, as they err in different ways.",
     LOOK_BACK: "Of the masks of all passes, the one that agrees best with the confidence map counts.",
 }
