@@ -44,17 +44,17 @@ def learned_from_afar(
     for reference, seen in zip(references, learned, strict=True):
         mask = seen.mask.cpu().numpy()
         if mask.mean() > FILLS:
-            smaller = _small(mask.astype(np.uint8) * 255, (0,)) >= 128
+            smaller = _small(mask.astype(np.uint8), cv2.INTER_NEAREST, (0,)) > 0
             if smaller.any():
-                views.append(learn(Reference(_small(reference.image, GREY), smaller)))
+                views.append(learn(Reference(_small(reference.image, cv2.INTER_AREA, GREY), smaller)))
     return views
 
 
-def _small(values: np.ndarray, around: tuple[int, ...]) -> np.ndarray:
+def _small(values: np.ndarray, interpolation: int, around: tuple[int, ...]) -> np.ndarray:
     """A photo (H, W, 3) or mask (H, W) uint8 in the middle of one of its size, with a colour around it."""
     height, width = values.shape[:2]
     rows, columns = (max(1, round(AFAR * side)) for side in (height, width))
-    smaller = cv2.resize(values, (columns, rows), interpolation=cv2.INTER_AREA)
+    smaller = cv2.resize(values, (columns, rows), interpolation=interpolation)
     top, left = (height - rows) // 2, (width - columns) // 2
     sides = top, height - rows - top, left, width - columns - left
     return np.asarray(cv2.copyMakeBorder(smaller, *sides, cv2.BORDER_CONSTANT, value=around))
