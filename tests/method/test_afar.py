@@ -108,7 +108,7 @@ def test_a_shot_is_added_in_the_way_of_what_is_there(tiny: PerSAM) -> None:
 
 
 def test_a_mask_that_is_lost_from_afar_is_not_learned_so(tiny: PerSAM) -> None:
-    image, mask = np.full((2, 2, 3), 90, np.uint8), np.array([[True, False], [False, False]])
+    image, mask = np.full((2, 2, 3), 90, np.uint8), np.array([[False, False], [False, True]])
     with pytest.warns(PersamWarning):
         concept = tiny.learn(image, mask)
     assert concept.references[0].coverage > FILLS
