@@ -115,6 +115,8 @@ def test_what_fills_its_photo_is_learned_from_afar_unless_it_is_not_wanted(run, 
         (2, 1),
         (2, 1),
     ]
+    for concept, shown in (("plain", "0 of 1 reference"), ("both", "1 of 2 references")):
+        assert shown in run("show", f"{concept}.safetensors").stdout
     assert "leave out --from-afar" in refused("learn", *large, "-o", "x", "--from-afar", "--mode", "official", code=2)
     for option in ("--from-afar", "--no-from-afar"):
         told = refused("learn", "--from", "plain.safetensors", "-o", "x", "--tune", option, code=2)

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from persam.cli.console import out, print_json, table
 from persam.cli.options import Json, finding_command
+from persam.words import counted
 
 
 def show(
@@ -59,6 +60,7 @@ def show(
         *([("words, too", f"with --finder MODEL it also looks for {concept.text!r}")] if concept.text else []),
         ("fitted", "cues and score" if data["fitted"] else f"nothing; similarity threshold {data['threshold']:.3f}"),
         ("scale weights", "not tuned" if weights is None else ", ".join(f"{weight:.3f}" for weight in weights)),
+        ("from afar, too", f"{data['from_afar']} of {counted(len(data['references']), 'reference')}"),
         ("created", data["created"]),
         ("thumbnail", "yes" if data["has_thumbnail"] else "no"),
         ("photos kept", _kept(data["keeps_references"])),
