@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -139,26 +139,26 @@ def cue_examples(persam: PerSAM, pairs: list[Pair]) -> Examples:
     return examples
 
 
-def sign_examples(persam: PerSAM, pairs: list[Pair]) -> list[dict[str, float]]:
+def sign_examples(persam: PerSAM, pairs: list[Pair]) -> list[tuple[dict[str, float], bool]]:
     """Signs of what is found of the first view's object in the second, and in a view of another set, which does not
-    show it: one after the other."""
+    show it; each with whether it is there."""
     found = []
     for number, pair in enumerate(track(pairs, "signs")):
         concept = learned_from(persam, pair.reference)
         after = pairs[number + 1 :] + pairs[:number]
         # A view of the same set may show the very thing; where there is one set alone, that has to be risked.
         stranger = next((each for each in after if each.source != pair.source), after[0])
-        for view in (pair.test, stranger.test):
+        for view, is_there in ((pair.test, True), (stranger.test, False)):
             photo = persam.encode(view.photo()[0])
             trace = persam.segment(photo, concept, explain=True).trace
             assert trace is not None
             assert trace.prior is not None
-            found.append(signs_of(photo, concept, trace.prior, trace.mask))
+            found.append((signs_of(photo, concept, trace.prior, trace.mask), is_there))
     return found
 
 
 def fit_signs(
-    seen: list[dict[str, float]], truth: list[bool], names: tuple[str, ...], fewest: int = 2
+    seen: Sequence[dict[str, float]], truth: Sequence[bool], names: tuple[str, ...], fewest: int = 2
 ) -> tuple[dict[str, tuple[float, float]], float]:
     """Weight and usual value of some of the signs, and the offset: `Fitted.presence`; ({}, 0) if fewer than `fewest`
     examples have them."""
@@ -201,8 +201,7 @@ def fit(persam: PerSAM, pairs: list[Pair]) -> tuple[Fitted, dict[str, float]]:
     fitted = replace(nothing, cues=weights, offset=offset)
     inside, boundary = gain_of_refinement(_with(persam, fitted), pairs[: half // 4])
     fitted = replace(fitted, refine=inside > 0 and boundary > 0)
-    seen = sign_examples(_with(persam, fitted), pairs[half:])
-    truth = [True, False] * (len(seen) // 2)
+    seen, truth = zip(*sign_examples(_with(persam, fitted), pairs[half:]), strict=True)
     presence, presence_offset = fit_signs(seen, truth, SIGNS)
     afar, afar_offset = fit_signs(seen, truth, SIGNS_FROM_AFAR, 2 * FEWEST)
     fitted = Fitted(weights, offset, fitted.refine, presence, presence_offset, afar, afar_offset)

@@ -202,10 +202,10 @@ class Concept:
         self, targets: tuple[TargetFeatures, ...], cues: tuple[CueFeatures, ...], from_afar: int = 0
     ) -> Concept:
         """It with what it looks like in other shots, too; the last `from_afar` of them are from afar."""
-        shots = slice(0, len(targets) - from_afar), slice(len(targets) - from_afar, None)
+        near = len(targets) - from_afar
 
         def joined(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Any, ...]:
-            return ours[self.views] + theirs[shots[0]] + ours[self.views_from_afar] + theirs[shots[1]]
+            return ours[self.views] + theirs[:near] + ours[self.views_from_afar] + theirs[near:]
 
         return replace(
             self,

@@ -208,9 +208,11 @@ def learn(
 
 def _looks_of(closer_look: str | None, from_afar: bool | None, mode: str | None, photo: Path | None) -> dict[str, Any]:
     """The settings that say from how near things are looked at, as far as they were asked for."""
+    from persam.method.settings import Settings
+
     if from_afar is not None and photo is None:
         raise UsageError("--from-afar and --no-from-afar say how photos are learned; give one, or leave them out.")
-    if from_afar and mode in ("official", "paper"):
+    if from_afar and mode and not Settings.of(mode).from_afar:
         raise UsageError(f"In mode {mode} nothing is learned from afar; leave out --from-afar or --mode.")
     asked = {"closer_look": closer_look, "from_afar": from_afar}
     return {name: value for name, value in asked.items() if value is not None}

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from persam.geometry import Frame, Size
+from persam.instance import mask_box
 from persam.method.cues import fused_confidence, fuses_cues
 from persam.method.learn import TargetFeatures, without_background
 from persam.method.settings import Settings
@@ -224,8 +225,7 @@ def _spread(values: Tensor, count: int) -> list[int]:
         return [peak]
     floor = float(positive.mean() + positive.std() / 2)
     grid = values.cpu().numpy()
-    _, parts = cv2.connectedComponents((grid >= min(floor, float(flat[peak]))).astype(np.uint8))
-    y, x = np.nonzero(parts == parts.flat[peak])
+    y, x = np.nonzero(_connected(grid >= min(floor, float(flat[peak])), peak))
     weight = np.maximum(grid[y, x] - floor, 0)
     taken = [peak]
     nearest = np.full(len(y), np.inf)
@@ -240,7 +240,26 @@ def _spread(values: Tensor, count: int) -> list[int]:
     return taken
 
 
-def confident_box(confidence: Tensor, frame: Frame) -> np.ndarray:
+def _connected(places: np.ndarray, peak: int) -> np.ndarray:
+    """Those of the places (h, w) bool that are connected with the one of this flat index."""
+    _, parts = cv2.connectedComponents(places.astype(np.uint8))
+    return np.asarray(parts == parts.flat[peak])
+
+
+def box_around(places: np.ndarray, frame: Frame) -> np.ndarray | None:
+    """The smallest box around places of a map over the canvas, (h, w) bool, to their outer edges within the photo.
+
+    Returns:
+        Canvas pixels (x0, y0, x1, y1); None if there are no places.
+    """
+    box = mask_box(places)
+    if box is None:
+        return None
+    step = np.array([frame.canvas[1] / places.shape[1], frame.canvas[0] / places.shape[0]])
+    return (np.minimum(np.reshape(box, (2, 2)) * step, frame.content[::-1]) - 0.5).reshape(4)
+
+
+def confident_box(confidence: Tensor, frame: Frame) -> np.ndarray | None:
     """The box around the places that are nearly as confident as the peak, `NEARLY`, and connected with it.
 
     A point alone leaves open how large the thing is, and a decoder that has to guess draws the table under the cup.
@@ -255,13 +274,7 @@ def confident_box(confidence: Tensor, frame: Frame) -> np.ndarray:
     values = confidence.detach().masked_fill(~frame.inside_of(confidence), -torch.inf)
     peak = int(values.argmax())
     near = (values > values.flatten()[peak] - NEARLY).cpu().numpy()
-    _, parts = cv2.connectedComponents(near.astype(np.uint8))
-    y, x = np.nonzero(parts == parts.flat[peak])
-    (height, width), size = frame.canvas, _size(values)
-    corners = torch.tensor([y.min() * size[1] + x.min(), y.max() * size[1] + x.max()])
-    low, high = frame.cell_centres(corners, size)
-    half = np.array([width / size[1], height / size[0]]) / 2
-    return np.concatenate([low - half, np.minimum(high + half, np.array(frame.content[::-1]) - 0.5)])
+    return box_around(_connected(near, peak), frame)
 
 
 # ------------------------------------------- Eq. 8: target-guided attention; Eq. 9-10: target-semantic prompting

@@ -28,7 +28,7 @@ from torch import Tensor
 from persam.geometry import Frame, Size
 from persam.instance import mask_box
 from persam.method.cues import CueFeatures, colour_ratios
-from persam.method.prior import Prior
+from persam.method.prior import Prior, box_around
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Guidance, PromptableModel, Prompts, Question
 
@@ -131,13 +131,13 @@ def _point_and_box(first: Step, prior: Prior, settings: Settings) -> Passes:
     """
     decoded = yield prompts_at(prior, prior.box), True, None
     logits, scores = decoded.logits[0], decoded.scores[0]
-    of_first, worth = first.logits, _ranking(first.logits, first.scores, prior, settings.final_agreement)
-    if first.best < 0:
-        of_first, worth = first.taken[None], worth[:1] * 0
-    pairs = worth[:, None] + _ranking(logits, scores, prior, settings.final_agreement)
-    pairs = pairs + CONCORD * _overlap(of_first, logits, prior.frame)
+    worth, is_sum = _ranking(logits, scores, prior, settings.final_agreement), first.best < 0
+    of_first = first.taken[None] if is_sum else first.logits
+    if not is_sum:
+        worth = _ranking(first.logits, first.scores, prior, settings.final_agreement)[:, None] + worth
+    pairs = worth + CONCORD * _overlap(of_first, logits, prior.frame)
     one, other = divmod(int(pairs.argmax()), len(logits))
-    if first.best >= 0:
+    if not is_sum:
         first = replace(first, best=one, taken=of_first[one], predicted_iou=float(first.scores[one]))
     is_bad = settings.fallback and not _good(logits[other], prior.frame, first.taken)
     predicted = float(scores[other])
@@ -177,20 +177,14 @@ def tight_box(logits: Tensor, frame: Frame, photo: bool) -> np.ndarray | None:
     With `photo` it is measured on the photo's pixels, inclusive indices, as published; otherwise on the low-resolution
     mask itself, to the outer edges of its pixels.
     """
-    if photo:
-        mask = frame.to_photo_mask(logits)
-    else:
-        mask = (logits > 0) & frame.inside_of(logits)
+    if not photo:
+        return box_around(((logits > 0) & frame.inside_of(logits)).cpu().numpy(), frame)
+    mask = frame.to_photo_mask(logits)
     rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
     if len(rows) == 0:
         return None
     corners = np.array([[int(columns[0]), int(rows[0])], [int(columns[-1]), int(rows[-1])]], dtype=np.float64)
-    if photo:
-        return frame.to_canvas(corners).reshape(4)
-    step = np.array([frame.canvas[1] / logits.shape[1], frame.canvas[0] / logits.shape[0]])
-    corners[1] += 1
-    limit = np.array([frame.content[1], frame.content[0]])
-    return (np.minimum(corners * step, limit) - 0.5).reshape(4)
+    return frame.to_canvas(corners).reshape(4)
 
 
 def _semantic_alone(guidance: Guidance | None) -> Guidance | None:
