@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_carried_points_take_the_place_of_others() -> None:
     assert found.points.tolist() == [[2, 2], [16, 8]]
     assert found.labels.tolist() == [0, 1]
     assert with_points(prior, FRAME, np.zeros((0, 2)), dropped=prior.labels == 1) is prior
+
+
+def test_a_box_is_widened_to_hold_carried_points() -> None:
+    prior = replace(prior_at((1, 1), labels=(1,)), box=np.array([10.0, 5, 15, 20]))
+    found = with_points(prior, FRAME, np.array([[50.0, 25.0], [40, 10]]), dropped=prior.labels == 1)
+    assert found.points.tolist() == [[16, 8], [12.8, 3.2]]
+    assert found.box is not None
+    assert found.box.tolist() == [10, 3.2, 16, 20]
+    assert prior.box is not None
+    assert prior.box.tolist() == [10, 5, 15, 20]
 
 
 def test_a_window_shows_the_points_within_it() -> None:

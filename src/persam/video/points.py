@@ -213,7 +213,7 @@ class CarriedPoints(Resumable):
 
 
 def with_points(prior: Prior, frame: Frame, carried: np.ndarray, dropped: np.ndarray) -> Prior:
-    """The prior with carried points as positive ones, in the place of some of its own.
+    """The prior with carried points as positive ones, in the place of some of its own, and a box that holds them.
 
     Args:
         prior: its points stay as they are if none was carried here.
@@ -223,9 +223,12 @@ def with_points(prior: Prior, frame: Frame, carried: np.ndarray, dropped: np.nda
     """
     if not len(carried):
         return prior
-    points = np.concatenate([prior.points[~dropped], frame.to_canvas(carried)])
+    new, box = frame.to_canvas(carried), prior.box
+    points = np.concatenate([prior.points[~dropped], new])
     labels = np.append(prior.labels[~dropped], np.ones(len(carried), prior.labels.dtype))
-    return replace(prior, points=points, labels=labels)
+    if box is not None:
+        box = np.concatenate([np.minimum(box[:2], new.min(0)), np.maximum(box[2:], new.max(0))])
+    return replace(prior, points=points, labels=labels, box=box)
 
 
 def _is_on(mask: np.ndarray, points: np.ndarray) -> np.ndarray:

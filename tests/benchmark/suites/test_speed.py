@@ -17,7 +17,7 @@ from persam import PerSAM
 from persam.benchmark.suites import several, speed, speed_encoder, startup
 from persam.benchmark.suites.efficiency import added_time
 from persam.benchmark.suites.published_vit import encode_as_published, is_vit
-from persam.benchmark.suites.speed import measure_speed, steps_of, three_passes
+from persam.benchmark.suites.speed import measure_speed, steps_of, three_passes, two_passes
 from persam.benchmark.suites.speed_encoder import prompted_masks
 from persam.benchmark.suites.speed_parts import ratio
 from persam.benchmark.suites.timing import in_turns
@@ -26,6 +26,7 @@ from persam.errors import PersamError
 from persam.models import decoder_photo, fast_decoder
 from persam.models.backends import BACKENDS
 from persam.models.base import EncodedImage
+from persam.models.fitted import Fitted
 from persam.models.sam import Sam
 from persam.reports.tables import Table
 
@@ -50,10 +51,22 @@ def test_jobs_take_turns_and_the_first_round_does_not_count():
 def test_plain_cascade_and_prompted_masks():
     model = random_sam()
     encoding = model.encode(draw_scene(40, 64)[0])
-    assert three_passes(model, encoding).shape == (40, 64)
+    assert three_passes(model, encoding).shape == two_passes(model, encoding).shape == (40, 64)
     masks = prompted_masks(model, encoding)
     assert masks.shape == (8, *model.low_resolution)
     assert speed_encoder.agreement([masks], [masks]) == [1.0] * 8
+
+
+def test_plain_sam_makes_as_many_passes_as_persam():
+    """Two, of a model with fitted numbers; without them three."""
+    numbers = Fitted({"similarity": 5.0, "nearest": 4.0}, 0.0, False, {"likeness": (1.0, 0.5)}, 0.0)
+    limits = []
+    for fitted in (None, numbers):
+        persam = PerSAM(random_sam(), fitted=fitted)
+        (target,) = speed.compare_with_plain(persam, "random", {}, 1, lambda: None, memory=False).targets
+        limits.append(target.limit)
+    assert ["three" in limit for limit in limits] == [True, False]
+    assert ["two" in limit for limit in limits] == [False, True]
 
 
 BOTH = (speed, speed_encoder)
