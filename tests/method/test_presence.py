@@ -116,6 +116,31 @@ class TestSigns:
         assert "colour" not in signs
         assert {"explained", "likeness"} <= set(signs)
 
+    def test_how_many_cells_the_object_has_and_how_alike_they_are(self, finder, known):
+        image, mask, concept = known
+        (kept,) = concept.cues
+        signs = signs_in(finder, image, concept, ~mask)
+        assert signs["cells"] == pytest.approx(np.log(len(kept.object_cells)))
+        assert signs["explained_cells"] == pytest.approx(signs["explained"] * signs["cells"])
+        mean = kept.object_cells.mean(0)
+        cosines = torch.nn.functional.cosine_similarity(kept.object_cells, mean[None])
+        assert signs["unity"] == pytest.approx(float(cosines.mean()), abs=1e-6)
+        alike = replace(kept, object_cells=kept.object_cells[:1].expand(5, -1))
+        signs = signs_in(finder, image, replace(concept, cues=(alike,)), mask)
+        assert signs["unity"] == pytest.approx(1, abs=1e-6)
+        assert signs["cells"] == pytest.approx(np.log(5))
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_what_is_said_of_the_cells_is_of_the_reference_that_is_explained_best(self, finder, known, first):
+        image, mask, concept = known
+        (kept,) = concept.cues
+        worse = replace(kept, object_cells=-kept.object_cells[:2])
+        cues = (kept, worse) if first else (worse, kept)
+        signs = signs_in(finder, image, replace(concept, targets=concept.targets * 2, cues=cues), mask)
+        alone = signs_in(finder, image, concept, mask)
+        for name in ("explained", "cells", "explained_cells", "unity"):
+            assert signs[name] == pytest.approx(alone[name], abs=1e-6)
+
     def test_of_several_references_the_one_met_best_counts(self, finder, known):
         image, mask, concept = known
         other = finder.learn(255 - image, mask)

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -53,8 +54,9 @@ CELLS_ON_CPU = 16384  # of all prompts of a pass on a CPU: with 64 x 64 cells fo
 
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
 
-SIGNS = ("likeness", "explained", "colour")  # what a fitted score follows from, see `signs_of`
-SIGNS_FROM_AFAR = ("explained_afar", "colour_afar")  # the same of what was learned from afar
+# What a fitted score follows from, see `signs_of`; and the same of what was learned from afar.
+SIGNS = ("likeness", "explained", "cells", "explained_cells", "unity", "colour")
+SIGNS_FROM_AFAR = ("explained_afar", "cells_afar", "explained_cells_afar", "unity_afar", "colour_afar")
 USUAL = 0.25  # share of an album's photos in which a thing is, before one has looked
 MOST_ODDS = 60.0  # log odds beyond which a float's exponential says nothing new
 STEEPNESS = 8 * (1 / NEAR - 1)  # of `similarity_score`; the reference itself gets 0.94
@@ -257,8 +259,11 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
     Returns:
         `similarity` at the peak; and for a concept with cues: `likeness`, it as a share of the reference's own;
         `explained`, how well the object's cells find their like under the mask; `colour`, overlap of the colours of
-        both (missing without the photo's pixels). With several references the one that was met best counts; what was
-        learned from afar has an `explained_afar` and a `colour_afar` instead. (A likeness from afar says nothing.)
+        both (missing without the photo's pixels). How much `explained` tells depends on the object: a handful of cells
+        find their like anywhere, and so do cells that are all the same. So `cells` is the log of their number,
+        `explained_cells` the product of the two, and `unity` the mean cosine of the cells with their mean.
+        With several references the one that is explained best counts, and the most similar colours; what was learned
+        from afar has signs of its own, `explained_afar` and so on. (A likeness from afar says nothing.)
 
     Also measured, and left out: the decoder's predicted IoU, the mask's agreement with the confidence map, and how well
     the mask's cells find their like on the object. They made no difference, or it was worse on photos of another sort.
@@ -276,12 +281,16 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
         cells = _peak_cells(matching, prior)
     colours = None if image.pixels is None else object_colours(image.pixels, mask)
     for suffix, views in (("", concept.views), ("_afar", concept.views_from_afar)):
-        for kept in concept.cues[views]:
-            seen = {"explained": _explained(features[:, cells], kept)}
-            if colours is not None:
-                seen["colour"] = float(np.sqrt(colours * kept.colours.cpu().numpy()).sum())
-            for name, value in seen.items():
-                signs[name + suffix] = max(value, signs.get(name + suffix, value))
+        kept = concept.cues[views]
+        if not kept:
+            continue
+        explained, best = max(((_explained(features[:, cells], each), each) for each in kept), key=itemgetter(0))
+        many = math.log(len(best.object_cells))
+        unity = float(best.object_cells.mean(0).norm())
+        seen = {"explained": explained, "cells": many, "explained_cells": explained * many, "unity": unity}
+        if colours is not None:
+            seen["colour"] = max(float(np.sqrt(colours * each.colours.cpu().numpy()).sum()) for each in kept)
+        signs |= {name + suffix: value for name, value in seen.items()}
     signs["likeness"] = prior.similarity * NEAR / max(concept.threshold, 1e-3)
     return signs
 
