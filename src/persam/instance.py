@@ -90,6 +90,8 @@ class Instance(Masked):
         steps: The decoder's passes on the way to the mask, filled likewise.
         closer: Where the mask and all numbers are those of a closer look: that look; `prior` and `steps` are of the
             first one, at the whole photo. Filled likewise.
+        redrawn: Where the mask was drawn again from close by: in which part of the photo, (x0, y0, x1, y1) in pixels.
+            Filled likewise.
     """
 
     mask: np.ndarray
@@ -99,6 +101,7 @@ class Instance(Masked):
     prior: Prior | None = field(default=None, repr=False)
     steps: tuple[Step, ...] = field(default=(), repr=False)
     closer: CloserLook | None = field(default=None, repr=False)
+    redrawn: PixelBox | None = field(default=None, repr=False)
 
     def points(self) -> np.ndarray:
         """The location prior that led to the mask, (N, 2) as (x, y) in photo pixels; needs the `prior`."""
@@ -115,7 +118,7 @@ class Instance(Masked):
 
     def without_way(self) -> Instance:
         """The same without the way to it, which takes memory."""
-        return replace(self, prior=None, steps=(), closer=None)
+        return replace(self, prior=None, steps=(), closer=None, redrawn=None)
 
     def confidence_map(self) -> np.ndarray:
         """The confidence map at the photo's size, (H, W) float32: similarity, -1 to 1, or where cues are fused the

@@ -198,6 +198,9 @@ class _View:
         picture = draw_overlay(self.photo, mask, self.colour, tint=0.15, dim=0.6, line=_LINE)
         for instance in found.instances if len(found.instances) > 1 else ():
             picture = draw_overlay(picture, fit_mask(instance.mask, self.photo), self.colour, tint=0.0, line=_LINE)
+        if self.trace.redrawn is not None:
+            scale = np.tile(np.divide(self.photo.shape[1::-1], found.mask.shape[::-1]), 2)
+            picture = draw_box(picture, (np.array(self.trace.redrawn) * scale).tolist())
         verdict = "present" if found.present else "not present"
         verdict += " (unsure)" if found.verdict == "unsure" else ""
         return Tile(picture, "Result", f"{verdict}, score {found.score:.2f}, mask {found.area:.0%} of the photo")
@@ -216,6 +219,9 @@ class _View:
         if self.trace.closer is not None:
             x0, y0, x1, y1 = self.trace.closer.window
             facts.append(("closer look", f"at {x1 - x0} x {y1 - y0} pixels from {x0}, {y0}"))
+        if self.trace.redrawn is not None:
+            x0, y0, x1, y1 = self.trace.redrawn
+            facts.append(("drawn again", f"in {x1 - x0} x {y1 - y0} pixels from {x0}, {y0}"))
         if self.guidance is None:
             facts.append(("guidance", "off"))
         if len(found.instances) > 1:

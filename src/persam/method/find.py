@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,6 +37,7 @@ from persam.geometry import Size, fit_mask
 from persam.instance import CloserLook, Instance, PixelBox
 from persam.method.cues import CueFeatures, object_colours
 from persam.method.prior import Prior, prior_of, suppressed
+from persam.method.redraw import Encode, around, cut, redrawn
 from persam.method.segment import OUTLINE_SIDE, cascade, last_good, photo_mask, presence_in
 from persam.method.threshold import NEAR
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Question, form_of, joined
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from persam.concept import Concept
     from persam.models.fitted import Fitted
 
-Encode = Callable[[np.ndarray], EncodedImage]
 Result = TypeVar("Result")
 
 TOGETHER = 16  # prompts that the decoder takes at once: with 64 x 64 cells they need half a gigabyte
@@ -93,8 +93,8 @@ def find(
         concepts: what is looked for.
         most: objects of each.
         threshold: of the score.
-        encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was, for a closer look; None: there is
-            none.
+        encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was, for a closer look, and to draw what
+            was found again; None: there is neither.
     """
     ways = [_one_after_the_other(model, image, each, most, threshold, encode) for each in concepts]
     return side_by_side(model, image, ways)
@@ -123,7 +123,10 @@ def _one_after_the_other(
         one = one if encode is None else look_closer(one, found, model, encode, image, concept)
         if found and one.score < threshold:
             break
-        found.append(one)
+        if encode is not None and settings.redraw:
+            found.append(redrawn(one, model, encode, image, concept, tuned=weights is not None))
+        else:
+            found.append(one)
         if len(found) == most or one.score < threshold:
             break
         taken = result.taken
@@ -350,7 +353,7 @@ def look_closer(
     window = window_around(one.points()[0], image.detail.shape[:2], image.frame.photo, max(image.frame.canvas))
     if window is None:
         return one
-    seen = encode(_cut(image.detail, window, image.frame.photo))
+    seen = encode(cut(image.detail, window, image.frame.photo))
     ((found,),) = find(model, seen.of_photo((window[3] - window[1], window[2] - window[0])), [concept])
     if found.score <= one.score or not 0 < found.mask.sum() <= SMALL * one.mask.size:
         return one
@@ -378,22 +381,7 @@ def window_around(place: np.ndarray, detail: Size, photo: Size, canvas: int) -> 
     side = max(WINDOW * longest, canvas)
     if side > WORTHWHILE * longest:
         return None
-    side = side * max(photo) / longest
-    corners = []
-    for middle, length in zip(place, photo[::-1], strict=True):
-        size = min(length, round(side))
-        start = min(max(0, round(float(middle) - size / 2)), length - size)
-        corners.append((start, start + size))
-    (x0, x1), (y0, y1) = corners
-    return x0, y0, x1, y1
-
-
-def _cut(detail: np.ndarray, window: PixelBox, photo: Size) -> np.ndarray:
-    """The pixels of a window of the photo in its copy."""
-    down, right = detail.shape[0] / photo[0], detail.shape[1] / photo[1]
-    x0, x1 = (round(x * right) for x in window[::2])
-    y0, y1 = (round(y * down) for y in window[1::2])
-    return np.ascontiguousarray(detail[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
+    return around(place, side * max(photo) / longest, photo)
 
 
 def _share_in_common(one: np.ndarray, other: np.ndarray) -> float:

@@ -135,7 +135,7 @@ def _point_and_box(first: Step, prior: Prior, settings: Settings) -> Passes:
     of_first = first.taken[None] if is_sum else first.logits
     if not is_sum:
         worth = _ranking(first.logits, first.scores, prior, settings.final_agreement)[:, None] + worth
-    pairs = worth + CONCORD * _overlap(of_first, logits, prior.frame)
+    pairs = worth + CONCORD * overlap(of_first, logits, prior.frame)
     one, other = divmod(int(pairs.argmax()), len(logits))
     if not is_sum:
         first = replace(first, best=one, taken=of_first[one], predicted_iou=float(first.scores[one]))
@@ -227,7 +227,7 @@ def _ranking(logits: Tensor, scores: Tensor, prior: Prior, weight: float) -> Ten
     return scores + weight * agreement(logits, prior) if weight else scores
 
 
-def _overlap(ones: Tensor, others: Tensor, frame: Frame) -> Tensor:
+def overlap(ones: Tensor, others: Tensor, frame: Frame) -> Tensor:
     """IoU within the photo of masks (n, h, w) with other masks (m, h, w), each given by its logits: (n, m)."""
     covered, other = ((frame.within(each) > 0).float().flatten(1) for each in (ones, others))
     common = covered @ other.T

@@ -68,6 +68,9 @@ class Settings:
         closer_look: look again in a window of the photo, for something small (`method/find.py`); needs numbers that
             were fitted for the encoder. ``small``: where what was found is small; ``always``: in every photo, which
             takes twice as long; ``off``.
+        redraw: draw the mask again in a window around what was found, where the photo has pixels that the encoder has
+            not seen (`method/redraw.py`); needs numbers that were fitted for the encoder, and say that masks gain from
+            being refined.
         from_afar: learn what fills its reference as it looks from afar, too (`method/afar.py`); needs a map of cues,
             and numbers that were fitted for the encoder.
         tuned_prior: whether a tuned concept uses negative point and guidance as an untuned one does (the paper's text),
@@ -99,6 +102,7 @@ class Settings:
     refine: bool = True
     pixel_evidence: bool = True
     closer_look: Literal["off", "small", "always"] = "small"
+    redraw: bool = True
     from_afar: bool = True
     tuned_prior: bool = True
 
@@ -184,6 +188,7 @@ PRESETS: dict[str, Settings] = {
         refine=False,
         pixel_evidence=False,
         closer_look="off",
+        redraw=False,
         from_afar=False,
         tuned_prior=False,
     ),
@@ -202,6 +207,7 @@ PRESETS: dict[str, Settings] = {
         refine=False,
         pixel_evidence=False,
         closer_look="off",
+        redraw=False,
         from_afar=False,
     ),
     "persam": Settings(),

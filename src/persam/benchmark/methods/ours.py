@@ -35,6 +35,7 @@ _PLAIN = {
     "fallback": False,
     "refine": False,
     "closer_look": "off",
+    "redraw": False,
 }
 
 

@@ -25,6 +25,7 @@ _OFF: dict[str, dict[str, Any]] = {
     "no evidence of pixels": {"pixel_evidence": False},
     "no refinement at the edges": {"refine": False},
     "no closer look": {"closer_look": "off"},
+    "not drawn again": {"redraw": False},
     "nothing from afar": {"from_afar": False},
     "no negative point": {"negative_point": False},
     "no dense prior": {"dense_prior": False},

@@ -296,10 +296,10 @@ class _Counting(PerSAM):
 
 
 def _learn(persam: PerSAM, episode: Episode) -> dict[str, Concept]:
-    """The object of an episode, by form."""
+    """The object of an episode, by form; none draws it again, so that what is encoded beside the photo is a look."""
     shown = [reference_of(photo, mask=mask) for photo, mask in (each.read() for each in episode.references)]
     concept = persam.learn(shown, name=episode.category)
-    return {form: replace(concept, settings=concept.settings.but(closer_look=form)) for form in FORMS}
+    return {form: replace(concept, settings=concept.settings.but(closer_look=form, redraw=False)) for form in FORMS}
 
 
 def _ask(
