@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Encode = Callable[[np.ndarray], EncodedImage]
 
 MARGIN = 0.2  # of the longer side of what was found, on every side
-WORTHWHILE = 0.75  # a window with a larger share of the photo's longest side shows hardly more than the photo did
+WORTHWHILE = 0.85  # a window with a larger share of the photo's longest side shows hardly more than the photo did
 LIKELY = 0.25  # score below which a thing is thought not to be there
 SAME = 0.4  # IoU with the first mask from which on a mask is of the same thing
 
