@@ -1,8 +1,8 @@
 """The training passes over one batch: promptable (click, box, correction) and personal (PerSAM's whole way).
 
-The personal pass is `persam.method` itself: encoder and decoder see the batch at once, and every view, with the frame
-of what is no padding, is learned from and located in as a photo of its own.  The trainer's own are the losses, and
-chance: which techniques a view gets, and which wrong points are forgiven.
+The personal pass is `persam.method` itself, in the two ways that mode persam has: with a map of cues, point and box;
+with a mere similarity, the cascade.  The trainer's own are the losses, and chance: which way a step goes, which
+techniques a view gets, and which wrong points and boxes are forgiven.
 """
 
 from __future__ import annotations
@@ -14,25 +14,35 @@ from random import Random
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from persam.geometry import Frame
-from persam.method.learn import Learned, TargetFeatures, learn_reference
-from persam.method.prior import Prior, canvas_confidence, prior_from
+from persam.method.learn import TargetFeatures
+from persam.method.prior import Prior, box_around, canvas_confidence, prior_from
 from persam.method.segment import prompts_at, tight_box
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Guidance, Prompts
 from persam.models.sam import Sam
 
 from .batches import Batch
-from .losses import contrastive_loss, mask_loss
+from .confidence import (
+    PERSAM,
+    as_photos,
+    confidence_everywhere,
+    confidence_loss,
+    cues_by,
+    fused_cells,
+    fused_loss,
+    learn_views,
+    own_maps,
+    share_of,
+)
+from .losses import mask_loss
 from .model import encode_views
 from .photos import IGNORE
 from .views import OWN
 
-PERSAM = Settings.of("persam")
-STRANGERS = 6  # views of other pairs in which a target must not be found
+FORGIVEN_BOX = 0.4  # IoU with the object's box below which a box is replaced
+JITTER = 0.2  # of the sides of the one in its place
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,8 @@ class Shares:
     The dense prior is given more often than the semantic prompt: measured after 60,000 views of an even mixture, the
     decoder made better masks from it, and worse ones with a semantic prompt than without.
     `forgiven` is the share of points off the object that are moved onto it, lest the points become worthless.
+    `point_and_box` is how often the personal pass goes persam's way with a box, as where cues are fused, instead of the
+    cascade.
     """
 
     box: float = 0.35
@@ -54,6 +66,7 @@ class Shares:
     semantic: float = 0.35
     attention: float = 0.2
     guided_cascade: float = 0.5
+    point_and_box: float = 0.6
     contrastive: float = 0.3
     forgiven: float = 0.6
 
@@ -77,7 +90,7 @@ def training_step(model: Sam, batch: Batch, random: Random, shares: Shares) -> S
     """All passes over a batch; the encoder runs once."""
     views = encode_views(model, batch.images)
     result = StepLoss(views.features.new_zeros(()))
-    valid = _share(batch.masks != IGNORE, 2) > 0.99
+    valid = share_of(batch.masks != IGNORE, 2) > 0.99
     promptable_pass(model, batch, views, valid, result, random, shares)
     personal_pass(model, batch, views, valid, result, random, shares)
     return result
@@ -86,12 +99,7 @@ def training_step(model: Sam, batch: Batch, random: Random, shares: Shares) -> S
 def _target(masks: Tensor, ids: Tensor | int) -> Tensor:
     """Share of every 2 x 2 pixels that a thing covers, (B, S/2, S/2)."""
     ids = ids.view(-1, 1, 1) if isinstance(ids, Tensor) else ids
-    return _share(masks == ids, 2)
-
-
-def _share(pixels: Tensor, side: int) -> Tensor:
-    """Share of every `side` x `side` pixels (B, S, S) that are true, (B, S/side, S/side)."""
-    return F.avg_pool2d(pixels[:, None].float(), side)[:, 0]
+    return share_of(masks == ids, 2)
 
 
 def _some(views: EncodedImage, items: slice | list[int]) -> EncodedImage:
@@ -150,87 +158,51 @@ def personal_pass(
 ) -> None:
     """Each view is segmented with what the other view of its pair tells about the shared object."""
     target = _target(batch.masks, OWN)
+    boxed = random.random() < shares.point_and_box
     with torch.autocast(model.device.type, enabled=False):  # persam locates in full precision
         photos = as_photos(batch, views)
         learned = learn_views(model, batch, photos)
-        targets = [learned[i ^ 1].target for i in range(len(photos))]  # as the other view shows the object
+        others = [learned[i ^ 1] for i in range(len(photos))]  # as the other view shows the object
+        targets = [other.target for other in others]
         every = confidence_everywhere(views, targets)
+        cues = [cues_by(other) for other in others]
+        similarity = own_maps(every)
+        fused = torch.stack([fused_cells(*each) for each in zip(photos, similarity, cues, strict=True)])
         settings = drawn_settings(len(photos), random, shares)
-        priors = [prior_in(*each, model) for each in zip(photos, own_maps(every), targets, settings, strict=True)]
-        contrast = confidence_loss(batch, photos, every)
+        maps = fused if boxed else similarity
+        priors = [
+            prior_in(model, photo, cells, alike if boxed else None, own, how)
+            for photo, cells, alike, own, how in zip(photos, maps, similarity, targets, settings, strict=True)
+        ]
+        priors = with_boxes(priors, target, random) if boxed else priors
+        contrast, fused_contrast = confidence_loss(batch, photos, every), fused_loss(batch, photos, every, cues, fused)
         on_object, priors = forgiven_points(priors, target, random, shares)
-    result.total = result.total + shares.contrastive * contrast
-    result.figures["contrast"] = contrast.detach()
-    result.figures["located"] = on_object.mean()
+    result.total = result.total + shares.contrastive * (contrast + fused_contrast)
+    result.figures |= {"contrast": contrast.detach(), "fused_contrast": fused_contrast.detach()}
+    result.figures["boxed_located" if boxed else "located"] = on_object.mean()
 
     first = first_pass(model, views, priors)
-    result.add("personal", first, target, valid)
-    if random.random() < shares.cascade:
-        half = slice(random.randrange(2), None, 2)
+    result.add("boxed" if boxed else "personal", first, target, valid)
+    half = slice(random.randrange(2), None, 2)
+    if boxed:
+        prompts = as_batch([prompts_at(prior, prior.box) for prior in priors[half]])
+        result.add("alone", model.decode(_some(views, half), prompts, multimask=True), target[half], valid[half])
+    elif random.random() < shares.cascade:
         logits = first.best().detach()[half]
         cascade_pass(model, _some(views, half), priors[half], logits, target[half], valid[half], result, random, shares)
 
 
-def as_photos(batch: Batch, views: EncodedImage) -> list[EncodedImage]:
-    """Every view as a photo of its own, whose frame leaves the padding out."""
-    canvas, grid = views.frame.canvas, views.frame.grid
-    contents = [(height, width) for height, width in batch.frames.tolist()]
-    frames = [Frame(photo=content, content=content, canvas=canvas, grid=grid) for content in contents]
-    return [EncodedImage(*each) for each in zip(views.features.split(1), frames, strict=True)]
+def prior_in(
+    model: Sam, photo: EncodedImage, cells: Tensor, alike: Tensor | None, target: TargetFeatures, settings: Settings
+) -> Prior:
+    """The prior of a target in a view, as `persam.method.prior.prior_of` makes that of a concept in a photo.
 
-
-def learn_views(model: Sam, batch: Batch, photos: list[EncodedImage]) -> list[Learned]:
-    """What every view, as a reference, says about the object."""
-    contents = [photo.frame.content for photo in photos]
-    masks = [mask[:height, :width] == OWN for mask, (height, width) in zip(batch.masks, contents, strict=True)]
-    return [learn_reference(model, photo, mask, PERSAM) for photo, mask in zip(photos, masks, strict=True)]
-
-
-def confidence_everywhere(views: EncodedImage, targets: list[TargetFeatures]) -> Tensor:
-    """The confidence map of each of B targets in each of B views, (targets, views, rows, columns).
-
-    They are `confidence_cells` of mode persam, which removes no background, as one product.
+    `cells` is the confidence map; `alike` the similarity where that is a map of cues, which alone gives a box.
     """
-    directions = torch.stack([target.direction for target in targets])
-    products = views.features.permute(0, 2, 3, 1) @ directions.T
-    return products.permute(3, 0, 1, 2) / views.features.norm(dim=1).clamp(min=1e-12)  # fewer to divide than features
-
-
-def own_maps(every: Tensor) -> tuple[Tensor, ...]:
-    """The maps (rows, columns) of B targets, each in its own view."""
-    return every.diagonal(dim1=0, dim2=1).unbind(-1)
-
-
-def prior_in(photo: EncodedImage, cells: Tensor, target: TargetFeatures, settings: Settings, model: Sam) -> Prior:
-    """The prior of a target in a view, as `persam.method.prior.prior_of` makes that of a concept in a photo."""
-    canvas = canvas_confidence(cells, photo.frame, photo.frame, model.low_resolution)
-    return prior_from(cells, canvas, None, photo.frame, settings, [target])
-
-
-def confidence_loss(batch: Batch, photos: list[EncodedImage], every: Tensor) -> Tensor:
-    """Contrastive loss on the confidence maps of targets in their views, and in views of other pairs, where none is.
-
-    By chance two pairs of a batch show the same object or kind. With thousands of things that is rare enough.
-    """
-    confidence = torch.stack(own_maps(every))
-    inside = torch.stack([photo.frame.inside(device=every.device) for photo in photos])
-    strangers = strangers_of(len(photos)).to(every.device)
-    itself = torch.arange(len(photos), device=every.device)[:, None]
-    foreign = every[itself, strangers].masked_fill(~inside[strangers], -10)  # which is no rival
-    side = batch.masks.shape[-1] // confidence.shape[-1]
-    own, known = _share(batch.masks == OWN, side), _share(batch.masks != IGNORE, side) > 0.5
-    return contrastive_loss(
-        confidence.flatten(1),
-        (own > 0.5).flatten(1),
-        ((own < 0.05) & known & inside).flatten(1),
-        foreign.flatten(1),
-    )
-
-
-def strangers_of(count: int) -> Tensor:
-    """The views that each of `count` views is compared with, (B, K): one each of up to `STRANGERS` other pairs."""
-    others = min(STRANGERS, count // 2 - 1)
-    return (torch.arange(count)[:, None] + 2 * torch.arange(1, others + 1)) % count
+    frame, size = photo.frame, model.low_resolution
+    canvas = canvas_confidence(cells, frame, frame, size)
+    similarity = None if alike is None else canvas_confidence(alike, frame, frame, size)
+    return prior_from(cells, canvas, None, frame, settings, [target], similarity)
 
 
 def drawn_settings(count: int, random: Random, shares: Shares) -> list[Settings]:
@@ -272,6 +244,29 @@ def forgiven_points(priors: list[Prior], target: Tensor, random: Random, shares:
     return torch.tensor(on_object, dtype=torch.float32), moved
 
 
+def with_boxes(priors: list[Prior], target: Tensor, random: Random) -> list[Prior]:
+    """The priors; a box that has little to do with the object is replaced by the object's own, about.
+
+    `target` is its share of places, (B, h, w).
+    """
+    boxed = []
+    for prior, shown in zip(priors, target.cpu().numpy(), strict=True):
+        truth = box_around(shown > 0.5, prior.frame)
+        if truth is not None and prior.box is not None and box_iou(prior.box, truth) < FORGIVEN_BOX:
+            sides = np.tile(truth[2:] - truth[:2], 2)
+            moved = truth + sides * [random.uniform(-JITTER, JITTER) for _ in range(4)]
+            prior = replace(prior, box=moved.clip(-0.5, np.tile(prior.frame.content[::-1], 2) - 0.5))
+        boxed.append(prior)
+    return boxed
+
+
+def box_iou(one: np.ndarray, other: np.ndarray) -> float:
+    """IoU of two boxes (x0, y0, x1, y1)."""
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    common = float(sides.clip(min=0).prod())
+    return common / max(float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - common, 1e-6)
+
+
 def first_pass(model: Sam, views: EncodedImage, priors: list[Prior]) -> Decoded:
     """The guided pass from the location prior; in two calls, as some views have a mask prompt and some have none."""
     dense = [i for i, prior in enumerate(priors) if prior.dense is not None]
@@ -279,7 +274,7 @@ def first_pass(model: Sam, views: EncodedImage, priors: list[Prior]) -> Decoded:
     passes = []
     for items in filter(None, (dense, bare)):
         some = [priors[i] for i in items]
-        prompts = as_batch([prompts_at(prior, logits=prior.dense) for prior in some])
+        prompts = as_batch([prompts_at(prior, prior.box, prior.dense) for prior in some])
         passes.append(model.decode(_some(views, items), prompts, multimask=True, guidance=guidance_of(some, views)))
     back = torch.tensor(dense + bare).argsort()
     logits, scores = (torch.cat([getattr(each, name) for each in passes])[back] for name in ("logits", "scores"))

@@ -11,26 +11,39 @@ from tests.fakes import SMALL_TINY
 from persam.method.prior import Prior, confidence_cells, prior_of
 from persam.method.segment import decode_at_prior, prompts_at
 from persam.models.base import EncodedImage, Guidance, Prompts
+from persam.models.fitted import Fitted
 from persam.models.sam import Sam
 from persam.models.tiny.architecture import TinySam
 from persam.persam import PerSAM
 from training.batches import Batch, make_batch
-from training.model import as_sam, encode_views
-from training.passes import (
+from training.confidence import (
+    CUE_STRANGERS,
+    NUMBERS,
     PERSAM,
     STRANGERS,
-    Shares,
-    as_batch,
     as_photos,
     confidence_everywhere,
     confidence_loss,
+    cues_by,
+    fused_cells,
+    fused_loss,
+    learn_views,
+    own_maps,
+    strangers_of,
+)
+from training.model import as_sam, encode_views
+from training.passes import (
+    FORGIVEN_BOX,
+    JITTER,
+    Shares,
+    as_batch,
+    box_iou,
     corrective_points,
     first_pass,
     forgiven_points,
-    learn_views,
-    own_maps,
     prior_in,
-    strangers_of,
+    training_step,
+    with_boxes,
 )
 from training.photos import Photos
 from training.views import OWN, View
@@ -75,7 +88,7 @@ def test_a_view_is_learned_and_located_as_persam_does(model: Sam, batch: Batch) 
             torch.testing.assert_close(getattr(learned[i ^ 1].target, part), value)
         for settings in (PERSAM, PERSAM.but(positive_points=3, negative_point=True)):
             expected = prior_of(encoded[i], replace(concept, settings=settings), model.low_resolution, tuned=False)
-            prior = prior_in(photos[i], maps[i], learned[i ^ 1].target, settings, model)
+            prior = prior_in(model, photos[i], maps[i], None, learned[i ^ 1].target, settings)
             assert prior.guidance is not None
             assert expected.guidance is not None
             assert prior.dense is not None
@@ -89,6 +102,32 @@ def test_a_view_is_learned_and_located_as_persam_does(model: Sam, batch: Batch) 
             assert np.array_equal(prior.labels, expected.labels)
 
 
+def test_a_view_is_located_by_cues_as_persam_does(model: Sam, batch: Batch) -> None:
+    """Map, point, box, dense prior and attention are those of `PerSAM` with such numbers, without colour."""
+    persam = PerSAM(model, fitted=Fitted(NUMBERS, 0.0, False, {}, 0.0))
+    images, masks = zip(*(_view(batch, i).photo() for i in range(6)), strict=True)
+    encoded = [replace(persam.encode(image), pixels=None) for image in images]
+    views = EncodedImage(torch.cat([each.features for each in encoded]), model.frame((64, 64)))
+    photos = as_photos(batch, views)
+    learned = learn_views(model, batch, photos)
+    maps = own_maps(confidence_everywhere(views, [learned[i ^ 1].target for i in range(6)]))
+    for i in range(6):
+        concept = persam.learn(images[i ^ 1], masks[i ^ 1] == OWN)
+        concept = replace(concept, settings=PERSAM.but(colour_cue=False))
+        expected = prior_of(encoded[i], concept, model.low_resolution, tuned=False)
+        cells = fused_cells(photos[i], maps[i], cues_by(learned[i ^ 1]))
+        prior = prior_in(model, photos[i], cells, maps[i], learned[i ^ 1].target, PERSAM)
+        torch.testing.assert_close(prior.cells, expected.cells)
+        assert prior.box is not None
+        assert expected.box is not None
+        np.testing.assert_allclose(prior.box, expected.box)
+        np.testing.assert_allclose(prior.points, expected.points)
+        torch.testing.assert_close(prior.dense, expected.dense)
+        assert prior.guidance is not None
+        assert expected.guidance is not None
+        torch.testing.assert_close(prior.guidance.attention, expected.guidance.attention)
+
+
 def test_gradients_reach_the_features_of_both_views(model: Sam, batch: Batch) -> None:
     batch = _first(batch, 2)
     views = encode_views(model, batch.images)
@@ -98,7 +137,7 @@ def test_gradients_reach_the_features_of_both_views(model: Sam, batch: Batch) ->
     targets = [each.target for each in learn_views(model, batch, photos)][::-1]
     every = confidence_everywhere(views, targets)
     settings = PERSAM.but(positive_points=4, negative_point=True)
-    prior = prior_in(photos[0], own_maps(every)[0], targets[0], settings, model)
+    prior = prior_in(model, photos[0], own_maps(every)[0], None, targets[0], settings)
     assert prior.guidance is not None
     for value in (prior.dense, prior.guidance.attention):
         assert value is not None
@@ -108,7 +147,11 @@ def test_gradients_reach_the_features_of_both_views(model: Sam, batch: Batch) ->
     assert prior.guidance.semantic is not None
     (gradient,) = torch.autograd.grad(prior.guidance.semantic.sum(), features, retain_graph=True)
     assert (gradient.flatten(1).abs().sum(1) > 0).tolist() == [False, True]
-    (gradient,) = torch.autograd.grad(confidence_loss(batch, photos, every), features)
+    (gradient,) = torch.autograd.grad(confidence_loss(batch, photos, every), features, retain_graph=True)
+    assert (gradient.flatten(1).abs().sum(1) > 0).all()
+    cues = [cues_by(each) for each in learn_views(model, batch, photos)][::-1]
+    fused = torch.stack([fused_cells(*each) for each in zip(photos, own_maps(every), cues, strict=True)])
+    (gradient,) = torch.autograd.grad(fused_loss(batch, photos, every, cues, fused), features)
     assert (gradient.flatten(1).abs().sum(1) > 0).all()
 
 
@@ -150,6 +193,75 @@ def test_the_contrast_is_with_strangers_alone_and_not_with_padding(model: Sam, b
                 assert not reached.any()
 
 
+def test_the_contrast_of_cues_falls_where_strangers_are_less_alike(model: Sam, batch: Batch) -> None:
+    """It rises with what the maps say in strangers and beside the object, and falls with what they say on it."""
+    views = encode_views(model, batch.images)
+    photos = as_photos(batch, views)
+    learned = learn_views(model, batch, photos)
+    cues = [cues_by(learned[i ^ 1]) for i in range(6)]
+    every = torch.zeros(6, 6, 8, 8).requires_grad_()
+    fused = torch.zeros(6, 8, 8).requires_grad_()
+    loss = fused_loss(batch, photos, every, cues, fused)
+    by_similarity, by_map = torch.autograd.grad(loss, (every, fused))
+    strangers = strangers_of(6, CUE_STRANGERS)
+    for i in range(6):
+        for j in range(6):
+            reached = by_similarity[i, j] != 0
+            assert torch.equal(reached, photos[j].frame.inside() & torch.tensor(j in strangers[i]) & by_map[i].any())
+        assert (by_similarity[i] >= 0).all()
+        own = torch.nn.functional.avg_pool2d((batch.masks[i : i + 1] == OWN).float(), 8)[0]
+        assert (by_map[i][own > 0.5] <= 0).all()
+        assert (by_map[i][own == 0] >= 0).all()
+
+
+def test_a_lone_pair_has_no_strangers(model: Sam, batch: Batch) -> None:
+    batch = _first(batch, 2)
+    views = encode_views(model, batch.images)
+    photos = as_photos(batch, views)
+    learned = learn_views(model, batch, photos)
+    every = confidence_everywhere(views, [learned[i ^ 1].target for i in range(2)])
+    cues = [cues_by(learned[i ^ 1]) for i in range(2)]
+    fused = torch.stack([fused_cells(*each) for each in zip(photos, own_maps(every), cues, strict=True)])
+    assert torch.isfinite(fused_loss(batch, photos, every, cues, fused))
+
+
+@pytest.mark.parametrize("point_and_box", [0.0, 1.0])
+def test_a_step_goes_one_of_the_two_ways(model: Sam, batch: Batch, point_and_box: float) -> None:
+    with torch.no_grad():
+        figures = training_step(model, batch, Random(0), Shares(cascade=1.0, point_and_box=point_and_box)).figures
+    with_box, cascade = {"boxed", "alone", "boxed_located"}, {"personal", "located"}
+    here, not_here = (with_box, cascade) if point_and_box else (cascade, with_box)
+    assert here <= figures.keys()
+    assert not_here.isdisjoint(figures)
+    assert bool({"second", "third"} & figures.keys()) != bool(point_and_box)
+    assert all(torch.isfinite(figure) for figure in figures.values())
+
+
+def test_wrong_boxes_become_the_objects_own_about(model: Sam, batch: Batch) -> None:
+    _, priors = _priors(model, batch, "dddd")
+    target = torch.zeros(4, 32, 32)
+    target[:2, 4:12, 6:20] = 1  # not to be seen in the third
+    truth = np.array([12, 8, 40, 24]) - 0.5
+    near, far = truth + np.array([1, -1, 2, 0]), np.array([40.0, 30.0, 60.0, 50.0])
+    priors = [replace(prior, box=box) for prior, box in zip(priors[:3], (near, far, far), strict=True)]
+    kept, replaced, unknown = with_boxes(priors, target[:3], Random(0))
+    assert kept is priors[0]
+    assert unknown is priors[2]
+    assert replaced.box is not None
+    assert not np.array_equal(replaced.box, truth)
+    assert (np.abs(replaced.box - truth) <= JITTER * np.array([28, 16, 28, 16]) + 1e-9).all()
+    assert box_iou(replaced.box, truth) > FORGIVEN_BOX
+
+
+def test_the_iou_of_boxes() -> None:
+    one = np.array([0.0, 0.0, 4.0, 2.0])
+    assert box_iou(one, one) == 1
+    assert box_iou(one, np.array([2.0, 0.0, 6.0, 2.0])) == pytest.approx(4 / 12)
+    assert box_iou(one, np.array([5.0, 5.0, 6.0, 6.0])) == 0
+    assert box_iou(one, np.array([4.0, 2.0, 6.0, 6.0])) == 0
+    assert box_iou(np.zeros(4), np.zeros(4)) == 0
+
+
 def _priors(model: Sam, batch: Batch, forms: str) -> tuple[EncodedImage, list[Prior]]:
     """One prior for each letter: d dense, s semantic, a attention, A all, 0 none."""
     batch = _first(batch, len(forms))
@@ -165,7 +277,8 @@ def _priors(model: Sam, batch: Batch, forms: str) -> tuple[EncodedImage, list[Pr
             attention="logits" if form in "aA" else "off",
         )
         target = learned[i ^ 1].target
-        priors.append(prior_in(photos[i], confidence_cells(photos[i].features, [target]), target, settings, model))
+        cells = confidence_cells(photos[i].features, [target])
+        priors.append(prior_in(model, photos[i], cells, None, target, settings))
     return views, priors
 
 

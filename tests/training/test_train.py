@@ -43,18 +43,21 @@ def test_every_pass_gives_finite_losses_and_gradients(photos: Photos) -> None:
     network, random = TinySam(SMALL_TINY), Random(0)
     model, batch = as_trainable_sam(network), make_batch(photos, 64, 4, random)
     seen: set[str] = set()
-    for _ in range(12):
+    for _ in range(16):
         result = training_step(model, batch, random, Shares(cascade=0.9, correction=0.9))
         network.zero_grad()
         result.total.backward()
         seen |= set(result.figures)
         assert torch.isfinite(result.total)
         assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
-    assert {"click", "box", "corrected", "contrast", "personal", "second", "third"} <= seen
+    assert {"click", "box", "corrected", "contrast", "personal", "second", "third", "boxed", "alone"} <= seen
     assert network.vision_encoder.neck.out[3].weight.grad.abs().sum() > 0
 
 
-def test_it_learns(photos: Photos) -> None:
+@pytest.mark.parametrize(
+    ("point_and_box", "names"), [(0.0, ("personal", "contrast")), (1.0, ("boxed", "alone", "fused_contrast"))]
+)
+def test_it_learns(photos: Photos, point_and_box: float, names: tuple[str, ...]) -> None:
     """The same few views again and again: their masks get better, and so does the confidence map."""
     torch.manual_seed(0)
     network, random = TinySam(SMALL_TINY), Random(0)
@@ -62,12 +65,12 @@ def test_it_learns(photos: Photos) -> None:
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=2e-3)
     losses = []
     for _ in range(25):
-        result = training_step(model, batch, random, Shares())
+        result = training_step(model, batch, random, Shares(point_and_box=point_and_box))
         optimiser.zero_grad()
         result.total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        losses.append([float(result.figures[name]) for name in ("personal", "contrast")])
+        losses.append([float(result.figures[name]) for name in names])
     begun, ended = torch.tensor(losses[:5]).mean(0), torch.tensor(losses[-5:]).mean(0)
     assert (ended < 0.8 * begun).all(), (begun, ended)
 
