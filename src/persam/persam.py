@@ -242,7 +242,7 @@ class PerSAM:
             UsageError: it was learned with other settings.
         """
         self.check(base)
-        if (own := base.settings) != self.settings.but(closer_look=own.closer_look, from_afar=own.from_afar):
+        if base.settings != self.settings.but(**base.settings.looks()):
             raise UsageError(
                 f'The concept "{base.name}" was learned with other settings (its mode is {base.mode}); load the model '
                 "with settings=concept.settings, or learn anew from concept.kept_references()."

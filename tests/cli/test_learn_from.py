@@ -91,6 +91,22 @@ def test_a_closer_look_is_chosen_when_it_is_learned_or_later(run, refused, photo
     assert "closer_look" in refused(*wrong, code=2)
 
 
+def test_masks_are_drawn_again_unless_it_is_not_wanted(run, refused, photo_file, mask_file, tmp_path):
+    assert run("learn", photo_file, mask_file, "-o", "usual").exit_code == 0
+    assert run("learn", photo_file, mask_file, "-o", "once", "--no-redraw").exit_code == 0
+    assert run("learn", "--from", "usual.safetensors", "-o", "later", "--no-redraw").exit_code == 0
+    assert run("learn", "--from", "once.safetensors", "-o", "again", "--redraw").exit_code == 0
+    assert run("learn", photo_file, mask_file, "--from", "once.safetensors", "-o", "more").exit_code == 0
+    found = {
+        name: Concept.load(tmp_path / f"{name}.safetensors") for name in ("usual", "once", "later", "again", "more")
+    }
+    drawn = {name: each.settings.redraw for name, each in found.items()}
+    assert drawn == {"usual": True, "once": False, "later": False, "again": True, "more": False}
+    assert same_vectors(found["usual"], found["later"])
+    wrong = ("learn", photo_file, mask_file, "-o", "wrong", "--redraw", "--mode", "official")
+    assert "masks are drawn once" in refused(*wrong, code=2)
+
+
 def test_what_fills_its_photo_is_learned_from_afar_unless_it_is_not_wanted(run, refused, tmp_path):
     for name, radius in (("large", 60), ("small", 20)):
         pixels, mask = draw_scene(radius=radius)

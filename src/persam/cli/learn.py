@@ -103,6 +103,15 @@ def learn(
             show_default="small",
         ),
     ] = None,
+    redraw: Annotated[
+        bool | None,
+        typer.Option(
+            "--redraw/--no-redraw",
+            help="Draw masks again from close by, in photos that have pixels to spare (mode persam; half of the time "
+            "that a photo takes). With --from: the concept's.",
+            show_default="redraw",
+        ),
+    ] = None,
     from_afar: Annotated[
         bool | None,
         typer.Option(
@@ -148,7 +157,7 @@ def learn(
 
     started = time.perf_counter()
     check_solver(solver)
-    looks = _looks_of(closer_look, from_afar, mode, photo)
+    looks = _looks_of(closer_look, redraw, from_afar, mode, photo)
     settings = Settings.of(mode or "persam").but(**looks) if mode or looks else None
     if photo is None and start is None:
         raise UsageError("Give a photo of the object, and a mask, a box, points, a scribble or words that show it.")
@@ -206,7 +215,9 @@ def learn(
         say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
 
 
-def _looks_of(closer_look: str | None, from_afar: bool | None, mode: str | None, photo: Path | None) -> dict[str, Any]:
+def _looks_of(
+    closer_look: str | None, redraw: bool | None, from_afar: bool | None, mode: str | None, photo: Path | None
+) -> dict[str, Any]:
     """The settings that say from how near things are looked at, as far as they were asked for."""
     from persam.method.settings import Settings
 
@@ -214,7 +225,9 @@ def _looks_of(closer_look: str | None, from_afar: bool | None, mode: str | None,
         raise UsageError("--from-afar and --no-from-afar say how photos are learned; give one, or leave them out.")
     if from_afar and mode and not Settings.of(mode).from_afar:
         raise UsageError(f"In mode {mode} nothing is learned from afar; leave out --from-afar or --mode.")
-    asked = {"closer_look": closer_look, "from_afar": from_afar}
+    if redraw and mode and not Settings.of(mode).redraw:
+        raise UsageError(f"In mode {mode} masks are drawn once; leave out --redraw or --mode.")
+    asked = {"closer_look": closer_look, "redraw": redraw, "from_afar": from_afar}
     return {name: value for name, value in asked.items() if value is not None}
 
 

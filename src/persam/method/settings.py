@@ -131,6 +131,10 @@ class Settings:
             raise UsageError(f'There is no setting "{strange[0]}"; use {", ".join(_kinds())}.')
         return replace(self, **changes)
 
+    def looks(self) -> dict[str, Any]:
+        """The switches that say from how near things are looked at: a concept may have them otherwise than a model."""
+        return {name: getattr(self, name) for name in ("closer_look", "redraw", "from_afar")}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a concept file."""
         return asdict(self)
