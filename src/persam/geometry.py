@@ -170,3 +170,30 @@ def fit_mask(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
 
 def _area(mask: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+
+
+# ------------------------------------------------------------------------------------------ windows of a photo
+
+
+def window_at(
+    place: tuple[float, float] | np.ndarray, side: float, photo: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """A square window of a photo (H, W) around a place (x, y), as (x0, y0, x1, y1) in pixels, x1 and y1 exclusive.
+
+    It is moved to lie within the photo, and has no more than that.
+    """
+    corners = []
+    for middle, length in zip(place, (photo[1], photo[0]), strict=True):
+        size = min(length, round(side))
+        start = min(max(0, round(float(middle) - size / 2)), length - size)
+        corners.append((start, start + size))
+    (x0, x1), (y0, y1) = corners
+    return x0, y0, x1, y1
+
+
+def cut(detail: np.ndarray, window: tuple[int, int, int, int], photo: Size) -> np.ndarray:
+    """The pixels of a window of the photo in its copy."""
+    down, right = detail.shape[0] / photo[0], detail.shape[1] / photo[1]
+    x0, x1 = (round(x * right) for x in window[::2])
+    y0, y1 = (round(y * down) for y in window[1::2])
+    return np.ascontiguousarray(detail[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])

@@ -91,7 +91,7 @@ class Instance(Masked):
         closer: Where the mask and all numbers are those of a closer look: that look; `prior` and `steps` are of the
             first one, at the whole photo. Filled likewise.
         redrawn: Where the mask was drawn again from close by: in which part of the photo, (x0, y0, x1, y1) in pixels.
-            Filled likewise.
+            Mask and predicted IoU are those of that pass, all else is of the whole photo. Filled likewise.
     """
 
     mask: np.ndarray

@@ -105,6 +105,8 @@ def test_masks_are_drawn_again_unless_it_is_not_wanted(run, refused, photo_file,
     assert same_vectors(found["usual"], found["later"])
     wrong = ("learn", photo_file, mask_file, "-o", "wrong", "--redraw", "--mode", "official")
     assert "masks are drawn once" in refused(*wrong, code=2)
+    assert run("learn", photo_file, mask_file, "-o", "official", "--mode", "official").exit_code == 0
+    assert "masks are drawn once" in refused("learn", "--from", "official.safetensors", "-o", "no", "--redraw", code=2)
 
 
 def test_what_fills_its_photo_is_learned_from_afar_unless_it_is_not_wanted(run, refused, tmp_path):

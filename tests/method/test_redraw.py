@@ -10,12 +10,15 @@ import torch
 from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
-from persam import Concept, EncodedImage, PerSAM, Settings
+from persam import Concept, EncodedImage, PerSAM, Reference, Settings
 from persam.explain import explain
+from persam.geometry import cut, window_at
 from persam.instance import Instance
-from persam.method.redraw import LIKELY, WORTHWHILE, around, cut, redrawn, window_of
+from persam.method.find import _unless_known
+from persam.method.redraw import LIKELY, MOST_OF_PHOTO, redrawn, window_of
 from persam.metrics import boundary_f, iou
 from persam.models.base import Decoded, Prompts
+from persam.segmentation import UNSURE
 
 HEIGHT, WIDTH = 900, 1200
 
@@ -32,7 +35,7 @@ def concept(model: PerSAM) -> Concept:
 
 @pytest.fixture(scope="module")
 def scene() -> tuple[np.ndarray, np.ndarray]:
-    """A ring, which is hard to draw coarsely, (H, W, 3); and its mask."""
+    """A disc in a large photo, (H, W, 3), and its mask."""
     return draw_scene(HEIGHT, WIDTH, center=(800, 400), radius=110, seed=1)
 
 
@@ -91,7 +94,7 @@ class TestWindow:
     @pytest.mark.parametrize("place", [(0, 0), (99, 49), (50, 25), (-10, 70)])
     @pytest.mark.parametrize("side", [1, 30, 49.6, 80, 500])
     def test_any_window_lies_within_the_photo(self, place, side):
-        x0, y0, x1, y1 = around(place, side, (50, 100))
+        x0, y0, x1, y1 = window_at(place, side, (50, 100))
         assert 0 <= x0 < x1 <= 100
         assert 0 <= y0 < y1 <= 50
         assert (x1 - x0, y1 - y0) == (min(100, round(side)), min(50, round(side)))
@@ -133,6 +136,24 @@ class TestDrawnAgain:
         for truth in (one, other):
             assert max(iou(each.mask, truth) for each in found.instances) > 0.8
 
+    def test_by_what_several_references_say(self, model, scene):
+        image, truth = scene
+        concept = model.learn([Reference(*draw_scene(radius=radius, seed=seed)) for radius, seed in ((30, 0), (50, 2))])
+        assert len(concept.cues) >= 2
+        before, found = (model.segment(image, each, explain=True) for each in (once(concept), concept))
+        assert found.trace.redrawn is not None
+        assert iou(found.mask, truth) >= iou(before.mask, truth)
+
+    @pytest.mark.parametrize("size", [(1200, 500), (500, 1200)])
+    def test_photos_that_are_not_square(self, model, concept, size):
+        height, width = size
+        image, truth = draw_scene(height, width, center=(width // 3, height // 3), radius=70, seed=1)
+        found = model.segment(image, concept, explain=True)
+        x0, y0, x1, y1 = found.trace.redrawn
+        assert 0 <= x0 < x1 <= width
+        assert 0 <= y0 < y1 <= height
+        assert iou(found.mask, truth) > 0.9
+
     def test_a_small_photo_stays_as_it_was(self, model, concept):
         image, _ = draw_scene(190, 256, center=(150, 90), radius=30, seed=1)
         found, before = (model.segment(image, each, explain=True) for each in (concept, once(concept)))
@@ -143,7 +164,10 @@ class TestDrawnAgain:
         image, truth = scene
         half = np.ascontiguousarray(image[::2, ::2])
         found = model.segment(model.encode(half, size=(HEIGHT, WIDTH)), concept, explain=True)
-        assert found.trace.redrawn is not None
+        whole = model.segment(image, concept)
+        x0, _, x1, _ = found.trace.redrawn
+        assert x1 - x0 == 2 * 224  # of the copy's pixels no fewer than the model sees
+        np.testing.assert_allclose(found.box, whole.box, atol=8)
         assert found.mask.shape == truth.shape
         assert iou(found.mask, truth) > 0.9
 
@@ -163,7 +187,7 @@ class TestWhatStays:
     def never(self, _: np.ndarray) -> EncodedImage:
         raise AssertionError("it was encoded")
 
-    @pytest.mark.parametrize("lacks", ["detail", "numbers", "refinement", "score", "mask"])
+    @pytest.mark.parametrize("lacks", ["detail", "numbers", "refinement", "setting", "score", "mask"])
     def test_where_there_is_nothing_to_draw(self, model, concept, scene, first, lacks):
         photo, one = model.encode(scene[0]), first
         if lacks == "detail":
@@ -172,6 +196,8 @@ class TestWhatStays:
             one = replace(one, score=LIKELY - 0.01)
         elif lacks == "mask":
             one = replace(one, mask=np.zeros_like(one.mask))
+        elif lacks == "setting":
+            concept = once(concept)
         else:
             fitted = None if lacks == "numbers" else replace(concept.fitted, refine=False)
             concept = replace(concept, fitted=fitted)
@@ -200,11 +226,26 @@ class TestWhatStays:
         assert found.trace.redrawn is None
 
 
+def test_a_mask_that_runs_into_what_was_found_earlier_is_not_taken(first):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    left, right, both = mask.copy(), mask.copy(), mask.copy()
+    left[100:200, 100:200], right[100:200, 300:400], both[100:200, 100:400] = True, True, True
+    earlier, one, again = (replace(first, mask=each) for each in (left, right, both))
+    assert _unless_known(again, one, [earlier]) is one
+    assert _unless_known(again, one, []) is again
+    assert _unless_known(one, one, [earlier]) is one
+    assert _unless_known(again, replace(first, mask=both), [earlier]) is again  # the first one lay there, too
+
+
+def test_what_is_not_likely_is_what_is_called_absent():
+    assert UNSURE[0] == LIKELY
+
+
 def test_the_explanation_shows_the_window(model, concept, scene):
     image, _ = scene
     found = model.segment(image, concept, explain=True)
     x0, y0, x1, y1 = found.trace.redrawn
-    assert max(x1 - x0, y1 - y0) <= WORTHWHILE * WIDTH
+    assert max(x1 - x0, y1 - y0) <= MOST_OF_PHOTO * WIDTH
     made, plain = (
         explain(image, replace(found, instances=(each,)), concept=concept).panels[-1].picture
         for each in (found.trace, replace(found.trace, redrawn=None))

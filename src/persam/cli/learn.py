@@ -233,6 +233,8 @@ def _looks_of(
 
 def _looking(concept: Concept, looks: dict[str, Any]) -> Concept:
     """A concept that is looked for otherwise; what was learned stays."""
+    if looks.get("redraw") and concept.mode != "persam":
+        raise UsageError(f"The concept {concept.name} is of mode {concept.mode}, in which masks are drawn once.")
     return replace(concept, settings=concept.settings.but(**looks))
 
 

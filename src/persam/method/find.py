@@ -33,11 +33,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from persam.geometry import Size, fit_mask
+from persam.geometry import Size, cut, fit_mask, window_at
 from persam.instance import CloserLook, Instance, PixelBox
 from persam.method.cues import CueFeatures, object_colours
 from persam.method.prior import Prior, prior_of, suppressed
-from persam.method.redraw import Encode, around, cut, redrawn
+from persam.method.redraw import Encode, redrawn
 from persam.method.segment import OUTLINE_SIDE, cascade, last_good, photo_mask, presence_in
 from persam.method.threshold import NEAR
 from persam.models.base import Decoded, EncodedImage, PromptableModel, Question, form_of, joined
@@ -123,10 +123,7 @@ def _one_after_the_other(
         one = one if encode is None else look_closer(one, found, model, encode, image, concept)
         if found and one.score < threshold:
             break
-        if encode is not None and settings.redraw:
-            found.append(redrawn(one, model, encode, image, concept, tuned=weights is not None))
-        else:
-            found.append(one)
+        found.append(_unless_known(redrawn(one, model, encode, image, concept, tuned=weights is not None), one, found))
         if len(found) == most or one.score < threshold:
             break
         taken = result.taken
@@ -137,6 +134,14 @@ def _one_after_the_other(
             taken = torch.maximum(drawn, taken) if one.mask is mask else drawn
         prior = suppressed(prior, taken, concept, tuned=weights is not None)
     return sorted(found, key=lambda one: -one.score)
+
+
+def _unless_known(again: Instance, first: Instance, earlier: Sequence[Instance]) -> Instance:
+    """What was drawn again, but the first mask where it has run into something that was found earlier."""
+    if again is first:
+        return first
+    met = [each for each in earlier if _share_in_common(again.mask, each.mask) >= ALREADY]
+    return first if any(_share_in_common(first.mask, each.mask) < ALREADY for each in met) else again
 
 
 def side_by_side(
@@ -263,7 +268,7 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
         `similarity` at the peak; and for a concept with cues: `likeness`, it as a share of the reference's own;
         `explained`, how well the object's cells find their like under the mask; `colour`, overlap of the colours of
         both (missing without the photo's pixels). How much `explained` tells depends on the object: a handful of cells
-        find their like anywhere, and so do cells that are all the same. So `cells` is the log of their number,
+        find their like anywhere, and so do cells that are all the same. So `cells` is the log of the number kept,
         `explained_cells` the product of the two, and `unity` the mean cosine of the cells with their mean.
         With several references the one that is explained best counts, and the most similar colours; what was learned
         from afar has signs of its own, `explained_afar` and so on. (A likeness from afar says nothing.)
@@ -381,7 +386,7 @@ def window_around(place: np.ndarray, detail: Size, photo: Size, canvas: int) -> 
     side = max(WINDOW * longest, canvas)
     if side > WORTHWHILE * longest:
         return None
-    return around(place, side * max(photo) / longest, photo)
+    return window_at(place, side * max(photo) / longest, photo)
 
 
 def _share_in_common(one: np.ndarray, other: np.ndarray) -> float:

@@ -7,7 +7,7 @@ surest of and that is most like the first one.  What is known of every pixel, an
 (`method/segment.py`), which has as many pixels as the whole photo had.
 
 Which thing it is, and whether it is there, was decided at the whole photo; so the score stays, and what is thought not
-to be there is not drawn again.
+to be there is not drawn again.  Nor is what was seen by a closer look: its window has no pixels to spare.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from persam.geometry import Frame, Size
+from persam.geometry import Frame, Size, cut, window_at
 from persam.instance import Instance, PixelBox
 from persam.method.prior import prior_of
 from persam.method.segment import overlap, photo_mask, prompts_at
@@ -31,28 +31,31 @@ if TYPE_CHECKING:
 Encode = Callable[[np.ndarray], EncodedImage]
 
 MARGIN = 0.2  # of the longer side of what was found, on every side
-WORTHWHILE = 0.85  # a window with a larger share of the photo's longest side shows hardly more than the photo did
-LIKELY = 0.25  # score below which a thing is thought not to be there
-SAME = 0.4  # IoU with the first mask from which on a mask is of the same thing
+MOST_OF_PHOTO = 0.85  # a window with a larger share of the photo's longest side shows hardly more than the photo did
+LIKELY = 0.25  # score below which a thing is thought not to be there, whatever is asked for
+ALIKE = 0.4  # IoU with the first mask from which on a mask is of the same thing
 
 
 def redrawn(
-    one: Instance, model: PromptableModel, encode: Encode, image: EncodedImage, concept: Concept, *, tuned: bool
+    one: Instance, model: PromptableModel, encode: Encode | None, image: EncodedImage, concept: Concept, *, tuned: bool
 ) -> Instance:
     """What was found, with its mask drawn again in a window; as it is where that is not worth while, or goes astray.
 
     Args:
         one: what was found at the whole photo, with the way to it.
         model: the promptable model.
-        encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was.
-        image: the photo, with its `detail`; without, everything stays as it is.
+        encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was; without, everything stays as it is.
+        image: the photo, with its `detail`; likewise.
         concept: what was looked for.
         tuned: as a tuned concept has it.
     """
     fitted, settings = concept.fitted, concept.settings
-    if image.detail is None or fitted is None or not fitted.refine or one.score < LIKELY:
+    can = settings.redraw and encode is not None and image.detail is not None and fitted is not None and fitted.refine
+    if not can or one.score < LIKELY or one.closer is not None:
         return one
-    window = None if one.closer is not None else window_of(one, image.detail.shape[:2], max(image.frame.canvas))
+    assert image.detail is not None
+    assert encode is not None
+    window = window_of(one, image.detail.shape[:2], max(image.frame.canvas))
     if window is None:
         return one
     x0, y0, x1, y1 = window
@@ -65,7 +68,7 @@ def redrawn(
     before = seen.frame.cover(torch.tensor(one.mask[y0:y1, x0:x1], device=logits.device), model.low_resolution) - 0.5
     alike = overlap(logits, before[None], seen.frame)[:, 0]
     best = int((scores + alike).argmax())
-    if float(alike[best]) < SAME:
+    if float(alike[best]) < ALIKE:
         return one
     evidence = concept.cues if settings.pixel_evidence else ()
     drawn = photo_mask(logits[best], prior, seen.pixels, evidence, outline=settings.refine)
@@ -82,9 +85,6 @@ def _place(one: Instance, window: PixelBox, frame: Frame) -> tuple[np.ndarray, n
     corner = np.array(window[:2])
     corners = np.reshape(one.box, (2, 2)) - corner - np.array([[0, 0], [1, 1]])
     return frame.to_canvas(one.points()[:1] - corner), frame.to_canvas(corners.astype(float)).reshape(4)
-
-
-# ------------------------------------------------------------------------------------------ windows of a photo
 
 
 def window_of(one: Instance, detail: Size, canvas: int) -> PixelBox | None:
@@ -104,27 +104,8 @@ def window_of(one: Instance, detail: Size, canvas: int) -> PixelBox | None:
     x0, y0, x1, y1 = one.box
     longest = max(one.mask.shape)
     side = max((1 + 2 * MARGIN) * max(x1 - x0, y1 - y0), canvas * longest / max(detail))
-    if side > WORTHWHILE * longest:
+    if side > MOST_OF_PHOTO * longest:
         return None
-    window = around(((x0 + x1) / 2, (y0 + y1) / 2), side, one.mask.shape)
+    window = window_at(((x0 + x1) / 2, (y0 + y1) / 2), side, one.mask.shape)
     x, y = one.points()[0]
     return window if window[0] <= x < window[2] and window[1] <= y < window[3] else None
-
-
-def around(place: tuple[float, float] | np.ndarray, side: float, photo: tuple[int, ...]) -> PixelBox:
-    """A window of a photo (H, W) around a place (x, y), moved to lie within it; it may be as large as the photo."""
-    corners = []
-    for middle, length in zip(place, (photo[1], photo[0]), strict=True):
-        size = min(length, round(side))
-        start = min(max(0, round(float(middle) - size / 2)), length - size)
-        corners.append((start, start + size))
-    (x0, x1), (y0, y1) = corners
-    return x0, y0, x1, y1
-
-
-def cut(detail: np.ndarray, window: PixelBox, photo: Size) -> np.ndarray:
-    """The pixels of a window of the photo in its copy."""
-    down, right = detail.shape[0] / photo[0], detail.shape[1] / photo[1]
-    x0, x1 = (round(x * right) for x in window[::2])
-    y0, y1 = (round(y * down) for y in window[1::2])
-    return np.ascontiguousarray(detail[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])

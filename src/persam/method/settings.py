@@ -69,8 +69,8 @@ class Settings:
             were fitted for the encoder. ``small``: where what was found is small; ``always``: in every photo, which
             takes twice as long; ``off``.
         redraw: draw the mask again in a window around what was found, where the photo has pixels that the encoder has
-            not seen (`method/redraw.py`); needs numbers that were fitted for the encoder, and say that masks gain from
-            being refined.
+            not seen, neither at first nor by a closer look (`method/redraw.py`); needs numbers that were fitted for
+            the encoder, and say that masks gain from being refined.
         from_afar: learn what fills its reference as it looks from afar, too (`method/afar.py`); needs a map of cues,
             and numbers that were fitted for the encoder.
         tuned_prior: whether a tuned concept uses negative point and guidance as an untuned one does (the paper's text),
