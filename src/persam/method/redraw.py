@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from persam.geometry import Frame, Size, cut, window_at
-from persam.instance import Instance, PixelBox
+from persam.geometry import Size, cut, window_at
+from persam.instance import Instance, PixelBox, mask_box
 from persam.method.prior import prior_of
 from persam.method.segment import overlap, photo_mask, prompts_at
 from persam.models.base import EncodedImage, PromptableModel
@@ -60,31 +60,50 @@ def redrawn(
         return one
     x0, y0, x1, y1 = window
     seen = encode(cut(image.detail, window, image.frame.photo)).of_photo((y1 - y0, x1 - x0))
-    prior = prior_of(seen, concept, model.low_resolution, tuned=tuned)
-    point, box = _place(one, window, seen.frame)
-    prior = replace(prior, points=point, labels=np.ones(1, dtype=np.int64), box=box)
-    decoded = model.decode(seen, prompts_at(prior, box), multimask=True)
-    logits, scores = decoded.logits[0], decoded.scores[0]
-    before = seen.frame.cover(torch.tensor(one.mask[y0:y1, x0:x1], device=logits.device), model.low_resolution) - 0.5
-    alike = overlap(logits, before[None], seen.frame)[:, 0]
-    best = int((scores + alike).argmax())
-    if float(alike[best]) < ALIKE:
-        return one
-    evidence = concept.cues if settings.pixel_evidence else ()
-    drawn = photo_mask(logits[best], prior, seen.pixels, evidence, outline=settings.refine)
-    if not drawn.any():
+    drawn = drawn_in(seen, one.mask[y0:y1, x0:x1], one.points()[0] - (x0, y0), model, concept, tuned=tuned)
+    if drawn is None:
         return one
     mask = np.zeros_like(one.mask)
-    mask[y0:y1, x0:x1] = drawn
-    return replace(one, mask=mask, predicted_iou=float(scores[best]), redrawn=window)
+    mask[y0:y1, x0:x1], predicted = drawn
+    return replace(one, mask=mask, predicted_iou=predicted, redrawn=window)
 
 
-def _place(one: Instance, window: PixelBox, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """The first look's point (1, 2) and the box around its mask (4,) as canvas pixels of the window's `frame`."""
-    assert one.box is not None
-    corner = np.array(window[:2])
-    corners = np.reshape(one.box, (2, 2)) - corner - np.array([[0, 0], [1, 1]])
-    return frame.to_canvas(one.points()[:1] - corner), frame.to_canvas(corners.astype(float)).reshape(4)
+def drawn_in(
+    seen: EncodedImage, before: np.ndarray, point: np.ndarray, model: PromptableModel, concept: Concept, *, tuned: bool
+) -> tuple[np.ndarray, float] | None:
+    """What is drawn in a window in which it is known where the thing is.
+
+    Args:
+        seen: the window, encoded as a photo.
+        before: what is known, (H, W) bool of the window, not empty.
+        point: a place on the thing, (x, y) in pixels of the window.
+        model: the promptable model.
+        concept: what was found.
+        tuned: as a tuned concept has it.
+
+    Returns:
+        The mask, (H, W) bool, and its predicted IoU; None where nothing like it is drawn.
+    """
+    frame, settings = seen.frame, concept.settings
+    box = mask_box(before)
+    assert box is not None
+    corners = np.reshape(box, (2, 2)) - np.array([[0.0, 0.0], [1.0, 1.0]])
+    prior = replace(
+        prior_of(seen, concept, model.low_resolution, tuned=tuned),
+        points=frame.to_canvas(np.reshape(point, (1, 2)).astype(float)),
+        labels=np.ones(1, dtype=np.int64),
+        box=frame.to_canvas(corners).reshape(4),
+    )
+    decoded = model.decode(seen, prompts_at(prior, prior.box), multimask=True)
+    logits, scores = decoded.logits[0], decoded.scores[0]
+    known = frame.cover(torch.tensor(before, device=logits.device), model.low_resolution) - 0.5
+    alike = overlap(logits, known[None], frame)[:, 0]
+    best = int((scores + alike).argmax())
+    if float(alike[best]) < ALIKE:
+        return None
+    evidence = concept.cues if settings.pixel_evidence else ()
+    drawn = photo_mask(logits[best], prior, seen.pixels, evidence, outline=settings.refine)
+    return (drawn, float(scores[best])) if drawn.any() else None
 
 
 def window_of(one: Instance, detail: Size, canvas: int) -> PixelBox | None:
@@ -99,13 +118,20 @@ def window_of(one: Instance, detail: Size, canvas: int) -> PixelBox | None:
         None where there is nothing, where a window would show hardly more than the photo did, or where it would not
         show the place that led to the mask.
     """
-    if one.box is None:
+    height, width = one.mask.shape
+    window = window_around_box(one.box, (height, width), canvas * max(height, width) / max(detail))
+    if window is None:
         return None
-    x0, y0, x1, y1 = one.box
-    longest = max(one.mask.shape)
-    side = max((1 + 2 * MARGIN) * max(x1 - x0, y1 - y0), canvas * longest / max(detail))
-    if side > MOST_OF_PHOTO * longest:
-        return None
-    window = window_at(((x0 + x1) / 2, (y0 + y1) / 2), side, one.mask.shape)
     x, y = one.points()[0]
     return window if window[0] <= x < window[2] and window[1] <= y < window[3] else None
+
+
+def window_around_box(box: PixelBox | None, photo: Size, least: float) -> PixelBox | None:
+    """The same around a box of a photo (H, W), or None; `least`: pixels of the photo that its side has at least."""
+    if box is None:
+        return None
+    x0, y0, x1, y1 = box
+    side = max((1 + 2 * MARGIN) * max(x1 - x0, y1 - y0), least)
+    if side > MOST_OF_PHOTO * max(photo):
+        return None
+    return window_at(((x0 + x1) / 2, (y0 + y1) / 2), side, photo)
