@@ -107,7 +107,8 @@ means over sets, but for presence. n counts photos, or pairs. 95 % bootstrap int
 {fitted}## Limits
 - It saw animals, people, clothes, household things, food, vehicles and small parts, at {size} pixels or near it. Thin
   things, small things, medical and drawn pictures are outside of that.
-- The mask output has {mask} x {mask} pixels; refinement draws its outline to the photo's edges, at 256 pixels.
+- The mask output has {mask} x {mask} pixels; refinement draws its outline to the edges of the photo, or
+  of a window of it, at 256 pixels.
 - The predicted IoU is an estimate by a small model; it is worse where the picture is unlike the training photos.
 - It does not know what things are called, and must not be used to recognise persons.
 - Some of the training data state no terms, others are for research alone; until somebody clears them, so are the

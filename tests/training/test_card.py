@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.fakes import SMALL_TINY
 
-from persam.models.tiny.architecture import TinySam
+from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
 from training.card import main
 
 
@@ -23,3 +23,9 @@ def test_the_card_tells_what_the_weights_tell(tmp_path: Path) -> None:
     assert "| click_iou | 0.510 | 0.400 to 0.600 | 9 |" in text
     assert "AUROC" not in text  # of presence, which was not measured
     assert "{" not in text
+
+
+def test_the_packaged_card_is_of_the_packaged_weights_and_numbers(tmp_path: Path) -> None:
+    main(["--output", str(tmp_path / "card.md")])
+    packaged = PACKAGED_WEIGHTS.with_name("MODEL_CARD.md").read_text(encoding="utf-8")
+    assert packaged == (tmp_path / "card.md").read_text(encoding="utf-8"), "run python -m training.card"

@@ -229,7 +229,7 @@ class _View:
         legend = (
             "positive point: most alike",
             "negative point: least alike",
-            "box that the pass was given",
+            "box of a pass; window of the result",
             "masks on offer, with their predicted IoU",
         )
         top = 24 * len(facts) + 12
