@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,8 @@ def test_masks_are_drawn_again_unless_it_is_not_wanted(run, refused, photo_file,
     drawn = {name: each.settings.redraw for name, each in found.items()}
     assert drawn == {"usual": True, "once": False, "later": False, "again": True, "more": False}
     assert same_vectors(found["usual"], found["later"])
+    shown = {name: run("show", f"{name}.safetensors").stdout for name in ("usual", "later")}
+    assert [re.search(r"drawn again\s+(\w+)", text)[1] for text in shown.values()] == ["yes", "no"]
     wrong = ("learn", photo_file, mask_file, "-o", "wrong", "--redraw", "--mode", "official")
     assert "masks are drawn once" in refused(*wrong, code=2)
     assert run("learn", photo_file, mask_file, "-o", "official", "--mode", "official").exit_code == 0
