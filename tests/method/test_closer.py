@@ -23,16 +23,6 @@ def a_disc(radius: int, centre: tuple[int, int] = (800, 300), seed: int = 1) -> 
     return draw_scene(HEIGHT, WIDTH, center=centre, radius=radius, seed=seed)
 
 
-@pytest.fixture(scope="module")
-def model() -> PerSAM:
-    return PerSAM.from_pretrained()
-
-
-@pytest.fixture(scope="module")
-def concept(model: PerSAM) -> Concept:
-    return model.learn(*draw_scene())
-
-
 def without(concept: Concept) -> Concept:
     return replace(concept, settings=concept.settings.but(closer_look="off"))
 

@@ -24,16 +24,6 @@ HEIGHT, WIDTH = 900, 1200
 
 
 @pytest.fixture(scope="module")
-def model() -> PerSAM:
-    return PerSAM.from_pretrained()
-
-
-@pytest.fixture(scope="module")
-def concept(model: PerSAM) -> Concept:
-    return model.learn(*draw_scene())
-
-
-@pytest.fixture(scope="module")
 def scene() -> tuple[np.ndarray, np.ndarray]:
     """A disc in a large photo, (H, W, 3), and its mask."""
     return draw_scene(HEIGHT, WIDTH, center=(800, 400), radius=110, seed=1)

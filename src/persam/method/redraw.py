@@ -118,20 +118,13 @@ def window_of(one: Instance, detail: Size, canvas: int) -> PixelBox | None:
         None where there is nothing, where a window would show hardly more than the photo did, or where it would not
         show the place that led to the mask.
     """
-    height, width = one.mask.shape
-    window = window_around_box(one.box, (height, width), canvas * max(height, width) / max(detail))
-    if window is None:
+    if one.box is None:
         return None
+    x0, y0, x1, y1 = one.box
+    longest = max(one.mask.shape)
+    side = max((1 + 2 * MARGIN) * max(x1 - x0, y1 - y0), canvas * longest / max(detail))
+    if side > MOST_OF_PHOTO * longest:
+        return None
+    window = window_at(((x0 + x1) / 2, (y0 + y1) / 2), side, one.mask.shape)
     x, y = one.points()[0]
     return window if window[0] <= x < window[2] and window[1] <= y < window[3] else None
-
-
-def window_around_box(box: PixelBox | None, photo: Size, least: float) -> PixelBox | None:
-    """The same around a box of a photo (H, W), or None; `least`: pixels of the photo that its side has at least."""
-    if box is None:
-        return None
-    x0, y0, x1, y1 = box
-    side = max((1 + 2 * MARGIN) * max(x1 - x0, y1 - y0), least)
-    if side > MOST_OF_PHOTO * max(photo):
-        return None
-    return window_at(((x0 + x1) / 2, (y0 + y1) / 2), side, photo)

@@ -35,6 +35,7 @@ from persam.benchmark.suites.timing import (
     open_persam,
     rounds_of,
 )
+from persam.concept import Concept
 from persam.images import read_image
 from persam.method.prior import prior_of
 from persam.models.backends import BACKENDS
@@ -127,9 +128,7 @@ def compare_with_plain(
 ) -> Part:
     """What PerSAM adds to plain SAM with as many decoder passes: time, and memory of a process."""
     image, mask = drawn_scene(PHOTO)
-    concept = persam.learn(image, mask)
-    once = concept.settings.but(redraw=False)  # a second encoding, which plain SAM has not
-    concept = replace(concept, settings=once)
+    concept = _drawn_once(persam.learn(image, mask))
     prior = prior_of(persam.encode(image), concept, persam.model.low_resolution, tuned=False)
     count, job = ("three", three_passes) if prior.box is None else ("two", two_passes)
     added = added_time(persam, concept, image, rounds, progress, plain_job=job)
@@ -144,6 +143,11 @@ def compare_with_plain(
         part.targets += more.targets
         part.rows += more.rows
     return part
+
+
+def _drawn_once(concept: Concept) -> Concept:
+    """The same without the second encoding of what is drawn again, which plain SAM has not."""
+    return replace(concept, settings=concept.settings.but(redraw=False))
 
 
 def _added_memory(target: str, name: str, order: Mapping[str, Any]) -> Part:
@@ -202,7 +206,7 @@ def time_bundled(rounds: int, progress: Progress, *, processes: bool) -> Part:
         with on_one_core():
             persam = PerSAM.from_pretrained("tiny", device="cpu")
             concept = persam.learn(image, mask, name="thing")
-            once = replace(concept, settings=concept.settings.but(redraw=False))
+            once = _drawn_once(concept)
             jobs = {
                 "one photo": lambda: persam.segment(photo, concept),
                 "drawn once": lambda: persam.segment(photo, once),
