@@ -16,7 +16,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from .photos import IGNORE, Array, Photos
-from .views import OWN, Mixture, sample_pair
+from .views import OWN, Mixture, View, sample_pair
+
+SINGLE_THINGS = ("kitchen", "rmgc", "small", "tools", "waste")  # sets in which two pairs hardly ever show the same
+BESIDE = 0.12  # how often, instead of a pair, some pairs of one of these sets are drawn
+NEIGHBOURS = 4
+MIXTURE = Mixture(same_photo=0.3, same_kind=0.3)
+BESIDE_MIXTURE = Mixture(same_photo=0.3, same_kind=0.15, same_object=0.35)
 
 
 @dataclass(eq=False)
@@ -46,7 +52,7 @@ class Batch:
 
 def make_batch(photos: Photos, size: int, views: int, random: Random, mixture: Mixture | None = None) -> Batch:
     """`views` views (an even number) of side `size`."""
-    pairs = [sample_pair(photos, size, random, mixture) for _ in range(views // 2)]
+    pairs = sample_pairs(photos, size, views // 2, random, mixture)
     flat = [view for pair in pairs for view in pair]
     prompts = [sample_prompt(view.mask, random) for view in flat]
     return Batch(
@@ -57,6 +63,25 @@ def make_batch(photos: Photos, size: int, views: int, random: Random, mixture: M
         points=torch.tensor([prompt.point for prompt in prompts])[:, None],
         boxes=torch.tensor([prompt.box for prompt in prompts]),
     )
+
+
+def sample_pairs(
+    photos: Photos, size: int, count: int, random: Random, mixture: Mixture | None
+) -> list[tuple[View, View]]:
+    """Pairs of views; now and then `NEIGHBOURS` in a row are of one set, and so the strangers of one another.
+
+    A tool is then told from other tools, and what lies in a bin from the rest of it.  A set with more photos is taken
+    more often.
+    """
+    sets = [source for source, photos_of in photos.showing.items() if source in SINGLE_THINGS for _ in photos_of]
+    pairs: list[tuple[View, View]] = []
+    while len(pairs) < count:
+        if sets and random.random() < BESIDE:
+            source = random.choice(sets)
+            pairs += [sample_pair(photos, size, random, BESIDE_MIXTURE, source) for _ in range(NEIGHBOURS)]
+        else:
+            pairs.append(sample_pair(photos, size, random, mixture or MIXTURE))
+    return pairs[:count]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -19,6 +19,7 @@ Array = NDArray[np.uint8]
 IGNORE = 255
 MIN_AREA = 200  # pixels of an object that is worth cutting out, in a photo of 256 pixels
 SETS_WITH_KINDS = ("pets", "horses", "parts", "small", "waste")
+SETS_WITH_CLASSES = ("fruit", "kitchen", "tools", "vehicles", "voc20")  # whose classes are kinds of whole things
 NO_KIND = "parts/noise"  # clutter, not one kind of thing
 
 
@@ -38,7 +39,7 @@ class Photo:
 
     `kind` is what the file name tells about its things (`pets/Abyssinian__1` -> `pets/Abyssinian`), where it does;
     `group` is the part of it before `__`, the scene or whatever else the photos of one group share; `objects` are the
-    names of the physical things with the ids 1, 2, ..., where they are known.
+    names of the physical things with the ids 1, 2, ..., and `classes` what they are, where that is known.
     """
 
     image: Array
@@ -47,6 +48,16 @@ class Photo:
     kind: str | None
     group: str | None = None
     objects: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def kinds_of(self, things: Sequence[Thing]) -> list[tuple[str, Thing]]:
+        """Things with their kind, `SET/NAME` or `SET`, where it is known; of several of one kind none: which is it?"""
+        if self.kind is not None:  # the file's name tells it, but not of which thing
+            return [(self.kind, things[0])] if len(things) == 1 else []
+        if self.source not in SETS_WITH_CLASSES:
+            return []
+        known = [(self.classes[thing.id - 1], thing) for thing in things if thing.id <= len(self.classes)]
+        return [(f"{self.source}/{name}", thing) for name, thing in known if self.classes.count(name) == 1]
 
     def object_of(self, number: int) -> str | None:
         """`SET/NAME` of the physical thing with this id; None where it is not known."""
@@ -83,9 +94,8 @@ class Photos:
         self.showing: dict[str | None, list[int]] = {None: list(self.by_photo)}
         for index, things in self.by_photo.items():
             self.showing.setdefault(photos[index].source, []).append(index)
-            kind = photos[index].kind
-            if kind is not None and len(things) == 1:  # with several, which is the same kind is unclear
-                self.by_kind[kind].append(things[0])
+            for kind, thing in photos[index].kinds_of(things):
+                self.by_kind[kind].append(thing)
         self.by_kind = {kind: things for kind, things in self.by_kind.items() if len(things) > 1}
         self.kinds = sorted(self.by_kind)
         self.by_object = {
@@ -119,10 +129,13 @@ def things_of(index: int, mask: Array) -> Iterator[Thing]:
         yield Thing(index, int(number), (x, y, x + width, y + height), int(areas[number]))
 
 
-def read_photos(path: str | Path, longest: int = 320, objects: str | Path | None = None) -> Photos:
+def read_photos(
+    path: str | Path, longest: int = 320, objects: str | Path | None = None, *, classes: bool = False
+) -> Photos:
     """Read SET/STEM.webp (or .jpg) with SET/STEM.png from a folder or a tar, no larger than `longest` pixels.
 
-    `objects` is a file that names the physical things in them; see `read_objects`.
+    `objects` is a file that names the physical things in them, see `read_objects`; with `classes` those that it names
+    count, too: things of one class make pairs of one kind.
 
     Raises:
         ValueError: nothing usable is there.
@@ -130,6 +143,7 @@ def read_photos(path: str | Path, longest: int = 320, objects: str | Path | None
     """
     path = Path(path)
     names = read_objects(objects) if objects is not None else {}
+    sorts = read_objects(objects, "classes") if objects is not None and classes else {}
     pairs: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
     for name, content in _folder(path) if path.is_dir() else _tar(path):
         parts = Path(name).parts
@@ -140,17 +154,19 @@ def read_photos(path: str | Path, longest: int = 320, objects: str | Path | None
     photos = []
     for (source, stem), files in sorted(pairs.items()):
         if len(files) == 2:
-            photo = _decode(files["image"], files["mask"], source, stem, longest, names.get((source, stem), ()))
+            photo = _decode(files["image"], files["mask"], source, stem, longest)
             if photo is not None:
-                photos.append(photo)
+                known = (source, stem)
+                photos.append(replace(photo, objects=names.get(known, ()), classes=sorts.get(known, ())))
     return Photos(photos)
 
 
-def read_objects(path: str | Path) -> Mapping[tuple[str, str], tuple[str, ...]]:
+def read_objects(path: str | Path, what: str = "objects") -> Mapping[tuple[str, str], tuple[str, ...]]:
     """Which physical things the photos show: (SET, STEM) -> the names of the ids 1, 2, ...
 
     The file is JSON, `{SET: {"items": {STEM: {"objects": [NAME, ...]}}}}`; a name stands for one thing in all photos of
-    a set, and an item without `objects` is one whose things are not known.
+    a set, and an item without `objects` is one whose things are not known.  With `what` "classes" it is that entry, in
+    the same form: what sort of thing each is.
 
     Raises:
         ValueError: it is no such file.
@@ -159,10 +175,10 @@ def read_objects(path: str | Path) -> Mapping[tuple[str, str], tuple[str, ...]]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         return {
-            (source, stem): tuple(map(str, item["objects"]))
+            (source, stem): tuple(map(str, item[what]))
             for source, entry in content.items()
             for stem, item in entry["items"].items()
-            if "objects" in item
+            if what in item
         }
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(
@@ -184,9 +200,7 @@ def _tar(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield member.name, content.read()
 
 
-def _decode(
-    image_file: bytes, mask_file: bytes, source: str, stem: str, longest: int, objects: tuple[str, ...]
-) -> Photo | None:
+def _decode(image_file: bytes, mask_file: bytes, source: str, stem: str, longest: int) -> Photo | None:
     image = cv2.imdecode(np.frombuffer(image_file, np.uint8), cv2.IMREAD_COLOR)
     mask = cv2.imdecode(np.frombuffer(mask_file, np.uint8), cv2.IMREAD_GRAYSCALE)
     if image is None or mask is None:
@@ -199,7 +213,7 @@ def _decode(
         mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     rgb = np.ascontiguousarray(image[..., ::-1]).astype(np.uint8)
     group = stem.split("__")[0] if "__" in stem else None
-    return Photo(rgb, mask.astype(np.uint8), source, _kind(source, group), group, objects)
+    return Photo(rgb, mask.astype(np.uint8), source, _kind(source, group), group)
 
 
 def _kind(source: str, group: str | None) -> str | None:

@@ -156,7 +156,7 @@ def train(options: argparse.Namespace, stopped: Callable[[], bool]) -> Trainer:
     """Run until the time or the steps are over, or `stopped` says so."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    photos = read_photos(options.data, objects=options.objects)
+    photos = read_photos(options.data, objects=options.objects, classes=True)
     cores = {int(core) for core in options.loader_cores.split(",")} if options.loader_cores else None
     trainer = Trainer(options)
     seed = options.seed + trainer.progress["steps"]

@@ -98,7 +98,8 @@ def test_a_view_is_learned_and_located_as_persam_does(model: Sam, batch: Batch) 
             torch.testing.assert_close(prior.guidance.attention, expected.guidance.attention)
             torch.testing.assert_close(prior.guidance.semantic, expected.guidance.semantic)
             assert prior.guidance.where == expected.guidance.where == "before"
-            assert np.array_equal(prior.points, expected.points)
+            # Two pixels of the map lie beyond the outermost centres of cells: alike but for rounding.
+            np.testing.assert_allclose(prior.points, expected.points, atol=2)
             assert np.array_equal(prior.labels, expected.labels)
 
 

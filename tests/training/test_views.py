@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from random import Random
@@ -92,6 +93,23 @@ def test_reading_names_the_physical_things(drawn_folder: Path, tmp_path: Path) -
     assert named.objects == ["street/tile"]  # the ball was seen once
     assert [(thing.photo, thing.id) for thing in named.by_object["street/tile"]] == [(3, 2), (4, 1)]
     assert read_photos(drawn_folder).objects == []
+
+
+def test_things_of_one_class_are_of_one_kind(drawn_folder: Path, tmp_path: Path) -> None:
+    """Where a photo shows one of them: of two hammers nobody could tell which is meant."""
+    shutil.copytree(drawn_folder / "street", tmp_path / "tools")
+    classes = {"000": ["hammer", "wrench"], "001": ["wrench", "hammer"], "002": ["hammer", "hammer"]}
+    items = {stem: {"classes": names} for stem, names in classes.items()}
+    path = _objects_file(tmp_path / "names.json", {"tools": {"items": items}})
+    photos = read_photos(tmp_path, objects=path, classes=True)
+    found = {kind: [(thing.photo, thing.id) for thing in things] for kind, things in photos.by_kind.items()}
+    assert found == {"tools/hammer": [(0, 1), (1, 2)], "tools/wrench": [(0, 2), (1, 1)]}
+    assert photos.kinds == ["tools/hammer", "tools/wrench"]
+    assert photos.objects == []  # of one class is not the same thing
+    assert read_photos(tmp_path, objects=path).kinds == []
+    (tmp_path / "tools").rename(tmp_path / "facade")
+    path = _objects_file(tmp_path / "names.json", {"facade": {"items": items}})
+    assert read_photos(tmp_path, objects=path, classes=True).kinds == []  # whose classes are parts and stuff
 
 
 def test_a_file_that_names_no_objects_is_an_error(drawn_folder: Path, tmp_path: Path) -> None:
