@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from persam.geometry import Frame
-from persam.method.cues import CueFeatures, cues_of, log_odds, nearest_cells
+from persam.method.cues import CueFeatures, cues_of, log_odds, nearest_cells, nearly_the_same
 from persam.method.learn import Learned, TargetFeatures, learn_reference
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
@@ -28,7 +28,7 @@ from .views import OWN
 PERSAM = Settings.of("persam")
 STRANGERS = 6  # views of other pairs in which a target must not be found
 CUE_STRANGERS = 2  # the same for the map of cues, which is dearer
-NUMBERS = {"similarity": 5.0, "nearest": 4.0, "background": -4.0}  # about what is fitted for the cues; no colour
+NUMBERS = {"similarity": 5.0, "nearest": 4.0, "beside": -5.0}  # about what is fitted for the cues; no colour
 MOST_CELLS = 128  # of a reference's object, and of its background, that cues compare with
 
 
@@ -81,7 +81,8 @@ def fused_cells(photo: EncodedImage, similarity: Tensor, cues: CueFeatures) -> T
     """The map of cues of a reference in a view, log odds (rows, columns); its similarity is one of them."""
     features = F.normalize(photo.features[0], dim=0)
     nearest, background = (nearest_cells(features, cells) for cells in (cues.object_cells, cues.background_cells))
-    return log_odds({"similarity": similarity, "nearest": nearest, "background": background}, NUMBERS, 0.0)
+    beside = nearly_the_same(background)
+    return log_odds({"similarity": similarity, "nearest": nearest, "beside": beside}, NUMBERS, 0.0)
 
 
 def confidence_loss(batch: Batch, photos: list[EncodedImage], every: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ from persam.persam import PerSAM
 from .photos import IGNORE, Photos, read_photos
 from .views import OWN, View, sample_pair
 
+CUES = ("similarity", "nearest", "beside", "colour")  # that are fitted, of those that there are
 CELLS = 60  # of the object, and as many beside it, that one pair gives
 FEWEST = 8  # pairs
 ON, BESIDE = 0.5, 0.05  # a cell is on the object from this share on that it covers, beside it below that one
@@ -135,7 +136,8 @@ def cue_examples(persam: PerSAM, pairs: list[Pair]) -> Examples:
             indices = places.flatten().nonzero()[:, 0].numpy()
             indices = chosen.permutation(indices)[:CELLS]
             if len(indices):
-                examples.add({name: values.flatten()[indices].tolist() for name, values in maps.items()}, truth)
+                said = {name: maps[name].flatten()[indices].tolist() for name in CUES if name in maps}
+                examples.add(said, truth)
     return examples
 
 

@@ -26,6 +26,7 @@ from persam.method.cues import (
     histogram,
     log_odds,
     nearest_cells,
+    nearly_the_same,
     object_colours,
 )
 from persam.models.base import EncodedImage
@@ -36,7 +37,7 @@ seeds = st.integers(0, 2**16)
 SQUARE = Frame.padded((64, 64), 64, (8, 8))
 WIDE = Frame.padded((32, 64), 64, (8, 8))
 NUMBERS = Fitted(
-    {"similarity": 4.0, "nearest": 3.5, "background": -3.5, "colour": 0.3},
+    {"similarity": 4.0, "nearest": 3.5, "beside": -4.5, "colour": 0.3},
     -0.5,
     refine=False,
     presence={},
@@ -74,6 +75,29 @@ class TestNearest:
 
     def test_nothing_to_compare_with(self):
         assert bool((nearest_cells(unit(0, 6, 4, 5), torch.zeros(0, 6)) == 0).all())
+
+
+class TestNearlyTheSame:
+    def test_is_one_for_the_same_cell_and_little_for_one_that_is_a_little_like_it(self):
+        cosines = torch.tensor([1.0, 0.8, 0.5, 0.0])
+        expected = torch.tensor([-0.0, -1.0, -2.5, -5.0]).exp()
+        torch.testing.assert_close(nearly_the_same(cosines), expected)
+
+    def test_a_place_that_the_reference_showed_beside_the_object_is_told_from_what_is_merely_like_it(self, finder):
+        image, mask = draw_scene()
+        photo, kept = finder.encode(image), finder.learn(image, mask).cues[0]
+        maps = cue_maps(photo, torch.zeros(photo.frame.grid), kept, Settings.of("persam"), photo.pixels)
+        torch.testing.assert_close(maps["beside"], nearly_the_same(maps["background"]))
+        share = photo.frame.cover(torch.from_numpy(mask))
+        on, off = share > 0.95, (share == 0) & photo.frame.inside()
+        beside, background = maps["beside"], maps["background"]
+        assert float(beside[off].mean()) > float(beside[on].mean())
+        assert float(beside[off].mean() / beside[on].mean()) > float(background[off].mean() / background[on].mean())
+
+    def test_numbers_of_before_go_on_with_the_cosine(self):
+        maps = {"background": torch.tensor([[0.5]]), "beside": torch.tensor([[0.1]])}
+        torch.testing.assert_close(log_odds(maps, {"background": -3.0}, 0.0), torch.tensor([[-1.5]]))
+        torch.testing.assert_close(log_odds(maps, {"beside": -3.0}, 0.0), torch.tensor([[-0.3]]))
 
 
 class TestHistogram:

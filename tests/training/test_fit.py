@@ -108,7 +108,7 @@ def test_fitting_another_encoder(photos):
     persam = PerSAM(load_model(), encoder=encoder)
     assert persam.fitted is None
     numbers, _ = fit.fit(persam, fit.learnable_pairs(photos, 96, 12, seed=0))
-    assert set(numbers.cues) == {"similarity", "nearest", "background", "colour"}
+    assert set(numbers.cues) == {"similarity", "nearest", "beside", "colour"}
     assert set(numbers.presence) == set(SIGNS)
     assert all(np.isfinite(value) for value in numbers.cues.values())
 

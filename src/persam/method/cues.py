@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from persam.concept import Concept
 
 NEIGHBOURS = 3  # cells that a nearest-cell cue averages, lest one cell decide
+FADES = 0.2  # cosine by which a cell has to differ from the background's to be a third as much like it
 MOST_CELLS = 384  # kept of the object, and of its background: a large photo of a large model has thousands
 
 BINS = 16  # of the Lab histograms, each axis
@@ -104,6 +105,19 @@ def nearest_cells(features: Tensor, cells: Tensor) -> Tensor:
     return cosines.topk(min(NEIGHBOURS, len(cells)), dim=0).values.mean(0)
 
 
+def nearly_the_same(cosines: Tensor) -> Tensor:
+    """How nearly a cell is one that was seen: 1 for the same one, and next to nothing for one that is a little like it.
+
+    Of the reference's background: all that photos show is a little like it, and that tells nothing; but what is the
+    same table is no cup.
+
+        exp((cosine - 1) / FADES)
+
+    `FADES` is about where cells of training photos are told apart best (of 0.05 to 1).
+    """
+    return torch.exp((cosines - 1) / FADES)
+
+
 def colour_cells(pixels: np.ndarray | None, ratio: Tensor, frame: Frame) -> Tensor:
     """How much more the colours of every cell are the object's than anything else's: mean log ratio of its pixels.
 
@@ -133,6 +147,8 @@ def cue_maps(
 ) -> dict[str, Tensor]:
     """Every cue that the settings ask for, by name, each (rows, columns).
 
+    Of `background` and `beside`, which say the same in two ways, numbers have the one that they were fitted for.
+
     Args:
         matching: the photo as the encoder of the confidence map sees it.
         similarity: the paper's map of the same reference, (rows, columns); itself a cue.
@@ -146,6 +162,7 @@ def cue_maps(
         maps["nearest"] = nearest_cells(features, kept.object_cells)
     if settings.background_cue:
         maps["background"] = nearest_cells(features, kept.background_cells)
+        maps["beside"] = nearly_the_same(maps["background"])
     if settings.colour_cue:
         maps["colour"] = colour_cells(pixels, kept.colour_ratio, matching.frame).to(similarity)
     return maps

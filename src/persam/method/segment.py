@@ -33,7 +33,7 @@ from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Guidance, PromptableModel, Prompts, Question
 
 LOOK_BACK, MEAN = "best of all passes", "mean of both passes"  # names of steps that are no passes of the decoder
-CONCORD = 0.6  # how much it counts that the masks of two passes are the same
+CONCORD = 0.3  # how much it counts that the masks of two passes are the same
 RUNAWAY = 0.95  # share of the photo that a refined mask may newly fill before it counts as run away
 
 # Log odds of a pixel, and how much each says of it at most. Chosen on training and validation photos.
