@@ -24,8 +24,8 @@ def test_the_bundled_model_has_numbers():
     model = load_model()
     numbers = fitted_for(model, None)
     assert numbers is not None
-    assert set(numbers.cues) == {"similarity", "nearest", "background", "colour"}
-    assert numbers.cues["background"] < 0 < min(numbers.cues[name] for name in ("similarity", "nearest", "colour"))
+    assert set(numbers.cues) == {"similarity", "nearest", "beside", "colour"}
+    assert numbers.cues["beside"] < 0 < min(numbers.cues[name] for name in ("similarity", "nearest", "colour"))
     assert set(numbers.presence) == set(SIGNS)
     assert set(numbers.presence_afar) == set(SIGNS_FROM_AFAR)
     assert PerSAM(model).fitted == numbers

@@ -69,7 +69,11 @@ _STILL = """async () => {
 def poor_contrast(page: Page) -> list[str]:
     """The visible texts that are too pale for their ground, once no colour is on its way to another."""
     page.evaluate(_STILL)
-    return page.evaluate(_CONTRAST)
+    poor = page.evaluate(_CONTRAST)
+    if poor:  # an answer may have come in between, and set colours off again
+        page.evaluate(_STILL)
+        poor = page.evaluate(_CONTRAST)
+    return poor
 
 
 def nameless(page: Page) -> list[str]:
