@@ -19,10 +19,10 @@ from .photos import IGNORE, Array, Photos
 from .views import OWN, Mixture, View, sample_pair
 
 SINGLE_THINGS = ("kitchen", "rmgc", "small", "tools", "waste")  # sets in which two pairs hardly ever show the same
-BESIDE = 0.12  # how often, instead of a pair, some pairs of one of these sets are drawn
-NEIGHBOURS = 4
+FROM_ONE_SET = 0.12  # how often, instead of a pair, some pairs of one of these sets are drawn
+IN_A_ROW = 4
 MIXTURE = Mixture(same_photo=0.3, same_kind=0.3)
-BESIDE_MIXTURE = Mixture(same_photo=0.3, same_kind=0.15, same_object=0.35)
+ONE_SET_MIXTURE = Mixture(same_photo=0.3, same_kind=0.15, same_object=0.35)
 
 
 @dataclass(eq=False)
@@ -50,9 +50,9 @@ class Batch:
         return Batch(**{name: value.pin_memory() for name, value in vars(self).items()})
 
 
-def make_batch(photos: Photos, size: int, views: int, random: Random, mixture: Mixture | None = None) -> Batch:
+def make_batch(photos: Photos, size: int, views: int, random: Random) -> Batch:
     """`views` views (an even number) of side `size`."""
-    pairs = sample_pairs(photos, size, views // 2, random, mixture)
+    pairs = sample_pairs(photos, size, views // 2, random)
     flat = [view for pair in pairs for view in pair]
     prompts = [sample_prompt(view.mask, random) for view in flat]
     return Batch(
@@ -65,22 +65,20 @@ def make_batch(photos: Photos, size: int, views: int, random: Random, mixture: M
     )
 
 
-def sample_pairs(
-    photos: Photos, size: int, count: int, random: Random, mixture: Mixture | None
-) -> list[tuple[View, View]]:
-    """Pairs of views; now and then `NEIGHBOURS` in a row are of one set, and so the strangers of one another.
+def sample_pairs(photos: Photos, size: int, count: int, random: Random) -> list[tuple[View, View]]:
+    """Pairs of views; now and then `IN_A_ROW` of them are of one set, and so the strangers of one another.
 
     A tool is then told from other tools, and what lies in a bin from the rest of it.  A set with more photos is taken
     more often.
     """
-    sets = [source for source, photos_of in photos.showing.items() if source in SINGLE_THINGS for _ in photos_of]
+    sets = {source: len(shown) for source, shown in photos.showing.items() if source in SINGLE_THINGS}
     pairs: list[tuple[View, View]] = []
     while len(pairs) < count:
-        if sets and random.random() < BESIDE:
-            source = random.choice(sets)
-            pairs += [sample_pair(photos, size, random, BESIDE_MIXTURE, source) for _ in range(NEIGHBOURS)]
+        if sets and random.random() < FROM_ONE_SET:
+            (source,) = random.choices(list(sets), list(sets.values()))
+            pairs += [sample_pair(photos, size, random, ONE_SET_MIXTURE, source) for _ in range(IN_A_ROW)]
         else:
-            pairs.append(sample_pair(photos, size, random, mixture or MIXTURE))
+            pairs.append(sample_pair(photos, size, random, MIXTURE))
     return pairs[:count]
 
 

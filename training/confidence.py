@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from persam.geometry import Frame
-from persam.method.cues import CueFeatures, cues_of, log_odds, nearest_cells, nearly_the_same
+from persam.method.cues import CueFeatures, cue_maps, cues_of, log_odds
 from persam.method.learn import Learned, TargetFeatures, learn_reference
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
@@ -26,6 +26,7 @@ from .photos import IGNORE
 from .views import OWN
 
 PERSAM = Settings.of("persam")
+WITHOUT_COLOUR = PERSAM.but(colour_cue=False)
 STRANGERS = 6  # views of other pairs in which a target must not be found
 CUE_STRANGERS = 2  # the same for the map of cues, which is dearer
 NUMBERS = {"similarity": 5.0, "nearest": 4.0, "beside": -5.0}  # about what is fitted for the cues; no colour
@@ -79,10 +80,7 @@ def cues_by(learned: Learned) -> CueFeatures:
 
 def fused_cells(photo: EncodedImage, similarity: Tensor, cues: CueFeatures) -> Tensor:
     """The map of cues of a reference in a view, log odds (rows, columns); its similarity is one of them."""
-    features = F.normalize(photo.features[0], dim=0)
-    nearest, background = (nearest_cells(features, cells) for cells in (cues.object_cells, cues.background_cells))
-    beside = nearly_the_same(background)
-    return log_odds({"similarity": similarity, "nearest": nearest, "beside": beside}, NUMBERS, 0.0)
+    return log_odds(cue_maps(photo, similarity, cues, WITHOUT_COLOUR, photo.pixels), NUMBERS, 0.0)
 
 
 def confidence_loss(batch: Batch, photos: list[EncodedImage], every: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training import batches
-from training.batches import NEIGHBOURS, interior_point, random_point, sample_pairs, sample_prompt
+from training.batches import IN_A_ROW, interior_point, random_point, sample_pairs, sample_prompt
 from training.photos import Photos
 from training.views import OWN
 
@@ -43,18 +43,18 @@ def test_points_in_a_mask() -> None:
 
 def test_some_pairs_in_a_row_are_of_one_set_of_single_things(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "SINGLE_THINGS", ("street", "pets"))
-    monkeypatch.setattr(batches, "BESIDE", 0.1)
+    monkeypatch.setattr(batches, "FROM_ONE_SET", 0.1)
     monkeypatch.setattr(batches, "sample_pair", lambda *args: args[4] if len(args) > 4 else None)  # the set asked for
-    drawn: list[object] = list(sample_pairs(photos, 64, 400, Random(1), None))
+    drawn: list[object] = list(sample_pairs(photos, 64, 400, Random(1)))
     rows = [(source, len(list(group))) for source, group in groupby(drawn)]
     assert len(drawn) == 400
     assert {source for source, _ in rows} == {"street", "pets", None}
-    assert all(length % NEIGHBOURS == 0 for source, length in rows[:-1] if source is not None)
+    assert all(length % IN_A_ROW == 0 for source, length in rows[:-1] if source is not None)
     share = sum(length for source, length in rows if source is not None) / len(drawn)
     assert 0.2 < share < 0.45  # a tenth of the draws, four pairs each
 
 
 def test_without_such_a_set_all_pairs_are_drawn_one_by_one(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "sample_pair", lambda *args: len(args))
-    drawn: list[object] = list(sample_pairs(photos, 64, 50, Random(1), None))
+    drawn: list[object] = list(sample_pairs(photos, 64, 50, Random(1)))
     assert drawn == [4] * 50  # no set was asked for
