@@ -238,23 +238,21 @@ class TestSentences:
         with pytest.raises(StoreError, match="no credentials for s3://bucket"):
             read_image("s3://bucket/a.jpg")
 
+    @pytest.mark.timeout(100)  # and not for ever
     def test_no_network(self, s3_variables, monkeypatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        started = time.monotonic()
         with pytest.raises(StoreError, match=r"s3://bucket cannot be reached .*check the network"):
             read_image("s3://bucket/a.jpg")
-        assert time.monotonic() - started < 100
 
+    @pytest.mark.timeout(100)
     def test_a_store_that_does_not_answer(self, s3_variables, monkeypatch) -> None:
         """It takes some seconds, for that is what it waits for."""
         monkeypatch.setattr(places, "READ_SECONDS", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-            started = time.monotonic()
             for attempt in (RemotePath.read_bytes, RemotePath.info, lambda place: place.write_bytes(b"", new=True)):
                 with pytest.raises(StoreError, match="cannot be reached"):
                     attempt(RemotePath("s3://bucket/a.jpg"))
-            assert time.monotonic() - started < 100
 
     @pytest.mark.parametrize(
         ("error", "kind", "words"),

@@ -8,7 +8,6 @@ import json
 import logging
 import re
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -280,15 +279,14 @@ def test_bodies_go_to_the_disk_where_files_are_taken_and_nowhere_else(client: Te
     assert files == {path for path in bodies if gate._TO_THE_DISK.fullmatch(path)}
 
 
+@pytest.mark.timeout(50)  # less than the longer wait
 @pytest.mark.parametrize("wait", [0.02, 60.0])
 def test_a_body_that_dribbles_ends(model: PerSAM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait: float) -> None:
     monkeypatch.setattr(gate, "_GRACE", 0.2)
     monkeypatch.setattr(gate, "_DRAINED_SECONDS", 0.05)
     app = create_app(ServerSettings(tmp_path, limits=Limits(upload_rate=10_000)), model)
     line = Line(app, "POST", "/v1/segment", FORM | {"content-length": "100000"})
-    started = time.monotonic()
     said(app, line, endless(b"\0" * 20, wait))
-    assert time.monotonic() - started < 5
     assert (line.status, "too slowly" in line.detail) == (408, True)
     assert not list((tmp_path / "uploads").iterdir())
 
