@@ -100,8 +100,7 @@ def load(candidate: str) -> tuple[str, PerSAM]:
 
 def try_out(name: str, persam: PerSAM, material: Material, progress: Progress) -> Tried:
     """All that is told of one candidate."""
-    method = PersamMethod(name, persam.model, persam.settings)
-    method.persam = persam  # with the numbers of the candidate
+    method = PersamMethod(name, persam.model, persam.settings, fitted=persam.fitted)
     looks = presence_queries([*material.photos, *material.things])
     tests = sum(len(episode.tests) for episode in (*material.photos, *material.things))
     task = progress.add_task(name, total=tests + len(material.pairs) + len(looks))

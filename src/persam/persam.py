@@ -28,7 +28,7 @@ from persam.method.segment import OUTLINE_SIDE
 from persam.method.settings import Settings
 from persam.method.threshold import levels_of
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
-from persam.models.fitted import Fitted, fitted_for
+from persam.models.fitted import Fitted, fitted_for, fitted_in
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.models.whereabouts import called, encoder_called
 from persam.reference import Reference
@@ -104,9 +104,7 @@ class PerSAM:
         model = load_model(name, device=device, dtype=dtype, decoder_heads=decoder_heads, backend=backend)
         device = device if backend == "torch" else "cpu"
         other = None if encoder is None else load_encoder(encoder, device=device, dtype=dtype)
-        numbers = None
-        if fitted is not None and (numbers := fitted_for(model, other, Path(fitted))) is None:
-            raise PersamError(f"{fitted} has no numbers of this model and encoder; fit them with training.fit.")
+        numbers = None if fitted is None else fitted_in(fitted, model, other)
         return cls(model, encoder=other, settings=chosen, fitted=numbers)
 
     # ---------------------------------------------------------------- encode

@@ -243,6 +243,7 @@ def run_settings(loaded: Loaded, setup: Setup, equipment: Equipment, question: s
         "mode": list(setup.modes),
         "model": setup.model,
         "encoder": setup.encoder,
+        "fitted": setup.fitted,
         "solver": setup.solver,
         "seed": setup.seed,
         "checkpoint": dict(setup.checkpoints),

@@ -17,7 +17,7 @@ from persam.benchmark.datasets.catalog import DATASETS, DatasetEntry
 from persam.benchmark.datasets.options import Option
 from persam.benchmark.methods.catalog import METHODS
 from persam.cli import bench_video
-from persam.cli.bench_options import Encoder, Model, Solver, options_of, with_options
+from persam.cli.bench_options import Encoder, Fitted, Model, Solver, options_of, with_options
 from persam.cli.console import out, print_json, say
 from persam.cli.options import Device, Json
 from persam.cli.progress import progress_bar
@@ -45,6 +45,7 @@ def _measure(
     data: _Data,
     model: Model = "tiny",
     encoder: Encoder = None,
+    fitted: Fitted = None,
     mode: Annotated[
         list[str] | None, typer.Option(help="persam (default), official, paper. Repeat it for several.")
     ] = None,
@@ -69,6 +70,7 @@ def _measure(
     from persam.benchmark.conduct import bench, bench_absent
     from persam.benchmark.running.equipment import Setup
 
+    numbers = None if fitted is None else str(fitted)
     of_video = bench_video.wants_video(own)
     if of_video is not None:
         others = {
@@ -80,7 +82,7 @@ def _measure(
             "seed": seed,
             "step": own.pop("step", None),
         }
-        shared = {"model": model, "encoder": encoder, "device": device}
+        shared = {"model": model, "encoder": encoder, "fitted": numbers, "device": device}
         asked = bench_video.setup_of(of_video, others, methods=method or (), **shared)
         _show_video(bench_video.follow(entry.name, data, asked, out=output, fresh=fresh, **own), json)
         return
@@ -89,6 +91,7 @@ def _measure(
         modes=mode or ["persam"],
         model=model,
         encoder=encoder,
+        fitted=numbers,
         device=device,
         solver=solver,
         checkpoints=dict(map(_pair, checkpoint or ())),

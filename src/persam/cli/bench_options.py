@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from persam.cli.options import Encoder as Encoder
+from persam.cli.options import Fitted as Fitted
 from persam.cli.options import Mode as Mode
 from persam.cli.options import Model as Model
 

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persam.benchmark.suites.amounts import ALBUM_PHOTOS, CORRECTIONS, LOTS
-from persam.cli.bench_options import Dtype, Encoder, Limit, Mode, Model, Output, Solver, options_of, with_options
+from persam.cli.bench_options import (
+    Dtype,
+    Encoder,
+    Fitted,
+    Limit,
+    Mode,
+    Model,
+    Output,
+    Solver,
+    options_of,
+    with_options,
+)
 from persam.cli.console import out as console
 from persam.cli.console import print_json, say
 from persam.cli.options import Device, Json, load_model, quiet_libraries
@@ -60,6 +71,7 @@ def _on_photos(
     data_set: DataSet = None,
     model: Model = "tiny",
     encoder: Encoder = None,
+    fitted: Fitted = None,
     solver: Solver = "direct",
     device: Device = "auto",
     limit: Limit = None,
@@ -74,9 +86,10 @@ def _on_photos(
 
     with claimed_out(output, suite):
         photos = read_photos(data, data_set, limit, **(reading or {}))
-        persam = load_model(model, device=device, dtype="auto", encoder=encoder)
+        persam = load_model(model, device=device, dtype="auto", encoder=encoder, fitted=fitted)
+        numbers = None if fitted is None else persam.fitted
         with progress_bar("measuring", photos.count) as advance:
-            found = measure(Trial(photos, persam.model, persam.encoder, solver, advance))
+            found = measure(Trial(photos, persam.model, persam.encoder, solver, advance, numbers))
         show(found, output, json)
 
 

@@ -17,6 +17,7 @@ from persam.cli.options import (
     Device,
     Dtype,
     Encoder,
+    Fitted,
     Json,
     concept_path,
     finding_command,
@@ -121,9 +122,7 @@ def learn(
         ),
     ] = None,
     encoder: Encoder = None,
-    fitted: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Numbers that training.fit made for this model and encoder.")
-    ] = None,
+    fitted: Fitted = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",

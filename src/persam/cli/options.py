@@ -30,6 +30,9 @@ Encoder = Annotated[
     str | None,
     typer.Option(help="Another encoder for the confidence map, such as facebook/dinov2-base or ...@layers=9,12."),
 ]
+Fitted = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Numbers that training.fit made for this model and encoder.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", show_default=True)]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=True)]
 Backend = Annotated[

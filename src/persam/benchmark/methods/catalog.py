@@ -45,7 +45,8 @@ class MethodEntry:
         Args:
             model: the promptable model; None will do where `uses_model` is false.
             checkpoint: the method's own weights, instead of the default.
-            options: ``mode`` and another ``encoder`` for the confidence map, for methods that `has_modes`; ``device``
+            options: ``mode``, another ``encoder`` for the confidence map and ``fitted`` numbers, for methods that
+                `has_modes`; ``device``
                 of a network that the method loads itself; ``solver`` of PerSAM-F; ``seed`` of training. Each method
                 takes what it has a use for.
 

@@ -17,6 +17,7 @@ from persam.errors import PersamWarning
 from persam.method.scale import check_solver
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
+from persam.models.fitted import Fitted
 from persam.persam import PerSAM
 from persam.reference import Reference
 from persam.segmentation import Segmentation
@@ -66,6 +67,7 @@ class PersamMethod:
         tuned: PerSAM-F.
         encoder: another encoder for the confidence map.
         solver: of PerSAM-F.
+        fitted: numbers of model and encoder; by default the packaged ones, if any.
 
     Raises:
         UsageError: no such solver.
@@ -80,12 +82,13 @@ class PersamMethod:
         tuned: bool = False,
         encoder: FeatureEncoder | None = None,
         solver: str = "direct",
+        fitted: Fitted | None = None,
     ) -> None:
         check_solver(solver)
         self.name = name
         self.tuned = tuned
         self.solver = solver
-        self.persam = PerSAM(model, encoder=encoder, settings=settings)
+        self.persam = PerSAM(model, encoder=encoder, settings=settings, fitted=fitted)
 
     def describe(self) -> dict[str, Any]:
         """See `Method.describe`."""
@@ -131,12 +134,13 @@ def persam_method(
     mode: str = "persam",
     encoder: FeatureEncoder | None = None,
     solver: str = "direct",
+    fitted: Fitted | None = None,
     *,
     tuned: bool = False,
 ) -> PersamMethod:
     """PerSAM in a mode, or `tuned`, which is PerSAM-F; called by what it is."""
     name = named("persam-f" if tuned else "persam", mode)
-    return PersamMethod(name, model, Settings.of(mode), tuned=tuned, encoder=encoder, solver=solver)
+    return PersamMethod(name, model, Settings.of(mode), tuned=tuned, encoder=encoder, solver=solver, fitted=fitted)
 
 
 persam_f_method = partial(persam_method, tuned=True)
@@ -152,10 +156,18 @@ class SamPoint(PersamMethod):
         model: the promptable model.
         mode: how the confidence map is made and where its peak is read.
         encoder: another encoder for the confidence map.
+        fitted: numbers of both.
     """
 
-    def __init__(self, model: PromptableModel, mode: str = "persam", encoder: FeatureEncoder | None = None) -> None:
-        super().__init__(named("sam-point", mode), model, Settings.of(mode).but(**_PLAIN), encoder=encoder)
+    def __init__(
+        self,
+        model: PromptableModel,
+        mode: str = "persam",
+        encoder: FeatureEncoder | None = None,
+        fitted: Fitted | None = None,
+    ) -> None:
+        plain = Settings.of(mode).but(**_PLAIN)
+        super().__init__(named("sam-point", mode), model, plain, encoder=encoder, fitted=fitted)
 
     def describe(self) -> dict[str, Any]:
         """See `Method.describe`."""

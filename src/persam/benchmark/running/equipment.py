@@ -23,6 +23,8 @@ class Setup:
         modes: forms of those that have them: ``persam``, ``official``, ``paper``.
         model: the promptable model, as `PerSAM.from_pretrained` takes it.
         encoder: another encoder for the confidence map, or None.
+        fitted: file with numbers of model and encoder, as `PerSAM.from_pretrained` takes it; by default the packaged
+            ones, if any.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         solver: of PerSAM-F: ``direct`` or ``adamw``.
         checkpoints: weights of methods that have their own, by the method's name; else their defaults.
@@ -34,6 +36,7 @@ class Setup:
     modes: Sequence[str] = ("persam",)
     model: str = "tiny"
     encoder: str | None = None
+    fitted: str | None = None
     device: str = "auto"
     solver: str = "direct"
     checkpoints: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +65,8 @@ def check_setup(setup: Setup) -> None:
     strange = [name for name in setup.checkpoints if name not in setup.methods]
     if strange:
         raise UsageError(f"A checkpoint was named for {strange[0]}, which is not measured; add --method {strange[0]}.")
+    if setup.fitted is not None and not any(entry.has_modes for entry in entries):
+        raise UsageError(f"Numbers were named, but {entries[0].name} makes no use of them; leave them out.")
     choose_device(setup.device)
 
 
@@ -86,13 +91,17 @@ class Equipment:
         Raises:
             PersamError: it is not to be had.
         """
+        from persam.models.fitted import fitted_in
         from persam.models.loading import load_encoder, load_model
 
         entries = [find_method(name) for name in dict.fromkeys(setup.methods)]
         model = load_model(setup.model, device=setup.device) if any(each.uses_model for each in entries) else None
         wanted = setup.encoder if any(each.has_modes for each in entries) else None
         encoder = load_encoder(wanted, device=setup.device) if wanted else None
-        shared = {"encoder": encoder, "device": setup.device, "solver": setup.solver, "seed": setup.seed}
+        assert model is not None or setup.fitted is None  # `check_setup` has seen to it
+        fitted = None if model is None or setup.fitted is None else fitted_in(setup.fitted, model, encoder)
+        own = {"device": setup.device, "solver": setup.solver, "seed": setup.seed}
+        shared = {"encoder": encoder, "fitted": fitted, **own}
         methods = tuple(
             entry.make(model, mode=mode, checkpoint=setup.checkpoints.get(entry.name), **shared)
             for entry in entries

@@ -9,7 +9,6 @@ from typing import Any
 from persam.benchmark.methods.ours import PersamMethod
 from persam.benchmark.suites.suite import Findings, Trial, change, headline
 from persam.method.settings import Settings
-from persam.models.fitted import fitted_for
 from persam.reports.tables import Table
 
 #: What the paper has for the six rows of the build-up: mIoU in percent on PerSeg, ViT-H.
@@ -162,7 +161,7 @@ def ablate(trial: Trial, mode: str = "persam") -> Findings:
         ),
     ]
     notes = [f"The paper's mIoU: {PUBLISHED_ON}."]
-    if changing[0].settings.prior_box and fitted_for(trial.model, trial.encoder) is not None:
+    if changing[0].settings.prior_box and trial.persam(mode).fitted is not None:
         notes.append("With point and box there is no cascade: what differs in it alone makes no difference.")
     return found.findings("ablation", rows, tables, notes)
 

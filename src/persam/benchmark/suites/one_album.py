@@ -16,7 +16,6 @@ from persam.benchmark.suites.damage import spread
 from persam.benchmark.suites.suite import Missed, Trial
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
-from persam.method.settings import Settings
 from persam.metrics import iou
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
@@ -175,7 +174,7 @@ def albums(trial: Trial, mode: str, most: int, missed: Missed) -> Iterator[OneAl
         UsageError: no such mode; one object alone, or nothing but photos in which each object may be, so that there are
             none without.
     """
-    model = PerSAM(trial.shared["model"], encoder=trial.shared["encoder"], settings=Settings.of(mode))
+    model = trial.persam(mode)
     episodes = trial.photos.episodes
     if len(episodes) < 2:
         raise UsageError("There is one object alone; an album has photos without the object, too: those of others.")

@@ -16,7 +16,6 @@ from persam.instance import mask_box
 from persam.method.afar import looks_from_afar
 from persam.method.settings import Settings
 from persam.models.base import PromptableModel
-from persam.models.fitted import fitted_for
 from persam.reports.tables import Table
 
 MARGIN = 0.1  # of the object's box, on every side of it
@@ -71,7 +70,7 @@ def show_portraits(trial: Trial, mode: str = "persam") -> Findings:
     settings = Settings.of(mode)
     if not settings.from_afar:
         raise UsageError(f"Nothing is learned from afar in mode {mode}; use mode persam.")
-    if not looks_from_afar(settings, fitted_for(trial.model, trial.encoder)):
+    if not looks_from_afar(settings, trial.persam(mode).fitted):
         raise UsageError("Nothing is learned from afar with this model, as no numbers were fitted for its encoder.")
     forms = {"as it is seen": settings.but(from_afar=False), "from afar, too": settings}
     methods = [

@@ -21,7 +21,6 @@ from persam.benchmark.suites.suite import Findings, Trial, headline
 from persam.concept import Concept
 from persam.doctor import CheckedReference, Measures, check
 from persam.doctor.findings import VERDICTS, Finding
-from persam.method.settings import Settings
 from persam.metrics import bootstrap_figure, iou
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
@@ -94,7 +93,7 @@ def check_checks(
     Raises:
         UsageError: no such mode.
     """
-    model = PerSAM(trial.shared["model"], encoder=trial.shared["encoder"], settings=Settings.of(mode))
+    model = trial.persam(mode)
     tried: list[Tried] = []
     for episode in trial.photos.episodes:
         tried += _try_object(model, episode, references, tests, damaged)

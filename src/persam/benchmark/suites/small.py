@@ -105,7 +105,7 @@ def look_for_small(trial: Trial, mode: str = "persam", *, seed: int = 0) -> Find
         PersamError: nothing could be looked for.
     """
     settings = Settings.of(mode)
-    persam = _Counting(trial.model, encoder=trial.encoder, settings=settings)
+    persam = _Counting(trial.model, encoder=trial.encoder, settings=settings, fitted=trial.fitted)
     if persam.fitted is None or settings.closer_look == "off":
         raise UsageError("A closer look needs mode persam and a model with fitted numbers, such as tiny; choose these.")
     episodes = trial.photos.episodes

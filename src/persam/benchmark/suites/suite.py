@@ -26,9 +26,12 @@ from persam.benchmark.running.run import SURVIVABLE, run
 from persam.errors import UsageError, first_line
 from persam.files import check_folder, expanded, write_bytes, write_text
 from persam.ledger import claimed
+from persam.method.settings import Settings
 from persam.metrics import PairedTest, paired_test
 from persam.models.base import FeatureEncoder, PromptableModel
 from persam.models.encode_once import encode_once
+from persam.models.fitted import Fitted
+from persam.persam import PerSAM
 from persam.reports.provenance import versions, weights_hash
 from persam.reports.tables import Table
 
@@ -121,6 +124,7 @@ class Trial:
         encoder: another encoder for the confidence map, or None.
         solver: of PerSAM-F.
         progress: called after every photo.
+        fitted: numbers of model and encoder; by default the packaged ones, if any.
     """
 
     photos: PhotoSet
@@ -128,12 +132,18 @@ class Trial:
     encoder: FeatureEncoder | None = None
     solver: str = "direct"
     progress: Callable[[], object] | None = None
+    fitted: Fitted | None = None
 
     @cached_property
     def shared(self) -> dict[str, Any]:
         """Options that all methods of the suite have, for `PersamMethod`; a photo is encoded once for all of them."""
         matcher = None if self.encoder is None else encode_once(self.encoder)
-        return {"model": encode_once(self.model), "encoder": matcher, "solver": self.solver}
+        return {"model": encode_once(self.model), "encoder": matcher, "solver": self.solver, "fitted": self.fitted}
+
+    def persam(self, mode: str) -> PerSAM:
+        """PerSAM in a mode, with all of this."""
+        shared = {name: value for name, value in self.shared.items() if name != "solver"}
+        return PerSAM(**shared, settings=Settings.of(mode))
 
     def run(self, methods: Sequence[Method], **about: Any) -> Results:
         """What the methods find; `about` is what else all of their numbers are measured with, such as the mode."""
@@ -145,7 +155,8 @@ class Trial:
             "weights_sha256": weights_hash(self.model),
             "encoder_weights_sha256": self.encoder and weights_hash(self.encoder),
         }
-        return about_model(self.model, self.encoder) | weights | more | self.photos.about()
+        fitted = {} if self.fitted is None else {"fitted": self.fitted.to_dict()}
+        return about_model(self.model, self.encoder) | weights | fitted | more | self.photos.about()
 
 
 @dataclass(frozen=True)

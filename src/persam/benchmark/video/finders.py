@@ -15,6 +15,7 @@ from persam.benchmark.video.sequences import SequenceObject, VideoSequence
 from persam.benchmark.video.video_methods import VideoMethod
 from persam.method.settings import Settings
 from persam.models.base import FeatureEncoder, PromptableModel
+from persam.models.fitted import Fitted
 from persam.persam import PerSAM
 from persam.video.track import track
 
@@ -47,11 +48,13 @@ class VideoFinder:
         method: which one.
         model: the promptable model.
         encoder: another for the confidence map, or None.
+        fitted: numbers of both; by default the packaged ones, if any.
     """
 
     method: VideoMethod
     model: PromptableModel
     encoder: FeatureEncoder | None = None
+    fitted: Fitted | None = None
 
     def find(self, sequence: VideoSequence, pixels: Pixels) -> Iterator[FoundInFrame]:
         """Every frame of a sequence; a frame is asked for when its turn comes, and the first one may take long.
@@ -74,8 +77,15 @@ class VideoFinder:
 
     @property
     def _photos(self) -> PersamMethod:
-        settings = Settings.of(self.method.mode)
-        return PersamMethod(self.method.name, self.model, settings, tuned=self.method.tuned, encoder=self.encoder)
+        method = self.method
+        return PersamMethod(
+            method.name,
+            self.model,
+            Settings.of(method.mode),
+            tuned=method.tuned,
+            encoder=self.encoder,
+            fitted=self.fitted,
+        )
 
     def _concept(self, method: PersamMethod, one: SequenceObject) -> Any:
         return method.learn([example_of(one.photo)], one.queries[min(one.queries)].episode.category)
@@ -102,7 +112,8 @@ class VideoFinder:
         given = sequence.labels_at(first, (pixels(first).shape[0], pixels(first).shape[1]))
         values = [value for value in np.unique(given).tolist() if value]
         start = np.searchsorted([0, *values], given).astype(np.uint8)  # 1, 2, ... in the order of the values
-        persam = PerSAM(self.model, encoder=self.encoder, settings=Settings.of(self.method.mode))
+        settings = Settings.of(self.method.mode)
+        persam = PerSAM(self.model, encoder=self.encoder, settings=settings, fitted=self.fitted)
         clip = (pixels(number) for number in range(first, len(sequence.frames)))
         return self._tracked(persam, clip, start > 0 if len(values) == 1 else start, values)
 

@@ -37,6 +37,7 @@ class VideoSetup:
         methods: names, see `persam.benchmark.video.video_methods.VIDEO_METHODS`; none for the usual ones of `start`.
         model: the promptable model, as `PerSAM.from_pretrained` takes it.
         encoder: another encoder for the confidence map, or None.
+        fitted: file with numbers of both, as `PerSAM.from_pretrained` takes it; by default the packaged ones, if any.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         frames: the first ones of every sequence, or None for all.
         sequences: names; none for all.
@@ -47,6 +48,7 @@ class VideoSetup:
     methods: Sequence[str] = ()
     model: str = "tiny"
     encoder: str | None = None
+    fitted: str | None = None
     device: str = "auto"
     frames: int | None = None
     sequences: Sequence[str] = ()
@@ -103,6 +105,7 @@ def bench_video(
             a run of other settings.
         PersamError: a model is not to be had, or `out` cannot be written.
     """
+    from persam.models.fitted import fitted_in
     from persam.models.loading import choose_device, load_encoder, load_model
 
     setup = setup or VideoSetup()
@@ -115,7 +118,8 @@ def bench_video(
         loaded, sequences = _read(data_set, data, setup, **options)
         model = load_model(setup.model, device=setup.device)
         encoder = None if setup.encoder is None else load_encoder(setup.encoder, device=setup.device)
-        finders = [VideoFinder(method, model, encoder) for method in methods]
+        fitted = None if setup.fitted is None else fitted_in(setup.fitted, model, encoder)
+        finders = [VideoFinder(method, model, encoder, fitted) for method in methods]
         settings = _settings(loaded, setup, finders)
         folder = None if out is None else VideoFolder(out, settings, fresh=fresh)
         total = sum(len(sequence.frames) for sequence in sequences)

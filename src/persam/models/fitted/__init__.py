@@ -89,6 +89,18 @@ def fitted_for(model: FeatureEncoder, encoder: FeatureEncoder | None, path: Path
     return next((numbers[key] for key in map("+".join, names) if key in numbers), None)
 
 
+def fitted_in(path: str | Path, model: FeatureEncoder, encoder: FeatureEncoder | None) -> Fitted:
+    """The numbers that a file has of a model, with another encoder for the confidence map or with its own.
+
+    Raises:
+        PersamError: it has none, there is no such file, or it is something else.
+    """
+    numbers = fitted_for(model, encoder, Path(path))
+    if numbers is None:
+        raise PersamError(f"{path} has no numbers of this model and encoder; fit them with training.fit.")
+    return numbers
+
+
 def key_of(model: FeatureEncoder, encoder: FeatureEncoder | None) -> str:
     """What numbers belong to: cues to the encoder, refinement to the model's masks, the score to both."""
     return model.fingerprint if encoder is None else f"{model.fingerprint}+{encoder.fingerprint}"
