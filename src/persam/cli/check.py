@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from persam.cli.console import out, print_json, say, table
-from persam.cli.options import Backend, Device, Dtype, Encoder, Json, Mode, Model, load_model
+from persam.cli.options import Backend, Device, Dtype, Encoder, Fitted, Json, Mode, Model, load_model
 from persam.cli.progress import progress_bar
 from persam.cli.references import (
     Box,
@@ -56,6 +56,7 @@ def check(
     model: Model = "tiny",
     mode: Mode = "persam",
     encoder: Encoder = None,
+    fitted: Fitted = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
@@ -82,10 +83,14 @@ def check(
 
     pairs = [pair_of(each) for each in reference or []]
     if picture is not None:
-        sources = [photo, mask, scribble, model, encoder, finder, *(file for pair in pairs for file in pair)]
+        sources = [photo, mask, scribble, model, encoder, fitted, finder, *(file for pair in pairs for file in pair)]
         check_targets([("--picture", picture)], sources, overwrite=overwrite)
     shown = HowShown(box, point, not_point, scribble, label, mask_as_stored, text, text_index)
-    load = cache(lambda: load_model(model, device=device, dtype=dtype, backend=backend, mode=mode, encoder=encoder))
+    load = cache(
+        lambda: load_model(
+            model, device=device, dtype=dtype, backend=backend, mode=mode, encoder=encoder, fitted=fitted
+        )
+    )
     looking = FinderWhenNeeded(finder, model, load, device=device, dtype=dtype)
     references, doubts = _with_doubts(read_references(photo, mask, pairs, shown, looking))
     loaded = load()

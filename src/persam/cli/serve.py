@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persam.cli.console import print_json, say
-from persam.cli.options import Backend, Device, Dtype, Encoder, Host, Json, Mode, Model, load_model
+from persam.cli.options import Backend, Device, Dtype, Encoder, Fitted, Host, Json, Mode, Model, load_model
 from persam.errors import UsageError
 from persam.lazy import library
 
@@ -30,6 +30,7 @@ def serve(
     model: Model = "tiny",
     mode: Mode = "persam",
     encoder: Encoder = None,
+    fitted: Fitted = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
@@ -100,7 +101,9 @@ def serve(
     os.environ[MAX_PIXELS_VARIABLE] = str(settings.limits.photo_pixels)  # for albums' photos, too
     with held(folder), listen(settings) as taken:
         log_to_stderr("json" if log_format == "json" else "text")
-        loaded = load_model(model, mode=mode, encoder=encoder, device=device, dtype=dtype, backend=backend)
+        loaded = load_model(
+            model, mode=mode, encoder=encoder, fitted=fitted, device=device, dtype=dtype, backend=backend
+        )
         url = address_of(settings, taken)
         given_up = run(
             create_app(settings, loaded, is_held=True),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from persam.cli.console import say
-from persam.cli.options import Backend, Device, Dtype, Encoder, Host, Mode, Model, load_model
+from persam.cli.options import Backend, Device, Dtype, Encoder, Fitted, Host, Mode, Model, load_model
 from persam.errors import UsageError
 from persam.lazy import library
 
@@ -33,6 +33,7 @@ def studio(
     model: Model = "tiny",
     mode: Mode = "persam",
     encoder: Encoder = None,
+    fitted: Fitted = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
@@ -72,7 +73,9 @@ def studio(
     settings = ServerSettings(folder=concepts, host=host, port=port, token=token_in(token_file))
     with listen(settings) as taken:
         say("Loading the model ...")
-        loaded = load_model(model, mode=mode, encoder=encoder, device=device, dtype=dtype, backend=backend)
+        loaded = load_model(
+            model, mode=mode, encoder=encoder, fitted=fitted, device=device, dtype=dtype, backend=backend
+        )
         with (
             Engine(loaded) as engine,
             Workshop(engine, ConceptStore(concepts), study=study, is_local=settings.is_loopback) as workshop,

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from persam.cli.console import out, print_json, say, table
-from persam.cli.options import Device, Encoder, Json, Mode, Model, load_model
+from persam.cli.options import Device, Encoder, Fitted, Json, Mode, Model, load_model
 from persam.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def run(
     ] = "first",
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")] = Path("study-report"),
     encoder: Encoder = None,
+    fitted: Fitted = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -107,7 +108,7 @@ def run(
     check_libraries()
     found = read(study)
     with claimed_out(output, found):
-        loaded = load_model(model, device=device, dtype="auto", mode=mode, encoder=encoder)
+        loaded = load_model(model, device=device, dtype="auto", mode=mode, encoder=encoder, fitted=fitted)
         with progress_bar("Photos", found.photo_count) as advance:
             result = run(found, loaded, method=method, reference=reference, progress=advance)
             advance(done=found.photo_count, what="Report")

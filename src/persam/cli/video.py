@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persam.cli.console import heard_warnings, print_json, say
-from persam.cli.options import CONCEPT_SUFFIX, Backend, Device, Dtype, Json, load_model, model_of
+from persam.cli.options import CONCEPT_SUFFIX, Backend, Device, Dtype, Fitted, Json, load_model, model_of
 from persam.cli.photos import ConceptsEncoder, ConceptsModel, concepts_in
 from persam.cli.progress import progress_bar
 from persam.cli.video_masks import masks_of
@@ -70,6 +70,7 @@ def video(
     ] = None,
     model: ConceptsModel = None,
     encoder: ConceptsEncoder = None,
+    fitted: Fitted = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
@@ -97,7 +98,7 @@ def video(
     from persam.video.folder import track_into
     from persam.video.layout import Outputs
 
-    clip_name, concepts = _clip_and_concepts(items, mask, mode)
+    clip_name, concepts = _clip_and_concepts(items, mask, mode, fitted)
     is_camera = clip_name.isdecimal() and not Path(clip_name).exists()  # folders of frames have numbers for names, too
     clip = open_clip(int(clip_name) if is_camera else clip_name)
     start = concepts or masks_of(mask or [], clip)
@@ -117,7 +118,13 @@ def video(
         )
     else:
         loaded = load_model(
-            model or "tiny", device=device, dtype=dtype, backend=backend, encoder=encoder, mode=mode or "persam"
+            model or "tiny",
+            device=device,
+            dtype=dtype,
+            backend=backend,
+            encoder=encoder,
+            fitted=fitted,
+            mode=mode or "persam",
         )
     carrier = None if propagator is None else propagator_for(loaded, propagator, dtype)
     started = time.perf_counter()
@@ -167,7 +174,9 @@ def video(
     say(f"{counted(report.frames, 'frame')}{before}; {seconds:.1f} s; all of it in {output}/")
 
 
-def _clip_and_concepts(items: list[str], mask: list[str] | None, mode: str | None) -> tuple[str, list[Concept]]:
+def _clip_and_concepts(
+    items: list[str], mask: list[str] | None, mode: str | None, fitted: Path | None
+) -> tuple[str, list[Concept]]:
     """The clip and the concepts among what was named.
 
     Raises:
@@ -181,6 +190,8 @@ def _clip_and_concepts(items: list[str], mask: list[str] | None, mode: str | Non
         raise UsageError("Start from --mask or from concepts, not from both.")
     if named and mode is not None:
         raise UsageError("Concepts have the mode that they were learned with; leave --mode out.")
+    if named and fitted is not None:
+        raise UsageError("Concepts have the numbers that they were learned with; leave --fitted out.")
     if not named and not mask:
         raise UsageError("Say what to follow: --mask with a mask of the first frame, or concept files.")
     return clips[0], concepts_in(items)[0] if named else []

@@ -1,8 +1,9 @@
-"""`persam bench ... --fitted FILE`: numbers of one's own are measured, told, and kept apart from the packaged ones."""
+"""`--fitted FILE` wherever things are learned: one's own numbers are used and told, and runs with others kept apart."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,31 @@ def test_numbers_of_another_model(refused, perseg, tmp_path, what):
 def test_methods_that_make_no_use_of_them(refused, perseg, doubts):
     call = ("bench", "perseg", "--data", perseg, "--method", "unet", "--fitted", doubts)
     assert refused(*call, code=2) == "Numbers were named, but unet makes no use of them; leave them out."
+
+
+def test_checked_and_followed_with_them(run, photo_file, mask_file, doubts, tmp_path):
+    checked = [run("check", photo_file, mask_file, *more, "--json").stdout for more in ((), ("--fitted", doubts))]
+    usual, doubted = (json.loads(one)["references"][0]["measures"]["score"] for one in checked)
+    assert usual > 0.5
+    assert doubted < 0.01
+    frames = tmp_path / "clip"
+    frames.mkdir()
+    for number in range(3):
+        shutil.copy(photo_file, frames / f"{number}.png")
+    for more, seen in (((), True), (("--fitted", doubts), False)):
+        result = run("video", frames, "--mask", mask_file, *more, "-o", f"seen-{seen}", "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        last = json.loads((tmp_path / f"seen-{seen}/results.jsonl").read_text().splitlines()[-1])
+        assert last["objects"][0]["present"] is seen
+
+
+def test_concepts_have_their_own(refused, learned, doubts):
+    sentence = refused("video", "clip.mp4", learned, "--fitted", doubts, code=2)
+    assert sentence == "Concepts have the numbers that they were learned with; leave --fitted out."
+
+
+@pytest.mark.parametrize("command", [("serve", "--folder", "service"), ("studio", "--no-browser")])
+def test_what_serves_takes_them(run, command):
+    result = run(*command, "--port", 0, "--fitted", "nowhere.json")
+    assert result.exit_code == 1
+    assert "nowhere.json cannot be read (No such file or directory); make it with training.fit." in result.stderr
