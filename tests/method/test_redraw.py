@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import draw_scene
-from tests.fakes import random_sam
+from tests.fakes import ColourModel, random_sam
 
 from persam import Concept, EncodedImage, PerSAM, Reference, Settings
 from persam.explain import explain
@@ -115,6 +115,16 @@ class TestDrawnAgain:
         found = model.segment(image, tuned, explain=True)
         assert found.trace.redrawn is not None
         assert iou(found.mask, truth) >= iou(before.mask, truth)
+
+    def test_where_another_encoder_makes_the_map(self, model, scene):
+        """The window is encoded by both, and the evidence of its pixels is the other's."""
+        both = PerSAM(model.model, encoder=ColourModel(), fitted=model.fitted)
+        image, truth = scene
+        concept = both.learn(*draw_scene())
+        before = both.segment(image, once(concept))
+        found = both.segment(image, concept, explain=True)
+        assert found.trace.redrawn is not None
+        assert iou(found.mask, truth) >= iou(before.mask, truth) > 0.8
 
     def test_each_of_several(self, model, concept, scene):
         image, one = scene
