@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from persam.geometry import deepest
+
 from .photos import IGNORE, Array, Photos
 from .views import OWN, Mixture, View, sample_pair
 
@@ -119,9 +121,7 @@ def random_point(inside: NDArray[np.bool_], random: Random) -> tuple[float, floa
 
 def interior_point(inside: NDArray[np.bool_]) -> tuple[float, float]:
     """The pixel centre (x, y) that lies deepest in a mask (H, W); beyond the image counts as outside."""
-    padded = np.pad(inside.astype(np.uint8), 1)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    y, x = divmod(int(depth.argmax()), inside.shape[1])
+    x, y = deepest(inside)
     return x + 0.5, y + 0.5
 
 

@@ -175,6 +175,14 @@ def _area(mask: np.ndarray, width: int, height: int) -> np.ndarray:
 # ------------------------------------------------------------------------------------------ windows of a photo
 
 
+def deepest(mask: np.ndarray) -> tuple[int, int]:
+    """The pixel (x, y) that lies deepest in a mask, (H, W) bool, not empty; beyond the image counts as outside."""
+    bordered = np.pad(mask.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(bordered, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    y, x = divmod(int(depth.argmax()), mask.shape[1])
+    return x, y
+
+
 def window_at(
     place: tuple[float, float] | np.ndarray, side: float, photo: tuple[int, ...]
 ) -> tuple[int, int, int, int]:

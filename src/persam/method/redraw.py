@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from persam.geometry import Size, cut, window_at
+from persam.geometry import Size, cut, deepest, window_at
 from persam.instance import Instance, PixelBox, mask_box
 from persam.method.prior import prior_of
 from persam.method.segment import overlap, photo_mask, prompts_at
@@ -49,12 +49,8 @@ def redrawn(
         concept: what was looked for.
         tuned: as a tuned concept has it.
     """
-    fitted, settings = concept.fitted, concept.settings
-    can = settings.redraw and encode is not None and image.detail is not None and fitted is not None and fitted.refine
-    if not can or one.score < LIKELY or one.closer is not None:
+    if encode is None or image.detail is None or not redraws(concept) or one.score < LIKELY or one.closer is not None:
         return one
-    assert image.detail is not None
-    assert encode is not None
     window = window_of(one, image.detail.shape[:2], max(image.frame.canvas))
     if window is None:
         return one
@@ -66,6 +62,47 @@ def redrawn(
     mask = np.zeros_like(one.mask)
     mask[y0:y1, x0:x1], predicted = drawn
     return replace(one, mask=mask, predicted_iou=predicted, redrawn=window)
+
+
+def redraws(concept: Concept) -> bool:
+    """Whether masks are drawn again: it is asked for, and the model's masks gain from being refined."""
+    return concept.settings.redraw and concept.fitted is not None and concept.fitted.refine
+
+
+def frame_redrawn(
+    mask: np.ndarray,
+    pixels: np.ndarray,
+    model: PromptableModel,
+    encode: Encode,
+    canvas: int,
+    concept: Concept,
+    *,
+    tuned: bool,
+) -> np.ndarray:
+    """The mask of a clip's frame, drawn again in a window; as it is under the same conditions as that of a photo.
+
+    Args:
+        mask: (H, W) bool, of what is followed.
+        pixels: the frame, (H, W, 3) uint8 RGB.
+        model: the promptable model.
+        encode: encodes a part of the frame, as the frame was.
+        canvas: side of the model's input.
+        concept: what is followed.
+        tuned: as a tuned concept has it.
+    """
+    box = mask_box(mask)
+    window = None if box is None or not redraws(concept) else close_window(box, mask.shape, mask.shape, canvas)
+    if window is None:
+        return mask
+    x0, y0, x1, y1 = window
+    before = mask[y0:y1, x0:x1]
+    seen = encode(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
+    drawn = drawn_in(seen, before, np.array(deepest(before)), model, concept, tuned=tuned)
+    if drawn is None:
+        return mask
+    again = np.zeros_like(mask)
+    again[y0:y1, x0:x1], _ = drawn
+    return again
 
 
 def drawn_in(
@@ -118,13 +155,16 @@ def window_of(one: Instance, detail: Size, canvas: int) -> PixelBox | None:
         None where there is nothing, where a window would show hardly more than the photo did, or where it would not
         show the place that led to the mask.
     """
-    if one.box is None:
+    window = None if one.box is None else close_window(one.box, one.mask.shape, detail, canvas)
+    if window is None:
         return None
-    x0, y0, x1, y1 = one.box
-    longest = max(one.mask.shape)
-    side = max((1 + 2 * MARGIN) * max(x1 - x0, y1 - y0), canvas * longest / max(detail))
-    if side > MOST_OF_PHOTO * longest:
-        return None
-    window = window_at(((x0 + x1) / 2, (y0 + y1) / 2), side, one.mask.shape)
     x, y = one.points()[0]
     return window if window[0] <= x < window[2] and window[1] <= y < window[3] else None
+
+
+def close_window(box: PixelBox, photo: Size, detail: Size, canvas: int) -> PixelBox | None:
+    """The window around a box of a photo of size (H, W), or None where it would show hardly more than the photo did."""
+    x0, y0, x1, y1 = box
+    longest = max(photo)
+    side = max((1 + 2 * MARGIN) * max(x1 - x0, y1 - y0), canvas * longest / max(detail))
+    return None if side > MOST_OF_PHOTO * longest else window_at(((x0 + x1) / 2, (y0 + y1) / 2), side, photo)

@@ -4,7 +4,7 @@ Every object has log odds for every pixel of a small picture of the frame.  From
 by the optical flow; then a window around that place is looked at as a photo of its own, closer than all of the frame
 could be, and all of the frame is searched without regard to what was before.  Where both agree, their mean counts, and
 where they do not, the one that looks more like the object: so it does not drift, and is found again after an occlusion
-or a cut.  What is less sure than the threshold is out of sight.
+or a cut.  What is less sure than the threshold is out of sight.  At the end every mask is drawn again from close by.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from persam.geometry import fit_mask, shrink
 from persam.method.find import probability, side_by_side
 from persam.method.learn import learn_reference
 from persam.method.prior import Prior, prior_from, prior_of
+from persam.method.redraw import frame_redrawn
 from persam.method.segment import agreement, cascade, colour_odds, enlarged, last_good, prompts_at
 from persam.models.base import EncodedImage
 from persam.persam import PerSAM
@@ -143,7 +144,23 @@ class FollowedObjects(Resumable):
                 if self.number % REMEMBER_FRAMES == 0:
                     one.remember(self.number, sight, labels == number)
         self._renew_points(frame, [labels == number for number in range(1, len(self.objects) + 1)])
-        return labels, [one.score for one in self.objects]
+        return self._drawn_again(frame, labels), [one.score for one in self.objects]
+
+    def _drawn_again(self, frame: _Frame, labels: np.ndarray) -> np.ndarray:
+        """The labels with every mask drawn once more from close by, as in photos; what others have stays theirs.
+
+        They are the answer. What is carried on and remembered are the masks as they were: what went astray once more
+        would otherwise lead the next frame astray, too.
+        """
+        again = labels.copy()
+        for number, one in enumerate(self.objects, start=1):
+            mask = labels == number
+            if mask.any():
+                drawn = one.drawn_again(frame, mask) & ((again == 0) | mask)
+                if drawn.any():
+                    again[mask] = 0
+                    again[drawn] = number
+        return again
 
     def _renew_points(self, frame: _Frame, masks: list[np.ndarray]) -> None:
         if self.carried is not None:
@@ -201,6 +218,11 @@ class _FollowedObject(Resumable):
             return None
         carried = motion.carry(self.odds, -MOST_ODDS)
         return carried if int((carried > 0).sum()) >= FEWEST else None
+
+    def drawn_again(self, frame: _Frame, mask: np.ndarray) -> np.ndarray:
+        """Its mask, (H, W) bool, from close by (`method/redraw.py`)."""
+        known, tuned, canvas = self.memory.learned, self.weights is not None, max(frame.through(WHOLE).frame.canvas)
+        return frame_redrawn(mask, frame.pixels, self.persam.model, self.persam.encode, canvas, known, tuned=tuned)
 
     def similarity(self, frame: _Frame) -> np.ndarray:
         """How alike every place of a frame is, (h, w) of any size."""
