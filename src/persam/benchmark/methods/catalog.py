@@ -46,9 +46,8 @@ class MethodEntry:
             model: the promptable model; None will do where `uses_model` is false.
             checkpoint: the method's own weights, instead of the default.
             options: ``mode``, another ``encoder`` for the confidence map and ``fitted`` numbers, for methods that
-                `has_modes`; ``device``
-                of a network that the method loads itself; ``solver`` of PerSAM-F; ``seed`` of training. Each method
-                takes what it has a use for.
+                `has_modes`; ``device`` of a network that the method loads itself; ``solver`` of PerSAM-F; ``seed`` of
+                training. Each method takes what it has a use for.
 
         Raises:
             UsageError: no such mode or device, a checkpoint for a method without one, no model where one is needed.
