@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.conftest import draw_scene
-from tests.fakes import random_sam
+from tests.fakes import random_network
 from torch import nn
 from typer.testing import CliRunner
 
@@ -52,8 +52,18 @@ def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vit_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The encoder of a small random SAM as ONNX; `tiny` has no linear layers."""
     path = tmp_path_factory.mktemp("vit") / "encoder.onnx"
-    write_encoder(random_sam(), path)
+    write_encoder(lively_sam(), path)
     return path
+
+
+def lively_sam() -> Sam:
+    """A random SAM whose encoder has weights that matter: of transformers' own, 1e-10, only rounding is left."""
+    network = random_network()
+    with torch.no_grad():
+        for parameter in network.vision_encoder.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, parameter[0].numel() ** -0.5)
+    return Sam(network, name="random", image_size=64, device=torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -362,7 +372,7 @@ def test_large_canvases_have_weights_in_8_bits_and_need_no_pictures(home, vit_fi
     monkeypatch.setattr(engines, "LARGE", 32)
     monkeypatch.setattr(engines, "quantise", None)
     monkeypatch.setattr(engines, "write_encoder", lambda model, path: shutil.copy(vit_file, path))
-    model, photo = random_sam(), draw_scene()[0]
+    model, photo = lively_sam(), draw_scene()[0]
     wanted = model.encode(photo).features
     with pytest.warns(PersamWarning, match="is being made for openvino-int8"):
         engines.use_backend(model, BACKENDS["openvino-int8"])

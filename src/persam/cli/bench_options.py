@@ -14,6 +14,17 @@ from persam.cli.options import Fitted as Fitted
 from persam.cli.options import Mode as Mode
 from persam.cli.options import Model as Model
 
+Data = Annotated[
+    Path,
+    typer.Option(help="Folder of your photos and masks, or of a data set; or one that holds perseg/, fss/, davis/."),
+]
+DataSet = Annotated[str | None, typer.Option(help="What --data is, if that is not seen. See persam bench --help.")]
+TimedModel = Annotated[
+    str,
+    typer.Option(
+        "-m", "--model", help="As elsewhere, or vit-b, vit-l, vit-h with random weights: nothing to download."
+    ),
+]
 Solver = Annotated[str, typer.Option(help="Of PerSAM-F: direct, or adamw as published.")]
 Dtype = Annotated[str, typer.Option(help="Of the image encoder: auto, float32, bfloat16 or float16.")]
 Limit = Annotated[

@@ -11,6 +11,8 @@ import typer
 
 from persam.benchmark.suites.amounts import ALBUM_PHOTOS, CORRECTIONS, LOTS
 from persam.cli.bench_options import (
+    Data,
+    DataSet,
     Dtype,
     Encoder,
     Fitted,
@@ -19,6 +21,7 @@ from persam.cli.bench_options import (
     Model,
     Output,
     Solver,
+    TimedModel,
     options_of,
     with_options,
 )
@@ -32,17 +35,6 @@ from persam.lazy import library
 if TYPE_CHECKING:
     from persam.benchmark.suites.suite import Findings
 
-Data = Annotated[
-    Path,
-    typer.Option(help="Folder of your photos and masks, or of a data set; or one that holds perseg/, fss/, davis/."),
-]
-DataSet = Annotated[str | None, typer.Option(help="What --data is, if that is not seen. See persam bench --help.")]
-TimedModel = Annotated[
-    str,
-    typer.Option(
-        "-m", "--model", help="As elsewhere, or vit-b, vit-l, vit-h with random weights: nothing to download."
-    ),
-]
 AlbumPhotos = Annotated[
     int, typer.Option(min=1, help="Of the object in its album, at most; as many of others beside them.")
 ]

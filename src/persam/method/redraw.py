@@ -49,7 +49,7 @@ def redrawn(
         concept: what was looked for.
         tuned: as a tuned concept has it.
     """
-    if encode is None or image.detail is None or not redraws(concept) or one.score < LIKELY or one.closer is not None:
+    if encode is None or image.detail is None or one.score < LIKELY or one.closer is not None or not redraws(concept):
         return one
     window = window_of(one, image.detail.shape[:2], max(image.frame.canvas))
     if window is None:
