@@ -56,11 +56,10 @@ def redrawn(
         return one
     x0, y0, x1, y1 = window
     seen = encode(cut(image.detail, window, image.frame.photo)).of_photo((y1 - y0, x1 - x0))
-    drawn = drawn_in(seen, one.mask[y0:y1, x0:x1], one.points()[0] - (x0, y0), model, concept, tuned=tuned)
+    drawn = drawn_in(window, seen, one.mask, one.points()[0], model, concept, tuned=tuned)
     if drawn is None:
         return one
-    mask = np.zeros_like(one.mask)
-    mask[y0:y1, x0:x1], predicted = drawn
+    mask, predicted = drawn
     return replace(one, mask=mask, predicted_iou=predicted, redrawn=window)
 
 
@@ -94,40 +93,44 @@ def frame_redrawn(
     window = None if box is None or not redraws(concept) else close_window(box, mask.shape, mask.shape, canvas)
     if window is None:
         return mask
-    x0, y0, x1, y1 = window
-    before = mask[y0:y1, x0:x1]
-    seen = encode(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
-    drawn = drawn_in(seen, before, np.array(deepest(before)), model, concept, tuned=tuned)
-    if drawn is None:
-        return mask
-    again = np.zeros_like(mask)
-    again[y0:y1, x0:x1], _ = drawn
-    return again
+    seen = encode(cut(pixels, window, mask.shape))
+    drawn = drawn_in(window, seen, mask, np.array(deepest(mask)), model, concept, tuned=tuned)
+    return mask if drawn is None else drawn[0]
 
 
 def drawn_in(
-    seen: EncodedImage, before: np.ndarray, point: np.ndarray, model: PromptableModel, concept: Concept, *, tuned: bool
+    window: PixelBox,
+    seen: EncodedImage,
+    mask: np.ndarray,
+    point: np.ndarray,
+    model: PromptableModel,
+    concept: Concept,
+    *,
+    tuned: bool,
 ) -> tuple[np.ndarray, float] | None:
     """What is drawn in a window in which it is known where the thing is.
 
     Args:
+        window: a part of the photo, in its pixels.
         seen: the window, encoded as a photo.
-        before: what is known, (H, W) bool of the window, not empty.
-        point: a place on the thing, (x, y) in pixels of the window.
+        mask: what is known, (H, W) bool of the photo, not empty in the window.
+        point: a place on the thing, (x, y) in pixels of the photo.
         model: the promptable model.
         concept: what was found.
         tuned: as a tuned concept has it.
 
     Returns:
-        The mask, (H, W) bool, and its predicted IoU; None where nothing like it is drawn.
+        The mask, (H, W) bool of the photo, and its predicted IoU; None where nothing like it is drawn.
     """
     frame, settings = seen.frame, concept.settings
+    x0, y0, x1, y1 = window
+    before = mask[y0:y1, x0:x1]
     box = mask_box(before)
     assert box is not None
     corners = np.reshape(box, (2, 2)) - np.array([[0.0, 0.0], [1.0, 1.0]])
     prior = replace(
         prior_of(seen, concept, model.low_resolution, tuned=tuned),
-        points=frame.to_canvas(np.reshape(point, (1, 2)).astype(float)),
+        points=frame.to_canvas(np.reshape(point - (x0, y0), (1, 2)).astype(float)),
         labels=np.ones(1, dtype=np.int64),
         box=frame.to_canvas(corners).reshape(4),
     )
@@ -140,7 +143,11 @@ def drawn_in(
         return None
     evidence = concept.cues if settings.pixel_evidence else ()
     drawn = photo_mask(logits[best], prior, seen.pixels, evidence, outline=settings.refine)
-    return (drawn, float(scores[best])) if drawn.any() else None
+    if not drawn.any():
+        return None
+    again = np.zeros_like(mask)
+    again[y0:y1, x0:x1] = drawn
+    return again, float(scores[best])
 
 
 def window_of(one: Instance, detail: Size, canvas: int) -> PixelBox | None:

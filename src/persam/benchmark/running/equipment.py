@@ -98,10 +98,14 @@ class Equipment:
         model = load_model(setup.model, device=setup.device) if any(each.uses_model for each in entries) else None
         wanted = setup.encoder if any(each.has_modes for each in entries) else None
         encoder = load_encoder(wanted, device=setup.device) if wanted else None
-        assert model is not None or setup.fitted is None  # `check_setup` has seen to it
         fitted = None if model is None or setup.fitted is None else fitted_in(setup.fitted, model, encoder)
-        own = {"device": setup.device, "solver": setup.solver, "seed": setup.seed}
-        shared = {"encoder": encoder, "fitted": fitted, **own}
+        shared = {
+            "encoder": encoder,
+            "fitted": fitted,
+            "device": setup.device,
+            "solver": setup.solver,
+            "seed": setup.seed,
+        }
         methods = tuple(
             entry.make(model, mode=mode, checkpoint=setup.checkpoints.get(entry.name), **shared)
             for entry in entries

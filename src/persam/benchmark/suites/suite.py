@@ -142,8 +142,8 @@ class Trial:
 
     def persam(self, mode: str) -> PerSAM:
         """PerSAM in a mode, with all of this."""
-        shared = {name: value for name, value in self.shared.items() if name != "solver"}
-        return PerSAM(**shared, settings=Settings.of(mode))
+        model, encoder = self.shared["model"], self.shared["encoder"]
+        return PerSAM(model, encoder=encoder, settings=Settings.of(mode), fitted=self.fitted)
 
     def run(self, methods: Sequence[Method], **about: Any) -> Results:
         """What the methods find; `about` is what else all of their numbers are measured with, such as the mode."""
