@@ -180,8 +180,7 @@ def gain_of_refinement(persam: PerSAM, pairs: list[Pair]) -> tuple[float, float]
     """How much better masks are with than without it: mean gain of the IoU, and of the boundary's F."""
     assert persam.fitted is not None
     gains = []
-    plain = PerSAM(persam.model, encoder=persam.encoder, fitted=replace(persam.fitted, refine=False))
-    refining = PerSAM(persam.model, encoder=persam.encoder, fitted=replace(persam.fitted, refine=True))
+    plain, refining = (_with(persam, replace(persam.fitted, refine=refine)) for refine in (False, True))
     for pair in track(pairs, "refinement"):
         image, mask = pair.test.photo()
         masks = [each.segment(image, learned_from(each, pair.reference)).assumed_mask for each in (plain, refining)]
@@ -217,7 +216,9 @@ def fit(persam: PerSAM, pairs: list[Pair]) -> tuple[Fitted, dict[str, float]]:
 
 
 def _with(persam: PerSAM, fitted: Fitted) -> PerSAM:
-    return PerSAM(encode_once(persam.model), encoder=persam.encoder, fitted=fitted)
+    """The same with other numbers, looking at the highest place alone: without a score no places can be compared."""
+    settings = persam.settings.but(places=1)
+    return PerSAM(encode_once(persam.model), settings=settings, encoder=persam.encoder, fitted=fitted)
 
 
 def colours_of(photos: Photos) -> np.ndarray:

@@ -112,6 +112,25 @@ def test_masks_are_drawn_again_unless_it_is_not_wanted(run, refused, photo_file,
     assert "masks are drawn once" in refused("learn", "--from", "official.safetensors", "-o", "no", "--redraw", code=2)
 
 
+def test_one_place_or_several(run, refused, photo_file, mask_file, tmp_path):
+    assert run("learn", photo_file, mask_file, "-o", "usual").exit_code == 0
+    assert run("learn", photo_file, mask_file, "-o", "one", "--places", "1").exit_code == 0
+    assert run("learn", "--from", "usual.safetensors", "-o", "later", "--places", "1").exit_code == 0
+    assert run("learn", "--from", "one.safetensors", "-o", "many", "--places", "5").exit_code == 0
+    found = {name: Concept.load(tmp_path / f"{name}.safetensors") for name in ("usual", "one", "later", "many")}
+    assert {name: each.settings.places for name, each in found.items()} == {"usual": 3, "one": 1, "later": 1, "many": 5}
+    assert same_vectors(found["usual"], found["later"])
+    shown = [run("show", f"{name}.safetensors").stdout for name in ("usual", "later", "many")]
+    assert [re.search(r"places looked at\s+(\w+)", text)[1] for text in shown] == ["3", "1", "5"]
+    wrong = ("learn", photo_file, mask_file, "-o", "wrong")
+    assert "the likeliest place alone" in refused(*wrong, "--places", "2", "--mode", "official", code=2)
+    for number in ("0", "101"):
+        assert "a whole number, 1 to 100" in refused(*wrong, "--places", number, code=2)
+    assert run("learn", photo_file, mask_file, "-o", "official", "--mode", "official", "--places", "1").exit_code == 0
+    more = ("learn", "--from", "official.safetensors", "-o", "no", "--places", "2")
+    assert "the likeliest place alone" in refused(*more, code=2)
+
+
 def test_what_fills_its_photo_is_learned_from_afar_unless_it_is_not_wanted(run, refused, tmp_path):
     for name, radius in (("large", 60), ("small", 20)):
         pixels, mask = draw_scene(radius=radius)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,14 @@ from tests.fakes import ColourModel, ScriptedModel, blob, random_sam
 
 from persam import Concept, PerSAM
 from persam.geometry import Frame
+from persam.instance import Instance
 from persam.method import find as finding
 from persam.method.find import find, prompts_at_once, side_by_side
 from persam.method.learn import TargetFeatures
-from persam.method.prior import suppressed
+from persam.method.prior import Prior, suppressed
 from persam.method.settings import Settings
 from persam.models.base import Decoded, EncodedImage, Prompts
+from persam.models.fitted import Fitted
 
 SQUARE = Frame.padded((64, 64), 64, (8, 8))
 DRAWN = Settings.of("persam").but(
@@ -119,6 +123,61 @@ class TestSeveral:
         everywhere = torch.nn.functional.normalize(torch.ones(6), dim=0)
         image = EncodedImage(torch.ones(1, 6, 8, 8), SQUARE)
         ((_,),) = find(model, image, [concept_of(everywhere)], most=9, threshold=0.5)
+
+
+class TestPlaces:
+    """Where nothing was surely found the next places are looked at, too."""
+
+    NUMBERS = Fitted({}, 0.0, refine=False, presence={}, presence_offset=0.0)
+    ALIKE = DRAWN.but(nearest_cue=False, background_cue=False, colour_cue=False)
+
+    def looked(self, scores, monkeypatch, *, most=1, threshold=0.5, places=3, numbers: Fitted | None = NUMBERS):
+        """What is found where places get these scores one after the other, and how many were looked at."""
+        given = iter(scores)
+        monkeypatch.setattr(finding, "score_in", lambda *_: next(given))
+        image, _ = drawing((30, 30, 16), (95, 30, 16), (60, 95, 16), (100, 100, 14))
+        concept = replace(red_concept(self.ALIKE.but(places=places)), fitted=numbers)
+        model = ColourModel()
+        (found,) = find(model, model.encode(image), [concept], most=most, threshold=threshold)
+        return [one.score for one in found], len(scores) - len(list(given))
+
+    def test_the_surer_place_counts(self, monkeypatch):
+        assert self.looked((0.3, 0.9, 0.99), monkeypatch) == ([0.9], 2)  # sure enough: no third place
+        assert self.looked((0.3, 0.6, 0.7), monkeypatch) == ([0.7], 3)
+
+    def test_what_is_surely_found_is_not_compared(self, monkeypatch):
+        assert self.looked((0.8, 0.99), monkeypatch) == ([0.8], 1)
+
+    def test_no_more_places_than_asked_for(self, monkeypatch):
+        assert self.looked((0.3, 0.4, 0.35, 0.99), monkeypatch) == ([0.4], 3)
+        assert self.looked((0.3, 0.9), monkeypatch, places=1) == ([0.3], 1)
+        assert self.looked((0.3, 0.4, 0.35, 0.99), monkeypatch, places=9) == ([0.99], 4)
+
+    def test_without_numbers_a_score_compares_nothing(self, monkeypatch):
+        assert self.looked((0.3, 0.9), monkeypatch, numbers=None) == ([0.3], 1)
+
+    def test_several_are_looked_for_as_long_as_there_are_any(self, monkeypatch):
+        assert self.looked((0.9, 0.6, 0.2, 0.8), monkeypatch, most=5) == ([0.9, 0.6], 3)
+        assert self.looked((0.3, 0.6, 0.4), monkeypatch, most=5) == ([0.6], 3)
+        assert self.looked((0.6, 0.7, 0.65), monkeypatch, most=2) == ([0.7, 0.65], 3)
+
+    def test_the_map_has_a_say(self, monkeypatch):
+        """Of two scores that hardly differ the higher place of the map counts, but what is likely comes before that."""
+        image = np.zeros((8, 8), bool)
+
+        def one(score: float, peak: float) -> Instance:
+            flat = torch.zeros(32, 32)
+            return Instance(image, score, 0.5, 0.5, Prior(SQUARE, flat, flat, flat, None, 0.5, None, None, peak=peak))
+
+        def best(*seen: Instance, threshold: float = 0.5, most: int = 1) -> list[float]:
+            return [each.score for each in finding._surest(seen, most, threshold)]
+
+        assert best(one(0.6, 4.0), one(0.62, 1.0)) == [0.6]
+        assert best(one(0.6, 4.0), one(0.95, 1.0)) == [0.95]
+        assert best(one(0.45, 9.0), one(0.55, 1.0)) == [0.55]
+        assert best(one(0.45, 9.0), one(0.47, 1.0)) == [0.45]
+        assert best(one(0.6, 4.0), one(0.62, 1.0), one(0.2, 9.0), most=3) == [0.62, 0.6]
+        assert best(one(0.0, 4.0), one(1.0, 1.0)) == [1.0]
 
 
 class Counted:

@@ -13,9 +13,10 @@ from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
 from persam import PerSAM, Settings
-from persam.method.find import USUAL, probability, score_of, signs_of, similarity_score
+from persam.geometry import Frame
+from persam.method.find import USUAL, _contrast, probability, score_of, signs_of, similarity_score
 from persam.method.learn import learn_reference
-from persam.method.prior import confidence_cells
+from persam.method.prior import Prior, confidence_cells
 from persam.method.threshold import NEAR, threshold_of
 from persam.models.fitted import Fitted
 from persam.models.loading import load_model
@@ -148,3 +149,60 @@ class TestSigns:
         signs, alone = signs_in(finder, image, both, mask), signs_in(finder, image, concept, mask)
         for name in ("explained", "colour"):
             assert signs[name] >= alone[name] - 1e-6
+
+
+class TestContrast:
+    """How much higher the map is under a mask than right beside it."""
+
+    FRAME = Frame.padded((96, 128), 128, (16, 16))  # cells of 8 pixels; the last four rows are padding
+
+    def told(self, cells: torch.Tensor, mask: np.ndarray, **more) -> float:
+        return _contrast(Prior(self.FRAME, cells, cells, cells, None, 0.5, None, None, **more), mask)
+
+    def hill(self, height: float = 3.0) -> tuple[torch.Tensor, np.ndarray]:
+        cells = torch.full((16, 16), -1.0)
+        cells[4:7, 4:8] = height
+        cells[12:] = 50.0  # padding says nothing
+        mask = np.zeros((96, 128), bool)
+        mask[32:56, 32:64] = True
+        return cells, mask
+
+    def test_is_the_difference_to_the_cells_around_it(self):
+        cells, mask = self.hill()
+        assert self.told(cells, mask) == pytest.approx(4.0)
+        assert self.told(cells + 7, mask) == pytest.approx(4.0)
+        assert self.told(torch.zeros(16, 16), mask) == 0.0
+
+    def test_what_is_far_away_makes_no_difference(self):
+        cells, mask = self.hill()
+        cells[0, 15] = cells[11, 0] = 100.0
+        assert self.told(cells, mask) == pytest.approx(4.0)
+        cells[7, 4] = 100.0
+        assert self.told(cells, mask) < 4.0
+
+    def test_is_the_same_in_the_mirror(self):
+        generator = torch.Generator().manual_seed(0)
+        cells, (_, mask) = torch.randn(16, 16, generator=generator), self.hill()
+        assert self.told(cells.flip(1), np.ascontiguousarray(mask[:, ::-1])) == pytest.approx(self.told(cells, mask))
+
+    def test_a_mask_of_all_or_nothing(self):
+        cells, mask = self.hill()
+        assert self.told(cells, np.ones_like(mask)) == 0.0
+        cells[12:] = -1.0
+        cells[5, 5] = 9.0
+        nothing = self.told(cells, np.zeros_like(mask))  # the peak stands for it
+        assert 5.0 < nothing < 10.0
+
+    def test_what_was_found_before_is_still_in_the_map(self):
+        """Taken out, it would leave a hole beside which everything stands out."""
+        cells, mask = self.hill()
+        holed = cells.clone()
+        holed[7:9, 4:8] = -20.0
+        assert self.told(holed, mask, whole=cells) == pytest.approx(4.0)
+        assert self.told(holed, mask) > 4.0
+
+    def test_is_told_of_log_odds_alone(self, finder, known):
+        image, _, concept = known
+        assert "contrast" in signs_in(finder, image, concept)
+        alike = finder.settings.but(nearest_cue=False, background_cue=False, colour_cue=False)
+        assert "contrast" not in signs_in(finder, image, replace(concept, settings=alike))

@@ -2,9 +2,9 @@
 
 Counted are the functions of the facade, of `encoding.py`, of `method/`, of SAM behind the protocol with the guidance
 in its decoder, and of `geometry.py` (`WAY`) that one call of `segment` enters, in the order in which it enters each for
-the first time; a change of file is where the next one lies in another file than the one before. Not counted: what reads
-and checks the photo and the concept, the network's own layers (on a CPU in `models/fast_decoder.py`, records of its own
-included), and the forms of the answer.
+the first time; a change of file is where the next one lies in another file than the one before. Not counted: other
+places of the photo, which go the same way once more; what reads and checks the photo and the concept; the network's own
+layers (on a CPU in `models/fast_decoder.py`, records of its own included); and the forms of the answer.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def network():
 @pytest.mark.parametrize("tuned", [False, True], ids=["learned", "tuned"])
 @pytest.mark.parametrize(("mode", "radius"), [("persam", 60), ("persam", 12), ("paper", 60), ("official", 60)])
 def test_it_is_read_in_one_sitting(network, mode, tuned, radius):
-    model = PerSAM(network, settings=persam.Settings.of(mode))
+    model = PerSAM(network, settings=persam.Settings.of(mode).but(places=1))
     concept = model.learn(*draw_scene())
     concept = model.tune(concept) if tuned else concept
     photo, _ = draw_scene(480, 640, center=(330, 200), radius=radius, seed=1)

@@ -104,6 +104,14 @@ def learn(
             show_default="small",
         ),
     ] = None,
+    places: Annotated[
+        int | None,
+        typer.Option(
+            help="Places of a photo that are compared until the thing is surely found (mode persam); 1: the likeliest "
+            "alone, which is quicker. With --from: the concept's.",
+            show_default="3",
+        ),
+    ] = None,
     redraw: Annotated[
         bool | None,
         typer.Option(
@@ -156,7 +164,9 @@ def learn(
 
     started = time.perf_counter()
     check_solver(solver)
-    looks = _looks_of(closer_look, redraw, from_afar, mode, photo)
+    looks = _looks_of(
+        {"places": places, "closer_look": closer_look, "redraw": redraw, "from_afar": from_afar}, mode, photo
+    )
     settings = Settings.of(mode or "persam").but(**looks) if mode or looks else None
     if photo is None and start is None:
         raise UsageError("Give a photo of the object, and a mask, a box, points, a scribble or words that show it.")
@@ -214,26 +224,32 @@ def learn(
         say(f"See how good a reference it is: {shlex.join(words)}{'' if mask else ', with the same options'}")
 
 
-def _looks_of(
-    closer_look: str | None, redraw: bool | None, from_afar: bool | None, mode: str | None, photo: Path | None
-) -> dict[str, Any]:
-    """The settings that say from how near things are looked at, as far as they were asked for."""
+def _looks_of(asked: dict[str, Any], mode: str | None, photo: Path | None) -> dict[str, Any]:
+    """The settings that say where and from how near things are looked at, those of `asked` that are not None."""
     from persam.method.settings import Settings
 
-    if from_afar is not None and photo is None:
+    if asked["from_afar"] is not None and photo is None:
         raise UsageError("--from-afar and --no-from-afar say how photos are learned; give one, or leave them out.")
-    if from_afar and mode and not Settings.of(mode).from_afar:
-        raise UsageError(f"In mode {mode} nothing is learned from afar; leave out --from-afar or --mode.")
-    if redraw and mode and not Settings.of(mode).redraw:
-        raise UsageError(f"In mode {mode} masks are drawn once; leave out --redraw or --mode.")
-    asked = {"closer_look": closer_look, "redraw": redraw, "from_afar": from_afar}
-    return {name: value for name, value in asked.items() if value is not None}
+    looks = {name: value for name, value in asked.items() if value is not None}
+    if mode:
+        usual = Settings.of(mode)
+        if looks.get("from_afar") and not usual.from_afar:
+            raise UsageError(f"In mode {mode} nothing is learned from afar; leave out --from-afar or --mode.")
+        if looks.get("redraw") and not usual.redraw:
+            raise UsageError(f"In mode {mode} masks are drawn once; leave out --redraw or --mode.")
+        if looks.get("places", 1) > 1 and usual.places == 1:
+            raise UsageError(f"In mode {mode} the likeliest place alone is looked at; leave out --places or --mode.")
+    return looks
 
 
 def _looking(concept: Concept, looks: dict[str, Any]) -> Concept:
     """A concept that is looked for otherwise; what was learned stays."""
     if looks.get("redraw") and concept.mode != "persam":
         raise UsageError(f"The concept {concept.name} is of mode {concept.mode}, in which masks are drawn once.")
+    if looks.get("places", 1) > 1 and concept.mode != "persam":
+        raise UsageError(
+            f"The concept {concept.name} is of mode {concept.mode}, in which the likeliest place alone is looked at."
+        )
     return replace(concept, settings=concept.settings.but(**looks))
 
 

@@ -61,6 +61,7 @@ def show(
         ("fitted", "cues and score" if data["fitted"] else f"nothing; similarity threshold {data['threshold']:.3f}"),
         ("scale weights", "not tuned" if weights is None else ", ".join(f"{weight:.3f}" for weight in weights)),
         ("from afar, too", f"{data['from_afar']} of {counted(len(data['references']), 'reference')}"),
+        ("places looked at", str(concept.settings.places) if concept.fitted else "1"),
         ("drawn again", "yes" if concept.settings.redraw and concept.fitted and concept.fitted.refine else "no"),
         ("created", data["created"]),
         ("thumbnail", "yes" if data["has_thumbnail"] else "no"),

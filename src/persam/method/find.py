@@ -14,6 +14,10 @@ from afar, too (`method/afar.py`), has signs of its own and numbers of their own
 reference or smaller, one as probable as the other beforehand, so the mean of the odds of both counts.  Where nothing
 was fitted: `similarity_score`.
 
+The places.  The map is highest at what is alike, cell by cell; the score compares the whole of what was found.  So as
+long as nothing was surely found, what lies at the next highest places is looked at, too, and that counts for which the
+score and the map together speak most.  A model for which nothing was fitted looks at the highest place.
+
 The closer look.  What is small in the photo has few cells of the encoder; a window of the photo has all of them.  What
 was found small is looked for again in a window around the peak of the confidence map: the whole method once more.  Of
 the two answers the one with the higher score counts, for the score compares what was found with the reference, which
@@ -52,11 +56,14 @@ TOGETHER = 16  # prompts that the decoder takes at once: with 64 x 64 cells they
 PHOTO_PIXELS = 2**24  # of all maps of a photo's size that are in memory at a time
 CELLS_ON_CPU = 16384  # of all prompts of a pass on a CPU: with 64 x 64 cells four, and no faster with more
 
+SURE = 0.75  # score from which on what was found is not compared with other places
+PEAK = 0.5  # how much the map's log odds at a place count beside the score's
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
 
 # What a fitted score follows from, see `signs_of`; and the same of what was learned from afar.
-SIGNS = ("likeness", "explained", "cells", "explained_cells", "unity", "colour")
-SIGNS_FROM_AFAR = ("explained_afar", "cells_afar", "explained_cells_afar", "unity_afar", "colour_afar")
+SIGNS = ("likeness", "explained", "cells", "explained_cells", "unity", "colour", "contrast")
+SIGNS_FROM_AFAR = ("explained_afar", "cells_afar", "explained_cells_afar", "unity_afar", "colour_afar", "contrast_afar")
+BESIDE = 2  # cells around what was found that its contrast is told against
 USUAL = 0.25  # share of an album's photos in which a thing is, before one has looked
 MOST_ODDS = 60.0  # log odds beyond which a float's exponential says nothing new
 STEEPNESS = 8 * (1 / NEAR - 1)  # of `similarity_score`; the reference itself gets 0.94
@@ -109,22 +116,21 @@ def _one_after_the_other(
     settings = concept.settings
     pixels = image.pixels if concept.fitted is not None and concept.fitted.refine else None
     evidence = concept.cues if settings.pixel_evidence else ()
-    found: list[Instance] = []
+    fewest = settings.places if concept.fitted is not None else 1
+    seen: list[Instance] = []
     places: list[Tensor] = []
     while True:
         steps = yield from cascade(prior, settings, weights)
         result, presence = last_good(steps), presence_in(steps)
         place = result.taken > 0
-        if found and (not bool(place.any()) or _known(place, places)):
+        if seen and (not bool(place.any()) or _known(place, places)):
             break
         mask = photo_mask(result.taken, prior, pixels, evidence, outline=settings.refine)
         score = score_in(image, concept, prior, mask, presence)
         one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
-        one = one if encode is None else look_closer(one, found, model, encode, image, concept)
-        if found and one.score < threshold:
-            break
-        found.append(_unless_known(redrawn(one, model, encode, image, concept, tuned=weights is not None), one, found))
-        if len(found) == most or one.score < threshold:
+        one = one if encode is None else look_closer(one, seen, model, encode, image, concept)
+        seen.append(one)
+        if _is_enough(seen, most, threshold, fewest):
             break
         taken = result.taken
         places.append(place)
@@ -133,7 +139,35 @@ def _one_after_the_other(
             places.append(drawn > 0)
             taken = torch.maximum(drawn, taken) if one.mask is mask else drawn
         prior = suppressed(prior, taken, concept, tuned=weights is not None)
-    return sorted(found, key=lambda one: -one.score)
+    found: list[Instance] = []
+    for one in _surest(seen, most, threshold):
+        again = one
+        if encode is not None and one.closer is None:  # a closer look's window has no pixels to spare
+            again = redrawn(one, model, encode, image, concept, tuned=weights is not None)
+        found.append(_unless_known(again, one, found))
+    return found
+
+
+def _is_enough(seen: Sequence[Instance], most: int, threshold: float, fewest: int) -> bool:
+    """Whether no other place is looked at: as many were found as are wanted, or the last one was none of them; but
+    `fewest` places are looked at as long as nothing was surely found."""
+    if len(seen) < fewest and max(one.score for one in seen) < SURE:
+        return False
+    return seen[-1].score < threshold or sum(one.score >= threshold for one in seen) >= most
+
+
+def _surest(seen: Sequence[Instance], most: int, threshold: float) -> list[Instance]:
+    """At most so many of what was seen, the surest first: from the threshold on, or one, whatever its score."""
+    likely = [one for one in seen if one.score >= threshold]
+    best = sorted(likely or seen, key=lambda one: -_worth(one))[: most if likely else 1]
+    return sorted(best, key=lambda one: -one.score)
+
+
+def _worth(one: Instance) -> float:
+    """What speaks for a place beside others of the photo: the log odds of its score, and a part of the map's there."""
+    assert one.prior is not None
+    score = min(max(one.score, 1e-9), 1 - 1e-9)
+    return math.log(score / (1 - score)) + PEAK * one.prior.peak
 
 
 def _unless_known(again: Instance, first: Instance, earlier: Sequence[Instance]) -> Instance:
@@ -269,7 +303,9 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
         `explained`, how well the object's cells find their like under the mask; `colour`, overlap of the colours of
         both (missing without the photo's pixels). How much `explained` tells depends on the object: a handful of cells
         find their like anywhere, and so do cells that are all the same. So `cells` is the log of the number kept,
-        `explained_cells` the product of the two, and `unity` the mean cosine of the cells with their mean.
+        `explained_cells` the product of the two, and `unity` the mean cosine of the cells with their mean. `contrast`
+        is how much higher the confidence map is under the mask than right beside it, log odds: what is only like the
+        thing, a heap of its kind or a table of its colour, goes on beyond what was drawn.
         With several references the one that is explained best counts, and the most similar colours; what was learned
         from afar has signs of its own, `explained_afar` and so on. (A likeness from afar says nothing.)
 
@@ -288,6 +324,7 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
     else:
         cells = _peak_cells(matching, prior)
     colours = None if image.pixels is None else object_colours(image.pixels, mask)
+    contrast = {} if prior.alike is None else {"contrast": _contrast(prior, mask)}  # of log odds, not of a similarity
     for suffix, views in (("", concept.views), ("_afar", concept.views_from_afar)):
         kept = concept.cues[views]
         if not kept:
@@ -296,6 +333,7 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
         many = math.log(len(best.object_cells))
         unity = float(best.object_cells.mean(0).norm())
         seen = {"explained": explained, "cells": many, "explained_cells": explained * many, "unity": unity}
+        seen |= contrast
         if colours is not None:
             seen["colour"] = max(float(np.sqrt(colours * each.colours.cpu().numpy()).sum()) for each in kept)
         signs |= {name + suffix: value for name, value in seen.items()}
@@ -306,6 +344,16 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
 def _explained(found: Tensor, kept: CueFeatures) -> float:
     """Mean over the object's cells of the highest cosine with a cell that was found, (D, n) unit features."""
     return float((kept.object_cells.to(found) @ found).amax(1).mean())
+
+
+def _contrast(prior: Prior, mask: np.ndarray) -> float:
+    """Mean of the confidence map under a mask, (h, w) bool, less that of the `BESIDE` cells around it, or 0 if it fills
+    the photo."""
+    values = prior.cells if prior.whole is None else prior.whole
+    under = prior.frame.cells_under(torch.from_numpy(mask)) if mask.any() else (values == values.max()).cpu()
+    wide = F.max_pool2d(under[None, None].float(), 2 * BESIDE + 1, stride=1, padding=BESIDE)[0, 0] > 0
+    beside = (wide & ~under & prior.frame.inside()).to(values.device)
+    return float(values[under.to(values.device)].mean() - values[beside].mean()) if bool(beside.any()) else 0.0
 
 
 def _peak_cells(matching: EncodedImage, prior: Prior) -> Tensor:

@@ -6,7 +6,7 @@ Every function but the picking of points and box lets gradients through, so that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -50,6 +50,8 @@ class Prior:
         box: box prompt of the first pass, canvas pixels (4,), or None.
         nearer: how much more alike a cell is to the nearest cells of the object than to those of its background, mean
             of the references, (rows, columns) in [-2, 2]; None where these cues are off.
+        peak: the map there where it is highest in the photo.
+        whole: `cells` with the places of earlier instances in it; None where none was taken out.
     """
 
     frame: Frame
@@ -65,6 +67,8 @@ class Prior:
     alike: Tensor | None = None
     box: np.ndarray | None = None
     nearer: Tensor | None = None
+    peak: float = 0.0
+    whole: Tensor | None = None
 
 
 def prior_of(image: EncodedImage, concept: Concept, low_resolution: Size, *, tuned: bool) -> Prior:
@@ -109,13 +113,16 @@ def prior_from(
     standard = standard_map(canvas, inside)
     guidance = guidance_for(settings, cells, frame.inside_of(cells), photo, frame, targets)
     if photo is not None:
-        similarity, dense = float(photo.detach().max()), None
+        highest = similarity = float(photo.detach().max())
+        dense = None
     else:
         peak = canvas.detach().masked_fill(~inside, -torch.inf).argmax()
-        similarity = float((canvas if alike is None else alike).detach().flatten()[peak])
+        highest = float(canvas.detach().flatten()[peak])
+        similarity = highest if alike is None else float(alike.detach().flatten()[peak])
         dense = standard[None, None] if settings.dense_prior else None
     box = confident_box(canvas, frame) if settings.prior_box and alike is not None else None
-    return Prior(frame, cells, canvas, standard, photo, similarity, points, labels, dense, guidance, alike, box, nearer)
+    steering = points, labels, dense, guidance, alike, box, nearer
+    return Prior(frame, cells, canvas, standard, photo, similarity, *steering, highest)
 
 
 # ------------------------------------------------------------------------------ Eq. 5-6: the confidence map S
@@ -357,7 +364,7 @@ def suppressed(prior: Prior, logits: Tensor, concept: Concept, *, tuned: bool) -
     photo = prior.photo
     if photo is not None:
         photo = zeroed(photo, prior.frame.to_photo_size(taken)[0, 0] > 0.5)
-    return prior_from(
+    rest = prior_from(
         zeroed(prior.cells, share > 0.5),
         zeroed(prior.canvas, taken[0, 0] > 0),
         photo,
@@ -367,6 +374,7 @@ def suppressed(prior: Prior, logits: Tensor, concept: Concept, *, tuned: bool) -
         prior.alike,
         prior.nearer,
     )
+    return replace(rest, whole=prior.cells if prior.whole is None else prior.whole)
 
 
 def _settings_of(concept: Concept, tuned: bool) -> Settings:

@@ -37,19 +37,19 @@ ALIKE = 0.4  # IoU with the first mask from which on a mask is of the same thing
 
 
 def redrawn(
-    one: Instance, model: PromptableModel, encode: Encode | None, image: EncodedImage, concept: Concept, *, tuned: bool
+    one: Instance, model: PromptableModel, encode: Encode, image: EncodedImage, concept: Concept, *, tuned: bool
 ) -> Instance:
     """What was found, with its mask drawn again in a window; as it is where that is not worth while, or goes astray.
 
     Args:
-        one: what was found at the whole photo, with the way to it.
+        one: what was found at the whole photo, not by a closer look, with the way to it.
         model: the promptable model.
-        encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was; without, everything stays as it is.
-        image: the photo, with its `detail`; likewise.
+        encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was.
+        image: the photo, with its `detail`; without, everything stays as it is.
         concept: what was looked for.
         tuned: as a tuned concept has it.
     """
-    if encode is None or image.detail is None or one.score < LIKELY or one.closer is not None or not redraws(concept):
+    if image.detail is None or one.score < LIKELY or not redraws(concept):
         return one
     window = window_of(one, image.detail.shape[:2], max(image.frame.canvas))
     if window is None:

@@ -14,6 +14,7 @@ Mode = Literal["official", "paper", "persam"]
 RANGES: dict[str, tuple[float, float]] = {
     "background_subspace": (0, 1),
     "positive_points": (1, 1000),
+    "places": (1, 100),
     "alpha": (0, 1_000_000),
     "agreement": (0, 1_000_000),
     "final_agreement": (0, 1_000_000),
@@ -65,6 +66,8 @@ class Settings:
         fallback: an empty or runaway step is dropped and the step before it counts.
         refine: draw the mask's outline to the edges of the photo, for an encoder whose masks gain from it.
         pixel_evidence: before that, add to the mask what the reference's cells and colours say of every pixel.
+        places: how many places of the map are looked at, the highest first, until the thing is surely found at one
+            (`method/find.py`); needs numbers that were fitted for the encoder. 1: the highest place alone.
         closer_look: look again in a window of the photo, for something small (`method/find.py`); needs numbers that
             were fitted for the encoder. ``small``: where what was found is small; ``always``: in every photo, which
             takes twice as long; ``off``.
@@ -101,6 +104,7 @@ class Settings:
     fallback: bool = True
     refine: bool = True
     pixel_evidence: bool = True
+    places: int = 3
     closer_look: Literal["off", "small", "always"] = "small"
     redraw: bool = True
     from_afar: bool = True
@@ -133,7 +137,7 @@ class Settings:
 
     def looks(self) -> dict[str, Any]:
         """The switches that say from how near things are looked at: a concept may have them otherwise than a model."""
-        return {name: getattr(self, name) for name in ("closer_look", "redraw", "from_afar")}
+        return {name: getattr(self, name) for name in ("places", "closer_look", "redraw", "from_afar")}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a concept file."""
@@ -191,6 +195,7 @@ PRESETS: dict[str, Settings] = {
         fallback=False,
         refine=False,
         pixel_evidence=False,
+        places=1,
         closer_look="off",
         redraw=False,
         from_afar=False,
@@ -210,6 +215,7 @@ PRESETS: dict[str, Settings] = {
         final_agreement=0.0,
         refine=False,
         pixel_evidence=False,
+        places=1,
         closer_look="off",
         redraw=False,
         from_afar=False,

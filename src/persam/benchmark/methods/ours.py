@@ -35,6 +35,7 @@ _PLAIN = {
     "final_agreement": 0.0,
     "fallback": False,
     "refine": False,
+    "places": 1,
     "closer_look": "off",
     "redraw": False,
 }
