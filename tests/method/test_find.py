@@ -126,27 +126,37 @@ class TestSeveral:
 
 
 class TestPlaces:
-    """Where nothing was surely found the next places are looked at, too."""
+    """Where the score says neither yes nor no, the next places are looked at, too."""
 
     NUMBERS = Fitted({}, 0.0, refine=False, presence={}, presence_offset=0.0)
     ALIKE = DRAWN.but(nearest_cue=False, background_cue=False, colour_cue=False)
 
-    def looked(self, scores, monkeypatch, *, most=1, threshold=0.5, places=3, numbers: Fitted | None = NUMBERS):
+    def looked(
+        self, scores, monkeypatch, *, most=1, threshold=0.5, places=3, numbers: Fitted | None = NUMBERS, whole=True
+    ):
         """What is found where places get these scores one after the other, and how many were looked at."""
         given = iter(scores)
         monkeypatch.setattr(finding, "score_in", lambda *_: next(given))
         image, _ = drawing((30, 30, 16), (95, 30, 16), (60, 95, 16), (100, 100, 14))
         concept = replace(red_concept(self.ALIKE.but(places=places)), fitted=numbers)
         model = ColourModel()
-        (found,) = find(model, model.encode(image), [concept], most=most, threshold=threshold)
+        (found,) = find(
+            model,
+            model.encode(image),
+            [concept],
+            most=most,
+            threshold=threshold,
+            encode=model.encode if whole else None,
+        )
         return [one.score for one in found], len(scores) - len(list(given))
 
     def test_the_surer_place_counts(self, monkeypatch):
         assert self.looked((0.3, 0.9, 0.99), monkeypatch) == ([0.9], 2)  # sure enough: no third place
         assert self.looked((0.3, 0.6, 0.7), monkeypatch) == ([0.7], 3)
 
-    def test_what_is_surely_found_is_not_compared(self, monkeypatch):
+    def test_what_is_surely_found_or_hopeless_is_not_compared(self, monkeypatch):
         assert self.looked((0.8, 0.99), monkeypatch) == ([0.8], 1)
+        assert self.looked((0.05, 0.99), monkeypatch) == ([0.05], 1)
 
     def test_no_more_places_than_asked_for(self, monkeypatch):
         assert self.looked((0.3, 0.4, 0.35, 0.99), monkeypatch) == ([0.4], 3)
@@ -155,6 +165,17 @@ class TestPlaces:
 
     def test_without_numbers_a_score_compares_nothing(self, monkeypatch):
         assert self.looked((0.3, 0.9), monkeypatch, numbers=None) == ([0.3], 1)
+
+    @pytest.mark.parametrize(("most", "looks"), [(1, [0.4]), (2, [0.3, 0.4, 0.35])])
+    def test_of_one_alone_the_place_that_counts_is_looked_at_from_near(self, most, looks, monkeypatch):
+        """Of several each one, for what is seen from near decides whether another one is looked for."""
+        near = []
+        monkeypatch.setattr(finding, "look_closer", lambda one, *_: near.append(one.score) or one)
+        self.looked((0.3, 0.4, 0.35), monkeypatch, most=most)
+        assert near == looks
+
+    def test_the_window_of_a_closer_look_is_one_place(self, monkeypatch):
+        assert self.looked((0.3, 0.9), monkeypatch, whole=False) == ([0.3], 1)
 
     def test_several_are_looked_for_as_long_as_there_are_any(self, monkeypatch):
         assert self.looked((0.9, 0.6, 0.2, 0.8), monkeypatch, most=5) == ([0.9, 0.6], 3)

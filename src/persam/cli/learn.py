@@ -107,8 +107,8 @@ def learn(
     places: Annotated[
         int | None,
         typer.Option(
-            help="Places of a photo that are compared until the thing is surely found (mode persam); 1: the likeliest "
-            "alone, which is quicker. With --from: the concept's.",
+            help="Places of a photo that are compared where it is not clear (mode persam); 1: the likeliest alone, in "
+            "less time. With --from: the concept's.",
             show_default="3",
         ),
     ] = None,

@@ -14,8 +14,8 @@ from afar, too (`method/afar.py`), has signs of its own and numbers of their own
 reference or smaller, one as probable as the other beforehand, so the mean of the odds of both counts.  Where nothing
 was fitted: `similarity_score`.
 
-The places.  The map is highest at what is alike, cell by cell; the score compares the whole of what was found.  So as
-long as nothing was surely found, what lies at the next highest places is looked at, too, and that counts for which the
+The places.  The map is highest at what is alike, cell by cell; the score compares the whole of what was found.  So
+where it says neither yes nor no, what lies at the next highest places is looked at, too, and that counts for which the
 score and the map together speak most.  A model for which nothing was fitted looks at the highest place.
 
 The closer look.  What is small in the photo has few cells of the encoder; a window of the photo has all of them.  What
@@ -56,7 +56,7 @@ TOGETHER = 16  # prompts that the decoder takes at once: with 64 x 64 cells they
 PHOTO_PIXELS = 2**24  # of all maps of a photo's size that are in memory at a time
 CELLS_ON_CPU = 16384  # of all prompts of a pass on a CPU: with 64 x 64 cells four, and no faster with more
 
-SURE = 0.75  # score from which on what was found is not compared with other places
+HOPELESS, SURE = 0.1, 0.75  # scores below and above which what was found is not compared with other places
 PEAK = 0.5  # how much the map's log odds at a place count beside the score's
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
 
@@ -101,7 +101,7 @@ def find(
         most: objects of each.
         threshold: of the score.
         encode: encodes a part of the photo, (h, w, 3) uint8 RGB, as the photo was, for a closer look, and to draw what
-            was found again; None: there is neither.
+            was found again; None: there is neither, as in the window of a closer look, which is one place, too.
     """
     ways = [_one_after_the_other(model, image, each, most, threshold, encode) for each in concepts]
     return side_by_side(model, image, ways)
@@ -116,7 +116,11 @@ def _one_after_the_other(
     settings = concept.settings
     pixels = image.pixels if concept.fitted is not None and concept.fitted.refine else None
     evidence = concept.cues if settings.pixel_evidence else ()
-    fewest = settings.places if concept.fitted is not None else 1
+    fewest = 1 if concept.fitted is None or encode is None else settings.places
+
+    def closer(one: Instance, earlier: Sequence[Instance]) -> Instance:
+        return one if encode is None else look_closer(one, earlier, model, encode, image, concept)
+
     seen: list[Instance] = []
     places: list[Tensor] = []
     while True:
@@ -128,7 +132,7 @@ def _one_after_the_other(
         mask = photo_mask(result.taken, prior, pixels, evidence, outline=settings.refine)
         score = score_in(image, concept, prior, mask, presence)
         one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
-        one = one if encode is None else look_closer(one, seen, model, encode, image, concept)
+        one = closer(one, seen) if most > 1 else one
         seen.append(one)
         if _is_enough(seen, most, threshold, fewest):
             break
@@ -141,7 +145,7 @@ def _one_after_the_other(
         prior = suppressed(prior, taken, concept, tuned=weights is not None)
     found: list[Instance] = []
     for one in _surest(seen, most, threshold):
-        again = one
+        again = one = one if most > 1 else closer(one, [])  # one alone: when it is known which place counts
         if encode is not None and one.closer is None:  # a closer look's window has no pixels to spare
             again = redrawn(one, model, encode, image, concept, tuned=weights is not None)
         found.append(_unless_known(again, one, found))
@@ -150,8 +154,8 @@ def _one_after_the_other(
 
 def _is_enough(seen: Sequence[Instance], most: int, threshold: float, fewest: int) -> bool:
     """Whether no other place is looked at: as many were found as are wanted, or the last one was none of them; but
-    `fewest` places are looked at as long as nothing was surely found."""
-    if len(seen) < fewest and max(one.score for one in seen) < SURE:
+    `fewest` places are looked at as long as something was found, and nothing surely."""
+    if len(seen) < fewest and HOPELESS <= max(one.score for one in seen) < SURE:
         return False
     return seen[-1].score < threshold or sum(one.score >= threshold for one in seen) >= most
 

@@ -66,7 +66,7 @@ class Settings:
         fallback: an empty or runaway step is dropped and the step before it counts.
         refine: draw the mask's outline to the edges of the photo, for an encoder whose masks gain from it.
         pixel_evidence: before that, add to the mask what the reference's cells and colours say of every pixel.
-        places: how many places of the map are looked at, the highest first, until the thing is surely found at one
+        places: how many places of the map are looked at, the highest first, where the score says neither yes nor no
             (`method/find.py`); needs numbers that were fitted for the encoder. 1: the highest place alone.
         closer_look: look again in a window of the photo, for something small (`method/find.py`); needs numbers that
             were fitted for the encoder. ``small``: where what was found is small; ``always``: in every photo, which
