@@ -73,6 +73,15 @@ def test_what_there_is_not_has_no_panel(scene: Scene) -> None:
     ]  # fmt: skip
 
 
+def test_that_the_likeliest_place_was_not_taken_is_a_line_more(scene: Scene) -> None:
+    usual = make_found(scene[1])
+    (one,) = usual.instances
+    assert one.prior is not None
+    elsewhere = replace(usual, instances=(replace(one, prior=replace(one.prior, whole=torch.ones(8, 8))),))
+    rows = [explain(scene[0], found, reference=scene).panels[3].picture.shape[0] for found in (usual, elsewhere)]
+    assert rows[1] - rows[0] == 24
+
+
 def test_a_weighted_first_pass_says_so(scene: Scene) -> None:
     assert "weighted sum" in explain(scene[0], make_found(scene[1], tuned=True)).panels[3].note
 

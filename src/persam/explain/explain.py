@@ -222,6 +222,8 @@ class _View:
         if self.trace.redrawn is not None:
             x0, y0, x1, y1 = self.trace.redrawn
             facts.append(("drawn again", f"in {x1 - x0} x {y1 - y0} pixels from {x0}, {y0}"))
+        if self.prior.whole is not None:
+            facts.append(("place", "not the likeliest, which is taken out"))
         if self.guidance is None:
             facts.append(("guidance", "off"))
         if len(found.instances) > 1:
