@@ -136,7 +136,7 @@ class Settings:
         return replace(self, **changes)
 
     def looks(self) -> dict[str, Any]:
-        """The switches that say from how near things are looked at: a concept may have them otherwise than a model."""
+        """The switches that say where and from how near one looks: a concept may have them otherwise than a model."""
         return {name: getattr(self, name) for name in ("places", "closer_look", "redraw", "from_afar")}
 
     def to_dict(self) -> dict[str, Any]:
