@@ -193,6 +193,7 @@ def gain_of_refinement(persam: PerSAM, pairs: list[Pair]) -> tuple[float, float]
 
 def fit(persam: PerSAM, pairs: list[Pair]) -> tuple[Fitted, dict[str, float]]:
     """The numbers of the encoder that `persam` finds with, and figures that say how good they are."""
+    persam = PerSAM(encode_once(persam.model), settings=persam.settings, encoder=persam.encoder)
     # From afar as well, for which there has to be a number, and none that weighs anything.
     unweighed = dict.fromkeys(SIGNS_FROM_AFAR, (0.0, 0.0))
     nothing = Fitted({"similarity": 1.0}, 0.0, refine=False, presence={}, presence_offset=0.0, presence_afar=unweighed)
@@ -218,7 +219,7 @@ def fit(persam: PerSAM, pairs: list[Pair]) -> tuple[Fitted, dict[str, float]]:
 def _with(persam: PerSAM, fitted: Fitted) -> PerSAM:
     """The same with other numbers, looking at the highest place alone: without a score no places can be compared."""
     settings = persam.settings.but(places=1)
-    return PerSAM(encode_once(persam.model), settings=settings, encoder=persam.encoder, fitted=fitted)
+    return PerSAM(persam.model, settings=settings, encoder=persam.encoder, fitted=fitted)
 
 
 def colours_of(photos: Photos) -> np.ndarray:

@@ -48,8 +48,16 @@ from persam.words import counted
 
 if TYPE_CHECKING:
     from persam.concept import Concept
+    from persam.method.settings import Settings
     from persam.persam import PerSAM
     from persam.reference import Reference
+
+# What the modes other than persam do instead of these looks.
+_INSTEAD = {
+    "from_afar": "nothing is learned from afar",
+    "redraw": "masks are drawn once",
+    "places": "the likeliest place alone is looked at",
+}
 
 
 def learn(
@@ -231,25 +239,27 @@ def _looks_of(asked: dict[str, Any], mode: str | None, photo: Path | None) -> di
     if asked["from_afar"] is not None and photo is None:
         raise UsageError("--from-afar and --no-from-afar say how photos are learned; give one, or leave them out.")
     looks = {name: value for name, value in asked.items() if value is not None}
-    if mode:
-        usual = Settings.of(mode)
-        if looks.get("from_afar") and not usual.from_afar:
-            raise UsageError(f"In mode {mode} nothing is learned from afar; leave out --from-afar or --mode.")
-        if looks.get("redraw") and not usual.redraw:
-            raise UsageError(f"In mode {mode} masks are drawn once; leave out --redraw or --mode.")
-        if looks.get("places", 1) > 1 and usual.places == 1:
-            raise UsageError(f"In mode {mode} the likeliest place alone is looked at; leave out --places or --mode.")
+    beyond = _beyond(Settings.of(mode), looks) if mode else None
+    if beyond:
+        option = f"--{beyond.replace('_', '-')}"
+        raise UsageError(f"In mode {mode} {_INSTEAD[beyond]}; leave out {option} or --mode.")
     return looks
+
+
+def _beyond(usual: Settings, looks: dict[str, Any]) -> str | None:
+    """The first of the looks that a mode other than persam does without, by its preset."""
+    if usual.mode == "persam":
+        return None
+    return next((name for name in _INSTEAD if looks.get(name, 0) > getattr(usual, name)), None)
 
 
 def _looking(concept: Concept, looks: dict[str, Any]) -> Concept:
     """A concept that is looked for otherwise; what was learned stays."""
-    if looks.get("redraw") and concept.mode != "persam":
-        raise UsageError(f"The concept {concept.name} is of mode {concept.mode}, in which masks are drawn once.")
-    if looks.get("places", 1) > 1 and concept.mode != "persam":
-        raise UsageError(
-            f"The concept {concept.name} is of mode {concept.mode}, in which the likeliest place alone is looked at."
-        )
+    from persam.method.settings import Settings
+
+    here = {name: value for name, value in looks.items() if name != "from_afar"}  # which is for new photos
+    if beyond := _beyond(Settings.of(concept.mode), here):
+        raise UsageError(f"The concept {concept.name} is of mode {concept.mode}, in which {_INSTEAD[beyond]}.")
     return replace(concept, settings=concept.settings.but(**looks))
 
 

@@ -144,8 +144,9 @@ def _one_after_the_other(
             taken = torch.maximum(drawn, taken) if one.mask is mask else drawn
         prior = suppressed(prior, taken, concept, tuned=weights is not None)
     found: list[Instance] = []
-    for one in _surest(seen, most, threshold):
-        again = one = one if most > 1 else closer(one, [])  # one alone: when it is known which place counts
+    for each in _surest(seen, most, threshold):
+        one = each if most > 1 else closer(each, [])  # one alone: when it is known which place counts
+        again = one
         if encode is not None and one.closer is None:  # a closer look's window has no pixels to spare
             again = redrawn(one, model, encode, image, concept, tuned=weights is not None)
         found.append(_unless_known(again, one, found))

@@ -121,8 +121,9 @@ def prior_from(
         similarity = highest if alike is None else float(alike.detach().flatten()[peak])
         dense = standard[None, None] if settings.dense_prior else None
     box = confident_box(canvas, frame) if settings.prior_box and alike is not None else None
-    steering = points, labels, dense, guidance, alike, box, nearer
-    return Prior(frame, cells, canvas, standard, photo, similarity, *steering, highest)
+    return Prior(
+        frame, cells, canvas, standard, photo, similarity, points, labels, dense, guidance, alike, box, nearer, highest
+    )
 
 
 # ------------------------------------------------------------------------------ Eq. 5-6: the confidence map S
