@@ -171,17 +171,22 @@ def train(options: argparse.Namespace, stopped: Callable[[], bool]) -> Trainer:
         trainer.validate(examples, photos)
     mean: dict[str, float] = {}
     trainer.started = checked = time.monotonic()
-    while trainer.part_done() < 1 and not stopped():
-        for name, value in trainer.step(next(source)).items():
-            mean[name] = value if name not in mean else 0.97 * mean[name] + 0.03 * value
-        if trainer.run_steps % options.every == 0:
-            speed = trainer.run_steps * options.batch / (time.monotonic() - trainer.started)
-            trainer.log({"photos_per_s": round(speed, 1), **{name: round(v, 5) for name, v in sorted(mean.items())}})
-        if time.monotonic() - checked > options.validate_minutes * 60:
-            if examples:
-                trainer.validate(examples, photos)
-            trainer.save()
-            checked = time.monotonic()
+    try:
+        while trainer.part_done() < 1 and not stopped():
+            for name, value in trainer.step(next(source)).items():
+                mean[name] = value if name not in mean else 0.97 * mean[name] + 0.03 * value
+            if trainer.run_steps % options.every == 0:
+                speed = trainer.run_steps * options.batch / (time.monotonic() - trainer.started)
+                figures = {name: round(value, 5) for name, value in sorted(mean.items())}
+                trainer.log({"photos_per_s": round(speed, 1), **figures})
+            if time.monotonic() - checked > options.validate_minutes * 60:
+                if examples:
+                    trainer.validate(examples, photos)
+                trainer.save()
+                checked = time.monotonic()
+    except RuntimeError:  # a signal to the whole group has ended the processes that make the views, too
+        if not stopped():
+            raise
     if examples:
         trainer.validate(examples, photos)
     else:

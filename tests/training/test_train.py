@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -113,16 +114,20 @@ def test_three_steps_then_resume(drawn_folder: Path, small_weights: Path, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
-def test_sigterm_ends_the_run_and_leaves_its_files(drawn_folder: Path, small_weights: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", [False, True], ids=["the process", "its whole group"])
+def test_sigterm_ends_the_run_and_leaves_its_files(
+    group: bool, drawn_folder: Path, small_weights: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "training.train", "--init", str(small_weights), "--threads", "1"]
-    process = subprocess.Popen(command + _options(drawn_folder, out), stdout=subprocess.DEVNULL, cwd=ROOT)
+    command += [*_options(drawn_folder, out), "--workers", str(int(group))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
     deadline = time.monotonic() + 120
     while not (out / "log.jsonl").exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
     assert process.wait(timeout=100) == 0
     assert TinySam.load(out / "latest.safetensors").history["photos_seen"] > 100
     assert torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["steps"] > 0
