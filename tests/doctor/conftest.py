@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,13 +48,15 @@ def reference_of(seed: int = 0, **scene: object) -> Reference:
 
 @pytest.fixture
 def made() -> Callable[..., Examined]:
-    """What an examination might have given: a disc in a photo of 120 x 160 pixels, with these measures."""
+    """What an examination might have given: a disc in a photo of 120 x 160 pixels, with these measures, and a score
+    that is a probability if it is `fitted`."""
 
-    def make(mask: np.ndarray | None = None, source: str = "", **measures: object) -> Examined:
+    def make(mask: np.ndarray | None = None, source: str = "", *, fitted: bool = True, **measures: object) -> Examined:
         image, disc = draw_scene()
         encoded = EncodedImage(torch.zeros(1, 3, 16, 16), Frame.padded((120, 160), 128, (16, 16)))
         values = {**vars(SOUND), **measures}
         reference = Reference(image, mask=disc, source=source)
-        return Examined(reference, encoded, disc if mask is None else mask, None, None, Measures(**values))  # type: ignore[arg-type]
+        concept = SimpleNamespace(fitted=object() if fitted else None)
+        return Examined(reference, encoded, disc if mask is None else mask, concept, None, Measures(**values))  # type: ignore[arg-type]
 
     return make

@@ -26,6 +26,7 @@ def test_a_sound_reference_has_none(made):
         ("background", {"separation": 0.8}, "hardly tells the object from what is around it"),
         ("different", {"own_iou": 0.1, "mirrored_iou": 0.2, "own_size": 4.0}, "(IoU 0.10, 4.0 times its area)"),
         ("no-edges", {"edges": 1.0}, "hardly follows edges"),
+        ("unsure", {"score": 0.62}, "not sure to see the object (score 0.62"),
         ("colours", {"colours": 0.9}, "share 90% of their colours"),
     ],
 )
@@ -50,6 +51,11 @@ def test_a_mask_beside_the_object_is_severe_and_a_rough_one_is_not(made):
 
 def test_found_in_the_mirror_image_is_found(made):
     assert findings_of(made(own_iou=0.1, mirrored_iou=0.8)) == ()
+
+
+def test_a_score_that_is_no_probability_says_nothing(made):
+    assert findings_of(made(score=0.2, fitted=False)) == ()
+    assert [finding.severity for finding in findings_of(made(score=0.2))] == ["mild"]
 
 
 def test_verdicts():

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from persam.doctor.measures import Examined
 from persam.doctor.several import CrossCheck
 from persam.doubts import doubt_of_mask
+from persam.segmentation import UNSURE
 
 Severity = Literal["severe", "mild"]
 Verdict = Literal["good reference", "will work, but", "do not use"]
@@ -30,6 +31,7 @@ NO_EDGES = (
 _BESIDE = 0.98
 LOST = (0.90, 0.30)  # above
 ALIKE_COLOURS = (None, 0.60)  # above
+NOT_SURE = (None, UNSURE[1])  # score, below; of models whose score is a probability
 CUT_OFF = (None, 0.10)  # above
 BLURRED = (None, 0.10)  # below
 _SMALLEST_PHOTO = 0.5  # of the side at which the model sees it
@@ -205,6 +207,17 @@ def _of_concept(one: Examined) -> list[Finding]:
                 f"{seen.own_size:.1f} times its area); see with --picture which of the two is right, draw the mask "
                 "along the object's edges, or give a photo in which it stands apart.",
                 seen.found_again,
+            )
+        )
+    if one.concept.fitted is not None and (severity := _below(seen.score, NOT_SURE)):
+        found.append(
+            Finding(
+                "unsure",
+                severity,
+                f"In this photo's mirror image persam is not sure to see the object (score {seen.score:.2f}, usual "
+                "is 0.9), so in other photos it may well be taken for absent; give more references of it, or one in "
+                "which more of it can be seen.",
+                seen.score,
             )
         )
     if severity := _below(seen.edges, NO_EDGES):
