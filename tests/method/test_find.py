@@ -182,6 +182,26 @@ class TestPlaces:
         assert self.looked((0.3, 0.6, 0.4), monkeypatch, most=5) == ([0.6], 3)
         assert self.looked((0.6, 0.7, 0.65), monkeypatch, most=2) == ([0.7, 0.65], 3)
 
+    def test_what_evidence_leads_back_to_is_not_found_twice(self, monkeypatch):
+        """A handle that the decoder left out is a place of its own, but evidence adds the mug to it, or it lies in it."""
+        image, discs = drawing((30, 30, 16), (95, 30, 16), (60, 95, 16), (100, 100, 14))
+        masks = {"mug": discs[0], "other": discs[1], "handle": drawing((30, 30, 4))[1][0]}
+        concept = replace(red_concept(self.ALIKE), fitted=replace(self.NUMBERS, refine=True))
+        model = ColourModel()
+        encoded = replace(model.encode(image), pixels=image)
+        monkeypatch.setattr(finding, "score_in", lambda *_: 0.9)
+
+        def found(*drawn: str, most: int) -> tuple[list[str], int]:
+            given = iter(drawn)
+            monkeypatch.setattr(finding, "photo_mask", lambda *_, **__: masks[next(given)])
+            (seen,) = find(model, encoded, [concept], most=most, threshold=0.5)
+            names = [name for one in seen for name, mask in masks.items() if np.array_equal(one.mask, mask)]
+            return names, len(drawn) - len(list(given))
+
+        assert found("mug", "mug", "other", most=2) == (["mug", "other"], 3)
+        assert found("mug", "handle", "other", most=2) == (["mug", "other"], 3)
+        assert found("mug", "handle", "mug", "other", most=2) == (["mug"], 3)  # not for ever
+
     def test_the_map_has_a_say(self, monkeypatch):
         """Of two scores that hardly differ the higher place of the map counts, but what is likely comes before that."""
         image = np.zeros((8, 8), bool)

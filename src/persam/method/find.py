@@ -123,7 +123,8 @@ def _one_after_the_other(
 
     seen: list[Instance] = []
     places: list[Tensor] = []
-    while True:
+    repeats = 0  # other places that led to what was found already
+    while repeats < most:
         steps = yield from cascade(prior, settings, weights)
         result, presence = last_good(steps), presence_in(steps)
         place = result.taken > 0
@@ -133,15 +134,15 @@ def _one_after_the_other(
         score = score_in(image, concept, prior, mask, presence)
         one = Instance(mask, score, prior.similarity, result.predicted_iou, prior, tuple(steps))
         one = closer(one, seen) if most > 1 else one
-        seen.append(one)
-        if _is_enough(seen, most, threshold, fewest):
-            break
-        taken = result.taken
-        places.append(place)
-        if pixels is not None or one.mask is not mask:  # evidence or a closer look put it right: not to be found again
-            drawn = _drawn(one.mask, prior)
-            places.append(drawn > 0)
-            taken = torch.maximum(drawn, taken) if one.mask is mask else drawn
+        repeated = most > 1 and pixels is not None and bool(_met(one.mask, seen))  # evidence has led back to it
+        repeats += repeated
+        if not repeated:
+            seen.append(one)
+            if _is_enough(seen, most, threshold, fewest):
+                break
+        drawn = _drawn(one.mask, prior)  # evidence or a closer look may have put right what the decoder drew
+        places += [place, drawn > 0]
+        taken = torch.maximum(drawn, result.taken) if repeated else drawn
         prior = suppressed(prior, taken, concept, tuned=weights is not None)
     found: list[Instance] = []
     for each in _surest(seen, most, threshold):
@@ -177,10 +178,13 @@ def _worth(one: Instance) -> float:
 
 def _unless_known(again: Instance, first: Instance, earlier: Sequence[Instance]) -> Instance:
     """What was drawn again, but the first mask where it has run into something that was found earlier."""
-    if again is first:
-        return first
-    met = [each for each in earlier if _share_in_common(again.mask, each.mask) >= ALREADY]
-    return first if any(_share_in_common(first.mask, each.mask) < ALREADY for each in met) else again
+    met = [] if again is first else _met(again.mask, earlier)
+    return first if len(_met(first.mask, met)) < len(met) else again
+
+
+def _met(mask: np.ndarray, earlier: Sequence[Instance]) -> list[Instance]:
+    """What was found earlier and is one object with what a mask covers."""
+    return [each for each in earlier if _share_in_common(mask, each.mask) >= ALREADY]
 
 
 def side_by_side(
@@ -313,9 +317,6 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
         thing, a heap of its kind or a table of its colour, goes on beyond what was drawn.
         With several references the one that is explained best counts, and the most similar colours; what was learned
         from afar has signs of its own, `explained_afar` and so on. (A likeness from afar says nothing.)
-
-    Also measured, and left out: the decoder's predicted IoU, the mask's agreement with the confidence map, and how well
-    the mask's cells find their like on the object. They made no difference, or it was worse on photos of another sort.
     """
     signs = {"similarity": prior.similarity}
     if not concept.cues:
@@ -417,7 +418,7 @@ def look_closer(
         return one
     mask = np.zeros(image.frame.photo, bool)
     mask[window[1] : window[3], window[0] : window[2]] = found.mask
-    if any(_share_in_common(mask, other.mask) >= ALREADY for other in earlier):  # the peak of what is beside it
+    if _met(mask, earlier):  # the peak of what is beside it
         return one
     better = found.score, found.similarity, found.predicted_iou
     return Instance(mask, *better, one.prior, one.steps, CloserLook(window, found))
