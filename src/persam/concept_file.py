@@ -20,6 +20,7 @@ from torch import Tensor
 from persam.concept import Concept, ReferenceRecord
 from persam.errors import PersamError, UsageError, first_line
 from persam.files import writable
+from persam.images import IMAGE_SUFFIXES
 from persam.kept import KeptReference
 from persam.method.cues import BINS, CueFeatures
 from persam.method.learn import TargetFeatures
@@ -107,6 +108,8 @@ def read_concept(path: Path) -> Concept:
             words = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise PersamError(f"{path} is a picture; name the concept file that `persam learn` made of it.") from error
         raise PersamError(f"{path} is damaged or no safetensors file; learn the concept again.") from error
     if "persam" not in words:
         raise PersamError(f"{path} is a safetensors file, but holds no concept of persam.")

@@ -44,6 +44,25 @@ class TestUsersPath:
         assert not results(tmp_path / "out")[1]["present"]
         assert run("album", "fix", "out", learned, "-o", "better.safetensors").exit_code == 2  # it exists
 
+    def test_what_is_not_there_teaches_nothing(self, run, learned, album, tmp_path):
+        run("album", learned, album, "-o", "out")
+        Image.new("L", (180, 120)).save(tmp_path / "black.png")
+        fixed = run("album", "fix", "out", learned, "1.jpg", "black.png")  # its name is enough where there is one of it
+        assert fixed.exit_code == 0, fixed.output
+        assert f"teaches nothing, so the concept stays as it is -> {learned}" in fixed.stderr
+        assert not list(tmp_path.rglob("*-fixed.safetensors"))
+        assert not results(tmp_path / "out")[1]["present"]
+
+    def test_a_tuned_concept_says_what_it_lacks_to_be_corrected(self, run, photo_file, mask_file, album):
+        for more, lacks in ([], True), (["--keep-reference"], False):
+            made = run("learn", photo_file, mask_file, "--tune", "-o", "tuned.safetensors", "--overwrite", *more)
+            assert made.exit_code == 0, made.output
+            with Image.open(album / "1.jpg") as photo:
+                photo.convert("L").save(album / f"grey{len(more)}.jpg")
+            said = run("album", "tuned.safetensors", album, "-o", f"out{len(more)}").stderr
+            assert "Most worth correcting next" in said
+            assert ("learn it again with --keep-reference" in said) == lacks
+
     def test_what_is_most_worth_correcting_is_said_and_can_be_done(self, run, learned, album, tmp_path):
         (album / "grey.jpg").write_bytes((album / "0.jpg").read_bytes())
         with Image.open(album / "1.jpg") as photo:

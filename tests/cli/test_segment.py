@@ -300,3 +300,22 @@ class TestAsAProcess:
         for line in results(out):
             assert (out / line["files"]["mask"]).exists()
         assert not list(out.rglob(".*.tmp*"))
+
+
+def test_a_score_is_not_rounded_over_the_threshold():
+    from persam.cli.segment import _score_told
+
+    assert [_score_told(score, 0.5) for score in (0.4984, 0.494, 0.5, 0.5001, 0.49999)] == [
+        "0.498",
+        "0.49",
+        "0.50",
+        "0.50",
+        "0.49999",
+    ]
+
+
+def test_a_folder_that_is_missing_is_not_called_a_photo_alone(run, learned):
+    said = run("segment", learned, "nowhere/", "-o", "out")
+    assert said.exit_code == 1
+    assert "There is no photo or folder at nowhere" in said.stderr
+    assert "all of it in" not in said.stderr

@@ -76,6 +76,22 @@ class TestFilesOfOthers:
         assert run("segment", learned, album, "-o", ".", "--overwrite", *options).exit_code == 0
         assert theirs.read_bytes() != b"theirs\n"
 
+    def test_summaries_of_an_earlier_run_tell_of_all_lines_still(self, run, learned, album, tmp_path):
+        out = tmp_path / "out"
+        assert run("segment", learned, album, "-o", "out", "--coco", "--sheet", "--threshold", 0).exit_code == 0
+        pages = [out / name for name in ("sheet.html", "sheet.png", "coco.json")]
+        before = [page.read_bytes() for page in pages]
+        assert run("segment", learned, album, "-o", "out", "--threshold", 0).exit_code == 0  # nothing to do
+        assert [page.read_bytes() for page in pages] == before
+        assert run("segment", learned, album, "-o", "out", "--threshold", 1).exit_code == 0
+        assert "Found in 0 of 3 pictures." in pages[0].read_text()
+        assert pages[1].read_bytes() != before[1]
+        assert json.loads(pages[2].read_text())["annotations"] == []
+        pages[1].write_text("theirs")
+        assert run("segment", learned, album, "-o", "out", "--threshold", 0).exit_code == 0
+        assert pages[1].read_text() == "theirs"
+        assert "Found in 0 of 3 pictures." in pages[0].read_text()
+
     def test_in_nobodys_way_they_do_no_harm(self, run, learned, album, tmp_path):
         theirs = [tmp_path / name for name in ("masks/my disc/9.png", "coco.json", "sheet.png")]
         theirs[0].parent.mkdir(parents=True)

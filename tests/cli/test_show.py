@@ -33,6 +33,8 @@ def test_missing(refused):
 
 def test_damaged(refused, tmp_path):
     (tmp_path / "bad.safetensors").write_text("dear diary")
+    (tmp_path / "mug.jpg").write_bytes(b"a photo")
+    assert "mug.jpg is a picture; name the concept file" in refused("show", "mug.jpg", code=1)
     assert "bad.safetensors is damaged or no safetensors file" in refused("show", "bad.safetensors", code=1)
 
 

@@ -221,7 +221,7 @@ def segment_photos(
         lines = [output.line(photo, name) for name in plan.names] if str(photo) not in failed else []
         report.lines += [(photo, line) for line in lines if line is not None]
     try:
-        report.files = _write_summaries(output, wanted, on_sheet)
+        report.files = _write_summaries(output, _and_earlier_ones(plan) if report.photos else wanted, on_sheet)
     except KeyboardInterrupt as stop:  # again, or only now: every photo's own files and line are there
         report.stop = stop
     return report
@@ -303,6 +303,13 @@ def _write_summaries(output: OutputFolder, wanted: Wanted, on_sheet: Callable[[i
         output.ledger.remove(set(_sheets_in(output)) - set(pages))
         files += [*pages, SHEET_PAGE]
     return files
+
+
+def _and_earlier_ones(plan: Plan) -> Wanted:
+    """What is wanted, and summaries that an earlier run wrote: they tell of all lines, so they are kept up to date."""
+    groups = [COCO_NAME], [SHEET_PAGE, *_sheets_in(plan.output)]
+    coco, sheet = (all(plan.output.ledger.is_own(file) for file in files) for files in groups)
+    return replace(plan.wanted, coco=plan.wanted.coco or coco, sheet=plan.wanted.sheet or sheet)
 
 
 def _sheets_in(output: OutputFolder) -> list[str]:

@@ -32,7 +32,7 @@ class Fixed:
     """What came of corrections.
 
     Attributes:
-        concept: with the corrected photos as further shots.
+        concept: with the corrected photos as further shots; the same one where the thing is in none of them.
         corrected: photos of the corrections.
         looked_at: photos that were unsure, and were looked at again.
         report: of the run over both.
@@ -91,6 +91,7 @@ def fix_album(
     unsure = [
         line["image"]
         for line in index.lines()
+        if shots  # what is only noted as not there leaves the concept as it was
         if line["concept"] == concept.name and line["verdict"] == "unsure" and line["image"] not in masks
     ]
     for photo, mask in masks.items():

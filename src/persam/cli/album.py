@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from persam.cli.album_report import failed_ones, print_table, say_what_next, summary_of, what_was_done
 from persam.cli.album_views import views
 from persam.cli.console import complain, out, print_json, say, table
 from persam.cli.default_command import RunByDefault
@@ -42,12 +42,9 @@ from persam.places import Place, is_remote, place_of
 if TYPE_CHECKING:
     from persam.album.album import Album
     from persam.album.ray_engine import RayEngine
-    from persam.album.run import AlbumReport
     from persam.concept import Concept
     from persam.persam import PerSAM
 
-WORTH_SAYING = 0.05  # expected gain from which on a photo is said to be worth a correction
-MOST_TOLD = 10  # of them with --json; correct.csv has more
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -153,12 +150,12 @@ def run(
             stopped, report = stop, stop.report
     seconds = time.perf_counter() - started
     if json:
-        print_json(_summary(report, place, seconds, stopped=stopped is not None))
+        print_json(summary_of(report, place, seconds, stopped=stopped is not None))
     else:
-        _print_table(report)
-        say(_what_was_done(report, place, seconds))
+        print_table(report)
+        say(what_was_done(report, place, seconds))
         files = [item for item in dict.fromkeys(items) if item not in others]
-        _say_what_next(report, place, {each.name: file for each, file in zip(concepts, files, strict=True)})
+        say_what_next(report, place, {each.name: file for each, file in zip(concepts, files, strict=True)}, concepts)
     if stopped is not None:
         done = report.done_before + report.done_now
         refuse_stopped(stopped, done, len(photos), place)
@@ -211,8 +208,8 @@ def fix(
     path = concept_path(output or concept.with_stem(f"{concept.stem}-fixed"), None, concept)
     check_targets([("--output", path)], [concept, _on_this_disk(photo), mask], overwrite=overwrite)
     name, other = model_of(known, None, None)
-    corrections = None if photo is None or mask is None else {photo: mask}
     with Album(place) as album, photo_bar() as (_, on_photo):
+        corrections = None if photo is None or mask is None else {_photo_of(album, photo): mask}
         loaded = load_model(name, device=device, dtype=dtype, backend=backend, settings=known.settings, encoder=other)
         loaded = model_with_finder(loaded, finder, [known], device=device, dtype=dtype)
         fixed = album.fix(
@@ -226,16 +223,32 @@ def fix(
             finder=finder or "",
             on_photo=on_photo,
         )
-        fixed.concept.save(path, thumbnail=known.thumbnail is not None)
+        learned = fixed.concept is not known
+        path = path if learned or output is not None else concept
+        if path != concept:
+            fixed.concept.save(path, thumbnail=known.thumbnail is not None)
         left = sum(
             1 for image in fixed.looked_at if (album.index.line(image, known.name) or {}).get("verdict") == "unsure"
         )
-    say(
-        f"Corrected: {len(fixed.corrected)}; unsure ones that were looked at again: {len(fixed.looked_at)}, "
-        f"still unsure: {left} -> {path}"
-    )
-    _say_what_next(fixed.report, place, {known.name: str(path)})
+    if learned:
+        say(
+            f"Corrected: {len(fixed.corrected)}; unsure ones that were looked at again: {len(fixed.looked_at)}, "
+            f"still unsure: {left} -> {path}"
+        )
+    else:
+        say(
+            f"Corrected: {len(fixed.corrected)}; the thing is in none of them, which teaches nothing, so the concept "
+            f"stays as it is -> {path}"
+        )
+    say_what_next(fixed.report, place, {known.name: str(path)}, [fixed.concept])
     refuse_failures(fixed.report.failures, fixed.report.photos)
+
+
+def _photo_of(album: Album, photo: str) -> str:
+    """A photo as it was named, or the only one of the album with this file name."""
+    alike = [] if is_remote(photo) or Path(photo).exists() else album.index.images()
+    called = [each for each in map(str, alike) if Path(each).name == photo]
+    return called[0] if len(called) == 1 else photo
 
 
 @app.command("export")
@@ -367,7 +380,7 @@ def find(
             )
     if json:
         first = [vars(one) for one in ranked[:top]]
-        print_json({"concept": wanted.name, "photos": total, "ranked": first, "failed": _failed(failed)})
+        print_json({"concept": wanted.name, "photos": total, "ranked": first, "failed": failed_ones(failed)})
     else:
         grid = table("photo", "score", "verdict", "box", right=("score",))
         for one in ranked[:top]:
@@ -387,59 +400,6 @@ def bytes_of(text: str) -> int:
     if match is None:
         raise UsageError(f"--cache takes an amount such as 20GB or 500MB, not {text!r}.")
     return int(float(match[1]) * _UNITS[match[2].upper()])
-
-
-def _what_was_done(report: AlbumReport, output: Place, seconds: float) -> str:
-    parts = [f"{report.done_now} photos done"]
-    if report.known:
-        parts.append(f"{report.known} of them without looking again")
-    if report.done_before:
-        parts.append(f"{report.done_before} were done before")
-    if report.kept:
-        parts.append(f"left as you corrected them: {len(report.kept)}")
-    if report.gone:
-        parts.append(f"gone: {len(report.gone)}")
-    return f"{', '.join(parts)}; {seconds:.1f} s; all of it in {output}/"
-
-
-def _say_what_next(report: AlbumReport, folder: Place, files: Mapping[str, str]) -> None:
-    """Name the photo that is most worth correcting, of the concepts with these files; none, if none is."""
-    for one in report.worth:
-        if one.concept in files and one.gain >= WORTH_SAYING:
-            what = f"{one.concept}: {one.verdict}, score {one.score:.2f}"
-            command = f"persam album fix {quote(str(folder))} {quote(files[one.concept])}"
-            say(f"Most worth correcting next: {one.image} ({what}); correct {folder}/{one.mask} and run {command}.")
-            return
-
-
-def _print_table(report: AlbumReport) -> None:
-    grid = table("object", "present", "unsure", "absent", right=("present", "unsure", "absent"))
-    for name, verdicts in sorted(report.verdicts.items()):
-        grid.add_row(escape(printable(name)), *(str(verdicts[each]) for each in ("present", "unsure", "absent")))
-    out().print(grid)
-    if any(verdicts["unsure"] for verdicts in report.verdicts.values()):
-        out().print("The unsure ones are listed in unsure.csv; have a look.", markup=False)
-
-
-def _summary(report: AlbumReport, output: Place, seconds: float, *, stopped: bool) -> dict[str, Any]:
-    return {
-        "output": str(output),
-        "photos": report.photos,
-        "done_now": report.done_now,
-        "done_before": report.done_before,
-        "known": report.known,
-        "kept": report.kept,
-        "gone": report.gone,
-        "worth_correcting": [vars(one) for one in report.worth[:MOST_TOLD]],
-        "verdicts": {name: dict(verdicts) for name, verdicts in report.verdicts.items()},
-        "failed": _failed(report.failures),
-        "stopped": stopped,
-        "seconds": round(seconds, 2),
-    }
-
-
-def _failed(failures: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"image": photo, "error": problem} for photo, problem in failures]
 
 
 app.command("views")(views)

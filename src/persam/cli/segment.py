@@ -107,7 +107,7 @@ def segment(
     if json:
         print_json(_summary(report, plan, seconds))
     else:
-        _print_table(report)
+        _print_table(report, plan.wanted.threshold)
         say(_what_was_done(report, plan, seconds))
     if dropped:
         say(
@@ -128,10 +128,11 @@ def _what_was_done(report: BatchReport, plan: Plan, seconds: float) -> str:
     hits = sum(_is_found(line) for _, line in report.lines)
     photos = len({photo for photo, _ in report.lines})
     before = f" ({plan.done_before} of {len(plan.photos)} were done before)" if plan.done_before else ""
-    return f"{hits} found in {photos} photos{before}, {seconds:.1f} s; all of it in {plan.output.folder}/"
+    where = f"; all of it in {plan.output.folder}/" if report.lines else ""
+    return f"{hits} found in {photos} photos{before}, {seconds:.1f} s{where}"
 
 
-def _print_table(report: BatchReport) -> None:
+def _print_table(report: BatchReport, threshold: float) -> None:
     from persam.errors import printable
 
     if not report.lines:
@@ -145,7 +146,7 @@ def _print_table(report: BatchReport) -> None:
             escape(printable(str(photo))),
             escape(printable(line["concept"])),
             ("[green]yes[/green]" if found else "no") + ("?" if line["verdict"] == "unsure" else ""),
-            f"{line['score']:.2f}",
+            _score_told(line["score"], threshold),
             f"{line['similarity']:.2f}",
             ",".join(map(str, line["box"])) if found else "",
             f"{line['area']:.1%}" if found else "",
@@ -156,6 +157,12 @@ def _print_table(report: BatchReport) -> None:
         console.print("?: unsure; have a look.")
     if len(report.lines) > _ROWS_SHOWN:
         console.print(f"... and {len(report.lines) - _ROWS_SHOWN} more lines in results.jsonl")
+
+
+def _score_told(score: float, threshold: float) -> str:
+    """Two digits of a score, and more where it would be rounded to the other side of the threshold."""
+    digits = next(count for count in range(2, 18) if (round(score, count) >= threshold) == (score >= threshold))
+    return f"{score:.{digits}f}"
 
 
 def _summary(report: BatchReport, plan: Plan, seconds: float) -> dict[str, Any]:

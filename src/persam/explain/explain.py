@@ -203,7 +203,7 @@ class _View:
             picture = draw_box(picture, (np.array(self.trace.redrawn) * scale).tolist())
         verdict = "present" if found.present else "not present"
         verdict += " (unsure)" if found.verdict == "unsure" else ""
-        return Tile(picture, "Result", f"{verdict}, score {found.score:.2f}, mask {found.area:.0%} of the photo")
+        return Tile(picture, "Result", f"{verdict}, score {found.score:.2f}, mask {found.area:.0%}")
 
     def facts_panel(self) -> Tile:
         found, concept = self.found, self.concept

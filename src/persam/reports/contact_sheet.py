@@ -88,7 +88,9 @@ class ContactSheet:
         """Add a photo (H, W, 3) uint8 with what was found in it, and what more is to be said."""
         picture = marked(found, shrink(image, _HTML_TILE), self.colours.get(found.concept))
         note = f"{found.concept} · {found.score:.2f}" if found.found else f"{found.concept} · not found"
-        note += ("?" if found.verdict == "unsure" else "") + more
+        if found.verdict == "unsure":
+            note += "?" if found.found else f"? {found.score:.2f}"
+        note += more
         self.add_picture(picture, Path(found.image or "image").name, note, found=found.found)
 
     def add_line(self, line: dict[str, Any], folder: Path) -> None:
