@@ -183,7 +183,7 @@ class TestPlaces:
         assert self.looked((0.6, 0.7, 0.65), monkeypatch, most=2) == ([0.7, 0.65], 3)
 
     def test_what_evidence_leads_back_to_is_not_found_twice(self, monkeypatch):
-        """A handle that the decoder left out is a place of its own, but evidence adds the mug to it, or it lies in it."""
+        """A handle that was left out is a place of its own, but evidence adds the mug to it, or it lies in the mug."""
         image, discs = drawing((30, 30, 16), (95, 30, 16), (60, 95, 16), (100, 100, 14))
         masks = {"mug": discs[0], "other": discs[1], "handle": drawing((30, 30, 4))[1][0]}
         concept = replace(red_concept(self.ALIKE), fitted=replace(self.NUMBERS, refine=True))
