@@ -216,7 +216,7 @@ def check_file(path: str | Path, *, what: str) -> Path:
         if file.is_dir():
             raise PersamError(f"{file} is a folder, not a {what}; give one of the files in it.")
         if not file.exists():
-            kind = what if file.suffix else f"{what} or folder"
+            kind = "photo or folder" if what == "photo" and not file.suffix else what  # of photos a folder will do
             raise PersamError(f"There is no {kind} at {file}; check the path.")
         if is_pipe(file):
             return file  # looking into it would take something out of it

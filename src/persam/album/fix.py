@@ -90,8 +90,7 @@ def fix_album(
     better = learned_with(model, concept, shots) if shots else concept
     unsure = [
         line["image"]
-        for line in index.lines()
-        if shots  # what is only noted as not there leaves the concept as it was
+        for line in (index.lines() if shots else ())  # without a shot the concept is as it was
         if line["concept"] == concept.name and line["verdict"] == "unsure" and line["image"] not in masks
     ]
     for photo, mask in masks.items():

@@ -224,22 +224,17 @@ def fix(
             on_photo=on_photo,
         )
         learned = fixed.concept is not known
-        path = path if learned or output is not None else concept
-        if path != concept:
+        if learned or output is not None:
             fixed.concept.save(path, thumbnail=known.thumbnail is not None)
+        else:
+            path = concept
         left = sum(
             1 for image in fixed.looked_at if (album.index.line(image, known.name) or {}).get("verdict") == "unsure"
         )
-    if learned:
-        say(
-            f"Corrected: {len(fixed.corrected)}; unsure ones that were looked at again: {len(fixed.looked_at)}, "
-            f"still unsure: {left} -> {path}"
-        )
-    else:
-        say(
-            f"Corrected: {len(fixed.corrected)}; the thing is in none of them, which teaches nothing, so the concept "
-            f"stays as it is -> {path}"
-        )
+    came_of_it = f"unsure ones that were looked at again: {len(fixed.looked_at)}, still unsure: {left}"
+    if not learned:
+        came_of_it = "the thing is in none of them, which teaches nothing, so the concept stays as it is"
+    say(f"Corrected: {len(fixed.corrected)}; {came_of_it} -> {path}")
     say_what_next(fixed.report, place, {known.name: str(path)}, [fixed.concept])
     refuse_failures(fixed.report.failures, fixed.report.photos)
 
@@ -247,7 +242,7 @@ def fix(
 def _photo_of(album: Album, photo: str) -> str:
     """A photo as it was named, or the only one of the album with this file name."""
     alike = [] if is_remote(photo) or Path(photo).exists() else album.index.images()
-    called = [each for each in map(str, alike) if Path(each).name == photo]
+    called = [each for each in alike if Path(each).name == photo]
     return called[0] if len(called) == 1 else photo
 
 
