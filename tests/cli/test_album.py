@@ -53,6 +53,22 @@ class TestUsersPath:
         assert not list(tmp_path.rglob("*-fixed.safetensors"))
         assert not results(tmp_path / "out")[1]["present"]
 
+    def test_a_mask_that_is_scaled_is_called_so_and_the_model_can_be_named(
+        self, run, refused, learned, album, tmp_path
+    ):
+        run("album", learned, album, "-o", "out")
+        half = Image.new("L", (90, 60))
+        half.paste(255, (20, 15, 50, 45))
+        half.save(tmp_path / "half.png")
+        fixing = ("album", "fix", "out", learned, "1.jpg", "half.png", "-o", "better", "--model")
+        assert "none.pth" in refused(*fixing, "none.pth", code=1)
+        fixed = run(*fixing, "tiny")
+        assert fixed.exit_code == 0, fixed.output
+        said = " ".join(fixed.stderr.split())
+        assert "The mask half.png is 90 x 60 pixels, the photo 180 x 120, so it is scaled to fit" in said
+        with Image.open(tmp_path / "out" / "masks" / "my disc" / "1.png") as kept:
+            assert kept.getbbox() == (40, 30, 100, 90)
+
     def test_a_tuned_concept_says_what_it_lacks_to_be_corrected(self, run, photo_file, mask_file, album):
         for more, lacks in ([], True), (["--keep-reference"], False):
             made = run("learn", photo_file, mask_file, "--tune", "-o", "tuned.safetensors", "--overwrite", *more)

@@ -79,6 +79,9 @@ def fix_album(
         dtypes: number formats of the encoders, see `persam.models.loading.dtypes_of`.
         on_photo: called after each photo with what went wrong, or None.
 
+    Warns:
+        PersamWarning: a mask is scaled to fit, or may not be what was meant.
+
     Raises:
         PersamError: a photo or mask cannot be read, they do not fit together, or the concept cannot be gone on from.
         UsageError: there is nothing to learn from.
@@ -86,7 +89,8 @@ def fix_album(
     if not corrections:
         raise UsageError("There is no correction; correct a mask in the album's folder, or name a photo and its mask.")
     masks = {full_path(photo): _mask_of(photo, mask) for photo, mask in corrections.items()}
-    shots = [Reference.read(photo, mask) for photo, mask in masks.items() if mask.any()]
+    drawn = {full_path(photo): mask for photo, mask in corrections.items()}  # as files they have names to be doubted by
+    shots = [Reference.read(photo, drawn[photo]) for photo, mask in masks.items() if mask.any()]
     better = learned_with(model, concept, shots) if shots else concept
     unsure = [
         line["image"]

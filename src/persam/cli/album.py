@@ -181,6 +181,8 @@ def fix(
     cache: Cache = "0",
     finder: FinderToo = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a concept file that exists.")] = False,
+    model: ConceptsModel = None,
+    encoder: ConceptsEncoder = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "torch",
@@ -207,7 +209,7 @@ def fix(
     check_finder(finder, [known])
     path = concept_path(output or concept.with_stem(f"{concept.stem}-fixed"), None, concept)
     check_targets([("--output", path)], [concept, _on_this_disk(photo), mask], overwrite=overwrite)
-    name, other = model_of(known, None, None)
+    name, other = model_of(known, model, encoder)
     with Album(place) as album, photo_bar() as (_, on_photo):
         corrections = None if photo is None or mask is None else {_photo_of(album, photo): mask}
         loaded = load_model(name, device=device, dtype=dtype, backend=backend, settings=known.settings, encoder=other)
