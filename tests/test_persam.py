@@ -102,7 +102,9 @@ class TestForms:
 
     @pytest.mark.parametrize("photos", [[OTHER], (OTHER, OTHER), iter([OTHER]), None])
     def test_segment_takes_one_photo(self, bundled, disc, photos):
-        with pytest.raises(UsageError, match=r"segment\(\) takes one photo, not \w+; use segment_many\(\)"):
+        with pytest.raises(
+            UsageError, match=r"segment\(\) takes one photo .*, not \w+; for several use segment_many\(\)"
+        ):
             bundled.segment(photos, disc)
 
     @pytest.mark.parametrize("photo", ["a.jpg", OTHER, Image.fromarray(OTHER), 5])

@@ -349,8 +349,8 @@ class PerSAM:
         """
         if not isinstance(image, _ONE_PHOTO):
             raise UsageError(
-                f"segment() takes one photo, not {type(image).__name__}; use segment_many() for several, "
-                "which yields a result for each."
+                f"segment() takes one photo (a path, a PIL image or an array), not {type(image).__name__}; for several "
+                "use segment_many(), which yields a result for each."
             )
         concepts = self._checked(concept, max_instances, threshold)
         found = list(self._segment_all(image, concepts, max_instances, threshold, explain))

@@ -198,7 +198,7 @@ def test_what_is_refused(refused, clip, learned, tmp_path):
     once = refused("video", "http://127.0.0.1:9/a.ts", "--mask", f"2={mask}", code=2)
     assert "a.ts gives its frames only once" in once
     assert "written as webm or mov, not gif" in refused("video", clip, "--mask", mask, "--cutout-as", "gif", code=2)
-    assert "name of its own for each" in refused("video", clip, "--mask", mask, "--name", "a", "--name", "b", code=2)
+    assert "give it one name" in refused("video", clip, "--mask", mask, "--name", "a", "--name", "b", code=2)
     (tmp_path / "file").write_text("mine")
     assert "file is a file" in refused("video", clip, "--mask", mask, "-o", "file", code=2)
     assert not (tmp_path / "tracked").exists()

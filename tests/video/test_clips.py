@@ -184,8 +184,27 @@ def test_a_damaged_middle_is_told(tmp_path: Path) -> None:
     middle = len(data) // 2
     data[middle : middle + 6000] = b"\xff" * 6000
     file.write_bytes(bytes(data))
-    with pytest.warns(PersamWarning, match=r"clip\.mp4 (is damaged in \d+ places|ends early)"):
+    with pytest.warns(PersamWarning, match=r"clip\.mp4 (is damaged in \d+ places?, first near 0\.7 s;|ends early)"):
         assert len(list(open_clip(file))) >= 20
+
+
+def test_a_folder_with_frames_of_two_sizes_is_refused_before_one_is_followed(tmp_path: Path) -> None:
+    for number, size in enumerate([(48, 64), (48, 64), (64, 48), (48, 64)]):
+        picture = Image.fromarray(flat(number, size))
+        turned = picture.getexif()
+        turned[0x0112] = 6 if number == 1 else 1
+        picture.transpose(Image.Transpose.ROTATE_90 if number == 1 else Image.Transpose.ROTATE_180).save(
+            tmp_path / f"{2 * number}.jpg", exif=turned
+        )
+    (tmp_path / "1.jpg").write_bytes(b"no picture")
+    frames = iter(open_clip(tmp_path))
+    with pytest.raises(
+        PersamError, match=r"Frame 3 of .*, 4\.jpg, is 48 x 64 pixels, the first one 64 x 48; a clip has"
+    ):
+        next(frames)
+    (tmp_path / "4.jpg").unlink()
+    with pytest.warns(PersamWarning, match="Frame 1 is left out"):
+        assert [frame.name for frame in open_clip(tmp_path)] == ["0", "2", "6"]
 
 
 def test_a_file_without_its_table_of_contents(tmp_path: Path) -> None:

@@ -493,6 +493,21 @@ def test_labels_that_a_person_changed_are_kept(clip, tmp_path):
         run(clip, tmp_path / "out")
 
 
+def test_a_label_that_was_changed_after_the_end_is_drawn(clip, tmp_path):
+    """The videos are older than it; once they are drawn, they stay."""
+    run(clip, tmp_path, masks=True)
+    video = tmp_path / "masks.mp4"
+    frames = [round(float(frame.pixels[..., 0].mean())) for frame in open_clip(video)]
+    Image.fromarray(np.full((96, 128), 1, np.uint8)).save(tmp_path / "labels" / "00002.png")
+    assert run(clip, tmp_path, masks=True).done_before == FRAMES
+    now = [round(float(frame.pixels[..., 0].mean())) for frame in open_clip(video)]
+    assert now[2] > 120 > 60 > max(frames)  # all of the frame has the first colour of DAVIS
+    assert now[:2] + now[3:] == frames[:2] + frames[3:]
+    drawn = video.stat().st_mtime_ns
+    run(clip, tmp_path, masks=True)
+    assert video.stat().st_mtime_ns == drawn
+
+
 def test_a_label_that_is_none_any_more_is_told_of(clip, whole, tmp_path):
     """As some programs save pictures; what to do costs nothing that was done."""
     killed(clip, tmp_path, 4, **ALL)

@@ -13,7 +13,7 @@ from persam.cli.options import CONCEPT_SUFFIX, Backend, Device, Dtype, Fitted, J
 from persam.cli.photos import ConceptsEncoder, ConceptsModel, concepts_in
 from persam.cli.progress import progress_bar
 from persam.cli.video_masks import masks_of
-from persam.errors import UsageError
+from persam.errors import UsageError, printable
 from persam.words import counted
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ def _clip_and_concepts(
     """
     clips = [item for item in items if not item.lower().endswith(CONCEPT_SUFFIX)]
     if len(clips) != 1:
-        raise UsageError(f"Name one clip, not {len(clips)}; concepts are files that end in {CONCEPT_SUFFIX}.")
+        given = f"{len(clips)} ({', '.join(map(printable, clips))})" if clips else "none"
+        raise UsageError(f"Name one clip, not {given}; concepts are files that end in {CONCEPT_SUFFIX}.")
     named: Any = len(items) > 1
     if named and mask:
         raise UsageError("Start from --mask or from concepts, not from both.")

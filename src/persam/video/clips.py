@@ -18,19 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from persam.errors import PersamError, PersamWarning, UsageError, first_line
 from persam.files import expanded
 from persam.finding import find_images
-from persam.images import ImageSource, check_file, check_pixels, max_pixels_allowed, read_image
+from persam.images import ImageSource, check_file, check_pixels, exif_orientation, max_pixels_allowed, read_image
 from persam.lazy import library
 from persam.places import Place, is_url, without_secrets
 from persam.video.colours import rgb_of
+from persam.words import counted
 
 ClipSource = str | Path | int | Iterable[ImageSource]
 
 _PATIENCE = 15.0  # seconds without a sign from a stream
 _CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}  # by platform: name, and its reader
+_SIDEWAYS = 5  # EXIF orientation from which on width and height change places
 _MAY_LACK = Fraction(1, 2)  # seconds by which files end earlier than they say though nothing is missing
 
 
@@ -91,13 +94,18 @@ class Clip(ABC):
         """
         if frame.pixels.shape != first:
             height, width = frame.pixels.shape[:2]
-            raise PersamError(
-                f"Frame {frame.name or frame.number} of {self.source} is {width} x {height} pixels, the first one "
-                f"{first[1]} x {first[0]}; a clip has frames of one size."
-            )
+            raise _of_another_size(f"Frame {frame.number} of {self.source}", (width, height), (first[1], first[0]))
 
     @abstractmethod
     def _frames(self) -> Iterator[ClipFrame]: ...
+
+
+def _of_another_size(frame: str, size: tuple[int, int], first: tuple[int, int]) -> PersamError:
+    """Of a frame whose (width, height) are not the first one's."""
+    return PersamError(
+        f"{frame} is {size[0]} x {size[1]} pixels, the first one {first[0]} x {first[1]}; a clip has frames of one "
+        "size, so scale it, or take it away."
+    )
 
 
 def open_clip(source: ClipSource | Clip) -> Clip:
@@ -157,6 +165,7 @@ class FrameFolder(Clip):
         self.count = len(self.files)
 
     def _frames(self) -> Iterator[ClipFrame]:
+        self._check_heads()
         for number in range(len(self.files)):
             try:
                 frame = self.frame(number)
@@ -167,6 +176,19 @@ class FrameFolder(Clip):
                 continue
             yield frame
 
+    def _check_heads(self) -> None:
+        """See by the heads of its files that all frames have one size, before any is followed.
+
+        Raises:
+            PersamError: one has another size.
+        """
+        first = None
+        for number, file in enumerate(self.files):
+            size = _size_in_head(file)
+            first = first or size
+            if size is not None and first is not None and size != first:
+                raise _of_another_size(f"Frame {number} of {self.source}, {file.name},", size, first)
+
     def frame(self, number: int) -> ClipFrame:
         """One frame, 0 to `count` - 1.
 
@@ -175,6 +197,17 @@ class FrameFolder(Clip):
         """
         file = self.files[number]
         return ClipFrame(number, read_image(file, what="frame"), name=file.stem)
+
+
+def _size_in_head(file: Place) -> tuple[int, int] | None:
+    """(Width, height) of a picture as it is shown; None where the head of its file does not tell, or is far away."""
+    if not isinstance(file, Path):
+        return None
+    try:
+        with Image.open(file) as picture:
+            return picture.size[::-1] if exif_orientation(picture) >= _SIDEWAYS else picture.size
+    except Exception:  # reading all of it will tell what is wrong
+        return None
 
 
 def _by_number(file: Place) -> list[tuple[int, int, str]]:
@@ -268,10 +301,11 @@ class VideoStream(Clip):
             except self.av.EOFError:
                 frames = []
             except self.av.FFmpegError:
-                state.damaged += 1
+                state.is_damaged(packet, start)
                 frames = []
             for frame in frames:
-                state.damaged += bool(frame.is_corrupt)
+                if frame.is_corrupt:
+                    state.is_damaged(frame, start)
                 state.number += 1
                 yield frame
             if packet is None:
@@ -326,14 +360,19 @@ class VideoFile(VideoStream):
                 "copy or download it again for the rest."
             )
         if state.damaged:
-            return f"The clip {self.source} is damaged in {state.damaged} places; what could be read of it was used."
+            read = f" ({state.number} of {self.count} frames)" if state.number < (self.count or 0) else ""
+            first = "" if state.damaged_at is None else f", first near {float(state.damaged_at):.1f} s"
+            return (
+                f"The clip {self.source} is damaged in {counted(state.damaged, 'place')}{first}; what could be read of "
+                f"it{read} was used."
+            )
         return None
 
 
 @dataclass
 class Reading:
     """What is known of a clip while it is read: frames so far, the last one's time; how far its parts reach, and how
-    far they should; what broke it off; and in how many places it is damaged."""
+    far they should; what broke it off; in how many places it is damaged, and about when first, in seconds."""
 
     number: int = 0
     time: Fraction | None = None
@@ -341,6 +380,13 @@ class Reading:
     promised: Fraction = Fraction(0)
     broken: str = ""
     damaged: int = 0
+    damaged_at: Fraction | None = None
+
+    def is_damaged(self, part: Any, start: Fraction) -> None:
+        """There is one more damaged place, in or right before this packet or frame of a clip that starts then."""
+        self.damaged += 1
+        if self.damaged_at is None and part is not None and part.pts is not None and part.time_base:
+            self.damaged_at = max(Fraction(0), part.pts * part.time_base - start)
 
 
 def pictures_of(container: Any) -> Any:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
@@ -161,7 +161,20 @@ class _Job:
         if not self.is_done:
             return files
         ours = written_in(self.folder)  # a file of others is not taken for what is asked for
-        return [name for name in files if name not in ours or not (self.folder / name).exists()]
+        changed = self._labels_changed(ours)
+
+        def is_missing(name: str) -> bool:
+            file = self.folder / name
+            return name not in ours or not file.exists() or (name in VIDEOS and file.stat().st_mtime_ns < changed)
+
+        return [name for name in files if is_missing(name)]
+
+    def _labels_changed(self, ours: Collection[str]) -> int:
+        """When a person last changed a label picture, in nanoseconds; videos from before do not show it. 0: never."""
+        labels = (place for place in ours if _is_label(place) and (self.folder / place).exists())
+        return max(
+            ((self.folder / each).stat().st_mtime_ns for each in labels if not self.ledger.is_own(each)), default=0
+        )
 
     def _refuse_another(self) -> None:
         """See that the results are of the same run, as it left them."""

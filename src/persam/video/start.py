@@ -132,10 +132,10 @@ def given_of(start: Start, size: tuple[int, int], names: Sequence[str] | None = 
     if names is None:
         return Given(tuple(objects), labels)
     if len(names) != len(objects) or len(set(names)) != len(names):
-        number = "one object" if len(objects) == 1 else f"{len(objects)} objects"
-        raise UsageError(
-            f"Of {number} there are these names: {', '.join(names) or 'none'}; give a name of its own for each."
-        )
+        several = len(objects) > 1
+        number = f"{len(objects)} objects" if several else "one object"
+        wanted = "give each a name of its own" if several else "give it one name"
+        raise UsageError(f"Of {number} there are these names: {', '.join(names) or 'none'}; {wanted}.")
     return Given(tuple(replace(one, name=name) for name, one in zip(names, objects, strict=True)), labels)
 
 
