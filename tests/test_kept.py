@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
 from persam import Concept, PerSAM, Reference
-from persam.errors import PersamError
+from persam.errors import PersamError, PersamWarning
 from persam.kept import KeptReference, without_metadata
 
 SECRET = b"taken in the secret garden"
@@ -137,6 +138,16 @@ class TestConcepts:
             persam.learn([Reference.read(*draw_scene()), Reference.read(*draw_scene(seed=1))]).threshold
         )
         assert persam.tune(both).tuned
+
+    def test_the_same_photo_once_more_is_said(self, persam, photo_file, mask_file):
+        first = persam.learn(photo_file, mask_file, name="mug")
+        with pytest.warns(
+            PersamWarning, match=rf"mug was learned from .*{photo_file.name} before, which counts twice now"
+        ):
+            assert len(persam.learn(photo_file, mask_file, base=first).references) == 2
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            persam.learn(*draw_scene(seed=1), base=first)
 
     def test_some_kept(self, persam, tmp_path):
         first = persam.learn(*draw_scene(), keep_references=True)

@@ -65,6 +65,12 @@ def doubt_of_size(own: tuple[int, int], size: tuple[int, int], name: str, photo:
     )
 
 
+def doubt_of_repeats(sources: list[str], name: str) -> str:
+    """Of photos that a concept was learned from before, and is learned from once more; by their files, "" for none."""
+    said = listed([source or "this photo" for source in sources])
+    return f"{name} was learned from {said} before, which counts twice now; to put a mask right, learn it anew."
+
+
 def doubt_of_labels(labels: list[Label], name: str) -> str | None:
     """Of a mask with several labels, all of which are taken as the object."""
     if len(labels) < 2:

@@ -66,6 +66,12 @@ def test_a_photo_is_clicked_learned_tuned_and_found_in_another(
     assert concept.name == "my disc"
     assert workshop.concepts.names() == ["my disc"]
     assert concept.references[0].source == "photo.png"  # as the user knows it, not where it lies here
+    doubts: list[str] = []
+    assert len(lesson.add(workshop, drawn, "my disc", keep=True, doubts=doubts).references) == 2
+    assert doubts == [
+        "my disc was learned from photo.png before, which counts twice now; to put a mask right, learn it anew."
+    ]
+    lesson.learn(workshop, drawn, "my disc", keep=True, overwrite=True)
     tuned = lesson.tune(workshop)
     assert tuned.tuned
     assert Concept.load(workshop.concepts.path("my disc")).keeps_references

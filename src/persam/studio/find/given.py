@@ -56,7 +56,7 @@ def given_files(files: Sequence[str] | None, folder: str, *, is_local: bool) -> 
     if not clips:
         return GivenFiles(tuple((each, each.name) for each in every))
     if len(every) > 1:
-        raise UsageError("Photos and clips are searched for themselves; drop photos alone, or one clip.")
+        raise UsageError("A clip is searched alone, without photos or other clips; drop photos, or one clip.")
     return GivenFiles(clip=clips[0])
 
 

@@ -23,6 +23,7 @@ from persam.studio.workshop import Shown, Workshop, answer_of
 
 if TYPE_CHECKING:
     from persam.models.base import EncodedImage
+    from persam.persam import PerSAM
 
 MaskKind = Literal["mask", "scribble"]
 
@@ -187,15 +188,18 @@ class Teaching:
         Raises:
             NameTakenError: there is one of that name.
             PersamError: nothing can be learned from what is marked, or the folder cannot be written.
-            UsageError: no name.
+            UsageError: no photo, or no name.
         """
+        self._photo()  # the lack of a photo is said before that of a name
         name = checked_name(name)
         with self._lock:
             reference = self._reference(workshop, value)
             concept = workshop.ask(lambda model: model.learn(reference, name=name, keep_references=keep))
             return self._saved(workshop, concept, overwrite=overwrite)
 
-    def add(self, workshop: Workshop, value: object, name: str, *, keep: bool) -> Concept:
+    def add(
+        self, workshop: Workshop, value: object, name: str, *, keep: bool, doubts: list[str] | None = None
+    ) -> Concept:
         """Add photo and mask to a concept as another shot; one that was tuned is tuned again.
 
         Args:
@@ -203,6 +207,7 @@ class Teaching:
             value: of the canvas.
             name: of the concept.
             keep: as for `learn`.
+            doubts: to which is added what may not be meant.
 
         Raises:
             NoConceptError: there is none of that name.
@@ -212,7 +217,12 @@ class Teaching:
         name = checked_name(name)
         with self._lock, workshop.changing(name):
             base, reference = self._known(workshop, name), self._reference(workshop, value)
-            concept = workshop.ask(lambda model: model.learn(reference, base=base, keep_references=keep))
+
+            def learned(model: PerSAM) -> Concept:
+                with heard_doubts(doubts):
+                    return model.learn(reference, base=base, keep_references=keep)
+
+            concept = workshop.ask(learned)
             if base.tuned:
                 concept = workshop.ask(lambda model: model.tune(concept))
             return self._saved(workshop, concept, overwrite=True)

@@ -271,8 +271,10 @@ class TeachTab:
     def add_it(self, lesson: Teaching, value: Any, name: str, keep: bool) -> Iterator[Updates]:
         """Add another shot to the concept of that name."""
         yield {self.status: line("Learning ...")}
-        concept = lesson.add(self.workshop, value, name, keep=keep)
-        yield self._learned(concept, f"{concept.name} knows {len(concept.references)} photos now.")
+        doubts: list[str] = []
+        concept = lesson.add(self.workshop, value, name, keep=keep, doubts=doubts)
+        told = [f"{concept.name} knows {len(concept.references)} photos now.", *doubts]
+        yield self._learned(concept, " ".join(told))
 
     def tune_it(self, lesson: Teaching) -> Iterator[Updates]:
         """Tune what was learned."""
