@@ -259,6 +259,13 @@ def test_a_concept_goes_out_and_comes_back_as_a_file(client: TestClient, concept
     assert Image.open(io.BytesIO(picture.content)).size == (96, 72)
 
 
+@pytest.mark.parametrize("source", ["/home/ann/photos/mug.png", r"C:\Users\Ann\mug.png", "mug.png"])
+def test_where_a_photo_lay_is_not_told(client: TestClient, concept: Concept, tmp_path: Path, source: str) -> None:
+    lay = replace(concept, references=(replace(concept.references[0], source=source),))
+    data = lay.save(tmp_path / "x.safetensors").read_bytes()
+    assert client.put("/v1/concepts/lay/file?replace=true", content=data).json()["references"][0]["source"] == "mug.png"
+
+
 def test_a_concept_of_another_model_is_refused(client: TestClient, tmp_path: Path) -> None:
     stranger = PerSAM(ColourModel()).learn(PHOTO, MASK, name="stranger")
     data = stranger.save(tmp_path / "x.safetensors").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PureWindowsPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -251,8 +252,11 @@ class SegmentForm(FormModel):
 
 
 def _described(concept: Concept, *, fits: bool) -> dict[str, Any]:
+    # Its name alone, of either kind of path: where it lay on the machine where it was learned is nobody's business.
     references = [
-        ReferenceInfo(source=each.source, size=each.size, coverage=each.coverage, cells=each.cells)
+        ReferenceInfo(
+            source=PureWindowsPath(each.source).name, size=each.size, coverage=each.coverage, cells=each.cells
+        )
         for each in concept.references
     ]
     return {
