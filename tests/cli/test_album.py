@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,20 @@ class TestUsersPath:
         assert "The mask half.png is 90 x 60 pixels, the photo 180 x 120, so it is scaled to fit" in said
         with Image.open(tmp_path / "out" / "masks" / "my disc" / "1.png") as kept:
             assert kept.getbbox() == (40, 30, 100, 90)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+    def test_a_mask_that_comes_through_a_pipe(self, run, learned, album, tmp_path):
+        run("album", learned, album, "-o", "out")
+        drawn = io.BytesIO()
+        mask = Image.new("L", (180, 120))
+        mask.paste(255, (20, 15, 50, 45))
+        mask.save(drawn, "PNG")
+        os.mkfifo(tmp_path / "pipe.png")
+        writing = threading.Thread(target=(tmp_path / "pipe.png").write_bytes, args=[drawn.getvalue()], daemon=True)
+        writing.start()
+        fixed = run("album", "fix", "out", learned, "1.jpg", "pipe.png", "-o", "better")
+        assert fixed.exit_code == 0, fixed.output
+        assert (tmp_path / "better.safetensors").exists()
 
     def test_a_tuned_concept_says_what_it_lacks_to_be_corrected(self, run, photo_file, mask_file, album):
         for more, lacks in ([], True), (["--keep-reference"], False):

@@ -16,7 +16,7 @@ from persam.album.run import AlbumReport, OnPhoto, fill_album
 from persam.album.worker import corrected
 from persam.concept import Concept
 from persam.errors import PersamError, UsageError
-from persam.images import open_picture, read_image, read_orientation
+from persam.images import open_picture, read_image, read_once, read_orientation
 from persam.instance import Instance
 from persam.masks import MaskSource, read_mask
 from persam.places import place_of
@@ -88,8 +88,9 @@ def fix_album(
     """
     if not corrections:
         raise UsageError("There is no correction; correct a mask in the album's folder, or name a photo and its mask.")
-    masks = {full_path(photo): _mask_of(photo, mask) for photo, mask in corrections.items()}
-    drawn = {full_path(photo): mask for photo, mask in corrections.items()}  # as files they have names to be doubted by
+    drawn = {full_path(photo): read_once(mask, "mask") for photo, mask in corrections.items()}
+    masks = {photo: _mask_of(photo, mask) for photo, mask in drawn.items()}
+    # From the files, so that what is doubtful about one is said by its name.
     shots = [Reference.read(photo, drawn[photo]) for photo, mask in masks.items() if mask.any()]
     better = learned_with(model, concept, shots) if shots else concept
     unsure = [
