@@ -141,13 +141,16 @@ class TestConcepts:
 
     def test_the_same_photo_once_more_is_said(self, persam, photo_file, mask_file):
         first = persam.learn(photo_file, mask_file, name="mug")
-        with pytest.warns(
-            PersamWarning, match=rf"mug was learned from .*{photo_file.name} before, which counts twice now"
-        ):
+        more = rf"Learned from more than once, and so it counts more: .*{photo_file.name}; to put a mask right"
+        with pytest.warns(PersamWarning, match=more):
             assert len(persam.learn(photo_file, mask_file, base=first).references) == 2
+        shot = Reference.read(photo_file, mask_file)
+        with pytest.warns(PersamWarning, match=more):
+            persam.learn([shot, Reference.read(*draw_scene(seed=1)), shot])
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             persam.learn(*draw_scene(seed=1), base=first)
+            first.joined(first, "mug")  # as the doctor does, who teaches nothing
 
     def test_some_kept(self, persam, tmp_path):
         first = persam.learn(*draw_scene(), keep_references=True)

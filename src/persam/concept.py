@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persam.doubts import doubt_of_repeats
-from persam.errors import PersamError, PersamWarning
+from persam.errors import PersamError
 from persam.files import write_bytes
 from persam.method.cues import CueFeatures
 from persam.method.learn import Learned, TargetFeatures
@@ -180,15 +178,7 @@ class Concept:
             )
 
     def joined(self, other: Concept, name: str) -> Concept:
-        """Both as one concept, learned from the references of both; of one model, with one form, neither tuned.
-
-        Warns:
-            PersamWarning: a photo is a reference of both, and counts twice.
-        """
-        known = {record.sha256 for record in self.references if record.sha256}
-        repeats = [record.source for record in other.references if record.sha256 in known]
-        if repeats:
-            warnings.warn(doubt_of_repeats(repeats, name), PersamWarning, stacklevel=3)
+        """Both as one concept, learned from the references of both; of one model, with one form, neither tuned."""
         ours, theirs = len(self.references), len(other.references)
 
         def mean(one: float, another: float) -> float:

@@ -5,6 +5,8 @@ Every doubt is a sentence that says what was seen, what it may mean and what to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -65,10 +67,17 @@ def doubt_of_size(own: tuple[int, int], size: tuple[int, int], name: str, photo:
     )
 
 
-def doubt_of_repeats(sources: list[str], name: str) -> str:
-    """Of photos that a concept was learned from before, and is learned from once more; by their files, "" for none."""
-    said = listed([source or "this photo" for source in sources])
-    return f"{name} was learned from {said} before, which counts twice now; to put a mask right, learn it anew."
+def doubt_of_repeats(digests: Sequence[str], sources: Sequence[str]) -> str | None:
+    """Of photos that a concept is learned from more than once: their hashes and files, "" where there is none."""
+    seen: set[str] = set()
+    twice = []
+    for digest, source in zip(digests, sources, strict=True):
+        if digest and digest in seen:
+            twice.append(source or "a photo")
+        seen.add(digest)
+    if not twice:
+        return None
+    return f"Learned from more than once, and so it counts more: {listed(twice)}; to put a mask right, learn anew."
 
 
 def doubt_of_labels(labels: list[Label], name: str) -> str | None:

@@ -31,7 +31,7 @@ from persam.models.base import EncodedImage, FeatureEncoder, PromptableModel
 from persam.models.fitted import Fitted, fitted_for, fitted_in
 from persam.models.loading import BUNDLED, load_encoder, load_model
 from persam.models.whereabouts import called, encoder_called
-from persam.reference import Reference
+from persam.reference import Reference, warn_of_repeats
 from persam.reports.pictures import encoded as picture_file
 from persam.segmentation import SURE_ENOUGH, ManyOptions, Segmentation, SegmentOptions, check_search
 
@@ -176,7 +176,7 @@ class PerSAM:
             keep_references: also keep photos and masks in the concept and its file, to tune or learn from them again.
 
         Warns:
-            PersamWarning: a mask may not be what was meant; says why, and what to do.
+            PersamWarning: a mask may not be what was meant, or a photo is there twice; says why, and what to do.
 
         Raises:
             PersamError: photo or mask cannot be read or do not fit together; or `base` is of another model, or was
@@ -201,6 +201,7 @@ class PerSAM:
                 )
             ]
         earlier = None if base is None else self._untuned(base)
+        warn_of_repeats([*(earlier.references if earlier else ()), *references])
         learned = [self._learn_one(reference) for reference in references]
         matcher, model_name = self.encoder or self.model, called(self.model.name)
         used = self.fitted if fuses_cues(self.settings) or self.settings.refine else None

@@ -14,7 +14,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from persam.doubts import doubt_of_box, doubt_of_labels, doubt_of_mask, doubt_of_size, doubt_of_turn
+from persam.doubts import (
+    doubt_of_box,
+    doubt_of_labels,
+    doubt_of_mask,
+    doubt_of_repeats,
+    doubt_of_size,
+    doubt_of_turn,
+)
 from persam.errors import PersamError, PersamWarning, UsageError
 from persam.files import expanded
 from persam.images import ImageSource, read_image, read_once, read_orientation
@@ -34,6 +41,7 @@ from persam.masks import (
 from persam.places import Place, RemotePath
 
 if TYPE_CHECKING:
+    from persam.concept import ReferenceRecord
     from persam.models.words import WordFinder
 
 Box = tuple[float, float, float, float]
@@ -241,6 +249,13 @@ def _found_by_text(
         raise UsageError(f"{finder.name} finds {things} that {text!r} may mean in {where}, so there is no {index}.")
     mask: np.ndarray = named.masks[(index or 1) - 1]
     return mask
+
+
+def warn_of_repeats(every: Sequence[Reference | ReferenceRecord]) -> None:
+    """Say which photos a concept is to be learned from more than once, of those that it knows and those that come."""
+    doubt = doubt_of_repeats([each.sha256 for each in every], [each.source for each in every])
+    if doubt is not None:
+        warnings.warn(doubt, PersamWarning, stacklevel=3)
 
 
 def _warn(doubt: str | None) -> None:

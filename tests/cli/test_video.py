@@ -189,6 +189,9 @@ def test_what_is_refused(refused, clip, learned, tmp_path):
     assert "Say what to follow" in refused("video", clip, code=2)
     assert "not from both" in refused("video", clip, learned, "--mask", mask, code=2)
     assert "Name one clip, not 2" in refused("video", clip, clip, "--mask", mask, code=2)
+    several = refused("video", "rtsp://ann:secret@cam/1", "disc.safetensor", code=2)
+    assert "Name one clip, not 2 (rtsp://cam/1, disc.safetensor); concepts are files that end in" in several
+    assert "Name one clip, not none" in refused("video", "disc.safetensors", code=2)
     assert "leave --mode out" in refused("video", clip, learned, "--mode", "paper", code=2)
     assert "There is no clip at gone.mp4" in refused("video", "gone.mp4", "--mask", mask, code=1)
     assert "There is no mask at gone.png" in refused("video", clip, "--mask", "gone.png", code=1)

@@ -68,9 +68,7 @@ def test_a_photo_is_clicked_learned_tuned_and_found_in_another(
     assert concept.references[0].source == "photo.png"  # as the user knows it, not where it lies here
     doubts: list[str] = []
     assert len(lesson.add(workshop, drawn, "my disc", keep=True, doubts=doubts).references) == 2
-    assert doubts == [
-        "my disc was learned from photo.png before, which counts twice now; to put a mask right, learn it anew."
-    ]
+    assert doubts == ["Learned from more than once, and so it counts more: photo.png; to put a mask right, learn anew."]
     lesson.learn(workshop, drawn, "my disc", keep=True, overwrite=True)
     tuned = lesson.tune(workshop)
     assert tuned.tuned

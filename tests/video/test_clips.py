@@ -207,6 +207,28 @@ def test_a_folder_with_frames_of_two_sizes_is_refused_before_one_is_followed(tmp
         assert [frame.name for frame in open_clip(tmp_path)] == ["0", "2", "6"]
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_frames_that_are_stored_turned_are_of_one_size(tmp_path: Path, suffix: str) -> None:
+    for number in range(3):
+        picture = Image.fromarray(flat((9, 90, 200)))
+        turned = picture.getexif()
+        turned[0x0112] = 6 if number == 1 else 1
+        stored = picture.transpose(Image.Transpose.ROTATE_90) if number == 1 else picture
+        stored.save(tmp_path / f"{number}.{suffix}", exif=turned)
+    assert [frame.pixels.shape for frame in open_clip(tmp_path)] == [(48, 64, 3)] * 3
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_damaged_frame_of_another_size_is_left_out(tmp_path: Path, number: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (300, 200, 3), dtype=np.uint8)
+    for each in range(4):
+        Image.fromarray(noise if each == number else noise[:48, :64]).save(tmp_path / f"{each}.png")
+    file = tmp_path / f"{number}.png"
+    file.write_bytes(file.read_bytes()[:9000])
+    with pytest.warns(PersamWarning, match=f"Frame {number} is left out"):
+        assert len(list(open_clip(tmp_path))) == 3
+
+
 def test_a_file_without_its_table_of_contents(tmp_path: Path) -> None:
     file = write_clip(tmp_path / "clip.mp4", grey_frames(10))  # its table is at the end
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])

@@ -508,6 +508,31 @@ def test_a_label_that_was_changed_after_the_end_is_drawn(clip, tmp_path):
     assert video.stat().st_mtime_ns == drawn
 
 
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_video_stays_when_it_cannot_be_drawn_anew(clip, tmp_path, number):
+    run(clip, tmp_path, masks=True)
+    video = tmp_path / "masks.mp4"
+    before = video.read_bytes()
+    label = tmp_path / "labels" / f"{number:05}.png"
+    whole = label.read_bytes()
+    Image.open(label).convert("RGB").save(label)
+    with pytest.raises(PersamError, match=rf"{label.name} is no picture of labels any more"):
+        run(clip, tmp_path, masks=True)
+    assert video.read_bytes() == before
+    Image.fromarray(np.full((96, 128), 1, np.uint8)).save(label)
+
+    def stop(frames: int) -> None:
+        if frames == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        outputs = Outputs(tmp_path, masks=True)
+        track_into(PerSAM(ColourModel()), open_clip(clip), SCENES[0][1], outputs, on_drawn=stop, threshold=SURE)
+    assert video.read_bytes() == before
+    label.write_bytes(whole)
+    assert list(tmp_path.glob("*.part*")) == []
+
+
 def test_a_label_that_is_none_any_more_is_told_of(clip, whole, tmp_path):
     """As some programs save pictures; what to do costs nothing that was done."""
     killed(clip, tmp_path, 4, **ALL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from persam.concept import Concept
 from persam.errors import PersamError, UsageError
 from persam.images import open_picture, read_image, read_once, read_orientation
 from persam.instance import Instance
-from persam.masks import MaskSource, read_mask
+from persam.masks import MaskSource, read_mask, read_mask_values
 from persam.places import place_of
 from persam.reference import Reference
 from persam.segmentation import Segmentation
@@ -90,8 +90,12 @@ def fix_album(
         raise UsageError("There is no correction; correct a mask in the album's folder, or name a photo and its mask.")
     drawn = {full_path(photo): read_once(mask, "mask") for photo, mask in corrections.items()}
     masks = {photo: _mask_of(photo, mask) for photo, mask in drawn.items()}
-    # From the files, so that what is doubtful about one is said by its name.
-    shots = [Reference.read(photo, drawn[photo]) for photo, mask in masks.items() if mask.any()]
+    # Read from the files, so that what is doubtful about one is said by its name.
+    shots = [
+        replace(Reference.read(photo, drawn[photo]), mask_values=read_mask_values(mask))
+        for photo, mask in masks.items()
+        if mask.any()
+    ]
     better = learned_with(model, concept, shots) if shots else concept
     unsure = [
         line["image"]

@@ -23,7 +23,7 @@ from PIL import Image
 from persam.errors import PersamError, PersamWarning, UsageError, first_line
 from persam.files import expanded
 from persam.finding import find_images
-from persam.images import ImageSource, check_file, check_pixels, exif_orientation, max_pixels_allowed, read_image
+from persam.images import ImageSource, check_file, check_pixels, max_pixels_allowed, read_image
 from persam.lazy import library
 from persam.places import Place, is_url, without_secrets
 from persam.video.colours import rgb_of
@@ -33,7 +33,6 @@ ClipSource = str | Path | int | Iterable[ImageSource]
 
 _PATIENCE = 15.0  # seconds without a sign from a stream
 _CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}  # by platform: name, and its reader
-_SIDEWAYS = 5  # EXIF orientation from which on width and height change places
 _MAY_LACK = Fraction(1, 2)  # seconds by which files end earlier than they say though nothing is missing
 
 
@@ -94,18 +93,17 @@ class Clip(ABC):
         """
         if frame.pixels.shape != first:
             height, width = frame.pixels.shape[:2]
-            raise _of_another_size(f"Frame {frame.number} of {self.source}", (width, height), (first[1], first[0]))
+            raise PersamError(
+                f"{self.called(frame)} is {width} x {height} pixels, the first one {first[1]} x {first[0]}; a clip has "
+                "frames of one size, so scale it, or take it away."
+            )
+
+    def called(self, frame: ClipFrame) -> str:
+        """What a frame is called in sentences."""
+        return f"Frame {frame.number} of {self.source}"
 
     @abstractmethod
     def _frames(self) -> Iterator[ClipFrame]: ...
-
-
-def _of_another_size(frame: str, size: tuple[int, int], first: tuple[int, int]) -> PersamError:
-    """Of a frame whose (width, height) are not the first one's."""
-    return PersamError(
-        f"{frame} is {size[0]} x {size[1]} pixels, the first one {first[0]} x {first[1]}; a clip has frames of one "
-        "size, so scale it, or take it away."
-    )
 
 
 def open_clip(source: ClipSource | Clip) -> Clip:
@@ -163,9 +161,16 @@ class FrameFolder(Clip):
         self.source = str(folder)
         self.files = sorted(find_images([folder]), key=_by_number)
         self.count = len(self.files)
+        self._is_checked = False
+
+    def called(self, frame: ClipFrame) -> str:
+        """With its file."""
+        return f"{super().called(frame)}, {self.files[frame.number].name},"
 
     def _frames(self) -> Iterator[ClipFrame]:
-        self._check_heads()
+        if not self._is_checked:
+            self._check_sizes()
+            self._is_checked = True
         for number in range(len(self.files)):
             try:
                 frame = self.frame(number)
@@ -176,18 +181,26 @@ class FrameFolder(Clip):
                 continue
             yield frame
 
-    def _check_heads(self) -> None:
-        """See by the heads of its files that all frames have one size, before any is followed.
+    def _check_sizes(self) -> None:
+        """See that all frames have one size, before any is followed. The heads of their files tell; those whose heads
+        differ are read, as they may be turned, or damaged and left out.
 
         Raises:
             PersamError: one has another size.
         """
-        first = None
-        for number, file in enumerate(self.files):
-            size = _size_in_head(file)
-            first = first or size
-            if size is not None and first is not None and size != first:
-                raise _of_another_size(f"Frame {number} of {self.source}, {file.name},", size, first)
+        heads = [_size_in_head(file) for file in self.files]
+        if len(set(heads) - {None}) < 2:
+            return
+        first: ClipFrame | None = None
+        for number, head in enumerate(heads):
+            if first is not None and head in (None, heads[first.number]):
+                continue
+            try:
+                frame = self.frame(number)
+            except PersamError:
+                continue
+            first = first or frame
+            self.check_size(frame, first.pixels.shape)
 
     def frame(self, number: int) -> ClipFrame:
         """One frame, 0 to `count` - 1.
@@ -200,12 +213,12 @@ class FrameFolder(Clip):
 
 
 def _size_in_head(file: Place) -> tuple[int, int] | None:
-    """(Width, height) of a picture as it is shown; None where the head of its file does not tell, or is far away."""
+    """(Width, height) of a picture as it is stored; None where the head of its file does not tell, or is far away."""
     if not isinstance(file, Path):
         return None
     try:
         with Image.open(file) as picture:
-            return picture.size[::-1] if exif_orientation(picture) >= _SIDEWAYS else picture.size
+            return picture.size
     except Exception:  # reading all of it will tell what is wrong
         return None
 
@@ -385,8 +398,9 @@ class Reading:
     def is_damaged(self, part: Any, start: Fraction) -> None:
         """There is one more damaged place, in or right before this packet or frame of a clip that starts then."""
         self.damaged += 1
-        if self.damaged_at is None and part is not None and part.pts is not None and part.time_base:
-            self.damaged_at = max(Fraction(0), part.pts * part.time_base - start)
+        time = None if part is None else part.dts if part.pts is None else part.pts
+        if self.damaged == 1 and time is not None and part.time_base:
+            self.damaged_at = max(Fraction(0), time * part.time_base - start)
 
 
 def pictures_of(container: Any) -> Any:

@@ -338,16 +338,16 @@ class _Job:
         videos = [name for name in missing if name in VIDEOS]
         if videos:
             done = self._done(Mark(frames, sys.maxsize, sys.maxsize))
-            try:
-                with video_drawer(self.folder, videos, self.clip, self._colours(names), names) as draw:
+            colours = self._colours(names)
+            with _unwrapped(), video_drawer(self.folder, videos, self.clip, colours, names) as draw:
+                try:
                     for number, frame in enumerate(self.clip, start=1):
                         known = done.of(frame)
                         assert known is not None
                         draw(frame, known[0])
                         on_drawn(number)
-            except (KeyboardInterrupt, PersamError):
-                self.ledger.remove(videos)  # which end too early
-                raise
+                except (KeyboardInterrupt, PersamError) as problem:
+                    raise _StoppedCatchingUpError(problem) from problem.__cause__
         self._summarize([name for name in missing if name not in VIDEOS], timeline)
         return self._report(timeline, frames)
 
