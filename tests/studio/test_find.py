@@ -403,7 +403,7 @@ def test_what_was_given_is_photos_or_one_clip(album: Path, tmp_path: Path) -> No
     for files, folder, is_local, told in [
         (None, "", True, "drop photos or a clip first"),
         (["x.jpg"], str(album), True, "take one of them away"),
-        (["x.jpg", "y.mov"], "", True, "photos alone, or one clip"),
+        (["x.jpg", "y.mov"], "", True, "drop photos, or one clip"),
         (None, str(album), False, "drop the photos instead"),
         (None, str(tmp_path / "none"), True, "no pictures in the folder"),
         (None, str(tmp_path / "gone"), True, "There is no folder"),
