@@ -144,9 +144,6 @@ class TestConcepts:
         more = rf"Learned from more than once, and so it counts more: .*{photo_file.name}; to put a mask right"
         with pytest.warns(PersamWarning, match=more):
             assert len(persam.learn(photo_file, mask_file, base=first).references) == 2
-        shot = Reference.read(photo_file, mask_file)
-        with pytest.warns(PersamWarning, match=more):
-            persam.learn([shot, Reference.read(*draw_scene(seed=1)), shot])
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             persam.learn(*draw_scene(seed=1), base=first)

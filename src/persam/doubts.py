@@ -67,17 +67,12 @@ def doubt_of_size(own: tuple[int, int], size: tuple[int, int], name: str, photo:
     )
 
 
-def doubt_of_repeats(digests: Sequence[str], sources: Sequence[str]) -> str | None:
-    """Of photos that a concept is learned from more than once: their hashes and files, "" where there is none."""
-    seen: set[str] = set()
-    twice = []
-    for digest, source in zip(digests, sources, strict=True):
-        if digest and digest in seen:
-            twice.append(source or "a photo")
-        seen.add(digest)
-    if not twice:
+def doubt_of_repeats(sources: Sequence[str]) -> str | None:
+    """Of photos that a concept was learned from before: their files, "" where there is none."""
+    if not sources:
         return None
-    return f"Learned from more than once, and so it counts more: {listed(twice)}; to put a mask right, learn anew."
+    twice = listed([each or "a photo" for each in sources])
+    return f"Learned from more than once, and so it counts more: {twice}; to put a mask right, learn anew."
 
 
 def doubt_of_labels(labels: list[Label], name: str) -> str | None:

@@ -201,7 +201,7 @@ class PerSAM:
                 )
             ]
         earlier = None if base is None else self._untuned(base)
-        warn_of_repeats([*(earlier.references if earlier else ()), *references])
+        warn_of_repeats(earlier.references if earlier else (), references)
         learned = [self._learn_one(reference) for reference in references]
         matcher, model_name = self.encoder or self.model, called(self.model.name)
         used = self.fitted if fuses_cues(self.settings) or self.settings.refine else None

@@ -251,9 +251,10 @@ def _found_by_text(
     return mask
 
 
-def warn_of_repeats(every: Sequence[Reference | ReferenceRecord]) -> None:
-    """Say which photos a concept is to be learned from more than once, of those that it knows and those that come."""
-    doubt = doubt_of_repeats([each.sha256 for each in every], [each.source for each in every])
+def warn_of_repeats(known: Sequence[ReferenceRecord], more: Sequence[Reference]) -> None:
+    """Say which photos a concept is to be learned from that it knows already; one may show two things at a time."""
+    before = {each.sha256 for each in known if each.sha256}
+    doubt = doubt_of_repeats([each.source for each in more if each.sha256 in before])
     if doubt is not None:
         warnings.warn(doubt, PersamWarning, stacklevel=3)
 

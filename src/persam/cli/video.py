@@ -14,8 +14,6 @@ from persam.cli.photos import ConceptsEncoder, ConceptsModel, concepts_in
 from persam.cli.progress import progress_bar
 from persam.cli.video_masks import masks_of
 from persam.errors import UsageError, printable
-from persam.labels import listed
-from persam.places import without_secrets
 from persam.words import counted
 
 if TYPE_CHECKING:
@@ -186,6 +184,9 @@ def _clip_and_concepts(
     """
     clips = [item for item in items if not item.lower().endswith(CONCEPT_SUFFIX)]
     if len(clips) != 1:
+        from persam.labels import listed
+        from persam.places import without_secrets
+
         given = f"{len(clips)} ({listed([printable(without_secrets(each)) for each in clips])})" if clips else "none"
         raise UsageError(f"Name one clip, not {given}; concepts are files that end in {CONCEPT_SUFFIX}.")
     named: Any = len(items) > 1
