@@ -161,7 +161,7 @@ class _Job:
         if not self.is_done:
             return files
         ours = written_in(self.folder)  # a file of others is not taken for what is asked for
-        changed = self._labels_changed(ours)
+        changed = self._labels_changed(ours) if self.outputs.videos else 0
 
         def is_missing(name: str) -> bool:
             file = self.folder / name
@@ -171,10 +171,8 @@ class _Job:
 
     def _labels_changed(self, ours: Collection[str]) -> int:
         """When a person last changed a label picture, in nanoseconds; videos from before do not show it. 0: never."""
-        labels = (place for place in ours if _is_label(place) and (self.folder / place).exists())
-        return max(
-            ((self.folder / each).stat().st_mtime_ns for each in labels if not self.ledger.is_own(each)), default=0
-        )
+        others = (self.folder / place for place in ours if _is_label(place) and not self.ledger.is_own(place))
+        return max((file.stat().st_mtime_ns for file in others if file.exists()), default=0)
 
     def _refuse_another(self) -> None:
         """See that the results are of the same run, as it left them."""
@@ -382,7 +380,7 @@ class _Job:
 
 
 class _StoppedCatchingUpError(Exception):
-    """A run was stopped before it was where the earlier one had been; what is written then is dropped."""
+    """A run was stopped before its videos were as far as those of an earlier one, which stay; its own are dropped."""
 
     def __init__(self, problem: BaseException) -> None:
         super().__init__()
