@@ -286,12 +286,27 @@ class TestSentences:
         path = spoilt(concept, tmp_path / "c.safetensors", lambda _, tensors: tensors.update({name: tensor}))
         assert words in self.read(path)
 
+    def test_a_file_from_before_identities_works_as_before(self, tmp_path):
+        """Its numbers do not ask for them."""
+        persam = PerSAM.from_pretrained()
+        before = replace(persam.fitted, identity="", presence={"explained": (4.0, 0.6)}, presence_afar={})
+        concept = PerSAM(persam.model, fitted=before).learn(*draw_scene())
+
+        def older(meta, tensors):
+            del meta["fitted"]["identity"], tensors["cue.0.identity"]
+
+        read = Concept.load(spoilt(concept, tmp_path / "c.safetensors", older))
+        assert not read.cues[0].identity.any()
+        photo = draw_scene(seed=3)[0]
+        assert persam.segment(photo, read).score == persam.segment(photo, concept).score
+
     def test_a_cue_of_another_shape(self, tmp_path):
         concept = PerSAM.from_pretrained().learn(*draw_scene())
         for name, tensor in {
             "cue.0.colours": torch.zeros(8, 8, 8),
             "cue.0.object_cells": torch.zeros(0, 128),
             "cue.0.background_cells": torch.zeros(3, 64),
+            "cue.0.identity": torch.zeros(64),
         }.items():
             path = spoilt(
                 concept, tmp_path / "c.safetensors", lambda _, tensors, n=name, t=tensor: tensors.update({n: t})

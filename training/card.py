@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from persam.models.fitted import PACKAGED, key_of
+from persam.models.identity.network import LENGTH, SIDE, WEIGHTS, IdentityNetwork
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
 
 from .model import as_sam
@@ -126,6 +127,19 @@ By `python -m training.fit`, on {pairs} pairs of views of training photos, for t
 
 """
 
+IDENTITY = """\
+## The identity network
+Beside the model, {millions:.2f} million parameters, {megabytes:.1f} MB (`models/identity/`): a ResNet of the same form,
+begun with the encoder above, and two linear layers make a unit vector of {length} numbers of what was found, cut out at
+{side} x {side} pixels on nothing. The cosine with the reference's is one of the score's signs.
+
+- trained by `python -m training.identity` on the photos above: {runs}
+- held back, so that others can tell: {held_back}
+- of {things} things of validation photos, each cut out in two ways, {right:.1f} % are nearest to their like among all;
+  AUROC of the same thing or not {auroc:.3f}
+
+"""
+
 
 def card(model: TinySam, size_bytes: int) -> str:
     """The card as Markdown."""
@@ -161,7 +175,7 @@ def _fitted(model: TinySam) -> str:
     if entry is None:
         return ""
     figures = entry["figures"]
-    return FITTED.format(
+    fitted = FITTED.format(
         pairs=f"{figures['pairs']:,}",
         cues=" ".join(f"{weight:+.2f} {name}" for name, weight in entry["cues"].items()),
         offset=f"{entry['offset']:+.2f}",
@@ -169,6 +183,26 @@ def _fitted(model: TinySam) -> str:
         boundary_gain=f"{figures['refinement_boundary_gain']:+.3f}",
         signs=", ".join(f"{name} {weight:+.1f}" for name, (weight, _) in entry["presence"].items()),
         auroc=f"{figures['presence_auroc']:.3f}",
+    )
+    return fitted + _identity()
+
+
+def _identity() -> str:
+    """What the identity network says about itself."""
+    network = IdentityNetwork.load()
+    validation = network.history["validation"]
+    return IDENTITY.format(
+        millions=sum(parameter.numel() for parameter in network.parameters()) / 1e6,
+        megabytes=WEIGHTS.stat().st_size / 1e6,
+        length=LENGTH,
+        side=SIDE,
+        runs="; ".join(
+            f"{run['cutouts']:,} cutouts in {run['minutes']:.0f} minutes" for run in network.history["runs"]
+        ),
+        held_back=", ".join(network.history["held_back"]),
+        things=validation["things"],
+        right=100 * validation["right"],
+        auroc=validation["auroc"],
     )
 
 

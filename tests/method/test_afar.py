@@ -153,7 +153,7 @@ def test_signs_from_afar_are_those_of_the_view_from_afar(tiny: PerSAM) -> None:
     assert set(signs) == {"similarity", *SIGNS, *SIGNS_FROM_AFAR}
     alone = replace(concept, targets=concept.targets[1:], cues=concept.cues[1:], from_afar=0)
     from_afar = signs_of(photo, alone, trace.prior, trace.mask)
-    for name in ("explained", "cells", "explained_cells", "unity", "colour"):
+    for name in ("explained", "cells", "explained_cells", "unity", "colour", "identity"):
         assert signs[f"{name}_afar"] == from_afar[name]
     as_it_is = replace(concept, targets=concept.targets[:1], cues=concept.cues[:1], from_afar=0)
     plain = signs_of(photo, as_it_is, trace.prior, trace.mask)

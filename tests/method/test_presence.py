@@ -19,6 +19,7 @@ from persam.method.learn import learn_reference
 from persam.method.prior import Prior, confidence_cells
 from persam.method.threshold import NEAR, threshold_of
 from persam.models.fitted import Fitted
+from persam.models.identity.network import identity_fingerprint
 from persam.models.loading import load_model
 
 hundredths = st.integers(-100, 100).map(lambda n: n / 100)
@@ -109,12 +110,32 @@ class TestSigns:
         tiny.flat[:pixels] = True
         assert all(np.isfinite(value) for value in signs_in(finder, image, concept, tiny).values())
 
+    def test_which_thing_it_is_counts_with_numbers_for_it_alone(self, finder, known):
+        image, mask, concept = known
+        assert "identity" not in signs_in(finder, image, concept, mask)  # nothing was fitted for it
+        of_another = replace(concept, fitted=replace(NUMBERS, identity="0123456789ab"))
+        assert "identity" not in signs_in(finder, image, of_another, mask)  # network: the vectors say nothing
+        asked = replace(concept, fitted=replace(NUMBERS, identity=identity_fingerprint()))
+        own, other = signs_in(finder, image, asked, mask), signs_in(finder, image, asked, ~mask)
+        assert own["identity"] > 0.95  # the reference is looked at from four sides
+        assert other["identity"] < own["identity"]
+
+    def test_the_nearest_of_several_references_tells_which_thing_it_is(self, finder, known):
+        image, mask, concept = known
+        (kept,) = concept.cues
+        away = replace(kept, identity=-kept.identity)
+        numbers = replace(NUMBERS, identity=identity_fingerprint())
+        both = replace(concept, fitted=numbers, cues=(away, kept), targets=concept.targets * 2)
+        one = replace(concept, fitted=numbers)
+        assert signs_in(finder, image, both, mask)["identity"] == signs_in(finder, image, one, mask)["identity"]
+
     def test_without_the_photos_pixels_colour_is_missing(self, finder, known):
         image, mask, concept = known
+        concept = replace(concept, fitted=replace(NUMBERS, identity=identity_fingerprint()))
         photo = replace(finder.encode(image), pixels=None)
         trace = finder.segment(photo, concept, explain=True).trace
         signs = signs_of(photo, concept, trace.prior, mask)
-        assert "colour" not in signs
+        assert signs.keys().isdisjoint({"colour", "identity"})
         assert {"explained", "likeness"} <= set(signs)
 
     def test_how_many_cells_the_object_has_and_how_alike_they_are(self, finder, known):

@@ -7,7 +7,7 @@ away.  Here every cue is a small pure function that gives a map, and all maps ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import cv2
@@ -16,11 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from persam.geometry import Frame, shrink
+from persam.geometry import Frame, fit_mask, shrink
+from persam.instance import mask_box
 from persam.method.learn import Learned, cells_beside
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.models.fitted import photo_colours
+from persam.models.identity.network import LENGTH, SIDE, identity_network
+from persam.models.sam import PIXEL_MEAN, PIXEL_STD
 
 if TYPE_CHECKING:
     from persam.concept import Concept
@@ -36,6 +39,9 @@ RARE = 1e-4  # added to every bin: a colour that was never seen is not impossibl
 FARTHEST = 3.0  # log ratio beyond which colour says no more
 COLOUR_SIDE = 128  # pixels of the longest side at which colours are counted
 
+FILLS = 0.85  # share of its square's side that a thing takes, cut out
+TURNS = 4  # quarter turns in which a reference's thing is looked at
+
 
 @dataclass(frozen=True)
 class CueFeatures:
@@ -46,12 +52,14 @@ class CueFeatures:
         background_cells: the same of the rest of the photo, (m, D); m may be 0.
         colours: the object's share of every Lab bin, (BINS, BINS, BINS), sums to 1; zeros where no pixels were seen.
         colour_ratio: log of the object's share over that of everything else, within +-`FARTHEST`; zeros likewise.
+        identity: unit vector of the object cut out, (LENGTH,), see `identity_of`; zeros likewise.
     """
 
     object_cells: Tensor
     background_cells: Tensor
     colours: Tensor
     colour_ratio: Tensor
+    identity: Tensor = field(default_factory=lambda: torch.zeros(LENGTH))
 
 
 def cues_of(learned: Learned) -> CueFeatures:
@@ -72,10 +80,16 @@ def cue_features(matching: EncodedImage, mask: Tensor, cells: Tensor, pixels: np
     features = F.normalize(matching.features[0], dim=0)
     beside = cells_beside(matching.frame, matching.frame.cover(mask), cells)
     own, ratio = np.zeros((BINS,) * 3, np.float32), np.zeros((BINS,) * 3, np.float32)
+    identity = torch.zeros(LENGTH)
     if pixels is not None:
         own, ratio = _colour_ratio(pixels, mask.cpu().numpy())
+        identity = identity_of(pixels, fit_mask(mask.cpu().numpy(), pixels), turns=TURNS)
     return CueFeatures(
-        _some(features[:, cells].T), _some(features[:, beside].T), torch.from_numpy(own), torch.from_numpy(ratio)
+        _some(features[:, cells].T),
+        _some(features[:, beside].T),
+        torch.from_numpy(own),
+        torch.from_numpy(ratio),
+        identity,
     )
 
 
@@ -265,3 +279,47 @@ def _lab_bins(pixels: np.ndarray) -> np.ndarray:
     """Index of every pixel's Lab bin: (h, w, 3) uint8 RGB -> (h, w)."""
     light, red, blue = np.moveaxis(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB) // (256 // BINS), -1, 0).astype(np.int64)
     return np.asarray((light * BINS + red) * BINS + blue)
+
+
+# ---------------------------------------------------------------------------------- which thing: it alone, as a whole
+
+
+def identity_of(pixels: np.ndarray, mask: np.ndarray, turns: int = 1) -> Tensor:
+    """Which thing it is that a mask covers, (LENGTH,) of length 1; near to that of the same thing elsewhere.
+
+    No map of the photo, and no cue for where the thing is: it tells whether what was found is the thing.
+
+    Args:
+        pixels: the photo, small, (h, w, 3) uint8 RGB.
+        mask: (h, w) bool; of an empty one the vector is 0.
+        turns: quarter turns in which it is looked at, 1 to 4; their mean counts.
+    """
+    alone = cut_alone(pixels, mask)
+    if alone is None:
+        return torch.zeros(LENGTH)
+    every = np.stack([np.rot90(alone, each) for each in range(turns)]).transpose(0, 3, 1, 2)
+    return F.normalize(identity_network()(torch.from_numpy(np.ascontiguousarray(every))).mean(0), dim=0)
+
+
+def cut_alone(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """What a mask covers in the middle of a square, `FILLS` of its side large, on nothing: (SIDE, SIDE, 3) float32,
+    normalised as for SAM; None for an empty mask. Arguments as those of `identity_of`."""
+    box = mask_box(mask)
+    if box is None:
+        return None
+    x0, y0, x1, y1 = box
+    scale = FILLS * SIDE / max(x1 - x0, y1 - y0)
+    width, height = (max(1, round(scale * side)) for side in (x1 - x0, y1 - y0))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(pixels[y0:y1, x0:x1], (width, height), interpolation=way)
+    share = cv2.resize(mask[y0:y1, x0:x1].astype(np.float32), (width, height), interpolation=way)
+    square = np.zeros((SIDE, SIDE, 3), np.float32)
+    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    square[top : top + height, left : left + width] = normalised(small) * share[..., None]
+    return square
+
+
+def normalised(pixels: np.ndarray) -> np.ndarray:
+    """As SAM sees them: (h, w, 3) uint8 RGB -> float32."""
+    mean, deviation = np.array(PIXEL_MEAN, np.float32), np.array(PIXEL_STD, np.float32)
+    return np.asarray((pixels - mean) / deviation, np.float32)

@@ -9,10 +9,9 @@ with the reference from several sides, and the answer is a number, 0..1:
     log score / (1 - score)  =  offset + sum of weight * (sign - its usual value)
 
 where the signs are those of `signs_of`, and the numbers are fitted, encoder by encoder (`models/fitted/`), on as many
-photos with the thing as without.  The score is for an album in which `USUAL` of the photos show it.  What was learned
-from afar, too (`method/afar.py`), has signs of its own and numbers of their own: the thing is as large as in its
-reference or smaller, one as probable as the other beforehand, so the mean of the odds of both counts.  Where nothing
-was fitted: `similarity_score`.
+photos with the thing as without.  The score is for an album in which `USUAL` of the photos show it.  From afar
+(`method/afar.py`) there are signs and numbers of their own: the thing is as large as in its reference or smaller, one
+as probable as the other, so the mean of the odds of both counts.  Where nothing was fitted: `similarity_score`.
 
 The places.  The map is highest at what is alike, cell by cell; the score compares the whole of what was found.  So
 where it says neither yes nor no, what lies at the next highest places is looked at, too, and that counts for which the
@@ -20,8 +19,8 @@ score and the map together speak most.  A model for which nothing was fitted loo
 
 The closer look.  What is small in the photo has few cells of the encoder; a window of the photo has all of them.  What
 was found small is looked for again in a window around the peak of the confidence map: the whole method once more.  Of
-the two answers the one with the higher score counts, for the score compares what was found with the reference, which
-the decoder's predicted IoU does not.  So a model for which nothing was fitted has no closer look.
+the two answers the one with the higher score counts, for that compares what was found with the reference; so a model
+for which nothing was fitted has no closer look.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from torch import Tensor
 
 from persam.geometry import Size, cut, fit_mask, window_at
 from persam.instance import CloserLook, Instance, PixelBox
-from persam.method.cues import CueFeatures, object_colours
+from persam.method.cues import CueFeatures, identity_of, object_colours
 from persam.method.prior import Prior, prior_of, suppressed
 from persam.method.redraw import Encode, redrawn
 from persam.method.segment import OUTLINE_SIDE, cascade, last_good, photo_mask, presence_in
@@ -61,8 +60,8 @@ PEAK = 0.5  # how much the map's log odds at a place count beside the score's
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
 
 # What a fitted score follows from, see `signs_of`; and the same of what was learned from afar.
-SIGNS = ("likeness", "explained", "cells", "explained_cells", "unity", "colour", "contrast")
-SIGNS_FROM_AFAR = ("explained_afar", "cells_afar", "explained_cells_afar", "unity_afar", "colour_afar", "contrast_afar")
+_OF_A_VIEW = ("explained", "cells", "explained_cells", "unity", "colour", "contrast", "identity")
+SIGNS, SIGNS_FROM_AFAR = ("likeness", *_OF_A_VIEW), tuple(f"{name}_afar" for name in _OF_A_VIEW)
 BESIDE = 2  # cells around what was found that its contrast is told against
 USUAL = 0.25  # share of an album's photos in which a thing is, before one has looked
 MOST_ODDS = 60.0  # log odds beyond which a float's exponential says nothing new
@@ -310,13 +309,13 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
     Returns:
         `similarity` at the peak; and for a concept with cues: `likeness`, it as a share of the reference's own;
         `explained`, how well the object's cells find their like under the mask; `colour`, overlap of the colours of
-        both (missing without the photo's pixels). How much `explained` tells depends on the object: a handful of cells
-        find their like anywhere, and so do cells that are all the same. So `cells` is the log of the number kept,
-        `explained_cells` the product of the two, and `unity` the mean cosine of the cells with their mean. `contrast`
-        is how much higher the confidence map is under the mask than right beside it, log odds: what is only like the
-        thing, a heap of its kind or a table of its colour, goes on beyond what was drawn.
-        With several references the one that is explained best counts, and the most similar colours; what was learned
-        from afar has signs of its own, `explained_afar` and so on. (A likeness from afar says nothing.)
+        both; `identity`, cosine of both, each seen alone and as a whole (these two with the photo's pixels). How much
+        `explained` tells depends on the object: a handful of cells find their like anywhere, and so do cells that are
+        all the same. So `cells` is the log of the number kept, `explained_cells` the product of the two, and `unity`
+        the mean cosine of the cells with their mean. `contrast` is how much higher the confidence map is under the mask
+        than right beside it, log odds: what is only like the thing, a heap of its kind or a table of its colour, goes
+        on beyond what was drawn. With several references the one that is explained best counts, the most similar
+        colours and the nearest identity; what was learned from afar has signs of its own, `explained_afar` and so on.
     """
     signs = {"similarity": prior.similarity}
     if not concept.cues:
@@ -330,6 +329,8 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
     else:
         cells = _peak_cells(matching, prior)
     colours = None if image.pixels is None else object_colours(image.pixels, mask)
+    asked = concept.fitted is not None and concept.fitted.compares_identities
+    identity = identity_of(image.pixels, mask) if asked and image.pixels is not None else None
     contrast = {} if prior.alike is None else {"contrast": _contrast(prior, mask)}  # of log odds, not of a similarity
     for suffix, views in (("", concept.views), ("_afar", concept.views_from_afar)):
         kept = concept.cues[views]
@@ -342,6 +343,8 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
         seen |= contrast
         if colours is not None:
             seen["colour"] = max(float(np.sqrt(colours * each.colours.cpu().numpy()).sum()) for each in kept)
+        if identity is not None:
+            seen["identity"] = max(float(identity @ each.identity.cpu()) for each in kept)
         signs |= {name + suffix: value for name, value in seen.items()}
     signs["likeness"] = prior.similarity * NEAR / max(concept.threshold, 1e-3)
     return signs

@@ -19,6 +19,7 @@ import numpy as np
 from persam.errors import PersamError
 from persam.models.base import FeatureEncoder
 from persam.models.fingerprint import known_as
+from persam.models.identity.network import identity_fingerprint
 
 PACKAGED = Path(__file__).with_name("fitted.json")
 PHOTO_COLOURS = Path(__file__).with_name("photo_colours.npy")
@@ -39,6 +40,8 @@ class Fitted:
         presence_offset: added to them.
         presence_afar, presence_afar_offset: the same of the signs from afar (`method/afar.py`); without any, nothing is
             learned from there.
+        identity: fingerprint of the identity network that the signs are of (`models/identity/`); with another one, or
+            with "", that sign is silent.
     """
 
     cues: Mapping[str, float] = field(hash=False)
@@ -48,6 +51,12 @@ class Fitted:
     presence_offset: float
     presence_afar: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     presence_afar_offset: float = 0.0
+    identity: str = ""
+
+    @property
+    def compares_identities(self) -> bool:
+        """Whether the sign `identity` says something: it was fitted, with the network that there is."""
+        return self.identity == identity_fingerprint()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -69,7 +78,10 @@ class Fitted:
             raise TypeError(f"refine is {values['refine']!r}, not true or false")
         offsets = values["offset"], values["presence_offset"], values.get("presence_afar_offset", 0.0)
         offset, presence_offset, afar_offset = (_number(each) for each in offsets)
-        return cls(cues, offset, values["refine"], presence, presence_offset, afar, afar_offset)
+        identity = values.get("identity", "")
+        if not isinstance(identity, str):
+            raise TypeError(f"identity is {identity!r}, not a fingerprint")
+        return cls(cues, offset, values["refine"], presence, presence_offset, afar, afar_offset, identity)
 
 
 def _number(value: Any) -> float:

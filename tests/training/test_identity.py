@@ -1,0 +1,85 @@
+"""How the identity network is trained: cutouts, which things are strangers, the loss, and the command."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from persam.models.identity.network import SIDE, IdentityNetwork
+from training import identity
+from training.cutouts import cutout, with_surroundings
+
+
+def test_a_cutout_shows_the_thing_and_nothing_else(photos):
+    random = Random(0)
+    for thing in photos.things:
+        for _ in range(10):
+            seen = cutout(photos[thing.photo], thing, random)
+            assert seen.shape == (3, SIDE, SIDE)
+            assert seen.dtype == np.float32
+            assert np.isfinite(seen).all()
+            assert 0.03 < (seen != 0).any(0).mean() < 0.98
+
+
+def test_surroundings_hold_all_of_the_thing(photos):
+    for thing in photos.things:
+        image, mask = with_surroundings(photos[thing.photo], thing)
+        assert image.shape[:2] == mask.shape
+        assert mask.sum() == thing.area
+
+
+def test_things_are_drawn_once_and_those_held_back_never(photos, monkeypatch):
+    names = {id(thing): ("street/cup" if number % 2 else None, None) for number, thing in enumerate(photos.things)}
+    material = identity.Material(photos, held_back=["street/cup"])
+    monkeypatch.setattr(identity.Material, "names", lambda _, thing: names[id(thing)])
+    free = [thing for thing in photos.things if names[id(thing)][0] is None]
+    drawn = material.draw(len(free), Random(0))
+    assert {id(each) for each in drawn} == {id(each) for each in free}
+    assert len(drawn) == len(free)
+
+
+def test_what_may_be_the_same_is_no_stranger():
+    names = [("a/cup", None), ("a/cup", None), (None, "pets/cat"), (None, "pets/cat"), (None, None), (None, None)]
+    same = identity.alike(names)
+    assert same.nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 2], [2, 3], [3, 2], [3, 3]]
+
+
+def test_contrast_is_the_cross_entropy_over_all_strangers():
+    vectors = F.normalize(torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    same = torch.zeros(3, 3, dtype=torch.bool)
+    same[0, 1] = same[1, 0] = True
+    loss, right = identity.contrast(vectors, same, 4.0)
+    losses, found = [], []
+    for i in range(6):
+        like, group = (i + 3) % 6, {0: (0, 1), 1: (0, 1), 2: (2,)}[i % 3]
+        strangers = [j for j in range(6) if j % 3 not in group]
+        odds = torch.stack([4 * vectors[i] @ vectors[j] for j in [like, *strangers]])
+        losses.append(-odds.log_softmax(0)[0])
+        found.append(float(odds.argmax() == 0))
+    assert float(loss) == pytest.approx(float(torch.stack(losses).mean()), abs=1e-5)
+    assert float(right) == pytest.approx(np.mean(found))
+
+
+def test_the_command_writes_weights_that_say_how_they_were_made(drawn_folder, tmp_path, capsys):
+    output = tmp_path / "identity.safetensors"
+    asked = ["--data", str(drawn_folder), "--val", str(drawn_folder), "--minutes", "5", "--steps", "2", "--things", "4"]
+    identity.train(identity.parser().parse_args([*asked, "-o", str(output), "--threads", "1"]))
+    network = IdentityNetwork.load(output)
+    (run,) = network.history["runs"]
+    assert run["cutouts"] == 16
+    assert network.history["validation"]["things"] == 6
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == 2
+    identity.train(identity.parser().parse_args([*asked, "-o", str(output), "--init", str(output), "--threads", "1"]))
+    assert len(IdentityNetwork.load(output).history["runs"]) == 2
+
+
+def test_it_begins_with_the_bundled_models_encoder():
+    from persam.models.tiny.architecture import TinySam
+
+    ours, theirs = identity.started(None).body.state_dict(), TinySam.load().vision_encoder.body.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
