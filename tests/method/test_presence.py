@@ -118,6 +118,9 @@ class TestSigns:
         asked = replace(concept, fitted=replace(NUMBERS, identity=identity_fingerprint()))
         own, other = signs_in(finder, image, asked, mask), signs_in(finder, image, asked, ~mask)
         assert own["identity"] > 0.95  # the reference is looked at from four sides
+        assert "identity" not in signs_in(
+            finder, image, replace(asked, settings=concept.settings.but(identity=False)), mask
+        )
         assert other["identity"] < own["identity"]
 
     def test_the_nearest_of_several_references_tells_which_thing_it_is(self, finder, known):

@@ -329,7 +329,7 @@ def signs_of(image: EncodedImage, concept: Concept, prior: Prior, mask: np.ndarr
     else:
         cells = _peak_cells(matching, prior)
     colours = None if image.pixels is None else object_colours(image.pixels, mask)
-    asked = concept.fitted is not None and concept.fitted.compares_identities
+    asked = concept.settings.identity and concept.fitted is not None and concept.fitted.compares_identities
     identity = identity_of(image.pixels, mask) if asked and image.pixels is not None else None
     contrast = {} if prior.alike is None else {"contrast": _contrast(prior, mask)}  # of log odds, not of a similarity
     for suffix, views in (("", concept.views), ("_afar", concept.views_from_afar)):

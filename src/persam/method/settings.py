@@ -66,6 +66,8 @@ class Settings:
         fallback: an empty or runaway step is dropped and the step before it counts.
         refine: draw the mask's outline to the edges of the photo, for an encoder whose masks gain from it.
         pixel_evidence: before that, add to the mask what the reference's cells and colours say of every pixel.
+        identity: for the score, see what was found alone and as a whole, too (`method/cues.py`); needs numbers that
+            were fitted for the encoder.
         places: how many places of the map are looked at, the highest first, where the score says neither yes nor no
             (`method/find.py`); needs numbers that were fitted for the encoder. 1: the highest place alone.
         closer_look: look again in a window of the photo, for something small (`method/find.py`); needs numbers that
@@ -104,6 +106,7 @@ class Settings:
     fallback: bool = True
     refine: bool = True
     pixel_evidence: bool = True
+    identity: bool = True
     places: int = 3
     closer_look: Literal["off", "small", "always"] = "small"
     redraw: bool = True
@@ -195,6 +198,7 @@ PRESETS: dict[str, Settings] = {
         fallback=False,
         refine=False,
         pixel_evidence=False,
+        identity=False,
         places=1,
         closer_look="off",
         redraw=False,
@@ -215,6 +219,7 @@ PRESETS: dict[str, Settings] = {
         final_agreement=0.0,
         refine=False,
         pixel_evidence=False,
+        identity=False,
         places=1,
         closer_look="off",
         redraw=False,

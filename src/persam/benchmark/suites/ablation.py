@@ -23,6 +23,7 @@ _OFF: dict[str, dict[str, Any]] = {
     "no colour": {"colour_cue": False},
     "no evidence of pixels": {"pixel_evidence": False},
     "no refinement at the edges": {"refine": False},
+    "no identity": {"identity": False},
     "the highest place alone": {"places": 1},
     "no closer look": {"closer_look": "off"},
     "not drawn again": {"redraw": False},
