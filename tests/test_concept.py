@@ -293,12 +293,21 @@ class TestSentences:
         concept = PerSAM(persam.model, fitted=before).learn(*draw_scene())
 
         def older(meta, tensors):
-            del meta["fitted"]["identity"], tensors["cue.0.identity"]
+            del meta["fitted"]["identity"], meta["settings"]["identity"], tensors["cue.0.identity"]
 
         read = Concept.load(spoilt(concept, tmp_path / "c.safetensors", older))
         assert not read.cues[0].identity.any()
         photo = draw_scene(seed=3)[0]
         assert persam.segment(photo, read).score == persam.segment(photo, concept).score
+
+    def test_an_identity_that_its_numbers_ask_for_is_missing(self, tmp_path):
+        concept = PerSAM.from_pretrained().learn(*draw_scene())
+
+        def without(_, tensors):
+            del tensors["cue.0.identity"]
+
+        path = spoilt(concept, tmp_path / "c.safetensors", without)
+        assert "cue.0.identity is missing" in self.read(path)
 
     def test_a_cue_of_another_shape(self, tmp_path):
         concept = PerSAM.from_pretrained().learn(*draw_scene())

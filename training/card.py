@@ -134,11 +134,14 @@ begun with the encoder above, and two linear layers make a unit vector of {lengt
 {side} x {side} pixels on nothing. The cosine with the reference's is one of the score's signs.
 
 - trained by `python -m training.identity` on the photos above: {runs}
-- held back, so that others can tell: {held_back}
-- of {things} things of validation photos, each cut out in two ways, {right:.1f} % are nearest to their like among all;
-  AUROC of the same thing or not {auroc:.3f}
+- named things that were held back, so that one can tell: {held_back}
+- {validation}
+- a thing of the very grey that is the mean of photos cannot be seen on nothing, which has that colour
 
 """
+VALIDATION = """\
+of {things} things of validation photos, each cut out twice (at times in another photo, or another of its kind),
+  {right:.1%} are nearest to their like among all; AUROC of whether two cutouts are of one thing {auroc:.3f}"""
 
 
 def card(model: TinySam, size_bytes: int) -> str:
@@ -190,7 +193,7 @@ def _fitted(model: TinySam) -> str:
 def _identity() -> str:
     """What the identity network says about itself."""
     network = IdentityNetwork.load()
-    validation = network.history["validation"]
+    found = network.history.get("validation")
     return IDENTITY.format(
         millions=sum(parameter.numel() for parameter in network.parameters()) / 1e6,
         megabytes=WEIGHTS.stat().st_size / 1e6,
@@ -199,10 +202,8 @@ def _identity() -> str:
         runs="; ".join(
             f"{run['cutouts']:,} cutouts in {run['minutes']:.0f} minutes" for run in network.history["runs"]
         ),
-        held_back=", ".join(network.history["held_back"]),
-        things=validation["things"],
-        right=100 * validation["right"],
-        auroc=validation["auroc"],
+        held_back=", ".join(network.history["held_back"]) or "none",
+        validation="not validated" if found is None else VALIDATION.format(**found),
     )
 
 

@@ -5,12 +5,12 @@
 Every step sees two cutouts of many things, and every cutout has to be nearer to the other one of its thing than to all
 others (InfoNCE; van den Oord et al. 2018, Chen et al. 2020).  What is hard to tell apart comes together: other things
 of the same photo.  The second cutout is of another photo where the same physical thing is in several, and now and then
-where another thing of its kind is.  Every second of the named things is left out, so that one can see how it does on
-things that it has never seen.
+where another thing of its kind is.  Every second of the named things is held back, so that one can see how it does on
+things that it was not asked for.
 
 It begins with the bundled model's encoder, or with other identity weights (`--init`).  `--output` is written every ten
-minutes and at the end.  For the packaged weights name no output: the file lies where persam looks for it, and then
-`python -m training.fit` has to be run again, for the score goes by what it says.
+minutes and at the end; the packaged weights, if none is named, at the end alone, and then `python -m training.fit` has
+to be run again, for the score goes by what they say.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ STEEPEST = 30.0  # factor of the cosines
 WARM_UP = 100  # steps
 EVERY, SAVE_MINUTES = 50, 10.0
 ASKED = 400  # things of validation photos
+FEWEST = 2  # things
 
 Names = tuple[str | None, str | None]
 
@@ -53,6 +54,9 @@ class Material:
     Args:
         photos: with named things and classes.
         held_back: names of things that are not drawn.
+
+    Raises:
+        ValueError: no two things are left.
     """
 
     def __init__(self, photos: Photos, held_back: Sequence[str] = ()) -> None:
@@ -61,15 +65,18 @@ class Material:
         self.named = [name for name in photos.objects if name not in self.held_back]
         self.shown = list(photos.by_photo)
         self._kinds = {id(thing): kind for kind, things in photos.by_kind.items() for thing in things}
+        self.most = sum(map(self._is_free, photos.things))
+        if self.most < FEWEST:
+            raise ValueError(f"{self.most} things cannot be told apart: {FEWEST} at least are needed")
 
     def names(self, thing: Thing) -> Names:
         """Which physical thing it is, and of which kind, as far as that is known."""
         return self.photos[thing.photo].object_of(thing.id), self._kinds.get(id(thing))
 
     def draw(self, count: int, random: Random) -> list[Thing]:
-        """Different things, some of which lie in one photo."""
+        """Different things, some of which lie in one photo; fewer if there are no more."""
         drawn: dict[int, Thing] = {}
-        while len(drawn) < count:
+        while len(drawn) < min(count, self.most):
             if self.named and random.random() < NAMED:
                 first = random.choice(self.photos.by_object[random.choice(self.named)])
                 beside = self.photos.by_photo[first.photo]
@@ -79,7 +86,7 @@ class Material:
                 there = self.photos.by_photo[photo]
                 most = 1 if self.photos[photo].source in ALL_ALIKE else random.choice((1, 1, 2, 3))
                 some = random.sample(there, min(most, len(there)))
-            drawn |= {id(thing): thing for thing in some if self.names(thing)[0] not in self.held_back}
+            drawn |= {id(thing): thing for thing in some if self._is_free(thing)}
         return list(drawn.values())[:count]
 
     def again(self, thing: Thing, random: Random) -> Thing:
@@ -88,8 +95,11 @@ class Material:
         if name in self.photos.by_object and random.random() < SAME_OBJECT:
             return random.choice(self.photos.by_object[str(name)])
         if kind is not None and random.random() < SAME_KIND:
-            return random.choice(self.photos.by_kind[kind])
+            return random.choice([each for each in self.photos.by_kind[kind] if self._is_free(each)])
         return thing
+
+    def _is_free(self, thing: Thing) -> bool:
+        return self.names(thing)[0] not in self.held_back
 
     def batch(self, count: int, random: Random) -> tuple[Tensor, Tensor]:
         """Two cutouts of each of so many things, (2 count, 3, SIDE, SIDE): first all ones, then all others; and which
@@ -124,10 +134,11 @@ def contrast(vectors: Tensor, same: Tensor, steepness: Tensor | float) -> tuple[
 
 @torch.inference_mode()
 def validate(network: IdentityNetwork, photos: Photos, seed: int = 0) -> dict[str, float]:
-    """Two cutouts each of things of other photos: how many are nearest to their like, and the AUROC of same or not."""
+    """Two cutouts each of things of other photos, drawn as for training: how many are nearest to their like among all,
+    and the AUROC of whether two cutouts are of one thing."""
     random = Random(seed)
     material = Material(photos)
-    cutouts, same = material.batch(min(ASKED, len(photos.things) // 2), random)
+    cutouts, same = material.batch(ASKED, random)
     network.eval()
     vectors = torch.cat([network(some) for some in cutouts.split(64)])
     _, right = contrast(vectors, same, 1.0)
@@ -170,6 +181,7 @@ def train(options: argparse.Namespace) -> IdentityNetwork:
     def save() -> None:
         run = {"cutouts": 2 * options.things * steps, "minutes": round((time.monotonic() - begun) / 60, 1)}
         run |= {name: getattr(options, name) for name in ("things", "lr", "seed")}
+        run["began"] = "the bundled model's encoder" if options.init is None else options.init.name
         network.history = {"runs": [*runs, run], "data": photos.counts(), "held_back": sorted(material.held_back)}
         if others is not None:
             network.history["validation"] = validate(network, others)
@@ -194,7 +206,7 @@ def train(options: argparse.Namespace) -> IdentityNetwork:
         if steps % EVERY == 0:
             figures = dict(zip(("loss", "right"), np.mean(seen[-EVERY:], 0).round(4).tolist(), strict=True))
             print(json.dumps({"step": steps, "s": round(time.monotonic() - begun), **figures}), flush=True)
-        if time.monotonic() - saved > 60 * SAVE_MINUTES:
+        if time.monotonic() - saved > 60 * SAVE_MINUTES and options.output != WEIGHTS:
             save()
             saved = time.monotonic()
     save()

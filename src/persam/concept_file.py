@@ -46,7 +46,6 @@ _CUE_PARTS: dict[str, tuple[str | int, ...]] = {
     "colour_ratio": (BINS, BINS, BINS),
     "identity": (LENGTH,),
 }
-_LATER = ("identity",)  # which files of persam 0.1.0 may lack
 
 
 def metadata_of(concept: Concept) -> dict[str, Any]:
@@ -156,6 +155,9 @@ def _concept_from(meta: _Fields, tensors: dict[str, Tensor], thumbnail: str | No
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _DamagedError(f"fitted: {first_line(error)}") from error
     axes: dict[str, int] = {}
+    # Files of persam 0.1.0 may lack the identity, which their numbers do not ask for.
+    is_asked = fitted is not None and fitted.identity
+    cue_parts = {part: axes_of for part, axes_of in _CUE_PARTS.items() if part != "identity" or is_asked}
     from_afar = _whole(meta.values.get("from_afar", 0), "from_afar", lowest=0)
     targets = len(references) + from_afar
     return Concept(
@@ -169,7 +171,7 @@ def _concept_from(meta: _Fields, tensors: dict[str, Tensor], thumbnail: str | No
         references=references,
         threshold=meta.number("threshold"),
         cues=tuple(
-            CueFeatures(**_tensors_of(tensors, f"cue.{i}", _CUE_PARTS, axes))
+            CueFeatures(**_tensors_of(tensors, f"cue.{i}", cue_parts, axes))
             for i in range(0 if fitted is None else targets)
         ),
         fitted=fitted,
@@ -209,8 +211,6 @@ def _tensors_of(
     for part, shape in parts.items():
         name = f"{home}.{part}"
         tensor = tensors.get(name)
-        if tensor is None and part in _LATER:
-            continue
         if tensor is None:
             raise _DamagedError(f"{name} is missing")
         if not tensor.is_floating_point():

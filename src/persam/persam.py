@@ -219,7 +219,7 @@ class PerSAM:
             targets=tuple(each.target for each in (*learned, *afar)),
             references=tuple(ReferenceRecord.of(*each) for each in pairs),
             **levels_of(learned, calibrated=calibrated),
-            cues=() if fitted is None else tuple(cues_of(each) for each in (*learned, *afar)),
+            cues=() if fitted is None else tuple(cues_of(each, fitted) for each in (*learned, *afar)),
             from_afar=len(afar),
             fitted=fitted,
             thumbnail=picture_file(shrink(references[0].image, THUMBNAIL_SIDE), "PNG"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.conftest import draw_scene
 from tests.fakes import random_sam
 
-from persam import PerSAM, Settings
+from persam import Concept, PerSAM, Settings
 from persam.geometry import Frame
 from persam.method.find import USUAL, _contrast, probability, score_of, signs_of, similarity_score
 from persam.method.learn import learn_reference
@@ -48,6 +48,11 @@ def signs_in(finder: PerSAM, image: np.ndarray, concept, mask: np.ndarray | None
     photo = finder.encode(image)
     trace = finder.segment(photo, concept, explain=True).trace
     return signs_of(photo, concept, trace.prior, trace.mask if mask is None else mask)
+
+
+def with_identity(finder: PerSAM, image: np.ndarray, mask: np.ndarray) -> Concept:
+    """Learned with numbers that ask which thing it is."""
+    return PerSAM(finder.model, fitted=replace(NUMBERS, identity=identity_fingerprint())).learn(image, mask)
 
 
 class TestWithoutNumbers:
@@ -113,9 +118,9 @@ class TestSigns:
     def test_which_thing_it_is_counts_with_numbers_for_it_alone(self, finder, known):
         image, mask, concept = known
         assert "identity" not in signs_in(finder, image, concept, mask)  # nothing was fitted for it
-        of_another = replace(concept, fitted=replace(NUMBERS, identity="0123456789ab"))
+        asked = with_identity(finder, image, mask)
+        of_another = replace(asked, fitted=replace(NUMBERS, identity="0123456789ab"))
         assert "identity" not in signs_in(finder, image, of_another, mask)  # network: the vectors say nothing
-        asked = replace(concept, fitted=replace(NUMBERS, identity=identity_fingerprint()))
         own, other = signs_in(finder, image, asked, mask), signs_in(finder, image, asked, ~mask)
         assert own["identity"] > 0.95  # the reference is looked at from four sides
         assert "identity" not in signs_in(
@@ -124,17 +129,16 @@ class TestSigns:
         assert other["identity"] < own["identity"]
 
     def test_the_nearest_of_several_references_tells_which_thing_it_is(self, finder, known):
-        image, mask, concept = known
-        (kept,) = concept.cues
+        image, mask, _ = known
+        one = with_identity(finder, image, mask)
+        (kept,) = one.cues
         away = replace(kept, identity=-kept.identity)
-        numbers = replace(NUMBERS, identity=identity_fingerprint())
-        both = replace(concept, fitted=numbers, cues=(away, kept), targets=concept.targets * 2)
-        one = replace(concept, fitted=numbers)
+        both = replace(one, cues=(away, kept), targets=one.targets * 2)
         assert signs_in(finder, image, both, mask)["identity"] == signs_in(finder, image, one, mask)["identity"]
 
     def test_without_the_photos_pixels_colour_is_missing(self, finder, known):
         image, mask, concept = known
-        concept = replace(concept, fitted=replace(NUMBERS, identity=identity_fingerprint()))
+        concept = with_identity(finder, image, mask)
         photo = replace(finder.encode(image), pixels=None)
         trace = finder.segment(photo, concept, explain=True).trace
         signs = signs_of(photo, concept, trace.prior, mask)

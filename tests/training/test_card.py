@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.fakes import SMALL_TINY
 
+from persam.models.identity.network import IdentityNetwork
 from persam.models.tiny.architecture import PACKAGED_WEIGHTS, TinySam
 from training.card import main
 
@@ -29,3 +31,13 @@ def test_the_packaged_card_is_of_the_packaged_weights_and_numbers(tmp_path: Path
     main(["--output", str(tmp_path / "card.md")])
     packaged = PACKAGED_WEIGHTS.with_name("MODEL_CARD.md").read_text(encoding="utf-8")
     assert packaged == (tmp_path / "card.md").read_text(encoding="utf-8"), "run python -m training.card"
+
+
+def test_an_identity_network_that_was_not_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = IdentityNetwork()
+    network.history = {"runs": [{"cutouts": 1280, "minutes": 2.4}], "data": {}, "held_back": []}
+    monkeypatch.setattr(IdentityNetwork, "load", lambda: network)
+    main(["--output", str(tmp_path / "card.md")])
+    text = (tmp_path / "card.md").read_text()
+    assert "1,280 cutouts in 2 minutes" in text
+    assert "- not validated" in text

@@ -43,6 +43,20 @@ def test_things_are_drawn_once_and_those_held_back_never(photos, monkeypatch):
     assert len(drawn) == len(free)
 
 
+def test_there_are_no_more_things_than_there_are(photos):
+    material = identity.Material(photos)
+    drawn = material.draw(1000, Random(0))
+    assert sorted(map(id, drawn)) == sorted(map(id, photos.things))
+    cutouts, same = material.batch(1000, Random(0))
+    assert len(cutouts) == 2 * len(same) == 2 * len(photos.things)
+
+
+def test_one_thing_cannot_be_told_from_others(photos, monkeypatch):
+    monkeypatch.setattr(identity.Material, "names", lambda *_: ("street/cup", None))
+    with pytest.raises(ValueError, match="0 things cannot be told apart"):
+        identity.Material(photos, held_back=["street/cup"])
+
+
 def test_what_may_be_the_same_is_no_stranger():
     names = [("a/cup", None), ("a/cup", None), (None, "pets/cat"), (None, "pets/cat"), (None, None), (None, None)]
     same = identity.alike(names)
@@ -72,7 +86,7 @@ def test_the_command_writes_weights_that_say_how_they_were_made(drawn_folder, tm
     network = IdentityNetwork.load(output)
     (run,) = network.history["runs"]
     assert run["cutouts"] == 16
-    assert network.history["validation"]["things"] == 6
+    assert network.history["validation"]["things"] == 12
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == 2
     identity.train(identity.parser().parse_args([*asked, "-o", str(output), "--init", str(output), "--threads", "1"]))
     assert len(IdentityNetwork.load(output).history["runs"]) == 2

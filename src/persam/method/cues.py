@@ -7,7 +7,7 @@ away.  Here every cue is a small pure function that gives a map, and all maps ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -27,6 +27,7 @@ from persam.models.sam import PIXEL_MEAN, PIXEL_STD
 
 if TYPE_CHECKING:
     from persam.concept import Concept
+    from persam.models.fitted import Fitted
 
 NEIGHBOURS = 3  # cells that a nearest-cell cue averages, lest one cell decide
 FADES = 0.2  # cosine by which a cell has to differ from the background's to be a third as much like it
@@ -52,7 +53,7 @@ class CueFeatures:
         background_cells: the same of the rest of the photo, (m, D); m may be 0.
         colours: the object's share of every Lab bin, (BINS, BINS, BINS), sums to 1; zeros where no pixels were seen.
         colour_ratio: log of the object's share over that of everything else, within +-`FARTHEST`; zeros likewise.
-        identity: unit vector of the object cut out, (LENGTH,), see `identity_of`; zeros likewise.
+        identity: unit vector of the object cut out, (LENGTH,), see `identity_of`; zeros where no numbers ask for it.
     """
 
     object_cells: Tensor
@@ -62,10 +63,13 @@ class CueFeatures:
     identity: Tensor = field(default_factory=lambda: torch.zeros(LENGTH))
 
 
-def cues_of(learned: Learned) -> CueFeatures:
-    """Take from a reference that was learned what the cues compare with."""
-    image = learned.image
-    return cue_features(image.other or image, learned.mask, learned.cells, image.pixels)
+def cues_of(learned: Learned, fitted: Fitted | None = None) -> CueFeatures:
+    """Take from a reference that was learned what the cues compare with, and its identity if the numbers ask for it."""
+    image, mask = learned.image, learned.mask
+    kept = cue_features(image.other or image, mask, learned.cells, image.pixels)
+    if image.pixels is None or fitted is None or not fitted.compares_identities:
+        return kept
+    return replace(kept, identity=identity_of(image.pixels, fit_mask(mask.cpu().numpy(), image.pixels), TURNS))
 
 
 def cue_features(matching: EncodedImage, mask: Tensor, cells: Tensor, pixels: np.ndarray | None) -> CueFeatures:
@@ -80,16 +84,10 @@ def cue_features(matching: EncodedImage, mask: Tensor, cells: Tensor, pixels: np
     features = F.normalize(matching.features[0], dim=0)
     beside = cells_beside(matching.frame, matching.frame.cover(mask), cells)
     own, ratio = np.zeros((BINS,) * 3, np.float32), np.zeros((BINS,) * 3, np.float32)
-    identity = torch.zeros(LENGTH)
     if pixels is not None:
         own, ratio = _colour_ratio(pixels, mask.cpu().numpy())
-        identity = identity_of(pixels, fit_mask(mask.cpu().numpy(), pixels), turns=TURNS)
     return CueFeatures(
-        _some(features[:, cells].T),
-        _some(features[:, beside].T),
-        torch.from_numpy(own),
-        torch.from_numpy(ratio),
-        identity,
+        _some(features[:, cells].T), _some(features[:, beside].T), torch.from_numpy(own), torch.from_numpy(ratio)
     )
 
 
@@ -287,7 +285,8 @@ def _lab_bins(pixels: np.ndarray) -> np.ndarray:
 def identity_of(pixels: np.ndarray, mask: np.ndarray, turns: int = 1) -> Tensor:
     """Which thing it is that a mask covers, (LENGTH,) of length 1; near to that of the same thing elsewhere.
 
-    No map of the photo, and no cue for where the thing is: it tells whether what was found is the thing.
+    No map of the photo, and no cue for where the thing is: it tells whether what was found is the thing.  "Nothing" is
+    the mean colour of photos, and a thing of just that grey cannot be seen on it.
 
     Args:
         pixels: the photo, small, (h, w, 3) uint8 RGB.

@@ -139,8 +139,8 @@ class Settings:
         return replace(self, **changes)
 
     def looks(self) -> dict[str, Any]:
-        """The switches that say where and from how near one looks: a concept may have them otherwise than a model."""
-        return {name: getattr(self, name) for name in ("places", "closer_look", "redraw", "from_afar")}
+        """The switches that say where and how one looks: a concept may have them otherwise than a model."""
+        return {name: getattr(self, name) for name in ("identity", "places", "closer_look", "redraw", "from_afar")}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a concept file."""

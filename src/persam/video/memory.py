@@ -39,7 +39,7 @@ class ClipMemory(Resumable):
 
     def add(self, number: int, learned: Learned) -> None:
         """Remember what a frame shows."""
-        self._kept.append((number, learned.target, cues_of(learned)))
+        self._kept.append((number, learned.target, cues_of(learned, self.learned.fitted)))
         if len(self._kept) > MOST_FRAMES:
             times = [0, *self.frames]
             gaps = [times[place + 2] - times[place] for place in range(len(times) - 2)]

@@ -63,7 +63,7 @@ class IdentityNetwork(nn.Module):
         save_file(state, partial, metadata={"format": FORMAT, "history": json.dumps(self.history)})
         partial.chmod(0o644)  # safetensors leaves it to its owner alone
         partial.replace(path)
-        if path == WEIGHTS:
+        if path.resolve() == WEIGHTS:
             record_file(WEIGHTS, CHECKSUM)
 
     @classmethod
