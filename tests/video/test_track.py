@@ -166,7 +166,7 @@ def test_frames_are_read_as_they_are_asked_for_and_let_go() -> None:
 
 
 def test_memory_is_bounded_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "cues_of", lambda learned: learned)
+    monkeypatch.setattr(memory, "cues_of", lambda learned, _: learned)
     photo, mask = draw([(RED, 60, 50, 20)])
     learned = replace(model().learn(photo, mask), targets=("photo",), cues=("photo",))  # type: ignore[arg-type]
     remembered = memory.ClipMemory(learned)
