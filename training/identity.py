@@ -63,31 +63,30 @@ class Material:
         self.photos = photos
         self.held_back = frozenset(held_back)
         self.named = [name for name in photos.objects if name not in self.held_back]
-        self.shown = list(photos.by_photo)
-        self._kinds = {id(thing): kind for kind, things in photos.by_kind.items() for thing in things}
+        self._kinds = {thing: kind for kind, things in photos.by_kind.items() for thing in things}
         self.most = sum(map(self._is_free, photos.things))
         if self.most < FEWEST:
             raise ValueError(f"{self.most} things cannot be told apart: {FEWEST} at least are needed")
 
     def names(self, thing: Thing) -> Names:
         """Which physical thing it is, and of which kind, as far as that is known."""
-        return self.photos[thing.photo].object_of(thing.id), self._kinds.get(id(thing))
+        return self.photos[thing.photo].object_of(thing.id), self._kinds.get(thing)
 
     def draw(self, count: int, random: Random) -> list[Thing]:
         """Different things, some of which lie in one photo; fewer if there are no more."""
-        drawn: dict[int, Thing] = {}
+        drawn: dict[Thing, None] = {}  # in order
         while len(drawn) < min(count, self.most):
             if self.named and random.random() < NAMED:
                 first = random.choice(self.photos.by_object[random.choice(self.named)])
                 beside = self.photos.by_photo[first.photo]
                 some = [first, *random.sample(beside, min(BESIDE_NAMED, len(beside)))]
             else:
-                photo = random.choice(self.shown)
+                photo = random.choice(self.photos.showing[None])
                 there = self.photos.by_photo[photo]
                 most = 1 if self.photos[photo].source in ALL_ALIKE else random.choice((1, 1, 2, 3))
                 some = random.sample(there, min(most, len(there)))
-            drawn |= {id(thing): thing for thing in some if self._is_free(thing)}
-        return list(drawn.values())[:count]
+            drawn |= dict.fromkeys(filter(self._is_free, some))
+        return list(drawn)[:count]
 
     def again(self, thing: Thing, random: Random) -> Thing:
         """The thing, perhaps in another photo; or another one of its kind."""

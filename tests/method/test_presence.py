@@ -137,7 +137,7 @@ class TestSigns:
         assert signs_in(finder, image, both, mask)["identity"] == signs_in(finder, image, one, mask)["identity"]
 
     def test_without_the_photos_pixels_colour_is_missing(self, finder, known):
-        image, mask, concept = known
+        image, mask, _ = known
         concept = with_identity(finder, image, mask)
         photo = replace(finder.encode(image), pixels=None)
         trace = finder.segment(photo, concept, explain=True).trace

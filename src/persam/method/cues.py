@@ -21,13 +21,12 @@ from persam.instance import mask_box
 from persam.method.learn import Learned, cells_beside
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
-from persam.models.fitted import photo_colours
+from persam.models.fitted import Fitted, photo_colours
 from persam.models.identity.network import LENGTH, SIDE, identity_network
 from persam.models.sam import PIXEL_MEAN, PIXEL_STD
 
 if TYPE_CHECKING:
     from persam.concept import Concept
-    from persam.models.fitted import Fitted
 
 NEIGHBOURS = 3  # cells that a nearest-cell cue averages, lest one cell decide
 FADES = 0.2  # cosine by which a cell has to differ from the background's to be a third as much like it

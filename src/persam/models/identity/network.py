@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from persam.models.fingerprint import check_file, record_file
 from persam.models.tiny.parts import ConvNorm, ResNet
+from persam.models.weights_file import in_full, read_weights, write_weights
 
 FORMAT = "persam-identity/1"  # of the file with its weights
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
@@ -55,14 +54,7 @@ class IdentityNetwork(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write the weights, float16 (statistics float32), with the history; atomic."""
-        state = {
-            name: value.half() if value.is_floating_point() and "running_" not in name else value.clone()
-            for name, value in ((name, value.detach().cpu().contiguous()) for name, value in self.state_dict().items())
-        }
-        partial = Path(f"{path}.part")
-        save_file(state, partial, metadata={"format": FORMAT, "history": json.dumps(self.history)})
-        partial.chmod(0o644)  # safetensors leaves it to its owner alone
-        partial.replace(path)
+        write_weights(path, self.state_dict(), {"format": FORMAT, "history": json.dumps(self.history)})
         if path.resolve() == WEIGHTS:
             record_file(WEIGHTS, CHECKSUM)
 
@@ -73,15 +65,9 @@ class IdentityNetwork(nn.Module):
         Raises:
             ValueError: the file is no such file.
         """
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path} holds no weights of the identity network (its format is not {FORMAT!r})")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        state, metadata = read_weights(path, FORMAT, "identity network")
         network = cls()
-        network.load_state_dict(
-            {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-        )
+        network.load_state_dict(in_full(state))
         network.history = json.loads(metadata["history"])
         return network.eval()
 

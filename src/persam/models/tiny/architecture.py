@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persam.models.fingerprint import record_file
 from persam.models.tiny import FORMAT
 from persam.models.tiny.parts import MaskDecoder, Positions, PromptEncoder, ResNet
+from persam.models.weights_file import in_full, read_weights, write_weights
 
 PACKAGED_WEIGHTS = Path(__file__).with_name("weights.safetensors")
 PACKAGED_CHECKSUM = Path(__file__).with_name("weights.sha256")
@@ -136,17 +135,14 @@ class TinySam(nn.Module):
 
     def save(self, path: str | Path, history: dict[str, Any] | None = None) -> None:
         """Write the weights (float16; statistics and positions float32) with config and history; atomic."""
-        state = {name: _compact(name, value) for name, value in self.state_dict().items() if name != SHARED_MATRIX}
+        state = {name: value for name, value in self.state_dict().items() if name != SHARED_MATRIX}
         config = {**asdict(self.config), "image_size": self.image_size}
         metadata = {
             "format": FORMAT,
             "config": json.dumps(config),
             "history": json.dumps(self.history if history is None else history),
         }
-        partial = Path(f"{path}.part")
-        save_file(state, partial, metadata=metadata)
-        partial.chmod(0o644)  # safetensors leaves it to its owner alone
-        partial.replace(path)
+        write_weights(path, state, metadata)
         if Path(path) == PACKAGED_WEIGHTS:
             record_file(PACKAGED_WEIGHTS, PACKAGED_CHECKSUM)
 
@@ -157,11 +153,7 @@ class TinySam(nn.Module):
         Raises:
             ValueError: the file is no such file.
         """
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path} holds no weights of the bundled model (its format is not {FORMAT!r})")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        state, metadata = read_weights(path, FORMAT, "bundled model")
         model = cls(TinyConfig.from_dict(json.loads(metadata["config"])))
         model.load_weights(state)
         model.history = json.loads(metadata["history"])
@@ -169,14 +161,6 @@ class TinySam(nn.Module):
 
     def load_weights(self, state: dict[str, Tensor]) -> None:
         """Take over a state of any float type; the shared matrix of positions may be named once or twice."""
-        state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+        state = in_full(state)
         state[SHARED_MATRIX] = state["shared_image_embedding.positional_embedding"]
         self.load_state_dict(state)
-
-
-def _compact(name: str, value: Tensor) -> Tensor:
-    """Half precision where it loses nothing that matters: not for running statistics, positions or counters."""
-    value = value.detach().cpu().contiguous()
-    if not value.is_floating_point() or "running_" in name or "positional" in name:
-        return value.clone()
-    return value.half()
