@@ -14,37 +14,42 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from persam.method.cues import FILLS, normalised
+from persam.method.cues import FILLS, on_nothing
 from persam.models.identity.network import SIDE
 
-from .photos import Array, Photo, Thing
+from .photos import Array
+from .segments import Segment
 
-Mask = NDArray[np.float32]
+Values = NDArray[np.float32]
 
 AROUND = 0.35  # of a thing's longer side, of its photo that is kept around it
 COARSE = 0.5  # scale below which a photo is shrunk before it is turned, lest its pixels alias
 
 
-def with_surroundings(photo: Photo, thing: Thing) -> tuple[Array, NDArray[np.bool_]]:
-    """The part of a photo (h, w, 3) around a thing, and its mask (h, w)."""
-    x0, y0, x1, y1 = thing.box
+def with_surroundings(image: Array, segment: Segment) -> tuple[Array, NDArray[np.bool_]]:
+    """The part of a photo (H, W, 3) around a segment, (h, w, 3), and its mask (h, w)."""
+    x0, y0, x1, y1 = segment.box
     margin = int(AROUND * max(x1 - x0, y1 - y0)) + 2
-    part = np.s_[max(0, y0 - margin) : y1 + margin, max(0, x0 - margin) : x1 + margin]
-    return photo.image[part], photo.mask[part] == thing.id
+    left, top = max(0, x0 - margin), max(0, y0 - margin)
+    part = image[top : y1 + margin, left : x1 + margin]
+    mask = np.zeros(part.shape[:2], bool)
+    mask[y0 - top : y1 - top, x0 - left : x1 - left] = segment.inside
+    return part, mask
 
 
-def cutout(photo: Photo, thing: Thing, random: Random) -> Mask:
-    """One view of a thing, normalised and on nothing, (3, SIDE, SIDE)."""
-    image, share = _placed(*with_surroundings(photo, thing), random)
+def cutout(image: Array, segment: Segment, random: Random) -> Values:
+    """One view of a segment of a photo (H, W, 3) on nothing, and its mask, (CHANNELS, SIDE, SIDE)."""
+    image, share = _placed(*with_surroundings(image, segment), random)
     if random.random() < 0.3:
         image, share = image[:, ::-1], share[:, ::-1]
-    share = _as_found(np.ascontiguousarray(share), random)
+    if not segment.is_drawn:  # which has such mistakes already
+        share = _as_found(np.ascontiguousarray(share), random)
     image = _seen_otherwise(np.ascontiguousarray(image), random)
-    shown = normalised(image) * share[..., None]
+    shown = on_nothing(image, share)
     return np.ascontiguousarray(shown.transpose(2, 0, 1))
 
 
-def _placed(image: Array, mask: NDArray[np.bool_], random: Random) -> tuple[Array, Mask]:
+def _placed(image: Array, mask: NDArray[np.bool_], random: Random) -> tuple[Array, Values]:
     """The thing turned, stretched and about in the middle: (SIDE, SIDE, 3), and its share of the pixels."""
     angle = random.uniform(-math.pi, math.pi) if random.random() < 0.5 else random.gauss(0, 0.25)
     size, shear = math.exp(random.gauss(0, 0.12)), random.gauss(0, 0.15)
@@ -70,7 +75,7 @@ def _placed(image: Array, mask: NDArray[np.bool_], random: Random) -> tuple[Arra
     return np.asarray(seen, np.uint8), np.asarray(share, np.float32)
 
 
-def _as_found(share: Mask, random: Random) -> Mask:
+def _as_found(share: Values, random: Random) -> Values:
     """A mask with such mistakes as a decoder makes, in three of four: wider, narrower, grown together, cut off."""
     chance = random.random()
     if chance < 0.3:

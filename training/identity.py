@@ -4,9 +4,9 @@
 
 Every step sees two cutouts of many things, and every cutout has to be nearer to the other one of its thing than to all
 others (InfoNCE; van den Oord et al. 2018, Chen et al. 2020).  What is hard to tell apart comes together: other things
-of the same photo.  The second cutout is of another photo where the same physical thing is in several, and now and then
-where another thing of its kind is.  Every second of the named things is held back, so that one can see how it does on
-things that it was not asked for.
+of the same photo, and what the bundled model draws beside them (`training/segments.py`).  The second cutout is of
+another photo where the same physical thing is in several, and now and then where another thing of its kind is.  Every
+second of the named things is held back, so that one can see how it does on things that it was not asked for.
 
 It begins with the bundled model's encoder, or with other identity weights (`--init`).  `--output` is written every ten
 minutes and at the end; the packaged weights, if none is named, at the end alone, and then `python -m training.fit` has
@@ -30,22 +30,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from persam.metrics import auroc
-from persam.models.identity.network import WEIGHTS, IdentityNetwork
+from persam.models.identity.network import CHANNELS, WEIGHTS, IdentityNetwork
+from persam.models.loading import BUNDLED, load_model
 from persam.models.tiny.architecture import TinySam
 
-from .cutouts import cutout
+from .cutouts import Values, cutout
 from .photos import Photos, Thing, read_photos
+from .segments import Segment, Segments, draw_segments
 
 ALL_ALIKE = ("facade", "roofs", "strawberry")  # sets whose photos show many things that nobody can tell apart
 NAMED, BESIDE_NAMED = 0.12, 3  # share of draws that are of named things, and how many of the same photo come along
 SAME_OBJECT, SAME_KIND = 0.75, 0.15  # how often the second cutout is of another photo, where there is one
+BESIDE = 0.6  # how often something that was drawn beside a photo's things comes along
+DRAWN = 0.5  # how often a thing has the mask that was drawn, where there is one
 STEEPEST = 30.0  # factor of the cosines
 WARM_UP = 100  # steps
 EVERY, SAVE_MINUTES = 50, 10.0
 ASKED = 400  # things of validation photos
 FEWEST = 2  # things
+FIRST = "embedder.embedder.convolution.weight"  # of the network, (out, channels, 7, 7)
 
 Names = tuple[str | None, str | None]
+Part = Thing | Segment
 
 
 class Material:
@@ -54,13 +60,15 @@ class Material:
     Args:
         photos: with named things and classes.
         held_back: names of things that are not drawn.
+        segments: what a model drew in these photos.
 
     Raises:
         ValueError: no two things are left.
     """
 
-    def __init__(self, photos: Photos, held_back: Sequence[str] = ()) -> None:
+    def __init__(self, photos: Photos, held_back: Sequence[str] = (), segments: Segments | None = None) -> None:
         self.photos = photos
+        self.segments = segments or Segments()
         self.held_back = frozenset(held_back)
         self.named = [name for name in photos.objects if name not in self.held_back]
         self._kinds = {thing: kind for kind, things in photos.by_kind.items() for thing in things}
@@ -68,27 +76,32 @@ class Material:
         if self.most < FEWEST:
             raise ValueError(f"{self.most} things cannot be told apart: {FEWEST} at least are needed")
 
-    def names(self, thing: Thing) -> Names:
+    def names(self, thing: Part) -> Names:
         """Which physical thing it is, and of which kind, as far as that is known."""
+        if isinstance(thing, Segment):
+            return None, None
         return self.photos[thing.photo].object_of(thing.id), self._kinds.get(thing)
 
-    def draw(self, count: int, random: Random) -> list[Thing]:
-        """Different things, some of which lie in one photo; fewer if there are no more."""
-        drawn: dict[Thing, None] = {}  # in order
+    def draw(self, count: int, random: Random) -> list[Part]:
+        """Different things, and what was drawn beside them, some of which lie in one photo; fewer if there are no more
+        things."""
+        drawn: dict[Part, None] = {}  # in order
         while len(drawn) < min(count, self.most):
             if self.named and random.random() < NAMED:
                 first = random.choice(self.photos.by_object[random.choice(self.named)])
                 beside = self.photos.by_photo[first.photo]
-                some = [first, *random.sample(beside, min(BESIDE_NAMED, len(beside)))]
+                some: list[Part] = [first, *random.sample(beside, min(BESIDE_NAMED, len(beside)))]
             else:
                 photo = random.choice(self.photos.showing[None])
                 there = self.photos.by_photo[photo]
                 most = 1 if self.photos[photo].source in ALL_ALIKE else random.choice((1, 1, 2, 3))
                 some = random.sample(there, min(most, len(there)))
+                others = self.segments.beside.get(photo, []) if random.random() < BESIDE else []
+                some = [*some, *random.sample(others, min(random.choice((1, 2)), len(others)))]
             drawn |= dict.fromkeys(filter(self._is_free, some))
         return list(drawn)[:count]
 
-    def again(self, thing: Thing, random: Random) -> Thing:
+    def again(self, thing: Part, random: Random) -> Part:
         """The thing, perhaps in another photo; or another one of its kind."""
         name, kind = self.names(thing)
         if name in self.photos.by_object and random.random() < SAME_OBJECT:
@@ -97,17 +110,24 @@ class Material:
             return random.choice([each for each in self.photos.by_kind[kind] if self._is_free(each)])
         return thing
 
-    def _is_free(self, thing: Thing) -> bool:
+    def _is_free(self, thing: Part) -> bool:
         return self.names(thing)[0] not in self.held_back
 
     def batch(self, count: int, random: Random) -> tuple[Tensor, Tensor]:
-        """Two cutouts of each of so many things, (2 count, 3, SIDE, SIDE): first all ones, then all others; and which
-        things are, or may be, the same, (count, count) bool."""
+        """Two cutouts of each of so many things, (2 count, CHANNELS, SIDE, SIDE): first all ones, then all others; and
+        which things are, or may be, the same, (count, count) bool."""
         things = self.draw(count, random)
-        ones = [cutout(self.photos[each.photo], each, random) for each in things]
-        twos = [self.again(each, random) for each in things]
-        others = [cutout(self.photos[each.photo], each, random) for each in twos]
+        ones = [self._cutout(each, random) for each in things]
+        others = [self._cutout(self.again(each, random), random) for each in things]
         return torch.from_numpy(np.stack([*ones, *others])), alike([self.names(each) for each in things])
+
+    def _cutout(self, thing: Part, random: Random) -> Values:
+        """A view of it, at times with the mask that a decoder drew."""
+        photo = self.photos[thing.photo]
+        if isinstance(thing, Thing):
+            is_drawn = thing in self.segments.things and random.random() < DRAWN
+            thing = self.segments.things[thing] if is_drawn else Segment.of(photo, thing)
+        return cutout(photo.image, thing, random)
 
 
 def alike(names: Sequence[Names]) -> Tensor:
@@ -153,7 +173,9 @@ def started(init: Path | None) -> IdentityNetwork:
     if init is not None:
         return IdentityNetwork.load(init).requires_grad_(True)
     network = IdentityNetwork()
-    network.body.load_state_dict(TinySam.load().vision_encoder.body.state_dict())
+    state = TinySam.load().vision_encoder.body.state_dict()
+    state[FIRST] = F.pad(state[FIRST], (0, 0, 0, 0, 0, CHANNELS - 3))  # of the mask it knows nothing yet
+    network.body.load_state_dict(state)
     return network
 
 
@@ -164,10 +186,12 @@ def train(options: argparse.Namespace) -> IdentityNetwork:
     torch.manual_seed(options.seed)
     random = Random(options.seed)
     photos = read_photos(options.data, objects=options.objects, classes=True)
-    material = Material(photos, held_back=photos.objects[::2])
+    drawn = draw_segments(load_model(BUNDLED), photos, options.segments, Random(options.seed))
+    material = Material(photos, held_back=photos.objects[::2], segments=drawn)
     others = None if options.val is None else read_photos(options.val, objects=options.objects, classes=True)
     network = started(options.init)
     runs = network.history.get("runs", [])
+    unseen = set(material.held_back) & set(network.history["held_back"] if runs else material.held_back)
     steepness = nn.Parameter(torch.tensor(math.log(10.0)))
     rates = {options.lr: list(network.body.parameters()), 3 * options.lr: list(network.head.parameters())}
     groups = [{"params": some, "lr": rate, "highest": rate} for rate, some in rates.items()]
@@ -179,9 +203,9 @@ def train(options: argparse.Namespace) -> IdentityNetwork:
 
     def save() -> None:
         run = {"cutouts": 2 * options.things * steps, "minutes": round((time.monotonic() - begun) / 60, 1)}
-        run |= {name: getattr(options, name) for name in ("things", "lr", "seed")}
+        run |= {name: getattr(options, name) for name in ("things", "segments", "lr", "seed")}
         run["began"] = "the bundled model's encoder" if options.init is None else options.init.name
-        network.history = {"runs": [*runs, run], "data": photos.counts(), "held_back": sorted(material.held_back)}
+        network.history = {"runs": [*runs, run], "data": photos.counts(), "held_back": sorted(unseen)}
         if others is not None:
             network.history["validation"] = validate(network, others)
         network.save(options.output)
@@ -226,6 +250,7 @@ def parser() -> argparse.ArgumentParser:
     add("--minutes", default=60.0, type=float)
     add("--steps", default=0, type=int, help="end after so many steps; 0: by time only")
     add("--things", default=64, type=int, help="things a step, each in two cutouts")
+    add("--segments", default=5000, type=int, help="photos in which the bundled model draws what comes along; 0: none")
     add("--lr", default=1e-3, type=float)
     add("--threads", default=0, type=int, help="threads of torch; 0: its own choice")
     add("--seed", default=0, type=int)

@@ -15,7 +15,15 @@ from tests.conftest import draw_scene
 import persam.models.identity.network as module
 from persam.errors import PersamError
 from persam.method.cues import FILLS, cut_alone, identity_of
-from persam.models.identity.network import LENGTH, SIDE, IdentityNetwork, identity_fingerprint, identity_network
+from persam.models.identity.network import (
+    CHANNELS,
+    LENGTH,
+    SIDE,
+    IdentityNetwork,
+    identity_fingerprint,
+    identity_network,
+)
+from persam.models.sam import PIXEL_MEAN
 
 
 def a_thing(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +58,18 @@ class TestCutAlone:
         image, mask = a_thing(1)
         moved, there = np.roll(image, (13, -20), (0, 1)), np.roll(mask, (13, -20), (0, 1))
         np.testing.assert_array_equal(cut_alone(moved, there), cut_alone(image, mask))
+
+    def test_its_form_is_seen_even_where_it_is_as_grey_as_nothing(self):
+        image = np.full((160, 200, 3), np.round(PIXEL_MEAN), np.uint8)
+        _, mask = a_thing(1)
+        alone = cut_alone(image, mask)
+        assert np.abs(alone[..., :3]).max() < 0.02
+        assert alone[..., 3].sum() == pytest.approx(
+            mask.sum() * (FILLS * SIDE / np.ptp(np.nonzero(mask)[1])) ** 2, rel=0.1
+        )
+        wide = np.zeros_like(mask)
+        wide[60:80, 20:180] = True
+        assert float(identity_of(image, mask) @ identity_of(image, wide)) < 0.9
 
     def test_of_nothing_there_is_nothing(self):
         image, mask = a_thing(1)
@@ -95,7 +115,7 @@ class TestFile:
         network.history = {"runs": [{"cutouts": 3}]}
         network.save(tmp_path / "some.safetensors")
         read = IdentityNetwork.load(tmp_path / "some.safetensors")
-        things = torch.randn(2, 3, SIDE, SIDE)
+        things = torch.randn(2, CHANNELS, SIDE, SIDE)
         torch.testing.assert_close(read(things), network(things), atol=5e-3, rtol=0)  # in half precision
         assert read.history == network.history
         assert not read.training

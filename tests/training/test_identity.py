@@ -10,17 +10,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from persam.models.identity.network import SIDE, IdentityNetwork
+from persam.models.identity.network import CHANNELS, SIDE, IdentityNetwork
 from training import identity
 from training.cutouts import cutout, with_surroundings
+from training.photos import read_photos
+from training.segments import Segment
 
 
 def test_a_cutout_shows_the_thing_and_nothing_else(photos):
     random = Random(0)
     for thing in photos.things:
         for _ in range(10):
-            seen = cutout(photos[thing.photo], thing, random)
-            assert seen.shape == (3, SIDE, SIDE)
+            photo = photos[thing.photo]
+            seen = cutout(photo.image, Segment.of(photo, thing), random)
+            assert seen.shape == (CHANNELS, SIDE, SIDE)
             assert seen.dtype == np.float32
             assert np.isfinite(seen).all()
             assert 0.03 < (seen != 0).any(0).mean() < 0.98
@@ -28,7 +31,8 @@ def test_a_cutout_shows_the_thing_and_nothing_else(photos):
 
 def test_surroundings_hold_all_of_the_thing(photos):
     for thing in photos.things:
-        image, mask = with_surroundings(photos[thing.photo], thing)
+        photo = photos[thing.photo]
+        image, mask = with_surroundings(photo.image, Segment.of(photo, thing))
         assert image.shape[:2] == mask.shape
         assert mask.sum() == thing.area
 
@@ -92,8 +96,30 @@ def test_the_command_writes_weights_that_say_how_they_were_made(drawn_folder, tm
     assert len(IdentityNetwork.load(output).history["runs"]) == 2
 
 
+def test_a_thing_is_held_back_only_if_every_run_held_it_back(drawn_folder, tmp_path, monkeypatch):
+    output = tmp_path / "identity.safetensors"
+    some = ["--data", str(drawn_folder), "--minutes", "5", "--steps", "1", "--things", "2", "--segments", "0"]
+    for more, held_back in (([], ["a/cup", "a/key"]), (["--init", str(output)], ["a/key", "a/pen"])):
+        objects = [held_back[0], "a/other", held_back[1]]
+        monkeypatch.setattr(
+            identity, "read_photos", lambda *_, _objects=objects, **__: with_objects(drawn_folder, _objects)
+        )
+        identity.train(identity.parser().parse_args([*some, *more, "-o", str(output), "--threads", "1"]))
+    assert IdentityNetwork.load(output).history["held_back"] == ["a/key"]
+
+
+def with_objects(folder, names):
+    """Photos of which it is said that these things are in several."""
+    photos = read_photos(folder)
+    photos.objects = names
+    photos.by_object = dict.fromkeys(names, photos.things[:1])
+    return photos
+
+
 def test_it_begins_with_the_bundled_models_encoder():
     from persam.models.tiny.architecture import TinySam
 
     ours, theirs = identity.started(None).body.state_dict(), TinySam.load().vision_encoder.body.state_dict()
+    assert not ours[identity.FIRST][:, 3:].any()  # of the mask it knows nothing yet
+    ours[identity.FIRST] = ours[identity.FIRST][:, :3]
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())

@@ -22,7 +22,7 @@ from persam.method.learn import Learned, cells_beside
 from persam.method.settings import Settings
 from persam.models.base import EncodedImage
 from persam.models.fitted import Fitted, photo_colours
-from persam.models.identity.network import LENGTH, SIDE, identity_network
+from persam.models.identity.network import CHANNELS, LENGTH, SIDE, identity_network
 from persam.models.sam import PIXEL_MEAN, PIXEL_STD
 
 if TYPE_CHECKING:
@@ -284,8 +284,7 @@ def _lab_bins(pixels: np.ndarray) -> np.ndarray:
 def identity_of(pixels: np.ndarray, mask: np.ndarray, turns: int = 1) -> Tensor:
     """Which thing it is that a mask covers, (LENGTH,) of length 1; near to that of the same thing elsewhere.
 
-    No map of the photo, and no cue for where the thing is: it tells whether what was found is the thing.  "Nothing" is
-    the mean colour of photos, and a thing of just that grey cannot be seen on it.
+    No map of the photo, and no cue for where the thing is: it tells whether what was found is the thing.
 
     Args:
         pixels: the photo, small, (h, w, 3) uint8 RGB.
@@ -300,8 +299,9 @@ def identity_of(pixels: np.ndarray, mask: np.ndarray, turns: int = 1) -> Tensor:
 
 
 def cut_alone(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """What a mask covers in the middle of a square, `FILLS` of its side large, on nothing: (SIDE, SIDE, 3) float32,
-    normalised as for SAM; None for an empty mask. Arguments as those of `identity_of`."""
+    """What a mask covers in the middle of a square, `FILLS` of its side large, on nothing: (SIDE, SIDE, 4) float32, its
+    colours normalised as for SAM and its share of the pixels; None for an empty mask. Arguments as those of
+    `identity_of`."""
     box = mask_box(mask)
     if box is None:
         return None
@@ -311,10 +311,16 @@ def cut_alone(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(pixels[y0:y1, x0:x1], (width, height), interpolation=way)
     share = cv2.resize(mask[y0:y1, x0:x1].astype(np.float32), (width, height), interpolation=way)
-    square = np.zeros((SIDE, SIDE, 3), np.float32)
+    square = np.zeros((SIDE, SIDE, CHANNELS), np.float32)
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
-    square[top : top + height, left : left + width] = normalised(small) * share[..., None]
+    square[top : top + height, left : left + width] = on_nothing(small, share)
     return square
+
+
+def on_nothing(pixels: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """A thing as the identity network sees it: pixels (h, w, 3) uint8 RGB and its share of them (h, w) 0..1 -> (h, w,
+    CHANNELS) float32."""
+    return np.dstack([normalised(pixels) * share[..., None], share])
 
 
 def normalised(pixels: np.ndarray) -> np.ndarray:

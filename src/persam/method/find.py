@@ -56,7 +56,7 @@ PHOTO_PIXELS = 2**24  # of all maps of a photo's size that are in memory at a ti
 CELLS_ON_CPU = 16384  # of all prompts of a pass on a CPU: with 64 x 64 cells four, and no faster with more
 
 HOPELESS, SURE = 0.1, 0.75  # scores below and above which what was found is not compared with other places
-PEAK = 0.5  # how much the map's log odds at a place count beside the score's
+PEAK = 0.8  # how much the map's log odds at a place count beside the score's
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
 
 # What a fitted score follows from, see `signs_of`; and the same of what was learned from afar.

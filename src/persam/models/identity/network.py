@@ -22,11 +22,12 @@ from persam.models.fingerprint import check_file, record_file
 from persam.models.tiny.parts import ConvNorm, ResNet
 from persam.models.weights_file import in_full, read_weights, write_weights
 
-FORMAT = "persam-identity/1"  # of the file with its weights
+FORMAT = "persam-identity/2"  # of the file with its weights
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 CHECKSUM = Path(__file__).with_name("weights.sha256")
 
 SIDE = 64  # pixels of the square in which it sees a thing
+CHANNELS = 4  # colours, and the mask: a thing may be as grey as nothing is
 LENGTH = 128  # of the vector
 STEM, WIDTHS, DEPTHS = 32, (32, 64, 128, 192), (2, 2, 2, 2)  # as the bundled model's encoder, from which it began
 HIDDEN = 256
@@ -42,13 +43,14 @@ class IdentityNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.history: dict[str, Any] = {}
-        self.body = ResNet(STEM, WIDTHS, DEPTHS)
+        self.body = ResNet(STEM, WIDTHS, DEPTHS, CHANNELS)
         self.head = nn.Sequential(
             nn.Linear(sum(WIDTHS[-2:]), HIDDEN), nn.BatchNorm1d(HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, LENGTH)
         )
 
     def forward(self, things: Tensor) -> Tensor:
-        """Normalised pixels (B, 3, SIDE, SIDE), zero where there is no thing -> (B, LENGTH) of length 1."""
+        """Normalised pixels, zero where there is no thing, and its mask (B, CHANNELS, SIDE, SIDE) -> (B, LENGTH) of
+        length 1."""
         seen: Sequence[Tensor] = self.body(things.contiguous(memory_format=torch.channels_last))[-2:]
         return F.normalize(self.head(torch.cat([each.mean((2, 3)) for each in seen], dim=1)), dim=1)
 

@@ -54,9 +54,9 @@ class BasicBlock(nn.Module):
 
 
 class _Stem(nn.Module):
-    def __init__(self, out: int) -> None:
+    def __init__(self, into: int, out: int) -> None:
         super().__init__()
-        self.embedder = ConvNorm(3, out, 7, 2)
+        self.embedder = ConvNorm(into, out, 7, 2)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return F.max_pool2d(self.embedder(pixels), kernel_size=3, stride=2, padding=1)
@@ -88,18 +88,20 @@ class ResNet(nn.Module):
         stem: channels of the first convolution.
         widths: channels of the stages.
         depths: blocks in each.
+        channels: of what it sees.
     """
 
-    def __init__(self, stem: int, widths: Sequence[int], depths: Sequence[int]) -> None:
+    def __init__(self, stem: int, widths: Sequence[int], depths: Sequence[int], channels: int = 3) -> None:
         super().__init__()
-        self.embedder = _Stem(stem)
+        self.embedder = _Stem(channels, stem)
         self.encoder = _Stages(stem, widths, depths)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Normalised pixels (B, 3, S, S) -> what each stage but the first gives, (B, width, S/8, S/8) and so on."""
+        """Normalised pixels (B, channels, S, S) -> what each stage but the first gives, (B, width, S/8, S/8) and
+        so on."""
         x, found = self.embedder(pixels), []
         for stage in self.encoder.stages:
             x = stage(x)
