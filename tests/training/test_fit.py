@@ -98,6 +98,16 @@ def test_what_is_seen_from_afar_has_numbers_if_enough_pairs_show_it():
     assert fit.fit_signs(seen[:14] + others, [*truth[:14], *truth], ("colour_afar",), 16) == ({}, 0.0)
 
 
+def test_half_of_what_is_fitted_for_the_identity_counts(monkeypatch):
+    seen = [{"colour": (number % 5) / 5, "identity": number / 20} for number in range(20)]
+    truth = [number % 7 > 2 for number in range(20)]
+    half, offset = fit.fit_signs(seen, truth, ("colour", "identity"))
+    monkeypatch.setattr(fit, "IDENTITY", 1.0)
+    whole, same = fit.fit_signs(seen, truth, ("colour", "identity"))
+    assert half["identity"] == (whole["identity"][0] / 2, whole["identity"][1])
+    assert (half["colour"], offset) == (whole["colour"], same)
+
+
 def test_fitting_another_encoder(photos):
     """Its own features are compared, whatever the model that makes the masks."""
     torch.manual_seed(0)

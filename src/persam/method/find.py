@@ -56,7 +56,6 @@ PHOTO_PIXELS = 2**24  # of all maps of a photo's size that are in memory at a ti
 CELLS_ON_CPU = 16384  # of all prompts of a pass on a CPU: with 64 x 64 cells four, and no faster with more
 
 HOPELESS, SURE = 0.1, 0.75  # scores below and above which what was found is not compared with other places
-PEAK = 0.8  # how much the map's log odds at a place count beside the score's
 SAME = 0.8  # IoU with an earlier instance from which on it is the same one (published)
 
 # What a fitted score follows from, see `signs_of`; and the same of what was learned from afar.
@@ -169,10 +168,10 @@ def _surest(seen: Sequence[Instance], most: int, threshold: float) -> list[Insta
 
 
 def _worth(one: Instance) -> float:
-    """What speaks for a place beside others of the photo: the log odds of its score, and a part of the map's there."""
+    """What speaks for a place beside others of the photo: the log odds of its score, and the map's there."""
     assert one.prior is not None
     score = min(max(one.score, 1e-9), 1 - 1e-9)
-    return math.log(score / (1 - score)) + PEAK * one.prior.peak
+    return math.log(score / (1 - score)) + one.prior.peak
 
 
 def _unless_known(again: Instance, first: Instance, earlier: Sequence[Instance]) -> Instance:
