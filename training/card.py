@@ -130,8 +130,8 @@ By `python -m training.fit`, on {pairs} pairs of views of training photos, for t
 IDENTITY = """\
 ## The identity network
 Beside the model, {millions:.2f} million parameters, {megabytes:.1f} MB (`models/identity/`): a ResNet of the same form,
-begun with the encoder above, and two linear layers make a unit vector of {length} numbers of what was found, cut out at
-{side} x {side} pixels on nothing, and its mask. The cosine with the reference's is one of the score's signs.
+begun with the encoder above, and two linear layers make a unit vector of {length} numbers of what was found and its
+mask, cut out at {side} x {side} pixels on nothing. The cosine with the reference's is one of the score's signs.
 
 - trained by `python -m training.identity` on the photos above: {runs}
 - named things that were held back, so that one can tell: {held_back}

@@ -42,7 +42,7 @@ def cutout(image: Array, segment: Segment, random: Random) -> Values:
     image, share = _placed(*with_surroundings(image, segment), random)
     if random.random() < 0.3:
         image, share = image[:, ::-1], share[:, ::-1]
-    if not segment.is_drawn:  # which has such mistakes already
+    if not segment.is_mistaken:  # which has such mistakes already
         share = _as_found(np.ascontiguousarray(share), random)
     image = _seen_otherwise(np.ascontiguousarray(image), random)
     shown = on_nothing(image, share)

@@ -51,7 +51,7 @@ FEWEST = 2  # things
 FIRST = "embedder.embedder.convolution.weight"  # of the network, (out, channels, 7, 7)
 
 Names = tuple[str | None, str | None]
-Part = Thing | Segment
+Part = Thing | Segment  # of a photo: what is cut out
 
 
 class Material:
@@ -83,8 +83,8 @@ class Material:
         return self.photos[thing.photo].object_of(thing.id), self._kinds.get(thing)
 
     def draw(self, count: int, random: Random) -> list[Part]:
-        """Different things, and what was drawn beside them, some of which lie in one photo; fewer if there are no more
-        things."""
+        """Different things, and now and then what was drawn beside them; some lie in one photo.  Fewer if there are no
+        more."""
         drawn: dict[Part, None] = {}  # in order
         while len(drawn) < min(count, self.most):
             if self.named and random.random() < NAMED:
@@ -95,9 +95,10 @@ class Material:
                 photo = random.choice(self.photos.showing[None])
                 there = self.photos.by_photo[photo]
                 most = 1 if self.photos[photo].source in ALL_ALIKE else random.choice((1, 1, 2, 3))
-                some = random.sample(there, min(most, len(there)))
-                others = self.segments.beside.get(photo, []) if random.random() < BESIDE else []
-                some = [*some, *random.sample(others, min(random.choice((1, 2)), len(others)))]
+                some = [*random.sample(there, min(most, len(there)))]
+                others = self.segments.beside.get(photo, [])
+                if others and self.photos[photo].source not in ALL_ALIKE and random.random() < BESIDE:
+                    some.append(random.choice(others))  # of two, both may be of one table
             drawn |= dict.fromkeys(filter(self._is_free, some))
         return list(drawn)[:count]
 
@@ -186,7 +187,10 @@ def train(options: argparse.Namespace) -> IdentityNetwork:
     torch.manual_seed(options.seed)
     random = Random(options.seed)
     photos = read_photos(options.data, objects=options.objects, classes=True)
-    drawn = draw_segments(load_model(BUNDLED), photos, options.segments, Random(options.seed))
+    options.segments = min(options.segments, len(photos.by_photo))
+    drawn = (
+        draw_segments(load_model(BUNDLED), photos, options.segments, Random(options.seed)) if options.segments else None
+    )
     material = Material(photos, held_back=photos.objects[::2], segments=drawn)
     others = None if options.val is None else read_photos(options.val, objects=options.objects, classes=True)
     network = started(options.init)

@@ -39,21 +39,22 @@ class Segment:
         photo: its index.
         box: (x0, y0, x1, y1).
         inside: which pixels of the box, (h, w).
-        is_drawn: whether it is a thing with a decoder's mistakes.
+        is_mistaken: whether it is a labelled thing with a decoder's mistakes. (What is drawn beside things is right by
+            itself: nothing says otherwise.)
     """
 
     photo: int
     box: tuple[int, int, int, int]
     inside: Mask
-    is_drawn: bool = False
+    is_mistaken: bool = False
 
     @classmethod
-    def under(cls, photo: int, mask: Mask, *, is_drawn: bool = False) -> Segment:
+    def under(cls, photo: int, mask: Mask, *, is_mistaken: bool = False) -> Segment:
         """What a mask (H, W) covers, which is not empty."""
         box = mask_box(mask)
         assert box is not None
         x0, y0, x1, y1 = box
-        return cls(photo, (x0, y0, x1, y1), mask[y0:y1, x0:x1].copy(), is_drawn)
+        return cls(photo, (x0, y0, x1, y1), mask[y0:y1, x0:x1].copy(), is_mistaken)
 
     @classmethod
     def of(cls, photo: Photo, thing: Thing) -> Segment:
@@ -76,19 +77,18 @@ class Segments:
 
 
 def draw_segments(model: PromptableModel, photos: Photos, count: int, random: Random) -> Segments:
-    """Segments of so many photos, or of all if there are no more; a tenth of a second each on one core."""
+    """Segments of so many photos with things, or of all if there are no more; a tenth of a second each on one core."""
     drawn = Segments()
-    for index in track(random.sample(range(len(photos)), min(count, len(photos))), "segments"):
-        photo, there = photos[index], photos.by_photo.get(index, [])
+    shown = photos.showing[None]
+    for index in track(random.sample(shown, min(count, len(shown))), "segments"):
+        photo, there = photos[index], photos.by_photo[index]
         things = random.sample(there, min(THINGS, len(there)))
         free = photo.mask == 0
         places = [photo.mask == thing.id for thing in things] + BESIDE * ([free] if free.sum() >= MIN_AREA else [])
-        if not places:
-            continue
         masks = _drawn_at(model, photo.image, [_point_in(place, random) for place in places])
         for thing, place, mask in zip(things, places, masks, strict=False):
             if iou(mask, place) >= LIKE:
-                drawn.things[thing] = Segment.under(index, mask, is_drawn=True)
+                drawn.things[thing] = Segment.under(index, mask, is_mistaken=True)
         for mask in masks[len(things) :]:
             own = mask & free
             if MIN_AREA <= own.sum() >= (1 - SPILT) * mask.sum() and mask.mean() <= LARGEST:

@@ -214,7 +214,8 @@ class TestPlaces:
             return [each.score for each in finding._surest(seen, most, threshold)]
 
         assert best(one(0.6, 4.0), one(0.62, 1.0)) == [0.6]
-        assert best(one(0.6, 4.0), one(0.95, 1.0)) == [0.95]
+        assert best(one(0.6, 4.0), one(0.99, 1.0)) == [0.99]
+        assert best(one(0.6, 2.0), one(0.8, 1.0)) == [0.6]  # by a hair: odds of 1.5 and 4, the map's e times
         assert best(one(0.45, 9.0), one(0.55, 1.0)) == [0.55]
         assert best(one(0.45, 9.0), one(0.47, 1.0)) == [0.45]
         assert best(one(0.6, 4.0), one(0.62, 1.0), one(0.2, 9.0), most=3) == [0.62, 0.6]

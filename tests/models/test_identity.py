@@ -42,7 +42,9 @@ class TestCutAlone:
         image = np.full((160, 200, 3), 255, np.uint8)
         mask = np.zeros((160, 200), bool)
         mask[box[1] : box[3], box[0] : box[2]] = True
-        rows, columns = np.nonzero(cut_alone(image, mask).any(2))
+        alone = cut_alone(image, mask)
+        np.testing.assert_array_equal(alone[..., :3].any(2), alone[..., 3] > 0)
+        rows, columns = np.nonzero(alone[..., 3])
         assert rows.min() + rows.max() == pytest.approx(SIDE - 1, abs=1)
         assert columns.min() + columns.max() == pytest.approx(SIDE - 1, abs=1)
         assert max(np.ptp(rows), np.ptp(columns)) + 1 == pytest.approx(FILLS * SIDE, abs=1)
@@ -65,7 +67,7 @@ class TestCutAlone:
         alone = cut_alone(image, mask)
         assert np.abs(alone[..., :3]).max() < 0.02
         assert alone[..., 3].sum() == pytest.approx(
-            mask.sum() * (FILLS * SIDE / np.ptp(np.nonzero(mask)[1])) ** 2, rel=0.1
+            mask.sum() * (FILLS * SIDE / (np.ptp(np.nonzero(mask)[1]) + 1)) ** 2, rel=0.1
         )
         wide = np.zeros_like(mask)
         wide[60:80, 20:180] = True

@@ -299,9 +299,12 @@ def identity_of(pixels: np.ndarray, mask: np.ndarray, turns: int = 1) -> Tensor:
 
 
 def cut_alone(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """What a mask covers in the middle of a square, `FILLS` of its side large, on nothing: (SIDE, SIDE, 4) float32, its
-    colours normalised as for SAM and its share of the pixels; None for an empty mask. Arguments as those of
-    `identity_of`."""
+    """What a mask covers in the middle of a square, `FILLS` of its side large, on nothing (arguments: `identity_of`).
+
+    Returns:
+        (SIDE, SIDE, CHANNELS) float32: its colours normalised as for SAM, times its share of the pixels, and that
+        share. None for an empty mask.
+    """
     box = mask_box(mask)
     if box is None:
         return None
