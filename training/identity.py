@@ -94,10 +94,11 @@ class Material:
             else:
                 photo = random.choice(self.photos.showing[None])
                 there = self.photos.by_photo[photo]
-                most = 1 if self.photos[photo].source in ALL_ALIKE else random.choice((1, 1, 2, 3))
+                are_alike = self.photos[photo].source in ALL_ALIKE
+                most = 1 if are_alike else random.choice((1, 1, 2, 3))
                 some = [*random.sample(there, min(most, len(there)))]
-                others = self.segments.beside.get(photo, [])
-                if others and self.photos[photo].source not in ALL_ALIKE and random.random() < BESIDE:
+                others = [] if are_alike else self.segments.beside.get(photo, [])
+                if others and random.random() < BESIDE:
                     some.append(random.choice(others))  # of two, both may be of one table
             drawn |= dict.fromkeys(filter(self._is_free, some))
         return list(drawn)[:count]
@@ -187,10 +188,9 @@ def train(options: argparse.Namespace) -> IdentityNetwork:
     torch.manual_seed(options.seed)
     random = Random(options.seed)
     photos = read_photos(options.data, objects=options.objects, classes=True)
-    options.segments = min(options.segments, len(photos.by_photo))
-    drawn = (
-        draw_segments(load_model(BUNDLED), photos, options.segments, Random(options.seed)) if options.segments else None
-    )
+    drawn = Segments()
+    if options.segments:
+        drawn = draw_segments(load_model(BUNDLED), photos, options.segments, Random(options.seed))
     material = Material(photos, held_back=photos.objects[::2], segments=drawn)
     others = None if options.val is None else read_photos(options.val, objects=options.objects, classes=True)
     network = started(options.init)
@@ -207,7 +207,8 @@ def train(options: argparse.Namespace) -> IdentityNetwork:
 
     def save() -> None:
         run = {"cutouts": 2 * options.things * steps, "minutes": round((time.monotonic() - begun) / 60, 1)}
-        run |= {name: getattr(options, name) for name in ("things", "segments", "lr", "seed")}
+        run |= {name: getattr(options, name) for name in ("things", "lr", "seed")}
+        run["segments"] = drawn.photos
         run["began"] = "the bundled model's encoder" if options.init is None else options.init.name
         network.history = {"runs": [*runs, run], "data": photos.counts(), "held_back": sorted(unseen)}
         if others is not None:

@@ -21,6 +21,7 @@ from persam.instance import mask_box
 from persam.metrics import iou
 from persam.models.base import PromptableModel, Prompts
 
+from .batches import random_point
 from .photos import MIN_AREA, Array, Photo, Photos, Thing
 
 THINGS, BESIDE = 2, 4  # points a photo, on things and beside them
@@ -68,24 +69,27 @@ class Segments:
     """What was drawn.
 
     Attributes:
+        photos: in how many photos.
         things: labelled things as they were drawn.
         beside: what was drawn in a photo where nothing is labelled, by the photo's index.
     """
 
+    photos: int = 0
     things: dict[Thing, Segment] = field(default_factory=dict)
-    beside: dict[int, list[Segment]] = field(default_factory=lambda: defaultdict(list))
+    beside: dict[int, list[Segment]] = field(default_factory=dict)
 
 
 def draw_segments(model: PromptableModel, photos: Photos, count: int, random: Random) -> Segments:
     """Segments of so many photos with things, or of all if there are no more; a tenth of a second each on one core."""
-    drawn = Segments()
     shown = photos.showing[None]
-    for index in track(random.sample(shown, min(count, len(shown))), "segments"):
+    asked = random.sample(shown, min(count, len(shown)))
+    drawn = Segments(len(asked), {}, defaultdict(list))
+    for index in track(asked, "segments"):
         photo, there = photos[index], photos.by_photo[index]
         things = random.sample(there, min(THINGS, len(there)))
         free = photo.mask == 0
         places = [photo.mask == thing.id for thing in things] + BESIDE * ([free] if free.sum() >= MIN_AREA else [])
-        masks = _drawn_at(model, photo.image, [_point_in(place, random) for place in places])
+        masks = _drawn_at(model, photo.image, [random_point(place, random) for place in places])
         for thing, place, mask in zip(things, places, masks, strict=False):
             if iou(mask, place) >= LIKE:
                 drawn.things[thing] = Segment.under(index, mask, is_mistaken=True)
@@ -97,17 +101,10 @@ def draw_segments(model: PromptableModel, photos: Photos, count: int, random: Ra
     return drawn
 
 
-def _point_in(place: Mask, random: Random) -> tuple[float, float]:
-    """The middle (x, y) of a random pixel."""
-    pixels = np.argwhere(place)
-    y, x = pixels[random.randrange(len(pixels))]
-    return float(x) + 0.5, float(y) + 0.5
-
-
 def _drawn_at(model: PromptableModel, image: Array, points: Sequence[tuple[float, float]]) -> list[Mask]:
     """What the model draws at each point, (H, W): of its masks that of which it is surest."""
     with torch.inference_mode():
         seen = model.encode(image)
-        clicks = torch.from_numpy(seen.frame.to_canvas(np.array(points, np.float32))).float()[:, None]
+        clicks = torch.from_numpy(seen.frame.to_canvas(np.array(points, np.float32)))[:, None]
         decoded = model.decode(seen, Prompts(clicks, torch.ones(len(points), 1)), multimask=True)
         return list((seen.frame.to_photo_size(decoded.best())[:, 0] > 0).cpu().numpy())

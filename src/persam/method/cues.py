@@ -322,11 +322,6 @@ def cut_alone(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
 
 def on_nothing(pixels: np.ndarray, share: np.ndarray) -> np.ndarray:
     """A thing as the identity network sees it: pixels (h, w, 3) uint8 RGB and its share of them (h, w) 0..1 -> (h, w,
-    CHANNELS) float32."""
-    return np.dstack([normalised(pixels) * share[..., None], share])
-
-
-def normalised(pixels: np.ndarray) -> np.ndarray:
-    """As SAM sees them: (h, w, 3) uint8 RGB -> float32."""
+    CHANNELS) float32, the colours normalised as for SAM."""
     mean, deviation = np.array(PIXEL_MEAN, np.float32), np.array(PIXEL_STD, np.float32)
-    return np.asarray((pixels - mean) / deviation, np.float32)
+    return np.dstack([(pixels - mean) / deviation * share[..., None], share])
