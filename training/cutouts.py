@@ -63,16 +63,18 @@ def _placed(image: Array, mask: NDArray[np.bool_], random: Random) -> tuple[Arra
     scale = size * FILLS * SIDE / max(float((high - low).max()), 4.0)
     shift = SIDE * (0.5 + np.array([random.gauss(0, 0.05), random.gauss(0, 0.05)]))
     way = np.column_stack([scale * form, shift - scale * (form @ middle + (low + high) / 2)])
+    share = mask.astype(np.float32)
     if scale < COARSE:
         height, width = mask.shape
         smaller = max(1, round(1.2 * scale * width)), max(1, round(1.2 * scale * height))
         image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), np.uint8)
-        mask = cv2.resize(mask.astype(np.float32), smaller, interpolation=cv2.INTER_AREA) > 0.5
+        # Its share, and not where that is more than a half, or a wire would be lost.
+        share = np.asarray(cv2.resize(share, smaller, interpolation=cv2.INTER_AREA), np.float32)
         way = way @ np.diag([width / smaller[0], height / smaller[1], 1.0])
     square = SIDE, SIDE
     seen = cv2.warpAffine(image, way, square, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    share = cv2.warpAffine(mask.astype(np.float32), way, square, flags=cv2.INTER_LINEAR)
-    return np.asarray(seen, np.uint8), np.asarray(share, np.float32)
+    share = np.asarray(cv2.warpAffine(share, way, square, flags=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(seen, np.uint8), share
 
 
 def _as_found(share: Values, random: Random) -> Values:

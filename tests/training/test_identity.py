@@ -29,6 +29,15 @@ def test_a_cutout_shows_the_thing_and_nothing_else(photos):
             assert 0.03 < (seen != 0).any(0).mean() < 0.98
 
 
+def test_a_wire_is_not_lost_where_it_is_shrunk():
+    """Of none of the small pixels it covers a half, and still it is there."""
+    mask = np.zeros((300, 300), bool)
+    mask[:, 150] = mask[40, 100:200] = True
+    segment = Segment.under(0, mask, is_mistaken=True)  # so that its mask stays as it is
+    shares = [cutout(np.full((300, 300, 3), 200, np.uint8), segment, Random(seed))[3].sum() for seed in range(20)]
+    assert min(shares) > 3
+
+
 def test_surroundings_hold_all_of_the_thing(photos):
     for thing in photos.things:
         photo = photos[thing.photo]
